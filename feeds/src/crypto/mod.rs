@@ -1,0 +1,13 @@
+//! Hashes, keys and signatures, and the namespaces that keep their uses apart.
+
+mod derive;
+mod hash;
+mod keys;
+pub mod namespace;
+
+pub use derive::{derive, device_seed, feed_seed};
+pub use hash::{blake2b_256, blake2b_256_keyed, blake2b_512};
+pub use keys::{
+    AgentId, DeviceKey, DiscoveryKey, FeedKey, Hash, KeyPair, PublicKey, SIGNATURE_BYTES, Secret,
+    SignatureError, verify,
+};

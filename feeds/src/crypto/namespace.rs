@@ -1,0 +1,144 @@
+//! Every namespace of Kinlog and of Hypercore, in one place.
+//!
+//! Whatever is hashed, signed or derived starts with a namespace, so that bytes made for one
+//! purpose are never accepted for another. A test asserts that all differ.
+
+use crate::crypto::blake2b_256;
+
+/// A Kinlog namespace: `H("kinlog/" || label)`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Namespace(&'static str);
+
+macro_rules! namespaces {
+    ($($(#[$doc:meta])* $name:ident = $label:literal;)*) => {
+        $($(#[$doc])* pub const $name: Namespace = Namespace($label);)*
+
+        /// Every Kinlog namespace.
+        pub const ALL: &[Namespace] = &[$($name),*];
+    };
+}
+
+namespaces! {
+    /// Root seed of an agent from its phrase.
+    ROOT = "root";
+    /// Signing seed of a device.
+    DEVICE_SIGN = "device-sign";
+    /// X25519 secret of a device.
+    DEVICE_DH = "device-dh";
+    /// Signing seed of a feed.
+    FEED = "feed";
+    /// Content key of an epoch.
+    CONTENT = "content";
+    /// Meet key of an epoch.
+    MEET = "meet";
+    /// Public id of an epoch.
+    EPOCH_ID = "epoch-id";
+    /// Topic on a signal server.
+    TOPIC = "topic";
+    /// Second of the day at which a topic rolls.
+    TOPIC_OFFSET = "topic-offset";
+    /// Signature of a join on a signal server.
+    SIGNAL_JOIN = "signal-join";
+    /// Client seed towards one signal server and topic.
+    SIGNAL_CLIENT = "signal-client";
+    /// Capability in the session hello.
+    SESSION_CAP = "session-cap";
+    /// Certificate of a session.
+    SESSION_CERT = "session-cert";
+    /// Tag by which a feed is asked for in a session.
+    SESSION_TAG = "session-tag";
+    /// Associated data of a sealed entry.
+    SEAL = "seal";
+    /// Associated data of a file chunk.
+    FILE = "file";
+    /// Tag of a feed in an entry's links.
+    LINK_TAG = "link-tag";
+    /// Check of a store record.
+    RECORD = "record";
+    /// Signature of an identity statement.
+    STATEMENT = "statement";
+    /// Signature of a join request to a room.
+    JOIN_REQUEST = "join-request";
+    /// Key that seals an epoch secret to a device.
+    SEALED_BOX = "sealed-box";
+    /// Check of an invite link.
+    INVITE_CHECK = "invite-check";
+    /// Hash of a room's genesis.
+    GENESIS = "genesis";
+}
+
+impl Namespace {
+    /// Returns the label after `kinlog/`.
+    pub const fn label(&self) -> &'static str {
+        self.0
+    }
+
+    /// Returns the 32 bytes that stand for this namespace.
+    pub fn hash(&self) -> [u8; 32] {
+        blake2b_256(&[b"kinlog/", self.0.as_bytes()])
+    }
+}
+
+/// Returns Hypercore's namespace `number` of `name`: `H(H(name) || number)`.
+pub fn hypercore(name: &str, number: u8) -> [u8; 32] {
+    blake2b_256(&[&blake2b_256(&[name.as_bytes()]), &[number]])
+}
+
+/// Hypercore's own namespaces, by their position under the name `hypercore`.
+pub mod hypercore_namespace {
+    use super::hypercore;
+
+    /// Tree signatures.
+    pub fn tree() -> [u8; 32] {
+        hypercore("hypercore", 0)
+    }
+
+    /// Capability of the initiator.
+    pub fn replicate_initiator() -> [u8; 32] {
+        hypercore("hypercore", 1)
+    }
+
+    /// Capability of the responder.
+    pub fn replicate_responder() -> [u8; 32] {
+        hypercore("hypercore", 2)
+    }
+
+    /// Manifest hashes.
+    pub fn manifest() -> [u8; 32] {
+        hypercore("hypercore", 3)
+    }
+
+    /// The namespace of default signers.
+    pub fn default_namespace() -> [u8; 32] {
+        hypercore("hypercore", 4)
+    }
+
+    /// Block encryption of foreign feeds.
+    pub fn default_encryption() -> [u8; 32] {
+        hypercore("hypercore", 5)
+    }
+
+    /// Stream id of the secret stream's initiator (0), responder (1), unordered messages (2).
+    pub fn secret_stream(number: u8) -> [u8; 32] {
+        hypercore("hyperswarm/secret-stream", number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn all_namespaces_differ() {
+        let mut seen: BTreeSet<[u8; 32]> = ALL.iter().map(Namespace::hash).collect();
+        assert_eq!(seen.len(), ALL.len());
+        for number in 0..6 {
+            assert!(seen.insert(hypercore("hypercore", number)));
+        }
+        for number in 0..3 {
+            assert!(seen.insert(hypercore("hyperswarm/secret-stream", number)));
+        }
+    }
+}
