@@ -1,0 +1,23 @@
+//! Finding and reaching peers, and replicating with them.
+//!
+//! The rooms of this crate, from the wire up:
+//!
+//! - [`link`]: message-oriented transports behind one trait: WebRTC, TCP, in memory.
+//! - [`session`]: what two peers say to each other over a link, sans-IO: hello, capability,
+//!   certificate, which feeds; and the driver that moves bytes between it and a link.
+//! - [`replication`]: the one replicator of the process and the store work it asks for.
+//! - [`node`]: topics, introductions, the pool of sessions, and the interface of an agent.
+//!
+//! Policy stays outside: the node asks its [`Host`] which feeds a session may have.
+
+pub mod limits;
+pub mod link;
+pub mod node;
+pub mod session;
+
+pub use link::{IcePath, Transport};
+pub use node::{
+    Credentials, FeedStatus, Host, Node, NodeConfig, NodeError, NodeEvent, NodeStatus,
+    SessionStatus, SignalStatus, Step, TopicStatus,
+};
+pub use session::{Certificate, Label, PeerMessage, SessionId, SessionInfo, SessionRole};

@@ -1,0 +1,52 @@
+//! Over what a link runs, as the transport itself reports it.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+/// The kind of transport below a link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Transport {
+    /// A WebRTC data channel.
+    Webrtc,
+    /// A TCP connection.
+    Tcp,
+    /// A pair of queues inside one process.
+    Memory,
+}
+
+/// How an ICE candidate came to be (RFC 8445 section 5.1.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CandidateKind {
+    /// An address of the machine itself.
+    Host,
+    /// The address a STUN server saw.
+    Srflx,
+    /// The address a peer saw during checks.
+    Prflx,
+    /// An address on a TURN server.
+    Relay,
+}
+
+/// One end of the candidate pair that ICE selected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct IceCandidate {
+    /// How the candidate came to be.
+    pub kind: CandidateKind,
+    /// Its address, if the stack tells it.
+    pub address: Option<SocketAddr>,
+}
+
+/// The candidate pair that ICE selected, read from the WebRTC stack.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct IcePath {
+    /// Our end.
+    pub local: IceCandidate,
+    /// The peer's end.
+    pub remote: IceCandidate,
+    /// `udp` or `tcp`.
+    pub protocol: String,
+}

@@ -1,0 +1,35 @@
+//! Settings of a node.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use kinlog_feeds::crypto::Secret;
+
+/// Settings of a node; [`NodeConfig::new`] gives one that works.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NodeConfig {
+    /// Secret that the client keys towards signal servers derive from.
+    pub device_secret: Secret,
+    /// Signal servers, as `ws://host:port/...` or `wss://...`.
+    pub signal_urls: Vec<String>,
+    /// STUN servers, as `stun:host:port`.
+    pub stun_urls: Vec<String>,
+    /// Addresses to gather candidates on; empty: every interface of the machine, and loopback.
+    pub bind: Vec<IpAddr>,
+    /// File to which the size of every received link message is appended, a decimal line each.
+    pub message_log: Option<PathBuf>,
+}
+
+impl NodeConfig {
+    /// Returns the default settings with this secret and no servers.
+    pub fn new(device_secret: Secret) -> Self {
+        NodeConfig {
+            device_secret,
+            signal_urls: Vec::new(),
+            stun_urls: Vec::new(),
+            bind: Vec::new(),
+            message_log: None,
+        }
+    }
+}

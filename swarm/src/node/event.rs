@@ -1,0 +1,148 @@
+//! What a node tells while it runs.
+
+use std::ops::Range;
+
+use kinlog_feeds::FeedKey;
+
+use crate::session::{Label, SessionId, SessionInfo};
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// A session's capability verified, or it is plain.
+    SessionOpened {
+        /// The session.
+        session: SessionInfo,
+    },
+    /// A session ended.
+    SessionClosed {
+        /// The session, as it was.
+        session: SessionInfo,
+        /// Why.
+        reason: String,
+    },
+    /// A feed's head moved and is durable.
+    FeedUpgraded {
+        /// The feed.
+        key: FeedKey,
+        /// Its fork.
+        fork: u64,
+        /// Its new length.
+        length: u64,
+    },
+    /// Blocks arrived, verified, and are durable.
+    BlocksStored {
+        /// The feed.
+        key: FeedKey,
+        /// The blocks.
+        range: Range<u64>,
+    },
+    /// Everything that is wanted of a feed, at its length known now, is held.
+    FeedComplete {
+        /// The feed.
+        key: FeedKey,
+        /// Its length.
+        length: u64,
+    },
+    /// Two valid heads of a feed exclude each other.
+    FeedConflict {
+        /// The feed.
+        key: FeedKey,
+    },
+    /// A signal server greeted us.
+    SignalConnected {
+        /// Its URL.
+        url: String,
+    },
+    /// A step on the way to a feed found nothing; the node goes on trying.
+    StepFailed {
+        /// Which step.
+        step: Step,
+    },
+    /// A peer sent what no honest peer sends.
+    PeerViolation {
+        /// The session it came by.
+        session: SessionId,
+        /// What it was.
+        reason: String,
+    },
+    /// The store refused work; nothing more is stored until it is opened again.
+    StoreFailed {
+        /// The store's error.
+        reason: String,
+    },
+}
+
+/// A step on the way from a topic to a block.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Step {
+    /// A signal server cannot be reached.
+    SignalUnreachable {
+        /// Its URL.
+        url: String,
+        /// Why.
+        reason: String,
+        /// Milliseconds to the next try.
+        retry_in_ms: u64,
+    },
+    /// No other peer is in a topic.
+    NobodyInTopic {
+        /// Label of the topic.
+        label: Label,
+        /// Key of the topic.
+        key: [u8; 32],
+    },
+    /// A peer in a topic could not be connected to.
+    NotConnected {
+        /// Label of the topic.
+        label: Label,
+        /// Key of the topic.
+        key: [u8; 32],
+        /// Why.
+        reason: String,
+    },
+    /// Peers are connected and none has what is wanted of a feed.
+    NobodyHas {
+        /// The feed.
+        key: FeedKey,
+    },
+}
+
+/// A request to a node that could not be taken.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+    /// The queue of peer messages is full.
+    #[error("{queued} peer messages already wait for the node")]
+    Busy {
+        /// Messages that wait.
+        queued: usize,
+    },
+    /// A file of the configuration cannot be opened.
+    #[error("message log {path}: {reason}")]
+    MessageLog {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A peer at an address could not be connected to.
+    #[error("no connection to {address}: {reason}")]
+    Connect {
+        /// The address.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// As many plain sessions as may run do run.
+    #[error("{max} plain sessions already run")]
+    TooManyPlainSessions {
+        /// The limit.
+        max: usize,
+    },
+}
