@@ -1,0 +1,25 @@
+//! What an agent can be asked and what it answers: the same values in one process and over the
+//! local socket of a running agent, so that every caller has one code path.
+//!
+//! A request is one [`Request`] with a payload; its answers are a stream of [`Answer`]s that ends,
+//! or that ends with an [`Error`].
+
+mod answers;
+mod connection;
+mod error;
+mod frame;
+mod reply;
+mod request;
+mod text;
+
+pub use answers::{Answer, AnswerSender, Answers};
+pub use connection::Connection;
+pub use error::{Error, ErrorKind};
+pub use frame::{Frame, read_frame, write_frame};
+pub use reply::{
+    BlockProblem, DocumentInfo, FeedInfo, FeedStatus, FollowProgress, FollowStep, FoundEntry,
+    IceInfo, IdInfo, MemberInfo, MessageInfo, PinInfo, Reply, RoomInfo, SessionStatus,
+    SignalStatus, Status, StoreStatus, TransferProgress,
+};
+pub use request::{Request, Selection};
+pub use text::Text;

@@ -1,0 +1,380 @@
+//! What an agent answers. Field names are what `--json` prints, so they are kept.
+
+use std::path::PathBuf;
+
+use kinlog_feeds::crypto::{AgentId, DeviceKey, DiscoveryKey, FeedKey};
+use serde::{Deserialize, Serialize};
+
+use crate::api::{Selection, Text};
+
+/// One answer to a request.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reply {
+    /// Who this agent is.
+    Id(IdInfo),
+    /// Everything `status` shows.
+    Status(Box<Status>),
+    /// One feed.
+    Feed(FeedInfo),
+    /// Feeds.
+    Feeds { feeds: Vec<FeedInfo> },
+    /// Blocks that are durable now.
+    Appended {
+        key: Text<FeedKey>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+        /// Index of the first block appended.
+        start: u64,
+        /// Blocks of the feed now.
+        length: u64,
+        byte_length: u64,
+        /// `kinlog://agent/...` of an own public path.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        link: Option<String>,
+    },
+    /// A block; its bytes are the payload.
+    Block { index: u64, bytes: u64 },
+    /// How far a long piece of work is.
+    Progress(TransferProgress),
+    /// A file that was written.
+    Exported {
+        key: Text<FeedKey>,
+        file: PathBuf,
+        range: Text<Selection>,
+        bytes: u64,
+    },
+    /// What a check of everything stored of a feed found.
+    Verified {
+        key: Text<FeedKey>,
+        length: u64,
+        blocks_checked: u64,
+        problems: Vec<BlockProblem>,
+    },
+    /// Documents that were published.
+    Published {
+        key: Text<FeedKey>,
+        path: String,
+        link: String,
+        length: u64,
+        documents: Vec<DocumentInfo>,
+    },
+    /// A feed is being served at `address`.
+    Serving { key: Text<FeedKey>, address: String },
+    /// How far a follow is.
+    Follow(FollowProgress),
+    /// Pins.
+    Pins { pins: Vec<PinInfo> },
+    /// A room.
+    Room(RoomInfo),
+    /// Rooms.
+    Rooms { rooms: Vec<RoomInfo> },
+    /// Members of a room.
+    Members {
+        room: String,
+        members: Vec<MemberInfo>,
+    },
+    /// A link that lets its holder join.
+    Invite { room: String, link: String },
+    /// The request to join was made; nobody answered yet.
+    Waiting { room: String, message: String },
+    /// A message that is durable now.
+    Sent {
+        room: String,
+        key: Text<FeedKey>,
+        index: u64,
+    },
+    /// A message.
+    Message(MessageInfo),
+    /// A hit of a search.
+    Found(FoundEntry),
+    /// The state of the index.
+    Index {
+        dump_hash: String,
+        entries: u64,
+        pending: u64,
+    },
+}
+
+/// Who an agent is.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct IdInfo {
+    pub agent: Text<AgentId>,
+    pub device: Text<DeviceKey>,
+    pub name: String,
+    /// `kinlog://agent/...` of the agent itself.
+    pub link: String,
+    pub home: PathBuf,
+}
+
+/// A feed as its holder sees it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct FeedInfo {
+    pub key: Text<FeedKey>,
+    pub discovery_key: Text<DiscoveryKey>,
+    /// Path under its author, when a directory we hold lists it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Its author, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Text<AgentId>>,
+    /// Link by which others follow it, when it is public.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// `own`, `followed`, `directory`, `room` or `plain`.
+    pub role: String,
+    /// `entries` (indexed) or `bytes`.
+    pub content: String,
+    pub fork: u64,
+    /// Blocks of the newest signed head that is held.
+    pub length: u64,
+    pub byte_length: u64,
+    pub blocks_held: u64,
+    pub bytes_held: u64,
+    /// Blocks from the start without a gap.
+    pub contiguous: u64,
+}
+
+/// How far a transfer is.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct TransferProgress {
+    /// `import`, `export`, `pull`.
+    pub what: String,
+    pub blocks: u64,
+    pub blocks_total: u64,
+    pub bytes: u64,
+    /// Zero while unknown.
+    pub bytes_total: u64,
+}
+
+/// A block or node that is not what was signed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct BlockProblem {
+    pub key: Text<FeedKey>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<u64>,
+    pub problem: String,
+}
+
+/// A document that was published.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct DocumentInfo {
+    pub title: String,
+    pub index: u64,
+    pub bytes: u64,
+}
+
+/// The steps of finding and fetching what a link names, in order.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FollowStep {
+    /// Reach a signal server.
+    Signal,
+    /// Meet somebody under the agent's (or feed's) topic.
+    Peers,
+    /// Get and verify the agent's identity set.
+    Identity,
+    /// Get the agent's public directories, find the path in them.
+    Directory,
+    /// Get the feed's newest signed head.
+    Head,
+    /// Get the blocks.
+    Blocks,
+    /// All that was asked for is stored.
+    Complete,
+}
+
+/// How far a follow is.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct FollowProgress {
+    pub link: String,
+    pub step: FollowStep,
+    /// One sentence for people: the step, or who was not found in it.
+    pub message: String,
+    /// Nobody was found in this step for 10 s.
+    #[serde(default)]
+    pub nobody: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Text<FeedKey>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Blocks of the newest known head.
+    pub length: u64,
+    /// Blocks asked for that are stored.
+    pub have: u64,
+    /// Blocks asked for.
+    pub want: u64,
+    /// Bytes of the blocks stored.
+    pub bytes: u64,
+    /// Sessions open now.
+    pub peers: u64,
+    pub complete: bool,
+}
+
+/// What is to be kept, and why.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct PinInfo {
+    pub link: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Text<AgentId>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Text<FeedKey>>,
+    pub range: Text<Selection>,
+    pub live: bool,
+    /// `sovereign`, `reciprocal`, `invested` or `gift`.
+    pub tier: String,
+    /// `follow`, `seed`, `directory of a pinned path`, ...
+    pub reason: String,
+    pub length: u64,
+    pub have: u64,
+    pub want: u64,
+}
+
+/// A room this agent is a member of.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RoomInfo {
+    /// z-base-32 of the genesis hash.
+    pub id: String,
+    /// First 8 characters of the id.
+    pub code: String,
+    pub name: String,
+    pub members: u64,
+    pub messages: u64,
+}
+
+/// A member of a room.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct MemberInfo {
+    pub agent: String,
+    pub name: String,
+    pub role: String,
+}
+
+/// A message of a room.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct MessageInfo {
+    pub room: String,
+    /// z-base-32 of the author's agent id.
+    pub author: String,
+    pub author_name: String,
+    pub text: String,
+    /// Milliseconds since 1970 as the author's clock said.
+    pub sent_at_ms: u64,
+    pub key: Text<FeedKey>,
+    pub index: u64,
+}
+
+/// A hit of a search.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct FoundEntry {
+    /// `message`, `document`, `file`, `profile`.
+    pub kind: String,
+    pub title: String,
+    /// The words around the hit.
+    pub snippet: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    pub author: String,
+    pub key: Text<FeedKey>,
+    pub index: u64,
+}
+
+/// Everything `status` shows.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Status {
+    pub agent: Text<AgentId>,
+    pub device: Text<DeviceKey>,
+    pub name: String,
+    pub home: PathBuf,
+    /// Process that holds the home.
+    pub pid: u32,
+    /// Whether the network is on.
+    pub network: bool,
+    pub signals: Vec<SignalStatus>,
+    pub sessions: Vec<SessionStatus>,
+    pub feeds: Vec<FeedStatus>,
+    pub rooms: Vec<RoomInfo>,
+    pub store: StoreStatus,
+    /// Whether every feed is in sync.
+    pub in_sync: bool,
+    /// Bytes received over all links since the network was started.
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    /// Joins that wait for a member, one sentence each.
+    pub open_joins: Vec<String>,
+}
+
+/// A signal server.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SignalStatus {
+    pub url: String,
+    pub connected: bool,
+    /// Why not, when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A session with another agent.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SessionStatus {
+    /// Number of the session in this process.
+    pub id: u64,
+    /// `agent`, `feed`, `room`, `invite`: the topic they met by.
+    pub met_by: String,
+    /// Path, room or key behind the topic.
+    pub topic: String,
+    /// `webrtc`, `tcp`, `memory`.
+    pub transport: String,
+    /// The candidate pair that ICE chose, for WebRTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ice: Option<IceInfo>,
+    /// The far device, when it showed a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Text<DeviceKey>>,
+    /// The far agent, when its device is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Text<AgentId>>,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub connect_ms: u64,
+}
+
+/// The path between two WebRTC peers as ICE reports it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct IceInfo {
+    pub local: String,
+    pub remote: String,
+    /// `host`, `srflx`, `prflx`, `relay`.
+    pub local_kind: String,
+    pub remote_kind: String,
+}
+
+/// A feed, what is held of it and why.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct FeedStatus {
+    #[serde(flatten)]
+    pub feed: FeedInfo,
+    /// Blocks wanted that are stored.
+    pub have: u64,
+    /// Blocks wanted.
+    pub want: u64,
+    pub in_sync: bool,
+    /// Why it is not in sync, or that it is.
+    pub sync: String,
+    /// Why it is stored: own, a pin, a room, the directory of a pinned path.
+    pub why: Vec<String>,
+}
+
+/// The store on disk.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct StoreStatus {
+    pub bytes: u64,
+    pub segments: u64,
+    pub feeds: u64,
+    pub blocks: u64,
+}

@@ -1,0 +1,235 @@
+//! What an agent can be asked.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::Text;
+
+/// Which blocks of a feed: `all`, `A..B` (half-open) or `last:N`.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Selection {
+    /// Every block, also those to come.
+    #[default]
+    All,
+    /// Blocks `start..end`.
+    Range(Range<u64>),
+    /// The newest `n` blocks.
+    Last(u64),
+}
+
+/// Text that names no blocks.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{text:?} names no blocks: expected A..B with A < B, last:N with N > 0, or all")]
+pub struct SelectionError {
+    text: String,
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Selection::All => f.write_str("all"),
+            Selection::Range(range) => write!(f, "{}..{}", range.start, range.end),
+            Selection::Last(count) => write!(f, "last:{count}"),
+        }
+    }
+}
+
+impl FromStr for Selection {
+    type Err = SelectionError;
+
+    fn from_str(text: &str) -> Result<Self, SelectionError> {
+        let error = || SelectionError {
+            text: text.to_owned(),
+        };
+        let number = |digits: &str| digits.parse::<u64>().map_err(|_| error());
+        if text == "all" {
+            return Ok(Selection::All);
+        }
+        if let Some(count) = text.strip_prefix("last:") {
+            return Some(number(count)?)
+                .filter(|n| *n > 0)
+                .map(Selection::Last)
+                .ok_or_else(error);
+        }
+        let (start, end) = text.split_once("..").ok_or_else(error)?;
+        let range = number(start)?..number(end)?;
+        if range.is_empty() {
+            Err(error())
+        } else {
+            Ok(Selection::Range(range))
+        }
+    }
+}
+
+/// One thing to do; the comment names the answers, in order.
+///
+/// `feed` is a path of ours (`/notes`), a key or a link. Files are absolute paths that the agent
+/// itself reads or writes.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Request {
+    /// [`Reply::Id`](crate::api::Reply::Id).
+    Id,
+    /// [`Reply::Status`](crate::api::Reply::Status).
+    Status,
+    /// [`Reply::Feed`](crate::api::Reply::Feed). Creates a feed of raw blocks at `path`; a plain one
+    /// is in no directory and known by its key only.
+    FeedCreate {
+        path: String,
+        #[serde(default)]
+        plain: bool,
+    },
+    /// [`Reply::Feeds`](crate::api::Reply::Feeds).
+    FeedList,
+    /// [`Reply::Feed`](crate::api::Reply::Feed).
+    FeedInfo { feed: String },
+    /// [`Reply::Appended`](crate::api::Reply::Appended). The payload is the blocks one after the
+    /// other, `lengths` their sizes; all are durable when the answer comes.
+    FeedAppend { path: String, lengths: Vec<u32> },
+    /// [`Reply::Block`](crate::api::Reply::Block) each, its bytes as payload. Blocks not held are
+    /// an error unless no range was given: then what is held is returned.
+    FeedRead {
+        feed: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        range: Option<Text<Selection>>,
+    },
+    /// [`Reply::Progress`](crate::api::Reply::Progress) several times, then
+    /// [`Reply::Appended`](crate::api::Reply::Appended). Creates `path` if need be.
+    FeedImport {
+        path: String,
+        file: PathBuf,
+        block_size: u32,
+    },
+    /// [`Reply::Progress`](crate::api::Reply::Progress) several times, then
+    /// [`Reply::Exported`](crate::api::Reply::Exported). The file appears whole or not at all.
+    FeedExport {
+        feed: String,
+        file: PathBuf,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        range: Option<Text<Selection>>,
+    },
+    /// [`Reply::Verified`](crate::api::Reply::Verified); if there are problems, then an error of
+    /// kind [`ErrorKind::Verification`](crate::api::ErrorKind::Verification).
+    FeedVerify { feed: String },
+    /// [`Reply::Published`](crate::api::Reply::Published). A document entry for each text file;
+    /// creates `path` as a feed of entries if need be.
+    Publish { path: String, files: Vec<PathBuf> },
+    /// [`Reply::Serving`](crate::api::Reply::Serving), then open until the caller drops it. Public
+    /// and plain feeds only, over the plain Hypercore 11 protocol.
+    FeedServe { feed: String, tcp: String },
+    /// [`Reply::Progress`](crate::api::Reply::Progress) several times, then
+    /// [`Reply::Feed`](crate::api::Reply::Feed); with `live` open until the caller drops it.
+    FeedPull {
+        key: String,
+        tcp: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        range: Option<Text<Selection>>,
+        #[serde(default)]
+        live: bool,
+    },
+    /// [`Reply::Follow`](crate::api::Reply::Follow) several times. Remembers the pin. `once` ends
+    /// when all asked for is stored; so does a range `A..B`.
+    Follow {
+        link: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        range: Option<Text<Selection>>,
+        #[serde(default)]
+        once: bool,
+    },
+    /// [`Reply::Pins`](crate::api::Reply::Pins) with the pins that were removed.
+    Unfollow { link: String },
+    /// [`Reply::Pins`](crate::api::Reply::Pins).
+    Pins,
+    /// [`Reply::Follow`](crate::api::Reply::Follow) for ever. Pins every link whole, reason `seed`;
+    /// without links it shows the progress of all pins.
+    Seed { links: Vec<String> },
+    /// [`Reply::Room`](crate::api::Reply::Room).
+    RoomCreate { name: String },
+    /// [`Reply::Invite`](crate::api::Reply::Invite).
+    RoomInvite { room: String },
+    /// [`Reply::Waiting`](crate::api::Reply::Waiting) at once, then
+    /// [`Reply::Room`](crate::api::Reply::Room); after `wait_seconds` (default 60) without an
+    /// answer an error of kind [`ErrorKind::NoPeers`](crate::api::ErrorKind::NoPeers). The join
+    /// stays open and is asked for again after each start.
+    RoomJoin {
+        link: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait_seconds: Option<u64>,
+    },
+    /// [`Reply::Rooms`](crate::api::Reply::Rooms).
+    RoomList,
+    /// [`Reply::Members`](crate::api::Reply::Members).
+    RoomMembers { room: String },
+    /// [`Reply::Sent`](crate::api::Reply::Sent). `room` is a name, a code or an id.
+    Send { room: String, text: String },
+    /// [`Reply::Message`](crate::api::Reply::Message) each, oldest first; with `watch` open and
+    /// each new message as it is indexed.
+    Read {
+        room: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last: Option<u64>,
+        #[serde(default)]
+        watch: bool,
+    },
+    /// [`Reply::Found`](crate::api::Reply::Found) each, best first.
+    Search { query: String },
+    /// [`Reply::Index`](crate::api::Reply::Index). With `rebuild` the index is made anew first.
+    Index {
+        #[serde(default)]
+        rebuild: bool,
+    },
+}
+
+impl Request {
+    /// Returns whether the request is of no use without the network.
+    pub fn needs_network(&self) -> bool {
+        matches!(
+            self,
+            Request::Follow { .. } | Request::Seed { .. } | Request::RoomJoin { .. }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selections_round_trip() {
+        for text in ["all", "0..1", "5..900", "last:7"] {
+            assert_eq!(text.parse::<Selection>().expect("valid").to_string(), text);
+        }
+    }
+
+    #[test]
+    fn empty_and_damaged_selections_are_refused() {
+        for text in [
+            "", "5..5", "6..5", "last:0", "last:", "a..b", "1..", "..2", "-1..2", "1...2",
+        ] {
+            assert!(text.parse::<Selection>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn requests_have_stable_json() {
+        let request = Request::Follow {
+            link: "kinlog://agent/x".into(),
+            range: Some(Text(Selection::Last(3))),
+            once: true,
+        };
+        let json = serde_json::to_string(&request).expect("serialises");
+        assert_eq!(
+            json,
+            r#"{"request":"follow","link":"kinlog://agent/x","range":"last:3","once":true}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<Request>(&json).expect("parses"),
+            request
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! Where things stand in a home, and who may read them.
+
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use kinlog_feeds::crypto::blake2b_256;
+use kinlog_feeds::text;
+
+use crate::api::Error;
+
+/// Longest path of a Unix socket that every system takes (104 on some, with the final zero).
+const SOCKET_PATH_BYTES_MAX: usize = 100;
+
+/// The paths of one home.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    home: PathBuf,
+}
+
+impl Layout {
+    /// Names the paths below `home`; touches nothing.
+    pub fn new(home: &Path) -> Self {
+        Layout {
+            home: home.to_owned(),
+        }
+    }
+
+    /// Returns the home itself.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Returns the file with the device secret, 32 bytes, mode 0600.
+    pub fn device_secret(&self) -> PathBuf {
+        self.home.join("device.secret")
+    }
+
+    /// Returns the file with the revision of format 0 that the home was written by.
+    pub fn revision(&self) -> PathBuf {
+        self.home.join("revision")
+    }
+
+    /// Returns the folder of the feed store.
+    pub fn store(&self) -> PathBuf {
+        self.home.join("store")
+    }
+
+    /// Returns the database of what cannot be derived.
+    pub fn state(&self) -> PathBuf {
+        self.home.join("state.db")
+    }
+
+    /// Returns the database that is rebuilt from feeds and keys.
+    pub fn index(&self) -> PathBuf {
+        self.home.join("index.db")
+    }
+
+    /// Returns the lock file, which holds the owner's process id.
+    pub fn lock(&self) -> PathBuf {
+        self.home.join("lock")
+    }
+
+    /// Returns whether the home was initialised.
+    pub fn is_initialised(&self) -> bool {
+        self.device_secret().exists()
+    }
+
+    /// Makes the home and the store's folder, 0700.
+    pub fn create(&self) -> Result<(), Error> {
+        for folder in [self.home.clone(), self.store()] {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)
+                .map_err(|error| Error::general(format!("folder {}: {error}", folder.display())))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses secrets that others than the owner may read.
+    pub fn check_modes(&self) -> Result<(), Error> {
+        for file in [self.device_secret(), self.state()] {
+            let Ok(metadata) = std::fs::metadata(&file) else {
+                continue;
+            };
+            let mode = metadata.mode() & 0o777;
+            if mode & 0o077 != 0 {
+                return Err(Error::permission(format!(
+                    "{} has mode {mode:o}: others may read it, expected 600",
+                    file.display()
+                ))
+                .hint(format!("chmod 600 {}", file.display())));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the path of the local socket: `<home>/api.sock`, or below the runtime folder when that
+/// would be too long for a socket.
+pub fn socket_path(home: &Path) -> PathBuf {
+    let plain = home.join("api.sock");
+    if plain.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+        return plain;
+    }
+    let full = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
+    let name = text::encode(&blake2b_256(&[full.as_os_str().as_bytes()])[..16]);
+    let runtime =
+        std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    runtime.join("kinlog").join(format!("{name}.sock"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_home_has_a_short_socket() {
+        let long = PathBuf::from("/home").join("x".repeat(200));
+        let socket = socket_path(&long);
+        assert!(socket.as_os_str().len() < 100, "{socket:?}");
+        assert_ne!(
+            socket,
+            socket_path(&PathBuf::from("/home").join("y".repeat(200)))
+        );
+        assert_eq!(socket_path(Path::new("/h")), Path::new("/h/api.sock"));
+    }
+}
