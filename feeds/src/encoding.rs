@@ -18,10 +18,19 @@ pub enum DecodeError {
     IntegerTooLarge { at: usize, value: u64 },
     /// A count or length above its named limit.
     #[error("{what} at byte {at}: {actual} is above the limit of {limit}")]
-    AboveLimit { what: &'static str, at: usize, limit: u64, actual: u64 },
+    AboveLimit {
+        what: &'static str,
+        at: usize,
+        limit: u64,
+        actual: u64,
+    },
     /// A value that the format does not know.
     #[error("{what} at byte {at}: unknown value {actual}")]
-    UnknownValue { what: &'static str, at: usize, actual: u64 },
+    UnknownValue {
+        what: &'static str,
+        at: usize,
+        actual: u64,
+    },
     /// Bytes after the end of a value that must fill its input.
     #[error("{count} bytes too many at byte {at}")]
     TrailingBytes { at: usize, count: usize },
@@ -62,7 +71,12 @@ impl<'a> Reader<'a> {
         let limit = limit as u64;
         match usize::try_from(value) {
             Ok(small) if value <= limit => Ok(small),
-            _ => Err(DecodeError::AboveLimit { what, at, limit, actual: value }),
+            _ => Err(DecodeError::AboveLimit {
+                what,
+                at,
+                limit,
+                actual: value,
+            }),
         }
     }
 
@@ -91,7 +105,10 @@ impl<'a> Reader<'a> {
     pub fn raw(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let rest = self.rest();
         if rest.len() < count {
-            return Err(DecodeError::Truncated { at: self.at, needed: count - rest.len() });
+            return Err(DecodeError::Truncated {
+                at: self.at,
+                needed: count - rest.len(),
+            });
         }
         self.at += count;
         Ok(&rest[..count])
@@ -180,7 +197,17 @@ mod tests {
 
     #[test]
     fn integers_round_trip_at_every_boundary() {
-        for value in [0, 1, 0xfc, 0xfd, 0xffff, 0x1_0000, 0xffff_ffff, 0x1_0000_0000, UINT_MAX] {
+        for value in [
+            0,
+            1,
+            0xfc,
+            0xfd,
+            0xffff,
+            0x1_0000,
+            0xffff_ffff,
+            0x1_0000_0000,
+            UINT_MAX,
+        ] {
             let mut out = Vec::new();
             out.put_uint(value);
             assert_eq!(out.len(), uint_len(value));

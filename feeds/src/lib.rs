@@ -16,9 +16,11 @@
 pub mod crypto;
 pub mod encoding;
 pub mod limits;
+pub mod replicate;
 pub mod text;
 mod time;
 pub mod tree;
+pub mod wire;
 
 pub use crypto::{AgentId, DeviceKey, DiscoveryKey, FeedKey, Hash, KeyPair, PublicKey};
 pub use time::Time;

@@ -1,5 +1,7 @@
 //! Named limits of feeds and their wire, each with its reason and its worst case.
 
+use std::time::Duration;
+
 /// Largest block of a Kinlog feed, 1 MiB: one block fits one frame, and a reader that holds a
 /// full request window of such blocks stays inside the process budget.
 pub const KINLOG_BLOCK_BYTES_MAX: usize = 1024 * 1024;
@@ -39,3 +41,49 @@ pub const SIGNATURE_BYTES_MAX: usize = 16 * 1024;
 
 /// Largest block index or length the compact encoding carries, 2^53 - 1.
 pub const UINT_MAX: u64 = (1 << 53) - 1;
+
+// Connections.
+
+/// Largest frame before the remote has shown what it is, 64 KiB: the whole budget of an
+/// unauthenticated peer.
+pub const UNAUTHENTICATED_FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// Input bytes one connection may hold before its handshake is done, 64 KiB.
+pub const UNAUTHENTICATED_BYTES_MAX: usize = 64 * 1024;
+
+/// Input bytes that may lie undrained beyond one whole frame, 1 MiB: what a driver reads at once.
+pub const INPUT_SLACK_BYTES_MAX: usize = 1024 * 1024;
+
+/// Size at which an outgoing batch is closed, 64 KiB: one WebRTC message, and large enough that
+/// the 20 bytes of framing vanish. Larger messages get a frame of their own.
+pub const SEND_BATCH_BYTES: usize = 64 * 1024;
+
+/// Bytes waiting to be sent above which [`is_writable`](crate::wire::Connection::is_writable) is
+/// false, 2 MiB: about 20 ms at 100 MB/s, and the send budget of a peer.
+pub const SEND_QUEUE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes waiting to be sent above which messages are refused, 24 MiB: [`SEND_QUEUE_BYTES`] and the
+/// answers that were being read when it filled, one largest plain block among them.
+pub const SEND_QUEUE_BYTES_MAX: usize = 24 * 1024 * 1024;
+
+/// Channels open at once in a session: the feeds two members of many rooms share. About 300 bytes each.
+pub const CHANNELS_MAX: usize = 8192;
+
+/// Bytes of messages kept for channels that this side has not opened yet, as protomux does; 512
+/// bytes are counted for each on top. Above it parsing pauses.
+pub const PENDING_BYTES_MAX: usize = 32 * 1024;
+
+/// Longest protocol name or channel id in an open message.
+pub const CHANNEL_NAME_BYTES_MAX: usize = 128;
+
+/// Time a handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Silence after which a keep-alive frame is sent (what JavaScript peers do).
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Silence of the remote after which a connection is given up: six missed keep-alives.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Words of one bitfield message: the 2^21 blocks that a want covers at most.
+pub const BITFIELD_WORDS_MAX: usize = 65_536;

@@ -57,7 +57,9 @@ pub fn decode(text: &str) -> Result<Vec<u8>, KeyTextError> {
         }
     }
     if window != 0 || bits >= 5 {
-        return Err(KeyTextError::Length { actual: text.chars().count() });
+        return Err(KeyTextError::Length {
+            actual: text.chars().count(),
+        });
     }
     Ok(out)
 }
@@ -67,7 +69,12 @@ pub fn encode_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes
         .iter()
-        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
+        .flat_map(|byte| {
+            [
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ]
+        })
         .map(char::from)
         .collect()
 }
@@ -78,14 +85,21 @@ pub fn decode_hex(text: &str) -> Result<Vec<u8>, KeyTextError> {
         .chars()
         .enumerate()
         .map(|(at, character)| {
-            let digit = character.to_digit(16).ok_or(KeyTextError::Character { character, at })?;
+            let digit = character
+                .to_digit(16)
+                .ok_or(KeyTextError::Character { character, at })?;
             Ok(digit as u8)
         })
         .collect::<Result<Vec<u8>, KeyTextError>>()?;
     if digits.len() % 2 != 0 {
-        return Err(KeyTextError::Length { actual: digits.len() });
+        return Err(KeyTextError::Length {
+            actual: digits.len(),
+        });
     }
-    Ok(digits.chunks_exact(2).map(|pair| (pair[0] << 4) | pair[1]).collect())
+    Ok(digits
+        .chunks_exact(2)
+        .map(|pair| (pair[0] << 4) | pair[1])
+        .collect())
 }
 
 /// Encodes a key as links carry it: z-base-32 of the key and four bytes of its hash, 58 characters.
@@ -103,7 +117,9 @@ pub fn decode_key(text: &str) -> Result<[u8; 32], KeyTextError> {
         52 | 58 => decode(text)?,
         _ => return Err(KeyTextError::Length { actual }),
     };
-    let (key, check) = bytes.split_at_checked(32).ok_or(KeyTextError::Length { actual })?;
+    let (key, check) = bytes
+        .split_at_checked(32)
+        .ok_or(KeyTextError::Length { actual })?;
     let key: [u8; 32] = key.try_into().expect("split at 32 bytes");
     if !check.is_empty() && check != &blake2b_256(&[&key])[..4] {
         return Err(KeyTextError::Check);

@@ -5,7 +5,10 @@ use crate::crypto::{Secret, blake2b_256_keyed};
 
 /// Returns `H_secret(NS(label) || context)`.
 pub fn derive(secret: &Secret, label: Namespace, context: &[u8]) -> Secret {
-    Secret::new(blake2b_256_keyed(secret.expose(), &[&label.hash(), context]))
+    Secret::new(blake2b_256_keyed(
+        secret.expose(),
+        &[&label.hash(), context],
+    ))
 }
 
 /// Returns the seed of a device's signing key.

@@ -131,7 +131,9 @@ pub struct KeyPair {
 impl KeyPair {
     /// Derives the pair from a 32-byte seed.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        KeyPair { signing: SigningKey::from_bytes(seed) }
+        KeyPair {
+            signing: SigningKey::from_bytes(seed),
+        }
     }
 
     /// Returns the public key.
@@ -147,7 +149,9 @@ impl KeyPair {
 
 impl fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyPair").field("public_key", &self.public_key()).finish_non_exhaustive()
+        f.debug_struct("KeyPair")
+            .field("public_key", &self.public_key())
+            .finish_non_exhaustive()
     }
 }
 

@@ -22,16 +22,28 @@ impl Node {
     pub fn leaf(block: u64, data: &[u8]) -> Node {
         let size = data.len() as u64;
         let hash = Hash(blake2b_256(&[&LEAF, &size.to_le_bytes(), data]));
-        Node { index: 2 * block, size, hash }
+        Node {
+            index: 2 * block,
+            size,
+            hash,
+        }
     }
 
     /// Returns the parent of two siblings, in either order; `None` if their sizes overflow.
     pub fn parent(one: &Node, other: &Node) -> Option<Node> {
-        let (left, right) = if one.index < other.index { (one, other) } else { (other, one) };
+        let (left, right) = if one.index < other.index {
+            (one, other)
+        } else {
+            (other, one)
+        };
         let size = left.size.checked_add(right.size)?;
         let index = left.index + (right.index - left.index) / 2;
         let hash = blake2b_256(&[&PARENT, &size.to_le_bytes(), &left.hash.0, &right.hash.0]);
-        Some(Node { index, size, hash: Hash(hash) })
+        Some(Node {
+            index,
+            size,
+            hash: Hash(hash),
+        })
     }
 
     /// Returns the hash that stands for a whole tree, from its roots left to right.

@@ -1,0 +1,54 @@
+//! What a process holds of a feed, and what it wants.
+
+use std::ops::Range;
+
+/// Which rules a feed follows.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum FeedKind {
+    /// Listed in a directory or a room: fork 0 for ever, blocks up to 1 MiB.
+    Kinlog,
+    /// Any Hypercore feed: blocks up to 8 MiB.
+    Plain,
+}
+
+/// What the store holds of a feed when the replicator learns of it.
+#[derive(Debug)]
+pub struct FeedState {
+    /// Rules.
+    pub kind: FeedKind,
+    /// Whether the manifest is known; if not it is asked for with the first upgrade.
+    pub manifest_known: bool,
+    /// Fork of the signed head.
+    pub fork: u64,
+    /// Length of the signed head, in blocks.
+    pub length: u64,
+    /// Bytes of all blocks up to `length`.
+    pub byte_length: u64,
+    /// Runs of blocks held, verified and durable, in order.
+    pub have: Vec<Range<u64>>,
+}
+
+/// Which blocks of a feed are wanted.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Want {
+    /// None: blocks are served, none are asked for (the head is followed if `live`).
+    #[default]
+    None,
+    /// Every block.
+    All,
+    /// One run of blocks.
+    Range(Range<u64>),
+    /// The last blocks before the head, and with `live` those that follow.
+    Last(u64),
+    /// Several runs of blocks.
+    Ranges(Vec<Range<u64>>),
+}
+
+/// What is wanted of a feed, and whether it goes on.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Interest {
+    /// Which blocks.
+    pub want: Want,
+    /// Whether later upgrades are followed; otherwise the first head that a peer shows is enough.
+    pub live: bool,
+}

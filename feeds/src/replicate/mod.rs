@@ -1,0 +1,21 @@
+//! The replicator: which block is asked of whom, what is announced and what is answered.
+//!
+//! One [`Replicator`] serves all feeds and all peers of a process, so that no block is asked for
+//! twice. It is sans-IO: it never touches the store, it asks for reads and applies by
+//! [`Output::Read`] and [`Output::Apply`], and what is announced to peers has been applied (is
+//! durable) before.
+//!
+//! **Drain rule.** After each `handle_*`, or after a batch of `handle_message` calls that one
+//! input brought, call [`Replicator::poll_output`] until it gives `None`. Data that arrived
+//! between two drains is applied together.
+
+mod interest;
+mod output;
+mod replicator;
+
+pub use interest::{FeedKind, FeedState, Interest, Want};
+pub use output::{
+    Applied, ApplyFailure, ApplyId, FeedEvent, Incoming, NotAvailable, Output, PeerId,
+    ProtocolViolation, ReadId,
+};
+pub use replicator::{Config, FeedStatus, PeerStatus, Replicator};

@@ -1,0 +1,174 @@
+//! What the replicator asks of its driver, and the answers.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::crypto::FeedKey;
+use crate::tree::{Proof, ProofRequest};
+use crate::wire::hypercore::Message;
+
+/// A peer, as the driver numbers it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PeerId(pub u64);
+
+/// A read that the driver was asked for.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ReadId(pub u64);
+
+/// An apply that the driver was asked for.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ApplyId(pub u64);
+
+/// Unverified data of a peer, for the store to verify and keep.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Incoming {
+    /// The proof with its block, if it carries one.
+    pub proof: Proof,
+    /// The encoded manifest, if it was asked for.
+    pub manifest: Option<Bytes>,
+}
+
+/// What the store made of one [`Incoming`]: verified and durable.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Applied {
+    /// The block that is now held.
+    pub block: Option<u64>,
+    /// The length of the new signed head.
+    pub upgraded_to: Option<u64>,
+}
+
+/// Why the store did not take one [`Incoming`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ApplyFailure {
+    /// A node it builds on is not known yet; it is tried again after the next apply.
+    MissingAnchor,
+    /// A hash or signature does not hold: the peer's fault.
+    BadData,
+    /// A valid signature over another history: nobody is banned, the feed stops here.
+    Conflict,
+    /// The block is larger than the feed's kind allows.
+    TooLarge,
+    /// Nothing new.
+    Stale,
+    /// The store failed; not the peer's fault.
+    Store,
+}
+
+/// Why a read gives nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NotAvailable {
+    /// Not held (any more), or damaged.
+    Missing,
+    /// The request makes no sense for this feed.
+    InvalidRequest,
+}
+
+/// What a peer did that the protocol forbids.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolViolation {
+    /// A hash or signature in its data does not hold.
+    #[error("data of feed {key} does not verify (block {block:?})")]
+    BadData { key: FeedKey, block: Option<u64> },
+    /// A block above the limit of the feed's kind.
+    #[error("block {block:?} of feed {key} is too large")]
+    TooLarge { key: FeedKey, block: Option<u64> },
+    /// Too many requests that make no sense.
+    #[error("{count} invalid requests")]
+    InvalidRequests { count: u32 },
+    /// Too much data that was not asked for.
+    #[error("{count} messages of data that was not asked for")]
+    UnsolicitedData { count: u32 },
+    /// More requests waiting than allowed.
+    #[error("more than {limit} requests wait for an answer")]
+    TooManyRequests { limit: usize },
+    /// Data that answers a request with something else.
+    #[error("data of feed {key} does not answer request {request}")]
+    WrongAnswer { key: FeedKey, request: u64 },
+    /// A message about a channel that is not open.
+    #[error("message for a feed whose channel is not open")]
+    NoChannel,
+}
+
+/// What a follower of a feed may want to know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum FeedEvent {
+    /// The signed head is longer.
+    Upgraded {
+        /// New length, in blocks.
+        length: u64,
+    },
+    /// Blocks are verified and durable.
+    BlocksStored {
+        /// A run of them.
+        range: Range<u64>,
+    },
+    /// Everything wanted is held, for the head that is known.
+    Complete,
+    /// Another history with a valid signature was seen; the feed stops here.
+    Conflict,
+    /// No connected peer holds what is wanted.
+    NobodyHas {
+        /// Blocks that are wanted and missing.
+        blocks: u64,
+        /// The first of them.
+        first: Option<u64>,
+    },
+}
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Output {
+    /// Send a message on the feed's channel with the peer.
+    Send {
+        /// To whom.
+        peer: PeerId,
+        /// On which feed's channel.
+        key: FeedKey,
+        /// What.
+        message: Message,
+    },
+    /// Read a proof (with block and manifest, as asked) and call
+    /// [`handle_read`](crate::replicate::Replicator::handle_read).
+    Read {
+        /// Names the read.
+        id: ReadId,
+        /// For whom.
+        peer: PeerId,
+        /// Of which feed.
+        key: FeedKey,
+        /// What.
+        request: ProofRequest,
+        /// The encoded manifest too.
+        manifest: bool,
+    },
+    /// Verify and keep all items in one durable commit and call
+    /// [`handle_applied`](crate::replicate::Replicator::handle_applied).
+    Apply {
+        /// Names the apply.
+        id: ApplyId,
+        /// Which feed.
+        key: FeedKey,
+        /// Whatever arrived since the last drain.
+        items: Vec<Incoming>,
+    },
+    /// A peer broke the protocol: close its connection.
+    Violation {
+        /// Who.
+        peer: PeerId,
+        /// How.
+        reason: ProtocolViolation,
+        /// Whether it is not to be met again for a while.
+        ban: bool,
+    },
+    /// Something a follower of the feed may want to know.
+    Event {
+        /// Which feed.
+        key: FeedKey,
+        /// What.
+        event: FeedEvent,
+    },
+}
