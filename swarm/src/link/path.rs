@@ -50,3 +50,14 @@ pub struct IcePath {
     /// `udp` or `tcp`.
     pub protocol: String,
 }
+
+/// What a link runs over.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LinkPath {
+    /// Kind of transport.
+    pub transport: Transport,
+    /// The candidate pair ICE selected, on WebRTC links.
+    pub ice: Option<IcePath>,
+    /// Address of the other side, on TCP links.
+    pub remote: Option<SocketAddr>,
+}

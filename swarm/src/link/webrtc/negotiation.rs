@@ -1,0 +1,286 @@
+//! From an offer to an open data channel.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rtc::ice::mdns::MulticastDnsMode;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
+use webrtc::peer_connection::{
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
+    RTCIceCandidateInit, RTCIceGatheringState, RTCIceServer, RTCPeerConnectionIceEvent,
+    RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
+};
+
+use super::body::{self, Text};
+use super::runtime::BufferedRuntime;
+use super::{WebrtcLink, stack_error};
+use crate::limits::{
+    GATHERING_WAIT, ICE_CHECK_INTERVAL, ICE_CHECKS_MAX, ICE_DISCONNECTED_AFTER, ICE_FAILED_AFTER,
+    ICE_KEEPALIVE_INTERVAL, NEGOTIATION_EVENTS_MAX, WEBRTC_SEND_BUFFER_BYTES_MAX,
+};
+use crate::link::{Counters, Fingerprints, LinkError};
+
+/// Both sides open this SCTP stream themselves, so no handshake for it crosses the network.
+const STREAM: u16 = 0;
+
+/// What every connection of a node has in common.
+#[derive(Clone, Debug, Default)]
+pub struct WebrtcSettings {
+    /// STUN servers, as `stun:host:port`.
+    pub stun_urls: Vec<String>,
+    /// Addresses to gather candidates on; empty: every interface of the machine, and loopback.
+    pub bind: Vec<IpAddr>,
+}
+
+/// One attempt to connect to one peer.
+pub struct Negotiation {
+    attempt: u64,
+    connection: Arc<dyn PeerConnection>,
+    channel: Arc<dyn DataChannel>,
+    events: mpsc::Receiver<Event>,
+    late_candidates: Vec<Bytes>,
+}
+
+impl fmt::Debug for Negotiation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Negotiation").field("attempt", &self.attempt).finish_non_exhaustive()
+    }
+}
+
+/// What the stack tells while a connection comes up.
+#[derive(Debug)]
+enum Event {
+    Candidate(String),
+    Gathered,
+    Failed(RTCPeerConnectionState),
+}
+
+struct Handler {
+    events: mpsc::Sender<Event>,
+}
+
+#[async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        if let Ok(init) = event.candidate.to_json() {
+            let _ = self.events.try_send(Event::Candidate(init.candidate));
+        }
+    }
+
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            let _ = self.events.try_send(Event::Gathered);
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        if matches!(state, RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed) {
+            let _ = self.events.try_send(Event::Failed(state));
+        }
+    }
+}
+
+impl Negotiation {
+    /// Begins attempt number `attempt`; returns it with the body of the offer to send.
+    pub async fn offer(
+        settings: &WebrtcSettings,
+        attempt: u64,
+    ) -> Result<(Self, Bytes), LinkError> {
+        let mut negotiation = Self::new(settings, attempt).await?;
+        let offer = negotiation.connection.create_offer(None).await.map_err(stack_error)?;
+        let body = negotiation.describe(offer).await?;
+        Ok((negotiation, body))
+    }
+
+    /// Takes the body of an offer; returns the attempt with the body of the answer to send.
+    pub async fn answer(
+        settings: &WebrtcSettings,
+        offer: &[u8],
+    ) -> Result<(Self, Bytes), LinkError> {
+        let (attempt, sdp) = body::decode(Text::Offer, offer)?;
+        let bad = |reason: String| LinkError::BadDescription { what: "offer", reason };
+        let sdp = RTCSessionDescription::offer(sdp).map_err(|e| bad(e.to_string()))?;
+        let mut negotiation = Self::new(settings, attempt).await?;
+        negotiation
+            .connection
+            .set_remote_description(sdp)
+            .await
+            .map_err(|e| bad(e.to_string()))?;
+        let answer = negotiation.connection.create_answer(None).await.map_err(stack_error)?;
+        let body = negotiation.describe(answer).await?;
+        Ok((negotiation, body))
+    }
+
+    /// Returns the number of the attempt.
+    pub fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
+    /// Takes the body of the answer to our offer.
+    pub async fn accept(&self, answer: &[u8]) -> Result<(), LinkError> {
+        let (_, sdp) = body::decode(Text::Answer, answer)?;
+        let bad = |reason: String| LinkError::BadDescription { what: "answer", reason };
+        let sdp = RTCSessionDescription::answer(sdp).map_err(|e| bad(e.to_string()))?;
+        self.connection.set_remote_description(sdp).await.map_err(|e| bad(e.to_string()))
+    }
+
+    /// Takes the body of a candidate of the other side.
+    pub async fn add_candidate(&self, candidate: &[u8]) -> Result<(), LinkError> {
+        let (_, candidate) = body::decode(Text::Candidate, candidate)?;
+        let init = RTCIceCandidateInit {
+            candidate,
+            sdp_mid: Some(String::new()),
+            sdp_mline_index: Some(0),
+            ..RTCIceCandidateInit::default()
+        };
+        self.connection.add_ice_candidate(init).await.map_err(|e| LinkError::BadDescription {
+            what: "candidate",
+            reason: e.to_string(),
+        })
+    }
+
+    /// Returns bodies of candidates that were gathered after the description left.
+    pub fn take_late_candidates(&mut self) -> Vec<Bytes> {
+        self.drain_events();
+        std::mem::take(&mut self.late_candidates)
+    }
+
+    /// Waits until the channel is open, at most `wait`.
+    ///
+    /// Cancelling this loses nothing: it can be called again.
+    pub async fn opened(&mut self, wait: Duration) -> Result<(), LinkError> {
+        let opened = async {
+            loop {
+                tokio::select! {
+                    event = self.channel.poll() => match event {
+                        Some(DataChannelEvent::OnOpen) => return Ok(()),
+                        Some(DataChannelEvent::OnClose | DataChannelEvent::OnClosing) | None => {
+                            return Err(LinkError::Closed);
+                        }
+                        Some(_) => {}
+                    },
+                    event = self.events.recv() => match event {
+                        Some(Event::Candidate(text)) => {
+                            self.late_candidates.push(body::encode(self.attempt, &text));
+                        }
+                        Some(Event::Gathered) => {}
+                        Some(Event::Failed(state)) => {
+                            return Err(LinkError::Webrtc { reason: format!("connection {state}") });
+                        }
+                        None => return Err(LinkError::Closed),
+                    },
+                }
+            }
+        };
+        timeout(wait, opened).await.map_err(|_| LinkError::Timeout { seconds: wait.as_secs() })?
+    }
+
+    /// Returns the open channel as a link.
+    pub async fn into_link(self) -> Result<WebrtcLink, LinkError> {
+        let sdp_of = |description: Option<RTCSessionDescription>, what| {
+            description.and_then(|it| body::fingerprint(&it.sdp)).ok_or_else(|| {
+                LinkError::BadDescription { what, reason: "no sha-256 fingerprint".to_owned() }
+            })
+        };
+        let local = sdp_of(self.connection.local_description().await, "our description")?;
+        let remote = sdp_of(self.connection.remote_description().await, "description")?;
+        Ok(WebrtcLink {
+            connection: self.connection,
+            channel: self.channel,
+            fingerprints: Fingerprints { local, remote },
+            counters: Counters::default(),
+        })
+    }
+
+    /// Gives the attempt up.
+    pub async fn close(self) {
+        let _ = self.connection.close().await;
+    }
+
+    async fn new(settings: &WebrtcSettings, attempt: u64) -> Result<Self, LinkError> {
+        let (events_tx, events) = mpsc::channel(NEGOTIATION_EVENTS_MAX);
+        let mut configuration = RTCConfigurationBuilder::default();
+        if !settings.stun_urls.is_empty() {
+            configuration = configuration.with_ice_servers(vec![RTCIceServer {
+                urls: settings.stun_urls.clone(),
+                ..RTCIceServer::default()
+            }]);
+        }
+        let engine = SettingEngineBuilder::new()
+            .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+            .with_include_loopback_candidate(true)
+            .with_ice_connection_attempts(Some(ICE_CHECK_INTERVAL), Some(ICE_CHECKS_MAX))
+            .with_ice_timeouts(
+                Some(ICE_DISCONNECTED_AFTER),
+                Some(ICE_FAILED_AFTER),
+                Some(ICE_KEEPALIVE_INTERVAL),
+            )
+            .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
+            .build();
+        let connection = PeerConnectionBuilder::new()
+            .with_configuration(configuration.build())
+            .with_setting_engine(engine)
+            .with_handler(Arc::new(Handler { events: events_tx }))
+            .with_runtime(Arc::new(BufferedRuntime))
+            .with_udp_addrs(bind_addresses(&settings.bind))
+            .with_data_channel_send_buffer_limit(WEBRTC_SEND_BUFFER_BYTES_MAX)
+            .build()
+            .await
+            .map_err(stack_error)?;
+        let connection: Arc<dyn PeerConnection> = Arc::new(connection);
+        let options = RTCDataChannelInit {
+            ordered: true,
+            negotiated: Some(STREAM),
+            ..RTCDataChannelInit::default()
+        };
+        let channel = connection
+            .create_data_channel("kinlog", Some(options))
+            .await
+            .map_err(stack_error)?;
+        Ok(Negotiation { attempt, connection, channel, events, late_candidates: Vec::new() })
+    }
+
+    /// Sets our description, waits for its candidates, and returns its body.
+    async fn describe(&mut self, description: RTCSessionDescription) -> Result<Bytes, LinkError> {
+        self.connection.set_local_description(description).await.map_err(stack_error)?;
+        let gathered = async {
+            while let Some(event) = self.events.recv().await {
+                match event {
+                    Event::Gathered => break,
+                    Event::Candidate(_) | Event::Failed(_) => {}
+                }
+            }
+        };
+        // What is not gathered by now follows as single candidates.
+        let _ = timeout(GATHERING_WAIT, gathered).await;
+        let sdp = self.connection.local_description().await.map(|it| it.sdp);
+        let sdp = sdp.ok_or(LinkError::Closed)?;
+        Ok(body::encode(self.attempt, &sdp))
+    }
+
+    fn drain_events(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            if let Event::Candidate(text) = event {
+                self.late_candidates.push(body::encode(self.attempt, &text));
+            }
+        }
+    }
+}
+
+/// Wildcards stand for every interface but loopback, which is named beside them so that two
+/// processes of one machine without a network find each other.
+fn bind_addresses(bind: &[IpAddr]) -> Vec<SocketAddr> {
+    let every: &[IpAddr] = &[
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+    ];
+    let addresses = if bind.is_empty() { every } else { bind };
+    addresses.iter().map(|ip| SocketAddr::new(*ip, 0)).collect()
+}
