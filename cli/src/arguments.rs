@@ -1,0 +1,116 @@
+//! Everything that can stand on the command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::command::{feed, follow, init, message, publish, room, signal, up};
+use crate::demo;
+
+/// Logs that live with your people: append here, follow there, no server holds your data.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kinlog",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = EXIT_CODES,
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 ok                    4 no peers, or timed out     8 needs a running agent
+  1 general               5 verification failed        9 conflict: a fork was found
+  2 usage, bad text       6 permission, other process  130 interrupted
+  3 not found             7 quota or disk full";
+
+/// What every command understands.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// Folder with the agent's keys and feeds [default: $XDG_DATA_HOME/kinlog]
+    #[arg(long, global = true, value_name = "DIR", env = "KINLOG_HOME")]
+    pub(crate) home: Option<PathBuf>,
+
+    /// Print data as JSON, one object per line where it goes on
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Print data and errors only
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Tell more on stderr; twice for debugging
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    Always,
+    Never,
+}
+
+/// One family of commands each; a file of its own in `command/` does it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make an identity and a home for it
+    Init(init::InitArguments),
+    /// Show who this agent is
+    Id,
+    /// Run the agent as a service until ctrl-c
+    Up(up::UpArguments),
+    /// Show peers, feeds, what is held and why
+    Status,
+    /// Make, fill, read and check feeds
+    #[command(subcommand)]
+    Feed(feed::FeedCommand),
+    /// Publish text files as searchable documents under a path
+    Publish(publish::PublishArguments),
+    /// Keep what a link names, now and from now on
+    Follow(follow::FollowArguments),
+    /// Follow a link no longer
+    Unfollow(follow::UnfollowArguments),
+    /// Show what is kept, and why
+    Pins,
+    /// Follow everything given, for ever, and serve it
+    Seed(follow::SeedArguments),
+    /// Make rooms, invite and join
+    #[command(subcommand)]
+    Room(room::RoomCommand),
+    /// Write a message into a room
+    Send(message::SendArguments),
+    /// Read the messages of a room
+    Read(message::ReadArguments),
+    /// Search messages and documents
+    Search(message::SearchArguments),
+    /// Run the server that introduces peers to each other
+    #[command(subcommand)]
+    Signal(signal::SignalCommand),
+    /// Watch it all work: five processes on this machine
+    Demo(demo::DemoArguments),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_surface_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

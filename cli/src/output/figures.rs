@@ -1,0 +1,62 @@
+//! Numbers and keys as people read them.
+
+use std::time::Duration;
+
+/// Returns a size: `12 B`, `3.4 MB` (decimal units).
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        if value < 999.5 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    if value < 9.95 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+}
+
+/// Returns a speed: `143 MB/s`.
+pub(crate) fn rate(amount: u64, time: Duration) -> String {
+    let seconds = time.as_secs_f64().max(0.001);
+    format!("{}/s", bytes((amount as f64 / seconds) as u64))
+}
+
+/// Returns a number with its noun: `1 block`, `2 blocks`.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// Returns the first characters of a key, enough to tell a few keys apart.
+pub(crate) fn short_key(key: &impl ToString) -> String {
+    let text = key.to_string();
+    match text.char_indices().nth(8) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_naturally() {
+        let cases =
+            [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (65_536, "66 kB"), (153_621_360, "154 MB")];
+        for (value, text) in cases {
+            assert_eq!(bytes(value), text);
+        }
+        assert_eq!(bytes(999_999), "1.0 MB");
+    }
+
+    #[test]
+    fn rates_survive_no_time_at_all() {
+        assert_eq!(rate(1_000, Duration::ZERO), "1.0 MB/s");
+        assert_eq!(rate(150_000_000, Duration::from_secs(1)), "150 MB/s");
+    }
+}
