@@ -13,7 +13,9 @@ pub(crate) fn home(global: &Global) -> Result<PathBuf, Failure> {
         Some(home) => home.clone(),
         None => data_folder()
             .ok_or_else(|| {
-                Failure::usage("no home: neither --home, KINLOG_HOME, XDG_DATA_HOME nor HOME is set")
+                Failure::usage(
+                    "no home: neither --home, KINLOG_HOME, XDG_DATA_HOME nor HOME is set",
+                )
             })?
             .join("kinlog"),
     };
@@ -26,7 +28,11 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn data_folder() -> Option<PathBuf> {
-    let given = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let given = |name: &str| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     // A relative XDG folder is invalid and ignored (XDG base directory specification).
     given("XDG_DATA_HOME")
         .filter(|folder| folder.is_absolute())

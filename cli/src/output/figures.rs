@@ -17,7 +17,11 @@ pub(crate) fn bytes(bytes: u64) -> String {
         value /= 1000.0;
         unit = next;
     }
-    if value < 9.95 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+    if value < 9.95 {
+        format!("{value:.1} {unit}")
+    } else {
+        format!("{value:.0} {unit}")
+    }
 }
 
 /// Returns a speed: `143 MB/s`.
@@ -28,7 +32,11 @@ pub(crate) fn rate(amount: u64, time: Duration) -> String {
 
 /// Returns a number with its noun: `1 block`, `2 blocks`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+    if number == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{number} {noun}s")
+    }
 }
 
 /// Returns the first characters of a key, enough to tell a few keys apart.
@@ -46,8 +54,13 @@ mod tests {
 
     #[test]
     fn sizes_read_naturally() {
-        let cases =
-            [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (65_536, "66 kB"), (153_621_360, "154 MB")];
+        let cases = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (65_536, "66 kB"),
+            (153_621_360, "154 MB"),
+        ];
         for (value, text) in cases {
             assert_eq!(bytes(value), text);
         }

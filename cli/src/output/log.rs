@@ -18,7 +18,13 @@ pub(crate) fn start_log(global: &Global) {
         (false, _) => "info,kinlog=debug,kinlog_agent=debug,kinlog_swarm=debug,kinlog_signal=debug",
     };
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     // A second start in one process (tests) keeps the first.
-    let _ = if global.json { log.json().try_init() } else { log.without_time().try_init() };
+    let _ = if global.json {
+        log.json().try_init()
+    } else {
+        log.without_time().try_init()
+    };
 }

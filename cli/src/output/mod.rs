@@ -68,8 +68,11 @@ impl Output {
             #[serde(flatten)]
             value: &'a T,
         }
-        let line = serde_json::to_string(&Versioned { v: JSON_VERSION, value })
-            .map_err(|error| Failure::general(format!("this answer is no JSON: {error}")))?;
+        let line = serde_json::to_string(&Versioned {
+            v: JSON_VERSION,
+            value,
+        })
+        .map_err(|error| Failure::general(format!("this answer is no JSON: {error}")))?;
         self.data(&line)
     }
 
@@ -81,7 +84,9 @@ impl Output {
 
     /// Writes bytes to stdout as they are.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
-        io::stdout().write_all(bytes).map_err(|error| closed(&error))
+        io::stdout()
+            .write_all(bytes)
+            .map_err(|error| closed(&error))
     }
 
     /// Makes what was printed visible to whoever waits for it.
@@ -105,11 +110,23 @@ impl Output {
 
     /// Tells why the command failed: words on stderr, and with `--json` an object on stdout.
     pub(crate) fn failure(&self, failure: &Failure) {
-        let Some(report) = failure.report() else { return };
+        let Some(report) = failure.report() else {
+            return;
+        };
         let paint = self.paint_words();
-        let _ = writeln!(io::stderr(), "{} {}", paint.bad("error:"), clean_lines(&report.error));
+        let _ = writeln!(
+            io::stderr(),
+            "{} {}",
+            paint.bad("error:"),
+            clean_lines(&report.error)
+        );
         if let Some(hint) = &report.hint {
-            let _ = writeln!(io::stderr(), " {} {}", paint.strong("hint:"), clean_lines(hint));
+            let _ = writeln!(
+                io::stderr(),
+                " {} {}",
+                paint.strong("hint:"),
+                clean_lines(hint)
+            );
         }
         if self.json {
             // The exit code tells the same.

@@ -9,7 +9,15 @@ const REPLACEMENT: char = '\u{fffd}';
 
 /// Returns `text` as one line: no control characters, no line breaks.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|character| if harmless(character) { character } else { REPLACEMENT }).collect()
+    text.chars()
+        .map(|character| {
+            if harmless(character) {
+                character
+            } else {
+                REPLACEMENT
+            }
+        })
+        .collect()
 }
 
 /// Returns `text` with its line breaks and tabs kept, all other control characters replaced.

@@ -14,7 +14,11 @@ impl Style {
     pub(crate) fn automatic(terminal: bool) -> Style {
         let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
-        if terminal && !unwanted && !dumb { Style::Colored } else { Style::Plain }
+        if terminal && !unwanted && !dumb {
+            Style::Colored
+        } else {
+            Style::Plain
+        }
     }
 }
 

@@ -1,0 +1,521 @@
+//! `kinlog feed`: make, fill, read, check and move feeds.
+
+use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use clap::Subcommand;
+use kinlog_agent::api::{Answer, FeedInfo, Reply, Request, Selection, Text};
+use serde::Serialize;
+
+use crate::command::{tcp, unexpected};
+use crate::error::Failure;
+use crate::home::absolute;
+use crate::output::{Output, bytes, clean, clean_lines, count};
+use crate::target::{Context, Ended, Session, interrupted};
+
+/// Blocks in one commit of `feed append`: what one request takes.
+const APPEND_BLOCKS_MAX: usize = kinlog_agent::limits::APPEND_BLOCKS_MAX;
+
+/// Bytes in one commit of `feed append`: half of what one request takes, so that the largest block
+/// still fits behind them.
+const APPEND_BYTES_MAX: usize = kinlog_agent::limits::FRAME_PAYLOAD_BYTES_MAX / 2;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FeedCommand {
+    /// Make an empty feed at a path of our own
+    Create {
+        /// Own path, such as /notes
+        path: String,
+        /// List it nowhere; who has the key can have it
+        #[arg(long)]
+        plain: bool,
+    },
+    /// List all feeds that are held
+    List,
+    /// Show one feed
+    Info {
+        /// Own path, key or link
+        feed: String,
+    },
+    /// Append a block per line of stdin
+    Append {
+        /// Own path, such as /notes; made if need be
+        path: String,
+    },
+    /// Print blocks, each on a line of its own
+    Read {
+        /// Own path, key or link
+        feed: String,
+        /// Blocks A..B (B not included) or last:N [default: all that are held]
+        range: Option<Selection>,
+    },
+    /// Append a file in blocks of equal size
+    Import {
+        /// Own path, such as /files/film; made if need be
+        path: String,
+        file: PathBuf,
+        /// Bytes in a block
+        #[arg(long, value_name = "BYTES", default_value_t = 65_536)]
+        block_size: u32,
+    },
+    /// Write the blocks of a feed into a file, one after the other
+    Export {
+        /// Own path, key or link
+        feed: String,
+        /// File to write; it appears whole or not at all
+        file: PathBuf,
+        /// Blocks A..B (B not included) or last:N [default: all]
+        #[arg(long)]
+        range: Option<Selection>,
+    },
+    /// Check everything that is stored of a feed against its signature
+    Verify {
+        /// Own path, key or link
+        feed: String,
+    },
+    /// Serve a public feed as plain Hypercore 11 over TCP
+    Serve(tcp::ServeArguments),
+    /// Fetch a feed from a plain Hypercore peer over TCP
+    Pull(tcp::PullArguments),
+}
+
+pub(crate) async fn run(command: FeedCommand, context: &Context<'_>) -> Result<(), Failure> {
+    let text = |range: Option<Selection>| range.map(Text);
+    match command {
+        FeedCommand::Create { path, plain } => {
+            show_all(Request::FeedCreate { path, plain }, context).await
+        }
+        FeedCommand::List => show_all(Request::FeedList, context).await,
+        FeedCommand::Info { feed } => show_all(Request::FeedInfo { feed }, context).await,
+        FeedCommand::Append { path } => append(path, context).await,
+        FeedCommand::Read { feed, range } => {
+            read(
+                Request::FeedRead {
+                    feed,
+                    range: text(range),
+                },
+                context,
+            )
+            .await
+        }
+        FeedCommand::Import {
+            path,
+            file,
+            block_size,
+        } => {
+            if block_size == 0 {
+                return Err(Failure::usage(
+                    "--block-size 0: a block has at least one byte",
+                ));
+            }
+            let file = absolute(&file)?;
+            transfer(
+                Request::FeedImport {
+                    path,
+                    file,
+                    block_size,
+                },
+                context,
+            )
+            .await
+        }
+        FeedCommand::Export { feed, file, range } => {
+            let file = absolute(&file)?;
+            transfer(
+                Request::FeedExport {
+                    feed,
+                    file,
+                    range: text(range),
+                },
+                context,
+            )
+            .await
+        }
+        FeedCommand::Verify { feed } => verify(feed, context).await,
+        FeedCommand::Serve(arguments) => tcp::serve(arguments, context).await,
+        FeedCommand::Pull(arguments) => tcp::pull(arguments, context).await,
+    }
+}
+
+/// Asks something whose answers are feeds and figures about them.
+async fn show_all(request: Request, context: &Context<'_>) -> Result<(), Failure> {
+    let list = matches!(request, Request::FeedList);
+    for reply in context.ask(request).await? {
+        if context.output.is_json() {
+            context.output.json(&reply)?;
+            continue;
+        }
+        match &reply {
+            Reply::Feed(feed) => show_feed(feed, context.output)?,
+            Reply::Feeds { feeds } if list => {
+                if feeds.is_empty() {
+                    context
+                        .output
+                        .say("no feeds yet: echo hello | kinlog feed append /notes");
+                }
+                feeds
+                    .iter()
+                    .try_for_each(|feed| context.output.data(&feed_line(feed, context.output)))?;
+            }
+            other => return Err(unexpected(other)),
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn show_feed(feed: &FeedInfo, output: &Output) -> Result<(), Failure> {
+    let paint = output.paint();
+    let row = |name: &str, value: String| output.data(&format!("{name:<14}{value}"));
+    row("key", feed.key.to_string())?;
+    if let Some(path) = &feed.path {
+        row("path", paint.strong(&clean(path)))?;
+    }
+    if let Some(agent) = &feed.agent {
+        row("author", agent.to_string())?;
+    }
+    if let Some(link) = &feed.link {
+        row("link", paint.name(&clean(link)))?;
+    }
+    row("discovery key", feed.discovery_key.to_string())?;
+    row("role", format!("{}, {}", feed.role, feed.content))?;
+    row(
+        "length",
+        format!(
+            "{}, {}",
+            count(feed.length, "block"),
+            bytes(feed.byte_length)
+        ),
+    )?;
+    row(
+        "held",
+        format!(
+            "{}, {}",
+            count(feed.blocks_held, "block"),
+            bytes(feed.bytes_held)
+        ),
+    )?;
+    row("fork", feed.fork.to_string())
+}
+
+fn feed_line(feed: &FeedInfo, output: &Output) -> String {
+    let paint = output.paint();
+    format!(
+        "{}  {:<9}  {:>7} of {:>7}  {:>8}  {}",
+        feed.key,
+        feed.role,
+        feed.blocks_held,
+        feed.length,
+        bytes(feed.bytes_held),
+        paint.strong(&clean(feed.path.as_deref().unwrap_or(""))),
+    )
+}
+
+/// Appends a block per line of stdin, in commits of at most [`APPEND_BLOCKS_MAX`] lines.
+async fn append(path: String, context: &Context<'_>) -> Result<(), Failure> {
+    if io::stdin().is_terminal() {
+        context.output.say("a block per line; ctrl-d ends");
+    }
+    let mut session = None;
+    let mut lines_before = 0;
+    let mut last = None;
+    let mut first = None;
+    loop {
+        let batch = next_lines(lines_before)
+            .await
+            .map_err(|failure| match lines_before {
+                0 => {
+                    failure.hint("nothing was appended; kinlog feed import takes files of any kind")
+                }
+                _ => failure.hint(format!("the {lines_before} lines before were appended")),
+            })?;
+        if batch.lengths.is_empty() {
+            break;
+        }
+        let end = batch.end;
+        lines_before += batch.lengths.len();
+        let open = match session.take() {
+            Some(open) => open,
+            None => Session::open(context, false).await?,
+        };
+        let request = Request::FeedAppend {
+            path: path.clone(),
+            lengths: batch.lengths,
+        };
+        let mut reply = None;
+        let ended = open
+            .follow(request, batch.content.into(), &mut |answer: Answer| {
+                reply = Some(answer.reply);
+                Ok(())
+            })
+            .await;
+        session = Some(open);
+        let failed = match ended {
+            Ok(Ended::Done) => None,
+            Ok(Ended::Interrupted) => Some(Failure::Interrupted),
+            Err(failure) => Some(failure),
+        };
+        if let Some(failure) = failed {
+            if let Some(open) = session {
+                open.close().await?;
+            }
+            return Err(failure);
+        }
+        if let Some(Reply::Appended { start, .. }) = &reply {
+            first.get_or_insert(*start);
+        }
+        last = reply;
+        if end {
+            break;
+        }
+    }
+    if let Some(open) = session {
+        open.close().await?;
+    }
+    match (last, first) {
+        (Some(mut reply), Some(first)) => {
+            if let Reply::Appended { start, .. } = &mut reply {
+                *start = first;
+            }
+            show_appended(&reply, context.output)
+        }
+        (Some(reply), None) => Err(unexpected(&reply)),
+        (None, _) => {
+            context.output.say("nothing on stdin, nothing appended");
+            Ok(())
+        }
+    }
+}
+
+/// Lines of stdin for one commit.
+struct Lines {
+    lengths: Vec<u32>,
+    content: Vec<u8>,
+    end: bool,
+}
+
+/// Waits for lines on a thread of its own, so that ctrl-c is heard meanwhile.
+async fn next_lines(lines_before: usize) -> Result<Lines, Failure> {
+    tokio::select! {
+        () = interrupted() => Err(Failure::Interrupted),
+        lines = tokio::task::spawn_blocking(move || read_lines(lines_before)) => {
+            lines.map_err(|error| Failure::general(error.to_string()))?
+        }
+    }
+}
+
+fn read_lines(lines_before: usize) -> Result<Lines, Failure> {
+    let mut stdin = io::stdin().lock();
+    let mut lines = Lines {
+        lengths: Vec::new(),
+        content: Vec::new(),
+        end: false,
+    };
+    while lines.lengths.len() < APPEND_BLOCKS_MAX && lines.content.len() < APPEND_BYTES_MAX {
+        let start = lines.content.len();
+        let number = lines_before + lines.lengths.len() + 1;
+        read_line(&mut stdin, &mut lines.content, number)?;
+        if lines.content.len() == start {
+            lines.end = true;
+            break;
+        }
+        if lines.content.last() == Some(&b'\n') {
+            lines.content.pop();
+        }
+        let line = &lines.content[start..];
+        if let Err(error) = std::str::from_utf8(line) {
+            return Err(Failure::usage(format!(
+                "line {number} of stdin is not UTF-8 text: byte {} of the line",
+                error.valid_up_to()
+            )));
+        }
+        lines
+            .lengths
+            .push(u32::try_from(line.len()).map_err(|_| too_long(number))?);
+    }
+    Ok(lines)
+}
+
+/// Reads a line with its end, but no more than a block can hold.
+fn read_line(
+    stdin: &mut io::StdinLock<'_>,
+    into: &mut Vec<u8>,
+    number: usize,
+) -> Result<(), Failure> {
+    let limit = kinlog_feeds::limits::KINLOG_BLOCK_BYTES_MAX as u64 + 1;
+    let read = io::Read::take(stdin, limit)
+        .read_until(b'\n', into)
+        .map_err(|error| Failure::io("stdin", &error))?;
+    if read as u64 == limit && into.last() != Some(&b'\n') {
+        return Err(too_long(number));
+    }
+    Ok(())
+}
+
+fn too_long(number: usize) -> Failure {
+    let limit = kinlog_feeds::limits::KINLOG_BLOCK_BYTES_MAX;
+    Failure::usage(format!(
+        "line {number} of stdin is longer than a block may be: {limit} bytes"
+    ))
+}
+
+fn show_appended(reply: &Reply, output: &Output) -> Result<(), Failure> {
+    let Reply::Appended {
+        key,
+        start,
+        length,
+        byte_length,
+        link,
+        ..
+    } = reply
+    else {
+        return Err(unexpected(reply));
+    };
+    if output.is_json() {
+        return output.json(reply);
+    }
+    output.say(format!(
+        "{} appended; {} and {} now",
+        count(length - start, "block"),
+        count(*length, "block"),
+        bytes(*byte_length)
+    ));
+    output.data(&link.clone().unwrap_or_else(|| key.to_string()))
+}
+
+/// A block as `--json` prints it.
+#[derive(Serialize)]
+struct BlockLine<'a> {
+    reply: &'static str,
+    index: u64,
+    bytes: u64,
+    /// The block, when it is UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    /// The block in hex, when it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hex: Option<String>,
+}
+
+async fn read(request: Request, context: &Context<'_>) -> Result<(), Failure> {
+    let output = context.output;
+    let terminal = io::stdout().is_terminal();
+    let ended = context
+        .follow(request, Bytes::new(), |answer| {
+            let Reply::Block { index, bytes: size } = &answer.reply else {
+                return Err(unexpected(&answer.reply));
+            };
+            let text = std::str::from_utf8(&answer.payload);
+            if output.is_json() {
+                return output.json(&BlockLine {
+                    reply: "block",
+                    index: *index,
+                    bytes: *size,
+                    text: text.ok(),
+                    hex: text
+                        .is_err()
+                        .then(|| kinlog_feeds::text::encode_hex(&answer.payload)),
+                });
+            }
+            match (terminal, text) {
+                (false, _) => {
+                    output.bytes(&answer.payload)?;
+                    output.bytes(b"\n")
+                }
+                (true, Ok(text)) => output.data(&clean_lines(text)),
+                (true, Err(_)) => {
+                    let note = format!("block {index}: {} that are no text", bytes(*size));
+                    output.data(&output.paint().faint(&note))
+                }
+            }
+        })
+        .await?;
+    match ended {
+        Ended::Done => Ok(()),
+        Ended::Interrupted => Err(Failure::Interrupted),
+    }
+}
+
+/// Does something that takes a while and ends.
+pub(crate) async fn transfer(request: Request, context: &Context<'_>) -> Result<(), Failure> {
+    let output = context.output;
+    let progress = output.progress("");
+    let ended = context
+        .follow(request, Bytes::new(), |answer| {
+            let reply = &answer.reply;
+            if let Reply::Progress(now) = reply {
+                progress.update(now.bytes, now.bytes_total);
+                return if output.is_json() {
+                    output.json(reply)
+                } else {
+                    Ok(())
+                };
+            }
+            progress.clear();
+            if output.is_json() {
+                return output.json(reply);
+            }
+            match reply {
+                Reply::Appended { .. } => show_appended(reply, output),
+                Reply::Feed(feed) => show_feed(feed, output),
+                Reply::Exported {
+                    file,
+                    range,
+                    bytes: size,
+                    ..
+                } => {
+                    output.say(format!("blocks {range}, {} written", bytes(*size)));
+                    output.data(&file.display().to_string())
+                }
+                other => Err(unexpected(other)),
+            }
+        })
+        .await?;
+    match ended {
+        Ended::Done => Ok(()),
+        Ended::Interrupted => Err(Failure::Interrupted),
+    }
+}
+
+async fn verify(feed: String, context: &Context<'_>) -> Result<(), Failure> {
+    let output = context.output;
+    let ended = context
+        .follow(Request::FeedVerify { feed }, Bytes::new(), |answer| {
+            let Reply::Verified {
+                key,
+                length,
+                blocks_checked,
+                problems,
+            } = &answer.reply
+            else {
+                return Err(unexpected(&answer.reply));
+            };
+            if output.is_json() {
+                return output.json(&answer.reply);
+            }
+            for problem in problems {
+                let place = match problem.block {
+                    Some(block) => format!("feed {} block {block}", problem.key),
+                    None => format!("feed {}", problem.key),
+                };
+                output.data(&format!(
+                    "{}: {}",
+                    output.paint().bad(&place),
+                    clean(&problem.problem)
+                ))?;
+            }
+            if problems.is_empty() {
+                output.say(format!(
+                    "{} {} of {length} checked against the signed head of {key}",
+                    output.paint_words().good("ok:"),
+                    count(*blocks_checked, "block"),
+                ));
+            }
+            Ok(())
+        })
+        .await?;
+    match ended {
+        Ended::Done => Ok(()),
+        Ended::Interrupted => Err(Failure::Interrupted),
+    }
+}

@@ -1,0 +1,208 @@
+//! `kinlog follow`, `unfollow`, `pins` and `seed`: what is kept, and why.
+
+use bytes::Bytes;
+use clap::Args;
+use kinlog_agent::api::{
+    ErrorKind, FollowProgress, FollowStep, PinInfo, Reply, Request, Selection, Text,
+};
+
+use crate::command::unexpected;
+use crate::error::Failure;
+use crate::output::{Progress, bytes, clean, count};
+use crate::target::{Context, Ended};
+
+#[derive(Args, Debug)]
+pub(crate) struct FollowArguments {
+    /// kinlog://agent/KEY/PATH, kinlog://feed/KEY, or a bare key
+    link: String,
+
+    /// Blocks A..B (B not included) or last:N [default: all, also those to come]
+    #[arg(long)]
+    range: Option<Selection>,
+
+    /// End when everything asked for is stored
+    #[arg(long)]
+    once: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UnfollowArguments {
+    /// The link as it stands in `kinlog pins`
+    link: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SeedArguments {
+    /// What to keep, beside everything that is kept already
+    links: Vec<String>,
+}
+
+pub(crate) async fn follow(
+    arguments: FollowArguments,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    let ends = arguments.once || matches!(arguments.range, Some(Selection::Range(_)));
+    let request = Request::Follow {
+        link: arguments.link,
+        range: arguments.range.map(Text),
+        once: arguments.once,
+    };
+    let mut shown = Shown::new(context, !ends);
+    let ended = context
+        .follow(request, Bytes::new(), |answer| {
+            shown.progress(&answer.reply)
+        })
+        .await;
+    shown.bar.clear();
+    match (ended?, shown.complete) {
+        (Ended::Interrupted, false) => Err(Failure::Interrupted),
+        (Ended::Done, false) if ends => Err(Failure::new(
+            ErrorKind::NoPeers,
+            "the agent stopped before everything was stored",
+        )),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) async fn seed(arguments: SeedArguments, context: &Context<'_>) -> Result<(), Failure> {
+    let mut shown = Shown::new(context, true);
+    let request = Request::Seed {
+        links: arguments.links,
+    };
+    let ended = context
+        .follow(request, Bytes::new(), |answer| {
+            shown.progress(&answer.reply)
+        })
+        .await;
+    shown.bar.clear();
+    ended.map(|_| ())
+}
+
+pub(crate) async fn unfollow(
+    arguments: UnfollowArguments,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    for reply in context
+        .ask(Request::Unfollow {
+            link: arguments.link,
+        })
+        .await?
+    {
+        let Reply::Pins { pins } = &reply else {
+            return Err(unexpected(&reply));
+        };
+        if context.output.is_json() {
+            context.output.json(&reply)?;
+            continue;
+        }
+        for pin in pins {
+            context.output.say(format!(
+                "no longer followed: {} {}",
+                clean(&pin.link),
+                pin.range
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn pins(context: &Context<'_>) -> Result<(), Failure> {
+    for reply in context.ask(Request::Pins).await? {
+        let Reply::Pins { pins } = &reply else {
+            return Err(unexpected(&reply));
+        };
+        if context.output.is_json() {
+            context.output.json(&reply)?;
+            continue;
+        }
+        if pins.is_empty() {
+            context
+                .output
+                .say("nothing is followed yet: kinlog follow LINK");
+        }
+        for pin in pins {
+            show_pin(pin, context)?;
+        }
+    }
+    Ok(())
+}
+
+fn show_pin(pin: &PinInfo, context: &Context<'_>) -> Result<(), Failure> {
+    let paint = context.output.paint();
+    let live = if pin.live { ", live" } else { "" };
+    context.output.data(&paint.name(&clean(&pin.link)))?;
+    context.output.data(&format!(
+        "    {}{live}  {} of {} held  {}",
+        pin.range,
+        pin.have,
+        count(pin.want, "block"),
+        paint.faint(&clean(&format!("{}: {}", pin.tier, pin.reason))),
+    ))
+}
+
+/// Shows how far follows are: a bar on a terminal, a line per step elsewhere.
+struct Shown<'a> {
+    context: &'a Context<'a>,
+    bar: Progress,
+    /// Whether the command goes on when all is there.
+    open: bool,
+    last: Option<(String, FollowStep, bool)>,
+    complete: bool,
+}
+
+impl<'a> Shown<'a> {
+    fn new(context: &'a Context<'a>, open: bool) -> Self {
+        Shown {
+            context,
+            bar: context.output.progress(""),
+            open,
+            last: None,
+            complete: false,
+        }
+    }
+
+    fn progress(&mut self, reply: &Reply) -> Result<(), Failure> {
+        let Reply::Follow(now) = reply else {
+            return Err(unexpected(reply));
+        };
+        self.complete = now.complete;
+        let output = self.context.output;
+        if output.is_json() {
+            output.json(reply)?;
+            return output.flush();
+        }
+        if now.step == FollowStep::Blocks && now.want > 0 {
+            self.bar.update(now.have, now.want);
+        }
+        let state = (now.link.clone(), now.step, now.nobody);
+        if self.last.as_ref() == Some(&state) {
+            return Ok(());
+        }
+        self.last = Some(state);
+        let line = self.line(now);
+        self.bar.suspend(|| output.say(line));
+        Ok(())
+    }
+
+    fn line(&self, now: &FollowProgress) -> String {
+        let paint = self.context.output.paint_words();
+        let message = clean(&now.message);
+        if now.nobody {
+            return format!("{} {message}", paint.warn("nobody:"));
+        }
+        if !now.complete {
+            return message;
+        }
+        let goes_on = if self.open {
+            "; what comes later is fetched, ctrl-c ends"
+        } else {
+            ""
+        };
+        format!(
+            "{} {}, {}{goes_on}",
+            paint.good("stored:"),
+            count(now.have, "block"),
+            bytes(now.bytes)
+        )
+    }
+}

@@ -1,0 +1,73 @@
+//! What each command does, one family a file.
+
+pub(crate) mod feed;
+pub(crate) mod follow;
+pub(crate) mod id;
+pub(crate) mod init;
+pub(crate) mod message;
+pub(crate) mod publish;
+pub(crate) mod room;
+pub(crate) mod signal;
+pub(crate) mod status;
+pub(crate) mod tcp;
+pub(crate) mod up;
+
+use kinlog_agent::api::Reply;
+
+use crate::arguments::{Arguments, Command};
+use crate::demo;
+use crate::error::Failure;
+use crate::home::home;
+use crate::output::Output;
+use crate::target::Context;
+
+/// Runs one command to its end.
+pub(crate) fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("threads", &error))?;
+    let result = runtime.block_on(dispatch(arguments, output));
+    // A thread that waits for a key press would hold up the end.
+    runtime.shutdown_background();
+    result?;
+    output.flush()
+}
+
+async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> {
+    let global = arguments.global;
+    let context = || {
+        Ok::<_, Failure>(Context {
+            home: home(&global)?,
+            output,
+        })
+    };
+    match arguments.command {
+        Command::Init(arguments) => init::run(arguments, &context()?).await,
+        Command::Id => id::run(&context()?).await,
+        Command::Up(arguments) => up::run(arguments, &context()?).await,
+        Command::Status => status::run(&context()?).await,
+        Command::Feed(command) => feed::run(command, &context()?).await,
+        Command::Publish(arguments) => publish::run(arguments, &context()?).await,
+        Command::Follow(arguments) => follow::follow(arguments, &context()?).await,
+        Command::Unfollow(arguments) => follow::unfollow(arguments, &context()?).await,
+        Command::Pins => follow::pins(&context()?).await,
+        Command::Seed(arguments) => follow::seed(arguments, &context()?).await,
+        Command::Room(command) => room::run(command, &context()?).await,
+        Command::Send(arguments) => message::send(arguments, &context()?).await,
+        Command::Read(arguments) => message::read(arguments, &context()?).await,
+        Command::Search(arguments) => message::search(arguments, &context()?).await,
+        Command::Signal(command) => signal::run(command, output).await,
+        Command::Demo(arguments) => demo::run(arguments, output).await,
+    }
+}
+
+/// An answer that does not belong to the question: the running agent is of another version.
+fn unexpected(reply: &Reply) -> Failure {
+    let reply = serde_json::to_value(reply).unwrap_or_default();
+    Failure::general(format!(
+        "the agent answered {} to this request",
+        reply["reply"]
+    ))
+    .hint("restart `kinlog up`: it may be of another version than this command")
+}

@@ -1,0 +1,140 @@
+//! `kinlog status`: peers, feeds, what is held and why.
+
+use kinlog_agent::api::{FeedStatus, Reply, Request, SessionStatus, Status};
+
+use crate::command::unexpected;
+use crate::error::Failure;
+use crate::output::{Paint, bytes, clean, count, short_key};
+use crate::target::Context;
+
+pub(crate) async fn run(context: &Context<'_>) -> Result<(), Failure> {
+    for reply in context.ask(Request::Status).await? {
+        let Reply::Status(status) = &reply else {
+            return Err(unexpected(&reply));
+        };
+        if context.output.is_json() {
+            context.output.json(&reply)?;
+        } else {
+            show(status, context)?;
+        }
+    }
+    Ok(())
+}
+
+fn show(status: &Status, context: &Context<'_>) -> Result<(), Failure> {
+    let output = context.output;
+    let paint = output.paint();
+    output.data(&format!(
+        "{}  {}  {}",
+        paint.strong(&clean(&status.name)),
+        short_key(&status.agent),
+        if status.network {
+            format!("up, process {}", status.pid)
+        } else {
+            paint.faint("not running (kinlog up)")
+        },
+    ))?;
+    output.data(&format!(
+        "{}  {} in {}, {}",
+        status.home.display(),
+        bytes(status.store.bytes),
+        count(status.store.feeds, "feed"),
+        count(status.store.blocks, "block"),
+    ))?;
+    for signal in &status.signals {
+        let state = match &signal.problem {
+            _ if signal.connected => paint.good("connected"),
+            Some(problem) => paint.warn(&clean(problem)),
+            None => paint.warn("connecting"),
+        };
+        output.data(&format!("signal  {}  {state}", clean(&signal.url)))?;
+    }
+    if status.network && status.signals.is_empty() {
+        output.data(&format!(
+            "signal  {}",
+            paint.warn("none: kinlog up --signal URL")
+        ))?;
+    }
+    heading("Peers", status.sessions.len(), context)?;
+    for session in &status.sessions {
+        output.data(&session_line(session, &paint))?;
+    }
+    heading("Feeds", status.feeds.len(), context)?;
+    for feed in &status.feeds {
+        output.data(&feed_line(feed, &paint))?;
+        output.data(&format!(
+            "    {}",
+            paint.faint(&clean(&feed.why.join("; ")))
+        ))?;
+    }
+    if !status.rooms.is_empty() {
+        heading("Rooms", status.rooms.len(), context)?;
+        for room in &status.rooms {
+            output.data(&format!(
+                "  {}  {}, {}",
+                paint.strong(&clean(&room.name)),
+                count(room.members, "member"),
+                count(room.messages, "message")
+            ))?;
+        }
+    }
+    for join in &status.open_joins {
+        output.data(&paint.warn(&clean(join)))?;
+    }
+    Ok(())
+}
+
+fn heading(title: &str, number: usize, context: &Context<'_>) -> Result<(), Failure> {
+    context.output.data(&format!(
+        "\n{}",
+        context
+            .output
+            .paint()
+            .strong(&format!("{title} ({number})"))
+    ))
+}
+
+fn session_line(session: &SessionStatus, paint: &Paint) -> String {
+    let who = match (&session.agent, &session.device) {
+        (Some(agent), _) => short_key(agent),
+        (None, Some(device)) => format!("device {}", short_key(device)),
+        (None, None) => "anonymous".to_owned(),
+    };
+    let path = match &session.ice {
+        Some(ice) => format!(
+            "{} {} <-> {} {}",
+            ice.local_kind, ice.local, ice.remote_kind, ice.remote
+        ),
+        None => String::new(),
+    };
+    format!(
+        "  {}  by {} {}  {} {}  {} in, {} out",
+        paint.name(&clean(&who)),
+        clean(&session.met_by),
+        clean(&session.topic),
+        clean(&session.transport),
+        clean(&path),
+        bytes(session.bytes_received),
+        bytes(session.bytes_sent),
+    )
+}
+
+fn feed_line(status: &FeedStatus, paint: &Paint) -> String {
+    let feed = &status.feed;
+    let name = match &feed.path {
+        Some(path) => clean(path),
+        None => short_key(&feed.key),
+    };
+    let sync = if status.in_sync {
+        paint.good("in sync")
+    } else {
+        paint.warn(&clean(&status.sync))
+    };
+    format!(
+        "  {}  {} of {}  {}  {sync}",
+        paint.strong(&format!("{name:<28}")),
+        status.have,
+        status.want,
+        bytes(feed.bytes_held),
+    )
+}

@@ -1,0 +1,142 @@
+//! `kinlog up`: the agent as a service.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use clap::Args;
+use kinlog_agent::api::{Reply, Request};
+use kinlog_agent::{Agent, NetworkConfig, OpenOptions};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::error::Failure;
+use crate::home::absolute;
+use crate::output::{clean, clean_lines};
+use crate::target::{Context, interrupted};
+
+#[derive(Args, Debug)]
+pub(crate) struct UpArguments {
+    /// Signal server to meet others at, as often as needed; those of links are remembered
+    #[arg(long = "signal", value_name = "URL")]
+    signals: Vec<String>,
+
+    /// STUN server that tells the own public address (stun:HOST:PORT), as often as needed
+    #[arg(long = "stun", value_name = "URL")]
+    stuns: Vec<String>,
+
+    /// Append the size of every message received to this file
+    #[arg(long, value_name = "FILE", hide = true)]
+    message_log: Option<PathBuf>,
+
+    /// Stop when stdin closes: whoever started this process is gone then
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+
+    /// For tests: serve every public feed to everybody, as if no pin decided
+    #[arg(long, hide = true)]
+    test_serve_everything_public: bool,
+}
+
+/// What `up` tells while it runs.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Event<'a> {
+    /// Commands and peers can reach it.
+    Ready {
+        agent: String,
+        link: &'a str,
+        pid: u32,
+        signals: &'a [String],
+    },
+    /// Everything is on disk.
+    Stopped,
+}
+
+pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result<(), Failure> {
+    let output = context.output;
+    // From here on a signal is a request to stop cleanly.
+    let interrupted = interrupted();
+    let mut options = OpenOptions::default();
+    options.serve_everything_public = arguments.test_serve_everything_public;
+    let agent = Agent::open(&context.home, options).await?;
+    let network = NetworkConfig {
+        signal_urls: arguments.signals.clone(),
+        stun_urls: arguments.stuns,
+        message_log: arguments.message_log.as_deref().map(absolute).transpose()?,
+        ..NetworkConfig::default()
+    };
+    agent.start_network(network).await?;
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let socket = tokio::spawn({
+        let agent = agent.clone();
+        async move {
+            let shutdown = async move {
+                // A sender that is gone means the same.
+                let _ = stopped.await;
+            };
+            agent.serve_socket(shutdown).await
+        }
+    });
+
+    let reply = agent
+        .request(Request::Id, bytes::Bytes::new())
+        .last()
+        .await?
+        .reply;
+    if let Reply::Id(id) = &reply {
+        if output.is_json() {
+            output.json(&Event::Ready {
+                agent: id.agent.to_string(),
+                link: &id.link,
+                pid: std::process::id(),
+                signals: &arguments.signals,
+            })?;
+        } else {
+            output.data(&format!("ready {}", id.link))?;
+            let paint = output.paint_words();
+            output.say(format!(
+                "{} is up; ctrl-c stops it",
+                paint.strong(&clean(&id.name))
+            ));
+            if arguments.signals.is_empty() {
+                output.say("no --signal given: only servers that links named are asked");
+            }
+        }
+        output.flush()?;
+    }
+
+    let failed = tokio::select! {
+        () = interrupted => None,
+        () = stdin_closed(arguments.until_stdin_closes) => None,
+        ended = socket => match ended {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(Failure::from(error)),
+            Err(error) => Some(Failure::general(clean_lines(&error.to_string()))),
+        },
+    };
+    drop(stop);
+    if !output.is_json() {
+        output.say("stopping");
+    }
+    agent.shutdown().await?;
+    if output.is_json() {
+        output.json(&Event::Stopped)?;
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Resolves when stdin closes, if `watch`; else never.
+pub(crate) async fn stdin_closed(watch: bool) {
+    if !watch {
+        return std::future::pending().await;
+    }
+    let (closed, waiting) = oneshot::channel::<()>();
+    // A thread of its own: it may wait until the end of the process, which does not wait for it.
+    std::thread::spawn(move || {
+        let mut scrap = [0u8; 256];
+        while matches!(std::io::stdin().read(&mut scrap), Ok(read) if read > 0) {}
+        drop(closed);
+    });
+    let _ = waiting.await;
+}
