@@ -5,6 +5,9 @@ mod agent;
 pub mod api;
 pub mod home;
 pub mod limits;
+pub mod links;
+pub mod rooms;
+mod state;
 mod target;
 #[cfg(test)]
 mod test_folder;

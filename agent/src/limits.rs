@@ -12,3 +12,9 @@ pub const APPEND_BLOCKS_MAX: usize = 65_536;
 
 /// Answers waiting for a slow caller: 64 blocks of at most 1 MiB.
 pub const ANSWERS_QUEUED_MAX: usize = 64;
+
+/// Longest URL of a signal server in a link, 512 bytes.
+pub const SIGNAL_URL_BYTES_MAX: usize = 512;
+
+/// Signal servers in one link, and the most an agent connects to: each costs a socket.
+pub const SIGNAL_URLS_MAX: usize = 8;

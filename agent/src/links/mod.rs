@@ -1,0 +1,10 @@
+//! Links and paths as people pass them on: `docs/formats.md`, "Who holds what".
+
+mod base64url;
+mod invite;
+mod link;
+mod path;
+
+pub use invite::{Invite, InviteError};
+pub use link::{FeedName, Link, LinkError};
+pub use path::{FeedPath, PathError};

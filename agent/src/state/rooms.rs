@@ -1,0 +1,285 @@
+//! Rooms: epoch secrets, own feed ids, the feeds of members, invites, joins that wait.
+
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, PublicKey, Secret};
+
+use crate::links::Invite;
+use crate::rooms::RoomId;
+use crate::state::own_feeds::content_text;
+use crate::state::{State, StateError, fixed};
+
+/// A room this device is a member of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct StoredRoom {
+    pub(crate) id: RoomId,
+    /// As the genesis says; empty until that entry is here.
+    pub(crate) name: String,
+    /// Ids of this device's two feeds in the room.
+    pub(crate) entries_id: [u8; 16],
+    pub(crate) blobs_id: [u8; 16],
+}
+
+/// An epoch of a room.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct StoredEpoch {
+    pub(crate) id: [u8; 16],
+    pub(crate) room: RoomId,
+    pub(crate) secret: Secret,
+}
+
+/// A feed of a member's device in a room.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct RoomFeed {
+    pub(crate) key: FeedKey,
+    pub(crate) agent: AgentId,
+    pub(crate) device: DeviceKey,
+    pub(crate) is_entries: bool,
+}
+
+/// A request to join that nobody answered yet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct OpenJoin {
+    pub(crate) invite: Invite,
+    pub(crate) entries_id: [u8; 16],
+    pub(crate) blobs_id: [u8; 16],
+}
+
+impl State {
+    /// Remembers a room with its first epoch and feeds, and ends a join that waited for it.
+    pub(crate) fn add_room(
+        &self,
+        room: &StoredRoom,
+        epochs: &[StoredEpoch],
+        feeds: &[RoomFeed],
+    ) -> Result<(), StateError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        transaction.execute(
+            "INSERT OR IGNORE INTO rooms (id, name, entries_id, blobs_id) VALUES (?1, ?2, ?3, ?4)",
+            (room.id.0, &room.name, room.entries_id, room.blobs_id),
+        )?;
+        for epoch in epochs {
+            transaction.execute(
+                "INSERT OR IGNORE INTO epochs (id, room, secret) VALUES (?1, ?2, ?3)",
+                (epoch.id, epoch.room.0, epoch.secret.expose()),
+            )?;
+        }
+        for feed in feeds {
+            insert_feed(&transaction, &room.id, feed)?;
+        }
+        transaction.execute("DELETE FROM joins WHERE room = ?1", [room.id.0])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Keeps the name of a room.
+    pub(crate) fn set_room_name(&self, room: &RoomId, name: &str) -> Result<(), StateError> {
+        self.lock()
+            .execute("UPDATE rooms SET name = ?2 WHERE id = ?1", (room.0, name))?;
+        Ok(())
+    }
+
+    /// Remembers a feed of a room; returns whether it is new.
+    pub(crate) fn add_room_feed(&self, room: &RoomId, feed: &RoomFeed) -> Result<bool, StateError> {
+        insert_feed(&self.lock(), room, feed)
+    }
+
+    /// Returns all rooms, by id.
+    pub(crate) fn rooms(&self) -> Result<Vec<StoredRoom>, StateError> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare("SELECT id, name, entries_id, blobs_id FROM rooms ORDER BY id")?;
+        let rows = statement.query_map([], |row| {
+            Ok(StoredRoom {
+                id: RoomId(fixed(row, 0)?),
+                name: row.get(1)?,
+                entries_id: fixed(row, 2)?,
+                blobs_id: fixed(row, 3)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Returns the epochs of all rooms.
+    pub(crate) fn epochs(&self) -> Result<Vec<StoredEpoch>, StateError> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare("SELECT id, room, secret FROM epochs ORDER BY id")?;
+        let rows = statement.query_map([], |row| {
+            Ok(StoredEpoch {
+                id: fixed(row, 0)?,
+                room: RoomId(fixed(row, 1)?),
+                secret: Secret::new(fixed(row, 2)?),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Returns the feeds of a room, by key.
+    pub(crate) fn room_feeds(&self, room: &RoomId) -> Result<Vec<RoomFeed>, StateError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare(
+            "SELECT feed_key, agent, device, content FROM room_feeds
+             WHERE room = ?1 ORDER BY feed_key",
+        )?;
+        let rows = statement.query_map([room.0], |row| {
+            let content: String = row.get(3)?;
+            Ok(RoomFeed {
+                key: FeedKey(fixed(row, 0)?),
+                agent: AgentId(fixed(row, 1)?),
+                device: DeviceKey(fixed(row, 2)?),
+                is_entries: content == content_text(true),
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Remembers an invite to a room.
+    pub(crate) fn add_invite(&self, room: &RoomId, invite: &Invite) -> Result<(), StateError> {
+        self.lock().execute(
+            "INSERT OR IGNORE INTO invites (public_key, room, seed) VALUES (?1, ?2, ?3)",
+            (invite.public_key().as_bytes(), room.0, invite.seed.expose()),
+        )?;
+        Ok(())
+    }
+
+    /// Returns the open invites with their rooms.
+    pub(crate) fn invites(&self) -> Result<Vec<(RoomId, PublicKey, Secret)>, StateError> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare("SELECT room, public_key, seed FROM invites ORDER BY public_key")?;
+        let rows = statement.query_map([], |row| {
+            Ok((
+                RoomId(fixed(row, 0)?),
+                PublicKey(fixed(row, 1)?),
+                Secret::new(fixed(row, 2)?),
+            ))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Remembers a join to ask for until somebody answers; one that waits already is kept.
+    pub(crate) fn add_join(&self, join: &OpenJoin) -> Result<(), StateError> {
+        self.lock().execute(
+            "INSERT OR IGNORE INTO joins (room, invite, entries_id, blobs_id)
+             VALUES (?1, ?2, ?3, ?4)",
+            (
+                join.invite.room.0,
+                join.invite.encode(),
+                join.entries_id,
+                join.blobs_id,
+            ),
+        )?;
+        Ok(())
+    }
+
+    /// Returns the joins that wait.
+    pub(crate) fn joins(&self) -> Result<Vec<OpenJoin>, StateError> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare("SELECT invite, entries_id, blobs_id FROM joins ORDER BY room")?;
+        let rows = statement.query_map([], |row| {
+            let invite: String = row.get(0)?;
+            Ok((invite, fixed(row, 1)?, fixed(row, 2)?))
+        })?;
+        rows.map(|row| {
+            let (invite, entries_id, blobs_id) = row?;
+            let invite = Invite::decode(&invite).map_err(|_| StateError::Damaged {
+                what: "invite of a join",
+            })?;
+            Ok(OpenJoin {
+                invite,
+                entries_id,
+                blobs_id,
+            })
+        })
+        .collect()
+    }
+}
+
+fn insert_feed(
+    connection: &rusqlite::Connection,
+    room: &RoomId,
+    feed: &RoomFeed,
+) -> Result<bool, StateError> {
+    let added = connection.execute(
+        "INSERT OR IGNORE INTO room_feeds (room, feed_key, agent, device, content)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        (
+            room.0,
+            feed.key.as_bytes(),
+            feed.agent.as_bytes(),
+            feed.device.as_bytes(),
+            content_text(feed.is_entries),
+        ),
+    )?;
+    Ok(added > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_folder::TestFolder;
+
+    #[test]
+    fn a_joined_room_ends_the_join_and_keeps_its_secrets() {
+        let folder = TestFolder::new();
+        let path = folder.path().join("state.db");
+        let state = State::open(&path).expect("opened");
+        let id = RoomId([1; 32]);
+        let invite = Invite {
+            room: id,
+            seed: Secret::new([2; 32]),
+            signal_urls: vec![],
+        };
+        let join = OpenJoin {
+            invite,
+            entries_id: [3; 16],
+            blobs_id: [4; 16],
+        };
+        state.add_join(&join).expect("written");
+        assert_eq!(state.joins().expect("read"), [join]);
+
+        let room = StoredRoom {
+            id,
+            name: String::new(),
+            entries_id: [3; 16],
+            blobs_id: [4; 16],
+        };
+        let epoch = StoredEpoch {
+            id: [5; 16],
+            room: id,
+            secret: Secret::new([6; 32]),
+        };
+        let feed = RoomFeed {
+            key: FeedKey([7; 32]),
+            agent: AgentId([8; 32]),
+            device: DeviceKey([9; 32]),
+            is_entries: true,
+        };
+        state
+            .add_room(
+                &room,
+                std::slice::from_ref(&epoch),
+                std::slice::from_ref(&feed),
+            )
+            .expect("written");
+        state.set_room_name(&id, "family").expect("written");
+        drop(state);
+
+        let state = State::open(&path).expect("reopened");
+        assert_eq!(state.joins().expect("read"), []);
+        assert_eq!(
+            state.rooms().expect("read"),
+            [StoredRoom {
+                name: "family".into(),
+                ..room
+            }]
+        );
+        assert_eq!(state.epochs().expect("read"), [epoch]);
+        assert_eq!(
+            state.room_feeds(&id).expect("read"),
+            std::slice::from_ref(&feed)
+        );
+        assert!(!state.add_room_feed(&id, &feed).expect("written"));
+    }
+}

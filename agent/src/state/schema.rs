@@ -1,0 +1,93 @@
+//! The tables, as a list of steps that only grows.
+
+use rusqlite::Connection;
+
+use crate::state::StateError;
+
+const STEPS: &[&str] = &["
+    CREATE TABLE single (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE own_feeds (
+        feed_key BLOB PRIMARY KEY,
+        feed_id BLOB NOT NULL UNIQUE,
+        path TEXT UNIQUE,
+        content TEXT NOT NULL,
+        plain INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE identities (agent BLOB PRIMARY KEY, identity_set BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE pins (
+        id INTEGER PRIMARY KEY,
+        agent BLOB,
+        path TEXT,
+        feed_key BLOB,
+        selection TEXT NOT NULL,
+        live INTEGER NOT NULL,
+        tier TEXT NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT;
+
+    CREATE TABLE rooms (
+        id BLOB PRIMARY KEY,
+        name TEXT NOT NULL,
+        entries_id BLOB NOT NULL,
+        blobs_id BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE epochs (
+        id BLOB PRIMARY KEY,
+        room BLOB NOT NULL REFERENCES rooms (id),
+        secret BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE room_feeds (
+        room BLOB NOT NULL REFERENCES rooms (id),
+        feed_key BLOB NOT NULL,
+        agent BLOB NOT NULL,
+        device BLOB NOT NULL,
+        content TEXT NOT NULL,
+        PRIMARY KEY (room, feed_key)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE invites (
+        public_key BLOB PRIMARY KEY,
+        room BLOB NOT NULL REFERENCES rooms (id),
+        seed BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE joins (
+        room BLOB PRIMARY KEY,
+        invite TEXT NOT NULL,
+        entries_id BLOB NOT NULL,
+        blobs_id BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE signals (url TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE peer_routes (
+        user_id BLOB NOT NULL,
+        peer_id BLOB NOT NULL,
+        signal_address TEXT NOT NULL,
+        last_seen INTEGER NOT NULL,
+        success_rate REAL NOT NULL,
+        connection_path TEXT NOT NULL,
+        PRIMARY KEY (user_id, peer_id, signal_address)
+    ) STRICT, WITHOUT ROWID;
+"];
+
+/// Brings the schema up to date, each step in a transaction with its number.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), StateError> {
+    let known = STEPS.len() as u32;
+    let actual: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if actual > known {
+        return Err(StateError::Newer { actual, known });
+    }
+    for (step, number) in STEPS.iter().zip(1u32..).skip(actual as usize) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", number)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
