@@ -13,14 +13,17 @@
 //! Nothing here opens a socket, reads a clock or draws a random number: time comes in as
 //! [`Time`], randomness as seeds, disks through the `Disk` trait of the store.
 
+pub mod bitfield;
 pub mod crypto;
 pub mod encoding;
 pub mod limits;
+pub mod manifest;
 pub mod replicate;
 pub mod text;
 mod time;
 pub mod tree;
 pub mod wire;
 
+pub use bitfield::Bitfield;
 pub use crypto::{AgentId, DeviceKey, DiscoveryKey, FeedKey, Hash, KeyPair, PublicKey};
 pub use time::Time;

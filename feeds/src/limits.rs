@@ -87,3 +87,16 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Words of one bitfield message: the 2^21 blocks that a want covers at most.
 pub const BITFIELD_WORDS_MAX: usize = 65_536;
+
+/// Longest feed, 2^52 blocks: the flat-tree index of its last node is still below 2^53.
+pub const FEED_LENGTH_MAX: u64 = 1 << 52;
+
+/// Feeds that one manifest may link: all that fits into [`MANIFEST_BYTES_MAX`].
+pub const MANIFEST_LINKED_MAX: usize = MANIFEST_BYTES_MAX / 32;
+
+/// Newest manifest version that JavaScript Hypercore 11 reads.
+pub const MANIFEST_VERSION_MAX: u64 = 3;
+
+/// Nodes in one signature field: the ways to the lengths of all signers share most of their nodes,
+/// and no more fit into [`SIGNATURE_BYTES_MAX`].
+pub const MULTISIG_PATCH_NODES_MAX: usize = SIGNATURE_BYTES_MAX / 34;

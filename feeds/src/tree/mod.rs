@@ -1,10 +1,27 @@
-//! The Merkle tree of a feed: nodes, proofs, verification. Pure values, no storage.
+//! The Merkle tree of a feed: nodes, appending, proofs and their verification. Pure values, no
+//! storage: what is already trusted comes in through [`NodeSource`].
+//!
+//! The numbering is that of `flat-tree`: block `i` is node `2i`, inner nodes are odd. Source of the
+//! algorithms: `lib/merkle-tree.js` of npm `hypercore` 11, written anew and hardened against
+//! hostile input.
 
+mod append;
+mod build;
+mod head;
 mod node;
 mod proof;
+mod prove;
+mod verify;
 
+pub use append::{AppendError, Appended, append, completed_parents, hash_leaves};
+pub use head::{Head, NodeSource, SignedHead, root_indexes};
 pub use node::Node;
 pub use proof::{
     BlockProof, BlockRequest, HashProof, HashRequest, Proof, ProofRequest, SeekProof, SeekRequest,
     UpgradeProof, UpgradeRequest,
 };
+pub use prove::{ProveError, prove};
+pub use verify::{Conflict, Fault, Verified, VerifyError, verify};
+
+pub(crate) use build::Builder;
+pub(crate) use head::subtrees;

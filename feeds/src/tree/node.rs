@@ -1,9 +1,12 @@
 //! A node of the tree, and how its hash is made.
 
 use crate::crypto::{Hash, blake2b_256};
+use crate::encoding::{DecodeError, Reader, Writer};
 
-const LEAF: [u8; 1] = [0];
-const PARENT: [u8; 1] = [1];
+/// First byte of a leaf's hash input.
+pub(super) const LEAF: [u8; 1] = [0];
+/// First byte of a parent's hash input.
+pub(super) const PARENT: [u8; 1] = [1];
 const TREE: [u8; 1] = [2];
 
 /// A node of the flat tree: where it stands, how many bytes lie below, its hash.
@@ -44,6 +47,38 @@ impl Node {
             size,
             hash: Hash(hash),
         })
+    }
+
+    /// Writes the node as it travels: index, size, hash.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_uint(self.index);
+        out.put_uint(self.size);
+        out.put_raw(&self.hash.0);
+    }
+
+    /// Reads a node as it travels.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Node, DecodeError> {
+        Ok(Node {
+            index: reader.uint()?,
+            size: reader.uint()?,
+            hash: Hash(reader.fixed()?),
+        })
+    }
+
+    /// Writes a list of nodes as it travels.
+    pub fn encode_list(nodes: &[Node], out: &mut Vec<u8>) {
+        out.put_uint(nodes.len() as u64);
+        nodes.iter().for_each(|node| node.encode(out));
+    }
+
+    /// Reads a list of at most `limit` nodes as it travels.
+    pub fn decode_list(
+        reader: &mut Reader<'_>,
+        what: &'static str,
+        limit: usize,
+    ) -> Result<Vec<Node>, DecodeError> {
+        let count = reader.uint_max(what, limit)?;
+        (0..count).map(|_| Node::decode(reader)).collect()
     }
 
     /// Returns the hash that stands for a whole tree, from its roots left to right.
