@@ -37,7 +37,10 @@ pub(crate) fn check() -> Result<()> {
         }
     }
     if !stale.is_empty() {
-        bail!("not what the schema gives, run `cargo xtask gen`: {}", stale.join(", "));
+        bail!(
+            "not what the schema gives, run `cargo xtask gen`: {}",
+            stale.join(", ")
+        );
     }
     println!("generated code is what the schemas give");
     Ok(())
@@ -59,7 +62,10 @@ fn generate_crate(folder: &Path, files: &mut BTreeMap<PathBuf, String>) -> Resul
     let proto = folder.join("proto");
     let mut schemas: Vec<PathBuf> = fs::read_dir(&proto)?
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "proto"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "proto")
+        })
         .collect();
     schemas.sort();
     let descriptors = protox::compile(&schemas, [&proto])?;
@@ -68,7 +74,10 @@ fn generate_crate(folder: &Path, files: &mut BTreeMap<PathBuf, String>) -> Resul
         .iter()
         .map(|file| {
             let package = file.package().to_owned();
-            (package.clone(), prost_build::Module::from_protobuf_package_name(&package))
+            (
+                package.clone(),
+                prost_build::Module::from_protobuf_package_name(&package),
+            )
         })
         .collect();
     let mut config = prost_build::Config::new();
@@ -76,18 +85,27 @@ fn generate_crate(folder: &Path, files: &mut BTreeMap<PathBuf, String>) -> Resul
     let requests = descriptors
         .file
         .into_iter()
-        .map(|file| (prost_build::Module::from_protobuf_package_name(file.package()), file))
+        .map(|file| {
+            (
+                prost_build::Module::from_protobuf_package_name(file.package()),
+                file,
+            )
+        })
         .collect();
     let mut code = config.generate(requests)?;
     let generated = folder.join("src/generated");
     let mut module_file = MOD_HEAD.to_owned();
     for (package, module) in modules {
         let name = package.replace('.', "_");
-        let text = code.remove(&module).context("prost gave no code for a package")?;
+        let text = code
+            .remove(&module)
+            .context("prost gave no code for a package")?;
         module_file.push_str(&format!("pub(crate) mod {name};\n"));
         files.insert(
             generated.join(format!("{name}.rs")),
-            format_rust(&format!("// Written by `cargo xtask gen`; edits are lost.\n{text}"))?,
+            format_rust(&format!(
+                "// Written by `cargo xtask gen`; edits are lost.\n{text}"
+            ))?,
         );
     }
     files.insert(generated.join("mod.rs"), format_rust(&module_file)?);
@@ -104,7 +122,11 @@ fn format_rust(text: &str) -> Result<String> {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .context("starting rustfmt")?;
-    child.stdin.take().expect("stdin is piped").write_all(text.as_bytes())?;
+    child
+        .stdin
+        .take()
+        .expect("stdin is piped")
+        .write_all(text.as_bytes())?;
     let output = child.wait_with_output()?;
     if !output.status.success() {
         bail!("rustfmt refused generated code: {}", output.status);

@@ -8,7 +8,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", about = "Checks, tests, generators and benches of this repository")]
+#[command(
+    name = "cargo xtask",
+    about = "Checks, tests, generators and benches of this repository"
+)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,

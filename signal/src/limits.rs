@@ -1,0 +1,143 @@
+//! Named limits of the topic protocol, each with its reason and its worst case.
+
+use std::time::Duration;
+
+/// Version of the protocol that `Hello` announces.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Largest body of an offer, answer or candidate, 16 KiB: a WebRTC offer with a data channel and
+/// twenty candidates is 3 KiB.
+pub const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Largest WebSocket message either side accepts, 64 KiB (OWASP's advice; a body and its
+/// addresses need 17 KiB, a full list of peers 3 KiB).
+pub const FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// Topics one connection may be in: more than any one person's rooms and feeds at once.
+pub const TOPICS_PER_CONNECTION_MAX: usize = 256;
+
+/// Peers in one topic; 512 announcements of 70 B are 36 KB for one arrival.
+pub const PEERS_PER_TOPIC_MAX: usize = 512;
+
+/// Peers that the answer to a join lists; a client dials a handful of them.
+pub const PEERS_LISTED_MAX: usize = 64;
+
+/// Memberships on one server, about 250 B each: 250 MB when every one is taken.
+pub const MEMBERSHIPS_MAX: usize = 1_000_000;
+
+/// Sockets on one server: below the usual limit of 20,000 descriptors, with room for the rest.
+pub const CONNECTIONS_MAX: usize = 16_384;
+
+/// Sockets from one IPv4 address or IPv6 /64: a large household behind one address.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
+
+/// Addresses whose token bucket is remembered although nothing is connected from them, 64 B each.
+pub const IDLE_ADDRESSES_MAX: usize = 65_536;
+
+/// Sockets that have not joined anything yet; a further one closes the oldest of them.
+pub const UNJOINED_MAX: usize = 1_024;
+
+/// Time in which a new socket has to join its first topic.
+pub const JOIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// Sockets whose HTTP request is not complete yet; 8 KiB each, so 8 MiB.
+pub const HANDSHAKES_MAX: usize = 1_024;
+
+/// Time for the HTTP request head and the upgrade (RUSTSEC-2023-0065: minutes of CPU otherwise).
+pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Largest HTTP request head, 8 KiB, the smallest that hyper allows.
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+
+/// HTTP headers in one request.
+pub const HEADERS_MAX: usize = 64;
+
+/// Messages waiting for one client before it is closed. Two agents that share all their 256
+/// topics and part give each other 256 messages at once; twice that is a client that stopped
+/// reading.
+pub const OUTBOX_MESSAGES_MAX: usize = 512;
+
+/// Bytes waiting for one client before it is closed, 256 KiB.
+pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
+
+/// Time one write to a client's socket may take.
+pub const WRITE_WITHIN: Duration = Duration::from_secs(10);
+
+/// A client with nothing to say sends a ping this often.
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// A side that heard nothing for this long (three pings) gives the connection up.
+pub const STALE_AFTER: Duration = Duration::from_secs(60);
+
+/// How often the server looks for stale connections.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Frames that do not decode, or signatures that do not hold, before a connection is closed.
+pub const OFFENCES_MAX: u32 = 8;
+
+/// Bytes of a frame that cost one token beside the one that each frame costs.
+pub const BYTES_PER_TOKEN: usize = 4 * 1024;
+
+/// Peers told of an arrival or a departure that cost one token.
+pub const PEERS_PER_TOKEN: usize = 32;
+
+/// Tokens of a signature that does not hold: checking it cost as much as some twenty frames.
+pub const BAD_SIGNATURE_TOKENS: u32 = 16;
+
+/// Messages a client keeps for a server that is slow to read; each is at most 17 KiB.
+pub const CLIENT_OUTBOX_MESSAGES_MAX: usize = 512;
+
+/// Bytes a client keeps for a server that is slow to read, 1 MiB.
+pub const CLIENT_OUTBOX_BYTES_MAX: usize = 1024 * 1024;
+
+/// Events that wait for the program around a client; then the client stops reading its socket.
+pub const CLIENT_EVENTS_MAX: usize = 1_024;
+
+/// Time for name look-up, connection, TLS and upgrade together.
+pub const DIAL_WITHIN: Duration = Duration::from_secs(10);
+
+/// Upper bound of the first wait before dialling again; each further one doubles it.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+
+/// Upper bound of any wait before dialling again.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// A connection that lived this long starts the back-off from its first step again.
+pub const BACKOFF_FORGIVEN_AFTER: Duration = Duration::from_secs(10);
+
+/// Wait before joining again a topic or server that was full.
+pub const FULL_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Time around a topic's roll in which both periods are joined.
+pub const NEIGHBOUR_PERIOD_SECONDS: u64 = 30 * 60;
+
+/// Seconds of one topic period.
+pub const PERIOD_SECONDS: u64 = 86_400;
+
+/// A rate with a reserve: `burst` tokens at once, `per_second` in the long run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rate {
+    /// Tokens gained per second.
+    pub per_second: u32,
+    /// Tokens held at most.
+    pub burst: u32,
+}
+
+/// Frames of one connection: all 256 topics joined at once with as many offers, then 64 a second.
+pub const CONNECTION_RATE: Rate = Rate {
+    per_second: 64,
+    burst: 1_024,
+};
+
+/// Frames of one address: eight busy connections, or a household coming back after a restart.
+pub const ADDRESS_RATE: Rate = Rate {
+    per_second: 512,
+    burst: 8_192,
+};
+
+/// Joins of one topic: a full topic is back in half a minute after a restart, and nobody can make
+/// its members hear more arrivals than this.
+pub const TOPIC_JOIN_RATE: Rate = Rate {
+    per_second: 16,
+    burst: 64,
+};

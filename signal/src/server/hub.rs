@@ -1,0 +1,214 @@
+//! The one place where the rules and every connection's outbox live, behind one short lock.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kinlog_feeds::Time;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::ServerName;
+use crate::join::NONCE_BYTES;
+use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};
+use crate::rules::{CloseReason, ConnectError, ConnectionId, Counts, Output, Rules};
+use crate::server::record::{Direction, Record};
+use crate::server::settings::Settings;
+
+/// Rules, outboxes and clock of one server. No method awaits; the lock is never held across one.
+#[derive(Debug)]
+pub(super) struct Hub {
+    state: Mutex<State>,
+    record: Option<Arc<dyn Record>>,
+    start: Instant,
+}
+
+#[derive(Debug)]
+struct State {
+    rules: Rules,
+    outboxes: BTreeMap<ConnectionId, Outbox>,
+    stopping: bool,
+}
+
+/// What waits for one client's socket.
+#[derive(Debug)]
+struct Outbox {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    close: Option<CloseReason>,
+    changed: Arc<Notify>,
+}
+
+/// What a connection's task finds in its outbox.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// Frames to send, in order.
+    pub(super) frames: VecDeque<Bytes>,
+    /// Whether to close after them.
+    pub(super) close: Option<CloseReason>,
+}
+
+impl Hub {
+    pub(super) fn new(settings: &Settings, seed: u64) -> Self {
+        let rules = Rules::new(settings.rules, seed);
+        let state = State {
+            rules,
+            outboxes: BTreeMap::new(),
+            stopping: false,
+        };
+        Hub {
+            state: Mutex::new(state),
+            record: settings.record.clone(),
+            start: Instant::now(),
+        }
+    }
+
+    /// Takes a connection; the notifier tells when its outbox changed.
+    pub(super) fn connect(
+        &self,
+        address: IpAddr,
+        server_names: Vec<ServerName>,
+        nonce: [u8; NONCE_BYTES],
+    ) -> Result<(ConnectionId, Arc<Notify>), ConnectError> {
+        let mut state = self.lock();
+        let result = state
+            .rules
+            .handle_connect(self.now(), address, server_names, nonce);
+        let result = result.map(|id| {
+            let changed = Arc::new(Notify::new());
+            let close = state.stopping.then_some(CloseReason::ServerStops);
+            let notifier = Arc::clone(&changed);
+            let outbox = Outbox {
+                frames: VecDeque::new(),
+                bytes: 0,
+                close,
+                changed,
+            };
+            state.outboxes.insert(id, outbox);
+            (id, notifier)
+        });
+        self.drain(&mut state);
+        result
+    }
+
+    /// Takes a client's frame; returns how long to read nothing more from it.
+    pub(super) fn frame(&self, from: ConnectionId, frame: Bytes) -> Duration {
+        if let Some(record) = &self.record {
+            record.record(Direction::In, from, &frame);
+        }
+        let mut state = self.lock();
+        let pause = state.rules.handle_frame(self.now(), from, frame);
+        self.drain(&mut state);
+        pause
+    }
+
+    /// Takes note of a WebSocket ping or pong; returns how long to read nothing more.
+    pub(super) fn keep_alive(&self, from: ConnectionId) -> Duration {
+        self.lock().rules.handle_keep_alive(self.now(), from)
+    }
+
+    /// Forgets a connection whose task ends.
+    pub(super) fn disconnect(&self, id: ConnectionId) {
+        let mut state = self.lock();
+        state.outboxes.remove(&id);
+        state.rules.handle_disconnect(id);
+        self.drain(&mut state);
+    }
+
+    /// Does what is due and returns how long until the next time.
+    pub(super) fn sweep(&self) -> Duration {
+        let mut state = self.lock();
+        state.rules.handle_timeout(self.now());
+        self.drain(&mut state);
+        let due = state.rules.poll_timeout().map(|due| due.since(self.now()));
+        due.unwrap_or(crate::limits::SWEEP_INTERVAL)
+    }
+
+    /// Closes every connection, and those still to come.
+    pub(super) fn stop(&self) {
+        let mut state = self.lock();
+        state.stopping = true;
+        for outbox in state.outboxes.values_mut() {
+            outbox.close.get_or_insert(CloseReason::ServerStops);
+            outbox.changed.notify_one();
+        }
+    }
+
+    /// Takes what waits for a client; a connection without an outbox is to close.
+    pub(super) fn take(&self, id: ConnectionId) -> Taken {
+        match self.lock().outboxes.get_mut(&id) {
+            Some(outbox) => {
+                outbox.bytes = 0;
+                Taken {
+                    frames: std::mem::take(&mut outbox.frames),
+                    close: outbox.close,
+                }
+            }
+            None => Taken {
+                frames: VecDeque::new(),
+                close: Some(CloseReason::DoesNotRead),
+            },
+        }
+    }
+
+    /// Returns why a connection is to close, without waiting for its frames.
+    pub(super) fn must_drop(&self, id: ConnectionId) -> Option<CloseReason> {
+        let close = self.lock().outboxes.get(&id).map(|outbox| outbox.close);
+        close.unwrap_or(Some(CloseReason::DoesNotRead))
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.lock().rules.counts()
+    }
+
+    pub(super) fn uptime(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.start.elapsed()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out what the rules want; a full outbox closes its connection.
+    fn drain(&self, state: &mut State) {
+        while let Some(output) = state.rules.poll_output() {
+            match output {
+                Output::Send { to, frame } => {
+                    if let Some(record) = &self.record {
+                        record.record(Direction::Out, to, &frame);
+                    }
+                    let Some(outbox) = state.outboxes.get_mut(&to) else {
+                        continue;
+                    };
+                    if outbox.close.is_some() {
+                        continue;
+                    }
+                    if outbox.frames.len() >= OUTBOX_MESSAGES_MAX
+                        || outbox.bytes + frame.len() > OUTBOX_BYTES_MAX
+                    {
+                        outbox.frames.clear();
+                        outbox.close = Some(CloseReason::DoesNotRead);
+                        state.rules.handle_disconnect(to);
+                    } else {
+                        outbox.bytes += frame.len();
+                        outbox.frames.push_back(frame);
+                    }
+                    outbox.changed.notify_one();
+                }
+                Output::Close { connection, reason } => {
+                    let Some(outbox) = state.outboxes.get_mut(&connection) else {
+                        continue;
+                    };
+                    outbox.close.get_or_insert(reason);
+                    outbox.changed.notify_one();
+                }
+            }
+        }
+    }
+}
