@@ -70,7 +70,10 @@ pub enum SendError {
     /// As many channels are open as a session may hold.
     #[error("{limit} channels are open already")]
     TooManyChannels { limit: usize },
-    /// The connection has failed before.
-    #[error("the connection is over")]
-    Closed,
+    /// The handshake is not done yet.
+    #[error("the handshake is not done yet")]
+    NotReady,
+    /// A channel of that protocol and id is open on this side already.
+    #[error("channel {channel:?} has that protocol and id already")]
+    AlreadyOpen { channel: ChannelId },
 }

@@ -11,7 +11,12 @@
 mod config;
 mod connection;
 mod error;
+mod frame;
 pub mod hypercore;
+mod mux;
+mod noise;
+mod outbox;
+mod secret_stream;
 
 pub use config::{Config, Role};
 pub use connection::{ChannelId, Connection, Event};
