@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::bitfield::Bitfield;
+
 /// Which rules a feed follows.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum FeedKind {
@@ -24,8 +26,8 @@ pub struct FeedState {
     pub length: u64,
     /// Bytes of all blocks up to `length`.
     pub byte_length: u64,
-    /// Runs of blocks held, verified and durable, in order.
-    pub have: Vec<Range<u64>>,
+    /// Blocks held, verified and durable.
+    pub have: Bitfield,
 }
 
 /// Which blocks of a feed are wanted.

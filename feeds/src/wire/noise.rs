@@ -373,4 +373,62 @@ mod tests {
         let pair = KeyPair::from_seed(&Secret::new(seed));
         assert_eq!(pair.public, crate::KeyPair::from_seed(&seed).public_key().0);
     }
+
+    #[test]
+    fn keys_are_those_of_noise_handshake() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/vectors/hypercore-v11.json")).unwrap();
+        let section = &vectors["noiseXX"];
+        let fixed = |name: &str| -> [u8; 32] {
+            decode_hex(section[name].as_str().unwrap())
+                .unwrap()
+                .try_into()
+                .unwrap()
+        };
+        let seed = |name: &str| Secret::new(fixed(name));
+        let (mut initiator, first) = Handshake::new(
+            Role::Initiator,
+            &seed("initiatorStaticSeed"),
+            &seed("initiatorEphemeralSeed"),
+        );
+        let (mut responder, none) = Handshake::new(
+            Role::Responder,
+            &seed("responderStaticSeed"),
+            &seed("responderEphemeralSeed"),
+        );
+        assert!(none.is_none());
+        let second = responder.receive(&first.unwrap()).unwrap().reply.unwrap();
+        let done = initiator.receive(&second).unwrap();
+        let keys = done.keys.unwrap();
+        assert_eq!(keys.send.expose(), &fixed("initiatorTx"));
+        assert_eq!(keys.receive.expose(), &fixed("initiatorRx"));
+        let other = responder
+            .receive(&done.reply.unwrap())
+            .unwrap()
+            .keys
+            .unwrap();
+        assert_eq!(other.send.expose(), &fixed("initiatorRx"));
+        assert_eq!(other.receive.expose(), &fixed("initiatorTx"));
+        let public = |seed: [u8; 32]| crate::KeyPair::from_seed(&seed).public_key().0;
+        assert_eq!(keys.remote_static, public(fixed("responderStaticSeed")));
+        assert_eq!(other.remote_static, public(fixed("initiatorStaticSeed")));
+    }
+
+    #[test]
+    fn any_flipped_bit_of_a_handshake_ends_it() {
+        let seeds = [
+            Secret::new([1; 32]),
+            Secret::new([2; 32]),
+            Secret::new([3; 32]),
+        ];
+        let (_, first) = Handshake::new(Role::Initiator, &seeds[0], &seeds[1]);
+        let (mut responder, _) = Handshake::new(Role::Responder, &seeds[1], &seeds[2]);
+        let second = responder.receive(&first.unwrap()).unwrap().reply.unwrap();
+        for at in 0..second.len() {
+            let (mut initiator, _) = Handshake::new(Role::Initiator, &seeds[0], &seeds[1]);
+            let mut forged = second.clone();
+            forged[at] ^= 1 << (at % 8);
+            assert!(initiator.receive(&forged).is_err(), "byte {at}");
+        }
+    }
 }

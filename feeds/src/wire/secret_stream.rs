@@ -201,7 +201,7 @@ mod tests {
         (
             100,
             0,
-            "f4364a0437be205940983f96af56a10e2646510f12b3d3e0987d31e8de43aaf6c73204aab7dad3daaeca\
+            "f4364a0437be205940983f96af56a10e2646510f12b3d3e0987d31e8de43aaf6c73204aab7dad3daaec\
              ead8486a24670e5a9d1d2429c227ef891528cc680f61b0116504f0c9e0bf59dbfca54302b7cc35380ff5\
              4691dd03a669239d0a0fdd0431bf63b709197bafcaf975eaa8bf7a3d5c454c2092b",
         ),
