@@ -1,0 +1,37 @@
+//! Feeds to facts to views: what entries mean, who may read them, and the index over them.
+//!
+//! The rooms of this crate, in the order a block passes through them:
+//!
+//! - [`entry`]: the envelope of every entry and the bodies inside it.
+//! - [`seal`]: epochs, sealed blocks, file chunks, secrets sealed to one device.
+//! - [`clock`]: the hybrid clock that dates entries and the frontier that links them.
+//! - [`identity`]: the signed statements that say which devices an agent has.
+//! - [`index`]: the SQLite index: facts, views, search, rebuild, dump hash.
+//!
+//! Nothing here touches the network. Only [`index`] touches a disk; randomness and wall time come
+//! in as values.
+
+pub mod clock;
+pub mod entry;
+mod generated;
+pub mod identity;
+pub mod index;
+pub mod limits;
+mod room;
+pub mod seal;
+mod text;
+
+pub use clock::Clock;
+pub use entry::{Body, Entry};
+pub use index::Index;
+pub use room::RoomId;
+pub use text::{Text, TextError};
+
+/// The preview revision of bodies and statements, raised by hand with every change of either.
+///
+/// It stands in each home, in a hello's features and, as `0x8000 | revision`, in the body format
+/// of every entry. Data of another revision is not read.
+pub const FORMAT_0_REVISION: u16 = 1;
+
+/// The body format that this build writes and reads: format 0, this revision.
+pub const BODY_FORMAT: u16 = 0x8000 | FORMAT_0_REVISION;

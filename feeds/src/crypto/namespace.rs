@@ -65,6 +65,10 @@ namespaces! {
     INVITE_CHECK = "invite-check";
     /// Hash of a room's genesis.
     GENESIS = "genesis";
+    /// Hash of an agent's identity set.
+    IDENTITY_SET = "identity-set";
+    /// Signature of a device for its feeds in a room.
+    ROOM_CLAIM = "room-claim";
 }
 
 impl Namespace {

@@ -1,0 +1,189 @@
+//! The bodies of entries, and the border where protobuf becomes values.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::entry::{
+    Admit, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename, Document, File,
+    Genesis, Message, Profile,
+};
+use crate::generated::kinlog_entry_v0 as wire;
+use crate::{BODY_FORMAT, TextError};
+
+/// Body tags. A number, once given, keeps its meaning.
+pub mod tag {
+    /// [`Profile`](super::Profile)
+    pub const PROFILE: u64 = 1;
+    /// [`DirectoryLine`](super::DirectoryLine)
+    pub const DIRECTORY_LINE: u64 = 2;
+    /// [`DirectoryRename`](super::DirectoryRename)
+    pub const DIRECTORY_RENAME: u64 = 3;
+    /// [`DirectoryRedirect`](super::DirectoryRedirect)
+    pub const DIRECTORY_REDIRECT: u64 = 4;
+    /// [`DirectoryHeads`](super::DirectoryHeads)
+    pub const DIRECTORY_HEADS: u64 = 5;
+    /// [`Document`](super::Document)
+    pub const DOCUMENT: u64 = 6;
+    /// [`Genesis`](super::Genesis)
+    pub const GENESIS: u64 = 16;
+    /// [`Admit`](super::Admit)
+    pub const ADMIT: u64 = 17;
+    /// [`Message`](super::Message)
+    pub const MESSAGE: u64 = 18;
+    /// [`File`](super::File)
+    pub const FILE: u64 = 19;
+}
+
+/// A body that this build does not read.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// A tag or format that this build does not know; not an error of the writer.
+    #[error("body {tag} in format {format:#x} is newer than this build")]
+    Newer { tag: u64, format: u64 },
+    /// Bytes that are no protobuf of this tag (includes text that is not UTF-8).
+    #[error("body {tag} is no valid protobuf: {reason}")]
+    Protobuf { tag: u64, reason: String },
+    /// Text above its limit.
+    #[error("field {field}")]
+    Text {
+        field: &'static str,
+        source: TextError,
+    },
+    /// A key, hash or id of the wrong length.
+    #[error("field {field}: {actual} bytes instead of {expected}")]
+    Length {
+        field: &'static str,
+        expected: usize,
+        actual: usize,
+    },
+    /// A number outside its range.
+    #[error("field {field}: value {actual} is not allowed")]
+    Value { field: &'static str, actual: u64 },
+    /// A field that must be there.
+    #[error("field {field} is missing")]
+    Missing { field: &'static str },
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Body {
+    /// What the author calls themselves.
+    Profile(Profile),
+    /// A feed under a label.
+    DirectoryLine(DirectoryLine),
+    /// Another label for a feed.
+    DirectoryRename(DirectoryRename),
+    /// Where a label went.
+    DirectoryRedirect(DirectoryRedirect),
+    /// Heads that the device vouches for.
+    DirectoryHeads(DirectoryHeads),
+    /// A searchable text.
+    Document(Document),
+    /// The start of a room.
+    Genesis(Genesis),
+    /// A device becomes a member's.
+    Admit(Admit),
+    /// A chat message.
+    Message(Message),
+    /// A file.
+    File(File),
+}
+
+impl Body {
+    /// Decodes the body of an entry with this tag and format.
+    pub fn decode(tag: u64, format: u64, bytes: &Bytes) -> Result<Self, BodyError> {
+        if format != u64::from(BODY_FORMAT) {
+            return Err(BodyError::Newer { tag, format });
+        }
+        match tag {
+            tag::PROFILE => Ok(Body::Profile(parse::<wire::Profile, _>(tag, bytes)?)),
+            tag::DIRECTORY_LINE => Ok(Body::DirectoryLine(parse::<wire::DirectoryLine, _>(
+                tag, bytes,
+            )?)),
+            tag::DIRECTORY_RENAME => Ok(Body::DirectoryRename(parse::<wire::DirectoryRename, _>(
+                tag, bytes,
+            )?)),
+            tag::DIRECTORY_REDIRECT => Ok(Body::DirectoryRedirect(parse::<
+                wire::DirectoryRedirect,
+                _,
+            >(tag, bytes)?)),
+            tag::DIRECTORY_HEADS => Ok(Body::DirectoryHeads(parse::<wire::DirectoryHeads, _>(
+                tag, bytes,
+            )?)),
+            tag::DOCUMENT => Ok(Body::Document(parse::<wire::Document, _>(tag, bytes)?)),
+            tag::GENESIS => Ok(Body::Genesis(parse::<wire::Genesis, _>(tag, bytes)?)),
+            tag::ADMIT => Ok(Body::Admit(parse::<wire::Admit, _>(tag, bytes)?)),
+            tag::MESSAGE => Ok(Body::Message(parse::<wire::Message, _>(tag, bytes)?)),
+            tag::FILE => Ok(Body::File(parse::<wire::File, _>(tag, bytes)?)),
+            _ => Err(BodyError::Newer { tag, format }),
+        }
+    }
+
+    /// Returns the tag that stands in the envelope.
+    pub fn tag(&self) -> u64 {
+        match self {
+            Body::Profile(_) => tag::PROFILE,
+            Body::DirectoryLine(_) => tag::DIRECTORY_LINE,
+            Body::DirectoryRename(_) => tag::DIRECTORY_RENAME,
+            Body::DirectoryRedirect(_) => tag::DIRECTORY_REDIRECT,
+            Body::DirectoryHeads(_) => tag::DIRECTORY_HEADS,
+            Body::Document(_) => tag::DOCUMENT,
+            Body::Genesis(_) => tag::GENESIS,
+            Body::Admit(_) => tag::ADMIT,
+            Body::Message(_) => tag::MESSAGE,
+            Body::File(_) => tag::FILE,
+        }
+    }
+
+    /// Encodes the body in this build's format.
+    pub fn encode(&self) -> Bytes {
+        let bytes = match self {
+            Body::Profile(body) => wire::Profile::from(body).encode_to_vec(),
+            Body::DirectoryLine(body) => wire::DirectoryLine::from(body).encode_to_vec(),
+            Body::DirectoryRename(body) => wire::DirectoryRename::from(body).encode_to_vec(),
+            Body::DirectoryRedirect(body) => wire::DirectoryRedirect::from(body).encode_to_vec(),
+            Body::DirectoryHeads(body) => wire::DirectoryHeads::from(body).encode_to_vec(),
+            Body::Document(body) => wire::Document::from(body).encode_to_vec(),
+            Body::Genesis(body) => wire::Genesis::from(body).encode_to_vec(),
+            Body::Admit(body) => wire::Admit::from(body).encode_to_vec(),
+            Body::Message(body) => wire::Message::from(body).encode_to_vec(),
+            Body::File(body) => wire::File::from(body).encode_to_vec(),
+        };
+        bytes.into()
+    }
+}
+
+/// Decodes protobuf and checks what protobuf cannot say.
+fn parse<W, T>(tag: u64, bytes: &Bytes) -> Result<T, BodyError>
+where
+    W: prost::Message + Default,
+    T: TryFrom<W, Error = BodyError>,
+{
+    let message = W::decode(bytes.clone()).map_err(|error| BodyError::Protobuf {
+        tag,
+        reason: error.to_string(),
+    })?;
+    T::try_from(message)
+}
+
+/// Checks that a field has exactly `N` bytes.
+pub(crate) fn fixed<const N: usize>(
+    field: &'static str,
+    bytes: &[u8],
+) -> Result<[u8; N], BodyError> {
+    bytes.try_into().map_err(|_| BodyError::Length {
+        field,
+        expected: N,
+        actual: bytes.len(),
+    })
+}
+
+/// Checks that a text is within its bound.
+pub(crate) fn text<const MAX: usize>(
+    field: &'static str,
+    text: String,
+) -> Result<crate::Text<MAX>, BodyError> {
+    crate::Text::new(text).map_err(|source| BodyError::Text { field, source })
+}

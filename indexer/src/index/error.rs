@@ -1,0 +1,101 @@
+//! What can go wrong with an index; never the fault of a peer.
+
+use std::path::PathBuf;
+
+use kinlog_feeds::crypto::FeedKey;
+
+use crate::index::SourceError;
+
+/// An index that does not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Damaged: delete the file and rebuild it, nothing is lost.
+    #[error("index {} is damaged ({reason}): delete and rebuild it", .path.display())]
+    Damaged { path: PathBuf, reason: String },
+    /// Made by another build: delete the file and rebuild it.
+    #[error(
+        "index {} has schema {actual}, this build has {expected}: delete and rebuild it",
+        .path.display()
+    )]
+    OtherSchema {
+        path: PathBuf,
+        expected: u32,
+        actual: u32,
+    },
+    /// SQLite could not open or read it.
+    #[error("index {}", .path.display())]
+    Sqlite {
+        path: PathBuf,
+        source: rusqlite::Error,
+    },
+}
+
+impl OpenError {
+    /// Returns whether deleting the file and rebuilding the index helps.
+    pub fn needs_rebuild(&self) -> bool {
+        matches!(
+            self,
+            OpenError::Damaged { .. } | OpenError::OtherSchema { .. }
+        )
+    }
+}
+
+/// A call that failed; what it had begun was rolled back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// Damaged: delete the file and rebuild it, nothing is lost.
+    #[error("index is damaged ({reason}): delete and rebuild it")]
+    Damaged { reason: String },
+    /// SQLite could not do it.
+    #[error("index")]
+    Sqlite(#[source] rusqlite::Error),
+    /// A block of a feed that [`put_feed`](crate::Index::put_feed) was not told of.
+    #[error("block {index} of feed {feed}: the index does not know the feed")]
+    UnknownFeed { feed: FeedKey, index: u64 },
+    /// The feed was said to belong elsewhere before.
+    #[error("feed {feed} was put under another author or room before")]
+    OtherScope { feed: FeedKey },
+    /// Feeds or blocks could not be read during a rebuild.
+    #[error("reading feeds for a rebuild")]
+    Source(#[source] SourceError),
+}
+
+impl IndexError {
+    /// Returns whether deleting the file and rebuilding the index helps.
+    pub fn needs_rebuild(&self) -> bool {
+        matches!(self, IndexError::Damaged { .. })
+    }
+}
+
+impl From<rusqlite::Error> for IndexError {
+    fn from(error: rusqlite::Error) -> Self {
+        if is_damage(&error) {
+            IndexError::Damaged {
+                reason: error.to_string(),
+            }
+        } else {
+            IndexError::Sqlite(error)
+        }
+    }
+}
+
+/// Tells damage of the file from everything else that SQLite reports.
+///
+/// A value of an impossible type or range in one of our columns is damage too: nothing of ours
+/// writes it.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::{Error, ErrorCode};
+    match error {
+        Error::SqliteFailure(failure, _) => matches!(
+            failure.code,
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation
+        ),
+        Error::InvalidColumnType(..)
+        | Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::Utf8Error(..) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,237 @@
+//! What the index answers.
+
+use std::collections::BTreeSet;
+
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, Secret};
+
+use crate::entry::{Content, Role};
+use crate::{Clock, RoomId};
+
+/// What one call of [`Index::ingest`](crate::Index::ingest) or
+/// [`put_epoch_key`](crate::Index::put_epoch_key) did.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct IngestReport {
+    /// Entries that became facts.
+    pub entries: u64,
+    /// Sealed blocks that wait for their epoch's key.
+    pub pending: u64,
+    /// Blocks that were indexed before.
+    pub known: u64,
+    /// Entries newer than this build: facts, but of no view (also counted in `entries` when their
+    /// envelope was readable).
+    pub newer: u64,
+    /// Blocks that are no entries, damaged ones, and those their key does not open.
+    pub skipped: u64,
+    /// Links that disagree with a held feed.
+    pub conflicts: u64,
+    /// Rooms of which something changed.
+    pub rooms: BTreeSet<RoomId>,
+    /// Agents of whose public feeds something changed.
+    pub agents: BTreeSet<AgentId>,
+}
+
+/// How many blocks of each sort the index has seen.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Entries held as facts.
+    pub entries: u64,
+    /// Sealed blocks that wait for a key.
+    pub pending: u64,
+    /// Entries with a version, tag or format newer than this build.
+    pub newer: u64,
+    /// Entries whose body is damaged.
+    pub malformed: u64,
+    /// Blocks that are no entries.
+    pub not_entries: u64,
+    /// Sealed blocks that their epoch's key does not open.
+    pub unopened: u64,
+    /// Links that disagree with a held feed.
+    pub conflicts: u64,
+}
+
+/// A link that disagrees with a held feed: evidence of a fork.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LinkConflict {
+    /// Entry that links.
+    pub feed: FeedKey,
+    /// Its block index.
+    pub index: u64,
+    /// Feed linked to.
+    pub target: FeedKey,
+    /// Block linked to.
+    pub target_index: u64,
+    /// First bytes of the tree hash that the link states.
+    pub stated: Vec<u8>,
+    /// First bytes of the tree hash held.
+    pub held: Vec<u8>,
+}
+
+/// A room.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RoomRow {
+    /// Name of the room in bytes.
+    pub id: RoomId,
+    /// First characters of its id.
+    pub code: String,
+    /// Name for people.
+    pub name: String,
+    /// Owner.
+    pub created_by: AgentId,
+    /// Clock of the genesis, ms.
+    pub created_at: u64,
+}
+
+/// A member of a room.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MemberRow {
+    /// The member.
+    pub agent: AgentId,
+    /// What the member calls itself in the room, else in the open.
+    pub display_name: Option<String>,
+    /// Clock of the first entry that lets one of the member's devices in, ms.
+    pub joined_at: u64,
+    /// Clock of the entry by which the member left, ms.
+    pub left_at: Option<u64>,
+    /// Clock of the member's newest entry, ms; `None` before the first.
+    pub last_seen_at: Option<u64>,
+}
+
+/// A device in a room, with its feeds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MemberFeedRow {
+    /// Entries feed.
+    pub feed: FeedKey,
+    /// Blobs feed.
+    pub blobs_feed: FeedKey,
+    /// The member.
+    pub agent: AgentId,
+    /// The member's device.
+    pub device: DeviceKey,
+    /// Role it was let in with.
+    pub role: Role,
+    /// Clock of the entry that lets it in, ms.
+    pub joined_at: u64,
+}
+
+/// A chat message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MessageRow {
+    /// Room.
+    pub room: RoomId,
+    /// Feed it stands in.
+    pub feed: FeedKey,
+    /// Block index.
+    pub index: u64,
+    /// Author.
+    pub agent: AgentId,
+    /// Author's display name in the room.
+    pub display_name: Option<String>,
+    /// Order depth.
+    pub depth: u64,
+    /// Date, as its author states it.
+    pub clock: Clock,
+    /// Whether the date contradicts a neighbour in the timeline by more than 10 minutes.
+    pub clock_marked: bool,
+    /// Text.
+    pub text: String,
+}
+
+/// A file in a room.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FileRow {
+    /// Id: `<feed>/<block index>` of its entry.
+    pub id: String,
+    /// Room.
+    pub room: RoomId,
+    /// Who put it there.
+    pub uploader: AgentId,
+    /// File name as the uploader had it; never a path to write to unchecked.
+    pub filename: String,
+    /// MIME type.
+    pub mime_type: String,
+    /// Bytes of the plaintext.
+    pub size_bytes: u64,
+    /// BLAKE3 of the plaintext.
+    pub blake3: [u8; 32],
+    /// Feed that holds the chunks.
+    pub blobs_feed: FeedKey,
+    /// Block of the first chunk.
+    pub first_block: u64,
+    /// Number of chunks.
+    pub blocks: u64,
+    /// Key of the chunks.
+    pub key: Secret,
+    /// Clock of the entry, ms.
+    pub created_at: u64,
+}
+
+/// A document.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DocumentRow {
+    /// Feed it stands in.
+    pub feed: FeedKey,
+    /// Block index.
+    pub index: u64,
+    /// Author, `None` while unknown.
+    pub author: Option<AgentId>,
+    /// Label of the feed in its author's directory, when that is held.
+    pub label: Option<String>,
+    /// Title.
+    pub title: String,
+    /// Text.
+    pub text: String,
+    /// MIME type.
+    pub mime: String,
+    /// Language, or nothing.
+    pub language: String,
+    /// Clock of the entry, ms.
+    pub created_at: u64,
+}
+
+/// A feed in an agent's public directory.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DirectoryRow {
+    /// Label.
+    pub label: String,
+    /// Kind of path.
+    pub kind: String,
+    /// What its blocks are.
+    pub content: Content,
+    /// The feed.
+    pub feed: FeedKey,
+    /// The id its owner derived it from.
+    pub feed_id: [u8; 16],
+    /// Device whose directory lists it.
+    pub device: DeviceKey,
+}
+
+/// The newest head of a feed that its device vouches for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HeadRow {
+    /// The feed.
+    pub feed: FeedKey,
+    /// Length.
+    pub length: u64,
+    /// Tree hash at that length.
+    pub tree_hash: Hash,
+}
+
+/// Something that a search found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SearchHit {
+    /// A message.
+    Message(MessageRow),
+    /// A document.
+    Document(DocumentRow),
+}
+
+/// What [`Index::rebuild`](crate::Index::rebuild) did.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RebuildReport {
+    /// Feeds read.
+    pub feeds: u64,
+    /// Blocks read.
+    pub blocks: u64,
+    /// Entries that became facts.
+    pub entries: u64,
+}

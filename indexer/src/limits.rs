@@ -1,0 +1,72 @@
+//! Named limits of entries and their index, each with its reason and its worst case.
+
+/// Largest encoded entry, 256 KiB: sealed and padded it stays far below a block of 1 MiB.
+pub const ENTRY_BYTES_MAX: usize = 256 * 1024;
+
+/// Links in one entry; more concurrent writers than that are rare, and a flag says so.
+pub const LINKS_MAX: usize = 16;
+
+/// Highest counter of a clock: 65,536 entries a millisecond by one device.
+pub const CLOCK_COUNTER_MAX: u16 = u16::MAX;
+
+/// How far a remote clock may be ahead and still be adopted, 10 minutes; also how far a clock may
+/// contradict its neighbours in a timeline before it is marked.
+pub const CLOCK_DRIFT_MS_MAX: u64 = 10 * 60 * 1000;
+
+/// Bytes of a name of an agent, a device, a room or a file.
+pub const NAME_BYTES_MAX: usize = 256;
+
+/// Bytes of a label in a directory.
+pub const LABEL_BYTES_MAX: usize = 256;
+
+/// Bytes of a path's kind, such as `log` or `shared`.
+pub const KIND_BYTES_MAX: usize = 32;
+
+/// Bytes of a MIME type.
+pub const MIME_BYTES_MAX: usize = 128;
+
+/// Bytes of a language tag (BCP 47).
+pub const LANGUAGE_BYTES_MAX: usize = 35;
+
+/// Bytes of one chat message, 64 KiB.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of one document's text: what an entry carries beside title and envelope.
+pub const DOCUMENT_BYTES_MAX: usize = ENTRY_BYTES_MAX - 4 * 1024;
+
+/// Heads in one directory commitment: 2,048 x 74 B stay inside an entry.
+pub const DIRECTORY_HEADS_MAX: usize = 2048;
+
+/// Bytes of plaintext in one chunk of a file, 64 KiB; the last one may be shorter.
+pub const FILE_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Chunks of one file: 2^32 x 64 KiB.
+pub const FILE_CHUNKS_MAX: u64 = 1 << 32;
+
+/// Statements in one identity set.
+pub const IDENTITY_STATEMENTS_MAX: usize = 256;
+
+/// Bytes of one encoded identity set, 64 KiB: it travels whole.
+pub const IDENTITY_SET_BYTES_MAX: usize = 64 * 1024;
+
+/// Rows that one query returns at most; larger wishes are cut to it.
+pub const QUERY_ROWS_MAX: usize = 1000;
+
+/// Words of one search; the rest is left out.
+pub const SEARCH_WORDS_MAX: usize = 16;
+
+/// Bytes of one search text; the rest is left out.
+pub const SEARCH_BYTES_MAX: usize = 1024;
+
+/// Prepared statements that the index keeps: all it has.
+pub const PREPARED_STATEMENTS_MAX: usize = 64;
+
+/// Stated depths kept in memory during one ingest: 65,536 x about 100 B.
+pub const DEPTH_CACHE_MAX: usize = 64 * 1024;
+
+/// Blocks that `rebuild` reads and commits at once: about 256 KiB x 2,000 in the worst case, with
+/// chat 1 MiB.
+pub const REBUILD_BATCH_BLOCKS: usize = 2000;
+
+/// Bytes of blocks that `rebuild` reads at once before it commits, 16 MiB.
+pub const REBUILD_BATCH_BYTES: usize = 16 * 1024 * 1024;
