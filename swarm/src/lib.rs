@@ -10,6 +10,7 @@
 //!
 //! Policy stays outside: the node asks its [`Host`] which feeds a session may have.
 
+mod generated;
 pub mod limits;
 pub mod link;
 pub mod node;

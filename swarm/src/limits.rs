@@ -64,3 +64,12 @@ pub const ICE_FAILED_AFTER: Duration = Duration::from_secs(10);
 
 /// Interval of ICE keep-alives.
 pub const ICE_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Tags in one want or unwant message: 10 KiB.
+pub const TAGS_PER_MESSAGE_MAX: usize = 1024;
+
+/// Feeds one side of a session may ask for: as many as it may have channels.
+pub const WANTED_TAGS_MAX: usize = 8192;
+
+/// How long a new link may take to a verified hello.
+pub const HELLO_WAIT_MAX: Duration = Duration::from_secs(10);

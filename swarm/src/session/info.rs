@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use kinlog_feeds::{DeviceKey, Hash};
+use kinlog_feeds::wire::Role;
 use serde::Serialize;
 
 use crate::link::{IcePath, Transport};
+use crate::session::Certificate;
 
 /// What two peers met by: it names the kind of key their topic comes from.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -24,6 +25,19 @@ pub enum Label {
     Code = 5,
     /// The key of a network.
     Net = 6,
+}
+
+impl Label {
+    /// Returns the label's byte in hashes and in the session hello.
+    pub const fn byte(self) -> u8 {
+        self as u8
+    }
+
+    /// Returns whether the key of such a topic is known to its members only, so that members show
+    /// each other certificates.
+    pub const fn is_private(self) -> bool {
+        matches!(self, Label::Room | Label::Invite | Label::Code)
+    }
 }
 
 /// A session's number, unique while the node lives.
@@ -46,13 +60,31 @@ pub enum SessionRole {
     Responder,
 }
 
-/// What a verified session certificate says of the other side.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Certificate {
-    /// The device that signed this session's handshake.
-    pub device: DeviceKey,
-    /// Hash of the identity set the device names; zeros when it has none.
-    pub identity_hash: Hash,
+impl SessionRole {
+    /// Returns the role's byte in what is hashed and signed.
+    pub const fn byte(self) -> u8 {
+        match self {
+            SessionRole::Initiator => 0,
+            SessionRole::Responder => 1,
+        }
+    }
+
+    /// Returns the other side's role.
+    pub const fn other(self) -> SessionRole {
+        match self {
+            SessionRole::Initiator => SessionRole::Responder,
+            SessionRole::Responder => SessionRole::Initiator,
+        }
+    }
+}
+
+impl From<SessionRole> for Role {
+    fn from(role: SessionRole) -> Role {
+        match role {
+            SessionRole::Initiator => Role::Initiator,
+            SessionRole::Responder => Role::Responder,
+        }
+    }
 }
 
 /// A session as its host sees it.

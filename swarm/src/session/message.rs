@@ -1,7 +1,12 @@
-//! Messages between agents on the `kinlog/peer/1` channel.
+//! Messages on the `kinlog/peer/1` channel, as values.
 
 use bytes::Bytes;
 use kinlog_feeds::Hash;
+use prost::Message as _;
+
+use crate::generated::kinlog_peer_v1 as wire;
+use crate::generated::kinlog_peer_v1::peer_message::Message;
+use crate::limits::{IDENTITY_SET_BYTES_MAX, JOIN_BYTES_MAX, TAGS_PER_MESSAGE_MAX};
 
 /// A message that the node carries and its host understands.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,19 +19,195 @@ pub enum PeerMessage {
     },
     /// "Send me your identity set."
     IdentityGet,
-    /// A whole identity set, at most [`IDENTITY_SET_BYTES_MAX`](crate::limits::IDENTITY_SET_BYTES_MAX).
+    /// A whole identity set, at most [`IDENTITY_SET_BYTES_MAX`].
     IdentitySet {
         /// The set's bytes.
         bytes: Bytes,
     },
-    /// A request to join a room, at most [`JOIN_BYTES_MAX`](crate::limits::JOIN_BYTES_MAX).
+    /// A request to join a room, at most [`JOIN_BYTES_MAX`].
     JoinRequest {
         /// The request's bytes.
         bytes: Bytes,
     },
-    /// The answer to a join request, at most [`JOIN_BYTES_MAX`](crate::limits::JOIN_BYTES_MAX).
+    /// The answer to a join request, at most [`JOIN_BYTES_MAX`].
     JoinResponse {
         /// The answer's bytes.
         bytes: Bytes,
     },
+}
+
+/// The name by which a session asks for a feed: `H_{handshake hash}(NS("session-tag") || key)[..8]`.
+pub(crate) type Tag = [u8; 8];
+
+/// Everything the channel carries.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum ChannelMessage {
+    Want(Vec<Tag>),
+    Unwant(Vec<Tag>),
+    Host(PeerMessage),
+}
+
+/// Why bytes on the peer channel are no message.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerMessageError {
+    /// Not protobuf.
+    #[error("peer message: {0}")]
+    Decode(#[from] prost::DecodeError),
+    /// A field is longer than it may be, or not as long as it must be.
+    #[error("{field} of {bytes} bytes, limit {limit}")]
+    Size {
+        /// The field.
+        field: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The size it may, or must, have.
+        limit: usize,
+    },
+    /// More tags than one message may carry.
+    #[error("{count} tags in a message, at most {limit}")]
+    Tags {
+        /// How many.
+        count: usize,
+        /// How many may be.
+        limit: usize,
+    },
+}
+
+impl ChannelMessage {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let message = match self {
+            ChannelMessage::Want(tags) => Message::Want(wire::Want { tags: encode_tags(&tags) }),
+            ChannelMessage::Unwant(tags) => {
+                Message::Unwant(wire::Unwant { tags: encode_tags(&tags) })
+            }
+            ChannelMessage::Host(PeerMessage::IdentityOffer { hash }) => {
+                let hash = Bytes::copy_from_slice(&hash.0);
+                Message::IdentityOffer(wire::IdentityOffer { hash })
+            }
+            ChannelMessage::Host(PeerMessage::IdentityGet) => {
+                Message::IdentityGet(wire::IdentityGet {})
+            }
+            ChannelMessage::Host(PeerMessage::IdentitySet { bytes }) => {
+                Message::IdentitySet(wire::IdentitySet { set: bytes })
+            }
+            ChannelMessage::Host(PeerMessage::JoinRequest { bytes }) => {
+                Message::JoinRequest(wire::JoinRequest { request: bytes })
+            }
+            ChannelMessage::Host(PeerMessage::JoinResponse { bytes }) => {
+                Message::JoinResponse(wire::JoinResponse { response: bytes })
+            }
+        };
+        wire::PeerMessage { message: Some(message) }.encode_to_vec()
+    }
+
+    /// Decodes a message; `None` is one that this build does not know.
+    pub(crate) fn decode(body: Bytes) -> Result<Option<ChannelMessage>, PeerMessageError> {
+        let Some(message) = wire::PeerMessage::decode(body)?.message else { return Ok(None) };
+        let message = match message {
+            Message::Want(want) => ChannelMessage::Want(decode_tags(&want.tags)?),
+            Message::Unwant(unwant) => ChannelMessage::Unwant(decode_tags(&unwant.tags)?),
+            Message::IdentityOffer(offer) => {
+                let hash: [u8; 32] = offer.hash.as_ref().try_into().map_err(|_| {
+                    PeerMessageError::Size {
+                        field: "identity hash",
+                        bytes: offer.hash.len(),
+                        limit: 32,
+                    }
+                })?;
+                ChannelMessage::Host(PeerMessage::IdentityOffer { hash: Hash(hash) })
+            }
+            Message::IdentityGet(_) => ChannelMessage::Host(PeerMessage::IdentityGet),
+            Message::IdentitySet(set) => {
+                let bytes = at_most("identity set", set.set, IDENTITY_SET_BYTES_MAX)?;
+                ChannelMessage::Host(PeerMessage::IdentitySet { bytes })
+            }
+            Message::JoinRequest(join) => {
+                let bytes = at_most("join request", join.request, JOIN_BYTES_MAX)?;
+                ChannelMessage::Host(PeerMessage::JoinRequest { bytes })
+            }
+            Message::JoinResponse(join) => {
+                let bytes = at_most("join response", join.response, JOIN_BYTES_MAX)?;
+                ChannelMessage::Host(PeerMessage::JoinResponse { bytes })
+            }
+        };
+        Ok(Some(message))
+    }
+}
+
+fn at_most(field: &'static str, bytes: Bytes, limit: usize) -> Result<Bytes, PeerMessageError> {
+    if bytes.len() > limit {
+        return Err(PeerMessageError::Size { field, bytes: bytes.len(), limit });
+    }
+    Ok(bytes)
+}
+
+fn encode_tags(tags: &[Tag]) -> Vec<Bytes> {
+    tags.iter().map(|tag| Bytes::copy_from_slice(tag)).collect()
+}
+
+fn decode_tags(tags: &[Bytes]) -> Result<Vec<Tag>, PeerMessageError> {
+    if tags.len() > TAGS_PER_MESSAGE_MAX {
+        return Err(PeerMessageError::Tags { count: tags.len(), limit: TAGS_PER_MESSAGE_MAX });
+    }
+    tags.iter()
+        .map(|tag| {
+            Tag::try_from(tag.as_ref()).map_err(|_| PeerMessageError::Size {
+                field: "tag",
+                bytes: tag.len(),
+                limit: 8,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn messages() -> Vec<ChannelMessage> {
+        vec![
+            ChannelMessage::Want(vec![[1; 8], [2; 8]]),
+            ChannelMessage::Unwant(vec![[3; 8]]),
+            ChannelMessage::Host(PeerMessage::IdentityOffer { hash: Hash([4; 32]) }),
+            ChannelMessage::Host(PeerMessage::IdentityGet),
+            ChannelMessage::Host(PeerMessage::IdentitySet { bytes: Bytes::from_static(b"set") }),
+            ChannelMessage::Host(PeerMessage::JoinRequest { bytes: Bytes::from_static(b"in?") }),
+            ChannelMessage::Host(PeerMessage::JoinResponse { bytes: Bytes::from_static(b"in") }),
+        ]
+    }
+
+    #[test]
+    fn messages_come_back_as_they_were() {
+        for message in messages() {
+            let bytes = Bytes::from(message.clone().encode());
+            assert_eq!(ChannelMessage::decode(bytes).unwrap(), Some(message));
+        }
+    }
+
+    #[test]
+    fn message_of_a_later_build_is_ignored() {
+        // Field 90, length-delimited, empty.
+        assert_eq!(ChannelMessage::decode(Bytes::from_static(&[0xd2, 0x05, 0x00])), Ok(None));
+    }
+
+    #[test]
+    fn oversized_fields_are_refused() {
+        let set = Bytes::from(vec![0; IDENTITY_SET_BYTES_MAX + 1]);
+        let bytes = ChannelMessage::Host(PeerMessage::IdentitySet { bytes: set }).encode();
+        let error = ChannelMessage::decode(Bytes::from(bytes)).unwrap_err();
+        assert!(matches!(error, PeerMessageError::Size { field: "identity set", .. }));
+        let many = ChannelMessage::Want(vec![[0; 8]; TAGS_PER_MESSAGE_MAX + 1]).encode();
+        let error = ChannelMessage::decode(Bytes::from(many)).unwrap_err();
+        assert!(matches!(error, PeerMessageError::Tags { .. }));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = ChannelMessage::decode(Bytes::from(bytes));
+        }
+    }
 }

@@ -1,7 +1,16 @@
 //! What two peers say to each other over a link.
 
+mod certificate;
+mod error;
+mod hello;
 mod info;
 mod message;
+mod state;
 
-pub use info::{Certificate, Label, SessionId, SessionInfo, SessionRole};
-pub use message::PeerMessage;
+pub use certificate::{Certificate, CertificateError};
+pub(crate) use certificate::LinkBinding;
+pub use error::SessionError;
+pub use hello::HelloError;
+pub use info::{Label, SessionId, SessionInfo, SessionRole};
+pub use message::{PeerMessage, PeerMessageError};
+pub(crate) use state::{Meeting, Session, SessionConfig, SessionEvent};

@@ -1,0 +1,511 @@
+//! A session as a state machine: bytes and wishes in, events and bytes out.
+//!
+//! Participants: the wire's [`Connection`] below, the driver around it, the node and the
+//! replication above. Order on the wire: Noise, then both sides open `kinlog/peer/1` and check each
+//! other's cap, then certificates, then tags of wanted feeds, then channels of feeds that both
+//! sides hold or want. A plain session (JavaScript, `feed serve`, `feed pull`) has the last step only.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use kinlog_feeds::crypto::{blake2b_256_keyed, namespace};
+use kinlog_feeds::limits::PLAIN_FRAME_BYTES_MAX;
+use kinlog_feeds::wire::hypercore::{Handshake, Message};
+use kinlog_feeds::wire::{ChannelId, Config, Connection, Event};
+use kinlog_feeds::{DiscoveryKey, FeedKey, Time};
+
+use super::certificate::{self, LinkBinding};
+use super::error::SessionError;
+use super::hello::{self, Hello};
+use super::message::{ChannelMessage, Tag};
+use super::{Certificate, Label, PeerMessage, SessionRole};
+use crate::limits::{HELLO_WAIT_MAX, TAGS_PER_MESSAGE_MAX, WANTED_TAGS_MAX};
+use crate::node::Credentials;
+
+const PEER_PROTOCOL: &str = "kinlog/peer/1";
+const FEED_PROTOCOL: &str = "hypercore/alpha";
+const FEED_PROTOCOL_ALIAS: &str = "hypercore";
+
+const CERTIFICATE: u64 = 0;
+const PEER_MESSAGE: u64 = 1;
+
+/// What two peers met by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Meeting {
+    /// A topic: both prove that they know its key.
+    Topic { label: Label, key: [u8; 32] },
+    /// An address: Hypercore and nothing else.
+    Plain,
+}
+
+/// What a session is told when it is made. The seeds are random; ephemeral seed and stream header
+/// are never used twice.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionConfig {
+    pub(crate) role: SessionRole,
+    pub(crate) meeting: Meeting,
+    pub(crate) binding: LinkBinding,
+    pub(crate) format_revision: u16,
+    pub(crate) static_seed: [u8; 32],
+    pub(crate) ephemeral_seed: [u8; 32],
+    pub(crate) stream_header: [u8; 24],
+}
+
+/// What a session tells.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum SessionEvent {
+    /// Noise is done; the hash and the static key tell sessions and peers apart.
+    Handshaken { hash: [u8; 64], remote_static: [u8; 32] },
+    /// The other side's capability holds, or the session is plain: feeds may be named now.
+    Open,
+    /// The other side showed a certificate, and it holds.
+    Certified(Certificate),
+    /// A message for the host.
+    Host(PeerMessage),
+    /// Both sides opened the channel of a feed.
+    FeedOpened(FeedKey),
+    /// The channel of a feed is gone; `rejected` when the other side never opened it.
+    FeedClosed { key: FeedKey, rejected: bool },
+    /// A message on the channel of a feed.
+    Feed(FeedKey, Message),
+}
+
+/// One feed that this side serves or wants in the session.
+#[derive(Debug)]
+struct Known {
+    wanted: bool,
+    tag: Tag,
+}
+
+/// A channel of a feed, from our open on.
+#[derive(Debug)]
+struct FeedChannel {
+    key: FeedKey,
+    open: bool,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    config: SessionConfig,
+    connection: Connection,
+    started: Time,
+    handshake_hash: Option<[u8; 64]>,
+    peer_channel: Option<ChannelId>,
+    open: bool,
+    certified: bool,
+    serves: BTreeSet<FeedKey>,
+    wants: BTreeSet<FeedKey>,
+    known: BTreeMap<FeedKey, Known>,
+    by_tag: BTreeMap<Tag, FeedKey>,
+    by_discovery: BTreeMap<DiscoveryKey, FeedKey>,
+    channels: BTreeMap<ChannelId, FeedChannel>,
+    by_feed: BTreeMap<FeedKey, ChannelId>,
+    remote_wants: BTreeSet<Tag>,
+    events: VecDeque<SessionEvent>,
+}
+
+impl Session {
+    pub(crate) fn new(now: Time, config: SessionConfig) -> Self {
+        let mut wire = Config::new(
+            config.role.into(),
+            config.static_seed,
+            config.ephemeral_seed,
+            config.stream_header,
+        );
+        if config.meeting == Meeting::Plain {
+            wire.receive_frame_max = PLAIN_FRAME_BYTES_MAX;
+            wire.send_frame_max = PLAIN_FRAME_BYTES_MAX;
+        }
+        Session {
+            connection: Connection::new(now, wire),
+            config,
+            started: now,
+            handshake_hash: None,
+            peer_channel: None,
+            open: false,
+            certified: false,
+            serves: BTreeSet::new(),
+            wants: BTreeSet::new(),
+            known: BTreeMap::new(),
+            by_tag: BTreeMap::new(),
+            by_discovery: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            by_feed: BTreeMap::new(),
+            remote_wants: BTreeSet::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Takes bytes of the other side; pair with [`poll_event`](Self::poll_event).
+    pub(crate) fn handle_bytes(&mut self, now: Time, bytes: &[u8]) -> Result<(), SessionError> {
+        Ok(self.connection.handle_bytes(now, bytes)?)
+    }
+
+    /// Lets the time pass.
+    pub(crate) fn handle_timeout(&mut self, now: Time) -> Result<(), SessionError> {
+        if !self.open && now >= self.started + HELLO_WAIT_MAX {
+            return Err(SessionError::HelloTimeout { seconds: HELLO_WAIT_MAX.as_secs() });
+        }
+        Ok(self.connection.handle_timeout(now)?)
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) is to be called next.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        let hello = (!self.open).then_some(self.started + HELLO_WAIT_MAX);
+        [hello, self.connection.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Returns the next event. Call until `None` after each `handle_*` and each wish; an error
+    /// ends the session.
+    pub(crate) fn poll_event(&mut self) -> Result<Option<SessionEvent>, SessionError> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Some(event));
+            }
+            let Some(event) = self.connection.poll_event()? else { return Ok(None) };
+            if let Some(event) = self.handle_event(event)? {
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    /// Returns the next bytes for the other side. Call until `None` after every drain.
+    pub(crate) fn poll_transmit(&mut self) -> Option<Bytes> {
+        self.connection.poll_transmit()
+    }
+
+    /// Returns whether the other side keeps up with what is sent to it.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.connection.is_writable()
+    }
+
+    /// Returns whether more bytes of the other side are of use now.
+    pub(crate) fn wants_input(&self) -> bool {
+        self.connection.wants_input()
+    }
+
+    /// Says which feeds the other side may have of us and which we want of it; what is in neither
+    /// list does not exist in this session. Takes effect once the session is open.
+    pub(crate) fn set_feeds(
+        &mut self,
+        serves: impl IntoIterator<Item = FeedKey>,
+        wants: impl IntoIterator<Item = FeedKey>,
+    ) -> Result<(), SessionError> {
+        self.serves = serves.into_iter().collect();
+        self.wants = wants.into_iter().take(WANTED_TAGS_MAX).collect();
+        if self.open { self.apply_feeds() } else { Ok(()) }
+    }
+
+    /// Shows our certificate; only after [`SessionEvent::Open`].
+    pub(crate) fn certify(&mut self, credentials: &Credentials) -> Result<(), SessionError> {
+        let (Some(channel), Some(hash), true) =
+            (self.peer_channel, &self.handshake_hash, self.open)
+        else {
+            return Ok(());
+        };
+        let body = certificate::sign(
+            &credentials.device,
+            &credentials.identity_hash,
+            self.config.role,
+            hash,
+            &self.config.binding,
+        );
+        Ok(self.connection.send(channel, CERTIFICATE, &body)?)
+    }
+
+    /// Sends a message of our host; nothing happens in a plain session.
+    pub(crate) fn send_host(&mut self, message: PeerMessage) -> Result<(), SessionError> {
+        self.send_peer(ChannelMessage::Host(message))
+    }
+
+    /// Sends a message on the channel of a feed; nothing happens when it is gone.
+    pub(crate) fn send_feed(
+        &mut self,
+        key: &FeedKey,
+        message: &Message,
+    ) -> Result<(), SessionError> {
+        let Some(channel) = self.by_feed.get(key) else { return Ok(()) };
+        Ok(self.connection.send_message(*channel, message)?)
+    }
+
+    fn send_peer(&mut self, message: ChannelMessage) -> Result<(), SessionError> {
+        let Some(channel) = self.peer_channel else { return Ok(()) };
+        Ok(self.connection.send(channel, PEER_MESSAGE, &message.encode())?)
+    }
+
+    fn handle_event(&mut self, event: Event) -> Result<Option<SessionEvent>, SessionError> {
+        match event {
+            Event::HandshakeComplete { hash, remote_static } => {
+                self.handle_handshake(hash)?;
+                Ok(Some(SessionEvent::Handshaken { hash, remote_static }))
+            }
+            Event::RemoteOpen { protocol, id, handshake } => {
+                self.handle_remote_open(&protocol, id.as_deref(), &handshake)?;
+                Ok(None)
+            }
+            Event::Opened { channel, handshake } if self.peer_channel == Some(channel) => {
+                self.handle_hello(&handshake)?;
+                Ok(None)
+            }
+            Event::Opened { channel, handshake } => self.handle_feed_opened(channel, &handshake),
+            Event::Rejected { channel } | Event::Closed { channel }
+                if self.peer_channel == Some(channel) =>
+            {
+                Err(SessionError::NotKinlog)
+            }
+            Event::Rejected { channel } => Ok(self.handle_feed_gone(channel, true)),
+            Event::Closed { channel } => Ok(self.handle_feed_gone(channel, false)),
+            Event::Message { channel, message_type, body } if self.peer_channel == Some(channel) => {
+                self.handle_peer_message(message_type, body)
+            }
+            Event::Message { channel, message_type, body } => {
+                let Some(feed) = self.channels.get(&channel).filter(|feed| feed.open) else {
+                    return Ok(None);
+                };
+                let message = Message::decode(message_type, &body)?;
+                Ok(message.map(|message| SessionEvent::Feed(feed.key, message)))
+            }
+            // A later version of the wire may tell more than this session needs.
+            _ => Ok(None),
+        }
+    }
+
+    fn handle_handshake(&mut self, hash: [u8; 64]) -> Result<(), SessionError> {
+        self.handshake_hash = Some(hash);
+        match self.config.meeting {
+            Meeting::Topic { label, key } => {
+                let cap = hello::cap(&hash, self.config.role, label, &key);
+                let hello = Hello::new(self.config.format_revision, label, cap);
+                let channel = self.connection.open(PEER_PROTOCOL, None, &hello.encode())?;
+                self.peer_channel = Some(channel);
+            }
+            Meeting::Plain => {
+                self.open = true;
+                self.events.push_back(SessionEvent::Open);
+                self.apply_feeds()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_hello(&mut self, body: &[u8]) -> Result<(), SessionError> {
+        let (Meeting::Topic { label, key }, Some(hash)) =
+            (self.config.meeting, &self.handshake_hash)
+        else {
+            return Err(SessionError::NotKinlog);
+        };
+        let theirs = Hello::decode(body)?;
+        let expected = hello::cap(hash, self.config.role.other(), label, &key);
+        if theirs.label != label.byte() || !hello::cap_matches(expected, theirs.cap) {
+            return Err(SessionError::WrongCapability);
+        }
+        let (ours, theirs_revision) = (self.config.format_revision, theirs.revision());
+        if ours != 0 && theirs_revision != 0 && ours != theirs_revision {
+            return Err(SessionError::FormatRevision { ours, theirs: theirs_revision });
+        }
+        self.connection.set_receive_frame_max(kinlog_feeds::limits::FRAME_BYTES_MAX);
+        self.connection.set_send_frame_max(theirs.frame_bytes_max);
+        self.open = true;
+        self.events.push_back(SessionEvent::Open);
+        self.apply_feeds()
+    }
+
+    fn handle_peer_message(
+        &mut self,
+        message_type: u64,
+        body: Bytes,
+    ) -> Result<Option<SessionEvent>, SessionError> {
+        match message_type {
+            CERTIFICATE => {
+                let Some(hash) = &self.handshake_hash else { return Ok(None) };
+                if std::mem::replace(&mut self.certified, true) {
+                    return Err(SessionError::SecondCertificate);
+                }
+                let role = self.config.role.other();
+                let shown = certificate::check(&body, role, hash, &self.config.binding)?;
+                Ok(Some(SessionEvent::Certified(shown)))
+            }
+            PEER_MESSAGE => match ChannelMessage::decode(body)? {
+                Some(ChannelMessage::Want(tags)) => {
+                    self.handle_want(tags)?;
+                    Ok(None)
+                }
+                Some(ChannelMessage::Unwant(tags)) => {
+                    self.handle_unwant(&tags);
+                    Ok(None)
+                }
+                Some(ChannelMessage::Host(message)) => Ok(Some(SessionEvent::Host(message))),
+                None => Ok(None),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    fn handle_want(&mut self, tags: Vec<Tag>) -> Result<(), SessionError> {
+        for tag in tags {
+            self.remote_wants.insert(tag);
+            if self.remote_wants.len() > WANTED_TAGS_MAX {
+                return Err(SessionError::TooManyWants { limit: WANTED_TAGS_MAX });
+            }
+            if let Some(key) = self.by_tag.get(&tag).copied() {
+                self.open_feed(key, FEED_PROTOCOL)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_unwant(&mut self, tags: &[Tag]) {
+        for tag in tags {
+            self.remote_wants.remove(tag);
+            let Some(key) = self.by_tag.get(tag).copied() else { continue };
+            if !self.wants.contains(&key) {
+                self.close_feed(&key);
+            }
+        }
+    }
+
+    fn handle_remote_open(
+        &mut self,
+        protocol: &str,
+        id: Option<&[u8]>,
+        handshake: &[u8],
+    ) -> Result<(), SessionError> {
+        let is_feed = protocol == FEED_PROTOCOL || protocol == FEED_PROTOCOL_ALIAS;
+        let key = id
+            .filter(|_| is_feed && self.open)
+            .and_then(|id| <[u8; 32]>::try_from(id).ok())
+            .and_then(|id| self.by_discovery.get(&DiscoveryKey(id)))
+            .copied();
+        match key {
+            // Opening tells that we have it: only to those who prove that they know its key.
+            Some(key) => {
+                self.check_capability(&key, handshake)?;
+                self.open_feed(key, protocol)
+            }
+            None => {
+                self.connection.reject_remote(protocol, id);
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_feed_opened(
+        &mut self,
+        channel: ChannelId,
+        handshake: &[u8],
+    ) -> Result<Option<SessionEvent>, SessionError> {
+        let Some(key) = self.channels.get(&channel).map(|feed| feed.key) else { return Ok(None) };
+        self.check_capability(&key, handshake)?;
+        if let Some(feed) = self.channels.get_mut(&channel) {
+            feed.open = true;
+        }
+        Ok(Some(SessionEvent::FeedOpened(key)))
+    }
+
+    fn check_capability(&self, key: &FeedKey, handshake: &[u8]) -> Result<(), SessionError> {
+        let Some(hash) = &self.handshake_hash else {
+            return Err(SessionError::FeedCapability);
+        };
+        let shown = Handshake::decode(handshake)?;
+        if !shown.proves(self.config.role.other().into(), key, hash) {
+            return Err(SessionError::FeedCapability);
+        }
+        Ok(())
+    }
+
+    fn handle_feed_gone(&mut self, channel: ChannelId, rejected: bool) -> Option<SessionEvent> {
+        let feed = self.channels.remove(&channel)?;
+        self.by_feed.remove(&feed.key);
+        Some(SessionEvent::FeedClosed { key: feed.key, rejected })
+    }
+
+    fn open_feed(&mut self, key: FeedKey, protocol: &str) -> Result<(), SessionError> {
+        let Some(hash) = &self.handshake_hash else { return Ok(()) };
+        if self.by_feed.contains_key(&key) {
+            return Ok(());
+        }
+        let handshake = Handshake::new(self.config.role.into(), &key, hash).encode();
+        let id = key.discovery_key();
+        let channel = self.connection.open(protocol, Some(&id.0), &handshake)?;
+        self.by_feed.insert(key, channel);
+        self.channels.insert(channel, FeedChannel { key, open: false });
+        Ok(())
+    }
+
+    fn close_feed(&mut self, key: &FeedKey) {
+        let Some(channel) = self.by_feed.remove(key) else { return };
+        self.connection.close(channel);
+        if self.channels.remove(&channel).is_some_and(|feed| feed.open) {
+            self.events.push_back(SessionEvent::FeedClosed { key: *key, rejected: false });
+        }
+    }
+
+    /// Brings tags, channels and lookups in line with what is served and wanted now.
+    fn apply_feeds(&mut self) -> Result<(), SessionError> {
+        let Some(hash) = self.handshake_hash else { return Ok(()) };
+        let all: BTreeSet<FeedKey> = self.serves.union(&self.wants).copied().collect();
+        let mut unwanted = Vec::new();
+        for key in self.known.keys().copied().collect::<Vec<_>>() {
+            let Some(known) = self.known.get_mut(&key) else { continue };
+            let still_wanted = self.wants.contains(&key);
+            if known.wanted && !still_wanted {
+                known.wanted = false;
+                unwanted.push(known.tag);
+            }
+            let tag = known.tag;
+            if !all.contains(&key) {
+                self.known.remove(&key);
+                self.by_tag.remove(&tag);
+                self.by_discovery.remove(&key.discovery_key());
+                self.close_feed(&key);
+            } else if !still_wanted && !self.remote_wants.contains(&tag) && !self.is_plain() {
+                self.close_feed(&key);
+            }
+        }
+        let mut wanted = Vec::new();
+        for key in all {
+            let known = self.known.entry(key).or_insert_with(|| Known {
+                wanted: false,
+                tag: session_tag(&hash, &key),
+            });
+            let tag = known.tag;
+            if self.wants.contains(&key) && !known.wanted {
+                known.wanted = true;
+                wanted.push((key, tag));
+            }
+            self.by_tag.insert(tag, key);
+            self.by_discovery.insert(key.discovery_key(), key);
+            if self.remote_wants.contains(&tag) {
+                self.open_feed(key, FEED_PROTOCOL)?;
+            }
+        }
+        if self.is_plain() {
+            for (key, _) in wanted {
+                self.open_feed(key, FEED_PROTOCOL)?;
+            }
+            return Ok(());
+        }
+        for tags in unwanted.chunks(TAGS_PER_MESSAGE_MAX) {
+            self.send_peer(ChannelMessage::Unwant(tags.to_vec()))?;
+        }
+        let wanted: Vec<Tag> = wanted.into_iter().map(|(_, tag)| tag).collect();
+        for tags in wanted.chunks(TAGS_PER_MESSAGE_MAX) {
+            self.send_peer(ChannelMessage::Want(tags.to_vec()))?;
+        }
+        Ok(())
+    }
+
+    fn is_plain(&self) -> bool {
+        self.config.meeting == Meeting::Plain
+    }
+}
+
+/// Returns the name by which a session with this handshake asks for a feed.
+fn session_tag(handshake_hash: &[u8; 64], key: &FeedKey) -> Tag {
+    let hash =
+        blake2b_256_keyed(handshake_hash, &[&namespace::SESSION_TAG.hash(), key.as_bytes()]);
+    let mut tag = Tag::default();
+    tag.copy_from_slice(&hash[..8]);
+    tag
+}
