@@ -1,0 +1,103 @@
+//! The derivations of `vectors/kinlog-1.json` that live in this crate. The others are reproduced by
+//! the crates that own them, from the same file; `vectors/verify_kinlog.py` checks it independently.
+#![allow(clippy::unwrap_used)] // a vector that is missing or malformed fails its test
+
+use std::path::Path;
+
+use kinlog_feeds::crypto::{
+    Secret, device_dh_secret, device_seed, feed_seed, namespace, root_seed,
+};
+use kinlog_feeds::manifest::Manifest;
+use kinlog_feeds::{FeedKey, KeyPair, text};
+use serde_json::{Value, json};
+
+fn vector(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/kinlog-1.json");
+    let all: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    all[name].clone()
+}
+
+fn input<const N: usize>(vector: &Value, field: &str) -> [u8; N] {
+    text::decode_hex(vector["in"][field].as_str().unwrap())
+        .unwrap()
+        .try_into()
+        .unwrap()
+}
+
+fn hex(bytes: impl AsRef<[u8]>) -> Value {
+    json!(text::encode_hex(bytes.as_ref()))
+}
+
+#[test]
+fn namespaces_match() {
+    let expected = vector("namespaces")["out"].as_object().unwrap().clone();
+    assert_eq!(expected.len(), 18);
+    for (label, hash) in expected {
+        let known = namespace::ALL
+            .iter()
+            .find(|namespace| namespace.label() == label);
+        assert_eq!(hex(known.unwrap().hash()), hash, "{label}");
+    }
+}
+
+#[test]
+fn root_seed_matches() {
+    let vector = vector("root");
+    let seed = root_seed(&input(&vector, "bip39_seed"));
+    assert_eq!(hex(seed.expose()), vector["out"]["root_seed"]);
+    assert_eq!(
+        hex(KeyPair::from_seed(seed.expose()).public_key()),
+        vector["out"]["agent_id"]
+    );
+}
+
+#[test]
+fn device_keys_match() {
+    let vector = vector("device");
+    let secret = Secret::new(input(&vector, "device_secret"));
+    let seed = device_seed(&secret);
+    assert_eq!(hex(seed.expose()), vector["out"]["sign_seed"]);
+    assert_eq!(
+        hex(KeyPair::from_seed(seed.expose()).public_key()),
+        vector["out"]["device_key"]
+    );
+    assert_eq!(
+        hex(device_dh_secret(&secret).expose()),
+        vector["out"]["dh_secret"]
+    );
+}
+
+#[test]
+fn feed_keys_match() {
+    for name in ["feed", "public_directory", "private_directory"] {
+        let vector = vector(name);
+        let secret = Secret::new(input(&vector, "device_secret"));
+        let seed = feed_seed(&secret, &input(&vector, "feed_id"));
+        let public_key = KeyPair::from_seed(seed.expose()).public_key();
+        let manifest = Manifest::single(public_key);
+        let expected = &vector["out"];
+        assert_eq!(hex(seed.expose()), expected["seed"], "{name}");
+        assert_eq!(hex(public_key), expected["public_key"], "{name}");
+        assert_eq!(hex(manifest.encode()), expected["manifest"], "{name}");
+        assert_eq!(hex(manifest.key()), expected["feed_key"], "{name}");
+        assert_eq!(
+            hex(manifest.key().discovery_key()),
+            expected["discovery_key"],
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn key_texts_match() {
+    let vector = vector("link_key");
+    let key = input(&vector, "key");
+    assert_eq!(json!(text::encode_link_key(&key)), vector["out"]["checked"]);
+    assert_eq!(json!(FeedKey(key).to_string()), vector["out"]["bare"]);
+    for form in ["checked", "bare"] {
+        assert_eq!(
+            text::decode_key(vector["out"][form].as_str().unwrap()),
+            Ok(key)
+        );
+    }
+}
