@@ -19,6 +19,8 @@ pub mod encoding;
 pub mod limits;
 pub mod manifest;
 pub mod replicate;
+#[cfg(feature = "std")]
+pub mod store;
 pub mod text;
 mod time;
 pub mod tree;

@@ -1,4 +1,0 @@
-//! Development only: what several crates need to test themselves.
-#![allow(clippy::panic, clippy::missing_panics_doc)] // A test helper fails by panicking.
-
-pub mod process;

@@ -55,6 +55,10 @@ namespaces! {
     LINK_TAG = "link-tag";
     /// Check of a store record.
     RECORD = "record";
+    /// Check of a segment's header.
+    SEGMENT = "segment";
+    /// Check of the index written out.
+    INDEX_FILE = "index-file";
     /// Signature of an identity statement.
     STATEMENT = "statement";
     /// Signature of a join request to a room.

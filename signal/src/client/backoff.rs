@@ -64,9 +64,7 @@ mod tests {
             let waits: Vec<Duration> = (0..200)
                 .map(|seed| {
                     let mut backoff = Backoff::new(seed);
-                    for _ in 0..step {
-                        backoff.next_wait();
-                    }
+                    (0..step).for_each(|_| drop(backoff.next_wait()));
                     backoff.next_wait()
                 })
                 .collect();

@@ -1,0 +1,374 @@
+//! Storing what peers sent: verify each proof, then one durable commit for all that hold.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::limits::MANIFEST_BYTES_MAX;
+use crate::manifest::{Manifest, Verifier};
+use crate::store::body::{Body, Filled, StoredHead};
+use crate::store::error::{ApplyError, StoreError};
+use crate::store::feed::Feed;
+use crate::store::heads::Heads;
+use crate::store::limits::{RECORD_BLOCKS_MAX, RECORD_NODES_MAX, RECORD_PAYLOAD_BYTES};
+use crate::store::log::Commit;
+use crate::store::state::{FeedEntry, Kind, KnownManifest};
+use crate::tree::{self, Head, Node, NodeSource, Proof, SignedHead, Verified, VerifyError};
+
+/// A proof as it came from a peer.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// The proof, with the block's value.
+    pub proof: Proof,
+    /// The encoded manifest, when it came along.
+    pub manifest: Option<Bytes>,
+}
+
+/// What a proof added; all of it is durable.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Applied {
+    /// The block that is held now.
+    pub block: Option<u64>,
+    /// The length reached by a longer signed head.
+    pub upgraded_to: Option<u64>,
+}
+
+impl Feed {
+    /// Verifies proofs in order and stores what they prove, with one sync for all.
+    ///
+    /// Each proof may build on those before it. A proof that does not hold concerns no other. On
+    /// return everything accepted is durable and visible.
+    ///
+    /// # Errors
+    ///
+    /// The outer error is the disk's: then nothing of the call is visible.
+    pub fn apply(
+        &self,
+        items: &[Incoming],
+    ) -> Result<Vec<Result<Applied, ApplyError>>, StoreError> {
+        let mut writer = self.entry.writer();
+        // Appends that are still on their way to the disk are part of what proofs build on.
+        self.inner.log.wait(writer.ticket)?;
+        let mut batch = Batch::new(self);
+        let mut results = Vec::with_capacity(items.len());
+        for item in items {
+            results.push(batch.add(item)?);
+        }
+        let head = batch.head.clone();
+        let commits = batch.into_commits();
+        if commits.is_empty() {
+            return Ok(results);
+        }
+        let ticket = self.inner.log.submit(commits)?;
+        writer.head = Some(head);
+        writer.ticket = ticket;
+        self.inner.log.wait(ticket)?;
+        drop(writer);
+        self.inner.checkpoint_if_due();
+        Ok(results)
+    }
+
+    /// Records the manifest of a feed that was known by its key only.
+    pub(super) fn learn_manifest(&self, known: KnownManifest) -> Result<(), StoreError> {
+        let _writer = self.entry.writer();
+        let ticket = self
+            .inner
+            .log
+            .submit(vec![self.commit_manifest(Arc::new(known))])?;
+        self.inner.log.wait(ticket)
+    }
+
+    fn commit_manifest(&self, known: Arc<KnownManifest>) -> Commit {
+        let body = Body::Feed {
+            key: self.key(),
+            role: self.role().code(),
+            kind: self.kind().code(),
+            manifest: Some(Bytes::from(known.manifest.encode())),
+        };
+        let entry = self.entry.clone();
+        let publish = Box::new(move |place| {
+            let mut state = entry.write();
+            state.manifest = Some(known);
+            state.feed_record = place;
+        });
+        self.inner.commit(&body, self.entry.number, publish)
+    }
+}
+
+/// What the proofs of one call have made certain so far.
+struct Batch<'a> {
+    feed: &'a Feed,
+    known: Option<Arc<KnownManifest>>,
+    manifest_is_new: bool,
+    head: Head,
+    signed: Option<Arc<SignedHead>>,
+    nodes: HashMap<u64, Node>,
+    blocks: HashSet<u64>,
+    /// The record being filled.
+    filled: Filled,
+    values: Vec<Bytes>,
+    value_bytes: usize,
+    commits: Vec<Commit>,
+}
+
+/// Nodes proved earlier in the call, before those stored.
+struct BatchNodes<'a> {
+    new: &'a HashMap<u64, Node>,
+    entry: &'a FeedEntry,
+    heads: &'a Heads,
+}
+
+impl NodeSource for BatchNodes<'_> {
+    type Error = StoreError;
+
+    fn node(&self, index: u64) -> Result<Option<Node>, StoreError> {
+        match self.new.get(&index) {
+            Some(node) => Ok(Some(*node)),
+            None => self.entry.node(self.heads, index),
+        }
+    }
+}
+
+impl<'a> Batch<'a> {
+    fn new(feed: &'a Feed) -> Self {
+        Batch {
+            feed,
+            known: feed.entry.read().manifest.clone(),
+            manifest_is_new: false,
+            head: feed.entry.head(),
+            signed: None,
+            nodes: HashMap::new(),
+            blocks: HashSet::new(),
+            filled: Filled::default(),
+            values: Vec::new(),
+            value_bytes: 0,
+            commits: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, item: &Incoming) -> Result<Result<Applied, ApplyError>, StoreError> {
+        if let Err(error) = self.check_block_size(&item.proof) {
+            return Ok(Err(error));
+        }
+        let (known, is_new) = match self.manifest(item) {
+            Ok(known) => known,
+            Err(error) => return Ok(Err(error)),
+        };
+        let verified = match self.verify(&known, &item.proof) {
+            Ok(verified) => verified,
+            Err(VerifyError::Source(error)) => return Err(error),
+            Err(_) if !self.feed.inner.heads.verifies() => believed(&item.proof),
+            Err(error) => return Ok(Err(self.apply_error(&item.proof, error))),
+        };
+        // A manifest is worth keeping once a signature under it was seen.
+        if is_new && verified.upgrade.is_some() {
+            self.known = Some(known);
+            self.manifest_is_new = true;
+        }
+        Ok(Ok(self.keep(&item.proof, verified)))
+    }
+
+    fn check_block_size(&self, proof: &Proof) -> Result<(), ApplyError> {
+        let limit = self.feed.kind().block_bytes_max();
+        match &proof.block {
+            Some(block) if block.value.len() > limit => Err(ApplyError::TooLarge {
+                feed: self.feed.key(),
+                block: block.index,
+                size: block.value.len(),
+                limit,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the manifest to verify with, and whether it came with this proof.
+    fn manifest(&self, item: &Incoming) -> Result<(Arc<KnownManifest>, bool), ApplyError> {
+        let feed = self.feed.key();
+        let bad = |reason: String| {
+            let block = item.proof.block.as_ref().map(|block| block.index);
+            ApplyError::BadData {
+                feed,
+                block,
+                reason,
+                may_be_conflict: false,
+            }
+        };
+        if let Some(known) = &self.known {
+            return Ok((known.clone(), false));
+        }
+        let encoded = item
+            .manifest
+            .as_ref()
+            .ok_or(ApplyError::ManifestUnknown { feed })?;
+        if encoded.len() > MANIFEST_BYTES_MAX {
+            return Err(bad(format!("a manifest of {} bytes", encoded.len())));
+        }
+        let manifest = Manifest::decode(encoded).map_err(|error| bad(error.to_string()))?;
+        let verifier = Verifier::new(feed, &manifest).map_err(|error| bad(error.to_string()))?;
+        Ok((Arc::new(KnownManifest { manifest, verifier }), true))
+    }
+
+    fn verify(
+        &self,
+        known: &KnownManifest,
+        proof: &Proof,
+    ) -> Result<Verified, VerifyError<StoreError>> {
+        let (entry, heads) = (&*self.feed.entry, &self.feed.inner.heads);
+        let source = BatchNodes {
+            new: &self.nodes,
+            entry,
+            heads,
+        };
+        if self.feed.kind() == Kind::Plain || proof.fork == 0 {
+            return tree::verify(&self.head, &source, &known.verifier, proof);
+        }
+        // A Kinlog feed has fork 0 for ever: a signed head on another one is a conflict, whatever
+        // its tree. It is looked at as if ours were on that fork.
+        let there = Head {
+            fork: proof.fork,
+            ..self.head.clone()
+        };
+        match tree::verify(&there, &source, &known.verifier, proof) {
+            Ok(Verified {
+                upgrade: Some(theirs),
+                ..
+            }) => {
+                let (ours, other) = (self.head.tree_hash(), theirs.tree_hash);
+                let at = theirs.head.length;
+                let conflict = tree::Conflict {
+                    theirs,
+                    at,
+                    ours,
+                    other,
+                };
+                Err(VerifyError::Conflict(Box::new(conflict)))
+            }
+            Err(conflict @ (VerifyError::Conflict(_) | VerifyError::Source(_))) => Err(conflict),
+            _ => Err(VerifyError::NotForThisFork {
+                expected: 0,
+                actual: proof.fork,
+            }),
+        }
+    }
+
+    /// Takes what is new into the record being filled.
+    fn keep(&mut self, proof: &Proof, verified: Verified) -> Applied {
+        let new_nodes = verified.nodes.len() + 64;
+        let value = proof
+            .block
+            .as_ref()
+            .filter(|block| verified.block == Some(block.index));
+        let value_bytes = value.map_or(0, |block| block.value.len());
+        if self.filled.nodes.len() + new_nodes > RECORD_NODES_MAX
+            || self.filled.blocks.len() >= RECORD_BLOCKS_MAX
+            || self.value_bytes + value_bytes > RECORD_PAYLOAD_BYTES
+        {
+            self.finish_record();
+        }
+        for node in &verified.nodes {
+            self.keep_node(node);
+        }
+        let mut applied = Applied {
+            block: verified.block,
+            upgraded_to: None,
+        };
+        if let Some(upgrade) = verified.upgrade {
+            for root in &upgrade.head.roots {
+                self.keep_node(root);
+            }
+            applied.upgraded_to = Some(upgrade.head.length);
+            self.filled.head = Some(StoredHead {
+                fork: upgrade.head.fork,
+                length: upgrade.head.length,
+                tree_hash: upgrade.tree_hash,
+                signature: upgrade.signature.clone(),
+            });
+            self.head = upgrade.head.clone();
+            self.signed = Some(Arc::new(upgrade));
+        }
+        if let Some(block) = value
+            && !self.feed.has(block.index)
+            && self.blocks.insert(block.index)
+        {
+            self.filled.push_block(block.index, &block.value);
+            self.value_bytes += block.value.len();
+            self.values.push(block.value.clone());
+        }
+        applied
+    }
+
+    fn keep_node(&mut self, node: &Node) {
+        let stored = self.feed.entry.read().nodes.get(node.index).is_some();
+        if !stored && self.nodes.insert(node.index, *node).is_none() {
+            self.filled.nodes.push(*node);
+        }
+    }
+
+    fn finish_record(&mut self) {
+        let filled = std::mem::take(&mut self.filled);
+        let values = std::mem::take(&mut self.values);
+        self.value_bytes = 0;
+        if filled == Filled::default() {
+            return;
+        }
+        let signed = self.signed.take();
+        self.commits
+            .push(self.feed.commit_filled(Body::Fill(filled), &values, signed));
+    }
+
+    fn into_commits(mut self) -> Vec<Commit> {
+        self.finish_record();
+        if let Some(known) = self.known.take().filter(|_| self.manifest_is_new) {
+            self.commits.insert(0, self.feed.commit_manifest(known));
+        }
+        self.commits
+    }
+
+    fn apply_error(&self, proof: &Proof, error: VerifyError<StoreError>) -> ApplyError {
+        let feed = self.feed.key();
+        let block = proof.block.as_ref().map(|block| block.index);
+        match error {
+            VerifyError::MissingAnchor { .. } => ApplyError::MissingAnchor { feed },
+            VerifyError::BadData { block, ref fault } => {
+                let may_be_conflict = error.may_be_conflict();
+                ApplyError::BadData {
+                    feed,
+                    block,
+                    reason: fault.to_string(),
+                    may_be_conflict,
+                }
+            }
+            VerifyError::Conflict(conflict) => ApplyError::Conflict { feed, conflict },
+            VerifyError::Stale { .. } => ApplyError::Stale { feed },
+            VerifyError::NotForThisFork { expected, actual } => ApplyError::OtherFork {
+                feed,
+                expected,
+                actual,
+            },
+            other => {
+                let reason = other.to_string();
+                ApplyError::BadData {
+                    feed,
+                    block,
+                    reason,
+                    may_be_conflict: false,
+                }
+            }
+        }
+    }
+}
+
+/// What a proof claims, for the test switch that verifies nothing.
+fn believed(proof: &Proof) -> Verified {
+    let Some(block) = &proof.block else {
+        return Verified::default();
+    };
+    let mut nodes = vec![Node::leaf(block.index, &block.value)];
+    nodes.extend(&block.nodes);
+    Verified {
+        nodes,
+        block: Some(block.index),
+        ..Verified::default()
+    }
+}

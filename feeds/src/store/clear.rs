@@ -1,0 +1,56 @@
+//! Giving blocks up: recorded and durable first, then their space goes back.
+
+use std::ops::Range;
+
+use crate::store::body::Body;
+use crate::store::error::StoreError;
+use crate::store::feed::Feed;
+use crate::store::index::Extent;
+
+/// What file systems give back: whole pages of 4 KiB.
+const PAGE_BYTES: u64 = 4096;
+
+impl Feed {
+    /// Gives up the blocks of a range; durable on return. Their tree nodes stay.
+    ///
+    /// Whole pages are given back to the file system where it can take them.
+    pub fn clear(&self, blocks: Range<u64>) -> Result<(), StoreError> {
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let writer = self.entry.writer();
+        self.inner.log.wait(writer.ticket)?;
+        let ranges = vec![(blocks.start, blocks.end - blocks.start)];
+        let body = Body::Cleared {
+            ranges: ranges.clone(),
+        };
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let entry = self.entry.clone();
+        let publish = Box::new(move |_| {
+            // The receiver waits below; without it nothing has to be punched.
+            let _ = sender.send(entry.unpublish(&ranges));
+        });
+        let commit = self.inner.commit(&body, self.entry.number, publish);
+        let ticket = self.inner.log.submit(vec![commit])?;
+        self.inner.log.wait(ticket)?;
+        drop(writer);
+        for extent in receiver.try_iter().flatten() {
+            self.punch(extent)?;
+        }
+        Ok(())
+    }
+
+    fn punch(&self, extent: Extent) -> Result<(), StoreError> {
+        let start = u64::from(extent.record.offset) + u64::from(extent.at);
+        let end = (start + u64::from(extent.size)) / PAGE_BYTES * PAGE_BYTES;
+        let start = start.next_multiple_of(PAGE_BYTES);
+        if start >= end {
+            return Ok(());
+        }
+        let file = self.inner.heads.segments().file(extent.record.segment)?;
+        let name = || crate::store::segment::file_name(extent.record.segment);
+        file.punch_hole(start, end - start)
+            .map(|_| ())
+            .map_err(|error| StoreError::io("punch_hole", name(), error))
+    }
+}

@@ -1,0 +1,282 @@
+//! A feed of the store, as its readers see it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::bitfield::Bitfield;
+use crate::crypto::{DiscoveryKey, FeedKey};
+use crate::manifest::Manifest;
+use crate::store::body::{self, Body};
+use crate::store::error::{Damage, DamageKind, Place, ReadError, StoreError};
+use crate::store::heads::Heads;
+use crate::store::index::{Extent, NodeRef};
+use crate::store::limits::CHECKSUM_FROM_BYTES;
+use crate::store::log::Commit;
+use crate::store::state::{FeedEntry, Kind, Role};
+use crate::store::store::Inner;
+use crate::tree::{Head, Node, SignedHead};
+
+/// A feed of a store; clones are the same feed.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    pub(super) inner: Arc<Inner>,
+    pub(super) entry: Arc<FeedEntry>,
+}
+
+/// What is known and held of a feed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FeedInfo {
+    /// The feed's name.
+    pub key: FeedKey,
+    /// Its name for those who do not know it.
+    pub discovery_key: DiscoveryKey,
+    /// Why it is here.
+    pub role: Role,
+    /// What rules it follows.
+    pub kind: Kind,
+    /// Fork of the signed head.
+    pub fork: u64,
+    /// Length of the signed head in blocks.
+    pub length: u64,
+    /// Bytes of all blocks up to the signed head.
+    pub byte_length: u64,
+    /// Blocks held.
+    pub blocks_held: u64,
+    /// Bytes of the blocks held.
+    pub bytes_held: u64,
+}
+
+impl Feed {
+    /// Returns the feed's name.
+    pub fn key(&self) -> FeedKey {
+        self.entry.key
+    }
+
+    /// Returns the feed's name for those who do not know it.
+    pub fn discovery_key(&self) -> DiscoveryKey {
+        self.entry.discovery_key
+    }
+
+    /// Returns who may sign the feed, once known.
+    pub fn manifest(&self) -> Option<Manifest> {
+        self.entry
+            .read()
+            .manifest
+            .as_ref()
+            .map(|known| known.manifest.clone())
+    }
+
+    /// Returns why the feed is here.
+    pub fn role(&self) -> Role {
+        self.entry.read().role
+    }
+
+    /// Returns what rules the feed follows.
+    pub fn kind(&self) -> Kind {
+        self.entry.kind
+    }
+
+    /// Returns the head, empty when nothing is known.
+    pub fn head(&self) -> Head {
+        self.entry.head()
+    }
+
+    /// Returns the head with its signature.
+    pub fn signed_head(&self) -> Option<SignedHead> {
+        self.entry.read().signed.as_deref().cloned()
+    }
+
+    /// Returns whether a block is held.
+    pub fn has(&self, block: u64) -> bool {
+        self.entry.read().have.get(block)
+    }
+
+    /// Returns the blocks held, all of them durable.
+    pub fn have(&self) -> Bitfield {
+        self.entry.read().have.clone()
+    }
+
+    /// Returns what is known and held.
+    pub fn info(&self) -> FeedInfo {
+        let state = self.entry.read();
+        let head = state.head();
+        FeedInfo {
+            key: self.entry.key,
+            discovery_key: self.entry.discovery_key,
+            role: state.role,
+            kind: self.entry.kind,
+            fork: head.map_or(0, |head| head.fork),
+            length: head.map_or(0, |head| head.length),
+            byte_length: head.map_or(0, |head| head.byte_length),
+            blocks_held: state.blocks_held,
+            bytes_held: state.bytes_held,
+        }
+    }
+
+    /// Returns a block, `None` when it is not held.
+    ///
+    /// Blocks below 4 KiB are checked against their leaf hash, larger ones against their CRC32C.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`] names feed and block; damaged bytes are never returned.
+    pub fn get(&self, block: u64) -> Result<Option<Bytes>, ReadError> {
+        match self.get_from(&self.inner.heads, block) {
+            Ok(found) => Ok(found.map(|(value, _)| value)),
+            Err(StoreError::Damaged(damage)) => Err(ReadError::Damaged {
+                feed: self.key(),
+                block,
+                damage,
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns a tree node, `None` when it is not held.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`] names the first block below the node.
+    pub fn node(&self, index: u64) -> Result<Option<Node>, ReadError> {
+        self.entry
+            .node(&self.inner.heads, index)
+            .map_err(|error| self.node_error(index, error))
+    }
+
+    pub(super) fn node_error(&self, index: u64, error: StoreError) -> ReadError {
+        match error {
+            StoreError::Damaged(damage) => {
+                let block = flat_tree::left_span(index) / 2;
+                ReadError::Damaged {
+                    feed: self.key(),
+                    block,
+                    damage,
+                }
+            }
+            error => error.into(),
+        }
+    }
+
+    /// Returns a block with its place, through the given head parts.
+    pub(super) fn get_from(
+        &self,
+        heads: &Heads,
+        block: u64,
+    ) -> Result<Option<(Bytes, Extent)>, StoreError> {
+        let state = self.entry.read();
+        let Some(extent) = state.blocks.get(block) else {
+            return Ok(None);
+        };
+        let leaf = state.nodes.get(2 * block);
+        drop(state);
+        match self.read_block(heads, block, extent, leaf) {
+            Ok(value) => Ok(Some((value, extent))),
+            // Cleared and given back while we read: not held any more.
+            Err(_) if self.entry.read().blocks.get(block) != Some(extent) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_block(
+        &self,
+        heads: &Heads,
+        block: u64,
+        extent: Extent,
+        leaf: Option<NodeRef>,
+    ) -> Result<Bytes, StoreError> {
+        let mut value = vec![0; extent.size as usize];
+        heads
+            .segments()
+            .read(extent.record, u64::from(extent.at), &mut value)?;
+        if !heads.verifies() {
+            return Ok(value.into());
+        }
+        let place = extent.record;
+        if value.len() >= CHECKSUM_FROM_BYTES {
+            let crc = self.stored_checksum(heads, block, extent)?;
+            if crc32c::crc32c(&value) != crc {
+                return Err(Damage {
+                    place,
+                    what: DamageKind::BlockChecksum,
+                }
+                .into());
+            }
+            return Ok(value.into());
+        }
+        let leaf = leaf.ok_or(Damage {
+            place,
+            what: DamageKind::Index,
+        })?;
+        let from = match leaf.is_fill() {
+            true => body::fill_hash_at(leaf.ordinal()),
+            false => body::append_leaf_hash_at(leaf.ordinal()),
+        };
+        let mut hash = [0; 32];
+        heads.segments().read(leaf.record(), from, &mut hash)?;
+        if Node::leaf(block, &value).hash.0 != hash {
+            return Err(Damage {
+                place,
+                what: DamageKind::BlockHash,
+            }
+            .into());
+        }
+        Ok(value.into())
+    }
+
+    fn stored_checksum(
+        &self,
+        heads: &Heads,
+        block: u64,
+        extent: Extent,
+    ) -> Result<u32, StoreError> {
+        let head = heads.get(extent.record)?;
+        let blocks = head
+            .filled()
+            .map(|filled| filled.blocks.as_slice())
+            .unwrap_or_default();
+        let at = extent.at.wrapping_sub(head.header.head_bytes);
+        let first = blocks.partition_point(|stored| stored.at < at);
+        let mut same_place = blocks[first..].iter().take_while(|stored| stored.at == at);
+        same_place
+            .find(|stored| stored.index == block && stored.size == extent.size)
+            .and_then(|stored| stored.crc)
+            .ok_or(
+                Damage {
+                    place: extent.record,
+                    what: DamageKind::Index,
+                }
+                .into(),
+            )
+    }
+
+    /// Puts an append or fill with its blocks into the form that the log takes.
+    pub(super) fn commit_filled(
+        &self,
+        body: Body,
+        blocks: &[Bytes],
+        signed: Option<Arc<SignedHead>>,
+    ) -> Commit {
+        let payload_bytes = blocks.iter().map(Bytes::len).sum();
+        let mut bytes = self.inner.log.buffer();
+        body.write_head_part(&mut bytes, payload_bytes);
+        let head_bytes = bytes.len() as u32;
+        for block in blocks {
+            bytes.extend_from_slice(block);
+        }
+        let kind = body.kind();
+        let entry = self.entry.clone();
+        let publish = Box::new(move |place: Place| match body {
+            Body::Append(filled) => entry.publish(place, head_bytes, false, &filled, signed),
+            Body::Fill(filled) => entry.publish(place, head_bytes, true, &filled, signed),
+            _ => {}
+        });
+        Commit {
+            kind,
+            feed: self.entry.number,
+            bytes,
+            head_bytes,
+            publish,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Named limits of the store, each with its reason and its worst case.
+
+/// Bytes of log in one segment, 128 MiB: large enough that a new file is rare, small enough that
+/// compaction moves little. The last record may stand across this mark.
+pub const SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Largest size of a segment, 256 MiB: a record's offset fits 28 bits of the index.
+pub const SEGMENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Segments of a store: their numbers fit 20 bits of the index (256 TiB at full size).
+pub const SEGMENTS_MAX: u32 = (1 << 20) - 1;
+
+/// Zero-filled steps by which a segment grows, 4 MiB: one sync in 23 batches of 1,000 small blocks
+/// carries a size change.
+pub const GROW_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Bytes of log after which the index is written out, 64 MiB, or four times the last index when
+/// that is more: what opening after a crash scans, and at most a quarter more written.
+pub const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Bytes of verified head parts kept in memory, 32 MiB: the proofs of 200,000 neighbouring blocks.
+pub const HEAD_CACHE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Blocks in one record, 8,192: with their parents at most 16,384 nodes, so that a node's number
+/// in its record fits 15 bits of the index. A larger batch becomes several records.
+pub const RECORD_BLOCKS_MAX: usize = 8 * 1024;
+
+/// Nodes in one record: what 15 bits count.
+pub const RECORD_NODES_MAX: usize = (1 << 15) - 1;
+
+/// Payload bytes after which a record takes no further block, 8 MiB: one plain block always fits,
+/// and a reader of a whole record needs at most twice this.
+pub const RECORD_PAYLOAD_BYTES: usize = 8 * 1024 * 1024;
+
+/// Largest head part, 4 MiB: 32,767 nodes of 48 bytes, 8,192 blocks of 18 and a signature.
+pub const HEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Largest payload part, 32 MiB: what [`RECORD_PAYLOAD_BYTES`] and one plain block can give, with
+/// room for a later format.
+pub const PAYLOAD_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes that one write of a commit gathers before it goes out, 32 MiB.
+pub const COMMIT_BYTES: usize = 32 * 1024 * 1024;
+
+/// Feeds of one store: a feed number is 32 bits, and the rest is kept for markers.
+pub const FEEDS_MAX: u32 = u32::MAX - 16;
+
+/// Size from which a block carries a CRC32C of its own, 4 KiB: below it the leaf hash is as cheap.
+pub const CHECKSUM_FROM_BYTES: usize = 4 * 1024;
+
+/// Ranges in one cleared record.
+pub const CLEARED_RANGES_MAX: usize = 4 * 1024;
+
+/// Problems that one check of a feed lists, 10,000: what a person can look at; the rest is counted.
+pub const VERIFY_PROBLEMS_MAX: usize = 10_000;

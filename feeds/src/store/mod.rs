@@ -1,0 +1,50 @@
+//! The one durable store for all feeds of an agent: an append-only log of segments.
+//!
+//! A call that returned has its data on the disk: one write and one sync, shared by all calls that
+//! wait for one ([group commit](log)). Readers are never blocked by a sync. What is read back is
+//! checked before it is returned or served, and damage is an error that names feed and block.
+//!
+//! Participants: [`Store`] and [`Feed`] are the handles; [`Disk`] is the seam to the world, with
+//! [`FileDisk`] and [`MemoryDisk`]. Everything here blocks and is thread-safe; asynchronous callers
+//! use worker threads. Layout, commit and recovery: `docs/storage.md`.
+
+mod append;
+mod apply;
+mod body;
+mod clear;
+mod disk;
+mod error;
+mod feed;
+mod file_disk;
+mod heads;
+mod index;
+mod index_file;
+pub mod limits;
+mod log;
+mod memory_disk;
+mod open;
+mod options;
+mod record;
+mod scan;
+mod segment;
+mod serve;
+mod state;
+#[allow(clippy::module_inception)]
+mod store;
+mod verify;
+
+pub use append::Appended;
+pub use apply::{Applied, Incoming};
+pub use disk::{Disk, DiskFile, DiskLock, LockError};
+pub use error::{
+    AppendError, ApplyError, CreateError, Damage, DamageKind, OpenError, Place, ProveError,
+    ReadError, StoreError,
+};
+pub use feed::{Feed, FeedInfo};
+pub use file_disk::FileDisk;
+pub use memory_disk::MemoryDisk;
+pub use open::{OpenReport, TailDropped};
+pub use options::Options;
+pub use state::{Kind, Role};
+pub use store::{Store, StoreStat};
+pub use verify::{Problem, ProblemPlace, VerifyReport};

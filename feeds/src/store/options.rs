@@ -1,0 +1,67 @@
+//! How a store is opened.
+
+use crate::store::limits::{CHECKPOINT_BYTES, GROW_BYTES, HEAD_CACHE_BYTES, SEGMENT_BYTES};
+
+/// How a store is opened; [`Options::new`] gives what a real disk wants.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Random id for a store that does not exist yet; ignored for one that does.
+    pub store_id_if_new: [u8; 16],
+    /// Size in bytes at which a new segment begins, at most 256 MiB; default 128 MiB.
+    pub segment_bytes: u64,
+    /// Zero-filled steps in bytes by which a segment grows; default 4 MiB.
+    pub grow_bytes: u64,
+    /// Bytes of log after which the index is written out; default 64 MiB.
+    pub checkpoint_bytes: u64,
+    /// Bytes of verified head parts kept in memory for proofs; default 32 MiB.
+    pub head_cache_bytes: usize,
+    /// Takes everything stored or received as it is, so that a test can show that it would notice.
+    #[cfg(feature = "test-switches")]
+    pub without_verification: bool,
+}
+
+impl Options {
+    /// Returns the defaults; `store_id_if_new` is 16 random bytes.
+    pub fn new(store_id_if_new: [u8; 16]) -> Self {
+        Options {
+            store_id_if_new,
+            segment_bytes: SEGMENT_BYTES,
+            grow_bytes: GROW_BYTES,
+            checkpoint_bytes: CHECKPOINT_BYTES,
+            head_cache_bytes: HEAD_CACHE_BYTES,
+            #[cfg(feature = "test-switches")]
+            without_verification: false,
+        }
+    }
+
+    /// Sets the size in bytes at which a new segment begins, and the steps by which it grows.
+    pub fn segments(mut self, segment_bytes: u64, grow_bytes: u64) -> Self {
+        self.segment_bytes = segment_bytes;
+        self.grow_bytes = grow_bytes;
+        self
+    }
+
+    /// Sets the bytes of log after which the index is written out.
+    pub fn checkpoint_every(mut self, bytes: u64) -> Self {
+        self.checkpoint_bytes = bytes;
+        self
+    }
+
+    /// Switches every check of stored and received data off.
+    #[cfg(feature = "test-switches")]
+    pub fn without_verification(mut self) -> Self {
+        self.without_verification = true;
+        self
+    }
+
+    #[cfg(feature = "test-switches")]
+    pub(super) fn verifies(&self) -> bool {
+        !self.without_verification
+    }
+
+    #[cfg(not(feature = "test-switches"))]
+    pub(super) fn verifies(&self) -> bool {
+        true
+    }
+}
