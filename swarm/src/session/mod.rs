@@ -1,14 +1,16 @@
 //! What two peers say to each other over a link.
 
 mod certificate;
+#[cfg(test)]
+mod derivations;
 mod error;
 mod hello;
 mod info;
 mod message;
 mod state;
 
-pub use certificate::{Certificate, CertificateError};
 pub(crate) use certificate::LinkBinding;
+pub use certificate::{Certificate, CertificateError};
 pub use error::SessionError;
 pub use hello::HelloError;
 pub use info::{Label, SessionId, SessionInfo, SessionRole};

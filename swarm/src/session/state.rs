@@ -502,7 +502,7 @@ impl Session {
 }
 
 /// Returns the name by which a session with this handshake asks for a feed.
-fn session_tag(handshake_hash: &[u8; 64], key: &FeedKey) -> Tag {
+pub(super) fn session_tag(handshake_hash: &[u8; 64], key: &FeedKey) -> Tag {
     let hash =
         blake2b_256_keyed(handshake_hash, &[&namespace::SESSION_TAG.hash(), key.as_bytes()]);
     let mut tag = Tag::default();
