@@ -1,0 +1,113 @@
+//! Parts from outside that some tests need: how to see whether they are there, how to get them.
+//!
+//! Tests that need a part have names that start with its prefix (`npm_...`, `strace_...`), so that
+//! they, and only they, are left out where the part is missing.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::repository;
+
+/// A part that tests need.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Part {
+    /// Node with npm hypercore 11 and 10 in `far-ends/npm`.
+    Npm,
+    /// strace, to see which files and calls a process uses.
+    Strace,
+}
+
+impl Part {
+    pub(crate) const ALL: [Part; 2] = [Part::Npm, Part::Strace];
+
+    /// Returns the name as `--without` takes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Part::Npm => "npm",
+            Part::Strace => "strace",
+        }
+    }
+
+    /// Returns the prefix of the names of tests that need this part.
+    pub(crate) fn test_prefix(self) -> &'static str {
+        match self {
+            Part::Npm => "npm_",
+            Part::Strace => "strace_",
+        }
+    }
+
+    /// Installs what is missing of this part.
+    pub(crate) fn provide(self) -> Result<()> {
+        match self {
+            Part::Npm => {
+                provide_programs(&[("node", "nodejs"), ("npm", "npm")])?;
+                provide_npm_packages()
+            }
+            Part::Strace => provide_programs(&[("strace", "strace")]),
+        }
+    }
+}
+
+/// Installs the Debian package of each program that does not start.
+fn provide_programs(programs: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<&str> = programs
+        .iter()
+        .filter(|(program, _)| !starts(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("installing {}", missing.join(", "));
+    run(Command::new("apt-get").args(["update", "-q"]))?;
+    run(Command::new("apt-get")
+        .args(["install", "-y", "-q", "--no-install-recommends"])
+        .args(&missing)
+        .env("DEBIAN_FRONTEND", "noninteractive"))?;
+    match programs.iter().find(|(program, _)| !starts(program)) {
+        Some((program, package)) => bail!("{package} is installed and {program} does not start"),
+        None => Ok(()),
+    }
+}
+
+/// Runs `npm ci` unless the installed packages are those of the lock file.
+fn provide_npm_packages() -> Result<()> {
+    let folder = repository::root().join("far-ends/npm");
+    let lock = fs::read(folder.join("package-lock.json")).context("reading package-lock.json")?;
+    let installed = folder.join("node_modules/.installed-package-lock.json");
+    if fs::read(&installed).is_ok_and(|bytes| bytes == lock) {
+        return Ok(());
+    }
+    println!("installing the packages of far-ends/npm");
+    run(Command::new("npm")
+        .arg("ci")
+        .arg("--loglevel=error")
+        .current_dir(&folder))?;
+    fs::write(installed, lock).context("noting what npm installed")
+}
+
+fn starts(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let shown = format!("{command:?}");
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| shown.clone())?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("{shown}: {status}")
+    }
+}
