@@ -1,0 +1,4 @@
+//! Development only: what several crates need to test themselves.
+#![allow(clippy::panic, clippy::missing_panics_doc)] // A test helper fails by panicking.
+
+pub mod process;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kinlog_feeds::crypto::{KeyPair, blake2b_256_keyed, namespace};
+use kinlog_feeds::crypto::{KeyPair, root_seed};
 use zeroize::Zeroizing;
 
 /// A BIP39 phrase of 24 English words. Shown once, never stored.
@@ -60,8 +60,7 @@ impl Phrase {
     /// Returns the agent's root key pair; whoever calls this drops it after signing with it.
     pub fn root(&self) -> KeyPair {
         let seed = Zeroizing::new(self.mnemonic.to_seed_normalized(""));
-        let root = Zeroizing::new(blake2b_256_keyed(seed.as_ref(), &[&namespace::ROOT.hash()]));
-        KeyPair::from_seed(&root)
+        KeyPair::from_seed(root_seed(&seed).expose())
     }
 }
 

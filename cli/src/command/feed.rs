@@ -216,73 +216,71 @@ async fn append(path: String, context: &Context<'_>) -> Result<(), Failure> {
     if io::stdin().is_terminal() {
         context.output.say("a block per line; ctrl-d ends");
     }
-    let mut session = None;
+    let first = next_lines(0).await.map_err(|failure| {
+        failure.hint("nothing was appended; kinlog feed import takes files of any kind")
+    })?;
+    if first.lengths.is_empty() {
+        context.output.say("nothing on stdin, nothing appended");
+        return Ok(());
+    }
+    let session = Session::open(context, false).await?;
+    let appended = append_batches(&path, first, &session).await;
+    session.close().await?;
+    show_appended(&appended?, context.output)
+}
+
+/// Appends `first` and what follows it on stdin; returns the last answer, its start that of the first.
+async fn append_batches(path: &str, first: Lines, session: &Session) -> Result<Reply, Failure> {
+    let mut lines = first;
     let mut lines_before = 0;
-    let mut last = None;
-    let mut first = None;
+    let mut first_start = None;
     loop {
-        let batch = next_lines(lines_before)
-            .await
-            .map_err(|failure| match lines_before {
-                0 => {
-                    failure.hint("nothing was appended; kinlog feed import takes files of any kind")
-                }
-                _ => failure.hint(format!("the {lines_before} lines before were appended")),
-            })?;
-        if batch.lengths.is_empty() {
-            break;
-        }
-        let end = batch.end;
-        lines_before += batch.lengths.len();
-        let open = match session.take() {
-            Some(open) => open,
-            None => Session::open(context, false).await?,
-        };
+        lines_before += lines.lengths.len();
+        let end = lines.end;
         let request = Request::FeedAppend {
-            path: path.clone(),
-            lengths: batch.lengths,
+            path: path.to_owned(),
+            lengths: lines.lengths,
         };
         let mut reply = None;
-        let ended = open
-            .follow(request, batch.content.into(), &mut |answer: Answer| {
-                reply = Some(answer.reply);
-                Ok(())
-            })
-            .await;
-        session = Some(open);
-        let failed = match ended {
-            Ok(Ended::Done) => None,
-            Ok(Ended::Interrupted) => Some(Failure::Interrupted),
-            Err(failure) => Some(failure),
-        };
-        if let Some(failure) = failed {
-            if let Some(open) = session {
-                open.close().await?;
-            }
-            return Err(failure);
-        }
-        if let Some(Reply::Appended { start, .. }) = &reply {
-            first.get_or_insert(*start);
-        }
-        last = reply;
-        if end {
-            break;
-        }
-    }
-    if let Some(open) = session {
-        open.close().await?;
-    }
-    match (last, first) {
-        (Some(mut reply), Some(first)) => {
-            if let Reply::Appended { start, .. } = &mut reply {
-                *start = first;
-            }
-            show_appended(&reply, context.output)
-        }
-        (Some(reply), None) => Err(unexpected(&reply)),
-        (None, _) => {
-            context.output.say("nothing on stdin, nothing appended");
+        let mut keep = |answer: Answer| {
+            reply = Some(answer.reply);
             Ok(())
+        };
+        if session
+            .follow(request, lines.content.into(), &mut keep)
+            .await?
+            == Ended::Interrupted
+        {
+            return Err(Failure::Interrupted);
+        }
+        let Some(Reply::Appended {
+            key,
+            path,
+            start,
+            length,
+            byte_length,
+            link,
+        }) = reply
+        else {
+            return Err(Failure::general("the agent did not say what it appended"));
+        };
+        let start = *first_start.get_or_insert(start);
+        let appended = Reply::Appended {
+            key,
+            path,
+            start,
+            length,
+            byte_length,
+            link,
+        };
+        if end {
+            return Ok(appended);
+        }
+        lines = next_lines(lines_before).await.map_err(|failure| {
+            failure.hint(format!("the {lines_before} lines before were appended"))
+        })?;
+        if lines.lengths.is_empty() {
+            return Ok(appended);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! A bar on a terminal, nothing elsewhere.
 
-use std::time::Duration;
-
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output::clean;
@@ -34,12 +32,6 @@ impl Progress {
             self.bar.set_style(bytes_style());
         }
         self.bar.set_position(done);
-    }
-
-    /// Shows words instead of a number.
-    pub(crate) fn message(&self, message: &str) {
-        self.bar.set_message(clean(message));
-        self.bar.enable_steady_tick(Duration::from_millis(120));
     }
 
     /// Prints a line above the bar.

@@ -135,6 +135,12 @@ def vectors():
         {"bip39_seed": bip39}, root_seed=root, agent_id=public(root))
     agent = public(root)
 
+    words = "abandon " * 23 + "art"
+    bip39 = hashlib.pbkdf2_hmac("sha512", words.encode(), b"mnemonic", 2048)
+    root = h(ns("root"), key=bip39)
+    put("phrase", "BIP39 seed of the phrase with an empty passphrase, then as root",
+        {"phrase": words}, bip39_seed=bip39, root_seed=root, agent_id=public(root))
+
     device = run(0x40, 32)
     device_sign = derive(device, "device-sign")
     put("device", 'derive(device secret, "device-sign" | "device-dh", "")',

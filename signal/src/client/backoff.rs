@@ -64,7 +64,9 @@ mod tests {
             let waits: Vec<Duration> = (0..200)
                 .map(|seed| {
                     let mut backoff = Backoff::new(seed);
-                    (0..step).for_each(|_| drop(backoff.next_wait()));
+                    for _ in 0..step {
+                        backoff.next_wait();
+                    }
                     backoff.next_wait()
                 })
                 .collect();

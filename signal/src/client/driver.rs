@@ -194,7 +194,8 @@ impl Driver {
                 Some(Output::Close) => {
                     if let Link::Up(mut socket) = std::mem::replace(&mut self.link, Link::Down) {
                         // A courtesy that may fail: the socket is dropped either way.
-                        let _ = tokio::time::timeout(CLOSE_WITHIN, socket.close(None)).await;
+                        let _ =
+                            tokio::time::timeout(CLOSE_WITHIN, socket.as_mut().close(None)).await;
                     }
                     if self.shared.core().is_stopped() {
                         return false;

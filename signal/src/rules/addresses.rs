@@ -11,13 +11,16 @@ use crate::rules::bucket::Bucket;
 
 /// An IPv4 address, or the /64 that one IPv6 customer has.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct AddressKey(u64, u32);
+pub(super) enum AddressKey {
+    V4(u32),
+    V6(u64),
+}
 
 impl From<IpAddr> for AddressKey {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
-            IpAddr::V4(v4) => AddressKey(0, v4.to_bits()),
-            IpAddr::V6(v6) => AddressKey((v6.to_bits() >> 64) as u64, u32::MAX),
+            IpAddr::V4(v4) => AddressKey::V4(v4.to_bits()),
+            IpAddr::V6(v6) => AddressKey::V6((v6.to_bits() >> 64) as u64),
         }
     }
 }
@@ -118,7 +121,7 @@ mod tests {
             burst: 2,
         };
         let mut addresses = Addresses::new(rate, 1);
-        let key = AddressKey(1, 1);
+        let key = AddressKey::V4(1);
         assert!(addresses.admit(Time::ZERO, key));
         assert!(
             !addresses.admit(Time::ZERO, key),

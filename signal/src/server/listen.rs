@@ -122,8 +122,7 @@ impl Server {
             http.timer(TokioTimer::new())
                 .header_read_timeout(HANDSHAKE_WITHIN)
                 .max_buf_size(HEAD_BYTES_MAX)
-                .max_headers(HEADERS_MAX)
-                .keep_alive(false);
+                .max_headers(HEADERS_MAX);
             let service = TowerToHyperService::new(router);
             let request = http
                 .serve_connection(TokioIo::new(stream), service)
