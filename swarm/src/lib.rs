@@ -10,10 +10,13 @@
 //!
 //! Policy stays outside: the node asks its [`Host`] which feeds a session may have.
 
+mod clock;
 mod generated;
 pub mod limits;
 pub mod link;
+mod message_log;
 pub mod node;
+mod replication;
 pub mod session;
 
 pub use link::{IcePath, Transport};

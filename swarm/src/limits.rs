@@ -73,3 +73,77 @@ pub const WANTED_TAGS_MAX: usize = 8192;
 
 /// How long a new link may take to a verified hello.
 pub const HELLO_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long closing a link may take before it is dropped as it is.
+pub const LINK_CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Batches of feed messages that wait for the replication: 64 x one link message, 4 MiB over
+/// WebRTC and 16 MiB over TCP; beyond it sessions stop reading.
+pub const REPLICATION_BATCHES_MAX: usize = 64;
+
+/// Reads given to a worker at once: few enough that the first answers leave early.
+pub const READS_PER_JOB_MAX: usize = 64;
+
+/// Worker threads that read blocks and make proofs.
+pub const READ_WORKERS: usize = 2;
+
+/// Worker threads that verify and store; a feed always has the same one.
+pub const APPLY_WORKERS: usize = 2;
+
+/// How long a wanted feed may lack a channel, with peers connected, before the node says so.
+pub const NOBODY_HAS_AFTER: Duration = Duration::from_secs(5);
+
+/// Offers of ours under way at once: a hostile server cannot make a node flood others.
+pub const DIALS_MAX: usize = 8;
+
+/// Offers of others under way at once: 32 links that have not proved anything, 255 KiB each.
+pub const INCOMING_NEGOTIATIONS_MAX: usize = 32;
+
+/// Candidates taken from one peer in a minute.
+pub const CANDIDATES_PER_MINUTE: u32 = 64;
+
+/// Peers remembered over all topics and servers, about 200 bytes each.
+pub const PEERS_KNOWN_MAX: usize = 4096;
+
+/// Sessions at once, plain ones included: 64 x 4 MiB is the process budget of 256 MiB.
+pub const SESSIONS_MAX: usize = 64;
+
+/// How long the side that does not offer waits for an offer before it asks for one.
+pub const KNOCK_AFTER: Duration = Duration::from_millis(400);
+
+/// First wait before a lost or unreachable peer is tried again; doubled each time.
+pub const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Longest wait before a peer that is still in the topic is tried again.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+
+/// How long one attempt to connect may take, from the offer to the open channel.
+pub const NEGOTIATION_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Answers and candidates that wait for one negotiation.
+pub const NEGOTIATION_SIGNALS_MAX: usize = 64;
+
+/// First ban of a peer whose data did not verify.
+pub const BAN_FIRST: Duration = Duration::from_secs(10 * 60);
+
+/// Every later ban of the same peer.
+pub const BAN_LATER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Bans remembered, 48 bytes each.
+pub const BANS_MAX: usize = 4096;
+
+/// Reports of sessions that wait for the node.
+pub const REPORTS_QUEUED_MAX: usize = 256;
+
+/// How long a topic may be empty before the node says so and looks in the neighbour periods too.
+pub const NOBODY_IN_TOPIC_AFTER: Duration = Duration::from_secs(5);
+
+/// Interval at which a node looks at the clock: topics that roll, rates, empty topics.
+pub const TICK: Duration = Duration::from_secs(1);
+
+/// How long connecting a TCP socket may take.
+pub const TCP_CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Two sessions with one peer that come up within this time came up together, and both sides drop
+/// the same one; later, the newer one replaces the older.
+pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(5);

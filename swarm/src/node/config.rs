@@ -17,6 +17,9 @@ pub struct NodeConfig {
     pub stun_urls: Vec<String>,
     /// Addresses to gather candidates on; empty: every interface of the machine, and loopback.
     pub bind: Vec<IpAddr>,
+    /// Revision of preview format 0 that this build speaks; 0 states none. Sessions with peers of
+    /// another revision are refused.
+    pub format_revision: u16,
     /// File to which the size of every received link message is appended, a decimal line each.
     pub message_log: Option<PathBuf>,
 }
@@ -29,6 +32,7 @@ impl NodeConfig {
             signal_urls: Vec::new(),
             stun_urls: Vec::new(),
             bind: Vec::new(),
+            format_revision: 0,
             message_log: None,
         }
     }

@@ -131,6 +131,26 @@ pub enum NodeError {
         /// Why.
         reason: String,
     },
+    /// A signal URL of the configuration is none.
+    #[error("signal URL {url}: {reason}")]
+    SignalUrl {
+        /// The text.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The system gives no random numbers.
+    #[error("no random numbers: {reason}")]
+    Random {
+        /// Why.
+        reason: String,
+    },
+    /// The store refused.
+    #[error("store: {reason}")]
+    Store {
+        /// Why.
+        reason: String,
+    },
     /// A peer at an address could not be connected to.
     #[error("no connection to {address}: {reason}")]
     Connect {

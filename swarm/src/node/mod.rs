@@ -1,25 +1,207 @@
 //! The node: topics, introductions, sessions, and the interface of an agent.
+//!
+//! [`Node`] is the handle; one task ([`task`]) owns everything that changes. What an agent wants
+//! (topics, interests) is a [`Desired`] state that the task brings about, so that wishes coalesce
+//! and need no queue.
 
+mod bans;
 mod config;
+mod desired;
 mod event;
 mod host;
+mod introductions;
+mod negotiate;
+mod plain;
+mod sessions;
+mod signalling;
 mod status;
+mod task;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::replicate::Interest;
+use kinlog_feeds::store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::clock::Clock;
+use crate::limits::{EVENTS_QUEUED_MAX, PEER_MESSAGES_QUEUED_MAX, SHUTDOWN_WAIT_MAX};
+use crate::message_log::MessageLog;
+use crate::replication;
+use crate::session::{Label, PeerMessage, SessionId};
 
 pub use config::NodeConfig;
+use desired::Desired;
 pub use event::{NodeError, NodeEvent, Step};
 pub use host::{Credentials, Host};
 pub use status::{FeedStatus, NodeStatus, SessionStatus, SignalStatus, TopicStatus};
 
+/// What the handle asks of the task.
+#[derive(Debug)]
+enum Request {
+    Send { session: SessionId, message: PeerMessage },
+    Status { reply: oneshot::Sender<NodeStatus> },
+    Plain { link: plain::PlainLink, reply: oneshot::Sender<Result<SessionId, NodeError>> },
+}
+
 /// A running node; dropping it stops it, [`shutdown`](Node::shutdown) stops it cleanly.
 #[derive(Debug)]
 pub struct Node {
-    events: tokio::sync::broadcast::Sender<NodeEvent>,
+    desired: Arc<Desired>,
+    requests: mpsc::Sender<Request>,
+    events: broadcast::Sender<NodeEvent>,
+    store: Store,
+    message_log: Option<MessageLog>,
+    task: Option<JoinHandle<()>>,
 }
 
 impl Node {
+    /// Starts a node on the current tokio runtime.
+    ///
+    /// Nothing is dialled before the first [`join`](Self::join).
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::MessageLog`] when that file cannot be opened, [`NodeError::SignalUrl`] when a
+    /// URL of the configuration is none, [`NodeError::Random`] without random numbers.
+    pub fn start(
+        config: NodeConfig,
+        store: Store,
+        host: Arc<dyn Host>,
+    ) -> Result<Node, NodeError> {
+        let message_log = match &config.message_log {
+            Some(path) => {
+                Some(MessageLog::open(path).map_err(|error| NodeError::MessageLog {
+                    path: path.display().to_string(),
+                    reason: error.to_string(),
+                })?)
+            }
+            None => None,
+        };
+        let clock = Clock::start();
+        let desired = Arc::new(Desired::default());
+        let (events, _) = broadcast::channel(EVENTS_QUEUED_MAX);
+        let (requests, incoming) = mpsc::channel(PEER_MESSAGES_QUEUED_MAX);
+        let replication = replication::start(store.clone(), clock, events.clone());
+        let task = task::Task::new(task::Parts {
+            config,
+            clock,
+            host,
+            desired: Arc::clone(&desired),
+            events: events.clone(),
+            replication,
+            message_log: message_log.clone(),
+        })?;
+        let task = Some(tokio::spawn(task.run(incoming)));
+        Ok(Node { desired, requests, events, store, message_log, task })
+    }
+
+    /// Meets others in the topic of this key, on every signal server, until
+    /// [`leave`](Self::leave).
+    pub fn join(&self, label: Label, key: [u8; 32]) {
+        self.desired.change(|it| {
+            it.topics.insert((label, key));
+        });
+    }
+
+    /// Leaves a topic; sessions that came of it go on.
+    pub fn leave(&self, label: Label, key: [u8; 32]) {
+        self.desired.change(|it| {
+            it.topics.remove(&(label, key));
+        });
+    }
+
+    /// Says which blocks of a feed are wanted. The feed is in the store.
+    pub fn set_interest(&self, key: FeedKey, interest: Interest) {
+        self.desired.change(|it| {
+            it.interests.insert(key, interest);
+        });
+    }
+
+    /// Asks the host again what every session serves and wants.
+    pub fn refresh(&self) {
+        self.desired.change(|it| it.refresh = true);
+    }
+
+    /// Tells that a feed has grown by an append of this process, durably.
+    pub fn appended(&self, key: FeedKey) {
+        self.desired.change(|it| {
+            it.appended.insert(key);
+        });
+    }
+
+    /// Sends a message to the other side of a session; it is dropped when the session is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Busy`] while [`PEER_MESSAGES_QUEUED_MAX`] requests wait.
+    pub fn send(&self, session: SessionId, message: PeerMessage) -> Result<(), NodeError> {
+        self.requests.try_send(Request::Send { session, message }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                NodeError::Busy { queued: PEER_MESSAGES_QUEUED_MAX }
+            }
+            mpsc::error::TrySendError::Closed(_) => NodeError::Stopped,
+        })
+    }
+
     /// Returns every event from now on; a subscriber that lags by more than
-    /// [`EVENTS_QUEUED_MAX`](crate::limits::EVENTS_QUEUED_MAX) loses the oldest.
-    pub fn subscribe(&self) -> tokio::sync::broadcast::Receiver<NodeEvent> {
+    /// [`EVENTS_QUEUED_MAX`] loses the oldest.
+    pub fn subscribe(&self) -> broadcast::Receiver<NodeEvent> {
         self.events.subscribe()
+    }
+
+    /// Returns what the node does now; empty once it has stopped.
+    pub async fn status(&self) -> NodeStatus {
+        let (reply, answer) = oneshot::channel();
+        // A node that stopped does nothing.
+        let _ = self.requests.send(Request::Status { reply }).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// Serves feeds to Hypercore peers that connect to `listener`, as Noise responder, until the
+    /// node stops. At most [`PLAIN_SESSIONS_MAX`](kinlog_feeds::limits::PLAIN_SESSIONS_MAX)
+    /// sessions at once; a connection beyond is closed.
+    pub fn serve_plain_tcp(&self, listener: TcpListener, feeds: Vec<FeedKey>) {
+        tokio::spawn(plain::serve(listener, feeds, self.requests.clone()));
+    }
+
+    /// Connects to a Hypercore peer at `address` and asks for one feed, as Noise initiator. What
+    /// is wanted of it says [`set_interest`](Self::set_interest).
+    ///
+    /// The feed is added to the store as a plain one unless it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Connect`] when nobody answers there, [`NodeError::TooManyPlainSessions`],
+    /// [`NodeError::Store`] when the feed cannot be added.
+    pub async fn pull_plain_tcp(
+        &self,
+        address: SocketAddr,
+        key: FeedKey,
+    ) -> Result<SessionId, NodeError> {
+        plain::pull(address, key, &self.store, &self.requests).await
+    }
+
+    /// Returns whether received messages are logged to a file.
+    pub fn logs_messages(&self) -> bool {
+        self.message_log.is_some()
+    }
+
+    /// Closes all sessions and stops; waits at most [`SHUTDOWN_WAIT_MAX`].
+    pub async fn shutdown(mut self) {
+        self.desired.stop();
+        if let Some(task) = self.task.take() {
+            // A task that does not end in time is dropped with the runtime.
+            let _ = tokio::time::timeout(SHUTDOWN_WAIT_MAX, task).await;
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.desired.stop();
     }
 }

@@ -73,8 +73,10 @@ pub struct TopicStatus {
     pub key: String,
     /// Peers seen there now, over all servers and periods.
     pub peers_seen: usize,
-    /// Sessions that came of it.
+    /// Sessions that came of it and are open.
     pub sessions: usize,
+    /// Periods it is joined in: two round a roll, three while nobody was found.
+    pub periods: usize,
 }
 
 /// One feed.

@@ -78,6 +78,19 @@ impl SessionRole {
     }
 }
 
+impl From<Label> for kinlog_signal::Label {
+    fn from(label: Label) -> Self {
+        match label {
+            Label::Agent => kinlog_signal::Label::Agent,
+            Label::Feed => kinlog_signal::Label::Feed,
+            Label::Room => kinlog_signal::Label::Room,
+            Label::Invite => kinlog_signal::Label::Invite,
+            Label::Code => kinlog_signal::Label::Code,
+            Label::Net => kinlog_signal::Label::Net,
+        }
+    }
+}
+
 impl From<SessionRole> for Role {
     fn from(role: SessionRole) -> Role {
         match role {

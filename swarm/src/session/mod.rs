@@ -3,6 +3,7 @@
 mod certificate;
 #[cfg(test)]
 mod derivations;
+mod driver;
 mod error;
 mod hello;
 mod info;
@@ -15,4 +16,5 @@ pub use error::SessionError;
 pub use hello::HelloError;
 pub use info::{Label, SessionId, SessionInfo, SessionRole};
 pub use message::{PeerMessage, PeerMessageError};
+pub(crate) use driver::{Command, Driver, Report};
 pub(crate) use state::{Meeting, Session, SessionConfig, SessionEvent};

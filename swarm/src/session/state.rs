@@ -332,7 +332,7 @@ impl Session {
                     Ok(None)
                 }
                 Some(ChannelMessage::Unwant(tags)) => {
-                    self.handle_unwant(&tags);
+                    self.handle_unwant(&tags)?;
                     Ok(None)
                 }
                 Some(ChannelMessage::Host(message)) => Ok(Some(SessionEvent::Host(message))),
@@ -355,14 +355,15 @@ impl Session {
         Ok(())
     }
 
-    fn handle_unwant(&mut self, tags: &[Tag]) {
+    fn handle_unwant(&mut self, tags: &[Tag]) -> Result<(), SessionError> {
         for tag in tags {
             self.remote_wants.remove(tag);
             let Some(key) = self.by_tag.get(tag).copied() else { continue };
             if !self.wants.contains(&key) {
-                self.close_feed(&key);
+                self.close_feed(&key)?;
             }
         }
+        Ok(())
     }
 
     fn handle_remote_open(
@@ -383,10 +384,7 @@ impl Session {
                 self.check_capability(&key, handshake)?;
                 self.open_feed(key, protocol)
             }
-            None => {
-                self.connection.reject_remote(protocol, id);
-                Ok(())
-            }
+            None => Ok(self.connection.reject_remote(protocol, id)?),
         }
     }
 
@@ -433,12 +431,13 @@ impl Session {
         Ok(())
     }
 
-    fn close_feed(&mut self, key: &FeedKey) {
-        let Some(channel) = self.by_feed.remove(key) else { return };
-        self.connection.close(channel);
+    fn close_feed(&mut self, key: &FeedKey) -> Result<(), SessionError> {
+        let Some(channel) = self.by_feed.remove(key) else { return Ok(()) };
+        self.connection.close(channel)?;
         if self.channels.remove(&channel).is_some_and(|feed| feed.open) {
             self.events.push_back(SessionEvent::FeedClosed { key: *key, rejected: false });
         }
+        Ok(())
     }
 
     /// Brings tags, channels and lookups in line with what is served and wanted now.
@@ -458,9 +457,9 @@ impl Session {
                 self.known.remove(&key);
                 self.by_tag.remove(&tag);
                 self.by_discovery.remove(&key.discovery_key());
-                self.close_feed(&key);
+                self.close_feed(&key)?;
             } else if !still_wanted && !self.remote_wants.contains(&tag) && !self.is_plain() {
-                self.close_feed(&key);
+                self.close_feed(&key)?;
             }
         }
         let mut wanted = Vec::new();

@@ -44,6 +44,17 @@ pub fn attempt_of(body: &[u8]) -> Option<u64> {
     (*version == VERSION).then_some(u64::from_le_bytes(attempt.try_into().ok()?))
 }
 
+/// Returns the body by which the side that does not offer asks for an offer: a candidate of
+/// attempt 0 without text.
+pub fn knock() -> Bytes {
+    encode(0, "")
+}
+
+/// Returns whether the body of a candidate is a [`knock`].
+pub fn is_knock(body: &[u8]) -> bool {
+    body.len() == HEAD_BYTES && attempt_of(body) == Some(0)
+}
+
 pub(super) fn encode(attempt: u64, text: &str) -> Bytes {
     let mut body = BytesMut::with_capacity(HEAD_BYTES + text.len());
     body.put_u8(VERSION);
@@ -87,6 +98,12 @@ mod tests {
         let body = encode(7, "v=0\r\n");
         assert_eq!(attempt_of(&body), Some(7));
         assert_eq!(decode(Text::Offer, &body).unwrap(), (7, "v=0\r\n".to_owned()));
+    }
+
+    #[test]
+    fn knock_is_no_candidate() {
+        assert!(is_knock(&knock()));
+        assert!(!is_knock(&encode(0, "x")) && !is_knock(&encode(1, "")) && !is_knock(&[]));
     }
 
     #[test]

@@ -26,8 +26,8 @@ use crate::link::{
     LinkStats, Transport,
 };
 
-pub use body::attempt_of;
-pub use negotiation::{Negotiation, WebrtcSettings};
+pub use body::{attempt_of, is_knock, knock};
+pub use negotiation::{Negotiation, Progress, WebrtcSettings};
 
 /// An open data channel.
 pub struct WebrtcLink {

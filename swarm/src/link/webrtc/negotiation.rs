@@ -44,13 +44,21 @@ pub struct Negotiation {
     connection: Arc<dyn PeerConnection>,
     channel: Arc<dyn DataChannel>,
     events: mpsc::Receiver<Event>,
-    late_candidates: Vec<Bytes>,
 }
 
 impl fmt::Debug for Negotiation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Negotiation").field("attempt", &self.attempt).finish_non_exhaustive()
     }
+}
+
+/// What happened on the way to an open channel.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// A candidate was gathered after the description left: its body is to be sent.
+    Candidate(Bytes),
+    /// The channel is open.
+    Open,
 }
 
 /// What the stack tells while a connection comes up.
@@ -145,40 +153,29 @@ impl Negotiation {
         })
     }
 
-    /// Returns bodies of candidates that were gathered after the description left.
-    pub fn take_late_candidates(&mut self) -> Vec<Bytes> {
-        self.drain_events();
-        std::mem::take(&mut self.late_candidates)
-    }
-
-    /// Waits until the channel is open, at most `wait`.
-    ///
-    /// Cancelling this loses nothing: it can be called again.
-    pub async fn opened(&mut self, wait: Duration) -> Result<(), LinkError> {
-        let opened = async {
-            loop {
-                tokio::select! {
-                    event = self.channel.poll() => match event {
-                        Some(DataChannelEvent::OnOpen) => return Ok(()),
-                        Some(DataChannelEvent::OnClose | DataChannelEvent::OnClosing) | None => {
-                            return Err(LinkError::Closed);
-                        }
-                        Some(_) => {}
-                    },
-                    event = self.events.recv() => match event {
-                        Some(Event::Candidate(text)) => {
-                            self.late_candidates.push(body::encode(self.attempt, &text));
-                        }
-                        Some(Event::Gathered) => {}
-                        Some(Event::Failed(state)) => {
-                            return Err(LinkError::Webrtc { reason: format!("connection {state}") });
-                        }
-                        None => return Err(LinkError::Closed),
-                    },
-                }
+    /// Waits for what happens next; cancelling it loses nothing.
+    pub async fn progress(&mut self) -> Result<Progress, LinkError> {
+        loop {
+            tokio::select! {
+                event = self.channel.poll() => match event {
+                    Some(DataChannelEvent::OnOpen) => return Ok(Progress::Open),
+                    Some(DataChannelEvent::OnClose | DataChannelEvent::OnClosing) | None => {
+                        return Err(LinkError::Closed);
+                    }
+                    Some(_) => {}
+                },
+                event = self.events.recv() => match event {
+                    Some(Event::Candidate(text)) => {
+                        return Ok(Progress::Candidate(body::encode(self.attempt, &text)));
+                    }
+                    Some(Event::Gathered) => {}
+                    Some(Event::Failed(state)) => {
+                        return Err(LinkError::Webrtc { reason: format!("connection {state}") });
+                    }
+                    None => return Err(LinkError::Closed),
+                },
             }
-        };
-        timeout(wait, opened).await.map_err(|_| LinkError::Timeout { seconds: wait.as_secs() })?
+        }
     }
 
     /// Returns the open channel as a link.
@@ -243,7 +240,7 @@ impl Negotiation {
             .create_data_channel("kinlog", Some(options))
             .await
             .map_err(stack_error)?;
-        Ok(Negotiation { attempt, connection, channel, events, late_candidates: Vec::new() })
+        Ok(Negotiation { attempt, connection, channel, events })
     }
 
     /// Sets our description, waits for its candidates, and returns its body.
@@ -262,14 +259,6 @@ impl Negotiation {
         let sdp = self.connection.local_description().await.map(|it| it.sdp);
         let sdp = sdp.ok_or(LinkError::Closed)?;
         Ok(body::encode(self.attempt, &sdp))
-    }
-
-    fn drain_events(&mut self) {
-        while let Ok(event) = self.events.try_recv() {
-            if let Event::Candidate(text) = event {
-                self.late_candidates.push(body::encode(self.attempt, &text));
-            }
-        }
     }
 }
 

@@ -1,0 +1,59 @@
+//! What an agent wants of its node, as a state that the node's task brings about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::replicate::Interest;
+use tokio::sync::Notify;
+
+use super::introductions::MeetingKey;
+
+/// Wishes of the agent; topics stay, the rest is taken by the task once.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    pub(super) topics: BTreeSet<MeetingKey>,
+    pub(super) interests: BTreeMap<FeedKey, Interest>,
+    pub(super) appended: BTreeSet<FeedKey>,
+    pub(super) refresh: bool,
+    pub(super) stop: bool,
+}
+
+/// Shared between the handle and the task.
+#[derive(Debug, Default)]
+pub(super) struct Desired {
+    wishes: Mutex<Wishes>,
+    changed: Notify,
+}
+
+impl Desired {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Wishes)) {
+        change(&mut self.lock());
+        self.changed.notify_one();
+    }
+
+    pub(super) fn stop(&self) {
+        self.change(|it| it.stop = true);
+    }
+
+    /// Waits until something changed since the last [`take`](Self::take).
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Returns the topics wanted now, and what else was wished since the last call.
+    pub(super) fn take(&self) -> Wishes {
+        let mut wishes = self.lock();
+        Wishes {
+            topics: wishes.topics.clone(),
+            interests: std::mem::take(&mut wishes.interests),
+            appended: std::mem::take(&mut wishes.appended),
+            refresh: std::mem::take(&mut wishes.refresh),
+            stop: wishes.stop,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wishes> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

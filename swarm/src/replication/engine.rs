@@ -1,0 +1,361 @@
+//! The task round the replicator: inputs in, outputs carried out, nothing awaited in between.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kinlog_feeds::replicate::{
+    Config, FeedEvent, FeedKind, FeedState, Interest, Output, PeerId, ProtocolViolation,
+    Replicator, Want,
+};
+use kinlog_feeds::store::{Feed, Kind, Store};
+use kinlog_feeds::wire::hypercore::Message;
+use kinlog_feeds::{FeedKey, Time};
+use tokio::sync::{broadcast, mpsc};
+
+use super::workers::{Done, Read, Workers};
+use super::{FromPeer, Input};
+use crate::clock::Clock;
+use crate::limits::{NOBODY_HAS_AFTER, READS_PER_JOB_MAX};
+use crate::node::{FeedStatus, NodeEvent, Step};
+use crate::session::{Command, SessionError, SessionId};
+
+/// Everything the task owns.
+pub(super) struct Engine {
+    store: Store,
+    clock: Clock,
+    events: broadcast::Sender<NodeEvent>,
+    replicator: Replicator,
+    workers: Workers,
+    done: mpsc::UnboundedReceiver<Done>,
+    peers: BTreeMap<PeerId, Peer>,
+    feeds: BTreeMap<FeedKey, Known>,
+    interests: BTreeMap<FeedKey, Interest>,
+    /// When the first session opened of those that are open now.
+    peers_since: Option<Time>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    commands: mpsc::UnboundedSender<Command>,
+    open: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    feed: Feed,
+    channels: BTreeSet<PeerId>,
+    said_nobody_has: bool,
+}
+
+impl Engine {
+    pub(super) fn new(
+        store: Store,
+        clock: Clock,
+        events: broadcast::Sender<NodeEvent>,
+    ) -> Self {
+        let (done_sender, done) = mpsc::unbounded_channel();
+        Engine {
+            store,
+            clock,
+            events,
+            replicator: Replicator::new(Config::default()),
+            workers: Workers::start(&done_sender),
+            done,
+            peers: BTreeMap::new(),
+            feeds: BTreeMap::new(),
+            interests: BTreeMap::new(),
+            peers_since: None,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+        loop {
+            self.drain();
+            let timeout = [self.replicator.poll_timeout(), self.nobody_has_timeout()];
+            tokio::select! {
+                biased;
+                Some(done) = self.done.recv() => {
+                    self.handle_done(done);
+                    while let Ok(done) = self.done.try_recv() {
+                        self.handle_done(done);
+                    }
+                }
+                input = inputs.recv() => {
+                    let Some(input) = input else { return };
+                    self.handle_input(input);
+                    while let Ok(input) = inputs.try_recv() {
+                        self.handle_input(input);
+                    }
+                }
+                () = self.clock.sleep_until(timeout.into_iter().flatten().min()) => {
+                    let now = self.clock.now();
+                    self.replicator.handle_timeout(now);
+                    self.say_nobody_has(now);
+                }
+            }
+        }
+    }
+
+    fn handle_input(&mut self, input: Input) {
+        let now = self.clock.now();
+        match input {
+            Input::AddPeer { peer, commands } => {
+                self.peers.insert(PeerId(peer.0), Peer { commands, open: false });
+            }
+            Input::PeerOpen { peer } => {
+                if let Some(peer) = self.peers.get_mut(&PeerId(peer.0)) {
+                    peer.open = true;
+                    self.peers_since.get_or_insert(now);
+                }
+            }
+            Input::Batch { peer, batch } => self.handle_batch(now, PeerId(peer.0), batch),
+            Input::Writable { peer, writable } => {
+                self.replicator.handle_writable(now, PeerId(peer.0), writable);
+            }
+            Input::PeerGone { peer } => self.handle_peer_gone(now, PeerId(peer.0)),
+            Input::SetInterest { key, interest } => {
+                if self.known(&key).is_some() {
+                    self.replicator.set_interest(now, &key, interest.clone());
+                }
+                self.interests.insert(key, interest);
+            }
+            Input::Appended { key } => {
+                if let Some(known) = self.feeds.get(&key) {
+                    let info = known.feed.info();
+                    self.replicator.handle_appended(now, &key, info.length, info.byte_length);
+                }
+            }
+            Input::Status { reply } => {
+                // Whoever asked may have gone meanwhile.
+                let _ = reply.send(self.status());
+            }
+        }
+    }
+
+    fn handle_batch(&mut self, now: Time, peer: PeerId, batch: Vec<FromPeer>) {
+        if !self.peers.contains_key(&peer) {
+            return;
+        }
+        for item in batch {
+            match item {
+                FromPeer::Opened(key) => {
+                    let Some(known) = self.known(&key) else { continue };
+                    known.channels.insert(peer);
+                    known.said_nobody_has = false;
+                    self.replicator.handle_channel_open(now, peer, key);
+                }
+                FromPeer::Closed(key) => {
+                    if let Some(known) = self.feeds.get_mut(&key)
+                        && known.channels.remove(&peer)
+                    {
+                        self.replicator.handle_channel_close(now, peer, &key);
+                    }
+                }
+                FromPeer::Message(key, message) => {
+                    // What was on its way when this side closed the channel says nothing.
+                    let open =
+                        self.feeds.get(&key).is_some_and(|known| known.channels.contains(&peer));
+                    if !open {
+                        continue;
+                    }
+                    let result = self.replicator.handle_message(now, peer, &key, message);
+                    if let Err(reason) = result {
+                        self.handle_violation(peer, &reason, true);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle_peer_gone(&mut self, now: Time, peer: PeerId) {
+        if self.peers.remove(&peer).is_none() {
+            return;
+        }
+        for known in self.feeds.values_mut() {
+            known.channels.remove(&peer);
+        }
+        self.replicator.handle_peer_gone(now, peer);
+        if !self.peers.values().any(|peer| peer.open) {
+            self.peers_since = None;
+        }
+    }
+
+    fn handle_done(&mut self, done: Done) {
+        let now = self.clock.now();
+        match done {
+            Done::Reads(reads) => {
+                for (id, result) in reads {
+                    self.replicator.handle_read(now, id, result);
+                }
+            }
+            Done::Applied { id, feed, results, failed } => {
+                if let Some(error) = failed {
+                    tracing::error!(%feed, %error, "store refused work");
+                    self.tell(NodeEvent::StoreFailed { reason: error.to_string() });
+                }
+                self.replicator.handle_applied(now, id, results);
+            }
+        }
+    }
+
+    /// Carries out everything the replicator wants, messages and reads in as few pieces as may be.
+    fn drain(&mut self) {
+        let mut messages: BTreeMap<PeerId, Vec<(FeedKey, Message)>> = BTreeMap::new();
+        let mut reads = Vec::new();
+        while let Some(output) = self.replicator.poll_output() {
+            match output {
+                Output::Send { peer, key, message } => {
+                    messages.entry(peer).or_default().push((key, message));
+                }
+                Output::Read { id, key, request, manifest, .. } => {
+                    let Some(known) = self.feeds.get(&key) else { continue };
+                    reads.push(Read { id, feed: known.feed.clone(), request, manifest });
+                    if reads.len() >= READS_PER_JOB_MAX {
+                        self.workers.read(std::mem::take(&mut reads));
+                    }
+                }
+                Output::Apply { id, key, items } => {
+                    let Some(known) = self.feeds.get(&key) else { continue };
+                    self.workers.apply(id, known.feed.clone(), items);
+                }
+                Output::Violation { peer, reason, ban } => {
+                    self.handle_violation(peer, &reason, ban);
+                }
+                Output::Event { key, event } => self.handle_event(key, event),
+                // A later replicator may want more than this driver knows.
+                _ => {}
+            }
+        }
+        if !reads.is_empty() {
+            self.workers.read(reads);
+        }
+        for (peer, messages) in messages {
+            if let Some(peer) = self.peers.get(&peer) {
+                // A session that is ending takes nothing more.
+                let _ = peer.commands.send(Command::Feed(messages));
+            }
+        }
+    }
+
+    fn handle_violation(&mut self, peer: PeerId, reason: &ProtocolViolation, ban: bool) {
+        let reason = reason.to_string();
+        tracing::warn!(session = peer.0, %reason, ban, "peer breaks the protocol");
+        if let Some(known) = self.peers.get(&peer) {
+            let end = SessionError::Violation { reason: reason.clone(), ban };
+            let _ = known.commands.send(Command::Close(end));
+        }
+        self.tell(NodeEvent::PeerViolation { session: SessionId(peer.0), reason });
+    }
+
+    fn handle_event(&mut self, key: FeedKey, event: FeedEvent) {
+        let info = self.feeds.get(&key).map(|known| known.feed.info());
+        let event = match event {
+            FeedEvent::Upgraded { length } => {
+                let fork = info.map_or(0, |info| info.fork);
+                NodeEvent::FeedUpgraded { key, fork, length }
+            }
+            FeedEvent::BlocksStored { range } => NodeEvent::BlocksStored { key, range },
+            FeedEvent::Complete => {
+                NodeEvent::FeedComplete { key, length: info.map_or(0, |info| info.length) }
+            }
+            FeedEvent::Conflict => NodeEvent::FeedConflict { key },
+            FeedEvent::NobodyHas { .. } => NodeEvent::StepFailed { step: Step::NobodyHas { key } },
+            _ => return,
+        };
+        self.tell(event);
+    }
+
+    /// Returns the feed, telling the replicator of it when it is new here.
+    fn known(&mut self, key: &FeedKey) -> Option<&mut Known> {
+        if !self.feeds.contains_key(key) {
+            let feed = self.store.feed(key)?;
+            self.replicator.add_feed(*key, feed_state(&feed));
+            if let Some(interest) = self.interests.get(key) {
+                self.replicator.set_interest(self.clock.now(), key, interest.clone());
+            }
+            let known = Known { feed, channels: BTreeSet::new(), said_nobody_has: false };
+            self.feeds.insert(*key, known);
+        }
+        self.feeds.get_mut(key)
+    }
+
+    fn nobody_has_timeout(&self) -> Option<Time> {
+        let since = self.peers_since?;
+        let silent = self.interests.iter().any(|(key, interest)| self.lacks(key, interest));
+        silent.then_some(since + NOBODY_HAS_AFTER)
+    }
+
+    /// Returns whether a feed is wanted, nobody opened its channel, and that was not said yet.
+    fn lacks(&self, key: &FeedKey, interest: &Interest) -> bool {
+        let wanted = interest.live || interest.want != Want::None;
+        let known = self.feeds.get(key);
+        wanted && known.is_some_and(|known| known.channels.is_empty() && !known.said_nobody_has)
+    }
+
+    fn say_nobody_has(&mut self, now: Time) {
+        if self.peers_since.is_none_or(|since| now < since + NOBODY_HAS_AFTER) {
+            return;
+        }
+        let lacking: Vec<FeedKey> = self
+            .interests
+            .iter()
+            .filter(|(key, interest)| self.lacks(key, interest))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in lacking {
+            if let Some(known) = self.feeds.get_mut(&key) {
+                known.said_nobody_has = true;
+            }
+            self.tell(NodeEvent::StepFailed { step: Step::NobodyHas { key } });
+        }
+    }
+
+    fn status(&self) -> Vec<FeedStatus> {
+        self.feeds
+            .keys()
+            .filter_map(|key| {
+                let status = self.replicator.status(key)?;
+                Some(FeedStatus {
+                    key: key.to_string(),
+                    length: status.length,
+                    remote_length: status
+                        .peers
+                        .iter()
+                        .map(|peer| peer.remote_length)
+                        .max()
+                        .unwrap_or_default(),
+                    blocks_wanted: status.wanted,
+                    blocks_held: status.wanted.saturating_sub(status.missing),
+                    blocks_in_flight: status.in_flight,
+                    peers: status.peers.len(),
+                })
+            })
+            .collect()
+    }
+
+    fn tell(&self, event: NodeEvent) {
+        // Nobody has to listen.
+        let _ = self.events.send(event);
+    }
+}
+
+fn feed_state(feed: &Feed) -> FeedState {
+    let info = feed.info();
+    FeedState {
+        kind: match feed.kind() {
+            Kind::Kinlog => FeedKind::Kinlog,
+            Kind::Plain => FeedKind::Plain,
+        },
+        manifest_known: feed.manifest().is_some(),
+        fork: info.fork,
+        length: info.length,
+        byte_length: info.byte_length,
+        have: feed.have().runs(0..info.length).collect(),
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("peers", &self.peers.len()).finish_non_exhaustive()
+    }
+}

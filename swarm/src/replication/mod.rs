@@ -1,0 +1,106 @@
+//! The one replicator of the process, and the work it asks of the store.
+//!
+//! One task owns [`feeds::replicate::Replicator`](kinlog_feeds::replicate::Replicator). Messages
+//! of all sessions come in as batches; requests, answers and announcements go out to the sessions'
+//! tasks; reads and applies go to [`workers`], a few threads that may block. Nothing is announced
+//! before the store said that it is durable, because the replicator announces only on
+//! `handle_applied` and `handle_appended`.
+
+mod engine;
+mod workers;
+
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::replicate::Interest;
+use kinlog_feeds::store::Store;
+use kinlog_feeds::wire::hypercore::Message;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::limits::REPLICATION_BATCHES_MAX;
+use crate::node::{FeedStatus, NodeEvent};
+use crate::session::{Command, SessionId};
+
+/// What a session brings.
+#[derive(Debug)]
+pub(crate) enum FromPeer {
+    Opened(FeedKey),
+    Closed(FeedKey),
+    Message(FeedKey, Message),
+}
+
+#[derive(Debug)]
+enum Input {
+    AddPeer { peer: SessionId, commands: mpsc::UnboundedSender<Command> },
+    PeerOpen { peer: SessionId },
+    Batch { peer: SessionId, batch: Vec<FromPeer> },
+    Writable { peer: SessionId, writable: bool },
+    PeerGone { peer: SessionId },
+    SetInterest { key: FeedKey, interest: Interest },
+    Appended { key: FeedKey },
+    Status { reply: oneshot::Sender<Vec<FeedStatus>> },
+}
+
+/// Reaches the replication; when its task is gone, nothing happens any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Sender {
+    inputs: mpsc::Sender<Input>,
+}
+
+/// Starts the task and its workers; they end when the last [`Sender`] is dropped.
+pub(crate) fn start(store: Store, clock: Clock, events: broadcast::Sender<NodeEvent>) -> Sender {
+    let (inputs, receiver) = mpsc::channel(REPLICATION_BATCHES_MAX);
+    tokio::spawn(engine::Engine::new(store, clock, events).run(receiver));
+    Sender { inputs }
+}
+
+impl Sender {
+    /// A session exists; commands for it go to `commands`.
+    pub(crate) async fn add_peer(
+        &self,
+        peer: SessionId,
+        commands: mpsc::UnboundedSender<Command>,
+    ) {
+        self.send(Input::AddPeer { peer, commands }).await;
+    }
+
+    /// A session is open: its peer could open channels now.
+    pub(crate) async fn peer_open(&self, peer: SessionId) {
+        self.send(Input::PeerOpen { peer }).await;
+    }
+
+    /// Hands over what a session brought; returns whether anybody took it.
+    pub(crate) async fn from_peer(&self, peer: SessionId, batch: Vec<FromPeer>) -> bool {
+        self.send(Input::Batch { peer, batch }).await
+    }
+
+    /// A session takes more messages, or none for now.
+    pub(crate) async fn writable(&self, peer: SessionId, writable: bool) {
+        self.send(Input::Writable { peer, writable }).await;
+    }
+
+    /// A session is gone.
+    pub(crate) async fn peer_gone(&self, peer: SessionId) {
+        self.send(Input::PeerGone { peer }).await;
+    }
+
+    /// Says what is wanted of a feed.
+    pub(crate) async fn set_interest(&self, key: FeedKey, interest: Interest) {
+        self.send(Input::SetInterest { key, interest }).await;
+    }
+
+    /// A feed has grown by an append of ours, durably.
+    pub(crate) async fn appended(&self, key: FeedKey) {
+        self.send(Input::Appended { key }).await;
+    }
+
+    /// Returns how far every feed is.
+    pub(crate) async fn status(&self) -> Vec<FeedStatus> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Input::Status { reply }).await;
+        answer.await.unwrap_or_default()
+    }
+
+    async fn send(&self, input: Input) -> bool {
+        self.inputs.send(input).await.is_ok()
+    }
+}

@@ -1,0 +1,163 @@
+//! Threads for the store's work, which blocks.
+//!
+//! What waits for them is bounded by the replicator: requests taken from one peer, and bytes asked
+//! of all peers. A feed's applies always go to the same thread, so they keep their order; an apply
+//! that waits for its sync does not hold up reads.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::mpsc;
+use std::thread;
+
+use bytes::Bytes;
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::replicate::{
+    Applied, ApplyFailure, ApplyId, Incoming, NotAvailable, ReadId,
+};
+use kinlog_feeds::store::{ApplyError, Feed, Incoming as StoreIncoming, ProveError, StoreError};
+use kinlog_feeds::tree::{Proof, ProofRequest};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::limits::{APPLY_WORKERS, READ_WORKERS};
+
+/// One proof to make.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) id: ReadId,
+    pub(super) feed: Feed,
+    pub(super) request: ProofRequest,
+    pub(super) manifest: bool,
+}
+
+#[derive(Debug)]
+enum Job {
+    Reads(Vec<Read>),
+    Apply { id: ApplyId, feed: Feed, items: Vec<Incoming> },
+}
+
+pub(super) type ReadResult = Result<(Proof, Option<Bytes>), NotAvailable>;
+
+/// What the workers made of a job.
+#[derive(Debug)]
+pub(super) enum Done {
+    Reads(Vec<(ReadId, ReadResult)>),
+    Applied {
+        id: ApplyId,
+        feed: FeedKey,
+        results: Vec<Result<Applied, ApplyFailure>>,
+        failed: Option<StoreError>,
+    },
+}
+
+/// The threads; they end when this is dropped and their queues are empty.
+#[derive(Debug)]
+pub(super) struct Workers {
+    read: Vec<mpsc::Sender<Job>>,
+    apply: Vec<mpsc::Sender<Job>>,
+    next_read: usize,
+}
+
+impl Workers {
+    pub(super) fn start(done: &UnboundedSender<Done>) -> Self {
+        let lane = |name: &str| {
+            let (jobs, queue) = mpsc::channel::<Job>();
+            let done = done.clone();
+            let started = thread::Builder::new().name(name.to_owned()).spawn(move || {
+                for job in queue {
+                    if done.send(carry_out(job)).is_err() {
+                        return;
+                    }
+                }
+            });
+            if let Err(error) = started {
+                tracing::error!(%error, "no thread for store work");
+            }
+            jobs
+        };
+        Workers {
+            read: (0..READ_WORKERS).map(|_| lane("kinlog-read")).collect(),
+            apply: (0..APPLY_WORKERS).map(|_| lane("kinlog-apply")).collect(),
+            next_read: 0,
+        }
+    }
+
+    pub(super) fn read(&mut self, reads: Vec<Read>) {
+        self.next_read = (self.next_read + 1) % self.read.len();
+        if let Some(lane) = self.read.get(self.next_read) {
+            let _ = lane.send(Job::Reads(reads));
+        }
+    }
+
+    pub(super) fn apply(&self, id: ApplyId, feed: Feed, items: Vec<Incoming>) {
+        let mut hasher = DefaultHasher::new();
+        feed.key().hash(&mut hasher);
+        let lanes = self.apply.len() as u64;
+        let lane = usize::try_from(hasher.finish() % lanes).unwrap_or_default();
+        if let Some(lane) = self.apply.get(lane) {
+            let _ = lane.send(Job::Apply { id, feed, items });
+        }
+    }
+}
+
+fn carry_out(job: Job) -> Done {
+    match job {
+        Job::Reads(reads) => {
+            Done::Reads(reads.into_iter().map(|read| (read.id, prove(&read))).collect())
+        }
+        Job::Apply { id, feed, items } => apply(id, &feed, items),
+    }
+}
+
+fn prove(read: &Read) -> ReadResult {
+    let proof = read.feed.prove(&read.request).map_err(|error| match error {
+        ProveError::InvalidRequest { .. } => NotAvailable::InvalidRequest,
+        ProveError::Read(error) => {
+            tracing::warn!(feed = %read.feed.key(), %error, "block not served");
+            NotAvailable::Missing
+        }
+        _ => NotAvailable::Missing,
+    })?;
+    let manifest = if read.manifest { read.feed.manifest() } else { None };
+    Ok((proof, manifest.map(|manifest| Bytes::from(manifest.encode()))))
+}
+
+fn apply(id: ApplyId, feed: &Feed, items: Vec<Incoming>) -> Done {
+    let count = items.len();
+    let items: Vec<StoreIncoming> = items
+        .into_iter()
+        .map(|item| StoreIncoming { proof: item.proof, manifest: item.manifest })
+        .collect();
+    let key = feed.key();
+    match feed.apply(&items) {
+        Ok(results) => {
+            let results = results.into_iter().map(|result| outcome(key, result)).collect();
+            Done::Applied { id, feed: key, results, failed: None }
+        }
+        Err(error) => {
+            let results = vec![Err(ApplyFailure::Store); count];
+            Done::Applied { id, feed: key, results, failed: Some(error) }
+        }
+    }
+}
+
+fn outcome(
+    feed: FeedKey,
+    result: Result<kinlog_feeds::store::Applied, ApplyError>,
+) -> Result<Applied, ApplyFailure> {
+    match result {
+        Ok(applied) => Ok(Applied { block: applied.block, upgraded_to: applied.upgraded_to }),
+        Err(error) => {
+            let failure = match &error {
+                ApplyError::MissingAnchor { .. } => ApplyFailure::MissingAnchor,
+                ApplyError::Conflict { .. } => ApplyFailure::Conflict,
+                ApplyError::TooLarge { .. } => ApplyFailure::TooLarge,
+                ApplyError::Stale { .. } | ApplyError::OtherFork { .. } => ApplyFailure::Stale,
+                _ => ApplyFailure::BadData,
+            };
+            if failure != ApplyFailure::MissingAnchor && failure != ApplyFailure::Stale {
+                tracing::warn!(%feed, %error, "data not stored");
+            }
+            Err(failure)
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Moves bytes between a session and its link, and events between the session and its owners.
+//!
+//! One task a session. What the node and the replication want arrives as [`Command`]s and never
+//! waits; what the other side sends waits for the replication, so that its messages pile up in the
+//! link and not here.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::wire::hypercore::Message;
+use std::collections::VecDeque;
+use tokio::sync::mpsc;
+
+use super::{PeerMessage, Session, SessionError, SessionEvent, SessionId};
+use crate::clock::Clock;
+use crate::limits::LINK_CLOSE_WAIT_MAX;
+use crate::link::{Link, LinkError};
+use crate::message_log::MessageLog;
+use crate::node::Credentials;
+use crate::replication::{self, FromPeer};
+
+/// What the owners of a session tell it.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// The feeds of the session, see [`Session::set_feeds`].
+    SetFeeds { serves: Vec<FeedKey>, wants: Vec<FeedKey> },
+    /// Show our certificate.
+    Certify(Credentials),
+    /// Send a message of the host.
+    Host(PeerMessage),
+    /// Send messages of the replication.
+    Feed(Vec<(FeedKey, Message)>),
+    /// End the session.
+    Close(SessionError),
+}
+
+/// What a session tells the node; messages of feeds go to the replication.
+#[derive(Debug)]
+pub(crate) enum Report {
+    Handshaken { hash: [u8; 64], remote_static: [u8; 32] },
+    Open,
+    Certified(super::Certificate),
+    Host(PeerMessage),
+    FeedOpened(FeedKey),
+    FeedClosed { key: FeedKey, rejected: bool },
+    Closed(SessionError),
+}
+
+/// Everything a session's task works with.
+pub(crate) struct Driver {
+    pub(crate) id: SessionId,
+    pub(crate) clock: Clock,
+    pub(crate) session: Session,
+    pub(crate) link: Arc<dyn Link>,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) reports: mpsc::Sender<(SessionId, Report)>,
+    pub(crate) replication: replication::Sender,
+    pub(crate) log: Option<MessageLog>,
+}
+
+impl Driver {
+    /// Runs the session to its end, closes the link and reports why.
+    pub(crate) async fn run(mut self) {
+        let reason = match self.exchange().await {
+            Ok(never) => match never {},
+            Err(reason) => reason,
+        };
+        let _ = tokio::time::timeout(LINK_CLOSE_WAIT_MAX, self.link.close()).await;
+        self.replication.peer_gone(self.id).await;
+        // Nobody listens any more when the node is gone.
+        let _ = self.reports.send((self.id, Report::Closed(reason))).await;
+    }
+
+    async fn exchange(&mut self) -> Result<std::convert::Infallible, SessionError> {
+        let link = Arc::clone(&self.link);
+        let mut outgoing = Outgoing::default();
+        let mut sending: Option<BoxFuture<'_, Result<(), LinkError>>> = None;
+        let mut writable = true;
+        loop {
+            self.drain().await?;
+            if sending.is_none() {
+                while let Some(bytes) = self.session.poll_transmit() {
+                    outgoing.push(bytes);
+                }
+                sending = outgoing.next(link.max_message()).map(|message| link.send(message));
+            }
+            if self.session.is_writable() != writable {
+                writable = !writable;
+                self.replication.writable(self.id, writable).await;
+            }
+            let timeout = self.session.poll_timeout();
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => {
+                    self.handle_command(command.ok_or(SessionError::Closed)?)?;
+                    while let Ok(command) = self.commands.try_recv() {
+                        self.handle_command(command)?;
+                    }
+                }
+                sent = async { sending.as_mut().expect("guarded by is_some").await },
+                    if sending.is_some() =>
+                {
+                    sending = None;
+                    sent?;
+                }
+                message = link.recv(), if self.session.wants_input() => {
+                    let message = message?.ok_or(SessionError::ClosedByPeer)?;
+                    if let Some(log) = &self.log {
+                        log.record(message.len());
+                    }
+                    self.session.handle_bytes(self.clock.now(), &message)?;
+                }
+                () = self.clock.sleep_until(timeout) => {
+                    self.session.handle_timeout(self.clock.now())?;
+                }
+            }
+        }
+    }
+
+    fn handle_command(&mut self, command: Command) -> Result<(), SessionError> {
+        match command {
+            Command::SetFeeds { serves, wants } => self.session.set_feeds(serves, wants),
+            Command::Certify(credentials) => self.session.certify(&credentials),
+            Command::Host(message) => self.session.send_host(message),
+            Command::Feed(messages) => {
+                for (key, message) in messages {
+                    self.session.send_feed(&key, &message)?;
+                }
+                Ok(())
+            }
+            Command::Close(reason) => Err(reason),
+        }
+    }
+
+    /// Hands on everything the session has to tell, feed messages in as few batches as may be.
+    async fn drain(&mut self) -> Result<(), SessionError> {
+        let mut batch = Vec::new();
+        while let Some(event) = self.session.poll_event()? {
+            let report = match event {
+                SessionEvent::Feed(key, message) => {
+                    batch.push(FromPeer::Message(key, message));
+                    continue;
+                }
+                SessionEvent::FeedOpened(key) => {
+                    batch.push(FromPeer::Opened(key));
+                    Report::FeedOpened(key)
+                }
+                SessionEvent::FeedClosed { key, rejected } => {
+                    batch.push(FromPeer::Closed(key));
+                    Report::FeedClosed { key, rejected }
+                }
+                SessionEvent::Handshaken { hash, remote_static } => {
+                    Report::Handshaken { hash, remote_static }
+                }
+                SessionEvent::Open => Report::Open,
+                SessionEvent::Certified(certificate) => Report::Certified(certificate),
+                SessionEvent::Host(message) => Report::Host(message),
+            };
+            if self.reports.send((self.id, report)).await.is_err() {
+                return Err(SessionError::Closed);
+            }
+        }
+        if !batch.is_empty() && !self.replication.from_peer(self.id, batch).await {
+            return Err(SessionError::Closed);
+        }
+        Ok(())
+    }
+}
+
+/// Bytes on their way out, cut into messages of the link's size.
+#[derive(Debug, Default)]
+struct Outgoing {
+    waiting: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Outgoing {
+    fn push(&mut self, bytes: Bytes) {
+        self.bytes += bytes.len();
+        self.waiting.push_back(bytes);
+    }
+
+    fn next(&mut self, max: usize) -> Option<BytesMut> {
+        if self.bytes == 0 {
+            return None;
+        }
+        let mut message = BytesMut::with_capacity(self.bytes.min(max));
+        while let Some(first) = self.waiting.front_mut() {
+            let room = max - message.len();
+            if first.len() > room {
+                message.extend_from_slice(&first[..room]);
+                first.advance(room);
+                break;
+            }
+            message.extend_from_slice(first);
+            self.waiting.pop_front();
+        }
+        self.bytes -= message.len();
+        Some(message)
+    }
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_cut_and_joined_to_the_size_of_the_link() {
+        let mut outgoing = Outgoing::default();
+        for frame in [&b"abc"[..], b"", b"defgh", b"i"] {
+            outgoing.push(Bytes::copy_from_slice(frame));
+        }
+        let messages: Vec<BytesMut> = std::iter::from_fn(|| outgoing.next(4)).collect();
+        assert_eq!(messages, [&b"abcd"[..], b"efgh", b"i"]);
+        assert!(outgoing.next(4).is_none());
+    }
+}
