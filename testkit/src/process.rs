@@ -5,12 +5,12 @@
 
 use std::ffi::OsStr;
 use std::fmt::Debug;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -152,15 +152,37 @@ pub fn run(command: &mut Command, input: &[u8]) -> Finished {
     finished
 }
 
+/// What a program wrote on stderr, and word when there is more.
+#[derive(Debug, Default)]
+struct Stderr {
+    bytes: Mutex<Told>,
+    more: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+impl Stderr {
+    fn change(&self, change: impl FnOnce(&mut Told)) {
+        change(&mut self.bytes.lock().unwrap_or_else(PoisonError::into_inner));
+        self.more.notify_all();
+    }
+}
+
 /// A program that runs; its output is collected by threads.
 #[derive(Debug)]
 pub struct Running {
     label: String,
     child: Child,
     stdin: Option<ChildStdin>,
-    lines: Receiver<Vec<u8>>,
+    chunks: Receiver<Vec<u8>>,
+    /// All of stdout so far, and how much of it the test has read.
     seen: Vec<u8>,
-    stderr: Arc<Mutex<Vec<u8>>>,
+    read: usize,
+    stderr: Arc<Stderr>,
     stderr_reader: Option<JoinHandle<()>>,
     over: bool,
 }
@@ -187,41 +209,34 @@ impl Running {
             Ok(child) => child,
             Err(error) => panic!("{label}: {error}"),
         };
-        let stdout = child.stdout.take().expect("stdout is piped");
+        let mut stdout = child.stdout.take().expect("stdout is piped");
         let mut errors = child.stderr.take().expect("stderr is piped");
-        let (send, lines) = channel();
+        let (send, chunks) = channel();
         std::thread::spawn(move || {
-            let mut reader = BufReader::new(stdout);
-            loop {
-                let mut line = Vec::new();
-                match reader.read_until(b'\n', &mut line) {
-                    Ok(read) if read > 0 => {
-                        if send.send(line).is_err() {
-                            break;
-                        }
-                    }
-                    _ => break,
-                }
-            }
+            let mut chunk = vec![0; 64 * 1024];
+            while let Ok(read) = stdout.read(&mut chunk)
+                && read > 0
+                && send.send(chunk[..read].to_vec()).is_ok()
+            {}
         });
-        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let stderr = Arc::new(Stderr::default());
         let collected = Arc::clone(&stderr);
         let stderr_reader = std::thread::spawn(move || {
             let mut chunk = vec![0; 64 * 1024];
-            while let Ok(read) = errors.read(&mut chunk) {
-                if read == 0 {
-                    break;
-                }
-                let mut collected = collected.lock().unwrap_or_else(PoisonError::into_inner);
-                collected.extend_from_slice(&chunk[..read]);
+            while let Ok(read) = errors.read(&mut chunk)
+                && read > 0
+            {
+                collected.change(|told| told.bytes.extend_from_slice(&chunk[..read]));
             }
+            collected.change(|told| told.closed = true);
         });
         Running {
             label,
             stdin: child.stdin.take(),
             child,
-            lines,
+            chunks,
             seen: Vec::new(),
+            read: 0,
             stderr,
             stderr_reader: Some(stderr_reader),
             over: false,
@@ -235,8 +250,31 @@ impl Running {
 
     /// Returns what is on stderr so far.
     pub fn stderr(&self) -> String {
-        let bytes = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).into_owned()
+        let told = self
+            .stderr
+            .bytes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&told.bytes).into_owned()
+    }
+
+    /// Waits until `mark` stands on stderr.
+    ///
+    /// # Panics
+    /// When stderr is closed without it, or after [`WAIT_MAX`].
+    #[track_caller]
+    pub fn wait_stderr(&mut self, mark: &str) {
+        let shared = Arc::clone(&self.stderr);
+        let told = shared.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing =
+            |told: &mut Told| !told.closed && !String::from_utf8_lossy(&told.bytes).contains(mark);
+        let waited = shared.more.wait_timeout_while(told, WAIT_MAX, missing);
+        let (told, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let found = String::from_utf8_lossy(&told.bytes).contains(mark);
+        drop(told);
+        if !found {
+            self.give_up(&format!("no {mark:?} on stderr"));
+        }
     }
 
     /// Writes to stdin.
@@ -261,18 +299,56 @@ impl Running {
         self.line_within("a line", WAIT_MAX)
     }
 
+    /// Reads stdout up to and with `mark`, which need not end a line.
+    ///
+    /// # Panics
+    /// After [`WAIT_MAX`], or when the program ends before.
+    #[track_caller]
+    pub fn read_until(&mut self, mark: &str) -> String {
+        let until = Instant::now() + WAIT_MAX;
+        loop {
+            let text = String::from_utf8_lossy(&self.seen[self.read..]);
+            if let Some(at) = text.find(mark) {
+                let found = text[..at + mark.len()].to_owned();
+                self.read += found.len();
+                return found;
+            }
+            if !self.more(mark, until) {
+                self.give_up(&format!("ended before {mark:?}"));
+            }
+        }
+    }
+
     #[track_caller]
     fn line_within(&mut self, what: &str, limit: Duration) -> Option<String> {
-        match self.lines.recv_timeout(limit) {
-            Ok(line) => {
-                self.seen.extend_from_slice(&line);
-                Some(
-                    String::from_utf8_lossy(&line)
-                        .trim_end_matches('\n')
-                        .to_owned(),
-                )
+        let until = Instant::now() + limit;
+        loop {
+            let unread = &self.seen[self.read..];
+            if let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
+                let line = String::from_utf8_lossy(&unread[..end]).into_owned();
+                self.read += end + 1;
+                return Some(line);
             }
-            Err(RecvTimeoutError::Disconnected) => None,
+            if !self.more(what, until) {
+                let rest = String::from_utf8_lossy(&self.seen[self.read..]).into_owned();
+                self.read = self.seen.len();
+                return (!rest.is_empty()).then_some(rest);
+            }
+        }
+    }
+
+    /// Waits for more of stdout; `false` when it is closed.
+    #[track_caller]
+    fn more(&mut self, what: &str, until: Instant) -> bool {
+        match self
+            .chunks
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            Ok(chunk) => {
+                self.seen.extend_from_slice(&chunk);
+                true
+            }
+            Err(RecvTimeoutError::Disconnected) => false,
             Err(RecvTimeoutError::Timeout) => self.give_up(&format!("no {what} in time")),
         }
     }
@@ -356,7 +432,8 @@ impl Running {
         self.kill_now();
     }
 
-    fn kill_now(&mut self) {
+    /// The same for a program that its owner keeps.
+    pub fn kill_now(&mut self) {
         if !self.over {
             // Both fail only when it is gone, which is what is wanted.
             let _ = self.child.kill();
