@@ -77,25 +77,24 @@ mod tests {
         for course in std::fs::read_dir(&root).expect("the examples are there") {
             let course = course.expect("readable").path();
             for lesson in std::fs::read_dir(&course).expect("a folder per course") {
+                let lesson = lesson.expect("readable").path();
                 on_disk.insert(
                     lesson
-                        .expect("readable")
-                        .path()
                         .strip_prefix(&root)
-                        .map(Path::to_owned),
+                        .expect("below the root")
+                        .to_owned(),
                 );
             }
         }
-        let embedded = COURSES
-            .iter()
-            .flat_map(|course| {
-                course
-                    .lessons
-                    .iter()
-                    .map(|lesson| Path::new(course.name).join(lesson.file))
-            })
-            .map(Ok)
-            .collect::<BTreeSet<_>>();
+        let lessons = |course: &Course| {
+            let folder = Path::new(course.name);
+            course
+                .lessons
+                .iter()
+                .map(move |lesson| folder.join(lesson.file))
+                .collect::<Vec<_>>()
+        };
+        let embedded = COURSES.iter().flat_map(lessons).collect::<BTreeSet<_>>();
         assert_eq!(on_disk, embedded);
     }
 
