@@ -163,15 +163,26 @@ pub struct SignatureError {
     pub signer: PublicKey,
 }
 
-/// Verifies an ed25519 signature strictly: small-order keys and non-canonical scalars are refused.
+/// Verifies an ed25519 signature strictly: keys and commitments of small order, keys that are not in
+/// their shortest form and scalars above the group's order are refused, as libsodium does.
 pub fn verify(
     signer: &PublicKey,
     message: &[u8],
     signature: &[u8; SIGNATURE_BYTES],
 ) -> Result<(), SignatureError> {
+    let error = SignatureError { signer: *signer };
+    if !is_canonical(&signer.0) {
+        return Err(error);
+    }
     VerifyingKey::from_bytes(&signer.0)
         .and_then(|key| key.verify_strict(message, &Signature::from_bytes(signature)))
-        .map_err(|_| SignatureError { signer: *signer })
+        .map_err(|_| error)
+}
+
+/// Returns whether the coordinate in an encoded point is below the field's prime, 2^255 - 19.
+fn is_canonical(point: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = point;
+    *first < 0xed || last & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
 }
 
 #[cfg(test)]
@@ -185,6 +196,31 @@ mod tests {
         let shown = format!("{secret:?} {pair:?}");
         assert!(!shown.contains("ab, ab") && !shown.contains("171") && !shown.contains("abab"));
         assert!(shown.contains("redacted"));
+    }
+
+    #[test]
+    fn keys_in_a_second_form_are_refused() {
+        let with_first = |first: u8| {
+            let mut point = [0xff; 32];
+            (point[0], point[31]) = (first, 0x7f);
+            point
+        };
+        assert!(is_canonical(&with_first(0xec)), "p - 1");
+        assert!(is_canonical(
+            KeyPair::from_seed(&[1; 32]).public_key().as_bytes()
+        ));
+        for first in 0xed..=0xff {
+            assert!(!is_canonical(&with_first(first)));
+            let mut negative = with_first(first);
+            negative[31] = 0xff;
+            assert!(!is_canonical(&negative));
+        }
+        let three = with_first(0xf0);
+        assert!(
+            VerifyingKey::from_bytes(&three).is_ok(),
+            "p + 3 decodes as the point with y = 3"
+        );
+        assert!(verify(&PublicKey(three), b"", &[0; 64]).is_err());
     }
 
     #[test]
