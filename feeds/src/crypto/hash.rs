@@ -13,6 +13,33 @@ pub fn blake2b_256(parts: &[&[u8]]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
+/// BLAKE2b with 32 bytes of output over bytes that come piece by piece.
+#[derive(Clone, Debug)]
+pub struct Blake2b256(Blake2b<U32>);
+
+impl Blake2b256 {
+    /// Starts with no bytes.
+    pub fn new() -> Self {
+        Blake2b256(Blake2b::new())
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        Digest::update(&mut self.0, bytes);
+    }
+
+    /// Returns what [`blake2b_256`] returns for all bytes taken.
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+impl Default for Blake2b256 {
+    fn default() -> Self {
+        Blake2b256::new()
+    }
+}
+
 /// Returns keyed BLAKE2b with 32 bytes of output over the concatenation of `parts`.
 ///
 /// `key` has 1 to 64 bytes.

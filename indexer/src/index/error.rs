@@ -1,6 +1,6 @@
 //! What can go wrong with an index; never the fault of a peer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kinlog_feeds::crypto::FeedKey;
 
@@ -32,6 +32,21 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Tells damage from everything else.
+    pub(super) fn of(path: &Path, source: rusqlite::Error) -> Self {
+        if is_damage(&source) {
+            OpenError::Damaged {
+                path: path.into(),
+                reason: source.to_string(),
+            }
+        } else {
+            OpenError::Sqlite {
+                path: path.into(),
+                source,
+            }
+        }
+    }
+
     /// Returns whether deleting the file and rebuilding the index helps.
     pub fn needs_rebuild(&self) -> bool {
         matches!(
@@ -85,7 +100,7 @@ impl From<rusqlite::Error> for IndexError {
 ///
 /// A value of an impossible type or range in one of our columns is damage too: nothing of ours
 /// writes it.
-pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::{Error, ErrorCode};
     match error {
         Error::SqliteFailure(failure, _) => matches!(

@@ -8,9 +8,28 @@
 //!
 //! One [`Index`] writes; it belongs to one thread at a time. Keys live in memory only.
 
+mod directory;
+mod dump;
 mod error;
 mod feed;
+mod members;
+mod query;
+mod rebuild;
 mod report;
+mod runs;
+mod schema;
+mod state;
+mod views;
+mod words;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+
+use kinlog_feeds::crypto::{FeedKey, Hash};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 pub use error::{IndexError, OpenError};
 pub use feed::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
@@ -19,44 +38,36 @@ pub use report::{
     MemberRow, MessageRow, RebuildReport, RoomRow, SearchHit,
 };
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-use std::path::Path;
-
-use kinlog_feeds::crypto::{AgentId, FeedKey, Hash};
-use rusqlite::Connection;
-
 use crate::RoomId;
-use crate::clock::Frontier;
+use crate::clock::{Frontier, FrontierEntry};
 use crate::entry::LinkScope;
-use crate::seal::{ContentKey, EpochId};
+use crate::index::state::State;
+use crate::index::writer::{Keys, Writer, frontier_of};
+use crate::seal::ContentKey;
 
 /// The index of one agent.
-#[derive(Debug)]
+///
+/// What it answers is as of the last call that wrote; after a failed call it is as if that had not
+/// been made.
 pub struct Index {
     connection: Connection,
-    keys: BTreeMap<(RoomId, EpochId), ContentKey>,
+    keys: Keys,
+    state: State,
     trees: Option<Box<dyn TreeHashes>>,
 }
 
 impl Index {
     /// Opens the index at `path`, or creates it.
+    ///
+    /// Checks the whole file first: a damaged one gives [`OpenError::Damaged`], and the caller
+    /// deletes it (with its `-wal` and `-shm`) and rebuilds.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let sqlite = |source| OpenError::Sqlite {
-            path: path.into(),
-            source,
-        };
-        let connection = Connection::open(path).map_err(sqlite)?;
-        Ok(Index {
-            connection,
-            keys: BTreeMap::new(),
-            trees: None,
-        })
+        Index::prepare(Connection::open(path), path)
     }
 
     /// Creates an index in memory.
     pub fn open_in_memory() -> Result<Self, OpenError> {
-        Index::open(Path::new(":memory:"))
+        Index::prepare(Connection::open_in_memory(), Path::new(":memory:"))
     }
 
     /// Takes the tree hashes by which links are checked from now on.
@@ -64,11 +75,12 @@ impl Index {
         self.trees = Some(trees);
     }
 
-    /// Tells of a feed; again with the same scope changes nothing, and an unknown author may become
-    /// known.
+    /// Tells of a feed.
+    ///
+    /// Again with the same scope changes nothing; a feed of [`Scope::Unknown`] may get an author,
+    /// anything else is [`IndexError::OtherScope`].
     pub fn put_feed(&mut self, feed: FeedContext) -> Result<IngestReport, IndexError> {
-        let _ = feed;
-        Ok(IngestReport::default())
+        self.write(|writer| writer.put_feed(feed))
     }
 
     /// Takes an epoch's key and reads what waited for it. Keys are not stored: give them after
@@ -78,130 +90,114 @@ impl Index {
         room: RoomId,
         key: ContentKey,
     ) -> Result<IngestReport, IndexError> {
-        self.keys.insert((room, key.epoch_id()), key);
-        Ok(IngestReport::default())
+        let epoch = key.epoch_id();
+        self.keys.insert((room, epoch), key);
+        self.write(|writer| writer.open_pending(room, epoch))
     }
 
     /// Indexes verified blocks, in any order, in one transaction with their checkpoint. Blocks
     /// indexed before change nothing.
+    ///
+    /// Nobody but the caller can know that a block was verified. Some thousand blocks at once are
+    /// fastest; a writer's own block is to be indexed before its next one is made, so that the
+    /// [`frontier`](Self::frontier) knows it.
     pub fn ingest(&mut self, blocks: &[Block]) -> Result<IngestReport, IndexError> {
-        let _ = (blocks, &self.trees);
-        Ok(IngestReport::default())
-    }
-
-    /// Forgets everything and reads it again from `source`.
-    pub fn rebuild(&mut self, source: &mut dyn BlockSource) -> Result<RebuildReport, IndexError> {
-        let _ = source.feeds().map_err(IndexError::Source)?;
-        Ok(RebuildReport::default())
+        self.write(|writer| blocks.iter().try_for_each(|block| writer.add_block(block)))
     }
 
     /// Returns the first block of `feed` from which on something is not indexed.
     pub fn checkpoint(&self, feed: &FeedKey) -> Result<u64, IndexError> {
-        let _ = (feed, &self.connection);
-        Ok(0)
+        Ok(match self.indexed(feed)?.first() {
+            Some(run) if run.start == 0 => run.end,
+            _ => 0,
+        })
     }
 
-    /// Returns the blocks of `feed` that are indexed.
+    /// Returns the blocks of `feed` that are indexed, in order: what a sparse feed's checkpoint is.
     pub fn indexed(&self, feed: &FeedKey) -> Result<Vec<Range<u64>>, IndexError> {
-        let _ = feed;
-        Ok(Vec::new())
+        let feed = self.state.feeds.get(feed);
+        Ok(feed
+            .map(|feed| feed.runs.ranges().collect())
+            .unwrap_or_default())
     }
 
-    /// Returns the hash over every table that is the same for the same entries and keys.
+    /// Returns whether block `index` of `feed` is indexed.
+    pub fn is_indexed(&self, feed: &FeedKey, index: u64) -> bool {
+        self.state.indexed(&(*feed, index))
+    }
+
+    /// Returns the hash over every table that is the same for the same entries, feeds and keys.
     pub fn dump_hash(&self) -> Result<Hash, IndexError> {
-        Ok(Hash::default())
+        Ok(dump::dump_hash(&self.connection)?)
     }
 
     /// Returns what the next entry that `own` gets in `scope` goes after.
     pub fn frontier(&self, scope: LinkScope, own: &FeedKey) -> Result<Frontier, IndexError> {
-        let _ = own;
+        let (entries, more) = frontier_of(&self.connection, &self.state, scope)?;
+        let own_depth = self
+            .connection
+            .prepare_cached("SELECT depth FROM facts WHERE feed = ?1 ORDER BY idx DESC LIMIT 1")?
+            .query_row([own.0], |row| row.get(0))
+            .optional()?;
+        let entries = entries
+            .into_iter()
+            .map(|(depth, (feed, index))| FrontierEntry { depth, feed, index })
+            .collect();
         Ok(Frontier {
             scope,
-            entries: Vec::new(),
-            more: false,
-            own_depth: None,
+            entries,
+            more,
+            own_depth,
         })
     }
 
-    /// Returns all rooms, by name.
-    pub fn rooms(&self) -> Result<Vec<RoomRow>, IndexError> {
-        Ok(Vec::new())
+    fn prepare(opened: rusqlite::Result<Connection>, path: &Path) -> Result<Self, OpenError> {
+        let fault = |source| OpenError::of(path, source);
+        let mut connection = opened.map_err(fault)?;
+        schema::prepare(&mut connection, path)?;
+        let state = State::load(&connection).map_err(fault)?;
+        Ok(Index {
+            connection,
+            keys: BTreeMap::new(),
+            state,
+            trees: None,
+        })
     }
 
-    /// Returns a room.
-    pub fn room(&self, room: &RoomId) -> Result<Option<RoomRow>, IndexError> {
-        let _ = room;
-        Ok(None)
+    /// Runs `work` and everything that follows from it in one transaction; nothing of it stays if
+    /// any part fails.
+    fn write(
+        &mut self,
+        work: impl FnOnce(&mut Writer<'_>) -> Result<(), IndexError>,
+    ) -> Result<IngestReport, IndexError> {
+        let outcome = self.try_write(work);
+        if outcome.is_err() {
+            self.state = State::load(&self.connection)?;
+        }
+        outcome
     }
 
-    /// Returns the members of a room, in the order they joined.
-    pub fn room_members(&self, room: &RoomId) -> Result<Vec<MemberRow>, IndexError> {
-        let _ = room;
-        Ok(Vec::new())
+    fn try_write(
+        &mut self,
+        work: impl FnOnce(&mut Writer<'_>) -> Result<(), IndexError>,
+    ) -> Result<IngestReport, IndexError> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let trees = self.trees.as_deref();
+        let mut writer = Writer::new(&transaction, &mut self.state, &self.keys, trees)?;
+        work(&mut writer)?;
+        let report = writer.finish()?;
+        transaction.commit()?;
+        Ok(report)
     }
+}
 
-    /// Returns the devices of a room with their feeds: what a member follows.
-    pub fn member_feeds(&self, room: &RoomId) -> Result<Vec<MemberFeedRow>, IndexError> {
-        let _ = room;
-        Ok(Vec::new())
-    }
-
-    /// Returns the last `last` messages of a room, oldest first.
-    pub fn messages(&self, room: &RoomId, last: usize) -> Result<Vec<MessageRow>, IndexError> {
-        let _ = (room, last);
-        Ok(Vec::new())
-    }
-
-    /// Returns the newest `last` files of a room, oldest first.
-    pub fn files(&self, room: &RoomId, last: usize) -> Result<Vec<FileRow>, IndexError> {
-        let _ = (room, last);
-        Ok(Vec::new())
-    }
-
-    /// Returns up to `limit` messages and documents that contain every word of `query`.
-    pub fn search(&self, query: &str, limit: usize) -> Result<Vec<SearchHit>, IndexError> {
-        let _ = (query, limit);
-        Ok(Vec::new())
-    }
-
-    /// Returns up to `limit` documents of a feed, in order.
-    pub fn documents(&self, feed: &FeedKey, limit: usize) -> Result<Vec<DocumentRow>, IndexError> {
-        let _ = (feed, limit);
-        Ok(Vec::new())
-    }
-
-    /// Returns the public paths of an agent, by label.
-    pub fn directory(&self, agent: &AgentId) -> Result<Vec<DirectoryRow>, IndexError> {
-        let _ = agent;
-        Ok(Vec::new())
-    }
-
-    /// Returns the label that an old label of an agent leads to.
-    pub fn redirect(&self, agent: &AgentId, label: &str) -> Result<Option<String>, IndexError> {
-        let _ = (agent, label);
-        Ok(None)
-    }
-
-    /// Returns the newest head of `feed` that its device's directory vouches for.
-    pub fn vouched_head(&self, feed: &FeedKey) -> Result<Option<HeadRow>, IndexError> {
-        let _ = feed;
-        Ok(None)
-    }
-
-    /// Returns what an agent calls itself in the open.
-    pub fn profile(&self, agent: &AgentId) -> Result<Option<String>, IndexError> {
-        let _ = agent;
-        Ok(None)
-    }
-
-    /// Returns up to `limit` links that disagree with a held feed.
-    pub fn conflicts(&self, limit: usize) -> Result<Vec<LinkConflict>, IndexError> {
-        let _ = limit;
-        Ok(Vec::new())
-    }
-
-    /// Returns how many blocks of each sort were seen.
-    pub fn counts(&self) -> Result<Counts, IndexError> {
-        Ok(Counts::default())
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.connection.path();
+        f.debug_struct("Index")
+            .field("path", &path)
+            .finish_non_exhaustive()
     }
 }

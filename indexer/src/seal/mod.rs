@@ -10,6 +10,7 @@ mod chunk;
 mod device;
 mod epoch;
 
+pub(crate) use block::open_with_id;
 pub use block::{SEALED_BLOCK, SealError, SealedBlock, open_entry, seal_entry};
 pub use chunk::{ChunkError, open_chunk, seal_chunk};
 pub use device::{

@@ -1,0 +1,369 @@
+//! Questions with bounded answers.
+
+use kinlog_feeds::crypto::{AgentId, FeedKey, Hash, Secret};
+use rusqlite::{OptionalExtension, Row, params};
+
+use crate::entry::{Content, Role};
+use crate::index::state::{damaged, parse, parse_option};
+use crate::index::words;
+use crate::index::{
+    Counts, DirectoryRow, DocumentRow, FileRow, HeadRow, IndexError, LinkConflict, MemberFeedRow,
+    MemberRow, MessageRow, RoomRow, SearchHit,
+};
+use crate::limits::{CLOCK_DRIFT_MS_MAX, QUERY_ROWS_MAX};
+use crate::{Clock, Index, RoomId};
+
+const ROOM: &str = "SELECT id, room_code, name, created_by, created_at FROM rooms";
+
+const MESSAGE: &str = "SELECT m.room_id, m.feed, m.idx, m.user_id, r.display_name, m.depth, m.ms,
+    m.counter, m.text FROM messages m
+    LEFT JOIN room_members r ON r.room_id = m.room_id AND r.user_id = m.user_id";
+
+const DOCUMENT: &str = "SELECT d.feed, d.idx, d.author,
+    (SELECT label FROM directory l WHERE l.feed = d.feed AND l.user_id = d.author),
+    d.title, d.text, d.mime, d.language, d.created_at FROM documents d";
+
+impl Index {
+    /// Returns up to [`QUERY_ROWS_MAX`] rooms, by name.
+    pub fn rooms(&self) -> Result<Vec<RoomRow>, IndexError> {
+        let sql = format!("{ROOM} ORDER BY name, id LIMIT ?1");
+        self.all(&sql, params![QUERY_ROWS_MAX as i64], room_row)
+    }
+
+    /// Returns a room.
+    pub fn room(&self, room: &RoomId) -> Result<Option<RoomRow>, IndexError> {
+        let found = self.all(
+            &format!("{ROOM} WHERE id = ?1"),
+            params![room.to_string()],
+            room_row,
+        );
+        Ok(found?.pop())
+    }
+
+    /// Returns the rooms with this code or this name: people use both, and neither is unique.
+    pub fn rooms_called(&self, text: &str) -> Result<Vec<RoomRow>, IndexError> {
+        let sql = format!("{ROOM} WHERE room_code = ?1 OR name = ?1 ORDER BY id LIMIT ?2");
+        self.all(&sql, params![text, QUERY_ROWS_MAX as i64], room_row)
+    }
+
+    /// Returns the members of a room, in the order they joined.
+    pub fn room_members(&self, room: &RoomId) -> Result<Vec<MemberRow>, IndexError> {
+        self.all(
+            "SELECT user_id, display_name, joined_at, left_at, last_seen_at FROM room_members
+             WHERE room_id = ?1 ORDER BY joined_at, user_id LIMIT ?2",
+            params![room.to_string(), QUERY_ROWS_MAX as i64],
+            |row| {
+                Ok(MemberRow {
+                    agent: parse(row, 0)?,
+                    display_name: row.get(1)?,
+                    joined_at: row.get(2)?,
+                    left_at: row.get(3)?,
+                    last_seen_at: row.get(4)?,
+                })
+            },
+        )
+    }
+
+    /// Returns the devices of a room with their feeds: what a member follows.
+    pub fn member_feeds(&self, room: &RoomId) -> Result<Vec<MemberFeedRow>, IndexError> {
+        self.all(
+            "SELECT feed, blobs_feed, user_id, device, role, joined_at FROM member_feeds
+             WHERE room_id = ?1 ORDER BY joined_at, feed LIMIT ?2",
+            params![room.to_string(), QUERY_ROWS_MAX as i64],
+            |row| {
+                let role: String = row.get(4)?;
+                Ok(MemberFeedRow {
+                    feed: FeedKey(row.get(0)?),
+                    blobs_feed: FeedKey(row.get(1)?),
+                    agent: parse(row, 2)?,
+                    device: parse(row, 3)?,
+                    role: if role == Role::Owner.as_str() {
+                        Role::Owner
+                    } else {
+                        Role::Member
+                    },
+                    joined_at: row.get(5)?,
+                })
+            },
+        )
+    }
+
+    /// Returns the last `last` messages of a room, oldest first.
+    ///
+    /// A date is marked when it lies more than 10 minutes before that of the message in front of
+    /// it, or after that of the message behind it.
+    pub fn messages(&self, room: &RoomId, last: usize) -> Result<Vec<MessageRow>, IndexError> {
+        let last = last.min(QUERY_ROWS_MAX);
+        let sql = format!(
+            "{MESSAGE} WHERE m.room_id = ?1
+             ORDER BY m.depth DESC, m.ms DESC, m.counter DESC, m.feed DESC, m.idx DESC LIMIT ?2"
+        );
+        // One more, so that the oldest has a neighbour.
+        let limit = last as i64 + 1;
+        let mut messages = self.all(&sql, params![room.to_string(), limit], message_row)?;
+        messages.reverse();
+        for number in 1..messages.len() {
+            let (before, here) = (messages[number - 1].clock.ms, messages[number].clock.ms);
+            if before > here.saturating_add(CLOCK_DRIFT_MS_MAX) {
+                messages[number - 1].clock_marked = true;
+                messages[number].clock_marked = true;
+            }
+        }
+        if messages.len() > last {
+            messages.remove(0);
+        }
+        Ok(messages)
+    }
+
+    /// Returns the last `last` files of a room, oldest first.
+    pub fn files(&self, room: &RoomId, last: usize) -> Result<Vec<FileRow>, IndexError> {
+        let mut files = self.all(
+            "SELECT id, room_id, uploader_id, filename, mime_type, size_bytes, blake3, blobs_feed,
+             first_block, blocks, file_key, created_at FROM files WHERE room_id = ?1
+             ORDER BY depth DESC, created_at DESC, counter DESC, feed DESC, idx DESC LIMIT ?2",
+            params![room.to_string(), last.min(QUERY_ROWS_MAX) as i64],
+            |row| {
+                Ok(FileRow {
+                    id: row.get(0)?,
+                    room: parse(row, 1)?,
+                    uploader: parse(row, 2)?,
+                    filename: row.get(3)?,
+                    mime_type: row.get(4)?,
+                    size_bytes: row.get(5)?,
+                    blake3: row.get(6)?,
+                    blobs_feed: FeedKey(row.get(7)?),
+                    first_block: row.get(8)?,
+                    blocks: row.get(9)?,
+                    key: Secret::new(row.get(10)?),
+                    created_at: row.get(11)?,
+                })
+            },
+        )?;
+        files.reverse();
+        Ok(files)
+    }
+
+    /// Returns up to `limit` documents and messages that contain every word of `query`: documents
+    /// by how well they fit, then messages, newest arrival first. Any text is a legal query; text
+    /// without a word finds nothing.
+    pub fn search(&self, query: &str, limit: usize) -> Result<Vec<SearchHit>, IndexError> {
+        let Some(query) = words::query(query) else {
+            return Ok(Vec::new());
+        };
+        let limit = limit.min(QUERY_ROWS_MAX);
+        let sql = format!(
+            "{DOCUMENT} JOIN documents_search s ON s.rowid = d.rowid
+             WHERE documents_search MATCH ?1 ORDER BY s.rank, d.feed, d.idx LIMIT ?2"
+        );
+        let mut documents = self.all(&sql, params![query, limit as i64], document_row)?;
+        // The inner query stops at its limit: the newest rows of a full-text table come for
+        // nothing, while ranking a common word reads every message that has it.
+        let sql = format!(
+            "{MESSAGE} JOIN (SELECT rowid AS hit FROM messages_search WHERE messages_search MATCH ?1
+                 ORDER BY rowid DESC LIMIT ?2) ON hit = m.rowid ORDER BY hit DESC"
+        );
+        let messages = self.all(&sql, params![query, limit as i64], message_row)?;
+        documents.truncate(limit.saturating_sub(messages.len()).max(limit.div_ceil(2)));
+        let mut hits: Vec<SearchHit> = documents.into_iter().map(SearchHit::Document).collect();
+        hits.extend(messages.into_iter().map(SearchHit::Message));
+        hits.truncate(limit);
+        Ok(hits)
+    }
+
+    /// Returns up to `limit` documents of a feed, in order.
+    pub fn documents(&self, feed: &FeedKey, limit: usize) -> Result<Vec<DocumentRow>, IndexError> {
+        let sql = format!("{DOCUMENT} WHERE d.feed = ?1 ORDER BY d.idx LIMIT ?2");
+        self.all(
+            &sql,
+            params![feed.0, limit.min(QUERY_ROWS_MAX) as i64],
+            document_row,
+        )
+    }
+
+    /// Returns every public path of an agent, by label.
+    pub fn directory(&self, agent: &AgentId) -> Result<Vec<DirectoryRow>, IndexError> {
+        self.all(
+            "SELECT label, kind, content, feed, feed_id, device FROM directory
+             WHERE user_id = ?1 ORDER BY label, feed",
+            params![agent.to_string()],
+            |row| {
+                let content: String = row.get(2)?;
+                Ok(DirectoryRow {
+                    label: row.get(0)?,
+                    kind: row.get(1)?,
+                    content: match content.as_str() {
+                        "entries" => Content::Entries,
+                        "bytes" => Content::Bytes,
+                        _ => return Err(damaged(2, "content")),
+                    },
+                    feed: FeedKey(row.get(3)?),
+                    feed_id: row.get(4)?,
+                    device: parse(row, 5)?,
+                })
+            },
+        )
+    }
+
+    /// Returns the agents whose directories list `feed`.
+    pub fn authors_of(&self, feed: &FeedKey) -> Result<Vec<AgentId>, IndexError> {
+        self.all(
+            "SELECT user_id FROM directory WHERE feed = ?1 ORDER BY user_id LIMIT ?2",
+            params![feed.0, QUERY_ROWS_MAX as i64],
+            |row| parse(row, 0),
+        )
+    }
+
+    /// Returns the label that an old label of an agent leads to.
+    pub fn redirect(&self, agent: &AgentId, label: &str) -> Result<Option<String>, IndexError> {
+        let found = self.all(
+            "SELECT target FROM redirects WHERE user_id = ?1 AND label = ?2",
+            params![agent.to_string(), label],
+            |row| row.get(0),
+        );
+        Ok(found?.pop())
+    }
+
+    /// Returns the longest head of `feed` that a directory of `agent` vouches for.
+    pub fn vouched_head(
+        &self,
+        agent: &AgentId,
+        feed: &FeedKey,
+    ) -> Result<Option<HeadRow>, IndexError> {
+        let found = self.all(
+            "SELECT feed, length, tree_hash FROM heads WHERE user_id = ?1 AND feed = ?2",
+            params![agent.to_string(), feed.0],
+            |row| {
+                let (feed, tree_hash) = (FeedKey(row.get(0)?), Hash(row.get(2)?));
+                Ok(HeadRow {
+                    feed,
+                    length: row.get(1)?,
+                    tree_hash,
+                })
+            },
+        );
+        Ok(found?.pop())
+    }
+
+    /// Returns what an agent calls itself in the open.
+    pub fn profile(&self, agent: &AgentId) -> Result<Option<String>, IndexError> {
+        let found = self.all(
+            "SELECT name FROM profiles WHERE user_id = ?1 AND room_id = ''",
+            params![agent.to_string()],
+            |row| row.get(0),
+        );
+        Ok(found?.pop())
+    }
+
+    /// Returns up to `limit` links that disagree with a held feed.
+    pub fn conflicts(&self, limit: usize) -> Result<Vec<LinkConflict>, IndexError> {
+        self.all(
+            "SELECT feed, idx, target, target_idx, stated, held FROM conflicts
+             ORDER BY feed, idx, target, target_idx LIMIT ?1",
+            params![limit.min(QUERY_ROWS_MAX) as i64],
+            |row| {
+                Ok(LinkConflict {
+                    feed: FeedKey(row.get(0)?),
+                    index: row.get(1)?,
+                    target: FeedKey(row.get(2)?),
+                    target_index: row.get(3)?,
+                    stated: row.get(4)?,
+                    held: row.get(5)?,
+                })
+            },
+        )
+    }
+
+    /// Returns how many blocks of each sort were seen.
+    pub fn counts(&self) -> Result<Counts, IndexError> {
+        let tallies: Vec<(String, u64)> =
+            self.all("SELECT sort, count FROM tallies", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        let of = |sort: &str| {
+            tallies
+                .iter()
+                .find(|(name, _)| name == sort)
+                .map_or(0, |(_, n)| *n)
+        };
+        Ok(Counts {
+            entries: of("entries"),
+            pending: of("pending"),
+            newer: of("newer"),
+            malformed: of("malformed"),
+            not_entries: of("not_entries"),
+            unopened: of("unopened"),
+            conflicts: of("conflicts"),
+        })
+    }
+
+    /// Returns the date of the newest entry held of `feed`: where its writer's clock goes on.
+    pub fn last_clock(&self, feed: &FeedKey) -> Result<Option<Clock>, IndexError> {
+        let found = self
+            .connection
+            .prepare_cached(
+                "SELECT ms, counter FROM facts WHERE feed = ?1 ORDER BY idx DESC LIMIT 1",
+            )?
+            .query_row([feed.0], |row| {
+                Ok(Clock {
+                    ms: row.get(0)?,
+                    counter: row.get(1)?,
+                })
+            })
+            .optional()?;
+        Ok(found)
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        values: impl rusqlite::Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, IndexError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement
+            .query_map(values, read)?
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(rows)
+    }
+}
+
+fn room_row(row: &Row<'_>) -> rusqlite::Result<RoomRow> {
+    Ok(RoomRow {
+        id: parse(row, 0)?,
+        code: row.get(1)?,
+        name: row.get(2)?,
+        created_by: parse(row, 3)?,
+        created_at: row.get(4)?,
+    })
+}
+
+fn message_row(row: &Row<'_>) -> rusqlite::Result<MessageRow> {
+    Ok(MessageRow {
+        room: parse(row, 0)?,
+        feed: FeedKey(row.get(1)?),
+        index: row.get(2)?,
+        agent: parse(row, 3)?,
+        display_name: row.get(4)?,
+        depth: row.get(5)?,
+        clock: Clock {
+            ms: row.get(6)?,
+            counter: row.get(7)?,
+        },
+        clock_marked: false,
+        text: row.get(8)?,
+    })
+}
+
+fn document_row(row: &Row<'_>) -> rusqlite::Result<DocumentRow> {
+    Ok(DocumentRow {
+        feed: FeedKey(row.get(0)?),
+        index: row.get(1)?,
+        author: parse_option(row, 2)?,
+        label: row.get(3)?,
+        title: row.get(4)?,
+        text: row.get(5)?,
+        mime: row.get(6)?,
+        language: row.get(7)?,
+        created_at: row.get(8)?,
+    })
+}

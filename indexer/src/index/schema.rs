@@ -1,0 +1,195 @@
+//! The tables, and the migrations that make them.
+//!
+//! No table holds a rowid, an arrival time or a local name: what stands here follows from entries,
+//! feeds and keys alone. Full-text tables point to the hidden rowid of their content table, so the
+//! file is never vacuumed.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::FORMAT_0_REVISION;
+use crate::index::OpenError;
+use crate::limits::PREPARED_STATEMENTS_MAX;
+
+/// `user_version` counts these; a later one is only ever added at the end.
+const MIGRATIONS: &[&str] = &[r"
+-- Feeds as they were told of. scope: 0 unknown, 1 directory, 2 author, 3 room.
+CREATE TABLE feeds (
+    feed BLOB PRIMARY KEY, scope INTEGER NOT NULL, room_id TEXT, author TEXT, device TEXT
+) WITHOUT ROWID;
+CREATE INDEX feeds_author ON feeds (author, scope);
+CREATE INDEX feeds_room ON feeds (room_id);
+
+-- Runs of blocks that are indexed: start .. checkpoint.
+CREATE TABLE meta (
+    feed BLOB, start INTEGER, checkpoint INTEGER NOT NULL, PRIMARY KEY (feed, start)
+) WITHOUT ROWID;
+
+-- Stage one. state: 0 read, 1 newer than this build, 2 malformed body. depth is stated,
+-- order_depth follows from the entries held.
+CREATE TABLE facts (
+    feed BLOB, idx INTEGER, tag INTEGER NOT NULL, format INTEGER NOT NULL, state INTEGER NOT NULL,
+    flags INTEGER NOT NULL, depth INTEGER NOT NULL, order_depth INTEGER NOT NULL,
+    ms INTEGER NOT NULL, counter INTEGER NOT NULL, links BLOB NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (feed, idx)
+) WITHOUT ROWID;
+CREATE INDEX facts_rare ON facts (feed, tag, idx) WHERE tag < 6;
+CREATE TABLE pending (
+    feed BLOB, idx INTEGER, epoch BLOB NOT NULL, block BLOB NOT NULL, PRIMARY KEY (feed, idx)
+) WITHOUT ROWID;
+CREATE INDEX pending_epoch ON pending (epoch);
+CREATE TABLE skipped (
+    feed BLOB, idx INTEGER, reason TEXT NOT NULL, PRIMARY KEY (feed, idx)
+) WITHOUT ROWID;
+CREATE TABLE tallies (sort TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+
+-- Links whose target is not held; entries that nothing held links to; links that disagree.
+CREATE TABLE awaited (
+    scope BLOB, tag BLOB, idx INTEGER, feed BLOB, by_idx INTEGER, hash BLOB,
+    PRIMARY KEY (scope, tag, idx, feed, by_idx, hash)
+) WITHOUT ROWID;
+CREATE TABLE frontier (
+    scope BLOB, feed BLOB, idx INTEGER, depth INTEGER NOT NULL, PRIMARY KEY (scope, feed, idx)
+) WITHOUT ROWID;
+CREATE TABLE conflicts (
+    feed BLOB, idx INTEGER, target BLOB, target_idx INTEGER, stated BLOB, held BLOB NOT NULL,
+    PRIMARY KEY (feed, idx, target, target_idx, stated)
+) WITHOUT ROWID;
+
+-- Stage two: rooms.
+CREATE TABLE rooms (
+    id TEXT PRIMARY KEY, room_code TEXT NOT NULL, name TEXT NOT NULL, created_by TEXT NOT NULL,
+    created_at INTEGER NOT NULL, feed BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX rooms_code ON rooms (room_code);
+CREATE TABLE admits (
+    room_id TEXT, by_feed BLOB, by_idx INTEGER, root INTEGER NOT NULL, feed BLOB NOT NULL,
+    blobs_feed BLOB NOT NULL, user_id TEXT NOT NULL, device TEXT NOT NULL, depth INTEGER NOT NULL,
+    ms INTEGER NOT NULL, counter INTEGER NOT NULL, PRIMARY KEY (room_id, by_feed, by_idx)
+) WITHOUT ROWID;
+CREATE INDEX admits_feed ON admits (room_id, feed);
+CREATE TABLE member_feeds (
+    room_id TEXT REFERENCES rooms (id), feed BLOB, blobs_feed BLOB NOT NULL, user_id TEXT NOT NULL,
+    device TEXT NOT NULL, role TEXT NOT NULL, joined_at INTEGER NOT NULL, last_seen_at INTEGER,
+    PRIMARY KEY (room_id, feed)
+) WITHOUT ROWID;
+CREATE INDEX member_feeds_user ON member_feeds (user_id, room_id);
+CREATE TABLE room_members (
+    room_id TEXT REFERENCES rooms (id), user_id TEXT, display_name TEXT,
+    joined_at INTEGER NOT NULL, left_at INTEGER, last_seen_at INTEGER,
+    PRIMARY KEY (room_id, user_id)
+) WITHOUT ROWID;
+CREATE TABLE messages (
+    room_id TEXT NOT NULL, depth INTEGER NOT NULL, ms INTEGER NOT NULL, counter INTEGER NOT NULL,
+    feed BLOB NOT NULL, idx INTEGER NOT NULL, user_id TEXT NOT NULL, text TEXT NOT NULL,
+    PRIMARY KEY (room_id, depth, ms, counter, feed, idx)
+);
+CREATE TABLE files (
+    id TEXT PRIMARY KEY, room_id TEXT NOT NULL REFERENCES rooms (id), uploader_id TEXT NOT NULL,
+    filename TEXT NOT NULL, mime_type TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+    storage_key TEXT NOT NULL, checksum TEXT NOT NULL, created_at INTEGER NOT NULL,
+    depth INTEGER NOT NULL, counter INTEGER NOT NULL, feed BLOB NOT NULL, idx INTEGER NOT NULL,
+    blake3 BLOB NOT NULL, blobs_feed BLOB NOT NULL, first_block INTEGER NOT NULL,
+    blocks INTEGER NOT NULL, file_key BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX files_room ON files (room_id, depth, created_at, counter, feed, idx);
+
+-- Stage two: what agents say in the open. profiles.room_id is '' there, else the room.
+CREATE TABLE profiles (
+    user_id TEXT, room_id TEXT, name TEXT NOT NULL, depth INTEGER NOT NULL, ms INTEGER NOT NULL,
+    counter INTEGER NOT NULL, feed BLOB NOT NULL, idx INTEGER NOT NULL,
+    PRIMARY KEY (user_id, room_id)
+) WITHOUT ROWID;
+CREATE TABLE documents (
+    feed BLOB NOT NULL, idx INTEGER NOT NULL, author TEXT, title TEXT NOT NULL, mime TEXT NOT NULL,
+    language TEXT NOT NULL, text TEXT NOT NULL, created_at INTEGER NOT NULL,
+    PRIMARY KEY (feed, idx)
+);
+CREATE TABLE directory (
+    user_id TEXT, feed BLOB, label TEXT NOT NULL, kind TEXT NOT NULL, content TEXT NOT NULL,
+    feed_id BLOB NOT NULL, device TEXT NOT NULL, PRIMARY KEY (user_id, feed)
+) WITHOUT ROWID;
+CREATE INDEX directory_feed ON directory (feed);
+CREATE TABLE redirects (
+    user_id TEXT, label TEXT, target TEXT NOT NULL, PRIMARY KEY (user_id, label)
+) WITHOUT ROWID;
+CREATE TABLE heads (
+    user_id TEXT, feed BLOB, length INTEGER NOT NULL, tree_hash BLOB NOT NULL,
+    PRIMARY KEY (user_id, feed)
+) WITHOUT ROWID;
+
+CREATE VIRTUAL TABLE messages_search USING fts5 (
+    text, content = 'messages', tokenize = 'unicode61 remove_diacritics 2 categories ''L* N* Co M*'''
+);
+CREATE VIRTUAL TABLE documents_search USING fts5 (
+    title, text, content = 'documents',
+    tokenize = 'unicode61 remove_diacritics 2 categories ''L* N* Co M*'''
+);
+"];
+
+/// Marks the file as an index (`kl`) of this preview revision.
+const APPLICATION_ID: u32 = 0x6b6c_0000 | FORMAT_0_REVISION as u32;
+
+/// Checks the file behind a fresh connection, sets it up and brings it to this build's schema.
+pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let fault = |source| OpenError::of(path, source);
+    // NORMAL loses the newest commits at a power cut, never consistency: rows and checkpoint go
+    // together, and what is lost is read again from the feeds.
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;
+             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;",
+        )
+        .map_err(fault)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS_MAX);
+    let verdict: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(fault)?;
+    if verdict != "ok" {
+        return Err(OpenError::Damaged {
+            path: path.into(),
+            reason: verdict,
+        });
+    }
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
+    let version = number("user_version").map_err(fault)?;
+    let application = number("application_id").map_err(fault)?;
+    let expected = MIGRATIONS.len() as u32;
+    if version > expected || (version > 0 && application != APPLICATION_ID) {
+        let (expected, actual) = if version > expected {
+            (expected, version)
+        } else {
+            (APPLICATION_ID, application)
+        };
+        return Err(OpenError::OtherSchema {
+            path: path.into(),
+            expected,
+            actual,
+        });
+    }
+    let transaction = connection.transaction().map_err(fault)?;
+    for migration in &MIGRATIONS[version as usize..] {
+        transaction.execute_batch(migration).map_err(fault)?;
+    }
+    transaction
+        .pragma_update(None, "user_version", expected)
+        .map_err(fault)?;
+    transaction
+        .pragma_update(None, "application_id", APPLICATION_ID)
+        .map_err(fault)?;
+    transaction.commit().map_err(fault)
+}
+
+/// Empties every table.
+pub(super) fn clear(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "INSERT INTO messages_search (messages_search) VALUES ('delete-all');
+         INSERT INTO documents_search (documents_search) VALUES ('delete-all');
+         DELETE FROM room_members; DELETE FROM member_feeds; DELETE FROM files; DELETE FROM messages;
+         DELETE FROM admits; DELETE FROM rooms; DELETE FROM profiles; DELETE FROM documents;
+         DELETE FROM directory; DELETE FROM redirects; DELETE FROM heads; DELETE FROM conflicts;
+         DELETE FROM frontier; DELETE FROM awaited; DELETE FROM tallies; DELETE FROM skipped;
+         DELETE FROM pending; DELETE FROM facts; DELETE FROM meta; DELETE FROM feeds;",
+    )
+}

@@ -1,0 +1,246 @@
+//! What the index keeps in memory between calls: a copy of small tables, nothing else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
+use rusqlite::types::FromSqlError;
+use rusqlite::{Connection, Row};
+
+use crate::RoomId;
+use crate::entry::{LinkScope, LinkTag};
+use crate::index::Scope;
+use crate::index::runs::Runs;
+use crate::limits::DEPTH_CACHE_MAX;
+
+/// An entry's place: feed and block index.
+pub(super) type Place = (FeedKey, u64);
+
+/// What is known of one feed.
+#[derive(Clone, Debug)]
+pub(super) struct FeedState {
+    pub(super) scope: Scope,
+    pub(super) link: Option<(LinkScope, LinkTag)>,
+    pub(super) runs: Runs,
+    /// The room's id as tables have it.
+    pub(super) room: Option<Arc<str>>,
+    /// The member whose room feed it is, as tables have it; `None` while it does not count.
+    pub(super) member: Option<Arc<str>>,
+}
+
+impl FeedState {
+    pub(super) fn new(key: &FeedKey, scope: Scope) -> Self {
+        let link = scope.link_scope().map(|link| (link, link.tag(key)));
+        let room = match scope {
+            Scope::Room(room) => Some(room.to_string().into()),
+            _ => None,
+        };
+        FeedState {
+            scope,
+            link,
+            runs: Runs::default(),
+            room,
+            member: None,
+        }
+    }
+}
+
+/// The state of all feeds; lost on a failed transaction and then loaded again.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) feeds: HashMap<FeedKey, FeedState>,
+    /// Feeds by their link tag; one tag of two feeds names neither.
+    tags: HashMap<(LinkScope, LinkTag), Vec<FeedKey>>,
+    /// Frontiers of the scopes touched so far, with the depth of each entry.
+    pub(super) frontiers: HashMap<LinkScope, BTreeMap<Place, u64>>,
+    /// Links that wait for their target, by scope.
+    pub(super) awaited: HashMap<LinkScope, u64>,
+    /// Stated depths of entries met lately; a stated depth never changes.
+    depths: HashMap<Place, u64>,
+}
+
+impl State {
+    /// Reads the state from the tables.
+    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut state = State::default();
+        let mut feeds =
+            connection.prepare("SELECT feed, scope, room_id, author, device FROM feeds")?;
+        let mut rows = feeds.query([])?;
+        while let Some(row) = rows.next()? {
+            let key = FeedKey(row.get(0)?);
+            let scope = match row.get::<_, i64>(1)? {
+                1 => Scope::Directory {
+                    author: parse(row, 3)?,
+                    device: parse(row, 4)?,
+                },
+                2 => Scope::Author {
+                    author: parse(row, 3)?,
+                    device: parse(row, 4)?,
+                },
+                3 => Scope::Room(parse::<RoomId>(row, 2)?),
+                _ => Scope::Unknown,
+            };
+            state.add_feed(key, FeedState::new(&key, scope));
+        }
+        let mut members = connection.prepare("SELECT feed, room_id, user_id FROM member_feeds")?;
+        let mut rows = members.query([])?;
+        while let Some(row) = rows.next()? {
+            let room: RoomId = parse(row, 1)?;
+            if let Some(feed) = state.feeds.get_mut(&FeedKey(row.get(0)?))
+                && feed.scope == Scope::Room(room)
+            {
+                feed.member = Some(row.get(2)?);
+            }
+        }
+        let mut runs = connection.prepare("SELECT feed, start, checkpoint FROM meta")?;
+        let mut rows = runs.query([])?;
+        while let Some(row) = rows.next()? {
+            if let Some(feed) = state.feeds.get_mut(&FeedKey(row.get(0)?)) {
+                feed.runs.load(row.get(1)?, row.get(2)?);
+            }
+        }
+        let mut awaited =
+            connection.prepare("SELECT scope, count(*) FROM awaited GROUP BY scope")?;
+        let mut rows = awaited.query([])?;
+        while let Some(row) = rows.next()? {
+            state
+                .awaited
+                .insert(scope_from_sql(&row.get::<_, Vec<u8>>(0)?)?, row.get(1)?);
+        }
+        Ok(state)
+    }
+
+    /// Adds a feed; returns whether its tag was another feed's in the same scope.
+    pub(super) fn add_feed(&mut self, key: FeedKey, feed: FeedState) -> bool {
+        let mut collides = false;
+        if let Some(link) = feed.link {
+            let named = self.tags.entry(link).or_default();
+            if !named.contains(&key) {
+                named.push(key);
+            }
+            collides = named.len() > 1;
+        }
+        self.feeds.insert(key, feed);
+        collides
+    }
+
+    /// Returns the feed that a tag names in a scope.
+    pub(super) fn tagged(&self, link: &(LinkScope, LinkTag)) -> Option<FeedKey> {
+        match self.tags.get(link).map(Vec::as_slice) {
+            Some([feed]) => Some(*feed),
+            _ => None,
+        }
+    }
+
+    /// Returns whether a block was indexed; it need not be an entry.
+    pub(super) fn indexed(&self, (feed, index): &Place) -> bool {
+        self.feeds
+            .get(feed)
+            .is_some_and(|feed| feed.runs.contains(*index))
+    }
+
+    /// Returns the stated depth of an entry met lately.
+    pub(super) fn depth(&self, place: &Place) -> Option<u64> {
+        self.depths.get(place).copied()
+    }
+
+    /// Remembers the stated depth of an entry.
+    pub(super) fn remember_depth(&mut self, place: Place, depth: u64) {
+        if self.depths.len() >= DEPTH_CACHE_MAX {
+            self.depths.clear();
+        }
+        self.depths.insert(place, depth);
+    }
+
+    /// Returns the frontier of a scope, read from its table at first.
+    pub(super) fn frontier(
+        &mut self,
+        connection: &Connection,
+        scope: LinkScope,
+    ) -> rusqlite::Result<&mut BTreeMap<Place, u64>> {
+        use std::collections::hash_map::Entry;
+        match self.frontiers.entry(scope) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => Ok(entry.insert(read_frontier(connection, &scope)?)),
+        }
+    }
+}
+
+/// Reads the frontier of a scope.
+pub(super) fn read_frontier(
+    connection: &Connection,
+    scope: &LinkScope,
+) -> rusqlite::Result<BTreeMap<Place, u64>> {
+    connection
+        .prepare_cached("SELECT feed, idx, depth FROM frontier WHERE scope = ?1")?
+        .query_map([scope_to_sql(scope)], |row| {
+            Ok(((FeedKey(row.get(0)?), row.get(1)?), row.get(2)?))
+        })?
+        .collect()
+}
+
+/// Returns a scope as tables have it: a letter and the key.
+pub(super) fn scope_to_sql(scope: &LinkScope) -> [u8; 33] {
+    let (letter, key) = match scope {
+        LinkScope::Room(room) => (b'r', room.as_bytes()),
+        LinkScope::Author(agent) => (b'a', agent.as_bytes()),
+    };
+    let mut out = [letter; 33];
+    out[1..].copy_from_slice(key);
+    out
+}
+
+fn scope_from_sql(bytes: &[u8]) -> rusqlite::Result<LinkScope> {
+    let scope = bytes.split_first_chunk::<1>().and_then(|(letter, key)| {
+        let key: [u8; 32] = key.try_into().ok()?;
+        match letter {
+            [b'r'] => Some(LinkScope::Room(RoomId(key))),
+            [b'a'] => Some(LinkScope::Author(AgentId(key))),
+            _ => None,
+        }
+    });
+    scope.ok_or_else(|| damaged(0, "link scope"))
+}
+
+/// Reads a key that stands as text.
+pub(super) fn parse<T: FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse().map_err(|_| damaged(column, "key"))
+}
+
+/// Reads a key that stands as text or not at all.
+pub(super) fn parse_option<T: FromStr>(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<Option<T>> {
+    let text = row.get_ref(column)?.as_str_or_null()?;
+    text.map(|text| text.parse().map_err(|_| damaged(column, "key")))
+        .transpose()
+}
+
+/// Returns the error of a column that holds what this crate never writes.
+pub(super) fn damaged(column: usize, what: &'static str) -> rusqlite::Error {
+    let reason = FromSqlError::Other(format!("{what} is damaged").into());
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, reason.into())
+}
+
+/// Returns the columns of the `feeds` table for a scope: scope, room, author, device.
+pub(super) fn scope_columns(
+    scope: &Scope,
+) -> (i64, Option<String>, Option<String>, Option<String>) {
+    let named =
+        |author: &AgentId, device: &DeviceKey| (Some(author.to_string()), Some(device.to_string()));
+    match scope {
+        Scope::Unknown => (0, None, None, None),
+        Scope::Directory { author, device } => {
+            let (author, device) = named(author, device);
+            (1, None, author, device)
+        }
+        Scope::Author { author, device } => {
+            let (author, device) = named(author, device);
+            (2, None, author, device)
+        }
+        Scope::Room(room) => (3, Some(room.to_string()), None, None),
+    }
+}

@@ -1,0 +1,432 @@
+//! Stage two: what people see, as a function of the facts.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kinlog_feeds::crypto::{AgentId, FeedKey};
+use kinlog_feeds::text;
+use rusqlite::{OptionalExtension, params};
+
+use crate::BODY_FORMAT;
+use crate::clock::Clock;
+use crate::entry::{Body, DirectoryHeads, Document, File, LinkScope, Message, Profile, tag};
+use crate::index::state::Place;
+use crate::index::words::segment;
+use crate::index::writer::{Placed, Writer};
+use crate::index::{IndexError, Scope};
+
+/// The room of a profile that is not a room's.
+const IN_THE_OPEN: &str = "";
+
+impl Writer<'_> {
+    /// Takes a new fact into the views; `body` is `None` where this build does not read it.
+    pub(super) fn apply(
+        &mut self,
+        placed: &Placed,
+        stated_depth: u64,
+        body: Option<&Body>,
+    ) -> Result<(), IndexError> {
+        let Some(feed) = self.state.feeds.get(&placed.feed) else {
+            return Ok(());
+        };
+        match feed.scope {
+            Scope::Room(room) => {
+                match body {
+                    Some(Body::Genesis(genesis)) => self.add_genesis(room, placed, genesis)?,
+                    Some(Body::Admit(admit)) => {
+                        self.add_admit(room, placed, stated_depth, admit)?;
+                    }
+                    _ => {}
+                }
+                self.apply_in_room(placed, body)
+            }
+            Scope::Unknown => self.apply_in_the_open(placed, None, false, body),
+            Scope::Author { author, .. } => {
+                self.apply_in_the_open(placed, Some(author), false, body)
+            }
+            Scope::Directory { author, .. } => {
+                self.apply_in_the_open(placed, Some(author), true, body)
+            }
+        }
+    }
+
+    /// Takes the facts of a feed into the views that did not have them: it came to count, or to
+    /// have an author.
+    pub(super) fn reapply_feed(&mut self, key: &FeedKey) -> Result<(), IndexError> {
+        let Some(feed) = self.state.feeds.get(key) else {
+            return Ok(());
+        };
+        let (in_room, author) = (feed.room.is_some(), feed.scope.author());
+        if let Some(author) = author {
+            self.db
+                .prepare_cached("UPDATE documents SET author = ?2 WHERE feed = ?1")?
+                .execute(params![key.0, author.to_string()])?;
+        }
+        let (db, feed) = (self.db, *key);
+        let mut facts = db.prepare_cached(
+            "SELECT idx, tag, order_depth, depth, ms, counter, state, body FROM facts
+             WHERE feed = ?1 AND (?2 OR tag <> ?3) ORDER BY idx",
+        )?;
+        // Documents are in their view already, whoever the author is.
+        let mut rows = facts.query(params![feed.0, in_room, tag::DOCUMENT])?;
+        while let Some(row) = rows.next()? {
+            let clock = Clock {
+                ms: row.get(4)?,
+                counter: row.get(5)?,
+            };
+            let placed = Placed {
+                feed,
+                index: row.get(0)?,
+                depth: row.get(2)?,
+                clock,
+            };
+            let body = if row.get::<_, i64>(6)? == 0 {
+                let bytes = Bytes::from(row.get::<_, Vec<u8>>(7)?);
+                Body::decode(row.get(1)?, u64::from(BODY_FORMAT), &bytes).ok()
+            } else {
+                None
+            };
+            if in_room {
+                self.apply_in_room(&placed, body.as_ref())?;
+            } else {
+                self.apply(&placed, row.get(3)?, body.as_ref())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the views of a scope anew, after its links were.
+    pub(super) fn reapply_scope(&mut self, scope: LinkScope) -> Result<(), IndexError> {
+        match scope {
+            LinkScope::Room(room) => self.forget_room(room),
+            LinkScope::Author(author) => {
+                self.db
+                    .prepare_cached("DELETE FROM profiles WHERE user_id = ?1 AND room_id = ?2")?
+                    .execute(params![author.to_string(), IN_THE_OPEN])?;
+                let feeds: Vec<FeedKey> = self
+                    .state
+                    .feeds
+                    .iter()
+                    .filter(|(_, feed)| feed.scope.author() == Some(author))
+                    .map(|(key, _)| *key)
+                    .collect();
+                feeds.iter().try_for_each(|feed| self.reapply_feed(feed))
+            }
+        }
+    }
+
+    /// Moves an entry in the views: its order depth rose from `before`.
+    pub(super) fn apply_raised(&mut self, place: Place, before: u64) -> Result<(), IndexError> {
+        let (feed, index) = place;
+        let Some(known) = self.state.feeds.get(&feed) else {
+            return Ok(());
+        };
+        let (scope, room, member) = (known.scope, known.room.clone(), known.member.clone());
+        let (tag, depth, clock, body) = self
+            .db
+            .prepare_cached(
+                "SELECT tag, order_depth, ms, counter, body FROM facts
+                 WHERE feed = ?1 AND idx = ?2 AND state = 0",
+            )?
+            .query_row(params![feed.0, index], |row| {
+                let clock = Clock {
+                    ms: row.get(2)?,
+                    counter: row.get(3)?,
+                };
+                Ok((
+                    row.get::<_, u64>(0)?,
+                    row.get(1)?,
+                    clock,
+                    row.get::<_, Vec<u8>>(4)?,
+                ))
+            })
+            .optional()?
+            .unwrap_or_default();
+        let placed = Placed {
+            feed,
+            index,
+            depth,
+            clock,
+        };
+        match tag {
+            tag::MESSAGE if member.is_some() => {
+                self.db
+                    .prepare_cached(
+                        "UPDATE messages SET depth = ?7 WHERE room_id = ?1 AND depth = ?2
+                         AND ms = ?3 AND counter = ?4 AND feed = ?5 AND idx = ?6",
+                    )?
+                    .execute(params![
+                        room,
+                        before,
+                        clock.ms,
+                        clock.counter,
+                        feed.0,
+                        index,
+                        depth
+                    ])?;
+            }
+            tag::FILE if member.is_some() => {
+                self.db
+                    .prepare_cached("UPDATE files SET depth = ?2 WHERE id = ?1")?
+                    .execute(params![file_id(&placed), depth])?;
+            }
+            tag::PROFILE => {
+                let body = Body::decode(tag, u64::from(BODY_FORMAT), &body.into()).ok();
+                match scope {
+                    Scope::Room(_) => self.apply_in_room(&placed, body.as_ref())?,
+                    _ => self.apply_in_the_open(&placed, scope.author(), false, body.as_ref())?,
+                }
+            }
+            tag::DIRECTORY_LINE | tag::DIRECTORY_RENAME | tag::DIRECTORY_REDIRECT => {
+                self.stale_directories.extend(scope.author());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Writes the views that are made once a transaction.
+    pub(super) fn finish_views(&mut self) -> Result<(), IndexError> {
+        for room in std::mem::take(&mut self.stale_rooms) {
+            self.recount(room)?;
+        }
+        for (key, ms) in std::mem::take(&mut self.last_seen) {
+            let Some(feed) = self.state.feeds.get(&key) else {
+                continue;
+            };
+            let (Some(room), Some(member)) = (&feed.room, &feed.member) else {
+                continue;
+            };
+            self.db
+                .prepare_cached(
+                    "UPDATE member_feeds SET last_seen_at = max(coalesce(last_seen_at, 0), ?3)
+                     WHERE room_id = ?1 AND feed = ?2",
+                )?
+                .execute(params![room, key.0, ms])?;
+            self.stale_members.insert((room.clone(), member.clone()));
+        }
+        for (room, member) in std::mem::take(&mut self.stale_members) {
+            self.refresh_member(&room, &member)?;
+        }
+        for agent in std::mem::take(&mut self.stale_directories) {
+            self.remake_directory(&agent)?;
+        }
+        Ok(())
+    }
+
+    fn apply_in_room(&mut self, placed: &Placed, body: Option<&Body>) -> Result<(), IndexError> {
+        let Some(feed) = self.state.feeds.get(&placed.feed) else {
+            return Ok(());
+        };
+        let (Scope::Room(id), Some(room), Some(member)) =
+            (feed.scope, feed.room.clone(), feed.member.clone())
+        else {
+            return Ok(());
+        };
+        let seen = self.last_seen.entry(placed.feed).or_default();
+        *seen = placed.clock.ms.max(*seen);
+        self.report.rooms.insert(id);
+        match body {
+            Some(Body::Message(message)) => self.add_message(placed, &room, &member, message),
+            Some(Body::File(file)) => self.add_file(placed, &room, &member, file),
+            Some(Body::Profile(profile)) => {
+                self.put_profile(placed, &member, &room, profile)?;
+                self.stale_members.insert((room, member));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn apply_in_the_open(
+        &mut self,
+        placed: &Placed,
+        author: Option<AgentId>,
+        is_directory: bool,
+        body: Option<&Body>,
+    ) -> Result<(), IndexError> {
+        self.report.agents.extend(author);
+        match (body, author) {
+            (Some(Body::Document(document)), _) => self.add_document(placed, author, document),
+            (Some(Body::Profile(profile)), Some(author)) => {
+                let member: Arc<str> = author.to_string().into();
+                self.put_profile(placed, &member, IN_THE_OPEN, profile)?;
+                self.rename_everywhere(&member)
+            }
+            (
+                Some(
+                    Body::DirectoryLine(_) | Body::DirectoryRename(_) | Body::DirectoryRedirect(_),
+                ),
+                Some(author),
+            ) if is_directory => {
+                self.stale_directories.insert(author);
+                Ok(())
+            }
+            (Some(Body::DirectoryHeads(heads)), Some(author)) if is_directory => {
+                self.put_heads(&author, heads)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add_message(
+        &mut self,
+        placed: &Placed,
+        room: &str,
+        member: &str,
+        message: &Message,
+    ) -> Result<(), IndexError> {
+        let Placed {
+            feed,
+            index,
+            depth,
+            clock,
+        } = placed;
+        let text = message.text.as_str();
+        self.hot.insert_message.execute(params![
+            room,
+            depth,
+            clock.ms,
+            clock.counter,
+            feed.0,
+            index,
+            member,
+            text
+        ])?;
+        let row = self.db.last_insert_rowid();
+        self.hot.insert_words.execute(params![row, segment(text)])?;
+        Ok(())
+    }
+
+    fn add_file(
+        &mut self,
+        placed: &Placed,
+        room: &str,
+        member: &str,
+        file: &File,
+    ) -> Result<(), IndexError> {
+        let Placed {
+            feed,
+            index,
+            depth,
+            clock,
+        } = placed;
+        self.db
+            .prepare_cached(
+                "INSERT INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+                 ?14, ?15, ?16, ?17, ?18)",
+            )?
+            .execute(params![
+                file_id(placed),
+                room,
+                member,
+                file.name.as_str(),
+                file.mime.as_str(),
+                file.size_bytes,
+                text::encode(&file.blake3),
+                format!("blake3:{}", text::encode_hex(&file.blake3)),
+                clock.ms,
+                depth,
+                clock.counter,
+                feed.0,
+                index,
+                file.blake3,
+                file.blobs_feed.0,
+                file.first_block,
+                file.blocks,
+                file.key.expose(),
+            ])?;
+        Ok(())
+    }
+
+    fn add_document(
+        &mut self,
+        placed: &Placed,
+        author: Option<AgentId>,
+        document: &Document,
+    ) -> Result<(), IndexError> {
+        let Placed {
+            feed, index, clock, ..
+        } = placed;
+        self.db
+            .prepare_cached("INSERT INTO documents VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+            .execute(params![
+                feed.0,
+                index,
+                author.map(|author| author.to_string()),
+                document.title.as_str(),
+                document.mime.as_str(),
+                document.language.as_str(),
+                document.text.as_str(),
+                clock.ms,
+            ])?;
+        let row = self.db.last_insert_rowid();
+        self.db
+            .prepare_cached(
+                "INSERT INTO documents_search (rowid, title, text) VALUES (?1, ?2, ?3)",
+            )?
+            .execute(params![
+                row,
+                segment(&document.title),
+                segment(&document.text)
+            ])?;
+        Ok(())
+    }
+
+    /// Keeps the newest profile of a member in a room, or in the open.
+    fn put_profile(
+        &mut self,
+        placed: &Placed,
+        member: &str,
+        room: &str,
+        profile: &Profile,
+    ) -> Result<(), IndexError> {
+        let Placed {
+            feed,
+            index,
+            depth,
+            clock,
+        } = placed;
+        self.db
+            .prepare_cached(
+                "INSERT INTO profiles VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 ON CONFLICT DO UPDATE SET name = excluded.name, depth = excluded.depth,
+                     ms = excluded.ms, counter = excluded.counter, feed = excluded.feed,
+                     idx = excluded.idx
+                 WHERE (excluded.depth, excluded.ms, excluded.counter, excluded.feed, excluded.idx)
+                     > (profiles.depth, profiles.ms, profiles.counter, profiles.feed, profiles.idx)",
+            )?
+            .execute(params![
+                member,
+                room,
+                profile.name.as_str(),
+                depth,
+                clock.ms,
+                clock.counter,
+                feed.0,
+                index
+            ])?;
+        Ok(())
+    }
+
+    /// Keeps the longest head of each feed that an agent vouches for; of two with one length, the
+    /// smaller hash, the same everywhere.
+    fn put_heads(&mut self, author: &AgentId, heads: &DirectoryHeads) -> Result<(), IndexError> {
+        let mut statement = self.db.prepare_cached(
+            "INSERT INTO heads VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET length = excluded.length, tree_hash = excluded.tree_hash
+             WHERE excluded.length > heads.length
+                 OR (excluded.length = heads.length AND excluded.tree_hash < heads.tree_hash)",
+        )?;
+        let author = author.to_string();
+        for head in heads.heads() {
+            statement.execute(params![author, head.feed.0, head.length, head.tree_hash.0])?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the id of a file: the entry that brought it.
+fn file_id(placed: &Placed) -> String {
+    format!("{}/{}", placed.feed, placed.index)
+}
