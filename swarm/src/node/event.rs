@@ -159,6 +159,12 @@ pub enum NodeError {
         /// Why.
         reason: String,
     },
+    /// As many sessions as may run do run.
+    #[error("{max} sessions already run")]
+    TooManySessions {
+        /// The limit.
+        max: usize,
+    },
     /// As many plain sessions as may run do run.
     #[error("{max} plain sessions already run")]
     TooManyPlainSessions {

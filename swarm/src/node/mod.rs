@@ -31,7 +31,8 @@ use crate::clock::Clock;
 use crate::limits::{EVENTS_QUEUED_MAX, PEER_MESSAGES_QUEUED_MAX, SHUTDOWN_WAIT_MAX};
 use crate::message_log::MessageLog;
 use crate::replication;
-use crate::session::{Label, PeerMessage, SessionId};
+use crate::link::Link;
+use crate::session::{Label, PeerMessage, SessionId, SessionRole};
 
 pub use config::NodeConfig;
 use desired::Desired;
@@ -45,6 +46,16 @@ enum Request {
     Send { session: SessionId, message: PeerMessage },
     Status { reply: oneshot::Sender<NodeStatus> },
     Plain { link: plain::PlainLink, reply: oneshot::Sender<Result<SessionId, NodeError>> },
+    Attach { link: Attached, reply: oneshot::Sender<Result<SessionId, NodeError>> },
+}
+
+/// A link that the caller of [`Node::attach`] made.
+#[derive(Debug)]
+struct Attached {
+    link: Arc<dyn Link>,
+    label: Label,
+    key: [u8; 32],
+    role: SessionRole,
 }
 
 /// A running node; dropping it stops it, [`shutdown`](Node::shutdown) stops it cleanly.
@@ -183,6 +194,26 @@ impl Node {
         key: FeedKey,
     ) -> Result<SessionId, NodeError> {
         plain::pull(address, key, &self.store, &self.requests).await
+    }
+
+    /// Runs a session over a link that the caller made, as if the two peers had met by `label` and
+    /// `key`: an address both know, or two nodes of one process.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Stopped`], [`NodeError::TooManySessions`].
+    pub async fn attach(
+        &self,
+        link: Arc<dyn Link>,
+        label: Label,
+        key: [u8; 32],
+        role: SessionRole,
+    ) -> Result<SessionId, NodeError> {
+        let (reply, answer) = oneshot::channel();
+        let link = Attached { link, label, key, role };
+        let request = Request::Attach { link, reply };
+        self.requests.send(request).await.map_err(|_| NodeError::Stopped)?;
+        answer.await.map_err(|_| NodeError::Stopped)?
     }
 
     /// Returns whether received messages are logged to a file.

@@ -20,7 +20,7 @@ use super::negotiate::{Attempt, FromPeer};
 use super::plain::PlainLink;
 use super::sessions::{Entry, Handshake, Rate, Sessions};
 use super::signalling::Signalling;
-use super::{Host, NodeConfig, NodeError, NodeEvent, NodeStatus, Request, Step, TopicStatus};
+use super::{Attached, Host, NodeConfig, NodeError, NodeEvent, NodeStatus, Request, Step, TopicStatus};
 use crate::clock::Clock;
 use crate::limits::{NEGOTIATION_SIGNALS_MAX, REPORTS_QUEUED_MAX, SESSIONS_MAX, TICK};
 use crate::link::webrtc::{self, WebrtcLink, WebrtcSettings};
@@ -197,6 +197,10 @@ impl Task {
             }
             Request::Plain { link, reply } => {
                 let result = self.start_plain(link).await;
+                let _ = reply.send(result);
+            }
+            Request::Attach { link, reply } => {
+                let result = self.start_attached(link).await;
                 let _ = reply.send(result);
             }
         }
@@ -408,6 +412,25 @@ impl Task {
         };
         let meeting = Meeting::Topic { label, key };
         self.spawn_session(Arc::new(link), info, meeting, Some(path), None).await
+    }
+
+    async fn start_attached(&mut self, attached: Attached) -> Result<SessionId, NodeError> {
+        if self.sessions.entries.len() >= SESSIONS_MAX {
+            return Err(NodeError::TooManySessions { max: SESSIONS_MAX });
+        }
+        let Attached { link, label, key, role } = attached;
+        let path = link.path().await;
+        let info = SessionInfo {
+            id: self.sessions.next_id(),
+            label,
+            key,
+            role,
+            remote_certificate: None,
+            transport: path.transport,
+            path: path.ice,
+            plain: false,
+        };
+        self.spawn_session(link, info, Meeting::Topic { label, key }, None, None).await
     }
 
     async fn start_plain(&mut self, plain: PlainLink) -> Result<SessionId, NodeError> {

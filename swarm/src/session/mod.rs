@@ -9,6 +9,8 @@ mod hello;
 mod info;
 mod message;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use certificate::LinkBinding;
 pub use certificate::{Certificate, CertificateError};
