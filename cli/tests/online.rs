@@ -5,25 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Home, MEETING, Signal, noise};
-
-/// Asserts that every connection of a status is a WebRTC candidate pair.
-#[track_caller]
-fn assert_webrtc(status: &serde_json::Value) {
-    let sessions = status["sessions"].as_array().unwrap();
-    assert!(!sessions.is_empty(), "no session in {status:#}");
-    for session in sessions {
-        assert_eq!(session["transport"], "webrtc", "{session}");
-        for end in ["local", "remote"] {
-            let address = session["ice"][end]
-                .as_str()
-                .unwrap_or_else(|| panic!("{session}"));
-            address
-                .parse::<std::net::SocketAddr>()
-                .unwrap_or_else(|_| panic!("{address}"));
-        }
-    }
-}
+use support::{Home, MEETING, Signal, assert_webrtc, noise};
 
 #[test]
 fn what_one_appends_the_other_follows() {

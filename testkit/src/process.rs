@@ -258,6 +258,18 @@ impl Running {
         String::from_utf8_lossy(&told.bytes).into_owned()
     }
 
+    /// Returns all of stderr of a program that was killed.
+    ///
+    /// # Panics
+    /// When it still runs.
+    pub fn all_stderr(&mut self) -> String {
+        assert!(self.over, "{} still runs", self.label);
+        if let Some(reader) = self.stderr_reader.take() {
+            reader.join().expect("the reader does not panic");
+        }
+        self.stderr()
+    }
+
     /// Waits until `mark` stands on stderr.
     ///
     /// # Panics

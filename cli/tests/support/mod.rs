@@ -1,5 +1,7 @@
 //! Homes and servers for the tests of the binary.
-#![allow(dead_code, unreachable_pub)] // Each test file uses its part of this.
+#![allow(dead_code, unreachable_pub, clippy::panic)] // Each test file uses its part of this.
+
+pub mod needles;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -224,17 +226,35 @@ pub struct Signal {
 impl Signal {
     #[track_caller]
     pub fn start() -> Signal {
-        Signal::from(&mut kinlog())
+        Signal::from(&mut kinlog(), &[])
     }
 
     /// Starts it from a command that may have a tracer in front.
     #[track_caller]
-    pub fn from(command: &mut Command) -> Signal {
-        command.args(["signal", "serve", "--listen", "127.0.0.1:0"]);
+    pub fn from(command: &mut Command, flags: &[&str]) -> Signal {
+        command.args(["signal", "serve", "--listen", "127.0.0.1:0"]).args(flags);
         let mut running = Running::start(command);
         let url = running.line().expect("the first line is the URL");
         assert!(url.starts_with("ws://127.0.0.1:"), "{url}");
         Signal { running, url }
+    }
+}
+
+/// Asserts that every connection of a status is a WebRTC candidate pair.
+#[track_caller]
+pub fn assert_webrtc(status: &Value) {
+    let sessions = status["sessions"].as_array().expect("sessions");
+    assert!(!sessions.is_empty(), "no session in {status:#}");
+    for session in sessions {
+        assert_eq!(session["transport"], "webrtc", "{session}");
+        for end in ["local", "remote"] {
+            let address = session["ice"][end]
+                .as_str()
+                .unwrap_or_else(|| panic!("{session}"));
+            address
+                .parse::<std::net::SocketAddr>()
+                .unwrap_or_else(|_| panic!("{address}"));
+        }
     }
 }
 

@@ -1,0 +1,246 @@
+//! A follower gets what it pinned and nothing else: blocks, nodes, channels, names.
+#![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use kinlog_feeds::FeedKey;
+use serde_json::Value;
+use support::needles::Needles;
+use support::{Home, MEETING, Signal, noise};
+use testkit::process::{Running, WAIT_MAX};
+
+const BLOCK: usize = 65_536;
+const PATH_BYTES: usize = 16 * 1024 * 1024;
+const ROOM: &str = "the room of nobody else";
+const MESSAGE: &str = "a message for the members";
+
+/// What a follower may receive beside the blocks it asked for.
+const OVERHEAD_BYTES_MAX: u64 = 256 * 1024;
+
+/// An author with two public paths and a room.
+struct Author {
+    home: Home,
+    link_a: String,
+    a: Vec<u8>,
+    b: Vec<u8>,
+    key_b: FeedKey,
+    /// Feeds of the room, as `feed list` shows them.
+    room_feeds: Vec<FeedKey>,
+    _up: Running,
+}
+
+impl Author {
+    fn start(signal: &Signal) -> Author {
+        let home = Home::init("author");
+        let (a, b) = (noise(0xa, PATH_BYTES), noise(0xb, PATH_BYTES));
+        let link_a = home.import("/paths/a", &home.write("a.bin", &a));
+        home.import("/paths/b", &home.write("b.bin", &b));
+        home.run(["room", "create", ROOM]).ok();
+        home.run(["send", ROOM, MESSAGE]).ok();
+        let feeds = home.json_one(["feed", "list"])["feeds"]
+            .as_array()
+            .unwrap()
+            .clone();
+        let key = |feed: &Value| feed["key"].as_str().unwrap().parse::<FeedKey>().unwrap();
+        let key_b = key(feeds
+            .iter()
+            .find(|feed| feed["path"] == "/paths/b")
+            .unwrap());
+        let room_feeds = feeds.iter().filter(|feed| feed["role"] == "room").map(key);
+        let room_feeds = room_feeds.collect::<Vec<_>>();
+        assert!(!room_feeds.is_empty(), "{feeds:#?}");
+        let up = home.up(signal);
+        Author {
+            home,
+            link_a,
+            a,
+            b,
+            key_b,
+            room_feeds,
+            _up: up,
+        }
+    }
+}
+
+/// Returns which blocks of `content` stand in the files of a home.
+fn blocks_on_disk(home: &Home, content: &[u8]) -> BTreeSet<u64> {
+    let mut needles = Needles::new();
+    for (index, block) in content.chunks(BLOCK).enumerate() {
+        // The middle of a block: no header, no neighbour.
+        needles.add_raw(&index.to_string(), &block[BLOCK / 2..BLOCK / 2 + 32]);
+    }
+    let mut found = BTreeSet::new();
+    for file in home.files().into_iter().filter(|file| file.is_file()) {
+        found.extend(needles.found_in(&std::fs::read(&file).unwrap()));
+    }
+    found
+        .iter()
+        .map(|name| name.split(' ').next().unwrap().parse::<u64>().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_range_is_stored_and_no_other_block() {
+    let signal = Signal::start();
+    let author = Author::start(&signal);
+    let blocks = (PATH_BYTES / BLOCK) as u64;
+    for (range, expected) in [("100..140", 100..140), ("last:10", blocks - 10..blocks)] {
+        let reader = Home::init("reader");
+        let up = reader.up(&signal);
+        reader.follow(&author.link_a, &["--range", range, "--once"]);
+        let feed = reader.feed_at("/paths/a");
+        assert_eq!(
+            feed["blocks_held"],
+            expected.end - expected.start,
+            "{feed:#}"
+        );
+        assert_eq!(feed["in_sync"], true, "{feed:#}");
+        up.stop().ok();
+        assert_eq!(
+            blocks_on_disk(&reader, &author.a),
+            expected.clone().collect()
+        );
+        assert_eq!(blocks_on_disk(&reader, &author.b), BTreeSet::new());
+        let wanted = format!("{}..{}", expected.start, expected.end);
+        let out = reader.beside("part.bin");
+        let out_shown = out.to_str().unwrap();
+        reader
+            .run([
+                "feed",
+                "export",
+                &author.link_a,
+                out_shown,
+                "--range",
+                &wanted,
+            ])
+            .ok();
+        let part = &author.a[expected.start as usize * BLOCK..expected.end as usize * BLOCK];
+        assert!(std::fs::read(&out).unwrap() == part, "the part differs");
+        reader
+            .run(["feed", "read", &author.link_a, "0..1"])
+            .exits(3);
+        reader.run(["feed", "verify", &author.link_a]).ok();
+    }
+}
+
+/// Follows path a and returns everything that should not have come, in words.
+fn follow_and_look(author: &Author, signal: &Signal, switches: &[&str]) -> Vec<String> {
+    let reader = Home::init("follower");
+    let log = reader.beside("messages.log");
+    let mut command = reader.command(["up", "--json", "--signal", &signal.url]);
+    command.arg("--message-log").arg(&log).args(switches);
+    command.env("KINLOG_LOG", "off,kinlog_swarm::frames=trace");
+    let mut up = Running::start(&mut command);
+    up.wait_json("word that it is ready", WAIT_MAX, |value| {
+        (value["event"] == "ready").then_some(())
+    });
+    let mut following = reader.start(["follow", &author.link_a]);
+    following.wait_json("a whole copy", MEETING, |value| {
+        (value["complete"] == true).then_some(())
+    });
+    // One more block travels after everything was there: what should not come had its time.
+    author.home.append("/paths/a", "the last block\n");
+    let blocks = (PATH_BYTES / BLOCK) as u64;
+    let whole = |value: &Value| (value["have"].as_u64() > Some(blocks)).then_some(());
+    following.wait_json("the last block", MEETING, whole);
+    following.kill();
+    let stderr = up.stop().ok().stderr;
+    let frames = decrypted_frames(&stderr);
+    assert!(frames.len() > 100, "only {} frames were seen", frames.len());
+
+    let mut wrong = Vec::new();
+    let received: u64 = std::fs::read_to_string(&log)
+        .unwrap()
+        .lines()
+        .map(|line| line.parse::<u64>().unwrap())
+        .sum();
+    let allowed = PATH_BYTES as u64 * 102 / 100 + OVERHEAD_BYTES_MAX;
+    println!("{received} bytes received, {allowed} allowed");
+    assert!(
+        received >= PATH_BYTES as u64,
+        "the log misses messages: {received} bytes"
+    );
+    if received > allowed {
+        wrong.push(format!("{received} bytes received, {allowed} allowed"));
+    }
+
+    let feeds = reader.json_one(["feed", "list"]);
+    if feeds.to_string().contains(&author.key_b.to_string()) {
+        wrong.push("path b is in the store".to_owned());
+    }
+    if !blocks_on_disk(&reader, &author.b).is_empty() {
+        wrong.push("blocks of path b are on disk".to_owned());
+    }
+    let mut unseen = Needles::new();
+    unseen.add(
+        "discovery key of path b",
+        author.key_b.discovery_key().as_bytes(),
+    );
+    let mut private = Needles::new();
+    for key in &author.room_feeds {
+        private.add("key of a room feed", key.as_bytes());
+        private.add(
+            "discovery key of a room feed",
+            key.discovery_key().as_bytes(),
+        );
+    }
+    private.add("name of the room", ROOM.as_bytes());
+    private.add("message of the room", MESSAGE.as_bytes());
+    for frame in &frames {
+        wrong.extend(
+            unseen
+                .found_in(frame)
+                .into_iter()
+                .map(|what| format!("frame with {what}")),
+        );
+        wrong.extend(
+            private
+                .found_in(frame)
+                .into_iter()
+                .map(|what| format!("frame with {what}")),
+        );
+    }
+    for file in reader.files().into_iter().filter(|file| file.is_file()) {
+        let content = std::fs::read(&file).unwrap();
+        let found = private.found_in(&content).into_iter();
+        wrong.extend(found.map(|what| format!("{} with {what}", file.display())));
+    }
+    // The one thing it does know of path b: its line in the public directory.
+    let mut line = Needles::new();
+    line.add_raw("line", b"/paths/b");
+    assert!(
+        frames.iter().any(|frame| !line.found_in(frame).is_empty()),
+        "no directory was seen"
+    );
+    wrong
+}
+
+/// Returns the content of every decrypted frame that a process told of.
+fn decrypted_frames(stderr: &str) -> Vec<Vec<u8>> {
+    let lines = stderr
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines
+        .filter(|line| line["target"] == "kinlog_swarm::frames")
+        .map(|line| {
+            kinlog_feeds::text::decode_hex(line["fields"]["hex"].as_str().unwrap()).unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn a_follower_of_one_path_learns_nothing_of_the_rest() {
+    let signal = Signal::start();
+    let author = Author::start(&signal);
+    let wrong = follow_and_look(&author, &signal, &[]);
+    assert_eq!(wrong, Vec::<String>::new());
+    // The same check notices when no pin decides.
+    let wrong = follow_and_look(&author, &signal, &["--test-want-everything-public"]);
+    println!("without the filter: {wrong:#?}");
+    assert!(
+        wrong.iter().any(|what| what.contains("path b")),
+        "{wrong:?}"
+    );
+}

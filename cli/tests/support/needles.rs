@@ -1,0 +1,156 @@
+//! A search for many values in many bytes at once: frames, files, another process's memory.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+/// Bytes by which candidates are found; every needle has at least as many.
+const HEAD: usize = 4;
+
+/// What is looked for, each value under a name and in several spellings.
+#[derive(Debug)]
+pub struct Needles {
+    /// Name, spelling and bytes.
+    spelled: Vec<(String, &'static str, Vec<u8>)>,
+    /// By their first two bytes, the needles that begin so.
+    begins: Vec<Vec<usize>>,
+}
+
+impl Needles {
+    pub fn new() -> Needles {
+        Needles {
+            spelled: Vec::new(),
+            begins: vec![Vec::new(); 1 << 16],
+        }
+    }
+
+    /// Adds a value in every spelling: raw, hex, z-base-32, base64 at any offset.
+    #[track_caller]
+    pub fn add(&mut self, name: &str, value: &[u8]) {
+        assert!(
+            value.len() >= 8,
+            "{name}: too short to be found only where it is meant"
+        );
+        self.add_spelled(name, "raw", value.to_vec());
+        let hex = kinlog_feeds::text::encode_hex(value);
+        self.add_spelled(name, "hex", hex.to_uppercase().into_bytes());
+        self.add_spelled(name, "hex", hex.into_bytes());
+        self.add_spelled(
+            name,
+            "z-base-32",
+            kinlog_feeds::text::encode(value).into_bytes(),
+        );
+        for url_safe in [false, true] {
+            for offset in 0..3 {
+                self.add_spelled(name, "base64", base64_inside(value, offset, url_safe));
+            }
+        }
+    }
+
+    /// Adds a value as it is.
+    pub fn add_raw(&mut self, name: &str, value: &[u8]) {
+        self.add_spelled(name, "raw", value.to_vec());
+    }
+
+    fn add_spelled(&mut self, name: &str, spelling: &'static str, bytes: Vec<u8>) {
+        assert!(bytes.len() >= HEAD);
+        let begin = usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
+        self.begins[begin].push(self.spelled.len());
+        self.spelled.push((name.to_owned(), spelling, bytes));
+    }
+
+    /// Returns what stands in `hay`, as `name (spelling)`.
+    pub fn found_in(&self, hay: &[u8]) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for at in 0..hay.len().saturating_sub(HEAD - 1) {
+            let begin = usize::from(u16::from_le_bytes([hay[at], hay[at + 1]]));
+            for needle in &self.begins[begin] {
+                let (name, spelling, bytes) = &self.spelled[*needle];
+                if hay[at..].starts_with(bytes) {
+                    found.insert(format!("{name} ({spelling})"));
+                }
+            }
+        }
+        found
+    }
+
+    /// Returns what stands in the readable memory of a process.
+    pub fn found_in_memory(&self, pid: u32) -> BTreeSet<String> {
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process runs");
+        let memory = File::open(format!("/proc/{pid}/mem")).expect("its memory can be read");
+        let mut found = BTreeSet::new();
+        let mut bytes_read = 0;
+        for line in maps.lines() {
+            let mut words = line.split_whitespace();
+            let (Some(range), Some(mode)) = (words.next(), words.next()) else {
+                continue;
+            };
+            let name = words.nth(3).unwrap_or_default();
+            // Kernel pages of every process, which cannot be read like memory.
+            if !mode.starts_with('r') || name == "[vvar]" || name == "[vsyscall]" {
+                continue;
+            }
+            let Some((start, end)) = range.split_once('-') else {
+                continue;
+            };
+            let number = |hex: &str| u64::from_str_radix(hex, 16).expect("addresses are hex");
+            let (start, end) = (number(start), number(end));
+            let mut region = vec![0; usize::try_from(end - start).expect("regions fit")];
+            // A region may be gone since the list was made.
+            if memory.read_exact_at(&mut region, start).is_ok() {
+                bytes_read += region.len();
+                found.extend(self.found_in(&region));
+            }
+        }
+        assert!(
+            bytes_read > 1_000_000,
+            "only {bytes_read} bytes of memory could be read"
+        );
+        found
+    }
+}
+
+/// Returns the characters that `value` has in base64 whatever stands before and after it, when it
+/// begins `offset` bytes into a group of three.
+fn base64_inside(value: &[u8], offset: usize, url_safe: bool) -> Vec<u8> {
+    let alphabet: Vec<u8> = (b'A'..=b'Z')
+        .chain(b'a'..=b'z')
+        .chain(b'0'..=b'9')
+        .chain(if url_safe { *b"-_" } else { *b"+/" })
+        .collect();
+    let mut bits = vec![false; offset * 8];
+    bits.extend(
+        value
+            .iter()
+            .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)),
+    );
+    // The first and the last character also hold bits of the neighbours.
+    let first = (offset * 8).div_ceil(6);
+    bits.chunks_exact(6)
+        .skip(first)
+        .map(|six| {
+            alphabet[six
+                .iter()
+                .fold(0, |value, bit| value << 1 | usize::from(*bit))]
+        })
+        .collect()
+}
+
+#[test]
+fn every_spelling_is_found() {
+    let mut needles = Needles::new();
+    needles.add("value", b"a value of some length");
+    for hay in [
+        "..a value of some length..",
+        "..612076616c7565206f6620736f6d65206c656e677468..",
+        // base64 of "a value of some length", of "xa value ..." and of "xya value ...".
+        "YSB2YWx1ZSBvZiBzb21lIGxlbmd0aA==",
+        "eGEgdmFsdWUgb2Ygc29tZSBsZW5ndGg=",
+        "eHlhIHZhbHVlIG9mIHNvbWUgbGVuZ3Ro",
+    ] {
+        assert_eq!(needles.found_in(hay.as_bytes()).len(), 1, "{hay}");
+    }
+    let zbase = kinlog_feeds::text::encode(b"a value of some length");
+    assert_eq!(needles.found_in(zbase.as_bytes()).len(), 1);
+    assert!(needles.found_in(b"a value of no length").is_empty());
+}
