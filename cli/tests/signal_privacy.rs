@@ -16,6 +16,7 @@ use serde_json::Value;
 use support::needles::Needles;
 use support::{Home, MEETING, Signal};
 use testkit::process::{Folder, WAIT_MAX};
+use tokio::sync::mpsc::Receiver;
 
 const ROOM: &str = "behind the green door";
 const MESSAGE: &str = "the key is under the third flowerpot";
@@ -28,17 +29,26 @@ const TRACED: &str = "trace=open,openat,openat2,creat,mkdir,mkdirat,mknod,mknoda
 /// Adds everything that belongs to an agent and to nobody else.
 fn add_all_of(needles: &mut Needles, home: &Home) {
     let name = |what: &str| format!("{what} of {}", home.name);
-    let secret: [u8; 32] = std::fs::read(home.path().join("device.secret")).unwrap().try_into().unwrap();
+    let secret: [u8; 32] = std::fs::read(home.path().join("device.secret"))
+        .unwrap()
+        .try_into()
+        .unwrap();
     let secret = Secret::new(secret);
     needles.add(&name("device secret"), secret.expose());
     needles.add(&name("device signing seed"), device_seed(&secret).expose());
-    needles.add(&name("device DH secret"), device_dh_secret(&secret).expose());
+    needles.add(
+        &name("device DH secret"),
+        device_dh_secret(&secret).expose(),
+    );
 
     let id = home.json_one(["id"]);
     let key = |value: &Value| kinlog_feeds::text::decode_key(value.as_str().unwrap()).unwrap();
     needles.add(&name("agent id"), &key(&id["agent"]));
     needles.add(&name("device key"), &key(&id["device"]));
-    let feeds = home.json_one(["feed", "list"])["feeds"].as_array().unwrap().clone();
+    let feeds = home.json_one(["feed", "list"])["feeds"]
+        .as_array()
+        .unwrap()
+        .clone();
     assert!(!feeds.is_empty());
     for feed in feeds {
         needles.add(&name("feed key"), &key(&feed["key"]));
@@ -60,8 +70,14 @@ fn add_all_of(needles: &mut Needles, home: &Home) {
     for epoch in epochs {
         needles.add(&name("epoch secret"), &epoch);
         let epoch = Secret::new(epoch.try_into().unwrap());
-        needles.add(&name("content key"), derive(&epoch, namespace::CONTENT, &[]).expose());
-        needles.add(&name("meet key"), derive(&epoch, namespace::MEET, &[]).expose());
+        needles.add(
+            &name("content key"),
+            derive(&epoch, namespace::CONTENT, &[]).expose(),
+        );
+        needles.add(
+            &name("meet key"),
+            derive(&epoch, namespace::MEET, &[]).expose(),
+        );
     }
     for seed in blobs("SELECT seed FROM invites") {
         needles.add(&name("invite seed"), &seed);
@@ -74,8 +90,8 @@ fn add_all_of(needles: &mut Needles, home: &Home) {
 /// Somebody who does send values that can be found, through the same socket as everybody.
 struct Planter {
     runtime: tokio::runtime::Runtime,
-    /// Held so that its topic stays joined.
-    clients: Vec<Client>,
+    /// Held so that their topic stays joined.
+    clients: Vec<(Client, Receiver<ClientEvent>)>,
 }
 
 impl Planter {
@@ -101,7 +117,10 @@ impl Planter {
                 clients.push((client, events));
             }
             let other = met.expect("the second meets the first");
-            clients[1].0.send(Topic(topic), other, SignalKind::Offer, body.into()).unwrap();
+            clients[1]
+                .0
+                .send(Topic(topic), other, SignalKind::Offer, body.into())
+                .unwrap();
             let arrived = async {
                 while let Some(event) = clients[0].1.recv().await {
                     if matches!(event, ClientEvent::Signal { .. }) {
@@ -111,7 +130,7 @@ impl Planter {
                 panic!("the client ended");
             };
             tokio::time::timeout(WAIT_MAX, arrived).await.unwrap();
-            clients.into_iter().map(|(client, _)| client).collect()
+            clients
         });
         Planter { runtime, clients }
     }
@@ -126,16 +145,20 @@ impl Planter {
 fn connections(url: &str) -> u64 {
     let address = url.trim_start_matches("ws://");
     let mut stream = TcpStream::connect(address).unwrap();
-    let request = format!("GET /api/health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET /api/health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let health: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
-    health["connections"].as_u64().unwrap_or_else(|| panic!("{health}"))
+    health["connections"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{health}"))
 }
 
 fn only_child_of(parent: u32) -> u32 {
-    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+    let children =
+        std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
     let children = children.split_whitespace().collect::<Vec<_>>();
     assert_eq!(children.len(), 1, "{children:?}");
     children[0].parse().unwrap()
@@ -143,11 +166,20 @@ fn only_child_of(parent: u32) -> u32 {
 
 /// Returns the calls of a trace that open something for writing, make or move something.
 fn writing_calls(trace: &str) -> Vec<&str> {
-    let writing = ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND", "O_TMPFILE"];
+    let writing = [
+        "O_WRONLY",
+        "O_RDWR",
+        "O_CREAT",
+        "O_TRUNC",
+        "O_APPEND",
+        "O_TMPFILE",
+    ];
     let calls = trace.lines().filter(|line| line.contains('('));
     calls
         .filter(|line| {
-            let opens = ["open(", "openat(", "openat2("].iter().any(|call| line.contains(call));
+            let opens = ["open(", "openat(", "openat2("]
+                .iter()
+                .any(|call| line.contains(call));
             !opens || writing.iter().any(|flag| line.contains(flag))
         })
         .collect()
@@ -167,7 +199,9 @@ fn the_signal_server_learns_no_name_and_writes_no_file() {
     let folder = Folder::new("signal");
     let trace = folder.join("trace");
     let mut command = Command::new("strace");
-    command.args(["--follow-forks", "--seccomp-bpf", "-e", TRACED, "--output"]).arg(&trace);
+    command
+        .args(["--follow-forks", "--seccomp-bpf", "-e", TRACED, "--output"])
+        .arg(&trace);
     command.arg(env!("CARGO_BIN_EXE_kinlog")).arg("--quiet");
     let flags = ["--test-record-frames", "--until-stdin-closes"];
     let signal = Signal::from(&mut command, &flags);
@@ -180,7 +214,10 @@ fn the_signal_server_learns_no_name_and_writes_no_file() {
     let other_up = other.up(&signal);
     other.follow(&link, &["--once"]);
     one.run(["room", "create", ROOM]).ok();
-    let invite = one.json_one(["room", "invite", ROOM])["link"].as_str().unwrap().to_owned();
+    let invite = one.json_one(["room", "invite", ROOM])["link"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     other.json(["room", "join", &invite]);
     one.run(["send", ROOM, MESSAGE]).ok();
     other.hear(ROOM, MESSAGE);
@@ -198,22 +235,44 @@ fn the_signal_server_learns_no_name_and_writes_no_file() {
     let mut planted = Needles::new();
     planted.add("topic", &topic);
 
-    assert_eq!(needles.found_in_memory(server), BTreeSet::new(), "while they are connected");
-    assert!(planted.found_in_memory(server).contains("topic (raw)"), "the search is blind");
+    assert_eq!(
+        needles.found_in_memory(server),
+        BTreeSet::new(),
+        "while they are connected"
+    );
+    assert!(
+        planted.found_in_memory(server).contains("topic (raw)"),
+        "the search is blind"
+    );
 
     one_up.stop().ok();
     other_up.stop().ok();
     let until = Instant::now() + MEETING;
     while connections(&signal.url) > 2 {
-        assert!(Instant::now() < until, "the server still counts {}", connections(&signal.url));
+        assert!(
+            Instant::now() < until,
+            "the server still counts {}",
+            connections(&signal.url)
+        );
     }
-    assert_eq!(needles.found_in_memory(server), BTreeSet::new(), "after they left");
-    assert!(planted.found_in_memory(server).contains("topic (raw)"), "the search is blind");
+    assert_eq!(
+        needles.found_in_memory(server),
+        BTreeSet::new(),
+        "after they left"
+    );
+    assert!(
+        planted.found_in_memory(server).contains("topic (raw)"),
+        "the search is blind"
+    );
 
     planter.stop();
     let finished = signal.running.finish(WAIT_MAX).ok();
     let frames = recorded_frames(&finished.stderr);
-    assert!(frames.len() > 20, "only {} frames were recorded", frames.len());
+    assert!(
+        frames.len() > 20,
+        "only {} frames were recorded",
+        frames.len()
+    );
     planted.add("body", body);
     let mut seen = BTreeSet::new();
     for frame in &frames {
@@ -229,7 +288,10 @@ fn the_signal_server_learns_no_name_and_writes_no_file() {
 #[track_caller]
 fn check_trace(trace: &Path) {
     let trace = std::fs::read_to_string(trace).unwrap();
-    assert!(trace.contains("O_RDONLY"), "the trace shows no file that was opened:\n{trace}");
+    assert!(
+        trace.contains("O_RDONLY"),
+        "the trace shows no file that was opened:\n{trace}"
+    );
     assert_eq!(writing_calls(&trace), Vec::<&str>::new());
 }
 

@@ -232,7 +232,9 @@ impl Signal {
     /// Starts it from a command that may have a tracer in front.
     #[track_caller]
     pub fn from(command: &mut Command, flags: &[&str]) -> Signal {
-        command.args(["signal", "serve", "--listen", "127.0.0.1:0"]).args(flags);
+        command
+            .args(["signal", "serve", "--listen", "127.0.0.1:0"])
+            .args(flags);
         let mut running = Running::start(command);
         let url = running.line().expect("the first line is the URL");
         assert!(url.starts_with("ws://127.0.0.1:"), "{url}");
