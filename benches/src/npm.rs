@@ -1,0 +1,95 @@
+//! npm hypercore as the peer: the scripts of `far-ends/npm`.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::scratch::Scratch;
+
+/// A version of npm hypercore.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Npm {
+    Hypercore11,
+    Hypercore10,
+}
+
+impl Npm {
+    pub(crate) const BOTH: [Npm; 2] = [Npm::Hypercore11, Npm::Hypercore10];
+
+    /// Returns the number as the scripts take it.
+    pub(crate) fn major(self) -> &'static str {
+        match self {
+            Npm::Hypercore11 => "11",
+            Npm::Hypercore10 => "10",
+        }
+    }
+
+    /// Returns name and installed version.
+    pub(crate) fn name(self) -> String {
+        let package = folder().join(format!(
+            "node_modules/hypercore{}/package.json",
+            self.major()
+        ));
+        let version = std::fs::read(package)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+            .and_then(|package| Some(package["version"].as_str()?.to_owned()));
+        format!(
+            "npm hypercore {}",
+            version.unwrap_or_else(|| self.major().to_owned())
+        )
+    }
+
+    /// Appends and returns blocks per second.
+    pub(crate) fn append(self, blocks: u64, block_bytes: usize, batch: usize) -> Result<f64> {
+        let scratch = Scratch::new()?;
+        let mut node = Command::new("node");
+        node.arg("bench.js")
+            .args([
+                "append",
+                "--hypercore",
+                self.major(),
+                "--blocks",
+                &blocks.to_string(),
+            ])
+            .args([
+                "--size",
+                &block_bytes.to_string(),
+                "--batch",
+                &batch.to_string(),
+            ])
+            .env("KINLOG_BENCH_DIR", scratch.path());
+        let said = last_line(&mut node)?;
+        let seconds = said["seconds"]
+            .as_f64()
+            .context("bench.js names no seconds")?;
+        Ok(blocks as f64 / seconds)
+    }
+}
+
+/// Returns the folder of the scripts and of the installed packages.
+pub(crate) fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../far-ends/npm")
+}
+
+/// Runs a script to its end and returns the last JSON line it said.
+pub(crate) fn last_line(command: &mut Command) -> Result<Value> {
+    if !folder().join("node_modules/hypercore11").is_dir() {
+        bail!("the packages of far-ends/npm are not installed");
+    }
+    let output = command
+        .current_dir(folder())
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .context("starting node")?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        bail!("{command:?}: {} {said}{complaint}", output.status);
+    }
+    let line = said.lines().last().context("the script said nothing")?;
+    serde_json::from_str(line).with_context(|| format!("the script said {line:?}"))
+}

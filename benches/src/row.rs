@@ -1,0 +1,110 @@
+//! What a row is, and all of them.
+
+use anyhow::Result;
+
+use crate::append;
+
+/// How much to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// Fewer repeats and smaller inputs.
+    pub(crate) quick: bool,
+}
+
+impl Effort {
+    /// Returns the repeats whose median is the figure.
+    pub(crate) fn repeats(&self) -> usize {
+        if self.quick { 3 } else { 5 }
+    }
+
+    /// Returns `full`, or a quarter of it when in a hurry.
+    pub(crate) fn scaled(&self, full: u64) -> u64 {
+        if self.quick { full / 4 } else { full }
+    }
+}
+
+/// One line of the report.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    /// Sizes, counts, what runs where, what is durable, what the clock covers.
+    pub(crate) definition: &'static str,
+    pub(crate) measure: fn(&Effort) -> Result<Measured>,
+    /// Our side once, in this process; counted under strace where that says something.
+    pub(crate) once: fn(&Effort) -> Result<()>,
+    pub(crate) count_syncs: bool,
+}
+
+/// One repeat; returns its figure.
+pub(crate) type Run<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
+
+/// The figures of one row.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) ours: Vec<f64>,
+    pub(crate) peers: Vec<Peer>,
+    /// What the machine does at most, measured in the same run, and what that is.
+    pub(crate) limit: Option<(&'static str, Vec<f64>)>,
+}
+
+/// The figures of somebody else, or why there are none.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) figures: Result<Vec<f64>>,
+}
+
+impl Measured {
+    /// Repeats ours and every peer in turn, so that a slow minute of the machine hits all alike.
+    pub(crate) fn alternate(
+        effort: &Effort,
+        mut ours: impl FnMut() -> Result<f64>,
+        peers: Vec<(String, Run<'_>)>,
+        mut limit: Option<(&'static str, Run<'_>)>,
+    ) -> Result<Measured> {
+        let figures_of_limit = limit.as_ref().map(|(what, _)| (*what, Vec::new()));
+        let mut measured = Measured {
+            limit: figures_of_limit,
+            ..Measured::default()
+        };
+        let mut running: Vec<_> = peers
+            .into_iter()
+            .map(|(name, run)| {
+                (
+                    Peer {
+                        name,
+                        figures: Ok(Vec::new()),
+                    },
+                    run,
+                )
+            })
+            .collect();
+        for _ in 0..effort.repeats() {
+            measured.ours.push(ours()?);
+            for (peer, run) in &mut running {
+                if let Ok(figures) = &mut peer.figures {
+                    match run() {
+                        Ok(figure) => figures.push(figure),
+                        Err(error) => peer.figures = Err(error),
+                    }
+                }
+            }
+            if let (Some((_, run)), Some((_, figures))) = (&mut limit, &mut measured.limit) {
+                figures.push(run()?);
+            }
+        }
+        measured.peers = running.into_iter().map(|(peer, _)| peer).collect();
+        Ok(measured)
+    }
+}
+
+/// Every row, in the order of the report.
+pub(crate) const ROWS: &[Row] = &[append::BATCH_DURABLE, append::SINGLE_DURABLE];
+
+/// Returns the middle of `figures`.
+pub(crate) fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
