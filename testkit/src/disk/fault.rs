@@ -1,0 +1,170 @@
+//! A disk that refuses an operation.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kinlog_feeds::store::{Disk, DiskFile, DiskLock, LockError};
+
+/// How an operation is refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// EIO; nothing happened.
+    Io,
+    /// ENOSPC; nothing happened.
+    NoSpace,
+    /// ENOSPC after half of a write; for other operations like [`Fault::NoSpace`].
+    ShortWrite,
+}
+
+/// Passes operations on to another disk, until the one that it is told to refuse.
+///
+/// Reads, writes, syncs and names all count as operations; taking the lock and asking for the size
+/// do not.
+#[derive(Clone, Debug)]
+pub struct FaultDisk {
+    disk: Arc<dyn Disk>,
+    plan: Arc<Plan>,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    done: AtomicU64,
+    fault: Mutex<Option<(u64, Fault, bool)>>,
+    fired: AtomicBool,
+}
+
+impl Plan {
+    /// Counts an operation; returns how it is refused, if so.
+    fn count(&self) -> Option<Fault> {
+        let number = self.done.fetch_add(1, Ordering::SeqCst);
+        let fault = *self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, fault, persistent) = fault?;
+        let refused = number == at || persistent && number > at;
+        if refused {
+            self.fired.store(true, Ordering::SeqCst);
+        }
+        refused.then_some(fault)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match self.count() {
+            None => Ok(()),
+            Some(fault) => Err(error(fault)),
+        }
+    }
+}
+
+fn error(fault: Fault) -> io::Error {
+    match fault {
+        Fault::Io => io::Error::from_raw_os_error(5),
+        Fault::NoSpace | Fault::ShortWrite => io::Error::from(io::ErrorKind::StorageFull),
+    }
+}
+
+impl FaultDisk {
+    /// Refuses nothing until told to.
+    pub fn new(disk: Arc<dyn Disk>) -> Self {
+        FaultDisk { disk, plan: Arc::default() }
+    }
+
+    /// Refuses operation number `at` (from 0, of all so far), once or from then on.
+    pub fn refuse(&self, at: u64, fault: Fault, persistent: bool) {
+        *self.plan.fault.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((at, fault, persistent));
+    }
+
+    /// Refuses nothing any more.
+    pub fn heal(&self) {
+        *self.plan.fault.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Returns how many operations were counted.
+    pub fn operations(&self) -> u64 {
+        self.plan.done.load(Ordering::SeqCst)
+    }
+
+    /// Returns whether an operation was refused.
+    pub fn fired(&self) -> bool {
+        self.plan.fired.load(Ordering::SeqCst)
+    }
+}
+
+impl Disk for FaultDisk {
+    fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        self.plan.check()?;
+        let file = self.disk.open(name, create)?;
+        Ok(Arc::new(FaultFile { file, plan: self.plan.clone() }))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.plan.check()?;
+        self.disk.sync_dir()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.plan.check()?;
+        self.disk.rename(from, to)
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        self.plan.check()?;
+        self.disk.unlink(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.plan.check()?;
+        self.disk.list()
+    }
+
+    fn free_space(&self) -> io::Result<u64> {
+        self.disk.free_space()
+    }
+
+    fn try_lock(&self) -> Result<Box<dyn DiskLock>, LockError> {
+        self.disk.try_lock()
+    }
+}
+
+#[derive(Debug)]
+struct FaultFile {
+    file: Arc<dyn DiskFile>,
+    plan: Arc<Plan>,
+}
+
+impl DiskFile for FaultFile {
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.plan.check()?;
+        self.file.read_at(offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match self.plan.count() {
+            None => self.file.write_at(offset, bytes),
+            Some(Fault::ShortWrite) => {
+                self.file.write_at(offset, &bytes[..bytes.len() / 2])?;
+                Err(error(Fault::ShortWrite))
+            }
+            Some(fault) => Err(error(fault)),
+        }
+    }
+
+    fn set_len(&self, size: u64) -> io::Result<()> {
+        self.plan.check()?;
+        self.file.set_len(size)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.plan.check()?;
+        self.file.sync_data()
+    }
+
+    fn punch_hole(&self, offset: u64, bytes: u64) -> io::Result<bool> {
+        self.plan.check()?;
+        self.file.punch_hole(offset, bytes)
+    }
+}
