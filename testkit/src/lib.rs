@@ -1,4 +1,6 @@
 //! Development only: what several crates need to test themselves.
 #![allow(clippy::panic, clippy::missing_panics_doc)] // A test helper fails by panicking.
 
+pub mod disk;
 pub mod process;
+pub mod random;

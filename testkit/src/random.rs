@@ -37,7 +37,9 @@ impl Random {
 
 /// Returns the seed for a test: `KINLOG_SEED` when set, else the clock's. Print it.
 pub fn seed() -> u64 {
-    let set = std::env::var("KINLOG_SEED").ok().and_then(|seed| seed.parse().ok());
+    let set = std::env::var("KINLOG_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     set.unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         now.map_or(0, |now| now.as_nanos() as u64)

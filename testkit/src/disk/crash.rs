@@ -21,11 +21,19 @@ pub enum Event {
     /// A name was given to a new file.
     Create { name: String, file: usize },
     /// Bytes were written.
-    Write { file: usize, offset: u64, bytes: Vec<u8> },
+    Write {
+        file: usize,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
     /// The size was set.
     SetLen { file: usize, size: u64 },
     /// A range was given back.
-    Punch { file: usize, offset: u64, bytes: u64 },
+    Punch {
+        file: usize,
+        offset: u64,
+        bytes: u64,
+    },
     /// The file's content was made durable.
     SyncData { file: usize },
     /// The folder's names were made durable.
@@ -101,11 +109,16 @@ impl CrashDisk {
         {
             let mut state = disk.state();
             for (name, bytes) in files {
-                let file = state.apply(Event::Create {
+                let file = state.contents.files.len();
+                state.apply(Event::Create {
                     name: name.clone(),
-                    file: state.contents.files.len(),
+                    file,
                 });
-                state.apply(Event::Write { file, offset: 0, bytes: bytes.clone() });
+                state.apply(Event::Write {
+                    file,
+                    offset: 0,
+                    bytes: bytes.clone(),
+                });
                 state.apply(Event::SyncData { file });
             }
             state.apply(Event::SyncDir);
@@ -125,14 +138,22 @@ impl CrashDisk {
 
     /// Returns the last mark among the first `events` events.
     pub fn mark_before(&self, events: usize) -> Option<u64> {
-        self.state().events[..events].iter().rev().find_map(|event| match event {
-            Event::Mark(mark) => Some(*mark),
-            _ => None,
-        })
+        self.state().events[..events]
+            .iter()
+            .rev()
+            .find_map(|event| match event {
+                Event::Mark(mark) => Some(*mark),
+                _ => None,
+            })
     }
 
     /// Returns the files that a power cut after the first `events` events leaves.
-    pub fn image(&self, events: usize, policy: CrashPolicy, seed: u64) -> BTreeMap<String, Vec<u8>> {
+    pub fn image(
+        &self,
+        events: usize,
+        policy: CrashPolicy,
+        seed: u64,
+    ) -> BTreeMap<String, Vec<u8>> {
         let state = self.state();
         let events = &state.events[..events];
         let durable = durable(events);
@@ -148,7 +169,9 @@ impl CrashDisk {
             }
         }
         let named = contents.names.iter();
-        named.map(|(name, file)| (name.clone(), contents.files[*file].clone())).collect()
+        named
+            .map(|(name, file)| (name.clone(), contents.files[*file].clone()))
+            .collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -167,9 +190,9 @@ fn durable(events: &[Event]) -> Vec<bool> {
                 synced_files.insert(*file);
             }
             Event::SyncDir => synced_names = true,
-            Event::Write { file, .. }
-            | Event::SetLen { file, .. }
-            | Event::Punch { file, .. } => *durable = synced_files.contains(file),
+            Event::Write { file, .. } | Event::SetLen { file, .. } | Event::Punch { file, .. } => {
+                *durable = synced_files.contains(file)
+            }
             Event::Create { .. } | Event::Rename { .. } | Event::Unlink { .. } => {
                 *durable = synced_names;
             }
@@ -208,9 +231,20 @@ fn kept(
                 (CrashPolicy::Subset | CrashPolicy::TornWrite, _) => {
                     (random.below(2) == 0).then(|| event.clone())
                 }
-                (CrashPolicy::SizeWithoutContent, Event::Write { file, offset, bytes }) => {
+                (
+                    CrashPolicy::SizeWithoutContent,
+                    Event::Write {
+                        file,
+                        offset,
+                        bytes,
+                    },
+                ) => {
                     let bytes = vec![0; bytes.len()];
-                    Some(Event::Write { file: *file, offset: *offset, bytes })
+                    Some(Event::Write {
+                        file: *file,
+                        offset: *offset,
+                        bytes,
+                    })
                 }
                 (CrashPolicy::SizeWithoutContent, _) => Some(event.clone()),
                 (CrashPolicy::NamesLost, _) => (!name).then(|| event.clone()),
@@ -218,10 +252,14 @@ fn kept(
         })
         .collect();
     if policy == CrashPolicy::TornWrite {
-        let last = kept.iter_mut().zip(durable).rev().find_map(|(kept, durable)| match kept {
-            Some(Event::Write { bytes, .. }) if !durable => Some(bytes),
-            _ => None,
-        });
+        let last = kept
+            .iter_mut()
+            .zip(durable)
+            .rev()
+            .find_map(|(kept, durable)| match kept {
+                Some(Event::Write { bytes, .. }) if !durable => Some(bytes),
+                _ => None,
+            });
         if let Some(bytes) = last {
             let sectors = bytes.len() / SECTOR_BYTES;
             bytes.truncate(random.below(sectors as u64 + 1) as usize * SECTOR_BYTES);
@@ -231,18 +269,13 @@ fn kept(
 }
 
 impl State {
-    /// Records an event and does it; returns the file concerned.
-    fn apply(&mut self, event: Event) -> usize {
+    /// Records an event and does it.
+    fn apply(&mut self, event: Event) {
         if let Event::Create { .. } = event {
             self.contents.files.push(Vec::new());
         }
         self.contents.apply(&event);
-        let file = match &event {
-            Event::Create { file, .. } => *file,
-            _ => 0,
-        };
         self.events.push(event);
-        file
     }
 }
 
@@ -252,7 +285,11 @@ impl Contents {
             Event::Create { name, file } => {
                 self.names.insert(name.clone(), *file);
             }
-            Event::Write { file, offset, bytes } => {
+            Event::Write {
+                file,
+                offset,
+                bytes,
+            } => {
                 let (content, start) = (&mut self.files[*file], *offset as usize);
                 if content.len() < start + bytes.len() {
                     content.resize(start + bytes.len(), 0);
@@ -260,7 +297,11 @@ impl Contents {
                 content[start..start + bytes.len()].copy_from_slice(bytes);
             }
             Event::SetLen { file, size } => self.files[*file].resize(*size as usize, 0),
-            Event::Punch { file, offset, bytes } => {
+            Event::Punch {
+                file,
+                offset,
+                bytes,
+            } => {
                 let content = &mut self.files[*file];
                 let end = ((offset + bytes) as usize).min(content.len());
                 if let Some(hole) = content.get_mut(*offset as usize..end) {
@@ -287,11 +328,18 @@ impl Disk for CrashDisk {
             Some(file) => *file,
             None if create => {
                 let file = state.contents.files.len();
-                state.apply(Event::Create { name: name.to_owned(), file })
+                state.apply(Event::Create {
+                    name: name.to_owned(),
+                    file,
+                });
+                file
             }
             None => return Err(io::ErrorKind::NotFound.into()),
         };
-        Ok(Arc::new(CrashFile { state: self.state.clone(), file }))
+        Ok(Arc::new(CrashFile {
+            state: self.state.clone(),
+            file,
+        }))
     }
 
     fn sync_dir(&self) -> io::Result<()> {
@@ -300,12 +348,17 @@ impl Disk for CrashDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.state().apply(Event::Rename { from: from.to_owned(), to: to.to_owned() });
+        self.state().apply(Event::Rename {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        });
         Ok(())
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
-        self.state().apply(Event::Unlink { name: name.to_owned() });
+        self.state().apply(Event::Unlink {
+            name: name.to_owned(),
+        });
         Ok(())
     }
 
@@ -319,7 +372,9 @@ impl Disk for CrashDisk {
 
     fn try_lock(&self) -> Result<Box<dyn DiskLock>, LockError> {
         if self.locked.swap(true, Ordering::SeqCst) {
-            return Err(LockError::Held { pid: std::process::id() });
+            return Err(LockError::Held {
+                pid: std::process::id(),
+            });
         }
         Ok(Box::new(CrashLock(self.locked.clone())))
     }
@@ -355,7 +410,9 @@ impl DiskFile for CrashFile {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let state = self.state();
-        let rest = state.contents.files[self.file].get(offset as usize..).unwrap_or_default();
+        let rest = state.contents.files[self.file]
+            .get(offset as usize..)
+            .unwrap_or_default();
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
         Ok(count)
@@ -363,12 +420,19 @@ impl DiskFile for CrashFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let file = self.file;
-        self.state().apply(Event::Write { file, offset, bytes: bytes.to_vec() });
+        self.state().apply(Event::Write {
+            file,
+            offset,
+            bytes: bytes.to_vec(),
+        });
         Ok(())
     }
 
     fn set_len(&self, size: u64) -> io::Result<()> {
-        self.state().apply(Event::SetLen { file: self.file, size });
+        self.state().apply(Event::SetLen {
+            file: self.file,
+            size,
+        });
         Ok(())
     }
 
@@ -378,7 +442,11 @@ impl DiskFile for CrashFile {
     }
 
     fn punch_hole(&self, offset: u64, bytes: u64) -> io::Result<bool> {
-        self.state().apply(Event::Punch { file: self.file, offset, bytes });
+        self.state().apply(Event::Punch {
+            file: self.file,
+            offset,
+            bytes,
+        });
         Ok(true)
     }
 }

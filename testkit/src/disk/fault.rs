@@ -65,18 +65,28 @@ fn error(fault: Fault) -> io::Error {
 impl FaultDisk {
     /// Refuses nothing until told to.
     pub fn new(disk: Arc<dyn Disk>) -> Self {
-        FaultDisk { disk, plan: Arc::default() }
+        FaultDisk {
+            disk,
+            plan: Arc::default(),
+        }
     }
 
     /// Refuses operation number `at` (from 0, of all so far), once or from then on.
     pub fn refuse(&self, at: u64, fault: Fault, persistent: bool) {
-        *self.plan.fault.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((at, fault, persistent));
+        *self
+            .plan
+            .fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some((at, fault, persistent));
     }
 
     /// Refuses nothing any more.
     pub fn heal(&self) {
-        *self.plan.fault.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self
+            .plan
+            .fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Returns how many operations were counted.
@@ -94,7 +104,10 @@ impl Disk for FaultDisk {
     fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         self.plan.check()?;
         let file = self.disk.open(name, create)?;
-        Ok(Arc::new(FaultFile { file, plan: self.plan.clone() }))
+        Ok(Arc::new(FaultFile {
+            file,
+            plan: self.plan.clone(),
+        }))
     }
 
     fn sync_dir(&self) -> io::Result<()> {

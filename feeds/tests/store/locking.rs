@@ -1,0 +1,116 @@
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use kinlog_feeds::store::{FileDisk, MemoryDisk, OpenError, Options, Store};
+
+use crate::support::*;
+
+/// A folder of its own for a test, removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let unique = format!("kinlog-store-{name}-{}", std::process::id());
+        Folder(std::env::temp_dir().join(unique))
+    }
+
+    fn open(&self) -> Result<Store, OpenError> {
+        let disk = FileDisk::new(&self.0).unwrap();
+        Store::open(Arc::new(disk), Options::new([3; 16]))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_second_handle_on_one_folder_is_refused_with_the_pid() {
+    let folder = Folder::new("handle");
+    let store = folder.open().unwrap();
+    let pid = std::process::id();
+    assert!(matches!(folder.open(), Err(OpenError::Locked { pid: held }) if held == pid));
+    store.close().unwrap();
+    folder.open().unwrap();
+
+    let disk = MemoryDisk::new();
+    let store = open(&disk);
+    assert!(matches!(try_open(&disk), Err(OpenError::Locked { .. })));
+    drop(store);
+    open(&disk);
+}
+
+/// Run by the test below in a process of its own.
+#[test]
+#[ignore = "the other process of a_second_process_is_refused_with_the_pid_of_the_first"]
+fn other_process() {
+    let folder = std::env::var("KINLOG_TEST_FOLDER").unwrap();
+    let disk = FileDisk::new(folder).unwrap();
+    match Store::open(Arc::new(disk), Options::new([3; 16])) {
+        Err(OpenError::Locked { pid }) => println!("locked by {pid}"),
+        other => println!("unexpected: {other:?}"),
+    }
+}
+
+#[test]
+fn a_second_process_is_refused_with_the_pid_of_the_first() {
+    let folder = Folder::new("process");
+    let store = folder.open().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "locking::other_process",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env("KINLOG_TEST_FOLDER", &folder.0)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains(&format!("locked by {}", std::process::id())),
+        "{said}"
+    );
+    drop(store);
+}
+
+#[test]
+fn files_and_folder_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("modes");
+    let store = folder.open().unwrap();
+    own_feed(&store, &writer())
+        .append_batch(&writer(), &blocks(0..10))
+        .unwrap();
+    store.close().unwrap();
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder.0), 0o700);
+    let names: Vec<_> = std::fs::read_dir(&folder.0)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(names.len() >= 3, "log, index and lock: {names:?}");
+    for path in names {
+        assert_eq!(mode(&path), 0o600, "{path:?}");
+    }
+}
+
+#[test]
+fn a_store_on_a_real_disk_reopens() {
+    let folder = Folder::new("reopen");
+    let store = folder.open().unwrap();
+    let feed = own_feed(&store, &writer());
+    feed.append_batch(&writer(), &blocks(0..100)).unwrap();
+    feed.clear(3..4).unwrap();
+    let key = feed.key();
+    drop((store, feed));
+    let store = folder.open().unwrap();
+    let feed = store.feed(&key).unwrap();
+    assert_eq!(feed.get(3).unwrap(), None);
+    assert_eq!(feed.get(99).unwrap(), Some(block(99)));
+    assert_eq!(feed.verify().unwrap().problems, vec![]);
+    assert!(store.stat().unwrap().free_bytes > 0);
+}

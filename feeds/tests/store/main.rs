@@ -1,0 +1,12 @@
+//! The store against a model, against crashes, against refusals of its disk, against damage.
+#![allow(clippy::unwrap_used, clippy::panic)] // Tests fail by panicking.
+
+mod crash;
+mod damage;
+mod locking;
+mod many_feeds;
+mod model;
+mod refusal;
+mod reopen;
+mod sparse;
+mod support;
