@@ -1,13 +1,15 @@
 //! A follower gets what it pinned and nothing else: blocks, nodes, channels, names.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
+#[path = "support/needles.rs"]
+mod needles;
 mod support;
 
 use std::collections::BTreeSet;
 
 use kinlog_feeds::FeedKey;
+use needles::Needles;
 use serde_json::Value;
-use support::needles::Needles;
 use support::{Home, MEETING, Signal, noise};
 use testkit::process::{Running, WAIT_MAX};
 

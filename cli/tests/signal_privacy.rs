@@ -1,6 +1,8 @@
 //! What the signal server opens, is sent and holds in memory: nothing that names anybody or anything.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
+#[path = "support/needles.rs"]
+mod needles;
 mod support;
 
 use std::collections::BTreeSet;
@@ -12,8 +14,8 @@ use std::time::Instant;
 
 use kinlog_feeds::crypto::{KeyPair, Secret, derive, device_dh_secret, device_seed, namespace};
 use kinlog_signal::{Client, ClientConfig, ClientEvent, SignalKind, Topic};
+use needles::Needles;
 use serde_json::Value;
-use support::needles::Needles;
 use support::{Home, MEETING, Signal};
 use testkit::process::{Folder, WAIT_MAX};
 use tokio::sync::mpsc::Receiver;

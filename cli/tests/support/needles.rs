@@ -1,4 +1,5 @@
 //! A search for many values in many bytes at once: frames, files, another process's memory.
+#![allow(dead_code, unreachable_pub)] // Each test file uses its part of this.
 
 use std::collections::BTreeSet;
 use std::fs::File;
