@@ -205,6 +205,7 @@ impl Engine {
         while let Some(output) = self.replicator.poll_output() {
             match output {
                 Output::Send { peer, key, message } => {
+                    trace_request(&key, &message);
                     messages.entry(peer).or_default().push((key, message));
                 }
                 Output::Read { id, key, request, manifest, .. } => {
@@ -254,7 +255,11 @@ impl Engine {
                 let fork = info.map_or(0, |info| info.fork);
                 NodeEvent::FeedUpgraded { key, fork, length }
             }
-            FeedEvent::BlocksStored { range } => NodeEvent::BlocksStored { key, range },
+            FeedEvent::BlocksStored { range } => {
+                let (start, end) = (range.start, range.end);
+                tracing::trace!(target: BLOCKS, feed = %key, start, end, "blocks stored");
+                NodeEvent::BlocksStored { key, range }
+            }
             FeedEvent::Complete => {
                 NodeEvent::FeedComplete { key, length: info.map_or(0, |info| info.length) }
             }
@@ -336,6 +341,17 @@ impl Engine {
     fn tell(&self, event: NodeEvent) {
         // Nobody has to listen.
         let _ = self.events.send(event);
+    }
+}
+
+/// Target under which tests watch which blocks are asked for and which are stored.
+const BLOCKS: &str = "kinlog_swarm::blocks";
+
+fn trace_request(key: &FeedKey, message: &Message) {
+    if let Message::Request(request) = message
+        && let Some(block) = &request.proof.block
+    {
+        tracing::trace!(target: BLOCKS, feed = %key, block = block.index, "block asked for");
     }
 }
 

@@ -9,6 +9,7 @@ mod hello;
 mod info;
 mod message;
 mod state;
+mod trace;
 #[cfg(test)]
 mod tests;
 

@@ -18,6 +18,7 @@ use super::certificate::{self, LinkBinding};
 use super::error::SessionError;
 use super::hello::{self, Hello};
 use super::message::{ChannelMessage, Tag};
+use super::trace::trace_event;
 use super::{Certificate, Label, PeerMessage, SessionRole};
 use crate::limits::{HELLO_WAIT_MAX, TAGS_PER_MESSAGE_MAX, WANTED_TAGS_MAX};
 use crate::node::Credentials;
@@ -235,6 +236,7 @@ impl Session {
     }
 
     fn handle_event(&mut self, event: Event) -> Result<Option<SessionEvent>, SessionError> {
+        trace_event(&event);
         match event {
             Event::HandshakeComplete { hash, remote_static } => {
                 self.handle_handshake(hash)?;
