@@ -112,7 +112,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Lists the path from `seek_root` up to `root`.
+    /// Lists the path from `seek_root` up to `root`, which is above it.
     fn seek_path(&mut self, seek_root: u64, root: u64) {
         let mut path = vec![seek_root];
         let mut at = seek_root;
@@ -123,8 +123,8 @@ impl Parts {
         self.seek = Some(path);
     }
 
-    /// Lists the path from `target` up to `root`, with the path of the seek spliced in where the
-    /// two part.
+    /// Lists the path from `target` up to `root`, which is above it, with the path of the seek
+    /// spliced in where the two part.
     fn target_path(&mut self, target: Option<Target>, seek_root: Option<u64>, root: u64) {
         let Some(target) = target else {
             if let Some(seek_root) = seek_root {
@@ -210,11 +210,12 @@ impl<S: NodeSource> Prover<'_, S> {
             let seek_root = subtree.filter(|_| request.seek.is_some());
             for root in subtrees(start, end) {
                 let open = parts.node.is_none() && parts.seek.is_none();
-                match subtree {
-                    Some(subtree) if open && contains(root, subtree) => {
-                        parts.target_path(target, seek_root, root);
-                    }
-                    _ => parts.upgrade.push(root),
+                let replaced = subtree.is_some_and(|subtree| contains(root, subtree))
+                    && target.is_none_or(|target| contains(root, target.index));
+                if open && replaced {
+                    parts.target_path(target, seek_root, root);
+                } else {
+                    parts.upgrade.push(root);
                 }
             }
             if length > end {
