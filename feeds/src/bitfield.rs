@@ -89,6 +89,11 @@ impl Bitfield {
         self.partial.is_empty() && self.full.is_empty()
     }
 
+    /// Returns the number of pages that are neither empty nor full: each costs 4 KiB.
+    pub fn partial_pages(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Returns the number of indexes in the set.
     pub fn count(&self) -> u64 {
         let partial: u64 = self.partial.values().map(|page| page.count).sum();

@@ -100,3 +100,86 @@ pub const MANIFEST_VERSION_MAX: u64 = 3;
 /// Nodes in one signature field: the ways to the lengths of all signers share most of their nodes,
 /// and no more fit into [`SIGNATURE_BYTES_MAX`].
 pub const MULTISIG_PATCH_NODES_MAX: usize = SIGNATURE_BYTES_MAX / 34;
+
+// Replication.
+
+/// Requests on their way to one peer, and requests of one channel that wait here for an answer:
+/// what npm `hypercore` uses at most.
+pub const REQUESTS_PER_PEER_MAX: usize = 512;
+
+/// Requests on their way to one JavaScript peer, as JavaScript peers ask each other over TCP: with
+/// more they answer in ever wilder order.
+pub const REQUESTS_PER_PLAIN_PEER_MAX: usize = 48;
+
+/// Requests of one peer over all its channels that wait here, about 0.5 MiB.
+pub const REQUESTS_QUEUED_MAX: usize = 4096;
+
+/// Reads of one peer handed to the store at once.
+pub const READS_PER_PEER_MAX: usize = 256;
+
+/// Bytes of the reads of one peer handed to the store at once (estimated), 1 MiB.
+pub const READ_BYTES_PER_PEER_MAX: usize = 1024 * 1024;
+
+/// Bytes received and not yet applied above which nothing more is asked for, 4 MiB; at twice that
+/// connections are not read.
+pub const UNAPPLIED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes in one apply, 8 MiB: one durable commit, well above what amortises it.
+pub const APPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Proofs of one feed kept because a node they lead to is not known yet.
+pub const PARKED_PROOFS_MAX: usize = 4096;
+
+/// Size assumed for a block before anything is known of a feed, 64 KiB: 64 of them fill the window.
+pub const BLOCK_BYTES_ASSUMED: usize = 64 * 1024;
+
+/// Least size a block counts for, so that a window of empty blocks is bounded too.
+pub const BLOCK_BYTES_COUNTED_MIN: usize = 64;
+
+/// Time after which an unanswered request goes to another peer, if its peer is silent.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time after which it goes to another peer although its peer answers other requests.
+pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// Time for which a peer that timed out is asked nothing; doubles each time.
+pub const SNUB_TIME: Duration = Duration::from_secs(10);
+
+/// Longest such time.
+pub const SNUB_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// How often waiting requests are looked at.
+pub const REPLICATE_TICK: Duration = Duration::from_millis(500);
+
+/// Time a peer has to say what it holds of a region; it says nothing when it holds nothing.
+pub const WANT_SETTLE: Duration = Duration::from_secs(1);
+
+/// Blocks of a region that a want covers, aligned (npm `hypercore` `WANT_BATCH`).
+pub const WANT_REGION_BLOCKS: u64 = 1 << 21;
+
+/// Blocks that one bitfield message tells of.
+pub const BITFIELD_PAGE_BLOCKS: u64 = 32_768;
+
+/// Regions of a channel asked about, and followed for the remote: 134 million blocks each.
+pub const WANT_REGIONS_MAX: usize = 64;
+
+/// Pages of 32,768 blocks, neither empty nor full, kept of one peer's blocks: 2 MiB.
+pub const REMOTE_PAGES_MAX: usize = 512;
+
+/// Cancelled requests of a channel whose late answers are recognised.
+pub const CANCELLED_REQUESTS_MAX: usize = 1024;
+
+/// Requests without meaning after which a peer is cut (npm `hypercore`).
+pub const INVALID_REQUESTS_MAX: u32 = 64;
+
+/// Messages of data nobody asked for after which a peer is cut.
+pub const UNSOLICITED_DATA_MAX: u32 = 64;
+
+/// Blocks above the limit after which a peer is cut; one may be the writer's fault.
+pub const OVERSIZE_BLOCKS_MAX: u32 = 4;
+
+/// Proofs that lead nowhere after which a peer is cut; head changes explain a few.
+pub const UNANCHORED_PROOFS_MAX: u32 = 64;
+
+/// Blocks of a feed whose failed requests are remembered, to plan the next one with more care.
+pub const RETRIES_MAX: usize = 16_384;

@@ -9,13 +9,22 @@
 //! input brought, call [`Replicator::poll_output`] until it gives `None`. Data that arrived
 //! between two drains is applied together.
 
+mod announce;
+mod channel;
+mod climb;
+mod feed;
+mod flow;
 mod interest;
 mod output;
+mod peer;
+mod plan;
+mod ranges;
 mod replicator;
+mod serve;
 
 pub use interest::{FeedKind, FeedState, Interest, Want};
 pub use output::{
-    Applied, ApplyFailure, ApplyId, FeedEvent, Incoming, NotAvailable, Output, PeerId,
+    Applied, ApplyFailure, ApplyId, FeedEvent, Incoming, NotAvailable, Output, PeerId, PeerKind,
     ProtocolViolation, ReadId,
 };
 pub use replicator::{Config, FeedStatus, PeerStatus, Replicator};

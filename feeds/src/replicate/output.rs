@@ -1,6 +1,7 @@
 //! What the replicator asks of its driver, and the answers.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -11,6 +12,16 @@ use crate::wire::hypercore::Message;
 /// A peer, as the driver numbers it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PeerId(pub u64);
+
+/// What software a peer runs, as far as it matters here.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum PeerKind {
+    /// Answers in order.
+    #[default]
+    Kinlog,
+    /// A JavaScript peer: answers out of order, the more so the more is asked at once.
+    Plain,
+}
 
 /// A read that the driver was asked for.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -36,6 +47,8 @@ pub struct Applied {
     pub block: Option<u64>,
     /// The length of the new signed head.
     pub upgraded_to: Option<u64>,
+    /// Bytes of all blocks up to the head, for the size of requests; 0 if not told.
+    pub byte_length: u64,
 }
 
 /// Why the store did not take one [`Incoming`].
@@ -43,8 +56,11 @@ pub struct Applied {
 pub enum ApplyFailure {
     /// A node it builds on is not known yet; it is tried again after the next apply.
     MissingAnchor,
-    /// A hash or signature does not hold: the peer's fault.
+    /// A hash does not hold, or the proof has no meaning: the peer's fault.
     BadData,
+    /// The signature does not hold over our tree and what was sent: the peer lies, or the writer
+    /// has signed another history. The peer is asked for the proof of either.
+    BadSignature,
     /// A valid signature over another history: nobody is banned, the feed stops here.
     Conflict,
     /// The block is larger than the feed's kind allows.
@@ -71,9 +87,14 @@ pub enum ProtocolViolation {
     /// A hash or signature in its data does not hold.
     #[error("data of feed {key} does not verify (block {block:?})")]
     BadData { key: FeedKey, block: Option<u64> },
-    /// A block above the limit of the feed's kind.
-    #[error("block {block:?} of feed {key} is too large")]
-    TooLarge { key: FeedKey, block: Option<u64> },
+    /// Too many blocks above the limit of the feed's kind.
+    #[error("block {block} of feed {key} has {actual} bytes, the limit is {limit}")]
+    TooLarge {
+        key: FeedKey,
+        block: u64,
+        actual: usize,
+        limit: usize,
+    },
     /// Too many requests that make no sense.
     #[error("{count} invalid requests")]
     InvalidRequests { count: u32 },
@@ -86,9 +107,19 @@ pub enum ProtocolViolation {
     /// Data that answers a request with something else.
     #[error("data of feed {key} does not answer request {request}")]
     WrongAnswer { key: FeedKey, request: u64 },
-    /// A message about a channel that is not open.
-    #[error("message for a feed whose channel is not open")]
-    NoChannel,
+    /// Blocks whose proofs end nowhere, again and again.
+    #[error("{count} proofs of feed {key} lead to no known node")]
+    Unanchored { key: FeedKey, count: u32 },
+}
+
+impl ProtocolViolation {
+    /// Returns whether the peer lied about content, which no honest peer does by mistake.
+    pub fn is_proven_lie(&self) -> bool {
+        matches!(
+            self,
+            ProtocolViolation::BadData { .. } | ProtocolViolation::WrongAnswer { .. }
+        )
+    }
 }
 
 /// What a follower of a feed may want to know.
@@ -109,6 +140,8 @@ pub enum FeedEvent {
     Complete,
     /// Another history with a valid signature was seen; the feed stops here.
     Conflict,
+    /// The store failed; nothing more is asked for until the feed is added again.
+    StoreFailed,
     /// No connected peer holds what is wanted.
     NobodyHas {
         /// Blocks that are wanted and missing.
@@ -152,8 +185,8 @@ pub enum Output {
         id: ApplyId,
         /// Which feed.
         key: FeedKey,
-        /// Whatever arrived since the last drain.
-        items: Vec<Incoming>,
+        /// Whatever arrived since the last drain, in the order it was asked for.
+        items: Arc<Vec<Incoming>>,
     },
     /// A peer broke the protocol: close its connection.
     Violation {

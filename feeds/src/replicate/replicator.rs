@@ -1,14 +1,20 @@
 //! The state machine for all feeds and peers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::Time;
 use crate::crypto::FeedKey;
-use crate::limits::IN_FLIGHT_BYTES_MAX;
+use crate::limits::{IN_FLIGHT_BYTES_MAX, REPLICATE_TICK, REQUESTS_PER_PLAIN_PEER_MAX};
+use crate::replicate::channel::Channel;
+use crate::replicate::feed::Feed;
+use crate::replicate::flow::{Context, Flow};
+use crate::replicate::peer::Peer;
+use crate::replicate::serve::Server;
 use crate::replicate::{
-    Applied, ApplyFailure, ApplyId, FeedState, Interest, NotAvailable, Output, PeerId,
+    Applied, ApplyFailure, ApplyId, FeedState, Interest, NotAvailable, Output, PeerId, PeerKind,
     ProtocolViolation, ReadId,
 };
 use crate::tree::Proof;
@@ -63,89 +69,373 @@ pub struct PeerStatus {
 /// Plans requests and answers over all feeds and peers of a process.
 #[derive(Debug)]
 pub struct Replicator {
-    config: Config,
+    now: Time,
+    feeds: BTreeMap<FeedKey, Feed>,
+    peers: BTreeMap<PeerId, Peer>,
+    flow: Flow,
+    server: Server,
+    applies: BTreeMap<ApplyId, FeedKey>,
+    next_apply: u64,
     outputs: VecDeque<Output>,
+    /// Feeds to be planned at the next drain.
+    dirty: BTreeSet<FeedKey>,
+    /// Feeds that the windows kept from asking for more.
+    starved: BTreeSet<FeedKey>,
+    /// Feeds that wait for something that only time decides.
+    waiting: BTreeSet<FeedKey>,
+    tick_at: Option<Time>,
+}
+
+/// Splits the borrow of a replicator into one feed and the context it works in.
+macro_rules! with_feed {
+    ($self:ident, $key:expr, |$feed:ident, $cx:ident| $body:expr) => {{
+        let mut context = Context {
+            now: $self.now,
+            peers: &mut $self.peers,
+            flow: &mut $self.flow,
+            outputs: &mut $self.outputs,
+        };
+        let $cx = &mut context;
+        $self.feeds.get_mut($key).map(|$feed| $body)
+    }};
 }
 
 impl Replicator {
     /// Returns a replicator without feeds and peers.
     pub fn new(config: Config) -> Self {
         Replicator {
-            config,
+            now: Time::ZERO,
+            feeds: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            flow: Flow::new(config.in_flight_bytes_max),
+            server: Server::default(),
+            applies: BTreeMap::new(),
+            next_apply: 1,
             outputs: VecDeque::new(),
+            dirty: BTreeSet::new(),
+            starved: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            tick_at: None,
         }
     }
 
-    /// Adds a feed; a feed that is known already keeps its channels and takes the new state.
-    pub fn add_feed(&mut self, _key: FeedKey, _state: FeedState) {}
+    /// Adds a feed; one that is known already is left as it is.
+    pub fn add_feed(&mut self, key: FeedKey, state: FeedState) {
+        self.feeds
+            .entry(key)
+            .or_insert_with(|| Feed::new(key, state));
+    }
 
     /// Forgets a feed; the driver closes its channels.
-    pub fn remove_feed(&mut self, _key: &FeedKey) {}
+    pub fn remove_feed(&mut self, now: Time, key: &FeedKey) {
+        self.now = now;
+        let peers: Vec<PeerId> = match self.feeds.get(key) {
+            Some(feed) => feed.channels.keys().copied().collect(),
+            None => return,
+        };
+        for peer in peers {
+            self.handle_channel_close(now, peer, key);
+        }
+        with_feed!(self, key, |feed, cx| feed.forget(cx));
+        self.feeds.remove(key);
+        for set in [&mut self.dirty, &mut self.starved, &mut self.waiting] {
+            set.remove(key);
+        }
+    }
 
-    /// Says what is wanted of a feed.
-    pub fn set_interest(&mut self, _now: Time, _key: &FeedKey, _interest: Interest) {}
+    /// Says what is wanted of a feed. What is on its way is still taken.
+    pub fn set_interest(&mut self, now: Time, key: &FeedKey, interest: Interest) {
+        self.now = now;
+        with_feed!(self, key, |feed, _cx| feed.set_interest(interest));
+        self.touch(key);
+    }
 
-    /// The own feed `key` has grown to `length` blocks, durably.
-    pub fn handle_appended(&mut self, _now: Time, _key: &FeedKey, _length: u64, _byte_length: u64) {
+    /// The own feed `key` has grown to `length` blocks of `byte_length` bytes, durably.
+    pub fn handle_appended(&mut self, now: Time, key: &FeedKey, length: u64, byte_length: u64) {
+        self.now = now;
+        with_feed!(self, key, |feed, cx| feed.handle_appended(
+            cx,
+            length,
+            byte_length
+        ));
+    }
+
+    /// Blocks of `key` are no longer held, durably.
+    pub fn handle_cleared(&mut self, now: Time, key: &FeedKey, range: Range<u64>) {
+        self.now = now;
+        with_feed!(self, key, |feed, cx| feed.handle_cleared(cx, range));
+        self.touch(key);
+    }
+
+    /// Says what software a peer runs; without it a peer counts as [`PeerKind::Kinlog`].
+    pub fn set_peer_kind(&mut self, peer: PeerId, kind: PeerKind) {
+        if kind == PeerKind::Plain {
+            self.peer(peer).window = REQUESTS_PER_PLAIN_PEER_MAX;
+        }
     }
 
     /// Both sides have opened the channel of feed `key` and shown their capability.
-    pub fn handle_channel_open(&mut self, _now: Time, _peer: PeerId, _key: FeedKey) {}
+    pub fn handle_channel_open(&mut self, now: Time, peer: PeerId, key: FeedKey) {
+        self.now = now;
+        self.handle_channel_close(now, peer, &key);
+        if !self.feeds.contains_key(&key) {
+            return;
+        }
+        self.peer(peer).feeds.insert(key);
+        with_feed!(self, &key, |feed, cx| {
+            feed.channels.insert(peer, Channel::new(now));
+            feed.greet(cx, peer);
+        });
+        self.touch(&key);
+    }
 
     /// The channel of feed `key` with this peer is closed.
-    pub fn handle_channel_close(&mut self, _now: Time, _peer: PeerId, _key: &FeedKey) {}
+    pub fn handle_channel_close(&mut self, now: Time, peer: PeerId, key: &FeedKey) {
+        self.now = now;
+        with_feed!(self, key, |feed, cx| feed.close_channel(cx, peer));
+        self.server.handle_channel_close(peer, key);
+        if let Some(found) = self.peers.get_mut(&peer) {
+            found.feeds.remove(key);
+            found.requests.retain(|(queued, _)| queued != key);
+        }
+        self.touch(key);
+    }
 
     /// The peer is gone with all its channels.
-    pub fn handle_peer_gone(&mut self, _now: Time, _peer: PeerId) {}
+    pub fn handle_peer_gone(&mut self, now: Time, peer: PeerId) {
+        self.now = now;
+        let feeds = match self.peers.get(&peer) {
+            Some(found) => found.feeds.clone(),
+            None => return,
+        };
+        for key in &feeds {
+            self.handle_channel_close(now, peer, key);
+        }
+        self.server.handle_peer_gone(peer);
+        self.peers.remove(&peer);
+    }
 
     /// The peer's connection takes no more for now (or does again): answers to it are held back.
-    pub fn handle_writable(&mut self, _now: Time, _peer: PeerId, _writable: bool) {}
+    pub fn handle_writable(&mut self, now: Time, peer: PeerId, writable: bool) {
+        self.now = now;
+        if let Some(found) = self.peers.get_mut(&peer) {
+            found.writable = writable;
+            if writable {
+                self.server.handle_writable(peer);
+            }
+        }
+    }
 
-    /// A message of the peer on the channel of feed `key`. On an error close the connection.
+    /// A message of the peer on the channel of feed `key`. On an error close the connection: the
+    /// peer is forgotten here.
     pub fn handle_message(
         &mut self,
-        _now: Time,
-        _peer: PeerId,
-        _key: &FeedKey,
-        _message: Message,
+        now: Time,
+        peer: PeerId,
+        key: &FeedKey,
+        message: Message,
     ) -> Result<(), ProtocolViolation> {
+        self.now = now;
+        let result = self.dispatch(peer, key, message);
+        if result.is_err() {
+            self.handle_peer_gone(now, peer);
+        }
+        result
+    }
+
+    fn dispatch(
+        &mut self,
+        peer: PeerId,
+        key: &FeedKey,
+        message: Message,
+    ) -> Result<(), ProtocolViolation> {
+        let Some(feed) = self.feeds.get_mut(key) else {
+            return Ok(());
+        };
+        let Some(channel) = feed.channels.get_mut(&peer) else {
+            return Ok(());
+        };
+        match message {
+            Message::Synchronize(sync) => {
+                channel.remote = Some(sync);
+                feed.told_nobody = None;
+                self.touch(key);
+            }
+            Message::Range(range) => {
+                channel.handle_range(&range);
+                feed.told_nobody = None;
+                self.touch(key);
+            }
+            Message::Bitfield { start, words } => {
+                channel.handle_bitfield(start, &words);
+                feed.told_nobody = None;
+                self.touch(key);
+            }
+            Message::Data(data) => {
+                self.touch(key);
+                return with_feed!(self, key, |feed, cx| feed.handle_data(cx, peer, data))
+                    .unwrap_or(Ok(()));
+            }
+            Message::NoData(no_data) => {
+                with_feed!(self, key, |feed, cx| feed
+                    .handle_no_data(cx, peer, &no_data));
+                self.touch(key);
+            }
+            Message::Request(request) => {
+                let Some(found) = self.peers.get_mut(&peer) else {
+                    return Ok(());
+                };
+                let peer = (peer, found);
+                return self
+                    .server
+                    .handle_request(&mut self.outputs, peer, feed, request);
+            }
+            Message::Cancel(request) => {
+                let Some(found) = self.peers.get_mut(&peer) else {
+                    return Ok(());
+                };
+                self.server.handle_cancel(peer, found, key, request);
+            }
+            Message::Want(want) => {
+                with_feed!(self, key, |feed, cx| feed.handle_want(cx, peer, &want));
+            }
+            Message::Unwant(want) => feed.handle_unwant(peer, &want),
+            Message::Extension { .. } => {}
+        }
         Ok(())
     }
 
     /// The answer to [`Output::Read`].
     pub fn handle_read(
         &mut self,
-        _now: Time,
-        _id: ReadId,
-        _result: Result<(Proof, Option<Bytes>), NotAvailable>,
+        now: Time,
+        id: ReadId,
+        result: Result<(Proof, Option<Bytes>), NotAvailable>,
     ) {
+        self.now = now;
+        let cut = self
+            .server
+            .handle_read(&mut self.outputs, &mut self.peers, id, result);
+        self.cut(cut);
     }
 
-    /// The answer to [`Output::Apply`]: one result for each item, in order.
+    /// The answer to [`Output::Apply`]: one result for each item, in order; items without one
+    /// count as [`ApplyFailure::Store`].
     pub fn handle_applied(
         &mut self,
-        _now: Time,
-        _id: ApplyId,
-        _results: Vec<Result<Applied, ApplyFailure>>,
+        now: Time,
+        id: ApplyId,
+        results: Vec<Result<Applied, ApplyFailure>>,
     ) {
+        self.now = now;
+        let Some(key) = self.applies.remove(&id) else {
+            return;
+        };
+        let cut = with_feed!(self, &key, |feed, cx| feed.handle_applied(cx, id, results));
+        self.cut(cut.into_iter().flatten());
+        self.touch(&key);
     }
 
     /// Lets the time pass: requests that stay unanswered go to another peer.
-    pub fn handle_timeout(&mut self, _now: Time) {}
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.now = now;
+        if self.tick_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.tick_at = None;
+        for key in std::mem::take(&mut self.waiting) {
+            with_feed!(self, &key, |feed, cx| feed.time_out(cx));
+            self.dirty.insert(key);
+        }
+    }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        None
+        self.tick_at
     }
 
     /// Returns the next thing to do. Call until `None` after every drain.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if self.outputs.is_empty() {
+            self.work();
+        }
         self.outputs.pop_front()
     }
 
+    /// Returns whether connections may go on being read: false while the store is behind by more
+    /// than the windows can have asked for.
+    pub fn accepts_data(&self) -> bool {
+        self.flow.accepts_data()
+    }
+
     /// Returns how far the feed is, `None` if it is not known.
-    pub fn status(&self, _key: &FeedKey) -> Option<FeedStatus> {
-        let _ = &self.config;
-        None
+    pub fn status(&self, key: &FeedKey) -> Option<FeedStatus> {
+        let feed = self.feeds.get(key)?;
+        let peers = feed.channels.iter().map(|(peer, channel)| PeerStatus {
+            peer: *peer,
+            remote_length: channel.remote_length(),
+            remote_held: channel.remote_have.count(),
+            in_flight: channel.asked.len() as u64,
+        });
+        Some(FeedStatus {
+            length: feed.length,
+            held: feed.have.count(),
+            wanted: feed.wanted.count(feed.length),
+            missing: feed.wanted.count_missing(&feed.have, feed.length),
+            in_flight: feed.in_flight() as u64,
+            peers: peers.collect(),
+        })
+    }
+
+    fn peer(&mut self, peer: PeerId) -> &mut Peer {
+        self.peers.entry(peer).or_insert_with(Peer::new)
+    }
+
+    fn touch(&mut self, key: &FeedKey) {
+        self.dirty.insert(*key);
+    }
+
+    /// Plans what changed since the last drain.
+    fn work(&mut self) {
+        // Room may have come free for feeds that wanted more.
+        let mut keys = std::mem::take(&mut self.dirty);
+        keys.append(&mut self.starved);
+        let mut cut = Vec::new();
+        for key in keys {
+            let next = &mut self.next_apply;
+            let planned = with_feed!(self, &key, |feed, cx| {
+                let apply = feed.start_apply(cx, next);
+                (apply, feed.plan(cx))
+            });
+            let Some((apply, planned)) = planned else {
+                continue;
+            };
+            self.applies.extend(apply.map(|apply| (apply, key)));
+            cut.extend(planned.violations);
+            if planned.starved {
+                self.starved.insert(key);
+            }
+            if planned.waits {
+                self.waiting.insert(key);
+            }
+        }
+        self.server
+            .serve(&mut self.outputs, &mut self.peers, &self.feeds);
+        self.cut(cut);
+        if self.tick_at.is_none() && !self.waiting.is_empty() {
+            self.tick_at = Some(self.now + REPLICATE_TICK);
+        }
+    }
+
+    fn cut(&mut self, violations: impl IntoIterator<Item = (PeerId, ProtocolViolation)>) {
+        for (peer, reason) in violations {
+            if !self.peers.contains_key(&peer) {
+                continue; // it is gone already
+            }
+            let ban = reason.is_proven_lie();
+            self.outputs
+                .push_back(Output::Violation { peer, reason, ban });
+            self.handle_peer_gone(self.now, peer);
+        }
     }
 }

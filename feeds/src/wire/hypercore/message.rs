@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use crate::crypto::Hash;
 use crate::encoding::{DecodeError, Reader, Writer, uint_len};
 use crate::limits::{
     BITFIELD_WORDS_MAX, MANIFEST_BYTES_MAX, PLAIN_FRAME_BYTES_MAX, PROOF_NODES_MAX,
@@ -498,21 +497,21 @@ fn encode_data(data: &Data, out: &mut Vec<u8>) {
     if let Some(block) = &proof.block {
         out.put_uint(block.index);
         out.put_buffer(&block.value);
-        encode_nodes(&block.nodes, out);
+        Node::encode_list(&block.nodes, out);
     }
     if let Some(hash) = &proof.hash {
         out.put_uint(hash.index);
-        encode_nodes(&hash.nodes, out);
+        Node::encode_list(&hash.nodes, out);
     }
     if let Some(seek) = &proof.seek {
         out.put_uint(seek.bytes);
-        encode_nodes(&seek.nodes, out);
+        Node::encode_list(&seek.nodes, out);
     }
     if let Some(upgrade) = &proof.upgrade {
         out.put_uint(upgrade.start);
         out.put_uint(upgrade.length);
-        encode_nodes(&upgrade.nodes, out);
-        encode_nodes(&upgrade.additional_nodes, out);
+        Node::encode_list(&upgrade.nodes, out);
+        Node::encode_list(&upgrade.additional_nodes, out);
         out.put_buffer(&upgrade.signature);
     }
     if let Some(manifest) = &data.manifest {
@@ -532,27 +531,27 @@ fn decode_data(reader: &mut Reader<'_>, body: &Bytes) -> Result<Data, DecodeErro
         proof.block = Some(BlockProof {
             index: reader.uint()?,
             value: take_buffer(reader, body, "block", PLAIN_FRAME_BYTES_MAX)?,
-            nodes: decode_nodes(reader)?,
+            nodes: Node::decode_list(reader, "proof nodes", PROOF_NODES_MAX)?,
         });
     }
     if has(part_flag::HASH) {
         proof.hash = Some(HashProof {
             index: reader.uint()?,
-            nodes: decode_nodes(reader)?,
+            nodes: Node::decode_list(reader, "proof nodes", PROOF_NODES_MAX)?,
         });
     }
     if has(part_flag::SEEK) {
         proof.seek = Some(SeekProof {
             bytes: reader.uint()?,
-            nodes: decode_nodes(reader)?,
+            nodes: Node::decode_list(reader, "proof nodes", PROOF_NODES_MAX)?,
         });
     }
     if has(part_flag::UPGRADE) {
         proof.upgrade = Some(UpgradeProof {
             start: reader.uint()?,
             length: reader.uint()?,
-            nodes: decode_nodes(reader)?,
-            additional_nodes: decode_nodes(reader)?,
+            nodes: Node::decode_list(reader, "proof nodes", PROOF_NODES_MAX)?,
+            additional_nodes: Node::decode_list(reader, "proof nodes", PROOF_NODES_MAX)?,
             signature: take_buffer(reader, body, "signature", SIGNATURE_BYTES_MAX)?,
         });
     }
@@ -626,32 +625,9 @@ fn decode_bitfield(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
     Ok(Message::Bitfield { start, words })
 }
 
-fn encode_nodes(nodes: &[Node], out: &mut Vec<u8>) {
-    out.put_uint(nodes.len() as u64);
-    for node in nodes {
-        out.put_uint(node.index);
-        out.put_uint(node.size);
-        out.put_raw(&node.hash.0);
-    }
-}
-
 fn nodes_len(nodes: &[Node]) -> usize {
     let each = |node: &Node| uint_len(node.index) + uint_len(node.size) + 32;
     uint_len(nodes.len() as u64) + nodes.iter().map(each).sum::<usize>()
-}
-
-fn decode_nodes(reader: &mut Reader<'_>) -> Result<Vec<Node>, DecodeError> {
-    let count = reader.uint_max("proof nodes", PROOF_NODES_MAX)?;
-    let mut nodes = Vec::with_capacity(count);
-    for _ in 0..count {
-        let (index, size) = (reader.uint()?, reader.uint()?);
-        nodes.push(Node {
-            index,
-            size,
-            hash: Hash(reader.fixed()?),
-        });
-    }
-    Ok(nodes)
 }
 
 fn buffer_len(bytes: &Bytes) -> usize {

@@ -1,0 +1,154 @@
+//! What a feed tells its peers of itself: length, readiness, blocks held.
+
+use std::ops::Range;
+
+use crate::limits::{BITFIELD_PAGE_BLOCKS, WANT_REGION_BLOCKS, WANT_REGIONS_MAX};
+use crate::replicate::PeerId;
+use crate::replicate::channel::Channel;
+use crate::replicate::feed::Feed;
+use crate::replicate::flow::Context;
+use crate::wire::hypercore::{self, Message, Synchronize, Want};
+
+impl Feed {
+    /// Tells every peer the state of this side, where it differs from what was told.
+    pub(super) fn synchronize(&mut self, cx: &mut Context<'_>) {
+        let downloading = self.is_downloading();
+        let mut due = Vec::new();
+        for (peer, channel) in &self.channels {
+            let now = self.state_for(channel, downloading);
+            if is_news(channel, &now) {
+                due.push((*peer, now));
+            }
+        }
+        for (peer, state) in due {
+            cx.outputs
+                .push_back(self.send(peer, Message::Synchronize(state)));
+            if let Some(channel) = self.channels.get_mut(&peer) {
+                channel.told = Some(state);
+            }
+        }
+    }
+
+    fn state_for(&self, channel: &Channel, downloading: bool) -> Synchronize {
+        let remote_length = match channel.remote {
+            Some(remote) if remote.fork == self.fork => remote.length,
+            _ => 0,
+        };
+        Synchronize {
+            fork: self.fork,
+            length: self.length,
+            remote_length,
+            can_upgrade: true,
+            uploading: true,
+            downloading,
+            has_manifest: self.manifest_known,
+            allow_push: false,
+        }
+    }
+
+    /// Opens the conversation with a peer: state, and the blocks held if they have no gap.
+    pub(super) fn greet(&mut self, cx: &mut Context<'_>, peer: PeerId) {
+        self.synchronize(cx);
+        let contiguous = self.have.contiguous_length().min(self.length);
+        if contiguous > 0 {
+            cx.outputs.push_back(self.send(peer, held(0..contiguous)));
+        }
+    }
+
+    /// Tells every peer of blocks that are newly held and that it does not hold itself.
+    pub(super) fn announce(&self, cx: &mut Context<'_>, runs: &[Range<u64>]) {
+        if runs.is_empty() {
+            return;
+        }
+        // A feed without gaps is announced whole: it costs no more and mends what was missed.
+        let whole = self.is_whole().then_some(0..self.length);
+        let runs = whole.as_ref().map_or(runs, std::slice::from_ref);
+        for (peer, channel) in &self.channels {
+            for run in runs {
+                if !channel.remote_have.all_in(run.clone()) {
+                    cx.outputs.push_back(self.send(*peer, held(run.clone())));
+                }
+            }
+        }
+    }
+
+    /// Answers a want with the bits of the region, once: what is added later is announced.
+    pub(super) fn handle_want(&mut self, cx: &mut Context<'_>, peer: PeerId, want: &Want) {
+        let writable = cx.peers.get(&peer).is_some_and(|peer| peer.writable);
+        let Some(channel) = self.channels.get_mut(&peer) else {
+            return;
+        };
+        let region = want.start / WANT_REGION_BLOCKS;
+        let known = channel.remote_wants.len() >= WANT_REGIONS_MAX
+            || (!want.any && !channel.remote_wants.insert(region));
+        if known || !writable || self.length == 0 {
+            return;
+        }
+        let end = want
+            .start
+            .saturating_add(want.length.min(WANT_REGION_BLOCKS))
+            .min(self.length);
+        if self.is_whole() {
+            cx.outputs.push_back(self.send(peer, held(0..self.length)));
+            return;
+        }
+        if want.any {
+            if let Some(first) = self
+                .have
+                .first_set_from(want.start)
+                .filter(|first| *first < end)
+            {
+                cx.outputs
+                    .push_back(self.send(peer, held(first..first + 1)));
+            }
+            return;
+        }
+        let mut start = want.start - want.start % BITFIELD_PAGE_BLOCKS;
+        while start < end {
+            let page = start..(start + BITFIELD_PAGE_BLOCKS).min(self.length);
+            if self.have.any_in(page.clone()) {
+                let words = self.have.words(start, page.end - page.start);
+                cx.outputs
+                    .push_back(self.send(peer, Message::Bitfield { start, words }));
+            }
+            start += BITFIELD_PAGE_BLOCKS;
+        }
+    }
+
+    pub(super) fn handle_unwant(&mut self, peer: PeerId, want: &Want) {
+        if let Some(channel) = self.channels.get_mut(&peer) {
+            channel
+                .remote_wants
+                .remove(&(want.start / WANT_REGION_BLOCKS));
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.length > 0 && self.have.contiguous_length() >= self.length
+    }
+}
+
+/// Returns whether the peer has to be told: something it acts upon has changed.
+fn is_news(channel: &Channel, now: &Synchronize) -> bool {
+    let Some(told) = channel.told else {
+        return true;
+    };
+    if (Synchronize {
+        remote_length: now.remote_length,
+        ..told
+    }) != *now
+    {
+        return true;
+    }
+    // npm hypercore asks for an upgrade only once it knows that we know its length.
+    told.remote_length != now.remote_length && now.length > now.remote_length
+}
+
+fn held(run: Range<u64>) -> Message {
+    let (start, length) = (run.start, run.end - run.start);
+    Message::Range(hypercore::Range {
+        drop: false,
+        start,
+        length,
+    })
+}

@@ -1,0 +1,179 @@
+//! One feed between this process and one peer: what the peer holds, what was asked of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::Time;
+use crate::bitfield::Bitfield;
+use crate::limits::{
+    CANCELLED_REQUESTS_MAX, REMOTE_PAGES_MAX, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, SNUB_TIME,
+    SNUB_TIME_MAX, UINT_MAX, WANT_REGION_BLOCKS,
+};
+use crate::wire::hypercore::{self, Synchronize};
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum What {
+    /// A block.
+    Block(u64),
+    /// The head at this length or beyond.
+    Upgrade(u64),
+    /// A proof that tells another history from a lie.
+    Probe,
+}
+
+/// A request on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) what: What,
+    /// Bytes it counts for in the window.
+    pub(super) bytes: usize,
+    pub(super) sent: Time,
+    /// Order over all requests of the process.
+    pub(super) order: u64,
+}
+
+/// A feed's channel with one peer.
+#[derive(Debug, Default)]
+pub(super) struct Channel {
+    /// The peer's latest state, `None` until it told.
+    pub(super) remote: Option<Synchronize>,
+    /// Blocks the peer said to hold.
+    pub(super) remote_have: Bitfield,
+    /// The state last told to the peer.
+    pub(super) told: Option<Synchronize>,
+    /// Regions of which the peer wants to know what we hold.
+    pub(super) remote_wants: BTreeSet<u64>,
+    /// Regions of which we asked what the peer holds, and when.
+    pub(super) wants: BTreeMap<u64, Time>,
+    pub(super) asked: BTreeMap<u64, Asked>,
+    /// The head length at which the peer declined to prove an upgrade.
+    pub(super) upgrade_refused: Option<u64>,
+    /// Proofs of this peer that led nowhere although they were asked up to a root.
+    pub(super) unanchored: u32,
+    pub(super) probing: bool,
+    last_id: u64,
+    cancelled: BTreeSet<u64>,
+    heard: Time,
+    snubbed_until: Time,
+    snubs: u32,
+}
+
+impl Channel {
+    pub(super) fn new(now: Time) -> Self {
+        Channel {
+            heard: now,
+            ..Channel::default()
+        }
+    }
+
+    /// Notes a request and returns its id.
+    pub(super) fn ask(&mut self, asked: Asked) -> u64 {
+        self.last_id += 1;
+        self.asked.insert(self.last_id, asked);
+        self.last_id
+    }
+
+    /// Takes the request that an answer names. A cancelled one is `Err(true)`: its answer was on
+    /// its way; an unknown one `Err(false)`.
+    pub(super) fn answer(&mut self, now: Time, id: u64) -> Result<Asked, bool> {
+        self.heard = now;
+        match self.asked.remove(&id) {
+            Some(asked) => {
+                self.snubs = 0;
+                Ok(asked)
+            }
+            None => Err(self.cancelled.remove(&id)),
+        }
+    }
+
+    /// Takes back requests that stayed unanswered too long and asks nothing of the peer for a
+    /// while. As long as other answers arrive a request may wait longer.
+    pub(super) fn time_out(&mut self, now: Time) -> Vec<(u64, Asked)> {
+        let quiet = now.since(self.heard) >= REQUEST_TIMEOUT;
+        let late = |asked: &Asked| {
+            let waited = now.since(asked.sent);
+            waited >= REQUEST_TIMEOUT_MAX || (quiet && waited >= REQUEST_TIMEOUT)
+        };
+        if !self
+            .asked
+            .first_key_value()
+            .is_some_and(|(_, oldest)| late(oldest))
+        {
+            return Vec::new();
+        }
+        let ids: Vec<u64> = self
+            .asked
+            .iter()
+            .filter(|(_, asked)| late(asked))
+            .map(|(id, _)| *id)
+            .collect();
+        let snub = SNUB_TIME * 2u32.saturating_pow(self.snubs.min(10));
+        self.snubs += 1;
+        self.snubbed_until = now + snub.min(SNUB_TIME_MAX);
+        ids.into_iter()
+            .filter_map(|id| Some((id, self.cancel(id)?)))
+            .collect()
+    }
+
+    fn cancel(&mut self, id: u64) -> Option<Asked> {
+        let asked = self.asked.remove(&id)?;
+        self.cancelled.insert(id);
+        if self.cancelled.len() > CANCELLED_REQUESTS_MAX {
+            self.cancelled.pop_first();
+        }
+        Some(asked)
+    }
+
+    /// Returns whether the peer may be asked: it answers and has not gone silent.
+    pub(super) fn is_usable(&self, now: Time, fork: u64) -> bool {
+        now >= self.snubbed_until
+            && self
+                .remote
+                .is_some_and(|remote| remote.uploading && remote.fork == fork)
+    }
+
+    pub(super) fn is_snubbed(&self, now: Time) -> bool {
+        now < self.snubbed_until
+    }
+
+    pub(super) fn remote_length(&self) -> u64 {
+        self.remote.map_or(0, |remote| remote.length)
+    }
+
+    /// Takes note of blocks that the peer holds or dropped.
+    pub(super) fn handle_range(&mut self, range: &hypercore::Range) {
+        let end = range.start.saturating_add(range.length).min(UINT_MAX);
+        let run = range.start.min(end)..end;
+        if range.drop {
+            self.remote_have.clear_range(run);
+        } else if self.has_room() {
+            self.remote_have.set_range(run);
+        }
+    }
+
+    /// Takes note of the blocks of a region; its bits are all there is to know about them.
+    pub(super) fn handle_bitfield(&mut self, start: u64, words: &[u32]) {
+        if start % 32 == 0 && self.has_room() {
+            self.remote_have.set_words(start, words);
+        }
+    }
+
+    /// A page costs 4 KiB however few bits it has: a peer that scatters single blocks over the
+    /// whole range is not followed for ever.
+    fn has_room(&self) -> bool {
+        self.remote_have.partial_pages() < REMOTE_PAGES_MAX
+    }
+
+    /// Returns the region of `block` if the peer was not asked about it yet.
+    pub(super) fn unasked_region(&self, block: u64) -> Option<u64> {
+        let region = block / WANT_REGION_BLOCKS;
+        (!self.wants.contains_key(&region)).then_some(region)
+    }
+
+    /// Returns when the answers to our wants have had their time; a peer without a block in a
+    /// region answers nothing.
+    pub(super) fn wants_settle_at(&self, settle: Duration) -> Option<Time> {
+        self.wants.values().max().map(|asked| *asked + settle)
+    }
+}

@@ -1,0 +1,763 @@
+//! One feed: what is held, what is wanted, what is on its way from whom.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::Time;
+use crate::bitfield::Bitfield;
+use crate::crypto::FeedKey;
+use crate::limits::{
+    APPLY_BYTES_MAX, BLOCK_BYTES_ASSUMED, BLOCK_BYTES_COUNTED_MIN, KINLOG_BLOCK_BYTES_MAX,
+    OVERSIZE_BLOCKS_MAX, PARKED_PROOFS_MAX, PLAIN_BLOCK_BYTES_MAX, RETRIES_MAX,
+    UNANCHORED_PROOFS_MAX, UNSOLICITED_DATA_MAX,
+};
+use crate::replicate::channel::{Asked, Channel, What};
+use crate::replicate::climb::Climb;
+use crate::replicate::flow::Context;
+use crate::replicate::ranges::Wanted;
+use crate::replicate::{
+    Applied, ApplyFailure, ApplyId, FeedEvent, FeedKind, FeedState, Incoming, Interest, Output,
+    PeerId, ProtocolViolation, Want,
+};
+use crate::wire::hypercore::{Data, Message, NoData, Synchronize};
+
+/// Where an unverified item came from and what it was to answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub(super) peer: PeerId,
+    pub(super) what: What,
+    order: u64,
+    bytes: usize,
+    /// When it was first found to lead to no known node.
+    parked_at: Option<Time>,
+}
+
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) origin: Origin,
+    incoming: Incoming,
+}
+
+/// What the store is verifying and writing.
+#[derive(Debug)]
+struct Applying {
+    id: ApplyId,
+    items: Arc<Vec<Incoming>>,
+    origins: Vec<Origin>,
+}
+
+/// A longer head that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Upgrading {
+    pub(super) peer: PeerId,
+    pub(super) target: u64,
+}
+
+/// A feed's replication state.
+#[derive(Debug)]
+pub(super) struct Feed {
+    pub(super) key: FeedKey,
+    pub(super) kind: FeedKind,
+    pub(super) manifest_known: bool,
+    pub(super) fork: u64,
+    pub(super) length: u64,
+    /// Held, verified and durable.
+    pub(super) have: Bitfield,
+    /// Held, asked for, or received and not applied yet.
+    pub(super) planned: Bitfield,
+    pub(super) interest: Interest,
+    pub(super) wanted: Wanted,
+    /// A head is still to be learned although later ones are not followed.
+    pub(super) head_wanted: bool,
+    pub(super) channels: BTreeMap<PeerId, Channel>,
+    pub(super) upgrading: Option<Upgrading>,
+    /// Blocks whose request failed, and how the next is to be planned.
+    pub(super) retry: BTreeMap<u64, Climb>,
+    pub(super) parked: Vec<Item>,
+    pub(super) stopped: bool,
+    pub(super) told_complete: bool,
+    pub(super) told_nobody: Option<(u64, Option<u64>)>,
+    incoming: Vec<Item>,
+    applying: Option<Applying>,
+    /// Size that the next block is expected to have.
+    block_bytes: usize,
+}
+
+impl Feed {
+    pub(super) fn new(key: FeedKey, state: FeedState) -> Self {
+        let mut feed = Feed {
+            key,
+            kind: state.kind,
+            manifest_known: state.manifest_known,
+            fork: state.fork,
+            length: state.length,
+            planned: state.have.clone(),
+            have: state.have,
+            interest: Interest::default(),
+            wanted: Wanted::default(),
+            head_wanted: false,
+            channels: BTreeMap::new(),
+            upgrading: None,
+            retry: BTreeMap::new(),
+            parked: Vec::new(),
+            stopped: false,
+            told_complete: false,
+            told_nobody: None,
+            incoming: Vec::new(),
+            applying: None,
+            block_bytes: BLOCK_BYTES_ASSUMED,
+        };
+        feed.learn_block_bytes(state.length, state.byte_length);
+        feed
+    }
+
+    pub(super) fn set_interest(&mut self, interest: Interest) {
+        self.wanted = Wanted::new(&interest);
+        self.head_wanted = interest.live || interest.want != Want::None;
+        self.interest = interest;
+        self.told_complete = false;
+        self.told_nobody = None;
+    }
+
+    /// Returns the length that blocks may be asked for: the head, or the one on its way.
+    pub(super) fn plan_length(&self) -> u64 {
+        self.length
+            .max(self.upgrading.map_or(0, |upgrading| upgrading.target))
+    }
+
+    /// Returns the fork to be used towards a peer: a reader without a head takes the peer's.
+    pub(super) fn fork_for(&self, remote: &Synchronize) -> u64 {
+        if self.length == 0 && self.kind == FeedKind::Plain {
+            remote.fork
+        } else {
+            self.fork
+        }
+    }
+
+    pub(super) fn expected_block_bytes(&self) -> usize {
+        self.block_bytes.max(BLOCK_BYTES_COUNTED_MIN)
+    }
+
+    pub(super) fn is_downloading(&self) -> bool {
+        let missing = || self.wanted.first_missing(&self.have, self.length).is_some();
+        !self.stopped && (self.interest.live || self.head_wanted || missing())
+    }
+
+    /// Returns whether data is being verified or waits for it.
+    pub(super) fn is_applying(&self) -> bool {
+        self.applying.is_some() || !self.incoming.is_empty()
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.channels
+            .values()
+            .map(|channel| channel.asked.len())
+            .sum()
+    }
+
+    /// The own feed has grown.
+    pub(super) fn handle_appended(&mut self, cx: &mut Context<'_>, length: u64, byte_length: u64) {
+        if length <= self.length {
+            return;
+        }
+        let new = self.length..length;
+        self.length = length;
+        self.manifest_known = true;
+        self.have.set_range(new.clone());
+        self.planned.set_range(new.clone());
+        self.learn_block_bytes(length, byte_length);
+        self.synchronize(cx);
+        self.announce(cx, &[new]);
+    }
+
+    /// Blocks are no longer held.
+    pub(super) fn handle_cleared(&mut self, cx: &mut Context<'_>, range: Range<u64>) {
+        self.have.clear_range(range.clone());
+        self.planned.clear_range(range.clone());
+        self.told_complete = false;
+        for peer in self.channels.keys() {
+            let (start, length) = (range.start, range.end - range.start);
+            let dropped = crate::wire::hypercore::Range {
+                drop: true,
+                start,
+                length,
+            };
+            cx.outputs
+                .push_back(self.send(*peer, Message::Range(dropped)));
+        }
+    }
+
+    /// An answer with data.
+    pub(super) fn handle_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: PeerId,
+        data: Data,
+    ) -> Result<(), ProtocolViolation> {
+        let key = self.key;
+        let Some(channel) = self.channels.get_mut(&peer) else {
+            return Ok(());
+        };
+        let request = data.request;
+        let asked = match channel.answer(cx.now, request) {
+            Ok(asked) => asked,
+            Err(cancelled) => return self.handle_unasked(cx, peer, data, cancelled),
+        };
+        cx.flow.done(cx.peers.get_mut(&peer), &asked);
+        let expected = match asked.what {
+            What::Block(index) => match &data.proof.block {
+                Some(block) if block.index == index => true,
+                Some(_) => {
+                    self.give_up(peer, &asked);
+                    return Err(ProtocolViolation::WrongAnswer { key, request });
+                }
+                None => false,
+            },
+            What::Upgrade(_) | What::Probe => data.proof.upgrade.is_some(),
+        };
+        let fork = channel
+            .remote
+            .map_or(self.fork, |remote| self.fork_for(&remote));
+        if !expected || data.proof.fork != fork {
+            self.decline(peer, &asked);
+            return Ok(());
+        }
+        self.receive(cx, peer, asked.what, asked.order, data)
+    }
+
+    /// Data that answers no request on its way.
+    fn handle_unasked(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: PeerId,
+        data: Data,
+        cancelled: bool,
+    ) -> Result<(), ProtocolViolation> {
+        let Some(channel) = self.channels.get_mut(&peer) else {
+            return Ok(());
+        };
+        // The late answer to a request that was given up is as good as any.
+        if let (true, Some(block)) = (cancelled, &data.proof.block)
+            && !self.have.get(block.index)
+        {
+            let (what, order) = (What::Block(block.index), cx.flow.next_order());
+            self.planned.set(block.index, true);
+            return self.receive(cx, peer, what, order, data);
+        }
+        if cancelled {
+            return Ok(());
+        }
+        // npm hypercore sends its whole upgrade unasked when it sees another history.
+        let is_probe = data.request == 0
+            && data
+                .proof
+                .upgrade
+                .as_ref()
+                .is_some_and(|upgrade| upgrade.start == 0);
+        if is_probe && self.length > 0 && !channel.probing {
+            channel.probing = true;
+            let order = cx.flow.next_order();
+            return self.receive(cx, peer, What::Probe, order, data);
+        }
+        let Some(peer) = cx.peers.get_mut(&peer) else {
+            return Ok(());
+        };
+        peer.unsolicited += 1;
+        if peer.unsolicited > UNSOLICITED_DATA_MAX {
+            return Err(ProtocolViolation::UnsolicitedData {
+                count: peer.unsolicited,
+            });
+        }
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: PeerId,
+        what: What,
+        order: u64,
+        data: Data,
+    ) -> Result<(), ProtocolViolation> {
+        let limit = match self.kind {
+            FeedKind::Kinlog => KINLOG_BLOCK_BYTES_MAX,
+            FeedKind::Plain => PLAIN_BLOCK_BYTES_MAX,
+        };
+        let value_bytes = data
+            .proof
+            .block
+            .as_ref()
+            .map_or(0, |block| block.value.len());
+        if value_bytes > limit {
+            return self.refuse_block(cx, peer, what, value_bytes, limit);
+        }
+        if let What::Block(_) = what {
+            self.block_bytes = (7 * self.block_bytes + value_bytes).div_ceil(8);
+        }
+        let bytes = value_bytes.max(BLOCK_BYTES_COUNTED_MIN);
+        cx.flow.received(bytes);
+        self.incoming.push(Item {
+            origin: Origin {
+                peer,
+                what,
+                order,
+                bytes,
+                parked_at: None,
+            },
+            incoming: Incoming {
+                proof: data.proof,
+                manifest: data.manifest,
+            },
+        });
+        Ok(())
+    }
+
+    fn refuse_block(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: PeerId,
+        what: What,
+        actual: usize,
+        limit: usize,
+    ) -> Result<(), ProtocolViolation> {
+        let What::Block(block) = what else {
+            return Ok(());
+        };
+        self.release(block);
+        if let Some(channel) = self.channels.get_mut(&peer) {
+            channel.remote_have.set(block, false);
+        }
+        let Some(peer) = cx.peers.get_mut(&peer) else {
+            return Ok(());
+        };
+        peer.oversize_blocks += 1;
+        if peer.oversize_blocks >= OVERSIZE_BLOCKS_MAX {
+            return Err(ProtocolViolation::TooLarge {
+                key: self.key,
+                block,
+                actual,
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    /// A request that the peer will not answer.
+    pub(super) fn handle_no_data(&mut self, cx: &mut Context<'_>, peer: PeerId, no_data: &NoData) {
+        let Some(channel) = self.channels.get_mut(&peer) else {
+            return;
+        };
+        if let Ok(asked) = channel.answer(cx.now, no_data.request) {
+            cx.flow.done(cx.peers.get_mut(&peer), &asked);
+            self.decline(peer, &asked);
+        }
+    }
+
+    /// The peer cannot answer: it is not asked that again until it says otherwise.
+    fn decline(&mut self, peer: PeerId, asked: &Asked) {
+        if let Some(channel) = self.channels.get_mut(&peer) {
+            match asked.what {
+                What::Block(index) => {
+                    channel.remote_have.set(index, false);
+                }
+                What::Upgrade(_) => channel.upgrade_refused = Some(channel.remote_length()),
+                What::Probe => channel.probing = false,
+            }
+        }
+        self.give_up(peer, asked);
+    }
+
+    /// A request will bring nothing: what it was for is open again.
+    pub(super) fn give_up(&mut self, peer: PeerId, asked: &Asked) {
+        match asked.what {
+            What::Block(index) => {
+                self.release(index);
+                // What was planned with it in mind may hang: the next one leads to stored nodes.
+                self.retry.entry(index).or_insert(Climb::Stored);
+                if self.retry.len() > RETRIES_MAX {
+                    self.retry.pop_first();
+                }
+            }
+            What::Upgrade(_) => self.end_upgrade(peer),
+            What::Probe => {}
+        }
+    }
+
+    fn end_upgrade(&mut self, peer: PeerId) {
+        if self
+            .upgrading
+            .is_some_and(|upgrading| upgrading.peer == peer)
+        {
+            self.upgrading = None;
+        }
+    }
+
+    pub(super) fn release(&mut self, block: u64) {
+        if !self.have.get(block) {
+            self.planned.set(block, false);
+        }
+    }
+
+    /// Drops the channel with a peer; what was asked of it is open again.
+    pub(super) fn close_channel(&mut self, cx: &mut Context<'_>, peer: PeerId) {
+        let Some(channel) = self.channels.remove(&peer) else {
+            return;
+        };
+        for asked in channel.asked.values() {
+            cx.flow.done(cx.peers.get_mut(&peer), asked);
+            self.give_up(peer, asked);
+        }
+    }
+
+    /// Takes back requests that stayed unanswered too long.
+    pub(super) fn time_out(&mut self, cx: &mut Context<'_>) {
+        let mut late = Vec::new();
+        for (peer, channel) in &mut self.channels {
+            let asked = channel.time_out(cx.now);
+            late.extend(asked.into_iter().map(|(id, asked)| (*peer, id, asked)));
+        }
+        for (peer, id, asked) in late {
+            cx.flow.done(cx.peers.get_mut(&peer), &asked);
+            self.give_up(peer, &asked);
+            cx.outputs.push_back(self.send(peer, Message::Cancel(id)));
+        }
+    }
+
+    /// Lets go of everything that was received, before the feed is removed.
+    pub(super) fn forget(&mut self, cx: &mut Context<'_>) {
+        let applying = self.applying.take().map(|applying| applying.origins);
+        let waiting = self
+            .incoming
+            .drain(..)
+            .chain(self.parked.drain(..))
+            .map(|item| item.origin);
+        for origin in applying.into_iter().flatten().chain(waiting) {
+            cx.flow.applied(origin.bytes);
+        }
+    }
+
+    /// Gives the store everything that arrived, if it is not busy with this feed.
+    pub(super) fn start_apply(&mut self, cx: &mut Context<'_>, next: &mut u64) -> Option<ApplyId> {
+        if self.applying.is_some() || self.incoming.is_empty() || self.stopped {
+            return None;
+        }
+        let mut arrived = std::mem::take(&mut self.incoming);
+        // In the order of asking each proof finds the nodes that it was planned upon.
+        arrived.sort_by_key(|item| item.origin.order);
+        let mut bytes = 0;
+        let fits = arrived
+            .iter()
+            .take_while(|item| {
+                bytes += item.origin.bytes;
+                bytes <= APPLY_BYTES_MAX
+            })
+            .count();
+        self.incoming = arrived.split_off(fits.max(1));
+        let mut origins = Vec::with_capacity(arrived.len());
+        let mut items = Vec::with_capacity(arrived.len());
+        for item in arrived {
+            origins.push(item.origin);
+            items.push(item.incoming);
+        }
+        let (items, key) = (Arc::new(items), self.key);
+        let id = ApplyId(*next);
+        *next += 1;
+        cx.outputs.push_back(Output::Apply {
+            id,
+            key,
+            items: Arc::clone(&items),
+        });
+        self.applying = Some(Applying { id, items, origins });
+        Some(id)
+    }
+
+    /// The store's answer. Returns the peers that are to be cut.
+    pub(super) fn handle_applied(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: ApplyId,
+        results: Vec<Result<Applied, ApplyFailure>>,
+    ) -> Vec<(PeerId, ProtocolViolation)> {
+        let Some(Applying { items, origins, .. }) = self.applying.take_if(|apply| apply.id == id)
+        else {
+            return Vec::new();
+        };
+        let mut violations = Vec::new();
+        let mut stored = Vec::new();
+        let mut upgraded = false;
+        let results = results.into_iter().map(Some).chain(std::iter::repeat(None));
+        for ((origin, incoming), result) in origins.into_iter().zip(items.iter()).zip(results) {
+            let result = result.unwrap_or(Err(ApplyFailure::Store));
+            if result != Err(ApplyFailure::MissingAnchor) {
+                cx.flow.applied(origin.bytes);
+                if let What::Upgrade(_) = origin.what {
+                    self.end_upgrade(origin.peer);
+                }
+            }
+            match result {
+                Ok(applied) => {
+                    stored.extend(applied.block);
+                    upgraded |= self.take_applied(&applied, incoming);
+                    if origin.what == What::Probe {
+                        self.end_probe(origin.peer);
+                    }
+                }
+                Err(ApplyFailure::MissingAnchor) => {
+                    let parked_at = Some(origin.parked_at.unwrap_or(cx.now));
+                    let origin = Origin {
+                        parked_at,
+                        ..origin
+                    };
+                    self.parked.push(Item {
+                        origin,
+                        incoming: incoming.clone(),
+                    });
+                }
+                Err(failure) => {
+                    violations.extend(self.handle_failure(cx, &origin, failure));
+                }
+            }
+        }
+        if upgraded {
+            cx.outputs.push_back(self.event(FeedEvent::Upgraded {
+                length: self.length,
+            }));
+            self.synchronize(cx);
+        }
+        let runs = join_runs(stored);
+        for range in &runs {
+            let range = range.clone();
+            cx.outputs
+                .push_back(self.event(FeedEvent::BlocksStored { range }));
+        }
+        self.announce(cx, &runs);
+        if upgraded || !runs.is_empty() {
+            self.incoming.append(&mut self.parked);
+            self.told_nobody = None;
+        }
+        violations.extend(self.trim_parked(cx));
+        violations
+    }
+
+    /// Takes note of what is durable now; returns whether the head is longer.
+    fn take_applied(&mut self, applied: &Applied, incoming: &Incoming) -> bool {
+        if let Some(block) = applied.block {
+            self.have.set(block, true);
+            self.planned.set(block, true);
+            self.retry.remove(&block);
+        }
+        self.manifest_known |= incoming.manifest.is_some();
+        let Some(length) = applied.upgraded_to.filter(|length| *length > self.length) else {
+            return false;
+        };
+        self.fork = incoming.proof.fork;
+        self.length = length;
+        self.manifest_known = true;
+        self.learn_block_bytes(length, applied.byte_length);
+        self.told_complete = false;
+        if !self.interest.live {
+            self.head_wanted = false;
+        }
+        true
+    }
+
+    fn handle_failure(
+        &mut self,
+        cx: &mut Context<'_>,
+        origin: &Origin,
+        failure: ApplyFailure,
+    ) -> Option<(PeerId, ProtocolViolation)> {
+        let peer = origin.peer;
+        let block = match origin.what {
+            What::Block(block) => {
+                self.release(block);
+                Some(block)
+            }
+            What::Upgrade(_) | What::Probe => None,
+        };
+        let bad = ProtocolViolation::BadData {
+            key: self.key,
+            block,
+        };
+        match failure {
+            ApplyFailure::MissingAnchor => None,
+            ApplyFailure::Stale if origin.what == What::Probe => Some((peer, bad)),
+            // Somebody else brought it first, or the head has moved on.
+            ApplyFailure::Stale => {
+                if let (What::Upgrade(_), Some(channel)) =
+                    (origin.what, self.channels.get_mut(&peer))
+                {
+                    channel.upgrade_refused = Some(channel.remote_length());
+                }
+                None
+            }
+            ApplyFailure::BadSignature if origin.what != What::Probe && self.length > 0 => {
+                self.probe(cx, peer);
+                None
+            }
+            ApplyFailure::BadData | ApplyFailure::BadSignature => Some((peer, bad)),
+            ApplyFailure::TooLarge => {
+                if let (Some(block), Some(channel)) = (block, self.channels.get_mut(&peer)) {
+                    channel.remote_have.set(block, false);
+                }
+                None
+            }
+            ApplyFailure::Conflict => {
+                self.stop(cx, FeedEvent::Conflict);
+                None
+            }
+            ApplyFailure::Store => {
+                self.stop(cx, FeedEvent::StoreFailed);
+                None
+            }
+        }
+    }
+
+    fn stop(&mut self, cx: &mut Context<'_>, why: FeedEvent) {
+        if !self.stopped {
+            self.stopped = true;
+            cx.outputs.push_back(self.event(why));
+        }
+        for item in self.incoming.drain(..).chain(self.parked.drain(..)) {
+            cx.flow.applied(item.origin.bytes);
+        }
+    }
+
+    /// Asks for the way from nothing to our length: another history shows itself there.
+    fn probe(&mut self, cx: &mut Context<'_>, peer: PeerId) {
+        use crate::tree::{ProofRequest, UpgradeRequest};
+        use crate::wire::hypercore::Request;
+
+        let (fork, key) = (self.fork, self.key);
+        let Some(channel) = self.channels.get_mut(&peer) else {
+            return;
+        };
+        let length = self.length.min(channel.remote_length());
+        if channel.probing || length == 0 {
+            return;
+        }
+        channel.probing = true;
+        let asked = Asked {
+            what: What::Probe,
+            bytes: 0,
+            sent: cx.now,
+            order: cx.flow.next_order(),
+        };
+        let id = channel.ask(asked);
+        if let Some(peer) = cx.peers.get_mut(&peer) {
+            cx.flow.asked(peer, 0);
+        }
+        let upgrade = Some(UpgradeRequest { start: 0, length });
+        let proof = ProofRequest {
+            upgrade,
+            ..ProofRequest::default()
+        };
+        let message = Message::Request(Request {
+            id,
+            fork,
+            proof,
+            manifest: false,
+            priority: 0,
+        });
+        cx.outputs.push_back(Output::Send { peer, key, message });
+    }
+
+    fn end_probe(&mut self, peer: PeerId) {
+        if let Some(channel) = self.channels.get_mut(&peer) {
+            channel.probing = false;
+        }
+    }
+
+    /// Keeps the parked proofs within their bound, the oldest go first.
+    fn trim_parked(&mut self, cx: &mut Context<'_>) -> Vec<(PeerId, ProtocolViolation)> {
+        let over = self.parked.len().saturating_sub(PARKED_PROOFS_MAX);
+        let dropped: Vec<Item> = self.parked.drain(..over).collect();
+        self.drop_parked(cx, dropped)
+    }
+
+    /// Lets go of proofs that hang: their blocks are asked for again, up to a root.
+    pub(super) fn drop_parked(
+        &mut self,
+        cx: &mut Context<'_>,
+        dropped: Vec<Item>,
+    ) -> Vec<(PeerId, ProtocolViolation)> {
+        let mut violations = Vec::new();
+        for Item { origin, .. } in dropped {
+            cx.flow.applied(origin.bytes);
+            let What::Block(block) = origin.what else {
+                self.end_upgrade(origin.peer);
+                continue;
+            };
+            self.release(block);
+            if self.retry.insert(block, Climb::Roots) == Some(Climb::Roots)
+                && let Some(channel) = self.channels.get_mut(&origin.peer)
+            {
+                channel.unanchored += 1;
+                let count = channel.unanchored;
+                if count > UNANCHORED_PROOFS_MAX {
+                    let reason = ProtocolViolation::Unanchored {
+                        key: self.key,
+                        count,
+                    };
+                    violations.push((origin.peer, reason));
+                }
+            }
+        }
+        violations
+    }
+
+    fn learn_block_bytes(&mut self, length: u64, byte_length: u64) {
+        if let Some(average) = byte_length
+            .checked_div(length)
+            .filter(|average| *average > 0)
+        {
+            self.block_bytes = usize::try_from(average).unwrap_or(usize::MAX);
+        }
+    }
+
+    pub(super) fn event(&self, event: FeedEvent) -> Output {
+        Output::Event {
+            key: self.key,
+            event,
+        }
+    }
+
+    pub(super) fn send(&self, peer: PeerId, message: Message) -> Output {
+        Output::Send {
+            peer,
+            key: self.key,
+            message,
+        }
+    }
+}
+
+impl Item {
+    pub(super) fn parked_at(&self) -> Option<Time> {
+        self.origin.parked_at
+    }
+}
+
+/// Returns the runs that the blocks make up.
+fn join_runs(mut blocks: Vec<u64>) -> Vec<Range<u64>> {
+    blocks.sort_unstable();
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    for block in blocks {
+        match runs.last_mut() {
+            Some(run) if run.end >= block => run.end = run.end.max(block + 1),
+            _ => runs.push(block..block + 1),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_join_to_runs_in_any_order() {
+        assert_eq!(join_runs(vec![4, 2, 3, 9, 3]), [2..5, 9..10]);
+        assert!(join_runs(Vec::new()).is_empty());
+    }
+}

@@ -1,0 +1,44 @@
+//! One peer over all its feeds: its request window, and the requests it waits for.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::crypto::FeedKey;
+use crate::limits::REQUESTS_PER_PEER_MAX;
+use crate::wire::hypercore::Request;
+
+/// A peer's state that is not of one feed.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) feeds: BTreeSet<FeedKey>,
+    /// Requests that may be on their way to the peer.
+    pub(super) window: usize,
+    pub(super) in_flight: usize,
+    pub(super) in_flight_bytes: usize,
+    /// Whether its connection takes more.
+    pub(super) writable: bool,
+    /// Requests of the peer that wait to be read.
+    pub(super) requests: VecDeque<(FeedKey, Request)>,
+    pub(super) reading: usize,
+    pub(super) reading_bytes: usize,
+    pub(super) invalid_requests: u32,
+    pub(super) unsolicited: u32,
+    pub(super) oversize_blocks: u32,
+}
+
+impl Peer {
+    pub(super) fn new() -> Self {
+        Peer {
+            feeds: BTreeSet::new(),
+            window: REQUESTS_PER_PEER_MAX,
+            in_flight: 0,
+            in_flight_bytes: 0,
+            writable: true,
+            requests: VecDeque::new(),
+            reading: 0,
+            reading_bytes: 0,
+            invalid_requests: 0,
+            unsolicited: 0,
+            oversize_blocks: 0,
+        }
+    }
+}

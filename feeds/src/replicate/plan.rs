@@ -1,0 +1,341 @@
+//! What is asked of whom: first the head, then the blocks wanted, lowest index first.
+
+use crate::limits::{REQUEST_TIMEOUT, WANT_REGION_BLOCKS, WANT_REGIONS_MAX, WANT_SETTLE};
+use crate::replicate::channel::{Asked, What};
+use crate::replicate::climb::{Climb, levels};
+use crate::replicate::feed::{Feed, Upgrading};
+use crate::replicate::flow::Context;
+use crate::replicate::{FeedEvent, PeerId, ProtocolViolation, Want};
+use crate::tree::{BlockRequest, ProofRequest, UpgradeRequest};
+use crate::wire::hypercore::{self, Message, Request};
+
+/// What planning a feed came to.
+#[derive(Debug, Default)]
+pub(super) struct Planned {
+    /// The window was full: there is more to ask for.
+    pub(super) starved: bool,
+    /// Something is awaited that only time decides.
+    pub(super) waits: bool,
+    pub(super) violations: Vec<(PeerId, ProtocolViolation)>,
+}
+
+impl Feed {
+    /// Asks for whatever the windows allow, and tells what changed.
+    pub(super) fn plan(&mut self, cx: &mut Context<'_>) -> Planned {
+        let mut planned = Planned::default();
+        if self.stopped {
+            self.synchronize(cx);
+            return planned;
+        }
+        planned.violations = self.free_what_hangs(cx);
+        self.plan_upgrade(cx);
+        self.synchronize(cx);
+        if !self.head_wanted || (self.interest.live && self.heads_are_known(cx)) {
+            self.wanted.settle(self.length);
+        }
+        self.plan_wants(cx);
+        planned.starved = self.plan_blocks(cx);
+        planned.waits = self.tell_followers(cx, planned.starved);
+        planned
+    }
+
+    /// Proofs hang when nothing on its way can bring the node they lead to.
+    fn free_what_hangs(&mut self, cx: &mut Context<'_>) -> Vec<(PeerId, ProtocolViolation)> {
+        if self.parked.is_empty() || self.is_applying() {
+            return Vec::new();
+        }
+        let nothing_comes = self.in_flight() == 0;
+        let now = cx.now;
+        let old = |parked: Option<crate::Time>| {
+            parked.is_some_and(|parked| now.since(parked) >= REQUEST_TIMEOUT)
+        };
+        let (hanging, parked) = std::mem::take(&mut self.parked)
+            .into_iter()
+            .partition(|item| nothing_comes || old(item.parked_at()));
+        self.parked = parked;
+        self.drop_parked(cx, hanging)
+    }
+
+    /// Asks the peer with the longest head for it.
+    fn plan_upgrade(&mut self, cx: &mut Context<'_>) {
+        let wanted = self.interest.live || self.head_wanted;
+        if !wanted || self.upgrading.is_some() {
+            return;
+        }
+        let longest = self
+            .channels
+            .iter()
+            .filter_map(|(peer, channel)| {
+                let remote = channel.remote.as_ref()?;
+                let usable = channel.is_usable(cx.now, self.fork_for(remote))
+                    && remote.can_upgrade
+                    && remote.length > self.length
+                    && channel.upgrade_refused != Some(remote.length)
+                    && cx
+                        .peers
+                        .get(peer)
+                        .is_some_and(|peer| cx.flow.allows(peer, 0, 1));
+                usable.then_some((remote.length, std::cmp::Reverse(*peer), *remote))
+            })
+            .max_by_key(|(length, peer, _)| (*length, *peer));
+        let Some((target, std::cmp::Reverse(peer), remote)) = longest else {
+            if self.length > 0 && self.heads_are_known(cx) && !self.interest.live {
+                self.head_wanted = false;
+            }
+            return;
+        };
+        let upgrade = UpgradeRequest {
+            start: self.length,
+            length: target - self.length,
+        };
+        let proof = ProofRequest {
+            upgrade: Some(upgrade),
+            ..ProofRequest::default()
+        };
+        let (fork, manifest) = (self.fork_for(&remote), !self.manifest_known);
+        self.ask(cx, peer, What::Upgrade(target), 0, fork, proof, manifest);
+        self.upgrading = Some(Upgrading { peer, target });
+    }
+
+    /// Returns whether a peer has told its head and none has a longer one that can be had.
+    fn heads_are_known(&self, cx: &Context<'_>) -> bool {
+        let mut known = false;
+        for channel in self.channels.values() {
+            let Some(remote) = &channel.remote else {
+                continue;
+            };
+            if remote.fork != self.fork || channel.is_snubbed(cx.now) {
+                continue;
+            }
+            if remote.length > self.length && channel.upgrade_refused != Some(remote.length) {
+                return false;
+            }
+            known |= remote.length > 0;
+        }
+        known && self.upgrading.is_none()
+    }
+
+    /// Asks peers that hold blocks with gaps what they hold of the regions that are wanted.
+    fn plan_wants(&mut self, cx: &mut Context<'_>) {
+        let length = self.plan_length();
+        let mut due = Vec::new();
+        for (peer, channel) in &mut self.channels {
+            let Some(remote) = channel.remote else {
+                continue;
+            };
+            let end = length.min(remote.length);
+            // Enough is known while the peer's blocks fill the window.
+            let mut missing = None;
+            'runs: for run in self.wanted.below(end) {
+                let mut at = run.start;
+                loop {
+                    at = self.planned.first_unset_from(at);
+                    if at >= run.end {
+                        break;
+                    }
+                    let known_end = channel.remote_have.first_unset_from(at);
+                    if known_end > at {
+                        at = known_end;
+                        continue;
+                    }
+                    match channel.unasked_region(at) {
+                        Some(region) => {
+                            missing = Some(region);
+                            break 'runs;
+                        }
+                        None => at = (at / WANT_REGION_BLOCKS + 1) * WANT_REGION_BLOCKS,
+                    }
+                }
+            }
+            if let Some(region) = missing
+                && channel.wants.len() < WANT_REGIONS_MAX
+            {
+                channel.wants.insert(region, cx.now);
+                due.push((*peer, region));
+            }
+        }
+        for (peer, region) in due {
+            let start = region * WANT_REGION_BLOCKS;
+            let want = hypercore::Want {
+                start,
+                length: WANT_REGION_BLOCKS,
+                any: false,
+            };
+            cx.outputs.push_back(self.send(peer, Message::Want(want)));
+        }
+    }
+
+    /// Asks for missing blocks, each of one peer; returns whether the window ended it.
+    fn plan_blocks(&mut self, cx: &mut Context<'_>) -> bool {
+        let length = self.plan_length();
+        if self.wanted.first_missing(&self.planned, length).is_none() {
+            return false;
+        }
+        let usable: Vec<PeerId> = self
+            .channels
+            .iter()
+            .filter(|(_, channel)| {
+                let fork = channel
+                    .remote
+                    .map_or(self.fork, |remote| self.fork_for(&remote));
+                channel.is_usable(cx.now, fork)
+            })
+            .map(|(peer, _)| *peer)
+            .collect();
+        let mut starved = false;
+        for peer in &usable {
+            starved |= self.plan_blocks_of(cx, *peer, length, usable.len());
+        }
+        starved
+    }
+
+    fn plan_blocks_of(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: PeerId,
+        length: u64,
+        sharing: usize,
+    ) -> bool {
+        let Some(remote) = self.channels.get(&peer).and_then(|channel| channel.remote) else {
+            return false;
+        };
+        let fork = self.fork_for(&remote);
+        let end = length.min(remote.length);
+        let mut run_number = 0;
+        let mut at = 0;
+        loop {
+            let Some(run) = self.wanted.run(run_number, end) else {
+                return false;
+            };
+            at = self.planned.first_unset_from(at.max(run.start));
+            let Some(channel) = self.channels.get(&peer) else {
+                return false;
+            };
+            let next = if at >= run.end {
+                None
+            } else {
+                channel.remote_have.first_set_from(at)
+            };
+            match next {
+                Some(held) if held == at => {}
+                Some(held) if held < run.end => {
+                    at = held;
+                    continue;
+                }
+                _ => {
+                    run_number += 1;
+                    continue;
+                }
+            }
+            let bytes = self.expected_block_bytes();
+            let allowed = cx
+                .peers
+                .get(&peer)
+                .is_some_and(|peer| cx.flow.allows(peer, bytes, sharing));
+            if !allowed {
+                return true;
+            }
+            let block = BlockRequest {
+                index: at,
+                nodes: self.levels_of(at),
+            };
+            let proof = ProofRequest {
+                block: Some(block),
+                ..ProofRequest::default()
+            };
+            self.ask(cx, peer, What::Block(at), bytes, fork, proof, false);
+            self.planned.set(at, true);
+        }
+    }
+
+    fn levels_of(&self, block: u64) -> u64 {
+        let length = if block < self.length {
+            self.length
+        } else {
+            self.plan_length()
+        };
+        match self.retry.get(&block).copied().unwrap_or(Climb::Planned) {
+            Climb::Planned => levels(Some(&self.planned), block, length),
+            Climb::Stored => levels(Some(&self.have), block, length),
+            Climb::Roots => levels(None, block, length),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // one call for the three kinds of request
+    fn ask(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: PeerId,
+        what: What,
+        bytes: usize,
+        fork: u64,
+        proof: ProofRequest,
+        manifest: bool,
+    ) {
+        let Some(channel) = self.channels.get_mut(&peer) else {
+            return;
+        };
+        let id = channel.ask(Asked {
+            what,
+            bytes,
+            sent: cx.now,
+            order: cx.flow.next_order(),
+        });
+        if let Some(peer) = cx.peers.get_mut(&peer) {
+            cx.flow.asked(peer, bytes);
+        }
+        let message = Message::Request(Request {
+            id,
+            fork,
+            proof,
+            manifest,
+            priority: 0,
+        });
+        cx.outputs.push_back(self.send(peer, message));
+    }
+
+    /// Tells followers that all is there, or that nobody has it. Returns whether time will tell.
+    fn tell_followers(&mut self, cx: &mut Context<'_>, starved: bool) -> bool {
+        if self.interest.want == Want::None && !self.interest.live {
+            return false;
+        }
+        let busy = starved || self.is_applying() || self.in_flight() > 0 || !self.parked.is_empty();
+        if busy {
+            return true;
+        }
+        let first = self.wanted.first_missing(&self.have, self.length);
+        let head_open = self.head_wanted && !(self.interest.live && self.length > 0);
+        if first.is_none() && !head_open && self.wanted.is_settled() {
+            if !self.told_complete {
+                self.told_complete = true;
+                cx.outputs.push_back(self.event(FeedEvent::Complete));
+            }
+            return false;
+        }
+        if first.is_none() && !head_open {
+            return false; // the last blocks wait for a head that no peer has told yet
+        }
+        let unheard = self
+            .channels
+            .values()
+            .any(|channel| channel.remote.is_none());
+        let settles = self
+            .channels
+            .values()
+            .filter_map(|channel| channel.wants_settle_at(WANT_SETTLE))
+            .any(|settles| settles > cx.now);
+        if unheard || settles {
+            return true;
+        }
+        let blocks = self.wanted.count_missing(&self.have, self.length);
+        if self.told_nobody != Some((blocks, first)) {
+            self.told_nobody = Some((blocks, first));
+            cx.outputs
+                .push_back(self.event(FeedEvent::NobodyHas { blocks, first }));
+        }
+        // A peer that went silent is asked again later.
+        self.channels
+            .values()
+            .any(|channel| channel.is_snubbed(cx.now))
+    }
+}
