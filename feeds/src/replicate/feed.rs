@@ -393,6 +393,14 @@ impl Feed {
         }
     }
 
+    /// Asks the peer for no head until it tells of a longer one.
+    fn refuse_upgrades(&mut self, peer: PeerId) {
+        self.end_upgrade(peer);
+        if let Some(channel) = self.channels.get_mut(&peer) {
+            channel.upgrade_refused = Some(channel.remote_length());
+        }
+    }
+
     pub(super) fn release(&mut self, block: u64) {
         if !self.have.get(block) {
             self.planned.set(block, false);
@@ -585,10 +593,8 @@ impl Feed {
             ApplyFailure::Stale if origin.what == What::Probe => Some((peer, bad)),
             // Somebody else brought it first, or the head has moved on.
             ApplyFailure::Stale => {
-                if let (What::Upgrade(_), Some(channel)) =
-                    (origin.what, self.channels.get_mut(&peer))
-                {
-                    channel.upgrade_refused = Some(channel.remote_length());
+                if let What::Upgrade(_) = origin.what {
+                    self.refuse_upgrades(peer);
                 }
                 None
             }
@@ -686,7 +692,7 @@ impl Feed {
         for Item { origin, .. } in dropped {
             cx.flow.applied(origin.bytes);
             let What::Block(block) = origin.what else {
-                self.end_upgrade(origin.peer);
+                self.refuse_upgrades(origin.peer);
                 continue;
             };
             self.release(block);

@@ -16,14 +16,7 @@ use crate::store::log::Commit;
 use crate::store::state::{FeedEntry, Kind, KnownManifest};
 use crate::tree::{self, Head, Node, NodeSource, Proof, SignedHead, Verified, VerifyError};
 
-/// A proof as it came from a peer.
-#[derive(Clone, Debug)]
-pub struct Incoming {
-    /// The proof, with the block's value.
-    pub proof: Proof,
-    /// The encoded manifest, when it came along.
-    pub manifest: Option<Bytes>,
-}
+pub use crate::replicate::Incoming;
 
 /// What a proof added; all of it is durable.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

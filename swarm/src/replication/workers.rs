@@ -6,7 +6,7 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::{
     Applied, ApplyFailure, ApplyId, Incoming, NotAvailable, ReadId,
 };
-use kinlog_feeds::store::{ApplyError, Feed, Incoming as StoreIncoming, ProveError, StoreError};
+use kinlog_feeds::store::{ApplyError, Feed, ProveError, StoreError};
 use kinlog_feeds::tree::{Proof, ProofRequest};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -32,7 +32,7 @@ pub(super) struct Read {
 #[derive(Debug)]
 enum Job {
     Reads(Vec<Read>),
-    Apply { id: ApplyId, feed: Feed, items: Vec<Incoming> },
+    Apply { id: ApplyId, feed: Feed, items: Arc<Vec<Incoming>> },
 }
 
 pub(super) type ReadResult = Result<(Proof, Option<Bytes>), NotAvailable>;
@@ -88,7 +88,7 @@ impl Workers {
         }
     }
 
-    pub(super) fn apply(&self, id: ApplyId, feed: Feed, items: Vec<Incoming>) {
+    pub(super) fn apply(&self, id: ApplyId, feed: Feed, items: Arc<Vec<Incoming>>) {
         let mut hasher = DefaultHasher::new();
         feed.key().hash(&mut hasher);
         let lanes = self.apply.len() as u64;
@@ -104,7 +104,7 @@ fn carry_out(job: Job) -> Done {
         Job::Reads(reads) => {
             Done::Reads(reads.into_iter().map(|read| (read.id, prove(&read))).collect())
         }
-        Job::Apply { id, feed, items } => apply(id, &feed, items),
+        Job::Apply { id, feed, items } => apply(id, &feed, &items),
     }
 }
 
@@ -121,16 +121,14 @@ fn prove(read: &Read) -> ReadResult {
     Ok((proof, manifest.map(|manifest| Bytes::from(manifest.encode()))))
 }
 
-fn apply(id: ApplyId, feed: &Feed, items: Vec<Incoming>) -> Done {
+fn apply(id: ApplyId, feed: &Feed, items: &[Incoming]) -> Done {
     let count = items.len();
-    let items: Vec<StoreIncoming> = items
-        .into_iter()
-        .map(|item| StoreIncoming { proof: item.proof, manifest: item.manifest })
-        .collect();
     let key = feed.key();
-    match feed.apply(&items) {
+    match feed.apply(items) {
         Ok(results) => {
-            let results = results.into_iter().map(|result| outcome(key, result)).collect();
+            let byte_length = feed.info().byte_length;
+            let outcome = |result| outcome(key, byte_length, result);
+            let results = results.into_iter().map(outcome).collect();
             Done::Applied { id, feed: key, results, failed: None }
         }
         Err(error) => {
@@ -142,16 +140,24 @@ fn apply(id: ApplyId, feed: &Feed, items: Vec<Incoming>) -> Done {
 
 fn outcome(
     feed: FeedKey,
+    byte_length: u64,
     result: Result<kinlog_feeds::store::Applied, ApplyError>,
 ) -> Result<Applied, ApplyFailure> {
     match result {
-        Ok(applied) => Ok(Applied { block: applied.block, upgraded_to: applied.upgraded_to }),
+        Ok(applied) => {
+            let (block, upgraded_to) = (applied.block, applied.upgraded_to);
+            Ok(Applied { block, upgraded_to, byte_length })
+        }
         Err(error) => {
             let failure = match &error {
-                ApplyError::MissingAnchor { .. } => ApplyFailure::MissingAnchor,
+                // Before the first head arrived neither the fork nor the writer is known.
+                ApplyError::MissingAnchor { .. }
+                | ApplyError::ManifestUnknown { .. }
+                | ApplyError::OtherFork { .. } => ApplyFailure::MissingAnchor,
+                ApplyError::BadData { may_be_conflict: true, .. } => ApplyFailure::BadSignature,
                 ApplyError::Conflict { .. } => ApplyFailure::Conflict,
                 ApplyError::TooLarge { .. } => ApplyFailure::TooLarge,
-                ApplyError::Stale { .. } | ApplyError::OtherFork { .. } => ApplyFailure::Stale,
+                ApplyError::Stale { .. } => ApplyFailure::Stale,
                 _ => ApplyFailure::BadData,
             };
             if failure != ApplyFailure::MissingAnchor && failure != ApplyFailure::Stale {
