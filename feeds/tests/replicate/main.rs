@@ -1,0 +1,8 @@
+//! The replicator over a simulated network, on real stores in memory. Seeds are printed; a run is
+//! a function of its seed.
+#![allow(clippy::unwrap_used)] // tests
+
+mod hostile;
+mod loss;
+mod sharing;
+mod world;

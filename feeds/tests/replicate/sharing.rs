@@ -1,0 +1,209 @@
+//! Honest peers: everything wanted arrives, nothing else, nothing twice.
+
+use std::time::Duration;
+
+use kinlog_feeds::replicate::{FeedEvent, Want};
+use kinlog_feeds::store::Kind;
+use kinlog_feeds::wire::hypercore::Message;
+
+use crate::world::{World, assert_holds};
+
+fn has_event(world: &World, node: usize, wanted: impl Fn(&FeedEvent) -> bool) -> bool {
+    world.nodes[node]
+        .events
+        .iter()
+        .any(|(_, event)| wanted(event))
+}
+
+#[test]
+fn a_reader_fetches_a_whole_feed_knowing_only_its_key() {
+    for seed in 1..=5 {
+        let mut world = World::new(seed, 2);
+        let key = world.create(0, 1, Kind::Kinlog, 700);
+        world.follow(1, key, Kind::Kinlog, Want::All, false);
+        world.connect(0, 1);
+        world.settle();
+        assert_holds(&world, 1, &key, 0..700);
+        assert!(has_event(&world, 1, |event| *event == FeedEvent::Complete));
+        assert!(has_event(&world, 1, |event| *event
+            == FeedEvent::Upgraded { length: 700 }));
+        assert_eq!(world.requested_twice, []);
+        assert_eq!(world.block_requests[&1].len(), 700);
+        assert!(
+            world.nodes[1].seen.iter().all(Result::is_ok),
+            "nothing was parked or refused"
+        );
+    }
+}
+
+#[test]
+fn answers_out_of_order_are_parked_and_all_arrive() {
+    let mut parked = 0;
+    for seed in 1..=10 {
+        let mut world = World::new(seed, 2);
+        world.reorder = true;
+        let key = world.create(0, 1, Kind::Plain, 600);
+        world.follow(1, key, Kind::Plain, Want::All, true);
+        world.connect(0, 1);
+        world.settle();
+        assert_holds(&world, 1, &key, 0..600);
+        assert_eq!(world.requested_twice, []);
+        assert_eq!(world.nodes[1].violations, []);
+        parked += world.nodes[1]
+            .seen
+            .iter()
+            .filter(|result| result.is_err())
+            .count();
+    }
+    assert!(parked > 0, "the world did reorder answers");
+}
+
+#[test]
+fn sparse_ranges_fetch_exactly_those_blocks() {
+    let mut world = World::new(7, 2);
+    let key = world.create(0, 1, Kind::Kinlog, 1000);
+    let ranges = vec![3..4, 100..110, 511..513, 999..1000];
+    world.follow(1, key, Kind::Kinlog, Want::Ranges(ranges.clone()), false);
+    world.connect(0, 1);
+    world.settle();
+    assert_holds(&world, 1, &key, ranges.into_iter().flatten());
+    assert_eq!(world.block_requests[&1].len(), 14);
+    assert!(has_event(&world, 1, |event| *event == FeedEvent::Complete));
+}
+
+#[test]
+fn the_last_blocks_are_those_before_the_head_and_live_goes_on() {
+    for live in [false, true] {
+        let mut world = World::new(8, 2);
+        let key = world.create(0, 1, Kind::Kinlog, 100);
+        world.follow(1, key, Kind::Kinlog, Want::Last(10), live);
+        world.connect(0, 1);
+        world.settle();
+        assert_holds(&world, 1, &key, 90..100);
+        world.append(0, 1, 5);
+        world.settle();
+        assert_holds(&world, 1, &key, if live { 90..105 } else { 90..100 });
+    }
+}
+
+#[test]
+fn two_sources_share_the_work() {
+    for seed in 1..=5 {
+        let mut world = World::new(seed, 3);
+        let key = world.create(0, 1, Kind::Kinlog, 2000);
+        world.follow(1, key, Kind::Kinlog, Want::All, true);
+        world.connect(0, 1);
+        world.settle();
+        world.follow(2, key, Kind::Kinlog, Want::All, true);
+        world.connect(0, 2);
+        world.connect(1, 2);
+        world.settle();
+        assert_holds(&world, 2, &key, 0..2000);
+        assert_eq!(world.requested_twice, []);
+        let requests = &world.block_requests[&2];
+        assert_eq!(requests.len(), 2000, "each block was asked for once");
+        for source in [0, 1] {
+            let share = requests.iter().filter(|(to, _)| *to == source).count();
+            assert!(share > 400, "node {source} was asked for {share} of 2000");
+        }
+    }
+}
+
+#[test]
+fn a_live_writer_is_followed_through_others() {
+    let mut world = World::new(3, 3);
+    let key = world.create(0, 1, Kind::Kinlog, 0);
+    world.follow(1, key, Kind::Kinlog, Want::All, true);
+    world.follow(2, key, Kind::Kinlog, Want::All, true);
+    world.connect(0, 1);
+    world.connect(1, 2);
+    for count in [1, 1, 5, 300, 1, 40] {
+        world.append(0, 1, count);
+        world.settle();
+    }
+    assert_holds(&world, 1, &key, 0..348);
+    assert_holds(&world, 2, &key, 0..348);
+    assert_eq!(world.requested_twice, []);
+}
+
+#[test]
+fn blocks_held_with_gaps_are_found_by_wants() {
+    let mut world = World::new(4, 3);
+    let key = world.create(0, 1, Kind::Kinlog, 500);
+    let odd: Vec<_> = (0..250).map(|pair| 2 * pair + 1..2 * pair + 2).collect();
+    world.follow(1, key, Kind::Kinlog, Want::Ranges(odd.clone()), true);
+    world.connect(0, 1);
+    world.settle();
+    world.disconnect(0, 1);
+    world.follow(2, key, Kind::Kinlog, Want::All, true);
+    world.connect(1, 2);
+    world.pass(Duration::from_secs(3));
+    assert_holds(&world, 2, &key, odd.into_iter().flatten());
+    let nobody = FeedEvent::NobodyHas {
+        blocks: 250,
+        first: Some(0),
+    };
+    assert!(has_event(&world, 2, |event| *event == nobody));
+    world.connect(0, 2);
+    world.settle();
+    assert_holds(&world, 2, &key, 0..500);
+}
+
+#[test]
+fn nothing_is_announced_before_it_is_durable() {
+    let mut world = World::new(5, 3);
+    let key = world.create(0, 1, Kind::Kinlog, 300);
+    for node in [1, 2] {
+        world.follow(node, key, Kind::Kinlog, Want::All, true);
+    }
+    world.connect(0, 1);
+    world.connect(1, 2);
+    let store = world.nodes[1].feed(&key).clone();
+    world.tamper = Some(Box::new(move |from, _, message| {
+        if from == 1 {
+            match &message {
+                Message::Range(range) if !range.drop => {
+                    let run = range.start..range.start + range.length;
+                    assert!(
+                        store.have().all_in(run),
+                        "announced {range:?} before it was stored"
+                    );
+                }
+                Message::Synchronize(sync) => assert!(sync.length <= store.info().length),
+                _ => {}
+            }
+        }
+        vec![message]
+    }));
+    world.settle();
+    assert_holds(&world, 2, &key, 0..300);
+}
+
+#[test]
+fn what_one_drain_brought_is_applied_together() {
+    let mut world = World::new(6, 2);
+    let key = world.create(0, 1, Kind::Kinlog, 2000);
+    world.follow(1, key, Kind::Kinlog, Want::All, false);
+    world.connect(0, 1);
+    world.settle();
+    let applies = world.nodes[1].applies;
+    assert!(applies < 2000 / 8, "{applies} applies for 2000 blocks");
+}
+
+#[test]
+fn a_process_that_wants_nothing_asks_for_nothing() {
+    let mut world = World::new(9, 2);
+    let key = world.create(0, 1, Kind::Kinlog, 50);
+    world.follow(1, key, Kind::Kinlog, Want::None, false);
+    world.connect(0, 1);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.nodes[1].feed(&key).info().length, 0);
+    world.set_interest(1, &key, Want::None, true);
+    world.settle();
+    assert_eq!(
+        world.nodes[1].feed(&key).info().length,
+        50,
+        "live follows the head alone"
+    );
+    assert_holds(&world, 1, &key, 0..0);
+}

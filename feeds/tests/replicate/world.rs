@@ -1,0 +1,505 @@
+//! A simulated network of replicators: messages wait in links, store work in queues, and a seeded
+//! generator chooses what happens next.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kinlog_feeds::manifest::Manifest;
+use kinlog_feeds::replicate::{
+    Applied, ApplyFailure, ApplyId, Config, FeedEvent, FeedKind, FeedState, Incoming, Interest,
+    NotAvailable, Output, PeerId, ProtocolViolation, ReadId, Replicator, Want,
+};
+use kinlog_feeds::store::{ApplyError, Feed, Kind, MemoryDisk, Options, ProveError, Role, Store};
+use kinlog_feeds::tree::ProofRequest;
+use kinlog_feeds::wire::hypercore::Message;
+use kinlog_feeds::{FeedKey, KeyPair, Time};
+
+/// A small seeded generator (splitmix64).
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        println!("seed {seed}");
+        Random(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+}
+
+pub(crate) type Seen = Vec<Result<Applied, ApplyFailure>>;
+
+/// Store work that the node has been asked for.
+enum Job {
+    Read {
+        id: ReadId,
+        key: FeedKey,
+        request: ProofRequest,
+        manifest: bool,
+    },
+    Apply {
+        id: ApplyId,
+        key: FeedKey,
+        items: Arc<Vec<Incoming>>,
+    },
+}
+
+/// One process.
+pub(crate) struct Node {
+    pub(crate) replicator: Replicator,
+    pub(crate) feeds: BTreeMap<FeedKey, Feed>,
+    pub(crate) events: Vec<(FeedKey, FeedEvent)>,
+    pub(crate) violations: Vec<(PeerId, ProtocolViolation, bool)>,
+    /// What the store said to each item, over all applies.
+    pub(crate) seen: Seen,
+    pub(crate) applies: usize,
+    jobs: VecDeque<Job>,
+    store: Store,
+}
+
+impl Node {
+    fn new(number: usize) -> Self {
+        let options = Options::new([number as u8; 16]).segments(1 << 20, 64 << 10);
+        let store = Store::open(Arc::new(MemoryDisk::new()), options).unwrap();
+        Node {
+            replicator: Replicator::new(Config::default()),
+            feeds: BTreeMap::new(),
+            events: Vec::new(),
+            violations: Vec::new(),
+            seen: Vec::new(),
+            applies: 0,
+            jobs: VecDeque::new(),
+            store,
+        }
+    }
+
+    pub(crate) fn feed(&self, key: &FeedKey) -> &Feed {
+        &self.feeds[key]
+    }
+
+    fn add(&mut self, feed: Feed) {
+        let info = feed.info();
+        let state = FeedState {
+            kind: match feed.kind() {
+                Kind::Plain => FeedKind::Plain,
+                _ => FeedKind::Kinlog,
+            },
+            manifest_known: feed.manifest().is_some(),
+            fork: info.fork,
+            length: info.length,
+            byte_length: info.byte_length,
+            have: feed.have(),
+        };
+        self.replicator.add_feed(feed.key(), state);
+        self.feeds.insert(feed.key(), feed);
+    }
+
+    fn carry_out(&mut self, now: Time, job: Job) {
+        match job {
+            Job::Read {
+                id,
+                key,
+                request,
+                manifest,
+            } => {
+                let feed = &self.feeds[&key];
+                let result = match feed.prove(&request) {
+                    Ok(proof) => {
+                        let manifest = manifest.then(|| feed.manifest()).flatten();
+                        Ok((
+                            proof,
+                            manifest.map(|manifest| Bytes::from(manifest.encode())),
+                        ))
+                    }
+                    Err(ProveError::InvalidRequest { .. }) => Err(NotAvailable::InvalidRequest),
+                    Err(_) => Err(NotAvailable::Missing),
+                };
+                self.replicator.handle_read(now, id, result);
+            }
+            Job::Apply { id, key, items } => {
+                let feed = &self.feeds[&key];
+                let results = feed.apply(&items).unwrap();
+                let byte_length = feed.info().byte_length;
+                let results: Seen = results
+                    .into_iter()
+                    .map(|result| match result {
+                        Ok(applied) => {
+                            let (block, upgraded_to) = (applied.block, applied.upgraded_to);
+                            Ok(Applied {
+                                block,
+                                upgraded_to,
+                                byte_length,
+                            })
+                        }
+                        Err(error) => Err(failure(&error)),
+                    })
+                    .collect();
+                self.applies += 1;
+                self.seen.extend(results.iter().copied());
+                self.replicator.handle_applied(now, id, results);
+            }
+        }
+    }
+}
+
+fn failure(error: &ApplyError) -> ApplyFailure {
+    match error {
+        ApplyError::MissingAnchor { .. }
+        | ApplyError::ManifestUnknown { .. }
+        | ApplyError::OtherFork { .. } => ApplyFailure::MissingAnchor,
+        ApplyError::BadData {
+            may_be_conflict: true,
+            ..
+        } => ApplyFailure::BadSignature,
+        ApplyError::Conflict { .. } => ApplyFailure::Conflict,
+        ApplyError::TooLarge { .. } => ApplyFailure::TooLarge,
+        ApplyError::Stale { .. } => ApplyFailure::Stale,
+        _ => ApplyFailure::BadData,
+    }
+}
+
+/// Changes, holds back or adds to what a node sends; the arguments are sender, receiver, message.
+pub(crate) type Tamper = Box<dyn FnMut(usize, usize, Message) -> Vec<Message>>;
+
+/// Nodes and what is on its way between them.
+pub(crate) struct World {
+    pub(crate) now: Time,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) random: Random,
+    pub(crate) tamper: Option<Tamper>,
+    /// Whether messages of one link may overtake each other, as JavaScript peers' answers do.
+    pub(crate) reorder: bool,
+    /// Blocks on their way to a node, to find those that were asked for twice.
+    pub(crate) requested_twice: Vec<(usize, u64)>,
+    /// Block requests sent by each node.
+    pub(crate) block_requests: BTreeMap<usize, Vec<(usize, u64)>>,
+    links: BTreeMap<(usize, usize), VecDeque<(FeedKey, Message)>>,
+    asked: BTreeMap<(usize, FeedKey, u64), (usize, u64)>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, nodes: usize) -> Self {
+        World {
+            now: Time(1_000_000),
+            nodes: (0..nodes).map(Node::new).collect(),
+            random: Random::new(seed),
+            tamper: None,
+            reorder: false,
+            requested_twice: Vec::new(),
+            block_requests: BTreeMap::new(),
+            links: BTreeMap::new(),
+            asked: BTreeMap::new(),
+        }
+    }
+
+    /// Makes a feed of `blocks` at `node`, owned by it.
+    pub(crate) fn create(&mut self, node: usize, seed: u8, kind: Kind, blocks: u64) -> FeedKey {
+        let pair = KeyPair::from_seed(&[seed; 32]);
+        let manifest = Manifest::single(pair.public_key());
+        let feed = self.nodes[node]
+            .store
+            .create_feed(&manifest, Role::Own, kind)
+            .unwrap();
+        if blocks > 0 {
+            feed.append_batch(&pair, &content(0..blocks)).unwrap();
+        }
+        self.nodes[node].add(feed);
+        manifest.key()
+    }
+
+    pub(crate) fn append(&mut self, node: usize, seed: u8, count: u64) {
+        let pair = KeyPair::from_seed(&[seed; 32]);
+        let key = Manifest::single(pair.public_key()).key();
+        let feed = self.nodes[node].feed(&key).clone();
+        let start = feed.info().length;
+        feed.append_batch(&pair, &content(start..start + count))
+            .unwrap();
+        let info = feed.info();
+        let now = self.now;
+        self.nodes[node]
+            .replicator
+            .handle_appended(now, &key, info.length, info.byte_length);
+    }
+
+    /// Makes `node` follow a feed of which it knows the key.
+    pub(crate) fn follow(&mut self, node: usize, key: FeedKey, kind: Kind, want: Want, live: bool) {
+        let feed = self.nodes[node]
+            .store
+            .create_unknown(key, Role::Followed, kind)
+            .unwrap();
+        self.nodes[node].add(feed);
+        self.set_interest(node, &key, want, live);
+    }
+
+    pub(crate) fn set_interest(&mut self, node: usize, key: &FeedKey, want: Want, live: bool) {
+        self.nodes[node]
+            .replicator
+            .set_interest(self.now, key, Interest { want, live });
+    }
+
+    /// Connects two nodes; channels open for every feed that both know.
+    pub(crate) fn connect(&mut self, one: usize, other: usize) {
+        self.links.entry((one, other)).or_default();
+        self.links.entry((other, one)).or_default();
+        let shared: Vec<FeedKey> = self.nodes[one]
+            .feeds
+            .keys()
+            .filter(|key| self.nodes[other].feeds.contains_key(key))
+            .copied()
+            .collect();
+        for key in shared {
+            for (node, peer) in [(one, other), (other, one)] {
+                let peer = PeerId(peer as u64);
+                self.nodes[node]
+                    .replicator
+                    .handle_channel_open(self.now, peer, key);
+            }
+        }
+    }
+
+    pub(crate) fn disconnect(&mut self, one: usize, other: usize) {
+        for (from, to) in [(one, other), (other, one)] {
+            self.links.remove(&(from, to));
+            self.nodes[from]
+                .replicator
+                .handle_peer_gone(self.now, PeerId(to as u64));
+            self.asked
+                .retain(|(node, _, _), (source, _)| *node != from || *source != to);
+        }
+    }
+
+    pub(crate) fn is_connected(&self, one: usize, other: usize) -> bool {
+        self.links.contains_key(&(one, other))
+    }
+
+    /// Puts a message on the wire that no replicator asked to send.
+    pub(crate) fn inject(&mut self, from: usize, to: usize, key: FeedKey, message: Message) {
+        if let Some(link) = self.links.get_mut(&(from, to)) {
+            link.push_back((key, message));
+        }
+    }
+
+    /// Lets things happen until nothing is on its way; time passes only as far as deliveries take.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..2_000_000 {
+            if !self.step() {
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    /// Lets `duration` pass with its timers.
+    pub(crate) fn pass(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            self.settle();
+            let next = self
+                .nodes
+                .iter()
+                .filter_map(|node| node.replicator.poll_timeout())
+                .min();
+            match next {
+                Some(at) if at <= end => self.now = self.now.max(at),
+                _ => break,
+            }
+            for node in &mut self.nodes {
+                node.replicator.handle_timeout(self.now);
+            }
+        }
+        self.now = end;
+    }
+
+    /// Does one thing; returns whether there was one.
+    pub(crate) fn step(&mut self) -> bool {
+        for node in 0..self.nodes.len() {
+            self.drain(node);
+        }
+        let mut choices: Vec<Choice> = Vec::new();
+        choices.extend(
+            self.links
+                .iter()
+                .filter(|(_, link)| !link.is_empty())
+                .map(|(ends, _)| Choice::Link(*ends)),
+        );
+        choices.extend(
+            (0..self.nodes.len())
+                .filter(|node| !self.nodes[*node].jobs.is_empty())
+                .map(Choice::Job),
+        );
+        if choices.is_empty() {
+            return false;
+        }
+        let choice = choices[self.random.below(choices.len())];
+        self.now = self.now + Duration::from_micros(10);
+        match choice {
+            Choice::Job(node) => {
+                let jobs = self.random.below(8) + 1;
+                for _ in 0..jobs {
+                    let Some(job) = self.nodes[node].jobs.pop_front() else {
+                        break;
+                    };
+                    self.nodes[node].carry_out(self.now, job);
+                }
+            }
+            Choice::Link(ends) => self.deliver(ends),
+        }
+        true
+    }
+
+    fn deliver(&mut self, (from, to): (usize, usize)) {
+        // Several messages make one read of the connection, which ends in one drain.
+        let count = self.random.below(32) + 1;
+        for _ in 0..count {
+            let Some(link) = self.links.get_mut(&(from, to)) else {
+                return;
+            };
+            let at = if self.reorder && link.len() > 1 {
+                self.random.below(link.len().min(16))
+            } else {
+                0
+            };
+            let Some((key, message)) = link.remove(at) else {
+                return;
+            };
+            self.note_answer(to, from, &key, &message);
+            let node = &mut self.nodes[to];
+            let peer = PeerId(from as u64);
+            if let Err(reason) = node
+                .replicator
+                .handle_message(self.now, peer, &key, message)
+            {
+                node.violations.push((peer, reason, true));
+                self.disconnect(from, to);
+            }
+        }
+    }
+
+    fn drain(&mut self, number: usize) {
+        let mut cut = BTreeSet::new();
+        while let Some(output) = self.nodes[number].replicator.poll_output() {
+            match output {
+                Output::Send { peer, key, message } => {
+                    let to = peer.0 as usize;
+                    self.note_request(number, to, &key, &message);
+                    let messages = match &mut self.tamper {
+                        Some(tamper) => tamper(number, to, message),
+                        None => vec![message],
+                    };
+                    if let Some(link) = self.links.get_mut(&(number, to)) {
+                        link.extend(messages.into_iter().map(|message| (key, message)));
+                    }
+                }
+                Output::Read {
+                    id,
+                    key,
+                    request,
+                    manifest,
+                    ..
+                } => {
+                    self.nodes[number].jobs.push_back(Job::Read {
+                        id,
+                        key,
+                        request,
+                        manifest,
+                    });
+                }
+                Output::Apply { id, key, items } => {
+                    self.nodes[number]
+                        .jobs
+                        .push_back(Job::Apply { id, key, items });
+                }
+                Output::Violation { peer, reason, ban } => {
+                    self.nodes[number].violations.push((peer, reason, ban));
+                    cut.insert(peer.0 as usize);
+                }
+                Output::Event { key, event } => self.nodes[number].events.push((key, event)),
+                _ => {}
+            }
+        }
+        for other in cut {
+            self.disconnect(number, other);
+        }
+    }
+
+    fn note_request(&mut self, node: usize, to: usize, key: &FeedKey, message: &Message) {
+        match message {
+            Message::Request(request) => {
+                if let Some(block) = request.proof.block {
+                    let place = (node, *key, block.index);
+                    if self.asked.insert(place, (to, request.id)).is_some() {
+                        self.requested_twice.push((node, block.index));
+                    }
+                    self.block_requests
+                        .entry(node)
+                        .or_default()
+                        .push((to, block.index));
+                }
+            }
+            Message::Cancel(id) => {
+                self.asked.retain(|(asker, feed, _), asked| {
+                    *asker != node || feed != key || *asked != (to, *id)
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn note_answer(&mut self, node: usize, from: usize, key: &FeedKey, message: &Message) {
+        let id = match message {
+            Message::Data(data) => data.request,
+            Message::NoData(no_data) => no_data.request,
+            _ => return,
+        };
+        self.asked.retain(|(asker, feed, _), asked| {
+            *asker != node || feed != key || *asked != (from, id)
+        });
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Choice {
+    Link((usize, usize)),
+    Job(usize),
+}
+
+/// The blocks that every feed of these tests has.
+pub(crate) fn content(blocks: std::ops::Range<u64>) -> Vec<Bytes> {
+    blocks
+        .map(|block| Bytes::from(format!("block {block} ").repeat(1 + block as usize % 7)))
+        .collect()
+}
+
+/// Asserts that `node` holds exactly `blocks` of the feed, each as it was written.
+pub(crate) fn assert_holds(
+    world: &World,
+    node: usize,
+    key: &FeedKey,
+    blocks: impl Iterator<Item = u64>,
+) {
+    let feed = world.nodes[node].feed(key);
+    let mut held = 0;
+    for block in blocks {
+        let value = feed.get(block).unwrap();
+        assert_eq!(
+            value.as_ref(),
+            content(block..block + 1).first(),
+            "block {block}"
+        );
+        held += 1;
+    }
+    assert_eq!(feed.info().blocks_held, held, "blocks held in all");
+    let report = feed.verify().unwrap();
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+}
