@@ -58,7 +58,7 @@ impl Bitfield {
     /// Adds the indexes of the bits set in `words`, of which the first is index `start` (a multiple
     /// of 32), lowest bit first; the others in reach are removed. As in the wire's bitfield message.
     pub fn set_words(&mut self, start: u64, words: &[u32]) {
-        debug_assert!(start % 32 == 0, "words begin at multiples of 32");
+        debug_assert!(start.is_multiple_of(32), "words begin at multiples of 32");
         for (word, first) in words.iter().zip((start..).step_by(32)) {
             let Some(end) = first.checked_add(32) else {
                 return;
@@ -187,7 +187,7 @@ impl Bitfield {
     ///
     /// The caller bounds `length`: the result has a word for every 32.
     pub fn words(&self, start: u64, length: u64) -> Vec<u32> {
-        debug_assert!(start % 32 == 0, "words begin at multiples of 32");
+        debug_assert!(start.is_multiple_of(32), "words begin at multiples of 32");
         let count = length.div_ceil(32);
         (0..count)
             .map_while(|word| start.checked_add(word.checked_mul(32)?))
