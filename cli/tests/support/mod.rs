@@ -1,6 +1,8 @@
 //! Homes and servers for the tests of the binary.
 #![allow(dead_code, unreachable_pub, clippy::panic)] // Each test file uses its part of this.
 
+pub mod blocks;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,0 +1,155 @@
+//! JavaScript Hypercore 11 and 10 as peers over TCP, both ways, byte for byte.
+//!
+//! Needs Node and `npm ci` in `far-ends/npm`; `cargo xtask test` sees to both.
+#![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use kinlog_feeds::text;
+use serde_json::Value;
+use support::Home;
+use support::blocks::{Kind, block, digest};
+use testkit::process::Running;
+
+const BLOCKS: u32 = 10_000;
+
+/// 82 MB take 6 to 8 s between two JavaScript peers on a free machine.
+const TRANSFER: Duration = Duration::from_secs(240);
+
+/// Starts `peer.js` of `far-ends/npm`.
+#[track_caller]
+fn npm(arguments: &[&str]) -> Running {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../far-ends/npm");
+    assert!(
+        folder.join("node_modules/hypercore11").is_dir(),
+        "npm hypercore is not installed: run `npm ci` in far-ends/npm, or `cargo xtask test`"
+    );
+    Running::start(
+        Command::new("node")
+            .arg("peer.js")
+            .args(arguments)
+            .current_dir(folder),
+    )
+}
+
+/// Returns the next thing a peer says that is no report of a closed stream.
+#[track_caller]
+fn said(peer: &mut Running) -> Value {
+    peer.wait_json("word of the npm peer", TRANSFER, |value| {
+        assert!(value["error"].is_null(), "{value}");
+        value["event"].is_null().then(|| value.clone())
+    })
+}
+
+fn blocks(seed: u32, kind: Kind) -> Vec<Vec<u8>> {
+    (0..BLOCKS).map(|index| block(seed, index, kind)).collect()
+}
+
+/// Every block and a newline after it, as `feed append` takes and `feed read` gives them.
+fn lines(blocks: &[Vec<u8>]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for block in blocks {
+        lines.extend_from_slice(block);
+        lines.push(b'\n');
+    }
+    lines
+}
+
+/// Pulls a feed that npm serves, reads it back and verifies it.
+#[track_caller]
+fn pull_from_npm(seed: u32, more: &[&str]) {
+    let expected = blocks(seed, Kind::Bytes);
+    let (count, seed) = (BLOCKS.to_string(), seed.to_string());
+    let mut arguments = vec!["serve", "--count", &count, "--seed", &seed];
+    arguments.extend(more);
+    let mut peer = npm(&arguments);
+    let serving = said(&mut peer);
+    assert_eq!(
+        serving["digest"],
+        digest(&expected),
+        "both ends make the same blocks"
+    );
+    let key = serving["key"].as_str().unwrap();
+    let address = format!("127.0.0.1:{}", serving["port"]);
+
+    let home = Home::init("puller");
+    let pull = home.start(["feed", "pull", key, "--tcp", &address]);
+    pull.finish(TRANSFER).ok();
+    let verified = home.json_one(["feed", "verify", key]);
+    assert_eq!(verified["blocks_checked"], BLOCKS, "{verified}");
+    let read = Running::start(&mut home.command(["feed", "read", key]))
+        .finish(TRANSFER)
+        .ok();
+    assert!(
+        read.stdout == lines(&expected),
+        "the blocks differ from those that npm appended"
+    );
+    peer.kill();
+}
+
+/// Appends blocks of text, serves them, and lets npm pull and digest them.
+#[track_caller]
+fn serve_to_npm(seed: u32, hypercore: &str) {
+    let expected = blocks(seed, Kind::Text);
+    let home = Home::init("server");
+    home.run_with(["feed", "append", "/blocks"], &lines(&expected))
+        .ok();
+    let mut serve = home.start(["feed", "serve", "/blocks", "--tcp", "127.0.0.1:0"]);
+    let (key, address) = serve.wait_json("the address", TRANSFER, |value| {
+        let (key, address) = (value["key"].as_str()?, value["address"].as_str()?);
+        Some((key.to_owned(), address.to_owned()))
+    });
+    let key = text::encode_hex(&text::decode_key(&key).unwrap());
+    let port = address.rsplit(':').next().unwrap();
+
+    let count = BLOCKS.to_string();
+    let pull = [
+        "pull",
+        "--hypercore",
+        hypercore,
+        "--count",
+        &count,
+        "--key",
+        &key,
+        "--port",
+        port,
+    ];
+    let pulled = said(&mut npm(&pull));
+    assert_eq!(pulled["count"], BLOCKS, "{pulled}");
+    assert_eq!(
+        pulled["digest"],
+        digest(&expected),
+        "npm holds other bytes than we appended"
+    );
+    serve.stop();
+}
+
+#[test]
+fn npm_hypercore_11_is_pulled_byte_for_byte() {
+    pull_from_npm(11, &["--hypercore", "11"]);
+}
+
+#[test]
+fn npm_hypercore_10_is_pulled_byte_for_byte() {
+    pull_from_npm(10, &["--hypercore", "10"]);
+}
+
+/// The key of such a feed is its signer's public key.
+#[test]
+fn npm_hypercore_10_without_a_manifest_is_pulled_byte_for_byte() {
+    pull_from_npm(12, &["--hypercore", "10", "--compat"]);
+}
+
+#[test]
+fn npm_hypercore_11_pulls_what_we_serve() {
+    serve_to_npm(13, "11");
+}
+
+#[test]
+fn npm_hypercore_10_pulls_what_we_serve() {
+    serve_to_npm(14, "10");
+}
