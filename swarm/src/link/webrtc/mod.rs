@@ -10,7 +10,7 @@ mod runtime;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ::webrtc::data_channel::{DataChannel, DataChannelEvent};
 use ::webrtc::error::Error as StackError;
@@ -34,6 +34,8 @@ pub struct WebrtcLink {
     connection: Arc<dyn PeerConnection>,
     channel: Arc<dyn DataChannel>,
     fingerprints: Fingerprints,
+    /// A message that arrived while the link was made.
+    first: Mutex<Option<Bytes>>,
     counters: Counters,
 }
 
@@ -71,6 +73,11 @@ impl Link for WebrtcLink {
     }
 
     async fn recv(&self) -> Result<Option<Bytes>, LinkError> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(message) = first {
+            self.counters.count_in(message.len());
+            return Ok(Some(message));
+        }
         loop {
             match self.channel.poll().await {
                 Some(DataChannelEvent::OnMessage(message)) => {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rtc::ice::mdns::MulticastDnsMode;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
+use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
     RTCIceCandidateInit, RTCIceGatheringState, RTCIceServer, RTCPeerConnectionIceEvent,
@@ -26,8 +26,10 @@ use crate::limits::{
 };
 use crate::link::{Counters, Fingerprints, LinkError};
 
-/// Both sides open this SCTP stream themselves, so no handshake for it crosses the network.
-const STREAM: u16 = 0;
+/// Name of the one channel. It is opened in band by the side that offers: a channel that both sides
+/// number themselves would save half a round trip, but the stack drops messages that arrive before
+/// its own side of such a channel is up.
+const CHANNEL: &str = "kinlog";
 
 /// What every connection of a node has in common.
 #[derive(Clone, Debug, Default)]
@@ -42,8 +44,11 @@ pub struct WebrtcSettings {
 pub struct Negotiation {
     attempt: u64,
     connection: Arc<dyn PeerConnection>,
-    channel: Arc<dyn DataChannel>,
+    /// The channel; the side that answers has it once the other one opened it.
+    channel: Option<Arc<dyn DataChannel>>,
     events: mpsc::Receiver<Event>,
+    /// A message that came before the channel's opening was told.
+    first: Option<Bytes>,
 }
 
 impl fmt::Debug for Negotiation {
@@ -62,8 +67,8 @@ pub enum Progress {
 }
 
 /// What the stack tells while a connection comes up.
-#[derive(Debug)]
 enum Event {
+    Channel(Arc<dyn DataChannel>),
     Candidate(String),
     Gathered,
     Failed(RTCPeerConnectionState),
@@ -87,6 +92,11 @@ impl PeerConnectionEventHandler for Handler {
         }
     }
 
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        // Whoever opens more than one channel talks to nobody on the others.
+        let _ = self.events.try_send(Event::Channel(channel));
+    }
+
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
         if matches!(state, RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed) {
             let _ = self.events.try_send(Event::Failed(state));
@@ -101,6 +111,8 @@ impl Negotiation {
         attempt: u64,
     ) -> Result<(Self, Bytes), LinkError> {
         let mut negotiation = Self::new(settings, attempt).await?;
+        let channel = negotiation.connection.create_data_channel(CHANNEL, None).await;
+        negotiation.channel = Some(channel.map_err(stack_error)?);
         let offer = negotiation.connection.create_offer(None).await.map_err(stack_error)?;
         let body = negotiation.describe(offer).await?;
         Ok((negotiation, body))
@@ -156,19 +168,33 @@ impl Negotiation {
     /// Waits for what happens next; cancelling it loses nothing.
     pub async fn progress(&mut self) -> Result<Progress, LinkError> {
         loop {
+            let channel = self.channel.as_deref();
+            let channel_event = async {
+                match channel {
+                    Some(channel) => channel.poll().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                event = self.channel.poll() => match event {
+                event = channel_event => match event {
                     Some(DataChannelEvent::OnOpen) => return Ok(Progress::Open),
+                    Some(DataChannelEvent::OnMessage(message)) => {
+                        self.first = Some(message.data.freeze());
+                        return Ok(Progress::Open);
+                    }
                     Some(DataChannelEvent::OnClose | DataChannelEvent::OnClosing) | None => {
                         return Err(LinkError::Closed);
                     }
                     Some(_) => {}
                 },
                 event = self.events.recv() => match event {
+                    Some(Event::Channel(channel)) if self.channel.is_none() => {
+                        self.channel = Some(channel);
+                    }
+                    Some(Event::Channel(_) | Event::Gathered) => {}
                     Some(Event::Candidate(text)) => {
                         return Ok(Progress::Candidate(body::encode(self.attempt, &text)));
                     }
-                    Some(Event::Gathered) => {}
                     Some(Event::Failed(state)) => {
                         return Err(LinkError::Webrtc { reason: format!("connection {state}") });
                     }
@@ -189,8 +215,9 @@ impl Negotiation {
         let remote = sdp_of(self.connection.remote_description().await, "description")?;
         Ok(WebrtcLink {
             connection: self.connection,
-            channel: self.channel,
+            channel: self.channel.ok_or(LinkError::Closed)?,
             fingerprints: Fingerprints { local, remote },
+            first: Mutex::new(self.first),
             counters: Counters::default(),
         })
     }
@@ -231,16 +258,7 @@ impl Negotiation {
             .await
             .map_err(stack_error)?;
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
-        let options = RTCDataChannelInit {
-            ordered: true,
-            negotiated: Some(STREAM),
-            ..RTCDataChannelInit::default()
-        };
-        let channel = connection
-            .create_data_channel("kinlog", Some(options))
-            .await
-            .map_err(stack_error)?;
-        Ok(Negotiation { attempt, connection, channel, events })
+        Ok(Negotiation { attempt, connection, channel: None, events, first: None })
     }
 
     /// Sets our description, waits for its candidates, and returns its body.
@@ -250,7 +268,7 @@ impl Negotiation {
             while let Some(event) = self.events.recv().await {
                 match event {
                     Event::Gathered => break,
-                    Event::Candidate(_) | Event::Failed(_) => {}
+                    Event::Candidate(_) | Event::Failed(_) | Event::Channel(_) => {}
                 }
             }
         };
