@@ -14,7 +14,9 @@ const MESSAGE_BYTES: usize = 65_536;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let mib = std::env::args().nth(1).map_or(Ok(256), |text| text.parse::<usize>())?;
+    let mib = std::env::args()
+        .nth(1)
+        .map_or(Ok(256), |text| text.parse::<usize>())?;
     let settings = WebrtcSettings::default();
 
     let start = Instant::now();

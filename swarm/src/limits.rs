@@ -147,3 +147,7 @@ pub const TCP_CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Two sessions with one peer that come up within this time came up together, and both sides drop
 /// the same one; later, the newer one replaces the older.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(5);
+
+/// Longest timer of the WebRTC stack while a connection comes up (see `link/webrtc/runtime.rs`): it
+/// wakes 500 times a second for at most [`NEGOTIATION_WAIT_MAX`].
+pub const CONNECTING_TIMER_MAX: Duration = Duration::from_millis(2);

@@ -14,7 +14,9 @@ pub(crate) struct MessageLog {
 impl MessageLog {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(MessageLog { file: Arc::new(file) })
+        Ok(MessageLog {
+            file: Arc::new(file),
+        })
     }
 
     /// Appends one size as a decimal line, in one write that a kill cannot tear.

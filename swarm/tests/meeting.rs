@@ -1,5 +1,9 @@
 //! Two nodes meet through a real signal server and talk over real WebRTC.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop where they fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests stop where they fail"
+)]
 
 mod support;
 
@@ -35,7 +39,10 @@ async fn nodes_in_one_topic_connect_over_webrtc() {
         assert_eq!(session.state, "open");
         assert_eq!(session.device, None);
         let path = session.path.clone().expect("ICE has selected a pair");
-        assert!(matches!(path.local.kind, CandidateKind::Host | CandidateKind::Prflx));
+        assert!(matches!(
+            path.local.kind,
+            CandidateKind::Host | CandidateKind::Prflx
+        ));
         assert_eq!(path.protocol, "udp");
         assert!(path.local.address.is_some() && path.remote.address.is_some());
         assert!(session.bytes_in > 0 && session.bytes_out > 0);
@@ -52,11 +59,15 @@ async fn hosts_answer_each_other() {
     let server = SignalServer::start().await;
     let (left, right) = connected_pair(&server, Label::Invite).await;
     let session = left.host.open.lock().unwrap()[0].id;
-    let request = PeerMessage::JoinRequest { bytes: Bytes::from_static(b"let me in") };
+    let request = PeerMessage::JoinRequest {
+        bytes: Bytes::from_static(b"let me in"),
+    };
     left.node.send(session, request.clone()).unwrap();
     support_wait(|| !left.host.heard.lock().unwrap().is_empty()).await;
     assert_eq!(*right.host.heard.lock().unwrap(), [request]);
-    let response = PeerMessage::JoinResponse { bytes: Bytes::from_static(b"let me in") };
+    let response = PeerMessage::JoinResponse {
+        bytes: Bytes::from_static(b"let me in"),
+    };
     assert_eq!(*left.host.heard.lock().unwrap(), [response]);
 }
 
@@ -68,7 +79,9 @@ async fn support_wait(fact: impl Fn() -> bool) {
             every.tick().await;
         }
     };
-    tokio::time::timeout(support::PATIENCE, poll).await.expect("the fact comes about");
+    tokio::time::timeout(support::PATIENCE, poll)
+        .await
+        .expect("the fact comes about");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,7 +92,10 @@ async fn certificates_are_shown_in_rooms_and_hold_over_the_dtls_link() {
         identity_hash: Hash([seed; 32]),
     };
     let start = |seed: u8| {
-        let host = TestHost { credentials: Some(device(seed)), ..TestHost::default() };
+        let host = TestHost {
+            credentials: Some(device(seed)),
+            ..TestHost::default()
+        };
         TestNode::with(config(seed, &[&server.url]), store(seed), host)
     };
     let (left, right) = (start(1), start(2));
@@ -87,7 +103,9 @@ async fn certificates_are_shown_in_rooms_and_hold_over_the_dtls_link() {
     right.node.join(Label::Room, KEY);
     for (node, other) in [(&left, 2), (&right, 1)] {
         support_wait(|| !node.host.certified.lock().unwrap().is_empty()).await;
-        let shown = node.host.certified.lock().unwrap()[0].remote_certificate.unwrap();
+        let shown = node.host.certified.lock().unwrap()[0]
+            .remote_certificate
+            .unwrap();
         assert_eq!(shown.device.0, device(other).device.public_key().0);
         assert_eq!(shown.identity_hash, Hash([other; 32]));
     }
@@ -101,7 +119,10 @@ async fn no_certificate_is_shown_in_a_public_topic() {
             device: KeyPair::from_seed(&[seed; 32]),
             identity_hash: Hash([seed; 32]),
         };
-        let host = TestHost { credentials: Some(credentials), ..TestHost::default() };
+        let host = TestHost {
+            credentials: Some(credentials),
+            ..TestHost::default()
+        };
         TestNode::with(config(seed, &[&server.url]), store(seed), host)
     };
     let (mut left, mut right) = (start(1), start(2));
@@ -111,7 +132,9 @@ async fn no_certificate_is_shown_in_a_public_topic() {
     right.opened().await;
     // A message that is answered comes after whatever was sent at the opening.
     let bytes = Bytes::from_static(b"anything else?");
-    left.node.send(session.id, PeerMessage::JoinRequest { bytes }).unwrap();
+    left.node
+        .send(session.id, PeerMessage::JoinRequest { bytes })
+        .unwrap();
     support_wait(|| !left.host.heard.lock().unwrap().is_empty()).await;
     assert!(left.host.certified.lock().unwrap().is_empty());
     assert!(right.host.certified.lock().unwrap().is_empty());
@@ -130,7 +153,11 @@ async fn peer_that_vanished_and_came_back_is_met_again_soon() {
     right.opened().await;
     let again = left.opened().await;
     assert_ne!(again.id, first);
-    assert!(back.elapsed() < Duration::from_secs(10), "took {:?}", back.elapsed());
+    assert!(
+        back.elapsed() < Duration::from_secs(10),
+        "took {:?}",
+        back.elapsed()
+    );
     drop(left);
     let mut left = TestNode::start(1, &[&server.url]);
     left.node.join(Label::Feed, KEY);
@@ -146,14 +173,18 @@ async fn sessions_outlive_the_signal_server_and_are_not_doubled_when_it_is_back(
     let address = server.kill().await;
     for node in [&mut left, &mut right] {
         node.event(|event| match event {
-            NodeEvent::StepFailed { step: Step::SignalUnreachable { .. } } => Some(()),
+            NodeEvent::StepFailed {
+                step: Step::SignalUnreachable { .. },
+            } => Some(()),
             _ => None,
         })
         .await;
     }
     let session = left.host.open.lock().unwrap()[0].id;
     let bytes = Bytes::from_static(b"still there?");
-    left.node.send(session, PeerMessage::JoinRequest { bytes }).unwrap();
+    left.node
+        .send(session, PeerMessage::JoinRequest { bytes })
+        .unwrap();
     support_wait(|| !left.host.heard.lock().unwrap().is_empty()).await;
 
     let _server = SignalServer::start_again(address).await;
@@ -171,7 +202,9 @@ async fn sessions_outlive_the_signal_server_and_are_not_doubled_when_it_is_back(
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(support::PATIENCE, seen).await.expect("both are in the topic again");
+        tokio::time::timeout(support::PATIENCE, seen)
+            .await
+            .expect("both are in the topic again");
         assert_eq!(node.status().await.sessions.len(), 1);
     }
     assert_eq!(left.host.open.lock().unwrap()[0].id, session);
@@ -187,13 +220,22 @@ async fn unreachable_server_and_empty_topic_are_told_within_ten_seconds() {
     let (mut lost, mut nobody) = (false, false);
     node.event(|event| {
         if let NodeEvent::StepFailed { step } = event {
-            lost |= matches!(step, Step::SignalUnreachable { url, .. } if url.starts_with(unreachable));
-            nobody |= *step == Step::NobodyInTopic { label: Label::Feed, key: KEY };
+            lost |=
+                matches!(step, Step::SignalUnreachable { url, .. } if url.starts_with(unreachable));
+            nobody |= *step
+                == Step::NobodyInTopic {
+                    label: Label::Feed,
+                    key: KEY,
+                };
         }
         (lost && nobody).then_some(())
     })
     .await;
-    assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "took {:?}",
+        start.elapsed()
+    );
     let status = node.status().await;
     assert!(status.signal[0].connected && !status.signal[1].connected);
     assert!(status.signal[1].reason.is_some());
@@ -236,5 +278,7 @@ async fn peers_that_met_on_two_servers_keep_one_session() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(support::PATIENCE, settled).await.expect("one session remains");
+    tokio::time::timeout(support::PATIENCE, settled)
+        .await
+        .expect("one session remains");
 }

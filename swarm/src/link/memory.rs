@@ -42,13 +42,19 @@ impl MemoryLink {
 impl Link for MemoryLink {
     async fn send(&self, message: BytesMut) -> Result<(), LinkError> {
         if message.len() > LINK_MESSAGE_BYTES_MAX {
-            return Err(LinkError::TooLarge { bytes: message.len(), max: LINK_MESSAGE_BYTES_MAX });
+            return Err(LinkError::TooLarge {
+                bytes: message.len(),
+                max: LINK_MESSAGE_BYTES_MAX,
+            });
         }
         let Some(outgoing) = self.outgoing.lock().await.clone() else {
             return Err(LinkError::Closed);
         };
         let bytes = message.len();
-        outgoing.send(message.freeze()).await.map_err(|_| LinkError::Closed)?;
+        outgoing
+            .send(message.freeze())
+            .await
+            .map_err(|_| LinkError::Closed)?;
         self.counters.count_out(bytes);
         Ok(())
     }
@@ -70,7 +76,11 @@ impl Link for MemoryLink {
     }
 
     async fn path(&self) -> LinkPath {
-        LinkPath { transport: Transport::Memory, ice: None, remote: None }
+        LinkPath {
+            transport: Transport::Memory,
+            ice: None,
+            remote: None,
+        }
     }
 
     fn fingerprints(&self) -> Option<Fingerprints> {

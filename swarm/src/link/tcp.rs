@@ -34,7 +34,10 @@ impl TcpLink {
         let remote = stream.peer_addr().ok();
         let (reader, writer) = stream.into_split();
         Ok(TcpLink {
-            reader: Mutex::new(Reader { half: reader, buffer: BytesMut::new() }),
+            reader: Mutex::new(Reader {
+                half: reader,
+                buffer: BytesMut::new(),
+            }),
             writer: Mutex::new(writer),
             remote,
             counters: Counters::default(),
@@ -71,7 +74,11 @@ impl Link for TcpLink {
     }
 
     async fn path(&self) -> LinkPath {
-        LinkPath { transport: Transport::Tcp, ice: None, remote: self.remote }
+        LinkPath {
+            transport: Transport::Tcp,
+            ice: None,
+            remote: self.remote,
+        }
     }
 
     async fn close(&self) {

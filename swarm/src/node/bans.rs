@@ -23,12 +23,19 @@ impl Bans {
     pub(crate) fn ban(&mut self, now: Time, key: [u8; 32]) {
         if self.entries.len() >= BANS_MAX && !self.entries.contains_key(&key) {
             // The ban that ends first makes room.
-            let oldest = self.entries.iter().min_by_key(|(_, ban)| ban.until).map(|(key, _)| *key);
+            let oldest = self
+                .entries
+                .iter()
+                .min_by_key(|(_, ban)| ban.until)
+                .map(|(key, _)| *key);
             if let Some(oldest) = oldest {
                 self.entries.remove(&oldest);
             }
         }
-        let ban = self.entries.entry(key).or_insert(Ban { until: now, times: 0 });
+        let ban = self.entries.entry(key).or_insert(Ban {
+            until: now,
+            times: 0,
+        });
         let span = if ban.times == 0 { BAN_FIRST } else { BAN_LATER };
         ban.times = ban.times.saturating_add(1);
         ban.until = now + span;
@@ -65,6 +72,9 @@ mod tests {
             bans.ban(Time(n), key);
         }
         assert_eq!(bans.entries.len(), BANS_MAX);
-        assert!(!bans.entries.contains_key(&[0; 32]), "the first to end made room");
+        assert!(
+            !bans.entries.contains_key(&[0; 32]),
+            "the first to end made room"
+        );
     }
 }

@@ -72,7 +72,10 @@ pub(crate) struct Introductions {
 impl Introductions {
     /// `seed` makes attempts and waits unlike those of other nodes.
     pub(crate) fn new(seed: u64) -> Self {
-        Introductions { peers: BTreeMap::new(), random: seed | 1 }
+        Introductions {
+            peers: BTreeMap::new(),
+            random: seed | 1,
+        }
     }
 
     /// A topic was entered, or entered again: these peers are in it and no others.
@@ -95,7 +98,16 @@ impl Introductions {
             self.handle_peer_left(path);
         }
         for peer in present {
-            self.handle_peer_joined(now, PeerPath { server, topic, peer }, meeting, own);
+            self.handle_peer_joined(
+                now,
+                PeerPath {
+                    server,
+                    topic,
+                    peer,
+                },
+                meeting,
+                own,
+            );
         }
     }
 
@@ -110,8 +122,15 @@ impl Introductions {
         if path.peer == own || self.is_full(&path) {
             return;
         }
-        let wait = if own < path.peer { Duration::ZERO } else { self.jitter(KNOCK_AFTER) };
-        let peer = self.peers.entry(path).or_insert_with(|| Introduction::new(meeting, own));
+        let wait = if own < path.peer {
+            Duration::ZERO
+        } else {
+            self.jitter(KNOCK_AFTER)
+        };
+        let peer = self
+            .peers
+            .entry(path)
+            .or_insert_with(|| Introduction::new(meeting, own));
         peer.present = true;
         if let State::Idle { try_at } = &mut peer.state {
             peer.failures = 0;
@@ -121,7 +140,9 @@ impl Introductions {
 
     /// A peer left a topic; a session with it goes on.
     pub(crate) fn handle_peer_left(&mut self, path: PeerPath) {
-        let Some(peer) = self.peers.get_mut(&path) else { return };
+        let Some(peer) = self.peers.get_mut(&path) else {
+            return;
+        };
         peer.present = false;
         if matches!(peer.state, State::Idle { .. }) {
             self.peers.remove(&path);
@@ -130,8 +151,12 @@ impl Introductions {
 
     /// A server is lost: who is in its topics is not known until it is back.
     pub(crate) fn handle_server_lost(&mut self, server: usize) {
-        let paths: Vec<PeerPath> =
-            self.peers.keys().filter(|path| path.server == server).copied().collect();
+        let paths: Vec<PeerPath> = self
+            .peers
+            .keys()
+            .filter(|path| path.server == server)
+            .copied()
+            .collect();
         for path in paths {
             self.handle_peer_left(path);
         }
@@ -139,7 +164,10 @@ impl Introductions {
 
     /// A topic was left on purpose.
     pub(crate) fn handle_topic_left(&mut self, server: usize, topic: Topic) {
-        let paths: Vec<PeerPath> = self.in_topic(server, topic).map(|(path, _)| *path).collect();
+        let paths: Vec<PeerPath> = self
+            .in_topic(server, topic)
+            .map(|(path, _)| *path)
+            .collect();
         for path in paths {
             self.handle_peer_left(path);
         }
@@ -157,19 +185,28 @@ impl Introductions {
         if path.peer >= own || self.is_full(&path) {
             return false;
         }
-        let incoming = self.count(|state| matches!(state, State::Negotiating { offered: false, .. }));
+        let incoming =
+            self.count(|state| matches!(state, State::Negotiating { offered: false, .. }));
         if incoming >= INCOMING_NEGOTIATIONS_MAX {
             return false;
         }
-        let peer = self.peers.entry(path).or_insert_with(|| Introduction::new(meeting, own));
+        let peer = self
+            .peers
+            .entry(path)
+            .or_insert_with(|| Introduction::new(meeting, own));
         peer.present = true;
-        peer.state = State::Negotiating { attempt, offered: false };
+        peer.state = State::Negotiating {
+            attempt,
+            offered: false,
+        };
         true
     }
 
     /// A peer asks for an offer: it has no session with us, whatever we believe.
     pub(crate) fn handle_knock(&mut self, now: Time, path: PeerPath) {
-        let Some(peer) = self.peers.get_mut(&path) else { return };
+        let Some(peer) = self.peers.get_mut(&path) else {
+            return;
+        };
         if peer.own < path.peer && !matches!(peer.state, State::Negotiating { .. }) {
             peer.state = State::Idle { try_at: Some(now) };
         }
@@ -178,7 +215,9 @@ impl Introductions {
     /// A candidate of a peer came; returns whether it may be used: at most
     /// [`CANDIDATES_PER_MINUTE`] of one peer, and only for the attempt under way.
     pub(crate) fn handle_candidate(&mut self, now: Time, path: PeerPath, attempt: u64) -> bool {
-        let Some(peer) = self.peers.get_mut(&path) else { return false };
+        let Some(peer) = self.peers.get_mut(&path) else {
+            return false;
+        };
         if now.since(peer.candidates_since) >= Duration::from_secs(60) {
             peer.candidates_since = now;
             peer.candidates = 0;
@@ -224,7 +263,9 @@ impl Introductions {
         session: SessionId,
         other: Option<SessionId>,
     ) {
-        let Some(peer) = self.peers.get_mut(&path) else { return };
+        let Some(peer) = self.peers.get_mut(&path) else {
+            return;
+        };
         if peer.state != (State::Connected { session }) {
             return;
         }
@@ -243,14 +284,19 @@ impl Introductions {
     pub(crate) fn poll_action(&mut self, now: Time) -> Option<Action> {
         let dials = self.count(|state| matches!(state, State::Negotiating { offered: true, .. }));
         let path = self.peers.iter().find_map(|(path, peer)| {
-            let State::Idle { try_at: Some(at) } = peer.state else { return None };
+            let State::Idle { try_at: Some(at) } = peer.state else {
+                return None;
+            };
             let may = peer.own > path.peer || dials < DIALS_MAX;
             (at <= now && may).then_some(*path)
         })?;
         let attempt = self.next_random();
         let peer = self.peers.get_mut(&path)?;
         if peer.own < path.peer {
-            peer.state = State::Negotiating { attempt, offered: true };
+            peer.state = State::Negotiating {
+                attempt,
+                offered: true,
+            };
             Some(Action::Offer { path, attempt })
         } else {
             self.retry(now, path);
@@ -272,20 +318,29 @@ impl Introductions {
 
     /// Returns how many peers are seen in the topics of a meeting, each once per server and topic.
     pub(crate) fn peers_seen(&self, meeting: &MeetingKey) -> usize {
-        self.peers.values().filter(|peer| peer.present && peer.meeting == *meeting).count()
+        self.peers
+            .values()
+            .filter(|peer| peer.present && peer.meeting == *meeting)
+            .count()
     }
 
     fn retry(&mut self, now: Time, path: PeerPath) {
-        let Some(failures) = self.peers.get(&path).map(|peer| peer.failures) else { return };
+        let Some(failures) = self.peers.get(&path).map(|peer| peer.failures) else {
+            return;
+        };
         let wait = (RETRY_AFTER * 2u32.saturating_pow(failures.min(16))).min(RETRY_AFTER_MAX);
         let wait = self.jitter(wait);
-        let Some(peer) = self.peers.get_mut(&path) else { return };
+        let Some(peer) = self.peers.get_mut(&path) else {
+            return;
+        };
         if !peer.present {
             self.peers.remove(&path);
             return;
         }
         peer.failures = failures.saturating_add(1);
-        peer.state = State::Idle { try_at: Some(now + wait) };
+        peer.state = State::Idle {
+            try_at: Some(now + wait),
+        };
     }
 
     fn is_full(&self, path: &PeerPath) -> bool {
@@ -301,7 +356,11 @@ impl Introductions {
         server: usize,
         topic: Topic,
     ) -> impl Iterator<Item = (&PeerPath, &Introduction)> {
-        let first = PeerPath { server, topic, peer: PublicKey([0; 32]) };
+        let first = PeerPath {
+            server,
+            topic,
+            peer: PublicKey([0; 32]),
+        };
         self.peers
             .range(first..)
             .take_while(move |(path, _)| path.server == server && path.topic == topic)
@@ -346,7 +405,11 @@ mod tests {
     const HIGH: PublicKey = PublicKey([9; 32]);
 
     fn path(peer: PublicKey) -> PeerPath {
-        PeerPath { server: 0, topic: Topic([2; 32]), peer }
+        PeerPath {
+            server: 0,
+            topic: Topic([2; 32]),
+            peer,
+        }
     }
 
     fn at(millis: u64) -> Time {
@@ -372,7 +435,10 @@ mod tests {
         assert_eq!(high.poll_action(at(0)), None);
         let due = high.poll_timeout().unwrap();
         assert!(due <= at(0) + KNOCK_AFTER);
-        assert_eq!(high.poll_action(due), Some(Action::Knock { path: path(LOW) }));
+        assert_eq!(
+            high.poll_action(due),
+            Some(Action::Knock { path: path(LOW) })
+        );
     }
 
     #[test]
@@ -451,11 +517,16 @@ mod tests {
         let mut high = Introductions::new(1);
         high.handle_offer(path(LOW), MEETING, HIGH, 5);
         let taken = |from: u64, high: &mut Introductions| {
-            (from..from + 200).filter(|n| high.handle_candidate(at(*n), path(LOW), 5)).count()
+            (from..from + 200)
+                .filter(|n| high.handle_candidate(at(*n), path(LOW), 5))
+                .count()
         };
         assert_eq!(taken(100, &mut high), CANDIDATES_PER_MINUTE as usize);
         assert_eq!(taken(61_000, &mut high), CANDIDATES_PER_MINUTE as usize);
-        assert!(!high.handle_candidate(at(200_000), path(LOW), 6), "of another attempt");
+        assert!(
+            !high.handle_candidate(at(200_000), path(LOW), 6),
+            "of another attempt"
+        );
     }
 
     #[test]

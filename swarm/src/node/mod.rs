@@ -29,9 +29,9 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::limits::{EVENTS_QUEUED_MAX, PEER_MESSAGES_QUEUED_MAX, SHUTDOWN_WAIT_MAX};
+use crate::link::Link;
 use crate::message_log::MessageLog;
 use crate::replication;
-use crate::link::Link;
 use crate::session::{Label, PeerMessage, SessionId, SessionRole};
 
 pub use config::NodeConfig;
@@ -43,10 +43,21 @@ pub use status::{FeedStatus, NodeStatus, SessionStatus, SignalStatus, TopicStatu
 /// What the handle asks of the task.
 #[derive(Debug)]
 enum Request {
-    Send { session: SessionId, message: PeerMessage },
-    Status { reply: oneshot::Sender<NodeStatus> },
-    Plain { link: plain::PlainLink, reply: oneshot::Sender<Result<SessionId, NodeError>> },
-    Attach { link: Attached, reply: oneshot::Sender<Result<SessionId, NodeError>> },
+    Send {
+        session: SessionId,
+        message: PeerMessage,
+    },
+    Status {
+        reply: oneshot::Sender<NodeStatus>,
+    },
+    Plain {
+        link: plain::PlainLink,
+        reply: oneshot::Sender<Result<SessionId, NodeError>>,
+    },
+    Attach {
+        link: Attached,
+        reply: oneshot::Sender<Result<SessionId, NodeError>>,
+    },
 }
 
 /// A link that the caller of [`Node::attach`] made.
@@ -78,18 +89,14 @@ impl Node {
     ///
     /// [`NodeError::MessageLog`] when that file cannot be opened, [`NodeError::SignalUrl`] when a
     /// URL of the configuration is none, [`NodeError::Random`] without random numbers.
-    pub fn start(
-        config: NodeConfig,
-        store: Store,
-        host: Arc<dyn Host>,
-    ) -> Result<Node, NodeError> {
+    pub fn start(config: NodeConfig, store: Store, host: Arc<dyn Host>) -> Result<Node, NodeError> {
         let message_log = match &config.message_log {
-            Some(path) => {
-                Some(MessageLog::open(path).map_err(|error| NodeError::MessageLog {
+            Some(path) => Some(
+                MessageLog::open(path).map_err(|error| NodeError::MessageLog {
                     path: path.display().to_string(),
                     reason: error.to_string(),
-                })?)
-            }
+                })?,
+            ),
             None => None,
         };
         let clock = Clock::start();
@@ -107,7 +114,14 @@ impl Node {
             message_log: message_log.clone(),
         })?;
         let task = Some(tokio::spawn(task.run(incoming)));
-        Ok(Node { desired, requests, events, store, message_log, task })
+        Ok(Node {
+            desired,
+            requests,
+            events,
+            store,
+            message_log,
+            task,
+        })
     }
 
     /// Meets others in the topic of this key, on every signal server, until
@@ -150,12 +164,14 @@ impl Node {
     ///
     /// [`NodeError::Busy`] while [`PEER_MESSAGES_QUEUED_MAX`] requests wait.
     pub fn send(&self, session: SessionId, message: PeerMessage) -> Result<(), NodeError> {
-        self.requests.try_send(Request::Send { session, message }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                NodeError::Busy { queued: PEER_MESSAGES_QUEUED_MAX }
-            }
-            mpsc::error::TrySendError::Closed(_) => NodeError::Stopped,
-        })
+        self.requests
+            .try_send(Request::Send { session, message })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => NodeError::Busy {
+                    queued: PEER_MESSAGES_QUEUED_MAX,
+                },
+                mpsc::error::TrySendError::Closed(_) => NodeError::Stopped,
+            })
     }
 
     /// Returns every event from now on; a subscriber that lags by more than
@@ -210,9 +226,17 @@ impl Node {
         role: SessionRole,
     ) -> Result<SessionId, NodeError> {
         let (reply, answer) = oneshot::channel();
-        let link = Attached { link, label, key, role };
+        let link = Attached {
+            link,
+            label,
+            key,
+            role,
+        };
         let request = Request::Attach { link, reply };
-        self.requests.send(request).await.map_err(|_| NodeError::Stopped)?;
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| NodeError::Stopped)?;
         answer.await.map_err(|_| NodeError::Stopped)?
     }
 

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::limits::NEGOTIATION_WAIT_MAX;
-use crate::link::webrtc::{Negotiation, Progress, WebrtcLink, WebrtcSettings};
 use crate::link::LinkError;
+use crate::link::webrtc::{Negotiation, Progress, WebrtcLink, WebrtcSettings};
 use crate::node::introductions::PeerPath;
 
 /// What the other side sent for this attempt.
@@ -85,7 +85,10 @@ impl Attempt {
     }
 
     fn send(&self, kind: SignalKind, body: Bytes) {
-        if let Err(error) = self.client.send(self.path.topic, self.path.peer, kind, body) {
+        if let Err(error) = self
+            .client
+            .send(self.path.topic, self.path.peer, kind, body)
+        {
             tracing::debug!(%error, "signal not sent");
         }
     }
@@ -102,5 +105,7 @@ async fn within<T>(
     wait: Duration,
     work: impl Future<Output = Result<T, LinkError>>,
 ) -> Result<T, LinkError> {
-    timeout(wait, work).await.map_err(|_| LinkError::Timeout { seconds: wait.as_secs() })?
+    timeout(wait, work).await.map_err(|_| LinkError::Timeout {
+        seconds: wait.as_secs(),
+    })?
 }

@@ -48,7 +48,12 @@ pub(super) async fn serve(
             }
         };
         let (serves, wants) = (feeds.clone(), Vec::new());
-        let link = PlainLink { link, role: SessionRole::Responder, serves, wants };
+        let link = PlainLink {
+            link,
+            role: SessionRole::Responder,
+            serves,
+            wants,
+        };
         match submit(link, &requests).await {
             Ok(_) => {}
             Err(NodeError::Stopped) => return,
@@ -64,30 +69,49 @@ pub(super) async fn pull(
     store: &Store,
     requests: &mpsc::Sender<Request>,
 ) -> Result<SessionId, NodeError> {
-    let connect = |reason: String| NodeError::Connect { address: address.to_string(), reason };
+    let connect = |reason: String| NodeError::Connect {
+        address: address.to_string(),
+        reason,
+    };
     if store.feed(&key).is_none() {
         let store = store.clone();
-        tokio::task::spawn_blocking(move || {
-            store.create_unknown(key, Role::Followed, Kind::Plain)
-        })
-        .await
-        .map_err(|error| NodeError::Store { reason: error.to_string() })?
-        .map_err(|error| NodeError::Store { reason: error.to_string() })?;
+        tokio::task::spawn_blocking(move || store.create_unknown(key, Role::Followed, Kind::Plain))
+            .await
+            .map_err(|error| NodeError::Store {
+                reason: error.to_string(),
+            })?
+            .map_err(|error| NodeError::Store {
+                reason: error.to_string(),
+            })?;
     }
     let stream = timeout(TCP_CONNECT_WAIT_MAX, TcpStream::connect(address))
         .await
-        .map_err(|_| connect(format!("nobody answered in {} s", TCP_CONNECT_WAIT_MAX.as_secs())))?
+        .map_err(|_| {
+            connect(format!(
+                "nobody answered in {} s",
+                TCP_CONNECT_WAIT_MAX.as_secs()
+            ))
+        })?
         .map_err(|error| connect(error.to_string()))?;
     let link = TcpLink::new(stream).map_err(|error| connect(error.to_string()))?;
     let (serves, wants) = (Vec::new(), vec![key]);
-    submit(PlainLink { link, role: SessionRole::Initiator, serves, wants }, requests).await
+    submit(
+        PlainLink {
+            link,
+            role: SessionRole::Initiator,
+            serves,
+            wants,
+        },
+        requests,
+    )
+    .await
 }
 
-async fn submit(
-    link: PlainLink,
-    requests: &mpsc::Sender<Request>,
-) -> Result<SessionId, NodeError> {
+async fn submit(link: PlainLink, requests: &mpsc::Sender<Request>) -> Result<SessionId, NodeError> {
     let (reply, answer) = oneshot::channel();
-    requests.send(Request::Plain { link, reply }).await.map_err(|_| NodeError::Stopped)?;
+    requests
+        .send(Request::Plain { link, reply })
+        .await
+        .map_err(|_| NodeError::Stopped)?;
     answer.await.map_err(|_| NodeError::Stopped)?
 }

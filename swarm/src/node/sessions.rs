@@ -64,11 +64,18 @@ impl Sessions {
 
     pub(super) fn of_meeting(&self, meeting: &MeetingKey) -> usize {
         let is_of = |entry: &&Entry| (entry.info.label, entry.info.key) == *meeting;
-        self.entries.values().filter(is_of).filter(|entry| entry.open).count()
+        self.entries
+            .values()
+            .filter(is_of)
+            .filter(|entry| entry.open)
+            .count()
     }
 
     pub(super) fn plain(&self) -> usize {
-        self.entries.values().filter(|entry| entry.info.plain).count()
+        self.entries
+            .values()
+            .filter(|entry| entry.info.plain)
+            .count()
     }
 
     /// Returns another open session with the peer of `path`.
@@ -76,15 +83,23 @@ impl Sessions {
         let is_other = |(other, entry): &(&SessionId, &Entry)| {
             **other != id && entry.path.as_ref() == Some(path) && entry.open
         };
-        self.entries.iter().rev().find(is_other).map(|(other, _)| *other)
+        self.entries
+            .iter()
+            .rev()
+            .find(is_other)
+            .map(|(other, _)| *other)
     }
 
     /// Returns the sessions that end now that `id` is open, because their peer is the same: of two
     /// that came up together both sides keep the one with the smaller handshake hash, otherwise
     /// the newer one.
     pub(super) fn replaced_by(&self, id: SessionId) -> Vec<SessionId> {
-        let Some(newest) = self.entries.get(&id) else { return Vec::new() };
-        let Some(new) = newest.handshake else { return Vec::new() };
+        let Some(newest) = self.entries.get(&id) else {
+            return Vec::new();
+        };
+        let Some(new) = newest.handshake else {
+            return Vec::new();
+        };
         let mut replaced = Vec::new();
         for (other, entry) in &self.entries {
             if *other == id || !entry.open || entry.info.plain {
@@ -130,7 +145,10 @@ impl Sessions {
                 id: id.0,
                 label: entry.info.label,
                 key: kinlog_feeds::text::encode(&entry.info.key),
-                device: entry.info.remote_certificate.map(|shown| shown.device.to_string()),
+                device: entry
+                    .info
+                    .remote_certificate
+                    .map(|shown| shown.device.to_string()),
                 transport: path.transport,
                 path: path.ice.or_else(|| entry.info.path.clone()),
                 state: entry.state().to_owned(),
@@ -176,6 +194,9 @@ impl Rate {
     }
 
     pub(super) fn starting_at(now: Time) -> Self {
-        Rate { at: now, ..Rate::default() }
+        Rate {
+            at: now,
+            ..Rate::default()
+        }
     }
 }

@@ -51,9 +51,12 @@ impl Signalling {
     ) -> Result<Self, NodeError> {
         let mut servers = Vec::new();
         for url in urls {
-            let url: SignalUrl = url.parse().map_err(|error: kinlog_signal::UrlError| {
-                NodeError::SignalUrl { url: url.clone(), reason: error.to_string() }
-            })?;
+            let url: SignalUrl =
+                url.parse()
+                    .map_err(|error: kinlog_signal::UrlError| NodeError::SignalUrl {
+                        url: url.clone(),
+                        reason: error.to_string(),
+                    })?;
             let (client, mut received) = Client::start(ClientConfig::new(url.clone()));
             let (position, events) = (servers.len(), events.clone());
             tokio::spawn(async move {
@@ -65,7 +68,12 @@ impl Signalling {
             });
             servers.push(Server { client, url });
         }
-        Ok(Signalling { device_secret, servers, meetings: BTreeMap::new(), by_topic: BTreeMap::new() })
+        Ok(Signalling {
+            device_secret,
+            servers,
+            meetings: BTreeMap::new(),
+            by_topic: BTreeMap::new(),
+        })
     }
 
     pub(super) fn client(&self, server: usize) -> Option<&Client> {
@@ -73,7 +81,10 @@ impl Signalling {
     }
 
     pub(super) fn url(&self, server: usize) -> String {
-        self.servers.get(server).map(|it| it.url.to_string()).unwrap_or_default()
+        self.servers
+            .get(server)
+            .map(|it| it.url.to_string())
+            .unwrap_or_default()
     }
 
     pub(super) fn meeting(&self, topic: &Topic) -> Option<MeetingKey> {
@@ -83,7 +94,11 @@ impl Signalling {
     /// Returns the key by which this device is known in a topic of a server.
     pub(super) fn own_key(&self, server: usize, topic: &Topic) -> Option<KeyPair> {
         let server = self.servers.get(server)?;
-        Some(client_key(&self.device_secret, &server.url.server_name(), topic))
+        Some(client_key(
+            &self.device_secret,
+            &server.url.server_name(),
+            topic,
+        ))
     }
 
     pub(super) fn has_entered(&mut self, now: Time, topic: &Topic) {
@@ -117,17 +132,31 @@ impl Signalling {
                 topics(key.0.into(), &key.1, seconds)
             };
             by_topic.extend(topics.iter().map(|topic| (*topic, key)));
-            meetings.insert(key, Meeting { topics, entered, said_nobody });
+            meetings.insert(
+                key,
+                Meeting {
+                    topics,
+                    entered,
+                    said_nobody,
+                },
+            );
         }
         let before = std::mem::replace(&mut self.by_topic, by_topic);
         self.meetings = meetings;
         let mut left = Vec::new();
         for (position, server) in self.servers.iter().enumerate() {
-            for topic in before.keys().filter(|topic| !self.by_topic.contains_key(topic)) {
+            for topic in before
+                .keys()
+                .filter(|topic| !self.by_topic.contains_key(topic))
+            {
                 server.client.leave(topic);
                 left.push((position, *topic));
             }
-            for topic in self.by_topic.keys().filter(|topic| !before.contains_key(topic)) {
+            for topic in self
+                .by_topic
+                .keys()
+                .filter(|topic| !before.contains_key(topic))
+            {
                 let key = client_key(&self.device_secret, &server.url.server_name(), topic);
                 server.client.join(*topic, key);
             }
@@ -146,10 +175,15 @@ impl Signalling {
             if seen(key) > 0 {
                 meeting.said_nobody = false;
             } else if !meeting.said_nobody
-                && meeting.entered.is_some_and(|at| now >= at + NOBODY_IN_TOPIC_AFTER)
+                && meeting
+                    .entered
+                    .is_some_and(|at| now >= at + NOBODY_IN_TOPIC_AFTER)
             {
                 meeting.said_nobody = true;
-                let step = Step::NobodyInTopic { label: key.0, key: key.1 };
+                let step = Step::NobodyInTopic {
+                    label: key.0,
+                    key: key.1,
+                };
                 events.push(NodeEvent::StepFailed { step });
             }
         }
@@ -161,7 +195,9 @@ impl Signalling {
     }
 
     pub(super) fn topics_joined(&self, key: &MeetingKey) -> usize {
-        self.meetings.get(key).map_or(0, |meeting| meeting.topics.len())
+        self.meetings
+            .get(key)
+            .map_or(0, |meeting| meeting.topics.len())
     }
 
     pub(super) fn status(&self) -> Vec<SignalStatus> {

@@ -20,7 +20,9 @@ use super::negotiate::{Attempt, FromPeer};
 use super::plain::PlainLink;
 use super::sessions::{Entry, Handshake, Rate, Sessions};
 use super::signalling::Signalling;
-use super::{Attached, Host, NodeConfig, NodeError, NodeEvent, NodeStatus, Request, Step, TopicStatus};
+use super::{
+    Attached, Host, NodeConfig, NodeError, NodeEvent, NodeStatus, Request, Step, TopicStatus,
+};
 use crate::clock::Clock;
 use crate::limits::{NEGOTIATION_SIGNALS_MAX, REPORTS_QUEUED_MAX, SESSIONS_MAX, TICK};
 use crate::link::webrtc::{self, WebrtcLink, WebrtcSettings};
@@ -167,7 +169,9 @@ impl Task {
     fn apply_topics(&mut self, wanted: impl Iterator<Item = MeetingKey>) {
         let now = self.parts.clock.now();
         let introductions = &self.introductions;
-        let left = self.signalling.apply(now, wanted, |key| introductions.peers_seen(key));
+        let left = self
+            .signalling
+            .apply(now, wanted, |key| introductions.peers_seen(key));
         for (server, topic) in left {
             self.introductions.handle_topic_left(server, topic);
         }
@@ -179,7 +183,9 @@ impl Task {
         let wanted: Vec<MeetingKey> = self.signalling.meetings().copied().collect();
         self.apply_topics(wanted.into_iter());
         let introductions = &self.introductions;
-        let empty = self.signalling.empty_meetings(now, |key| introductions.peers_seen(key));
+        let empty = self
+            .signalling
+            .empty_meetings(now, |key| introductions.peers_seen(key));
         for event in empty {
             self.tell(event);
         }
@@ -228,47 +234,76 @@ impl Task {
         let now = self.parts.clock.now();
         match event {
             ClientEvent::Connected => {
-                self.tell(NodeEvent::SignalConnected { url: self.signalling.url(server) });
+                self.tell(NodeEvent::SignalConnected {
+                    url: self.signalling.url(server),
+                });
             }
             ClientEvent::Disconnected { reason, retry_in } => {
                 self.introductions.handle_server_lost(server);
                 let retry_in_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
                 let url = self.signalling.url(server);
                 self.tell(NodeEvent::StepFailed {
-                    step: Step::SignalUnreachable { url, reason, retry_in_ms },
+                    step: Step::SignalUnreachable {
+                        url,
+                        reason,
+                        retry_in_ms,
+                    },
                 });
             }
             ClientEvent::Joined { topic, peers } => {
                 self.signalling.has_entered(now, &topic);
-                let (Some(meeting), Some(own)) =
-                    (self.signalling.meeting(&topic), self.signalling.own_key(server, &topic))
-                else {
+                let (Some(meeting), Some(own)) = (
+                    self.signalling.meeting(&topic),
+                    self.signalling.own_key(server, &topic),
+                ) else {
                     return;
                 };
                 let own = own.public_key();
                 let bans = &self.bans;
-                let peers: Vec<_> =
-                    peers.into_iter().filter(|peer| !bans.is_banned(now, &peer.0)).collect();
-                self.introductions.handle_joined(now, server, topic, meeting, own, &peers);
+                let peers: Vec<_> = peers
+                    .into_iter()
+                    .filter(|peer| !bans.is_banned(now, &peer.0))
+                    .collect();
+                self.introductions
+                    .handle_joined(now, server, topic, meeting, own, &peers);
             }
             ClientEvent::PeerJoined { topic, peer } => {
-                let (Some(meeting), Some(own)) =
-                    (self.signalling.meeting(&topic), self.signalling.own_key(server, &topic))
-                else {
+                let (Some(meeting), Some(own)) = (
+                    self.signalling.meeting(&topic),
+                    self.signalling.own_key(server, &topic),
+                ) else {
                     return;
                 };
                 if !self.bans.is_banned(now, &peer.0) {
-                    let path = PeerPath { server, topic, peer };
+                    let path = PeerPath {
+                        server,
+                        topic,
+                        peer,
+                    };
                     let own = own.public_key();
-                    self.introductions.handle_peer_joined(now, path, meeting, own);
+                    self.introductions
+                        .handle_peer_joined(now, path, meeting, own);
                 }
             }
             ClientEvent::PeerLeft { topic, peer } => {
-                self.introductions.handle_peer_left(PeerPath { server, topic, peer });
+                self.introductions.handle_peer_left(PeerPath {
+                    server,
+                    topic,
+                    peer,
+                });
             }
-            ClientEvent::Signal { topic, from, kind, body } => {
+            ClientEvent::Signal {
+                topic,
+                from,
+                kind,
+                body,
+            } => {
                 if !self.bans.is_banned(now, &from.0) {
-                    let path = PeerPath { server, topic, peer: from };
+                    let path = PeerPath {
+                        server,
+                        topic,
+                        peer: from,
+                    };
                     self.handle_signal(path, kind, body);
                 }
             }
@@ -279,7 +314,9 @@ impl Task {
 
     fn handle_signal(&mut self, path: PeerPath, kind: SignalKind, body: Bytes) {
         let now = self.parts.clock.now();
-        let Some(attempt) = webrtc::attempt_of(&body) else { return };
+        let Some(attempt) = webrtc::attempt_of(&body) else {
+            return;
+        };
         match kind {
             SignalKind::Offer => self.handle_offer(path, attempt, body),
             SignalKind::Answer => self.pass_on(&path, attempt, FromPeer::Answer(body)),
@@ -295,9 +332,10 @@ impl Task {
     }
 
     fn handle_offer(&mut self, path: PeerPath, attempt: u64, offer: Bytes) {
-        let (Some(meeting), Some(own)) =
-            (self.signalling.meeting(&path.topic), self.own_public(path.server, &path.topic))
-        else {
+        let (Some(meeting), Some(own)) = (
+            self.signalling.meeting(&path.topic),
+            self.own_public(path.server, &path.topic),
+        ) else {
             return;
         };
         let full = self.sessions.entries.len() >= SESSIONS_MAX;
@@ -326,7 +364,9 @@ impl Task {
             match action {
                 Action::Offer { path, attempt } => self.start_attempt(path, attempt, None),
                 Action::Knock { path } => {
-                    let Some(client) = self.signalling.client(path.server) else { continue };
+                    let Some(client) = self.signalling.client(path.server) else {
+                        continue;
+                    };
                     let body = webrtc::knock();
                     if let Err(error) =
                         client.send(path.topic, path.peer, SignalKind::Candidate, body)
@@ -339,10 +379,18 @@ impl Task {
     }
 
     fn start_attempt(&mut self, path: PeerPath, attempt: u64, offer: Option<Bytes>) {
-        let Some(client) = self.signalling.client(path.server).cloned() else { return };
+        let Some(client) = self.signalling.client(path.server).cloned() else {
+            return;
+        };
         let (signals, incoming) = mpsc::channel(NEGOTIATION_SIGNALS_MAX);
         let settings = self.webrtc.clone();
-        let work = Attempt { path, attempt, client, settings, incoming };
+        let work = Attempt {
+            path,
+            attempt,
+            client,
+            settings,
+            incoming,
+        };
         let done = self.attempted_sender.clone();
         let task = tokio::spawn(async move {
             let (role, result) = match offer {
@@ -350,17 +398,37 @@ impl Task {
                 Some(offer) => (SessionRole::Responder, work.answer(offer).await),
             };
             // Nobody waits for it once the node has stopped.
-            let _ = done.send(Attempted { path, attempt, role, result }).await;
+            let _ = done
+                .send(Attempted {
+                    path,
+                    attempt,
+                    role,
+                    result,
+                })
+                .await;
         });
-        let running = Running { attempt, signals, abort: task.abort_handle() };
+        let running = Running {
+            attempt,
+            signals,
+            abort: task.abort_handle(),
+        };
         if let Some(older) = self.running.insert(path, running) {
             older.abort.abort();
         }
     }
 
     async fn handle_attempted(&mut self, attempted: Attempted) {
-        let Attempted { path, attempt, role, result } = attempted;
-        if self.running.get(&path).is_some_and(|running| running.attempt == attempt) {
+        let Attempted {
+            path,
+            attempt,
+            role,
+            result,
+        } = attempted;
+        if self
+            .running
+            .get(&path)
+            .is_some_and(|running| running.attempt == attempt)
+        {
             self.running.remove(&path);
         }
         let now = self.parts.clock.now();
@@ -411,14 +479,20 @@ impl Task {
             plain: false,
         };
         let meeting = Meeting::Topic { label, key };
-        self.spawn_session(Arc::new(link), info, meeting, Some(path), None).await
+        self.spawn_session(Arc::new(link), info, meeting, Some(path), None)
+            .await
     }
 
     async fn start_attached(&mut self, attached: Attached) -> Result<SessionId, NodeError> {
         if self.sessions.entries.len() >= SESSIONS_MAX {
             return Err(NodeError::TooManySessions { max: SESSIONS_MAX });
         }
-        let Attached { link, label, key, role } = attached;
+        let Attached {
+            link,
+            label,
+            key,
+            role,
+        } = attached;
         let path = link.path().await;
         let info = SessionInfo {
             id: self.sessions.next_id(),
@@ -430,18 +504,30 @@ impl Task {
             path: path.ice,
             plain: false,
         };
-        self.spawn_session(link, info, Meeting::Topic { label, key }, None, None).await
+        self.spawn_session(link, info, Meeting::Topic { label, key }, None, None)
+            .await
     }
 
     async fn start_plain(&mut self, plain: PlainLink) -> Result<SessionId, NodeError> {
         if self.sessions.plain() >= PLAIN_SESSIONS_MAX {
-            return Err(NodeError::TooManyPlainSessions { max: PLAIN_SESSIONS_MAX });
+            return Err(NodeError::TooManyPlainSessions {
+                max: PLAIN_SESSIONS_MAX,
+            });
         }
-        let PlainLink { link, role, serves, wants } = plain;
+        let PlainLink {
+            link,
+            role,
+            serves,
+            wants,
+        } = plain;
         let info = SessionInfo {
             id: self.sessions.next_id(),
             label: Label::Feed,
-            key: wants.first().or(serves.first()).map(|key| key.0).unwrap_or_default(),
+            key: wants
+                .first()
+                .or(serves.first())
+                .map(|key| key.0)
+                .unwrap_or_default(),
             role,
             remote_certificate: None,
             transport: Transport::Tcp,
@@ -449,7 +535,8 @@ impl Task {
             plain: true,
         };
         let feeds = Some((serves, wants));
-        self.spawn_session(Arc::new(link), info, Meeting::Plain, None, feeds).await
+        self.spawn_session(Arc::new(link), info, Meeting::Plain, None, feeds)
+            .await
     }
 
     async fn spawn_session(
@@ -520,10 +607,19 @@ impl Task {
 
     async fn handle_report(&mut self, id: SessionId, report: Report) {
         let now = self.parts.clock.now();
-        let Some(entry) = self.sessions.entries.get_mut(&id) else { return };
+        let Some(entry) = self.sessions.entries.get_mut(&id) else {
+            return;
+        };
         match report {
-            Report::Handshaken { hash, remote_static } => {
-                entry.handshake = Some(Handshake { at: now, hash, remote_static });
+            Report::Handshaken {
+                hash,
+                remote_static,
+            } => {
+                entry.handshake = Some(Handshake {
+                    at: now,
+                    hash,
+                    remote_static,
+                });
             }
             Report::Open => self.handle_open(id).await,
             Report::Certified(certificate) => self.handle_certified(id, certificate),
@@ -539,7 +635,9 @@ impl Task {
             Report::FeedClosed { key, rejected } => {
                 entry.feeds.remove(&key);
                 if rejected && entry.info.plain {
-                    self.tell(NodeEvent::StepFailed { step: Step::NobodyHas { key } });
+                    self.tell(NodeEvent::StepFailed {
+                        step: Step::NobodyHas { key },
+                    });
                 }
             }
             Report::Closed(reason) => self.handle_closed(id, reason),
@@ -547,7 +645,9 @@ impl Task {
     }
 
     async fn handle_open(&mut self, id: SessionId) {
-        let Some(entry) = self.sessions.entries.get_mut(&id) else { return };
+        let Some(entry) = self.sessions.entries.get_mut(&id) else {
+            return;
+        };
         entry.open = true;
         let info = entry.info.clone();
         if let Some(path) = entry.path {
@@ -577,7 +677,9 @@ impl Task {
             self.sessions.close(id, SessionError::Closed);
             return;
         }
-        let Some(entry) = self.sessions.entries.get_mut(&id) else { return };
+        let Some(entry) = self.sessions.entries.get_mut(&id) else {
+            return;
+        };
         entry.info.remote_certificate = Some(certificate);
         let info = entry.info.clone();
         self.parts.host.handle_certificate(&info);
@@ -586,21 +688,27 @@ impl Task {
 
     /// Asks the host what a session serves and wants, and tells the session.
     fn set_feeds(&mut self, id: SessionId) {
-        let Some(entry) = self.sessions.entries.get(&id) else { return };
+        let Some(entry) = self.sessions.entries.get(&id) else {
+            return;
+        };
         if !entry.open {
             return;
         }
         let (serves, wants) = match &entry.plain_feeds {
             Some(feeds) => feeds.clone(),
-            None => {
-                (self.parts.host.serves(&entry.info), self.parts.host.wants(&entry.info))
-            }
+            None => (
+                self.parts.host.serves(&entry.info),
+                self.parts.host.wants(&entry.info),
+            ),
         };
-        self.sessions.command(id, Command::SetFeeds { serves, wants });
+        self.sessions
+            .command(id, Command::SetFeeds { serves, wants });
     }
 
     fn handle_closed(&mut self, id: SessionId, reason: SessionError) {
-        let Some(entry) = self.sessions.entries.remove(&id) else { return };
+        let Some(entry) = self.sessions.entries.remove(&id) else {
+            return;
+        };
         let now = self.parts.clock.now();
         tracing::debug!(session = id.0, %reason, "session closed");
         if matches!(reason, SessionError::Violation { ban: true, .. }) {
@@ -614,25 +722,36 @@ impl Task {
         }
         if let Some(path) = entry.path {
             let other = self.sessions.other_with(id, &path);
-            self.introductions.handle_session_closed(now, path, id, other);
+            self.introductions
+                .handle_session_closed(now, path, id, other);
         }
         if entry.open {
             self.parts.host.handle_session_closed(&entry.info);
             let reason = reason.to_string();
-            self.tell(NodeEvent::SessionClosed { session: entry.info, reason });
+            self.tell(NodeEvent::SessionClosed {
+                session: entry.info,
+                reason,
+            });
         } else if let Some(path) = entry.path {
             let (label, key) = (entry.info.label, entry.info.key);
             tracing::debug!(server = path.server, %reason, "peer did not prove itself");
             let reason = reason.to_string();
-            self.tell(NodeEvent::StepFailed { step: Step::NotConnected { label, key, reason } });
+            self.tell(NodeEvent::StepFailed {
+                step: Step::NotConnected { label, key, reason },
+            });
         } else {
             let reason = reason.to_string();
-            self.tell(NodeEvent::SessionClosed { session: entry.info, reason });
+            self.tell(NodeEvent::SessionClosed {
+                session: entry.info,
+                reason,
+            });
         }
     }
 
     fn own_public(&self, server: usize, topic: &Topic) -> Option<kinlog_feeds::PublicKey> {
-        self.signalling.own_key(server, topic).map(|key| key.public_key())
+        self.signalling
+            .own_key(server, topic)
+            .map(|key| key.public_key())
     }
 
     fn tell(&self, event: NodeEvent) {
@@ -645,18 +764,21 @@ impl Task {
 fn binding(role: SessionRole, fingerprints: Option<Fingerprints>) -> LinkBinding {
     match (role, fingerprints) {
         (_, None) => LinkBinding::default(),
-        (SessionRole::Initiator, Some(Fingerprints { local, remote })) => {
-            LinkBinding { initiator: local, responder: remote }
-        }
-        (SessionRole::Responder, Some(Fingerprints { local, remote })) => {
-            LinkBinding { initiator: remote, responder: local }
-        }
+        (SessionRole::Initiator, Some(Fingerprints { local, remote })) => LinkBinding {
+            initiator: local,
+            responder: remote,
+        },
+        (SessionRole::Responder, Some(Fingerprints { local, remote })) => LinkBinding {
+            initiator: remote,
+            responder: local,
+        },
     }
 }
 
 fn random<const N: usize>() -> Result<[u8; N], NodeError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| NodeError::Random { reason: error.to_string() })?;
+    getrandom::fill(&mut bytes).map_err(|error| NodeError::Random {
+        reason: error.to_string(),
+    })?;
     Ok(bytes)
 }

@@ -30,14 +30,34 @@ pub(crate) enum FromPeer {
 
 #[derive(Debug)]
 enum Input {
-    AddPeer { peer: SessionId, commands: mpsc::UnboundedSender<Command> },
-    PeerOpen { peer: SessionId },
-    Batch { peer: SessionId, batch: Vec<FromPeer> },
-    Writable { peer: SessionId, writable: bool },
-    PeerGone { peer: SessionId },
-    SetInterest { key: FeedKey, interest: Interest },
-    Appended { key: FeedKey },
-    Status { reply: oneshot::Sender<Vec<FeedStatus>> },
+    AddPeer {
+        peer: SessionId,
+        commands: mpsc::UnboundedSender<Command>,
+    },
+    PeerOpen {
+        peer: SessionId,
+    },
+    Batch {
+        peer: SessionId,
+        batch: Vec<FromPeer>,
+    },
+    Writable {
+        peer: SessionId,
+        writable: bool,
+    },
+    PeerGone {
+        peer: SessionId,
+    },
+    SetInterest {
+        key: FeedKey,
+        interest: Interest,
+    },
+    Appended {
+        key: FeedKey,
+    },
+    Status {
+        reply: oneshot::Sender<Vec<FeedStatus>>,
+    },
 }
 
 /// Reaches the replication; when its task is gone, nothing happens any more.
@@ -55,11 +75,7 @@ pub(crate) fn start(store: Store, clock: Clock, events: broadcast::Sender<NodeEv
 
 impl Sender {
     /// A session exists; commands for it go to `commands`.
-    pub(crate) async fn add_peer(
-        &self,
-        peer: SessionId,
-        commands: mpsc::UnboundedSender<Command>,
-    ) {
+    pub(crate) async fn add_peer(&self, peer: SessionId, commands: mpsc::UnboundedSender<Command>) {
         self.send(Input::AddPeer { peer, commands }).await;
     }
 

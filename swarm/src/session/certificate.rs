@@ -83,9 +83,16 @@ pub(crate) fn check(
     let identity_hash = Hash(reader.fixed::<32>().map_err(layout)?);
     let signature = reader.fixed::<SIGNATURE_BYTES>().map_err(layout)?;
     reader.finish().map_err(layout)?;
-    verify(&PublicKey(device.0), &signable(role, handshake_hash, binding), &signature)
-        .map_err(|_| CertificateError::Signature { device })?;
-    Ok(Certificate { device, identity_hash })
+    verify(
+        &PublicKey(device.0),
+        &signable(role, handshake_hash, binding),
+        &signature,
+    )
+    .map_err(|_| CertificateError::Signature { device })?;
+    Ok(Certificate {
+        device,
+        identity_hash,
+    })
 }
 
 #[cfg(test)]
@@ -93,11 +100,20 @@ mod tests {
     use super::*;
 
     const HASH: [u8; 64] = [5; 64];
-    const BINDING: LinkBinding = LinkBinding { initiator: [1; 32], responder: [2; 32] };
+    const BINDING: LinkBinding = LinkBinding {
+        initiator: [1; 32],
+        responder: [2; 32],
+    };
 
     fn certificate() -> Vec<u8> {
         let device = KeyPair::from_seed(&[3; 32]);
-        sign(&device, &Hash([4; 32]), SessionRole::Initiator, &HASH, &BINDING)
+        sign(
+            &device,
+            &Hash([4; 32]),
+            SessionRole::Initiator,
+            &HASH,
+            &BINDING,
+        )
     }
 
     #[test]
@@ -112,7 +128,10 @@ mod tests {
         let bytes = certificate();
         assert!(check(&bytes, SessionRole::Responder, &HASH, &BINDING).is_err());
         assert!(check(&bytes, SessionRole::Initiator, &[6; 64], &BINDING).is_err());
-        let swapped = LinkBinding { initiator: [1; 32], responder: [9; 32] };
+        let swapped = LinkBinding {
+            initiator: [1; 32],
+            responder: [9; 32],
+        };
         assert!(check(&bytes, SessionRole::Initiator, &HASH, &swapped).is_err());
     }
 
@@ -122,7 +141,10 @@ mod tests {
         for at in (0..32).chain(64..128) {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
-            assert!(check(&changed, SessionRole::Initiator, &HASH, &BINDING).is_err(), "byte {at}");
+            assert!(
+                check(&changed, SessionRole::Initiator, &HASH, &BINDING).is_err(),
+                "byte {at}"
+            );
         }
         let short = check(&bytes[..127], SessionRole::Initiator, &HASH, &BINDING);
         assert_eq!(short, Err(CertificateError::Layout { bytes: 127 }));

@@ -25,7 +25,10 @@ use crate::replication::{self, FromPeer};
 #[derive(Debug)]
 pub(crate) enum Command {
     /// The feeds of the session, see [`Session::set_feeds`].
-    SetFeeds { serves: Vec<FeedKey>, wants: Vec<FeedKey> },
+    SetFeeds {
+        serves: Vec<FeedKey>,
+        wants: Vec<FeedKey>,
+    },
     /// Show our certificate.
     Certify(Credentials),
     /// Send a message of the host.
@@ -39,12 +42,18 @@ pub(crate) enum Command {
 /// What a session tells the node; messages of feeds go to the replication.
 #[derive(Debug)]
 pub(crate) enum Report {
-    Handshaken { hash: [u8; 64], remote_static: [u8; 32] },
+    Handshaken {
+        hash: [u8; 64],
+        remote_static: [u8; 32],
+    },
     Open,
     Certified(super::Certificate),
     Host(PeerMessage),
     FeedOpened(FeedKey),
-    FeedClosed { key: FeedKey, rejected: bool },
+    FeedClosed {
+        key: FeedKey,
+        rejected: bool,
+    },
     Closed(SessionError),
 }
 
@@ -84,7 +93,9 @@ impl Driver {
                 while let Some(bytes) = self.session.poll_transmit() {
                     outgoing.push(bytes);
                 }
-                sending = outgoing.next(link.max_message()).map(|message| link.send(message));
+                sending = outgoing
+                    .next(link.max_message())
+                    .map(|message| link.send(message));
             }
             if self.session.is_writable() != writable {
                 writable = !writable;
@@ -151,9 +162,13 @@ impl Driver {
                     batch.push(FromPeer::Closed(key));
                     Report::FeedClosed { key, rejected }
                 }
-                SessionEvent::Handshaken { hash, remote_static } => {
-                    Report::Handshaken { hash, remote_static }
-                }
+                SessionEvent::Handshaken {
+                    hash,
+                    remote_static,
+                } => Report::Handshaken {
+                    hash,
+                    remote_static,
+                },
                 SessionEvent::Open => Report::Open,
                 SessionEvent::Certified(certificate) => Report::Certified(certificate),
                 SessionEvent::Host(message) => Report::Host(message),
@@ -204,7 +219,9 @@ impl Outgoing {
 
 impl std::fmt::Debug for Driver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Driver").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Driver")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -59,11 +59,18 @@ impl Hello {
         let label = reader.u8()?;
         let cap = reader.fixed::<32>()?;
         // More than this side ever sends is as good as that; less than the default is not Kinlog.
-        let frame_bytes = usize::try_from(frame_bytes).unwrap_or(usize::MAX).min(FRAME_BYTES_MAX);
+        let frame_bytes = usize::try_from(frame_bytes)
+            .unwrap_or(usize::MAX)
+            .min(FRAME_BYTES_MAX);
         if frame_bytes < FRAME_BYTES_DEFAULT {
             return Err(HelloError::Frame { frame_bytes });
         }
-        Ok(Hello { features, frame_bytes_max: frame_bytes, label, cap })
+        Ok(Hello {
+            features,
+            frame_bytes_max: frame_bytes,
+            label,
+            cap,
+        })
     }
 }
 
@@ -96,7 +103,12 @@ pub(crate) fn cap(
 ) -> [u8; 32] {
     blake2b_256_keyed(
         handshake_hash,
-        &[&namespace::SESSION_CAP.hash(), &[role.byte()], &[label.byte()], key],
+        &[
+            &namespace::SESSION_CAP.hash(),
+            &[role.byte()],
+            &[label.byte()],
+            key,
+        ],
     )
 }
 
@@ -128,9 +140,15 @@ mod tests {
         let mut hello = Hello::new(0, Label::Feed, [0; 32]);
         let mut bytes = hello.encode();
         bytes[0] = 2;
-        assert_eq!(Hello::decode(&bytes), Err(HelloError::Version { version: 2 }));
+        assert_eq!(
+            Hello::decode(&bytes),
+            Err(HelloError::Version { version: 2 })
+        );
         hello.frame_bytes_max = 1024;
-        assert!(matches!(Hello::decode(&hello.encode()), Err(HelloError::Frame { .. })));
+        assert!(matches!(
+            Hello::decode(&hello.encode()),
+            Err(HelloError::Frame { .. })
+        ));
     }
 
     #[test]

@@ -77,10 +77,12 @@ pub enum PeerMessageError {
 impl ChannelMessage {
     pub(crate) fn encode(self) -> Vec<u8> {
         let message = match self {
-            ChannelMessage::Want(tags) => Message::Want(wire::Want { tags: encode_tags(&tags) }),
-            ChannelMessage::Unwant(tags) => {
-                Message::Unwant(wire::Unwant { tags: encode_tags(&tags) })
-            }
+            ChannelMessage::Want(tags) => Message::Want(wire::Want {
+                tags: encode_tags(&tags),
+            }),
+            ChannelMessage::Unwant(tags) => Message::Unwant(wire::Unwant {
+                tags: encode_tags(&tags),
+            }),
             ChannelMessage::Host(PeerMessage::IdentityOffer { hash }) => {
                 let hash = Bytes::copy_from_slice(&hash.0);
                 Message::IdentityOffer(wire::IdentityOffer { hash })
@@ -98,23 +100,31 @@ impl ChannelMessage {
                 Message::JoinResponse(wire::JoinResponse { response: bytes })
             }
         };
-        wire::PeerMessage { message: Some(message) }.encode_to_vec()
+        wire::PeerMessage {
+            message: Some(message),
+        }
+        .encode_to_vec()
     }
 
     /// Decodes a message; `None` is one that this build does not know.
     pub(crate) fn decode(body: Bytes) -> Result<Option<ChannelMessage>, PeerMessageError> {
-        let Some(message) = wire::PeerMessage::decode(body)?.message else { return Ok(None) };
+        let Some(message) = wire::PeerMessage::decode(body)?.message else {
+            return Ok(None);
+        };
         let message = match message {
             Message::Want(want) => ChannelMessage::Want(decode_tags(&want.tags)?),
             Message::Unwant(unwant) => ChannelMessage::Unwant(decode_tags(&unwant.tags)?),
             Message::IdentityOffer(offer) => {
-                let hash: [u8; 32] = offer.hash.as_ref().try_into().map_err(|_| {
-                    PeerMessageError::Size {
-                        field: "identity hash",
-                        bytes: offer.hash.len(),
-                        limit: 32,
-                    }
-                })?;
+                let hash: [u8; 32] =
+                    offer
+                        .hash
+                        .as_ref()
+                        .try_into()
+                        .map_err(|_| PeerMessageError::Size {
+                            field: "identity hash",
+                            bytes: offer.hash.len(),
+                            limit: 32,
+                        })?;
                 ChannelMessage::Host(PeerMessage::IdentityOffer { hash: Hash(hash) })
             }
             Message::IdentityGet(_) => ChannelMessage::Host(PeerMessage::IdentityGet),
@@ -137,7 +147,11 @@ impl ChannelMessage {
 
 fn at_most(field: &'static str, bytes: Bytes, limit: usize) -> Result<Bytes, PeerMessageError> {
     if bytes.len() > limit {
-        return Err(PeerMessageError::Size { field, bytes: bytes.len(), limit });
+        return Err(PeerMessageError::Size {
+            field,
+            bytes: bytes.len(),
+            limit,
+        });
     }
     Ok(bytes)
 }
@@ -148,7 +162,10 @@ fn encode_tags(tags: &[Tag]) -> Vec<Bytes> {
 
 fn decode_tags(tags: &[Bytes]) -> Result<Vec<Tag>, PeerMessageError> {
     if tags.len() > TAGS_PER_MESSAGE_MAX {
-        return Err(PeerMessageError::Tags { count: tags.len(), limit: TAGS_PER_MESSAGE_MAX });
+        return Err(PeerMessageError::Tags {
+            count: tags.len(),
+            limit: TAGS_PER_MESSAGE_MAX,
+        });
     }
     tags.iter()
         .map(|tag| {
@@ -171,11 +188,19 @@ mod tests {
         vec![
             ChannelMessage::Want(vec![[1; 8], [2; 8]]),
             ChannelMessage::Unwant(vec![[3; 8]]),
-            ChannelMessage::Host(PeerMessage::IdentityOffer { hash: Hash([4; 32]) }),
+            ChannelMessage::Host(PeerMessage::IdentityOffer {
+                hash: Hash([4; 32]),
+            }),
             ChannelMessage::Host(PeerMessage::IdentityGet),
-            ChannelMessage::Host(PeerMessage::IdentitySet { bytes: Bytes::from_static(b"set") }),
-            ChannelMessage::Host(PeerMessage::JoinRequest { bytes: Bytes::from_static(b"in?") }),
-            ChannelMessage::Host(PeerMessage::JoinResponse { bytes: Bytes::from_static(b"in") }),
+            ChannelMessage::Host(PeerMessage::IdentitySet {
+                bytes: Bytes::from_static(b"set"),
+            }),
+            ChannelMessage::Host(PeerMessage::JoinRequest {
+                bytes: Bytes::from_static(b"in?"),
+            }),
+            ChannelMessage::Host(PeerMessage::JoinResponse {
+                bytes: Bytes::from_static(b"in"),
+            }),
         ]
     }
 
@@ -190,7 +215,10 @@ mod tests {
     #[test]
     fn message_of_a_later_build_is_ignored() {
         // Field 90, length-delimited, empty.
-        assert_eq!(ChannelMessage::decode(Bytes::from_static(&[0xd2, 0x05, 0x00])), Ok(None));
+        assert_eq!(
+            ChannelMessage::decode(Bytes::from_static(&[0xd2, 0x05, 0x00])),
+            Ok(None)
+        );
     }
 
     #[test]
@@ -198,7 +226,13 @@ mod tests {
         let set = Bytes::from(vec![0; IDENTITY_SET_BYTES_MAX + 1]);
         let bytes = ChannelMessage::Host(PeerMessage::IdentitySet { bytes: set }).encode();
         let error = ChannelMessage::decode(Bytes::from(bytes)).unwrap_err();
-        assert!(matches!(error, PeerMessageError::Size { field: "identity set", .. }));
+        assert!(matches!(
+            error,
+            PeerMessageError::Size {
+                field: "identity set",
+                ..
+            }
+        ));
         let many = ChannelMessage::Want(vec![[0; 8]; TAGS_PER_MESSAGE_MAX + 1]).encode();
         let error = ChannelMessage::decode(Bytes::from(many)).unwrap_err();
         assert!(matches!(error, PeerMessageError::Tags { .. }));

@@ -15,9 +15,9 @@ mod tests;
 
 pub(crate) use certificate::LinkBinding;
 pub use certificate::{Certificate, CertificateError};
+pub(crate) use driver::{Command, Driver, Report};
 pub use error::SessionError;
 pub use hello::HelloError;
 pub use info::{Label, SessionId, SessionInfo, SessionRole};
 pub use message::{PeerMessage, PeerMessageError};
-pub(crate) use driver::{Command, Driver, Report};
 pub(crate) use state::{Meeting, Session, SessionConfig, SessionEvent};

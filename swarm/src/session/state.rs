@@ -56,7 +56,10 @@ pub(crate) struct SessionConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum SessionEvent {
     /// Noise is done; the hash and the static key tell sessions and peers apart.
-    Handshaken { hash: [u8; 64], remote_static: [u8; 32] },
+    Handshaken {
+        hash: [u8; 64],
+        remote_static: [u8; 32],
+    },
     /// The other side's capability holds, or the session is plain: feeds may be named now.
     Open,
     /// The other side showed a certificate, and it holds.
@@ -146,7 +149,9 @@ impl Session {
     /// Lets the time pass.
     pub(crate) fn handle_timeout(&mut self, now: Time) -> Result<(), SessionError> {
         if !self.open && now >= self.started + HELLO_WAIT_MAX {
-            return Err(SessionError::HelloTimeout { seconds: HELLO_WAIT_MAX.as_secs() });
+            return Err(SessionError::HelloTimeout {
+                seconds: HELLO_WAIT_MAX.as_secs(),
+            });
         }
         Ok(self.connection.handle_timeout(now)?)
     }
@@ -154,7 +159,10 @@ impl Session {
     /// Returns when [`handle_timeout`](Self::handle_timeout) is to be called next.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let hello = (!self.open).then_some(self.started + HELLO_WAIT_MAX);
-        [hello, self.connection.poll_timeout()].into_iter().flatten().min()
+        [hello, self.connection.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Returns the next event. Call until `None` after each `handle_*` and each wish; an error
@@ -164,7 +172,9 @@ impl Session {
             if let Some(event) = self.events.pop_front() {
                 return Ok(Some(event));
             }
-            let Some(event) = self.connection.poll_event()? else { return Ok(None) };
+            let Some(event) = self.connection.poll_event()? else {
+                return Ok(None);
+            };
             if let Some(event) = self.handle_event(event)? {
                 return Ok(Some(event));
             }
@@ -195,7 +205,11 @@ impl Session {
     ) -> Result<(), SessionError> {
         self.serves = serves.into_iter().collect();
         self.wants = wants.into_iter().take(WANTED_TAGS_MAX).collect();
-        if self.open { self.apply_feeds() } else { Ok(()) }
+        if self.open {
+            self.apply_feeds()
+        } else {
+            Ok(())
+        }
     }
 
     /// Shows our certificate; only after [`SessionEvent::Open`].
@@ -226,23 +240,39 @@ impl Session {
         key: &FeedKey,
         message: &Message,
     ) -> Result<(), SessionError> {
-        let Some(channel) = self.by_feed.get(key) else { return Ok(()) };
+        let Some(channel) = self.by_feed.get(key) else {
+            return Ok(());
+        };
         Ok(self.connection.send_message(*channel, message)?)
     }
 
     fn send_peer(&mut self, message: ChannelMessage) -> Result<(), SessionError> {
-        let Some(channel) = self.peer_channel else { return Ok(()) };
-        Ok(self.connection.send(channel, PEER_MESSAGE, &message.encode())?)
+        let Some(channel) = self.peer_channel else {
+            return Ok(());
+        };
+        Ok(self
+            .connection
+            .send(channel, PEER_MESSAGE, &message.encode())?)
     }
 
     fn handle_event(&mut self, event: Event) -> Result<Option<SessionEvent>, SessionError> {
         trace_event(&event);
         match event {
-            Event::HandshakeComplete { hash, remote_static } => {
+            Event::HandshakeComplete {
+                hash,
+                remote_static,
+            } => {
                 self.handle_handshake(hash)?;
-                Ok(Some(SessionEvent::Handshaken { hash, remote_static }))
+                Ok(Some(SessionEvent::Handshaken {
+                    hash,
+                    remote_static,
+                }))
             }
-            Event::RemoteOpen { protocol, id, handshake } => {
+            Event::RemoteOpen {
+                protocol,
+                id,
+                handshake,
+            } => {
                 self.handle_remote_open(&protocol, id.as_deref(), &handshake)?;
                 Ok(None)
             }
@@ -258,10 +288,16 @@ impl Session {
             }
             Event::Rejected { channel } => Ok(self.handle_feed_gone(channel, true)),
             Event::Closed { channel } => Ok(self.handle_feed_gone(channel, false)),
-            Event::Message { channel, message_type, body } if self.peer_channel == Some(channel) => {
-                self.handle_peer_message(message_type, body)
-            }
-            Event::Message { channel, message_type, body } => {
+            Event::Message {
+                channel,
+                message_type,
+                body,
+            } if self.peer_channel == Some(channel) => self.handle_peer_message(message_type, body),
+            Event::Message {
+                channel,
+                message_type,
+                body,
+            } => {
                 let Some(feed) = self.channels.get(&channel).filter(|feed| feed.open) else {
                     return Ok(None);
                 };
@@ -304,9 +340,13 @@ impl Session {
         }
         let (ours, theirs_revision) = (self.config.format_revision, theirs.revision());
         if ours != 0 && theirs_revision != 0 && ours != theirs_revision {
-            return Err(SessionError::FormatRevision { ours, theirs: theirs_revision });
+            return Err(SessionError::FormatRevision {
+                ours,
+                theirs: theirs_revision,
+            });
         }
-        self.connection.set_receive_frame_max(kinlog_feeds::limits::FRAME_BYTES_MAX);
+        self.connection
+            .set_receive_frame_max(kinlog_feeds::limits::FRAME_BYTES_MAX);
         self.connection.set_send_frame_max(theirs.frame_bytes_max);
         self.open = true;
         self.events.push_back(SessionEvent::Open);
@@ -320,7 +360,9 @@ impl Session {
     ) -> Result<Option<SessionEvent>, SessionError> {
         match message_type {
             CERTIFICATE => {
-                let Some(hash) = &self.handshake_hash else { return Ok(None) };
+                let Some(hash) = &self.handshake_hash else {
+                    return Ok(None);
+                };
                 if std::mem::replace(&mut self.certified, true) {
                     return Err(SessionError::SecondCertificate);
                 }
@@ -348,7 +390,9 @@ impl Session {
         for tag in tags {
             self.remote_wants.insert(tag);
             if self.remote_wants.len() > WANTED_TAGS_MAX {
-                return Err(SessionError::TooManyWants { limit: WANTED_TAGS_MAX });
+                return Err(SessionError::TooManyWants {
+                    limit: WANTED_TAGS_MAX,
+                });
             }
             if let Some(key) = self.by_tag.get(&tag).copied() {
                 self.open_feed(key, FEED_PROTOCOL)?;
@@ -360,7 +404,9 @@ impl Session {
     fn handle_unwant(&mut self, tags: &[Tag]) -> Result<(), SessionError> {
         for tag in tags {
             self.remote_wants.remove(tag);
-            let Some(key) = self.by_tag.get(tag).copied() else { continue };
+            let Some(key) = self.by_tag.get(tag).copied() else {
+                continue;
+            };
             if !self.wants.contains(&key) {
                 self.close_feed(&key)?;
             }
@@ -395,7 +441,9 @@ impl Session {
         channel: ChannelId,
         handshake: &[u8],
     ) -> Result<Option<SessionEvent>, SessionError> {
-        let Some(key) = self.channels.get(&channel).map(|feed| feed.key) else { return Ok(None) };
+        let Some(key) = self.channels.get(&channel).map(|feed| feed.key) else {
+            return Ok(None);
+        };
         self.check_capability(&key, handshake)?;
         if let Some(feed) = self.channels.get_mut(&channel) {
             feed.open = true;
@@ -417,11 +465,16 @@ impl Session {
     fn handle_feed_gone(&mut self, channel: ChannelId, rejected: bool) -> Option<SessionEvent> {
         let feed = self.channels.remove(&channel)?;
         self.by_feed.remove(&feed.key);
-        Some(SessionEvent::FeedClosed { key: feed.key, rejected })
+        Some(SessionEvent::FeedClosed {
+            key: feed.key,
+            rejected,
+        })
     }
 
     fn open_feed(&mut self, key: FeedKey, protocol: &str) -> Result<(), SessionError> {
-        let Some(hash) = &self.handshake_hash else { return Ok(()) };
+        let Some(hash) = &self.handshake_hash else {
+            return Ok(());
+        };
         if self.by_feed.contains_key(&key) {
             return Ok(());
         }
@@ -429,26 +482,36 @@ impl Session {
         let id = key.discovery_key();
         let channel = self.connection.open(protocol, Some(&id.0), &handshake)?;
         self.by_feed.insert(key, channel);
-        self.channels.insert(channel, FeedChannel { key, open: false });
+        self.channels
+            .insert(channel, FeedChannel { key, open: false });
         Ok(())
     }
 
     fn close_feed(&mut self, key: &FeedKey) -> Result<(), SessionError> {
-        let Some(channel) = self.by_feed.remove(key) else { return Ok(()) };
+        let Some(channel) = self.by_feed.remove(key) else {
+            return Ok(());
+        };
         self.connection.close(channel)?;
         if self.channels.remove(&channel).is_some_and(|feed| feed.open) {
-            self.events.push_back(SessionEvent::FeedClosed { key: *key, rejected: false });
+            self.events.push_back(SessionEvent::FeedClosed {
+                key: *key,
+                rejected: false,
+            });
         }
         Ok(())
     }
 
     /// Brings tags, channels and lookups in line with what is served and wanted now.
     fn apply_feeds(&mut self) -> Result<(), SessionError> {
-        let Some(hash) = self.handshake_hash else { return Ok(()) };
+        let Some(hash) = self.handshake_hash else {
+            return Ok(());
+        };
         let all: BTreeSet<FeedKey> = self.serves.union(&self.wants).copied().collect();
         let mut unwanted = Vec::new();
         for key in self.known.keys().copied().collect::<Vec<_>>() {
-            let Some(known) = self.known.get_mut(&key) else { continue };
+            let Some(known) = self.known.get_mut(&key) else {
+                continue;
+            };
             let still_wanted = self.wants.contains(&key);
             if known.wanted && !still_wanted {
                 known.wanted = false;
@@ -504,8 +567,10 @@ impl Session {
 
 /// Returns the name by which a session with this handshake asks for a feed.
 pub(super) fn session_tag(handshake_hash: &[u8; 64], key: &FeedKey) -> Tag {
-    let hash =
-        blake2b_256_keyed(handshake_hash, &[&namespace::SESSION_TAG.hash(), key.as_bytes()]);
+    let hash = blake2b_256_keyed(
+        handshake_hash,
+        &[&namespace::SESSION_TAG.hash(), key.as_bytes()],
+    );
     let mut tag = Tag::default();
     tag.copy_from_slice(&hash[..8]);
     tag

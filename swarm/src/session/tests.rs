@@ -11,7 +11,10 @@ use crate::node::Credentials;
 
 const FEED_A: FeedKey = FeedKey([0xa; 32]);
 const FEED_B: FeedKey = FeedKey([0xb; 32]);
-const BINDING: LinkBinding = LinkBinding { initiator: [1; 32], responder: [2; 32] };
+const BINDING: LinkBinding = LinkBinding {
+    initiator: [1; 32],
+    responder: [2; 32],
+};
 
 fn config(role: SessionRole, label: Label, key: [u8; 32], binding: LinkBinding) -> SessionConfig {
     SessionConfig {
@@ -42,7 +45,12 @@ struct End {
 
 impl End {
     fn new(config: SessionConfig) -> Self {
-        End { session: Session::new(Time::ZERO, config), events: vec![], error: None, sent: 0 }
+        End {
+            session: Session::new(Time::ZERO, config),
+            events: vec![],
+            error: None,
+            sent: 0,
+        }
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -91,7 +99,10 @@ struct Pair {
 
 impl Pair {
     fn new(initiator: SessionConfig, responder: SessionConfig) -> Self {
-        let mut pair = Pair { initiator: End::new(initiator), responder: End::new(responder) };
+        let mut pair = Pair {
+            initiator: End::new(initiator),
+            responder: End::new(responder),
+        };
         pair.exchange();
         pair
     }
@@ -146,7 +157,10 @@ fn certificate_reaches_the_other_side_and_holds() {
     let mut pair = Pair::met_by(Label::Room);
     let device = KeyPair::from_seed(&[9; 32]);
     let identity_hash = Hash([4; 32]);
-    let credentials = Credentials { device: device.clone(), identity_hash };
+    let credentials = Credentials {
+        device: device.clone(),
+        identity_hash,
+    };
     pair.initiator.session.certify(&credentials).unwrap();
     pair.exchange();
     let shown = pair.responder.certificates();
@@ -159,16 +173,25 @@ fn certificate_reaches_the_other_side_and_holds() {
 #[test]
 fn certificate_over_swapped_fingerprints_ends_the_session() {
     // A signal server that puts itself between two peers gives each another fingerprint.
-    let swapped = LinkBinding { initiator: [1; 32], responder: [66; 32] };
+    let swapped = LinkBinding {
+        initiator: [1; 32],
+        responder: [66; 32],
+    };
     let mut pair = Pair::new(
         config(SessionRole::Initiator, Label::Room, [7; 32], BINDING),
         config(SessionRole::Responder, Label::Room, [7; 32], swapped),
     );
     let device = KeyPair::from_seed(&[9; 32]);
-    let credentials = Credentials { device, identity_hash: Hash([4; 32]) };
+    let credentials = Credentials {
+        device,
+        identity_hash: Hash([4; 32]),
+    };
     pair.initiator.session.certify(&credentials).unwrap();
     pair.exchange();
-    assert!(matches!(pair.responder.error, Some(SessionError::Certificate(_))));
+    assert!(matches!(
+        pair.responder.error,
+        Some(SessionError::Certificate(_))
+    ));
     assert!(pair.responder.certificates().is_empty());
 }
 
@@ -176,11 +199,17 @@ fn certificate_over_swapped_fingerprints_ends_the_session() {
 fn second_certificate_ends_the_session() {
     let mut pair = Pair::met_by(Label::Room);
     let device = KeyPair::from_seed(&[9; 32]);
-    let credentials = Credentials { device, identity_hash: Hash([4; 32]) };
+    let credentials = Credentials {
+        device,
+        identity_hash: Hash([4; 32]),
+    };
     pair.initiator.session.certify(&credentials).unwrap();
     pair.initiator.session.certify(&credentials).unwrap();
     pair.exchange();
-    assert!(matches!(pair.responder.error, Some(SessionError::SecondCertificate)));
+    assert!(matches!(
+        pair.responder.error,
+        Some(SessionError::SecondCertificate)
+    ));
 }
 
 #[test]
@@ -191,7 +220,10 @@ fn peers_of_another_preview_revision_part() {
     };
     let pair = Pair::new(of(SessionRole::Initiator, 7), of(SessionRole::Responder, 9));
     let error = pair.responder.error.unwrap();
-    assert_eq!(error.to_string(), "this peer uses preview format 7, this build 9");
+    assert_eq!(
+        error.to_string(),
+        "this peer uses preview format 7, this build 9"
+    );
     let pair = Pair::new(of(SessionRole::Initiator, 0), of(SessionRole::Responder, 9));
     assert!(pair.responder.is_open());
 }
@@ -199,18 +231,36 @@ fn peers_of_another_preview_revision_part() {
 #[test]
 fn wanted_feed_that_is_held_gets_a_channel_and_carries_messages() {
     let mut pair = Pair::met_by(Label::Feed);
-    pair.responder.session.set_feeds([FEED_A, FEED_B], []).unwrap();
+    pair.responder
+        .session
+        .set_feeds([FEED_A, FEED_B], [])
+        .unwrap();
     pair.initiator.session.set_feeds([], [FEED_A]).unwrap();
     pair.exchange();
-    assert!(pair.initiator.events.contains(&SessionEvent::FeedOpened(FEED_A)));
-    assert!(pair.responder.events.contains(&SessionEvent::FeedOpened(FEED_A)));
+    assert!(
+        pair.initiator
+            .events
+            .contains(&SessionEvent::FeedOpened(FEED_A))
+    );
+    assert!(
+        pair.responder
+            .events
+            .contains(&SessionEvent::FeedOpened(FEED_A))
+    );
     let nothing_of_b = |end: &End| !end.events.contains(&SessionEvent::FeedOpened(FEED_B));
     assert!(nothing_of_b(&pair.initiator) && nothing_of_b(&pair.responder));
 
-    let message = Message::Synchronize(Synchronize { length: 3, ..Synchronize::default() });
+    let message = Message::Synchronize(Synchronize {
+        length: 3,
+        ..Synchronize::default()
+    });
     pair.responder.session.send_feed(&FEED_A, &message).unwrap();
     pair.exchange();
-    assert!(pair.initiator.events.contains(&SessionEvent::Feed(FEED_A, message)));
+    assert!(
+        pair.initiator
+            .events
+            .contains(&SessionEvent::Feed(FEED_A, message))
+    );
 }
 
 #[test]
@@ -218,20 +268,38 @@ fn feed_wanted_before_it_is_held_gets_its_channel_later() {
     let mut pair = Pair::met_by(Label::Feed);
     pair.initiator.session.set_feeds([], [FEED_A]).unwrap();
     pair.exchange();
-    assert!(!pair.initiator.events.contains(&SessionEvent::FeedOpened(FEED_A)));
+    assert!(
+        !pair
+            .initiator
+            .events
+            .contains(&SessionEvent::FeedOpened(FEED_A))
+    );
     pair.responder.session.set_feeds([FEED_A], []).unwrap();
     pair.exchange();
-    assert!(pair.initiator.events.contains(&SessionEvent::FeedOpened(FEED_A)));
+    assert!(
+        pair.initiator
+            .events
+            .contains(&SessionEvent::FeedOpened(FEED_A))
+    );
 }
 
 #[test]
 fn feed_that_both_want_gets_one_channel() {
     let mut pair = Pair::met_by(Label::Feed);
-    pair.initiator.session.set_feeds([FEED_A], [FEED_A]).unwrap();
-    pair.responder.session.set_feeds([FEED_A], [FEED_A]).unwrap();
+    pair.initiator
+        .session
+        .set_feeds([FEED_A], [FEED_A])
+        .unwrap();
+    pair.responder
+        .session
+        .set_feeds([FEED_A], [FEED_A])
+        .unwrap();
     pair.exchange();
     for end in [&pair.initiator, &pair.responder] {
-        let opened = end.events.iter().filter(|it| **it == SessionEvent::FeedOpened(FEED_A));
+        let opened = end
+            .events
+            .iter()
+            .filter(|it| **it == SessionEvent::FeedOpened(FEED_A));
         assert_eq!(opened.count(), 1);
         assert!(end.error.is_none());
     }
@@ -245,12 +313,36 @@ fn unwanted_feed_loses_its_channel_and_gets_it_back_when_wanted_again() {
         pair.initiator.session.set_feeds([], [FEED_A]).unwrap();
         pair.exchange();
         let opened = SessionEvent::FeedOpened(FEED_A);
-        assert_eq!(pair.responder.events.iter().filter(|it| **it == opened).count(), round);
+        assert_eq!(
+            pair.responder
+                .events
+                .iter()
+                .filter(|it| **it == opened)
+                .count(),
+            round
+        );
         pair.initiator.session.set_feeds([], []).unwrap();
         pair.exchange();
-        let closed = SessionEvent::FeedClosed { key: FEED_A, rejected: false };
-        assert_eq!(pair.responder.events.iter().filter(|it| **it == closed).count(), round);
-        assert_eq!(pair.initiator.events.iter().filter(|it| **it == closed).count(), round);
+        let closed = SessionEvent::FeedClosed {
+            key: FEED_A,
+            rejected: false,
+        };
+        assert_eq!(
+            pair.responder
+                .events
+                .iter()
+                .filter(|it| **it == closed)
+                .count(),
+            round
+        );
+        assert_eq!(
+            pair.initiator
+                .events
+                .iter()
+                .filter(|it| **it == closed)
+                .count(),
+            round
+        );
     }
 }
 
@@ -262,14 +354,19 @@ fn feed_that_is_no_longer_served_is_closed() {
     pair.exchange();
     pair.responder.session.set_feeds([], []).unwrap();
     pair.exchange();
-    let closed = SessionEvent::FeedClosed { key: FEED_A, rejected: false };
+    let closed = SessionEvent::FeedClosed {
+        key: FEED_A,
+        rejected: false,
+    };
     assert!(pair.initiator.events.contains(&closed) && pair.responder.events.contains(&closed));
 }
 
 #[test]
 fn hosts_talk_over_the_peer_channel() {
     let mut pair = Pair::met_by(Label::Agent);
-    let message = PeerMessage::IdentityOffer { hash: Hash([3; 32]) };
+    let message = PeerMessage::IdentityOffer {
+        hash: Hash([3; 32]),
+    };
     pair.initiator.session.send_host(message.clone()).unwrap();
     pair.exchange();
     assert!(pair.responder.events.contains(&SessionEvent::Host(message)));
@@ -281,8 +378,16 @@ fn plain_peers_open_the_feed_that_is_pulled() {
     pair.responder.session.set_feeds([FEED_A], []).unwrap();
     pair.initiator.session.set_feeds([], [FEED_A]).unwrap();
     pair.exchange();
-    assert!(pair.initiator.events.contains(&SessionEvent::FeedOpened(FEED_A)));
-    assert!(pair.responder.events.contains(&SessionEvent::FeedOpened(FEED_A)));
+    assert!(
+        pair.initiator
+            .events
+            .contains(&SessionEvent::FeedOpened(FEED_A))
+    );
+    assert!(
+        pair.responder
+            .events
+            .contains(&SessionEvent::FeedOpened(FEED_A))
+    );
 }
 
 #[test]
@@ -291,13 +396,21 @@ fn plain_peer_that_does_not_hold_the_feed_rejects_it() {
     pair.responder.session.set_feeds([FEED_B], []).unwrap();
     pair.initiator.session.set_feeds([], [FEED_A]).unwrap();
     pair.exchange();
-    let rejected = SessionEvent::FeedClosed { key: FEED_A, rejected: true };
+    let rejected = SessionEvent::FeedClosed {
+        key: FEED_A,
+        rejected: true,
+    };
     assert!(pair.initiator.events.contains(&rejected));
 }
 
 #[test]
 fn side_that_never_says_hello_is_given_up() {
-    let mut end = End::new(config(SessionRole::Initiator, Label::Feed, [7; 32], BINDING));
+    let mut end = End::new(config(
+        SessionRole::Initiator,
+        Label::Feed,
+        [7; 32],
+        BINDING,
+    ));
     let due = end.session.poll_timeout().unwrap();
     assert!(end.session.handle_timeout(due).is_err());
 }
@@ -335,7 +448,10 @@ impl Raw {
             Event::HandshakeComplete { hash, .. } => Some(*hash),
             _ => None,
         };
-        self.events.iter().find_map(hash).expect("the handshake was pumped through")
+        self.events
+            .iter()
+            .find_map(hash)
+            .expect("the handshake was pumped through")
     }
 }
 
@@ -343,7 +459,10 @@ fn raw_against(label: Label) -> (Raw, End) {
     let mut config_raw = Config::new(Role::Initiator, [11; 32], [12; 32], [13; 24]);
     config_raw.receive_frame_max = PLAIN_FRAME_BYTES_MAX;
     let connection = Connection::new(Time::ZERO, config_raw);
-    let mut raw = Raw { connection, events: Vec::new() };
+    let mut raw = Raw {
+        connection,
+        events: Vec::new(),
+    };
     let mut end = End::new(config(SessionRole::Responder, label, [7; 32], BINDING));
     raw.pump(&mut end);
     (raw, end)
@@ -354,7 +473,11 @@ fn peer_without_the_peer_channel_is_refused_in_a_topic() {
     let (mut raw, mut end) = raw_against(Label::Feed);
     raw.connection.reject_remote("kinlog/peer/1", None).unwrap();
     raw.pump(&mut end);
-    assert!(matches!(end.error, Some(SessionError::NotKinlog)), "{:?}", end.error);
+    assert!(
+        matches!(end.error, Some(SessionError::NotKinlog)),
+        "{:?}",
+        end.error
+    );
 }
 
 #[test]
@@ -364,10 +487,18 @@ fn mirrored_hello_is_refused() {
         Event::RemoteOpen { handshake, .. } => Some(handshake.clone()),
         _ => None,
     };
-    let hello = raw.events.iter().find_map(theirs).expect("the other side opened its channel");
+    let hello = raw
+        .events
+        .iter()
+        .find_map(theirs)
+        .expect("the other side opened its channel");
     raw.connection.open("kinlog/peer/1", None, &hello).unwrap();
     raw.pump(&mut end);
-    assert!(matches!(end.error, Some(SessionError::WrongCapability)), "{:?}", end.error);
+    assert!(
+        matches!(end.error, Some(SessionError::WrongCapability)),
+        "{:?}",
+        end.error
+    );
 }
 
 #[test]
@@ -378,10 +509,16 @@ fn feed_opened_before_the_capability_is_shown_is_rejected() {
     let handshake =
         kinlog_feeds::wire::hypercore::Handshake::new(Role::Initiator, &FEED_A, &hash).encode();
     let id = FEED_A.discovery_key();
-    raw.connection.open("hypercore/alpha", Some(&id.0), &handshake).unwrap();
+    raw.connection
+        .open("hypercore/alpha", Some(&id.0), &handshake)
+        .unwrap();
     raw.pump(&mut end);
     assert!(!end.events.contains(&SessionEvent::FeedOpened(FEED_A)));
-    assert!(raw.events.iter().any(|event| matches!(event, Event::Rejected { .. })));
+    assert!(
+        raw.events
+            .iter()
+            .any(|event| matches!(event, Event::Rejected { .. }))
+    );
 }
 
 #[test]
@@ -397,9 +534,15 @@ fn discovery_key_without_the_feed_key_ends_the_session() {
     let guess =
         kinlog_feeds::wire::hypercore::Handshake::new(Role::Initiator, &FEED_B, &hash).encode();
     let id = FEED_A.discovery_key();
-    raw.connection.open("hypercore/alpha", Some(&id.0), &guess).unwrap();
+    raw.connection
+        .open("hypercore/alpha", Some(&id.0), &guess)
+        .unwrap();
     raw.pump(&mut end);
-    assert!(matches!(end.error, Some(SessionError::FeedCapability)), "{:?}", end.error);
+    assert!(
+        matches!(end.error, Some(SessionError::FeedCapability)),
+        "{:?}",
+        end.error
+    );
 }
 
 #[test]
@@ -418,7 +561,11 @@ fn too_many_wants_end_the_session() {
         raw.connection.send(channel, 1, &body).unwrap();
     }
     raw.pump(&mut end);
-    assert!(matches!(end.error, Some(SessionError::TooManyWants { .. })), "{:?}", end.error);
+    assert!(
+        matches!(end.error, Some(SessionError::TooManyWants { .. })),
+        "{:?}",
+        end.error
+    );
 }
 
 #[test]
@@ -436,6 +583,10 @@ fn garbage_after_the_handshake_ends_the_session_without_panic() {
         let length = u32::try_from(bytes.len()).unwrap().to_le_bytes();
         end.take(&length[..3]);
         end.take(&bytes);
-        assert!(matches!(end.error, Some(SessionError::Wire(_))), "{:?}", end.error);
+        assert!(
+            matches!(end.error, Some(SessionError::Wire(_))),
+            "{:?}",
+            end.error
+        );
     }
 }

@@ -55,7 +55,10 @@ impl Host for TestHost {
     }
 
     fn handle_session_closed(&self, session: &SessionInfo) {
-        self.open.lock().unwrap().retain(|open| open.id != session.id);
+        self.open
+            .lock()
+            .unwrap()
+            .retain(|open| open.id != session.id);
     }
 
     fn handle_peer_message(&self, _: &SessionInfo, message: PeerMessage) -> Vec<PeerMessage> {
@@ -94,7 +97,12 @@ impl TestNode {
         let host = Arc::new(host);
         let node = Node::start(config, store.clone(), host.clone()).unwrap();
         let events = node.subscribe();
-        TestNode { node, store, host, events }
+        TestNode {
+            node,
+            store,
+            host,
+            events,
+        }
     }
 
     /// Serves a feed to everybody.
@@ -105,7 +113,9 @@ impl TestNode {
 
     /// Follows a feed, and serves what it has of it.
     pub(crate) fn follow(&self, key: FeedKey, want: Want) {
-        self.store.create_unknown(key, Role::Followed, Kind::Kinlog).unwrap();
+        self.store
+            .create_unknown(key, Role::Followed, Kind::Kinlog)
+            .unwrap();
         self.host.wants.lock().unwrap().push(key);
         self.host.serves.lock().unwrap().push(key);
         self.node.set_interest(key, Interest { want, live: true });
@@ -129,7 +139,10 @@ impl TestNode {
         };
         match tokio::time::timeout(PATIENCE, wait).await {
             Ok(picked) => picked,
-            Err(_) => panic!("no such event in {PATIENCE:?}; {:#?}", self.node.status().await),
+            Err(_) => panic!(
+                "no such event in {PATIENCE:?}; {:#?}",
+                self.node.status().await
+            ),
         }
     }
 
@@ -164,7 +177,12 @@ impl TestNode {
 pub(crate) fn own_feed(store: &Store, seed: u8) -> (Feed, KeyPair) {
     let signer = KeyPair::from_seed(&[seed; 32]);
     let manifest = Manifest::single(signer.public_key());
-    (store.create_feed(&manifest, Role::Own, Kind::Kinlog).unwrap(), signer)
+    (
+        store
+            .create_feed(&manifest, Role::Own, Kind::Kinlog)
+            .unwrap(),
+        signer,
+    )
 }
 
 /// Blocks that differ from each other and from those of other seeds.
@@ -210,9 +228,16 @@ impl SignalServer {
             let stopped = async {
                 let _ = stopped.await;
             };
-            kinlog_signal::serve(listener, Settings::default(), stopped).await.unwrap();
+            kinlog_signal::serve(listener, Settings::default(), stopped)
+                .await
+                .unwrap();
         });
-        SignalServer { url: format!("ws://{address}"), address, stop: Some(stop), task }
+        SignalServer {
+            url: format!("ws://{address}"),
+            address,
+            stop: Some(stop),
+            task,
+        }
     }
 
     pub(crate) async fn kill(mut self) -> SocketAddr {

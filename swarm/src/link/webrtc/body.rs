@@ -64,11 +64,18 @@ pub(super) fn encode(attempt: u64, text: &str) -> Bytes {
 }
 
 pub(super) fn decode(kind: Text, body: &[u8]) -> Result<(u64, String), LinkError> {
-    let bad = |reason: String| LinkError::BadDescription { what: kind.name(), reason };
+    let bad = |reason: String| LinkError::BadDescription {
+        what: kind.name(),
+        reason,
+    };
     let attempt = attempt_of(body).ok_or_else(|| bad("no version 1 body".to_owned()))?;
     let text = body.get(HEAD_BYTES..).unwrap_or_default();
     if text.len() > kind.bytes_max() {
-        return Err(bad(format!("{} bytes, at most {}", text.len(), kind.bytes_max())));
+        return Err(bad(format!(
+            "{} bytes, at most {}",
+            text.len(),
+            kind.bytes_max()
+        )));
     }
     let text = std::str::from_utf8(text).map_err(|_| bad("not UTF-8".to_owned()))?;
     Ok((attempt, text.to_owned()))
@@ -76,7 +83,9 @@ pub(super) fn decode(kind: Text, body: &[u8]) -> Result<(u64, String), LinkError
 
 /// Returns the SHA-256 fingerprint that a description names (RFC 8122 section 5).
 pub(super) fn fingerprint(sdp: &str) -> Option<[u8; 32]> {
-    let line = sdp.lines().find_map(|line| line.trim().strip_prefix("a=fingerprint:"))?;
+    let line = sdp
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("a=fingerprint:"))?;
     let (hash, text) = line.split_once(' ')?;
     if !hash.eq_ignore_ascii_case("sha-256") {
         return None;
@@ -97,7 +106,10 @@ mod tests {
     fn body_comes_back_as_it_was() {
         let body = encode(7, "v=0\r\n");
         assert_eq!(attempt_of(&body), Some(7));
-        assert_eq!(decode(Text::Offer, &body).unwrap(), (7, "v=0\r\n".to_owned()));
+        assert_eq!(
+            decode(Text::Offer, &body).unwrap(),
+            (7, "v=0\r\n".to_owned())
+        );
     }
 
     #[test]

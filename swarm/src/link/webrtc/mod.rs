@@ -41,7 +41,9 @@ pub struct WebrtcLink {
 
 impl fmt::Debug for WebrtcLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebrtcLink").field("counters", &self.counters).finish_non_exhaustive()
+        f.debug_struct("WebrtcLink")
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,7 +67,10 @@ impl Link for WebrtcLink {
     async fn send(&self, message: BytesMut) -> Result<(), LinkError> {
         let bytes = message.len();
         if bytes > LINK_MESSAGE_BYTES_MAX {
-            return Err(LinkError::TooLarge { bytes, max: LINK_MESSAGE_BYTES_MAX });
+            return Err(LinkError::TooLarge {
+                bytes,
+                max: LINK_MESSAGE_BYTES_MAX,
+            });
         }
         self.channel.send(message).await.map_err(stack_error)?;
         self.counters.count_out(bytes);
@@ -73,7 +78,11 @@ impl Link for WebrtcLink {
     }
 
     async fn recv(&self) -> Result<Option<Bytes>, LinkError> {
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first = self
+            .first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(message) = first {
             self.counters.count_in(message.len());
             return Ok(Some(message));
@@ -102,7 +111,11 @@ impl Link for WebrtcLink {
     }
 
     async fn path(&self) -> LinkPath {
-        LinkPath { transport: Transport::Webrtc, ice: self.selected_pair().await, remote: None }
+        LinkPath {
+            transport: Transport::Webrtc,
+            ice: self.selected_pair().await,
+            remote: None,
+        }
     }
 
     fn fingerprints(&self) -> Option<Fingerprints> {
@@ -132,6 +145,8 @@ fn candidate(candidate: &RTCIceCandidate) -> IceCandidate {
 fn stack_error(error: StackError) -> LinkError {
     match error {
         StackError::ErrDataChannelClosed | StackError::ErrConnectionClosed => LinkError::Closed,
-        other => LinkError::Webrtc { reason: other.to_string() },
+        other => LinkError::Webrtc {
+            reason: other.to_string(),
+        },
     }
 }

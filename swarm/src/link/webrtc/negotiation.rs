@@ -18,7 +18,7 @@ use webrtc::peer_connection::{
 };
 
 use super::body::{self, Text};
-use super::runtime::BufferedRuntime;
+use super::runtime::ConnectionRuntime;
 use super::{WebrtcLink, stack_error};
 use crate::limits::{
     GATHERING_WAIT, ICE_CHECK_INTERVAL, ICE_CHECKS_MAX, ICE_DISCONNECTED_AFTER, ICE_FAILED_AFTER,
@@ -43,6 +43,7 @@ pub struct WebrtcSettings {
 /// One attempt to connect to one peer.
 pub struct Negotiation {
     attempt: u64,
+    runtime: Arc<ConnectionRuntime>,
     connection: Arc<dyn PeerConnection>,
     /// The channel; the side that answers has it once the other one opened it.
     channel: Option<Arc<dyn DataChannel>>,
@@ -53,7 +54,9 @@ pub struct Negotiation {
 
 impl fmt::Debug for Negotiation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Negotiation").field("attempt", &self.attempt).finish_non_exhaustive()
+        f.debug_struct("Negotiation")
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,7 +101,10 @@ impl PeerConnectionEventHandler for Handler {
     }
 
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
-        if matches!(state, RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed) {
+        if matches!(
+            state,
+            RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed
+        ) {
             let _ = self.events.try_send(Event::Failed(state));
         }
     }
@@ -111,9 +117,16 @@ impl Negotiation {
         attempt: u64,
     ) -> Result<(Self, Bytes), LinkError> {
         let mut negotiation = Self::new(settings, attempt).await?;
-        let channel = negotiation.connection.create_data_channel(CHANNEL, None).await;
+        let channel = negotiation
+            .connection
+            .create_data_channel(CHANNEL, None)
+            .await;
         negotiation.channel = Some(channel.map_err(stack_error)?);
-        let offer = negotiation.connection.create_offer(None).await.map_err(stack_error)?;
+        let offer = negotiation
+            .connection
+            .create_offer(None)
+            .await
+            .map_err(stack_error)?;
         let body = negotiation.describe(offer).await?;
         Ok((negotiation, body))
     }
@@ -124,7 +137,10 @@ impl Negotiation {
         offer: &[u8],
     ) -> Result<(Self, Bytes), LinkError> {
         let (attempt, sdp) = body::decode(Text::Offer, offer)?;
-        let bad = |reason: String| LinkError::BadDescription { what: "offer", reason };
+        let bad = |reason: String| LinkError::BadDescription {
+            what: "offer",
+            reason,
+        };
         let sdp = RTCSessionDescription::offer(sdp).map_err(|e| bad(e.to_string()))?;
         let mut negotiation = Self::new(settings, attempt).await?;
         negotiation
@@ -132,7 +148,11 @@ impl Negotiation {
             .set_remote_description(sdp)
             .await
             .map_err(|e| bad(e.to_string()))?;
-        let answer = negotiation.connection.create_answer(None).await.map_err(stack_error)?;
+        let answer = negotiation
+            .connection
+            .create_answer(None)
+            .await
+            .map_err(stack_error)?;
         let body = negotiation.describe(answer).await?;
         Ok((negotiation, body))
     }
@@ -145,9 +165,15 @@ impl Negotiation {
     /// Takes the body of the answer to our offer.
     pub async fn accept(&self, answer: &[u8]) -> Result<(), LinkError> {
         let (_, sdp) = body::decode(Text::Answer, answer)?;
-        let bad = |reason: String| LinkError::BadDescription { what: "answer", reason };
+        let bad = |reason: String| LinkError::BadDescription {
+            what: "answer",
+            reason,
+        };
         let sdp = RTCSessionDescription::answer(sdp).map_err(|e| bad(e.to_string()))?;
-        self.connection.set_remote_description(sdp).await.map_err(|e| bad(e.to_string()))
+        self.connection
+            .set_remote_description(sdp)
+            .await
+            .map_err(|e| bad(e.to_string()))
     }
 
     /// Takes the body of a candidate of the other side.
@@ -159,10 +185,13 @@ impl Negotiation {
             sdp_mline_index: Some(0),
             ..RTCIceCandidateInit::default()
         };
-        self.connection.add_ice_candidate(init).await.map_err(|e| LinkError::BadDescription {
-            what: "candidate",
-            reason: e.to_string(),
-        })
+        self.connection
+            .add_ice_candidate(init)
+            .await
+            .map_err(|e| LinkError::BadDescription {
+                what: "candidate",
+                reason: e.to_string(),
+            })
     }
 
     /// Waits for what happens next; cancelling it loses nothing.
@@ -206,10 +235,14 @@ impl Negotiation {
 
     /// Returns the open channel as a link.
     pub async fn into_link(self) -> Result<WebrtcLink, LinkError> {
+        self.runtime.set_connected();
         let sdp_of = |description: Option<RTCSessionDescription>, what| {
-            description.and_then(|it| body::fingerprint(&it.sdp)).ok_or_else(|| {
-                LinkError::BadDescription { what, reason: "no sha-256 fingerprint".to_owned() }
-            })
+            description
+                .and_then(|it| body::fingerprint(&it.sdp))
+                .ok_or_else(|| LinkError::BadDescription {
+                    what,
+                    reason: "no sha-256 fingerprint".to_owned(),
+                })
         };
         let local = sdp_of(self.connection.local_description().await, "our description")?;
         let remote = sdp_of(self.connection.remote_description().await, "description")?;
@@ -247,23 +280,34 @@ impl Negotiation {
             )
             .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
             .build();
+        let runtime = Arc::new(ConnectionRuntime::default());
         let connection = PeerConnectionBuilder::new()
             .with_configuration(configuration.build())
             .with_setting_engine(engine)
             .with_handler(Arc::new(Handler { events: events_tx }))
-            .with_runtime(Arc::new(BufferedRuntime))
+            .with_runtime(Arc::<ConnectionRuntime>::clone(&runtime))
             .with_udp_addrs(bind_addresses(&settings.bind))
             .with_data_channel_send_buffer_limit(WEBRTC_SEND_BUFFER_BYTES_MAX)
             .build()
             .await
             .map_err(stack_error)?;
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
-        Ok(Negotiation { attempt, connection, channel: None, events, first: None })
+        Ok(Negotiation {
+            attempt,
+            runtime,
+            connection,
+            channel: None,
+            events,
+            first: None,
+        })
     }
 
     /// Sets our description, waits for its candidates, and returns its body.
     async fn describe(&mut self, description: RTCSessionDescription) -> Result<Bytes, LinkError> {
-        self.connection.set_local_description(description).await.map_err(stack_error)?;
+        self.connection
+            .set_local_description(description)
+            .await
+            .map_err(stack_error)?;
         let gathered = async {
             while let Some(event) = self.events.recv().await {
                 match event {
