@@ -47,11 +47,7 @@ struct Known {
 }
 
 impl Engine {
-    pub(super) fn new(
-        store: Store,
-        clock: Clock,
-        events: broadcast::Sender<NodeEvent>,
-    ) -> Self {
+    pub(super) fn new(store: Store, clock: Clock, events: broadcast::Sender<NodeEvent>) -> Self {
         let (done_sender, done) = mpsc::unbounded_channel();
         Engine {
             store,
@@ -99,7 +95,13 @@ impl Engine {
         let now = self.clock.now();
         match input {
             Input::AddPeer { peer, commands } => {
-                self.peers.insert(PeerId(peer.0), Peer { commands, open: false });
+                self.peers.insert(
+                    PeerId(peer.0),
+                    Peer {
+                        commands,
+                        open: false,
+                    },
+                );
             }
             Input::PeerOpen { peer } => {
                 if let Some(peer) = self.peers.get_mut(&PeerId(peer.0)) {
@@ -109,7 +111,8 @@ impl Engine {
             }
             Input::Batch { peer, batch } => self.handle_batch(now, PeerId(peer.0), batch),
             Input::Writable { peer, writable } => {
-                self.replicator.handle_writable(now, PeerId(peer.0), writable);
+                self.replicator
+                    .handle_writable(now, PeerId(peer.0), writable);
             }
             Input::PeerGone { peer } => self.handle_peer_gone(now, PeerId(peer.0)),
             Input::SetInterest { key, interest } => {
@@ -121,7 +124,8 @@ impl Engine {
             Input::Appended { key } => {
                 if let Some(known) = self.feeds.get(&key) {
                     let info = known.feed.info();
-                    self.replicator.handle_appended(now, &key, info.length, info.byte_length);
+                    self.replicator
+                        .handle_appended(now, &key, info.length, info.byte_length);
                 }
             }
             Input::Status { reply } => {
@@ -138,7 +142,9 @@ impl Engine {
         for item in batch {
             match item {
                 FromPeer::Opened(key) => {
-                    let Some(known) = self.known(&key) else { continue };
+                    let Some(known) = self.known(&key) else {
+                        continue;
+                    };
                     known.channels.insert(peer);
                     known.said_nobody_has = false;
                     self.replicator.handle_channel_open(now, peer, key);
@@ -152,8 +158,10 @@ impl Engine {
                 }
                 FromPeer::Message(key, message) => {
                     // What was on its way when this side closed the channel says nothing.
-                    let open =
-                        self.feeds.get(&key).is_some_and(|known| known.channels.contains(&peer));
+                    let open = self
+                        .feeds
+                        .get(&key)
+                        .is_some_and(|known| known.channels.contains(&peer));
                     if !open {
                         continue;
                     }
@@ -188,10 +196,17 @@ impl Engine {
                     self.replicator.handle_read(now, id, result);
                 }
             }
-            Done::Applied { id, feed, results, failed } => {
+            Done::Applied {
+                id,
+                feed,
+                results,
+                failed,
+            } => {
                 if let Some(error) = failed {
                     tracing::error!(%feed, %error, "store refused work");
-                    self.tell(NodeEvent::StoreFailed { reason: error.to_string() });
+                    self.tell(NodeEvent::StoreFailed {
+                        reason: error.to_string(),
+                    });
                 }
                 self.replicator.handle_applied(now, id, results);
             }
@@ -208,15 +223,30 @@ impl Engine {
                     trace_request(&key, &message);
                     messages.entry(peer).or_default().push((key, message));
                 }
-                Output::Read { id, key, request, manifest, .. } => {
-                    let Some(known) = self.feeds.get(&key) else { continue };
-                    reads.push(Read { id, feed: known.feed.clone(), request, manifest });
+                Output::Read {
+                    id,
+                    key,
+                    request,
+                    manifest,
+                    ..
+                } => {
+                    let Some(known) = self.feeds.get(&key) else {
+                        continue;
+                    };
+                    reads.push(Read {
+                        id,
+                        feed: known.feed.clone(),
+                        request,
+                        manifest,
+                    });
                     if reads.len() >= READS_PER_JOB_MAX {
                         self.workers.read(std::mem::take(&mut reads));
                     }
                 }
                 Output::Apply { id, key, items } => {
-                    let Some(known) = self.feeds.get(&key) else { continue };
+                    let Some(known) = self.feeds.get(&key) else {
+                        continue;
+                    };
                     self.workers.apply(id, known.feed.clone(), items);
                 }
                 Output::Violation { peer, reason, ban } => {
@@ -242,10 +272,16 @@ impl Engine {
         let reason = reason.to_string();
         tracing::warn!(session = peer.0, %reason, ban, "peer breaks the protocol");
         if let Some(known) = self.peers.get(&peer) {
-            let end = SessionError::Violation { reason: reason.clone(), ban };
+            let end = SessionError::Violation {
+                reason: reason.clone(),
+                ban,
+            };
             let _ = known.commands.send(Command::Close(end));
         }
-        self.tell(NodeEvent::PeerViolation { session: SessionId(peer.0), reason });
+        self.tell(NodeEvent::PeerViolation {
+            session: SessionId(peer.0),
+            reason,
+        });
     }
 
     fn handle_event(&mut self, key: FeedKey, event: FeedEvent) {
@@ -260,11 +296,14 @@ impl Engine {
                 tracing::trace!(target: BLOCKS, feed = %key, start, end, "blocks stored");
                 NodeEvent::BlocksStored { key, range }
             }
-            FeedEvent::Complete => {
-                NodeEvent::FeedComplete { key, length: info.map_or(0, |info| info.length) }
-            }
+            FeedEvent::Complete => NodeEvent::FeedComplete {
+                key,
+                length: info.map_or(0, |info| info.length),
+            },
             FeedEvent::Conflict => NodeEvent::FeedConflict { key },
-            FeedEvent::NobodyHas { .. } => NodeEvent::StepFailed { step: Step::NobodyHas { key } },
+            FeedEvent::NobodyHas { .. } => NodeEvent::StepFailed {
+                step: Step::NobodyHas { key },
+            },
             _ => return,
         };
         self.tell(event);
@@ -276,9 +315,14 @@ impl Engine {
             let feed = self.store.feed(key)?;
             self.replicator.add_feed(*key, feed_state(&feed));
             if let Some(interest) = self.interests.get(key) {
-                self.replicator.set_interest(self.clock.now(), key, interest.clone());
+                self.replicator
+                    .set_interest(self.clock.now(), key, interest.clone());
             }
-            let known = Known { feed, channels: BTreeSet::new(), said_nobody_has: false };
+            let known = Known {
+                feed,
+                channels: BTreeSet::new(),
+                said_nobody_has: false,
+            };
             self.feeds.insert(*key, known);
         }
         self.feeds.get_mut(key)
@@ -286,7 +330,10 @@ impl Engine {
 
     fn nobody_has_timeout(&self) -> Option<Time> {
         let since = self.peers_since?;
-        let silent = self.interests.iter().any(|(key, interest)| self.lacks(key, interest));
+        let silent = self
+            .interests
+            .iter()
+            .any(|(key, interest)| self.lacks(key, interest));
         silent.then_some(since + NOBODY_HAS_AFTER)
     }
 
@@ -298,7 +345,10 @@ impl Engine {
     }
 
     fn say_nobody_has(&mut self, now: Time) {
-        if self.peers_since.is_none_or(|since| now < since + NOBODY_HAS_AFTER) {
+        if self
+            .peers_since
+            .is_none_or(|since| now < since + NOBODY_HAS_AFTER)
+        {
             return;
         }
         let lacking: Vec<FeedKey> = self
@@ -311,7 +361,9 @@ impl Engine {
             if let Some(known) = self.feeds.get_mut(&key) {
                 known.said_nobody_has = true;
             }
-            self.tell(NodeEvent::StepFailed { step: Step::NobodyHas { key } });
+            self.tell(NodeEvent::StepFailed {
+                step: Step::NobodyHas { key },
+            });
         }
     }
 
@@ -372,6 +424,8 @@ fn feed_state(feed: &Feed) -> FeedState {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("peers", &self.peers.len()).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("peers", &self.peers.len())
+            .finish_non_exhaustive()
     }
 }

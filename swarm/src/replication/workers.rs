@@ -11,9 +11,7 @@ use std::thread;
 
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
-use kinlog_feeds::replicate::{
-    Applied, ApplyFailure, ApplyId, Incoming, NotAvailable, ReadId,
-};
+use kinlog_feeds::replicate::{Applied, ApplyFailure, ApplyId, Incoming, NotAvailable, ReadId};
 use kinlog_feeds::store::{ApplyError, Feed, ProveError, StoreError};
 use kinlog_feeds::tree::{Proof, ProofRequest};
 use tokio::sync::mpsc::UnboundedSender;
@@ -32,7 +30,11 @@ pub(super) struct Read {
 #[derive(Debug)]
 enum Job {
     Reads(Vec<Read>),
-    Apply { id: ApplyId, feed: Feed, items: Arc<Vec<Incoming>> },
+    Apply {
+        id: ApplyId,
+        feed: Feed,
+        items: Arc<Vec<Incoming>>,
+    },
 }
 
 pub(super) type ReadResult = Result<(Proof, Option<Bytes>), NotAvailable>;
@@ -101,24 +103,37 @@ impl Workers {
 
 fn carry_out(job: Job) -> Done {
     match job {
-        Job::Reads(reads) => {
-            Done::Reads(reads.into_iter().map(|read| (read.id, prove(&read))).collect())
-        }
+        Job::Reads(reads) => Done::Reads(
+            reads
+                .into_iter()
+                .map(|read| (read.id, prove(&read)))
+                .collect(),
+        ),
         Job::Apply { id, feed, items } => apply(id, &feed, &items),
     }
 }
 
 fn prove(read: &Read) -> ReadResult {
-    let proof = read.feed.prove(&read.request).map_err(|error| match error {
-        ProveError::InvalidRequest { .. } => NotAvailable::InvalidRequest,
-        ProveError::Read(error) => {
-            tracing::warn!(feed = %read.feed.key(), %error, "block not served");
-            NotAvailable::Missing
-        }
-        _ => NotAvailable::Missing,
-    })?;
-    let manifest = if read.manifest { read.feed.manifest() } else { None };
-    Ok((proof, manifest.map(|manifest| Bytes::from(manifest.encode()))))
+    let proof = read
+        .feed
+        .prove(&read.request)
+        .map_err(|error| match error {
+            ProveError::InvalidRequest { .. } => NotAvailable::InvalidRequest,
+            ProveError::Read(error) => {
+                tracing::warn!(feed = %read.feed.key(), %error, "block not served");
+                NotAvailable::Missing
+            }
+            _ => NotAvailable::Missing,
+        })?;
+    let manifest = if read.manifest {
+        read.feed.manifest()
+    } else {
+        None
+    };
+    Ok((
+        proof,
+        manifest.map(|manifest| Bytes::from(manifest.encode())),
+    ))
 }
 
 fn apply(id: ApplyId, feed: &Feed, items: &[Incoming]) -> Done {
@@ -129,11 +144,21 @@ fn apply(id: ApplyId, feed: &Feed, items: &[Incoming]) -> Done {
             let byte_length = feed.info().byte_length;
             let outcome = |result| outcome(key, byte_length, result);
             let results = results.into_iter().map(outcome).collect();
-            Done::Applied { id, feed: key, results, failed: None }
+            Done::Applied {
+                id,
+                feed: key,
+                results,
+                failed: None,
+            }
         }
         Err(error) => {
             let results = vec![Err(ApplyFailure::Store); count];
-            Done::Applied { id, feed: key, results, failed: Some(error) }
+            Done::Applied {
+                id,
+                feed: key,
+                results,
+                failed: Some(error),
+            }
         }
     }
 }
@@ -146,7 +171,11 @@ fn outcome(
     match result {
         Ok(applied) => {
             let (block, upgraded_to) = (applied.block, applied.upgraded_to);
-            Ok(Applied { block, upgraded_to, byte_length })
+            Ok(Applied {
+                block,
+                upgraded_to,
+                byte_length,
+            })
         }
         Err(error) => {
             let failure = match &error {
@@ -154,7 +183,10 @@ fn outcome(
                 ApplyError::MissingAnchor { .. }
                 | ApplyError::ManifestUnknown { .. }
                 | ApplyError::OtherFork { .. } => ApplyFailure::MissingAnchor,
-                ApplyError::BadData { may_be_conflict: true, .. } => ApplyFailure::BadSignature,
+                ApplyError::BadData {
+                    may_be_conflict: true,
+                    ..
+                } => ApplyFailure::BadSignature,
                 ApplyError::Conflict { .. } => ApplyFailure::Conflict,
                 ApplyError::TooLarge { .. } => ApplyFailure::TooLarge,
                 ApplyError::Stale { .. } => ApplyFailure::Stale,

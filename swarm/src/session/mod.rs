@@ -9,9 +9,9 @@ mod hello;
 mod info;
 mod message;
 mod state;
-mod trace;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub(crate) use certificate::LinkBinding;
 pub use certificate::{Certificate, CertificateError};

@@ -14,7 +14,11 @@ pub(super) fn trace_event(event: &Event) {
         return;
     }
     match event {
-        Event::RemoteOpen { protocol, id, handshake } => {
+        Event::RemoteOpen {
+            protocol,
+            id,
+            handshake,
+        } => {
             show("open protocol", protocol.as_bytes());
             show("open id", id.as_deref().unwrap_or_default());
             show("open handshake", handshake);
