@@ -146,9 +146,6 @@ impl<'a> Writer<'a> {
         {
             self.relink(link)?;
         }
-        if known.is_some() {
-            self.reapply_feed(&key)?;
-        }
         Ok(())
     }
 

@@ -1,0 +1,363 @@
+//! Acceptance 8: the index follows from entries, feeds and keys, whatever order they come in.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use kinlog_feeds::crypto::Hash;
+use kinlog_indexer::Index;
+use kinlog_indexer::entry::LinkScope;
+use kinlog_indexer::index::{Block, FeedContext, Scope};
+use testkit::process::Folder;
+use world::{Random, World, busy_world, message, path_feed, room_feed};
+
+const ORDERS: u64 = 20;
+const STEPS: usize = 220;
+
+/// Reads everything of `world` in an order drawn from `random`, with reads in between.
+fn read_in_random_order(
+    world: &World,
+    blocks: &[Block],
+    mut random: Random,
+    key_last: bool,
+) -> Index {
+    let mut index = Index::open_in_memory().unwrap();
+    index.set_tree_hashes(Box::new(world.trees.clone()));
+    let mut blocks = blocks.to_vec();
+    random.shuffle(&mut blocks);
+    let mut told = BTreeSet::new();
+    let key_at = if key_last {
+        blocks.len()
+    } else {
+        random.below(blocks.len())
+    };
+    let mut at = 0;
+    while at < blocks.len() {
+        let end = (at + 1 + random.below(12)).min(blocks.len());
+        for block in &blocks[at..end] {
+            let context = world.feeds[&block.feed].context;
+            // Some feeds are followed by their key at first, and get their author later.
+            if told.insert(block.feed) && context.scope.author().is_some() && random.chance(50) {
+                let scope = Scope::Unknown;
+                index.put_feed(FeedContext { scope, ..context }).unwrap();
+            } else if matches!(context.scope, Scope::Room(_)) || random.chance(30) {
+                index.put_feed(context).unwrap();
+            } else if !index.is_told(&context) {
+                index.put_feed(context).unwrap();
+            }
+        }
+        if (at..end).contains(&key_at) {
+            index.put_epoch_key(world.room, world.key.clone()).unwrap();
+        }
+        index.ingest(&blocks[at..end]).unwrap();
+        at = end;
+        if random.chance(30) {
+            look_round(&index, world);
+        }
+    }
+    for feed in world.feeds.values() {
+        index.put_feed(feed.context).unwrap();
+    }
+    index.put_epoch_key(world.room, world.key.clone()).unwrap();
+    index
+}
+
+trait Told {
+    fn is_told(&self, context: &FeedContext) -> bool;
+}
+
+impl Told for Index {
+    /// Whether the index heard of the feed: if so, some other step may name its author.
+    fn is_told(&self, context: &FeedContext) -> bool {
+        !self.indexed(&context.key).unwrap().is_empty()
+    }
+}
+
+/// Reads what people read.
+fn look_round(index: &Index, world: &World) {
+    for room in index.rooms().unwrap() {
+        index.room_members(&room.id).unwrap();
+        index.messages(&room.id, 50).unwrap();
+        index.files(&room.id, 50).unwrap();
+    }
+    index.search("soup", 20).unwrap();
+    index
+        .frontier(LinkScope::Room(world.room), &room_feed(0))
+        .unwrap();
+    index.directory(&world.agents[0].id).unwrap();
+    index.dump_hash().unwrap();
+}
+
+/// What people see, in their order: says where two indexes differ.
+fn seen(index: &Index, world: &World) -> BTreeMap<&'static str, String> {
+    let mut out = BTreeMap::new();
+    let room = &world.room;
+    out.insert("counts", format!("{:#?}", index.counts().unwrap()));
+    out.insert("rooms", format!("{:#?}", index.rooms().unwrap()));
+    out.insert(
+        "members",
+        format!("{:#?}", index.room_members(room).unwrap()),
+    );
+    out.insert(
+        "member feeds",
+        format!("{:#?}", index.member_feeds(room).unwrap()),
+    );
+    out.insert(
+        "messages",
+        format!("{:#?}", index.messages(room, 1000).unwrap()),
+    );
+    out.insert("files", format!("{:#?}", index.files(room, 1000).unwrap()));
+    out.insert(
+        "conflicts",
+        format!("{:#?}", index.conflicts(1000).unwrap()),
+    );
+    let (mut open, mut frontiers) = (String::new(), String::new());
+    for (number, agent) in world.agents.iter().enumerate() {
+        open += &format!("{:#?}\n", index.directory(&agent.id).unwrap());
+        open += &format!("{:#?}\n", index.profile(&agent.id).unwrap());
+        open += &format!(
+            "{:#?}\n",
+            index.documents(&path_feed(number), 1000).unwrap()
+        );
+        for scope in [LinkScope::Room(*room), LinkScope::Author(agent.id)] {
+            let own = room_feed(number);
+            frontiers += &format!("{:#?}\n", index.frontier(scope, &own).unwrap());
+        }
+    }
+    out.insert("in the open", open);
+    out.insert("frontiers", frontiers);
+    out
+}
+
+#[test]
+fn twenty_random_orders_give_one_hash_and_one_entry_less_gives_another() {
+    let seed = std::env::var("KINLOG_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| {
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        now.as_nanos() as u64
+    });
+    println!("KINLOG_SEED={seed}");
+    let world = busy_world(seed, STEPS);
+    let blocks = world.blocks();
+    let straight = world.indexed();
+    let (expected, expected_seen) = (straight.dump_hash().unwrap(), seen(&straight, &world));
+    let counts = straight.counts().unwrap();
+    assert!(
+        counts.newer > 0 && counts.malformed > 0 && counts.not_entries > 0,
+        "{counts:?}"
+    );
+    assert!(
+        counts.unopened > 0 && counts.pending > 0 && counts.conflicts == 0,
+        "{counts:?}"
+    );
+    assert_eq!(straight.room_members(&world.room).unwrap().len(), 3);
+    for order in 0..ORDERS {
+        let random = Random::new(seed ^ (order + 1));
+        let index = read_in_random_order(&world, &blocks, random, order % 4 == 0);
+        for (what, expected) in &expected_seen {
+            assert_eq!(
+                &seen(&index, &world)[what],
+                expected,
+                "{what} of order {order}"
+            );
+        }
+        assert_eq!(index.dump_hash().unwrap(), expected, "order {order}");
+    }
+    // Entries only: a block that is none changes a tally, not what people see.
+    let mut hashes = BTreeSet::from([expected]);
+    let mut random = Random::new(seed);
+    for _ in 0..5 {
+        let mut fewer = blocks.clone();
+        let gone = fewer.remove(random.below(blocks.len()));
+        let mut index = world.index();
+        index.ingest(&fewer).unwrap();
+        let hash = index.dump_hash().unwrap();
+        assert_ne!(
+            hash, expected,
+            "without block {} of {}",
+            gone.index, gone.feed
+        );
+        hashes.insert(hash);
+    }
+    assert!(hashes.len() > 1);
+}
+
+#[test]
+fn a_deleted_index_is_rebuilt_to_the_same_hash() {
+    let folder = Folder::new("rebuild");
+    let mut world = busy_world(7, STEPS);
+    let path = folder.join("index.db");
+    let expected = {
+        let mut index = Index::open(&path).unwrap();
+        world.tell(&mut index);
+        index.ingest(&world.blocks()).unwrap();
+        index.dump_hash().unwrap()
+    };
+    assert_eq!(Index::open(&path).unwrap().dump_hash().unwrap(), expected);
+    std::fs::remove_file(&path).unwrap();
+    let mut index = Index::open(&path).unwrap();
+    assert_ne!(index.dump_hash().unwrap(), expected);
+    let report = index.rebuild(&mut world).unwrap();
+    assert_eq!(report.blocks, world.blocks().len() as u64);
+    assert_eq!(index.dump_hash().unwrap(), expected);
+    // And over one that is full.
+    index.rebuild(&mut world).unwrap();
+    assert_eq!(index.dump_hash().unwrap(), expected);
+    let again = index.catch_up(&mut world).unwrap();
+    assert_eq!((again.blocks, again.entries), (0, 0));
+}
+
+#[test]
+fn an_index_closed_in_the_middle_goes_on_from_its_checkpoint() {
+    let folder = Folder::new("middle");
+    let path = folder.join("index.db");
+    let mut world = busy_world(8, STEPS);
+    let blocks = world.blocks();
+    let expected = world.indexed().dump_hash().unwrap();
+    for chunk in blocks.chunks(61) {
+        let mut index = Index::open(&path).unwrap();
+        world.tell(&mut index);
+        index.ingest(chunk).unwrap();
+    }
+    let mut index = Index::open(&path).unwrap();
+    assert_eq!(index.catch_up(&mut world).unwrap().blocks, 0);
+    assert_eq!(index.dump_hash().unwrap(), expected);
+    for (key, feed) in &world.feeds {
+        assert_eq!(index.checkpoint(key).unwrap(), feed.blocks.len() as u64);
+    }
+}
+
+#[test]
+fn a_new_column_changes_the_hash_and_a_checkpoint_does_not() {
+    let folder = Folder::new("column");
+    let path = folder.join("index.db");
+    let world = busy_world(9, 40);
+    let hash = |path: &Path| Index::open(path).unwrap().dump_hash().unwrap();
+    {
+        let mut index = Index::open(&path).unwrap();
+        world.tell(&mut index);
+        index.ingest(&world.blocks()).unwrap();
+    }
+    let alter = |sql: &str| {
+        rusqlite::Connection::open(&path)
+            .unwrap()
+            .execute_batch(sql)
+            .unwrap();
+    };
+    let mut seen: BTreeSet<Hash> = BTreeSet::from([hash(&path)]);
+    alter("UPDATE meta SET checkpoint = checkpoint + 1 WHERE start = 0");
+    assert!(!seen.insert(hash(&path)), "the checkpoint is left out");
+    for change in [
+        "ALTER TABLE rooms ADD COLUMN colour TEXT",
+        "CREATE TABLE extra (a)",
+        "UPDATE room_members SET last_seen_at = last_seen_at + 1",
+        "UPDATE messages SET text = text || ' ' WHERE rowid = 1",
+        "DELETE FROM frontier",
+    ] {
+        alter(change);
+        assert!(seen.insert(hash(&path)), "{change}");
+    }
+}
+
+#[test]
+fn rows_and_checkpoint_are_one_transaction() {
+    let folder = Folder::new("transaction");
+    let path = folder.join("index.db");
+    let mut world = World::new(1, 1);
+    let mut index = Index::open(&path).unwrap();
+    world.tell(&mut index);
+    index.ingest(&world.blocks()).unwrap();
+    let (before, checkpoint) = (
+        index.dump_hash().unwrap(),
+        index.checkpoint(&room_feed(0)).unwrap(),
+    );
+    let block = world.write(room_feed(0), 1, 2_000, Default::default(), message("soup"));
+    // The checkpoint cannot be written: the rows, written before it, must go too.
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other
+        .execute_batch(
+            "CREATE TRIGGER broken BEFORE INSERT ON meta BEGIN SELECT RAISE (ABORT, 'full'); END",
+        )
+        .unwrap();
+    assert!(index.ingest(std::slice::from_ref(&block)).is_err());
+    assert_eq!(index.dump_hash().unwrap(), before);
+    assert_eq!(index.checkpoint(&room_feed(0)).unwrap(), checkpoint);
+    assert_eq!(index.search("soup", 5).unwrap().len(), 0);
+    other.execute_batch("DROP TRIGGER broken").unwrap();
+    // The index stays usable, and the same block goes in now.
+    assert_eq!(index.ingest(&[block]).unwrap().entries, 1);
+    assert_eq!(index.checkpoint(&room_feed(0)).unwrap(), checkpoint + 1);
+    assert_eq!(index.search("soup", 5).unwrap().len(), 1);
+}
+
+#[test]
+fn a_damaged_file_is_told_from_everything_else() {
+    let folder = Folder::new("damage");
+    let path = folder.join("index.db");
+    let world = busy_world(3, 60);
+    {
+        let mut index = Index::open(&path).unwrap();
+        world.tell(&mut index);
+        index.ingest(&world.blocks()).unwrap();
+    }
+    let good = std::fs::read(&path).unwrap();
+    let mut damaged = good.clone();
+    // The b-tree header of every second page.
+    for page in (4096..damaged.len()).step_by(8192) {
+        damaged[page] ^= 0x0f;
+    }
+    std::fs::write(&path, &damaged).unwrap();
+    assert!(Index::open(&path).unwrap_err().needs_rebuild());
+    std::fs::write(
+        &path,
+        b"no database at all, but long enough to have a header ............",
+    )
+    .unwrap();
+    assert!(Index::open(&path).unwrap_err().needs_rebuild());
+    std::fs::write(&path, &good).unwrap();
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .pragma_update(None, "user_version", 99)
+        .unwrap();
+    let error = Index::open(&path).unwrap_err();
+    assert!(error.needs_rebuild(), "{error}");
+    let missing = folder.join("no/such/folder/index.db");
+    assert!(!Index::open(&missing).unwrap_err().needs_rebuild());
+}
+
+#[test]
+fn blocks_of_a_feed_nobody_named_are_refused_and_nothing_stays() {
+    let world = World::new(1, 1);
+    let mut index = Index::open_in_memory().unwrap();
+    let before = index.dump_hash().unwrap();
+    let blocks = world.blocks();
+    assert!(index.ingest(&blocks).is_err());
+    assert_eq!(index.dump_hash().unwrap(), before);
+    world.tell(&mut index);
+    assert_eq!(index.ingest(&blocks).unwrap().entries, 1);
+    let elsewhere = FeedContext {
+        key: room_feed(0),
+        scope: Scope::Unknown,
+    };
+    index.put_feed(elsewhere).unwrap();
+    let scope = Scope::Room(kinlog_indexer::RoomId([1; 32]));
+    assert!(
+        index
+            .put_feed(FeedContext {
+                key: room_feed(0),
+                scope
+            })
+            .is_err()
+    );
+}

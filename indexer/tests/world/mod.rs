@@ -1,0 +1,497 @@
+//! A small world for the index: agents with devices, a room, public feeds, and every block they
+//! wrote, from one seed.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, KeyPair, Secret};
+use kinlog_feeds::tree::{Head, append};
+use kinlog_indexer::clock::HybridClock;
+use kinlog_indexer::entry::{
+    Admit, Body, Content, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename,
+    Document, Entry, Envelope, File, Genesis, History, LinkScope, Links, Membership, Message,
+    OPEN_BLOCK, Profile, Role,
+};
+use kinlog_indexer::identity::{DeviceAdded, IdentitySet, Powers, Statement};
+use kinlog_indexer::index::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
+use kinlog_indexer::seal::{ContentKey, EpochSecret, device_dh_public, seal_entry};
+use kinlog_indexer::{Clock, Index, RoomId, Text};
+
+/// Numbers from a seed (splitmix64).
+#[derive(Clone, Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Random(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        std::array::from_fn(|_| self.next() as u8)
+    }
+
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for at in (1..items.len()).rev() {
+            items.swap(at, self.below(at + 1));
+        }
+    }
+}
+
+/// Tree hashes by feed and length.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trees(Arc<Mutex<BTreeMap<(FeedKey, u64), Hash>>>);
+
+impl Trees {
+    pub(crate) fn set(&self, feed: FeedKey, length: u64, hash: Hash) {
+        self.0.lock().unwrap().insert((feed, length), hash);
+    }
+}
+
+impl TreeHashes for Trees {
+    fn tree_hash(&self, feed: &FeedKey, length: u64) -> Option<Hash> {
+        self.0.lock().unwrap().get(&(*feed, length)).copied()
+    }
+}
+
+/// A feed in this world.
+#[derive(Clone, Debug)]
+pub(crate) struct Feed {
+    pub(crate) context: FeedContext,
+    pub(crate) blocks: Vec<Bytes>,
+    head: Head,
+}
+
+/// An agent with one device.
+#[derive(Clone, Debug)]
+pub(crate) struct Agent {
+    pub(crate) id: AgentId,
+    pub(crate) device: KeyPair,
+    pub(crate) set: Bytes,
+    pub(crate) directory: FeedKey,
+}
+
+impl Agent {
+    pub(crate) fn new(number: u8) -> Self {
+        let root = KeyPair::from_seed(&[number; 32]);
+        let device = KeyPair::from_seed(&[number + 100; 32]);
+        let id = AgentId(root.public_key().0);
+        let directory = FeedKey([number + 50; 32]);
+        let added = DeviceAdded {
+            agent: id,
+            device: DeviceKey(device.public_key().0),
+            x25519: device_dh_public(&Secret::new([number; 32])),
+            directory,
+            name: Text::new(format!("device {number}")).unwrap(),
+            powers: Powers::ALL,
+        };
+        let set = IdentitySet::new([Statement::device_added(&root, added)])
+            .unwrap()
+            .encode();
+        Agent {
+            id,
+            device,
+            set,
+            directory,
+        }
+    }
+
+    pub(crate) fn device_key(&self) -> DeviceKey {
+        DeviceKey(self.device.public_key().0)
+    }
+
+    pub(crate) fn membership(&self, room: &RoomId, entries: FeedKey) -> Membership {
+        let blobs = FeedKey([entries.0[0] ^ 0xff; 32]);
+        Membership::sign(
+            room,
+            self.id,
+            self.set.clone(),
+            &self.device,
+            entries,
+            blobs,
+        )
+    }
+}
+
+/// All feeds, and the one room's id and key.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    pub(crate) feeds: BTreeMap<FeedKey, Feed>,
+    pub(crate) room: RoomId,
+    pub(crate) key: ContentKey,
+    pub(crate) trees: Trees,
+    pub(crate) agents: Vec<Agent>,
+    random: Random,
+}
+
+pub(crate) fn room_feed(agent: usize) -> FeedKey {
+    FeedKey([agent as u8 + 1; 32])
+}
+
+pub(crate) fn path_feed(agent: usize) -> FeedKey {
+    FeedKey([agent as u8 + 200; 32])
+}
+
+pub(crate) fn message(text: &str) -> Body {
+    Body::Message(Message {
+        text: Text::new(text).unwrap(),
+    })
+}
+
+pub(crate) fn document(title: &str, text: &str) -> Body {
+    Body::Document(Document {
+        title: Text::new(title).unwrap(),
+        text: Text::new(text).unwrap(),
+        mime: Text::new("text/markdown").unwrap(),
+        language: Text::new("en").unwrap(),
+    })
+}
+
+pub(crate) fn profile(name: &str) -> Body {
+    Body::Profile(Profile {
+        name: Text::new(name).unwrap(),
+    })
+}
+
+pub(crate) fn file(name: &str) -> Body {
+    Body::File(File {
+        name: Text::new(name).unwrap(),
+        mime: Text::new("image/png").unwrap(),
+        size_bytes: 100_000,
+        blake3: [name.len() as u8; 32],
+        blobs_feed: FeedKey([7; 32]),
+        first_block: 3,
+        blocks: 2,
+        key: Secret::new([8; 32]),
+    })
+}
+
+impl World {
+    /// A room of agent 0 with nothing in it but its genesis.
+    pub(crate) fn new(seed: u64, agents: u8) -> Self {
+        let agents: Vec<Agent> = (1..=agents).map(Agent::new).collect();
+        let owner = &agents[0];
+        let (genesis, room) = Genesis::sign(
+            Text::new("kitchen").unwrap(),
+            History::Full,
+            [9; 32],
+            owner.id,
+            owner.set.clone(),
+            &owner.device,
+            room_feed(0),
+            FeedKey([room_feed(0).0[0] ^ 0xff; 32]),
+        );
+        let mut world = World {
+            feeds: BTreeMap::new(),
+            room,
+            key: EpochSecret::new([42; 32]).content_key(),
+            trees: Trees::default(),
+            agents,
+            random: Random::new(seed),
+        };
+        for number in 0..world.agents.len() {
+            let (author, device) = (world.agents[number].id, world.agents[number].device_key());
+            world.add_feed(room_feed(number), Scope::Room(room));
+            world.add_feed(path_feed(number), Scope::Author { author, device });
+            world.add_feed(
+                world.agents[number].directory,
+                Scope::Directory { author, device },
+            );
+        }
+        world.write(
+            room_feed(0),
+            0,
+            1_000,
+            Links::default(),
+            Body::Genesis(genesis),
+        );
+        world
+    }
+
+    pub(crate) fn add_feed(&mut self, key: FeedKey, scope: Scope) {
+        let context = FeedContext { key, scope };
+        self.feeds.insert(
+            key,
+            Feed {
+                context,
+                blocks: Vec::new(),
+                head: Head::default(),
+            },
+        );
+    }
+
+    pub(crate) fn admit_body(&self, agent: usize) -> Body {
+        let member = self.agents[agent].membership(&self.room, room_feed(agent));
+        Body::Admit(Admit {
+            member,
+            role: Role::Member,
+        })
+    }
+
+    /// Writes an entry with everything stated by the caller, sealed in rooms, open elsewhere.
+    pub(crate) fn write(
+        &mut self,
+        feed: FeedKey,
+        depth: u64,
+        ms: u64,
+        links: Links,
+        body: Body,
+    ) -> Block {
+        let entry = Entry {
+            links,
+            depth,
+            clock: Clock { ms, counter: 0 },
+            body,
+        };
+        self.write_bytes(feed, &entry.encode().unwrap())
+    }
+
+    /// Writes an encoded entry.
+    pub(crate) fn write_bytes(&mut self, feed: FeedKey, entry: &[u8]) -> Block {
+        let index = self.feeds[&feed].blocks.len() as u64;
+        let block = match self.feeds[&feed].context.scope {
+            Scope::Room(_) => {
+                let nonce = self.random.bytes();
+                seal_entry(&self.key, &feed, index, &nonce, entry).unwrap()
+            }
+            _ => [&[OPEN_BLOCK], entry].concat().into(),
+        };
+        self.write_block(feed, block)
+    }
+
+    /// Writes a block of any bytes.
+    pub(crate) fn write_block(&mut self, key: FeedKey, bytes: Bytes) -> Block {
+        let feed = self.feeds.get_mut(&key).unwrap();
+        let index = feed.blocks.len() as u64;
+        feed.head = append(&feed.head, &[bytes.clone()]).unwrap().head;
+        self.trees.set(key, index + 1, feed.head.tree_hash());
+        feed.blocks.push(bytes.clone());
+        Block {
+            feed: key,
+            index,
+            bytes,
+        }
+    }
+
+    /// Every block, feed by feed.
+    pub(crate) fn blocks(&self) -> Vec<Block> {
+        self.feeds
+            .iter()
+            .flat_map(|(key, feed)| {
+                feed.blocks.iter().enumerate().map(|(index, bytes)| Block {
+                    feed: *key,
+                    index: index as u64,
+                    bytes: bytes.clone(),
+                })
+            })
+            .collect()
+    }
+
+    /// An index that knows every feed and the room's key, and has read nothing.
+    pub(crate) fn index(&self) -> Index {
+        let mut index = Index::open_in_memory().unwrap();
+        self.tell(&mut index);
+        index
+    }
+
+    /// Tells an index of every feed and the room's key.
+    pub(crate) fn tell(&self, index: &mut Index) {
+        index.set_tree_hashes(Box::new(self.trees.clone()));
+        for feed in self.feeds.values() {
+            index.put_feed(feed.context).unwrap();
+        }
+        index.put_epoch_key(self.room, self.key.clone()).unwrap();
+    }
+
+    /// An index that has read everything, feed by feed.
+    pub(crate) fn indexed(&self) -> Index {
+        let mut index = self.index();
+        index.ingest(&self.blocks()).unwrap();
+        index
+    }
+}
+
+impl BlockSource for World {
+    fn feeds(&mut self) -> Result<Vec<FeedContext>, SourceError> {
+        Ok(self.feeds.values().map(|feed| feed.context).collect())
+    }
+
+    fn keys(&mut self) -> Result<Vec<(RoomId, ContentKey)>, SourceError> {
+        Ok(vec![(self.room, self.key.clone())])
+    }
+
+    fn held(&mut self, feed: &FeedKey) -> Result<Vec<Range<u64>>, SourceError> {
+        Ok(vec![0..self.feeds[feed].blocks.len() as u64])
+    }
+
+    fn block(&mut self, feed: &FeedKey, index: u64) -> Result<Option<Bytes>, SourceError> {
+        Ok(self.feeds[feed].blocks.get(index as usize).cloned())
+    }
+}
+
+/// A world in which everybody talks while they know only part of what the others wrote, with
+/// strangers, liars and bytes that mean nothing among them.
+///
+/// Agent 0 owns the room; 1 is admitted by 0, 2 by 1; 3 writes but nobody admits it, and its own
+/// admits count for nothing.
+pub(crate) fn busy_world(seed: u64, steps: usize) -> World {
+    let mut random = Random::new(seed);
+    let mut world = World::new(seed, 4);
+    let views: Vec<Rc<RefCell<Index>>> = (0..4)
+        .map(|_| Rc::new(RefCell::new(world.index())))
+        .collect();
+    let mut clocks = [HybridClock::default(); 4];
+    let mut wall = 10_000u64;
+    let genesis = world.blocks();
+    for view in &views {
+        view.borrow_mut().ingest(&genesis).unwrap();
+    }
+    for step in 0..steps {
+        wall += random.next() % 120_000;
+        let who = random.below(4);
+        let in_room = (10..16).contains(&step) || random.chance(60);
+        let feed = if in_room {
+            room_feed(who)
+        } else if random.chance(40) {
+            world.agents[who].directory
+        } else {
+            path_feed(who)
+        };
+        let body = match (step, in_room, random.below(12)) {
+            (1, ..) => world.admit_body(1),
+            (3, ..) => world.admit_body(2),
+            (5, ..) => world.admit_body(3),
+            (_, true, 0) => profile(&format!("room name {step}")),
+            (_, true, 1) => file(&format!("picture {step}.png")),
+            (_, true, 2) => world.admit_body(random.below(3)),
+            (_, true, _) => message(&format!("message {step} about soup {}", random.below(9))),
+            (_, false, 0 | 1) => profile(&format!("name {step}")),
+            (_, false, 2) => Body::DirectoryRename(DirectoryRename {
+                feed: path_feed(random.below(4)),
+                label: Text::new(format!("/renamed-{step}")).unwrap(),
+            }),
+            (_, false, 3) => Body::DirectoryRedirect(DirectoryRedirect {
+                from: Text::new(format!("/old-{}", random.below(3))).unwrap(),
+                to: Text::new(format!("/new-{step}")).unwrap(),
+            }),
+            (_, false, 4) => Body::DirectoryHeads(
+                DirectoryHeads::new(vec![kinlog_indexer::entry::Head {
+                    feed: path_feed(who),
+                    length: random.next() % 20,
+                    tree_hash: Hash(random.bytes()),
+                }])
+                .unwrap(),
+            ),
+            (_, false, 5..=7) => Body::DirectoryLine(DirectoryLine {
+                label: Text::new(format!("/path-{step}")).unwrap(),
+                kind: Text::new("log").unwrap(),
+                content: Content::Entries,
+                feed: path_feed(random.below(4)),
+                feed_id: [step as u8; 16],
+            }),
+            (_, false, _) => document(&format!("lesson {step}"), "how to cook a soup"),
+        };
+        // 1 and 3 are admitted by the owner in its room feed, 5 by the stranger in its own.
+        let (who, feed) = match step {
+            1 => (0, room_feed(0)),
+            3 => (1, room_feed(1)),
+            5 => (3, room_feed(3)),
+            _ => (who, feed),
+        };
+        let scope = match world.feeds[&feed].context.scope {
+            Scope::Room(room) => LinkScope::Room(room),
+            other => LinkScope::Author(other.author().unwrap()),
+        };
+        let trees = world.trees.clone();
+        let frontier = views[who].borrow().frontier(scope, &feed).unwrap();
+        let (links, mut depth) = frontier.next(&feed, |feed, length| trees.tree_hash(feed, length));
+        let clock = match random.below(10) {
+            0 => Clock {
+                ms: wall + 3_600_000,
+                counter: 5,
+            },
+            _ => clocks[who].tick(wall),
+        };
+        // Some lie about how deep they stand.
+        match random.below(12) {
+            0 => depth = depth.saturating_sub(2),
+            1 => depth += 3,
+            _ => {}
+        }
+        let entry = Entry {
+            links,
+            depth,
+            clock,
+            body,
+        };
+        // Some of every kind of damage, in rooms too, and none where members are made.
+        let damage = match step {
+            0..10 => 23,
+            10..16 => step - 10,
+            _ => random.below(24),
+        };
+        let block = match damage {
+            0 => world.write_block(feed, vec![0x77, step as u8].into()),
+            1 => world.write_bytes(feed, &[9, 9, 9]),
+            2 => world.write_bytes(feed, &[0, 1]),
+            3 => {
+                let mut envelope = Envelope::decode(&entry.encode().unwrap()).unwrap();
+                envelope.tag = 9_999;
+                world.write_bytes(feed, &envelope.encode().unwrap())
+            }
+            4 => {
+                let mut envelope = Envelope::decode(&entry.encode().unwrap()).unwrap();
+                envelope.body = Bytes::from_static(&[0xff; 5]);
+                world.write_bytes(feed, &envelope.encode().unwrap())
+            }
+            5 => {
+                let other = EpochSecret::new([1; 32]).content_key();
+                let index = world.feeds[&feed].blocks.len() as u64;
+                let entry = entry.encode().unwrap();
+                let sealed = seal_entry(&other, &feed, index, &random.bytes(), &entry).unwrap();
+                world.write_block(feed, sealed)
+            }
+            6 => {
+                let mut sealed = vec![1u8; 80];
+                sealed[1..17].copy_from_slice(&world.key.epoch_id().0);
+                world.write_block(feed, sealed.into())
+            }
+            _ => world.write_bytes(feed, &entry.encode().unwrap()),
+        };
+        views[who].borrow_mut().ingest(&[block]).unwrap();
+        // Now and then one hears everything that another feed has so far.
+        if random.chance(50) {
+            let listener = random.below(4);
+            let all = world.blocks();
+            let keys: Vec<FeedKey> = world.feeds.keys().copied().collect();
+            let heard = keys[random.below(keys.len())];
+            let news: Vec<Block> = all
+                .into_iter()
+                .filter(|block| block.feed == heard)
+                .collect();
+            views[listener].borrow_mut().ingest(&news).unwrap();
+        }
+    }
+    world
+}
