@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::crypto::PublicKey;
 use crate::limits::MANIFEST_BYTES_MAX;
 use crate::manifest::{Manifest, Verifier};
 use crate::store::body::{Body, Filled, StoredHead};
@@ -105,6 +106,17 @@ struct Batch<'a> {
     commits: Vec<Commit>,
 }
 
+/// Where a manifest comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Came {
+    /// It was known before the proof.
+    Earlier,
+    /// It came with the proof.
+    Now,
+    /// None came: it is the one of Hypercore 10, if the signature holds under it.
+    Guessed,
+}
+
 /// Nodes proved earlier in the call, before those stored.
 struct BatchNodes<'a> {
     new: &'a HashMap<u64, Node>,
@@ -144,7 +156,7 @@ impl<'a> Batch<'a> {
         if let Err(error) = self.check_block_size(&item.proof) {
             return Ok(Err(error));
         }
-        let (known, is_new) = match self.manifest(item) {
+        let (known, came) = match self.manifest(item) {
             Ok(known) => known,
             Err(error) => return Ok(Err(error)),
         };
@@ -152,10 +164,14 @@ impl<'a> Batch<'a> {
             Ok(verified) => verified,
             Err(VerifyError::Source(error)) => return Err(error),
             Err(_) if !self.feed.inner.heads.verifies() => believed(&item.proof),
+            Err(_) if came == Came::Guessed => {
+                let feed = self.feed.key();
+                return Ok(Err(ApplyError::ManifestUnknown { feed }));
+            }
             Err(error) => return Ok(Err(self.apply_error(&item.proof, error))),
         };
         // A manifest is worth keeping once a signature under it was seen.
-        if is_new && verified.upgrade.is_some() {
+        if came != Came::Earlier && verified.upgrade.is_some() {
             self.known = Some(known);
             self.manifest_is_new = true;
         }
@@ -175,8 +191,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Returns the manifest to verify with, and whether it came with this proof.
-    fn manifest(&self, item: &Incoming) -> Result<(Arc<KnownManifest>, bool), ApplyError> {
+    /// Returns the manifest to verify with, and where it came from.
+    fn manifest(&self, item: &Incoming) -> Result<(Arc<KnownManifest>, Came), ApplyError> {
         let feed = self.feed.key();
         let bad = |reason: String| {
             let block = item.proof.block.as_ref().map(|block| block.index);
@@ -188,18 +204,23 @@ impl<'a> Batch<'a> {
             }
         };
         if let Some(known) = &self.known {
-            return Ok((known.clone(), false));
+            return Ok((known.clone(), Came::Earlier));
         }
-        let encoded = item
-            .manifest
-            .as_ref()
-            .ok_or(ApplyError::ManifestUnknown { feed })?;
+        let Some(encoded) = &item.manifest else {
+            // Peers of Hypercore 10 send none: there the key is the signer's own.
+            let manifest = Manifest::compat(PublicKey(feed.0));
+            let verifier = Verifier::compat(feed);
+            return Ok((
+                Arc::new(KnownManifest { manifest, verifier }),
+                Came::Guessed,
+            ));
+        };
         if encoded.len() > MANIFEST_BYTES_MAX {
             return Err(bad(format!("a manifest of {} bytes", encoded.len())));
         }
         let manifest = Manifest::decode(encoded).map_err(|error| bad(error.to_string()))?;
         let verifier = Verifier::new(feed, &manifest).map_err(|error| bad(error.to_string()))?;
-        Ok((Arc::new(KnownManifest { manifest, verifier }), true))
+        Ok((Arc::new(KnownManifest { manifest, verifier }), Came::Now))
     }
 
     fn verify(

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::manifest::{Manifest, Verifier};
-use crate::store::body::Body;
+use crate::store::body::{Body, Filled};
 use crate::store::disk::{Disk, DiskLock, LockError, read_exact_at};
 use crate::store::error::{Damage, DamageKind, OpenError, Place, StoreError};
 use crate::store::heads::Heads;
@@ -347,7 +347,7 @@ impl Recovery<'_> {
         }
         // Of what was written since the last sync, payloads may be missing too.
         while let Some(record) = self.uncovered.pop_front() {
-            if !payload_holds(scanner, &record)? {
+            if !self.payload_holds(scanner, &record)? {
                 (place, sequence) = (record.place, record.header.sequence);
                 torn = true;
                 self.uncovered.clear();
@@ -469,7 +469,7 @@ impl Recovery<'_> {
         place: Place,
         head_bytes: u32,
         fill: bool,
-        filled: &crate::store::body::Filled,
+        filled: &Filled,
     ) -> Result<(), OpenError> {
         let signed = match &filled.head {
             None => None,
@@ -480,39 +480,54 @@ impl Recovery<'_> {
         entry.publish(place, head_bytes, fill, filled, signed);
         Ok(())
     }
+
+    /// Hashes the blocks of a record that may not have been synced.
+    fn payload_holds(
+        &self,
+        scanner: &mut Scanner<'_>,
+        record: &Uncovered,
+    ) -> Result<bool, StoreError> {
+        let (Some(Body::Append(filled)) | Some(Body::Fill(filled))) = &record.body else {
+            return Ok(true);
+        };
+        let offset = u64::from(record.place.offset);
+        let Some(payload) = scanner.payload(offset, &record.header)? else {
+            return Ok(false);
+        };
+        for block in &filled.blocks {
+            let (from, size) = (block.at as usize, block.size as usize);
+            let Some(value) = payload.get(from..from + size) else {
+                return Ok(false);
+            };
+            let holds = match block.crc {
+                Some(crc) => crc32c::crc32c(value) == crc,
+                None => self
+                    .leaf(record.header.feed, filled, block.index)?
+                    .is_none_or(|leaf| leaf == Node::leaf(block.index, value)),
+            };
+            if !holds {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns the leaf of a block: from its own record, or stored earlier with a neighbour.
+    fn leaf(&self, feed: u32, filled: &Filled, block: u64) -> Result<Option<Node>, StoreError> {
+        let here = filled.nodes.iter().find(|node| node.index == 2 * block);
+        let entry = self.feeds.by_number.get(&feed);
+        match (here, entry) {
+            (Some(leaf), _) => Ok(Some(*leaf)),
+            (None, None) => Ok(None),
+            // Damage further back is for those to report who read it.
+            (None, Some(entry)) => match entry.node(self.heads, 2 * block) {
+                Err(StoreError::Damaged(_)) => Ok(None),
+                leaf => leaf,
+            },
+        }
+    }
 }
 
 fn damaged(place: Place, what: DamageKind) -> OpenError {
     StoreError::from(Damage { place, what }).into()
-}
-
-/// Hashes the blocks of a record that may not have been synced.
-fn payload_holds(scanner: &mut Scanner<'_>, record: &Uncovered) -> Result<bool, StoreError> {
-    let (Some(Body::Append(filled)) | Some(Body::Fill(filled))) = &record.body else {
-        return Ok(true);
-    };
-    let offset = u64::from(record.place.offset);
-    let Some(payload) = scanner.payload(offset, &record.header)? else {
-        return Ok(false);
-    };
-    for block in &filled.blocks {
-        let (from, size) = (block.at as usize, block.size as usize);
-        let Some(value) = payload.get(from..from + size) else {
-            return Ok(false);
-        };
-        let holds = match block.crc {
-            Some(crc) => crc32c::crc32c(value) == crc,
-            None => {
-                let leaf = filled
-                    .nodes
-                    .iter()
-                    .find(|node| node.index == 2 * block.index);
-                leaf.is_none_or(|leaf| *leaf == Node::leaf(block.index, value))
-            }
-        };
-        if !holds {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

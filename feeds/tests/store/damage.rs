@@ -225,3 +225,36 @@ fn a_store_has_these_bytes() {
         include_str!("golden.hex").replace(char::is_whitespace, "")
     );
 }
+
+#[test]
+fn a_torn_block_whose_leaf_came_earlier_is_cut_off_and_not_held() {
+    let source_store = open(&MemoryDisk::new());
+    let source = own_feed(&source_store, &writer());
+    source.append_batch(&writer(), &blocks(0..8)).unwrap();
+    let disk = MemoryDisk::new();
+    let store = open(&disk);
+    let feed = follower(&store, &source);
+    feed.apply(&[upgrade_item(&source, 0)]).unwrap();
+    feed.apply(&[block_item(&source, 5)]).unwrap();
+    // Its leaf came with block 5: the newest record carries nothing but the block.
+    let proof = source.prove(&block_request(4, 0)).unwrap();
+    assert_eq!(proof.block.as_ref().unwrap().nodes, []);
+    let manifest = None;
+    assert!(
+        feed.apply(&[kinlog_feeds::store::Incoming { proof, manifest }])
+            .unwrap()[0]
+            .is_ok()
+    );
+    assert_eq!(feed.get(4).unwrap(), Some(block(4)));
+    let (key, end) = (feed.key(), store.stat().unwrap().log_bytes);
+    drop((feed, store));
+
+    let mut files = disk.to_files();
+    files.get_mut("log-00000000").unwrap()[end as usize - 1] ^= 1;
+    let store = open(&disk_of(&files));
+    assert!(store.open_report().tail_dropped.is_some());
+    let feed = store.feed(&key).unwrap();
+    assert_eq!((feed.has(4), feed.has(5)), (false, true));
+    assert_eq!(feed.get(4).unwrap(), None);
+    assert_eq!(feed.verify().unwrap().problems, []);
+}

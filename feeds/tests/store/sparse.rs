@@ -312,3 +312,49 @@ fn creating_a_known_feed_gives_the_same_and_its_manifest() {
     drop((store, unknown, known));
     assert_eq!(open(&disk).feeds()[0].manifest(), Some(manifest));
 }
+
+#[test]
+fn a_hypercore_10_feed_needs_no_manifest_from_the_peer() {
+    let store = open(&MemoryDisk::new());
+    let public_key = writer().public_key();
+    let key = FeedKey(public_key.0);
+    let manifest = Manifest::compat(public_key);
+    let source = store
+        .create_with_key(key, &manifest, Role::Own, Kind::Plain)
+        .unwrap();
+    source.append_batch(&writer(), &blocks(0..9)).unwrap();
+
+    let disk = MemoryDisk::new();
+    let follower_store = open(&disk);
+    let feed = follower(&follower_store, &source);
+    let without = |item: Incoming| Incoming {
+        manifest: None,
+        ..item
+    };
+    let results = feed
+        .apply(&[without(upgrade_item(&source, 0)), block_item(&source, 3)])
+        .unwrap();
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 2);
+    assert_eq!(feed.manifest(), Some(manifest));
+    drop((feed, follower_store));
+    let feed = open(&disk).feed(&key).unwrap();
+    assert_eq!(feed.head().length, 9);
+    assert_eq!(feed.get(3).unwrap(), Some(block(3)));
+}
+
+#[test]
+fn a_head_without_the_manifest_it_needs_is_nobodys_fault() {
+    let (_source_store, source) = source(5);
+    let store = open(&MemoryDisk::new());
+    let feed = follower(&store, &source);
+    let proof = upgrade_item(&source, 0).proof;
+    let manifest = None;
+    let results = feed.apply(&[Incoming { proof, manifest }]).unwrap();
+    assert!(matches!(
+        results[0],
+        Err(ApplyError::ManifestUnknown { .. })
+    ));
+    assert_eq!(feed.head().length, 0);
+    feed.apply(&[upgrade_item(&source, 0)]).unwrap();
+    assert_eq!(feed.head().length, 5);
+}
