@@ -23,8 +23,6 @@ pub(super) struct Entry {
     pub(super) open: bool,
     pub(super) handshake: Option<Handshake>,
     pub(super) feeds: BTreeSet<FeedKey>,
-    /// The feeds of a plain session, which its host is not asked for.
-    pub(super) plain_feeds: Option<(Vec<FeedKey>, Vec<FeedKey>)>,
     pub(super) link: Arc<dyn Link>,
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) task: JoinHandle<()>,

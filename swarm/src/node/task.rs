@@ -549,7 +549,7 @@ impl Task {
     ) -> Result<SessionId, NodeError> {
         let id = info.id;
         let now = self.parts.clock.now();
-        let session = Session::new(
+        let mut session = Session::new(
             now,
             SessionConfig {
                 role: info.role,
@@ -561,6 +561,11 @@ impl Task {
                 stream_header: random()?,
             },
         );
+        if let Some((serves, wants)) = plain_feeds {
+            // The other side names feeds as soon as it may: they have to be known by then.
+            let set = session.set_feeds(serves, wants);
+            set.expect("a session that is not open has nothing to send");
+        }
         let (commands, receiver) = mpsc::unbounded_channel();
         self.parts.replication.add_peer(id, commands.clone()).await;
         let driver = Driver {
@@ -579,7 +584,6 @@ impl Task {
             open: false,
             handshake: None,
             feeds: Default::default(),
-            plain_feeds,
             link,
             commands,
             task: tokio::spawn(driver.run()),
@@ -691,16 +695,12 @@ impl Task {
         let Some(entry) = self.sessions.entries.get(&id) else {
             return;
         };
-        if !entry.open {
+        // Those of a plain session were given when it was made.
+        if !entry.open || entry.info.plain {
             return;
         }
-        let (serves, wants) = match &entry.plain_feeds {
-            Some(feeds) => feeds.clone(),
-            None => (
-                self.parts.host.serves(&entry.info),
-                self.parts.host.wants(&entry.info),
-            ),
-        };
+        let serves = self.parts.host.serves(&entry.info);
+        let wants = self.parts.host.wants(&entry.info);
         self.sessions
             .command(id, Command::SetFeeds { serves, wants });
     }

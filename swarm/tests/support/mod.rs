@@ -12,8 +12,10 @@ use kinlog_feeds::replicate::{Interest, Want};
 use kinlog_feeds::store::{Feed, Kind, MemoryDisk, Options, Role, Store};
 use kinlog_feeds::{FeedKey, KeyPair};
 use kinlog_signal::Settings;
+use kinlog_swarm::link::memory;
 use kinlog_swarm::{
-    Credentials, Host, Node, NodeConfig, NodeEvent, NodeStatus, PeerMessage, SessionInfo,
+    Credentials, Host, Label, Node, NodeConfig, NodeEvent, NodeStatus, PeerMessage, SessionInfo,
+    SessionRole,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
@@ -171,6 +173,20 @@ impl TestNode {
     pub(crate) async fn status(&self) -> NodeStatus {
         self.node.status().await
     }
+}
+
+/// Joins two nodes by a link in memory, as if they had met by `label` and `key`.
+pub(crate) async fn link(left: &TestNode, right: &TestNode, label: Label, key: [u8; 32]) {
+    let (one, other) = memory::pair();
+    left.node
+        .attach(Arc::new(one), label, key, SessionRole::Initiator)
+        .await
+        .unwrap();
+    right
+        .node
+        .attach(Arc::new(other), label, key, SessionRole::Responder)
+        .await
+        .unwrap();
 }
 
 /// A feed of our own in `store`, with its signer.
