@@ -9,6 +9,7 @@ use crate::limits::{
     CANCELLED_REQUESTS_MAX, REMOTE_PAGES_MAX, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, SNUB_TIME,
     SNUB_TIME_MAX, UINT_MAX, WANT_REGION_BLOCKS,
 };
+use crate::tree::Proof;
 use crate::wire::hypercore::{self, Synchronize};
 
 /// What a request asks for.
@@ -20,6 +21,25 @@ pub(super) enum What {
     Upgrade(u64),
     /// A proof that tells another history from a lie.
     Probe,
+}
+
+impl What {
+    /// Returns whether `proof` holds what was asked for and nothing else: a part that was not asked
+    /// for would be stored although nothing here wants it.
+    pub(super) fn is_answered_by(self, proof: &Proof) -> bool {
+        let tree_only = proof.hash.is_some() || proof.seek.is_some();
+        !tree_only
+            && match self {
+                What::Block(index) => {
+                    proof.upgrade.is_none()
+                        && proof
+                            .block
+                            .as_ref()
+                            .is_some_and(|block| block.index == index)
+                }
+                What::Upgrade(_) | What::Probe => proof.upgrade.is_some() && proof.block.is_none(),
+            }
+    }
 }
 
 /// A request on its way.
@@ -53,7 +73,8 @@ pub(super) struct Channel {
     pub(super) unanchored: u32,
     pub(super) probing: bool,
     last_id: u64,
-    cancelled: BTreeSet<u64>,
+    /// Requests that were taken back, and what they were for.
+    cancelled: BTreeMap<u64, What>,
     heard: Time,
     snubbed_until: Time,
     snubs: u32,
@@ -74,9 +95,9 @@ impl Channel {
         self.last_id
     }
 
-    /// Takes the request that an answer names. A cancelled one is `Err(true)`: its answer was on
-    /// its way; an unknown one `Err(false)`.
-    pub(super) fn answer(&mut self, now: Time, id: u64) -> Result<Asked, bool> {
+    /// Takes the request that an answer names. Of a cancelled one, whose answer was on its way, it
+    /// returns as an error what it was for; of an unknown one `None`.
+    pub(super) fn answer(&mut self, now: Time, id: u64) -> Result<Asked, Option<What>> {
         self.heard = now;
         match self.asked.remove(&id) {
             Some(asked) => {
@@ -118,7 +139,7 @@ impl Channel {
 
     fn cancel(&mut self, id: u64) -> Option<Asked> {
         let asked = self.asked.remove(&id)?;
-        self.cancelled.insert(id);
+        self.cancelled.insert(id, asked.what);
         if self.cancelled.len() > CANCELLED_REQUESTS_MAX {
             self.cancelled.pop_first();
         }

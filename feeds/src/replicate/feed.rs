@@ -20,6 +20,7 @@ use crate::replicate::{
     Applied, ApplyFailure, ApplyId, FeedEvent, FeedKind, FeedState, Incoming, Interest, Output,
     PeerId, ProtocolViolation, Want,
 };
+use crate::tree::UpgradeProof;
 use crate::wire::hypercore::{Data, Message, NoData, Synchronize};
 
 /// Where an unverified item came from and what it was to answer.
@@ -205,17 +206,13 @@ impl Feed {
             Err(cancelled) => return self.handle_unasked(cx, peer, data, cancelled),
         };
         cx.flow.done(cx.peers.get_mut(&peer), &asked);
-        let expected = match asked.what {
-            What::Block(index) => match &data.proof.block {
-                Some(block) if block.index == index => true,
-                Some(_) => {
-                    self.give_up(peer, &asked);
-                    return Err(ProtocolViolation::WrongAnswer { key, request });
-                }
-                None => false,
-            },
-            What::Upgrade(_) | What::Probe => data.proof.upgrade.is_some(),
-        };
+        if let (What::Block(index), Some(block)) = (asked.what, &data.proof.block)
+            && block.index != index
+        {
+            self.give_up(peer, &asked);
+            return Err(ProtocolViolation::WrongAnswer { key, request });
+        }
+        let expected = asked.what.is_answered_by(&data.proof);
         let fork = channel
             .remote
             .map_or(self.fork, |remote| self.fork_for(&remote));
@@ -232,29 +229,28 @@ impl Feed {
         cx: &mut Context<'_>,
         peer: PeerId,
         data: Data,
-        cancelled: bool,
+        cancelled: Option<What>,
     ) -> Result<(), ProtocolViolation> {
         let Some(channel) = self.channels.get_mut(&peer) else {
             return Ok(());
         };
-        // The late answer to a request that was given up is as good as any.
-        if let (true, Some(block)) = (cancelled, &data.proof.block)
-            && !self.have.get(block.index)
-        {
-            let (what, order) = (What::Block(block.index), cx.flow.next_order());
-            self.planned.set(block.index, true);
-            return self.receive(cx, peer, what, order, data);
-        }
-        if cancelled {
+        if let Some(what) = cancelled {
+            // The late answer to a request that was given up is as good as any.
+            if let What::Block(index) = what
+                && what.is_answered_by(&data.proof)
+                && !self.have.get(index)
+            {
+                self.planned.set(index, true);
+                let order = cx.flow.next_order();
+                return self.receive(cx, peer, what, order, data);
+            }
             return Ok(());
         }
         // npm hypercore sends its whole upgrade unasked when it sees another history.
+        let from_nothing = |upgrade: &UpgradeProof| upgrade.start == 0;
         let is_probe = data.request == 0
-            && data
-                .proof
-                .upgrade
-                .as_ref()
-                .is_some_and(|upgrade| upgrade.start == 0);
+            && What::Probe.is_answered_by(&data.proof)
+            && data.proof.upgrade.as_ref().is_some_and(from_nothing);
         if is_probe && self.length > 0 && !channel.probing {
             channel.probing = true;
             let order = cx.flow.next_order();

@@ -244,6 +244,8 @@ fn judge(feed: &Feed, request: &Request) -> Judgement {
         return Judgement::Invalid;
     }
     match proof.block {
+        // Of the tree alone nothing is given out yet.
+        _ if proof.hash.is_some() || proof.seek.is_some() => Judgement::Decline,
         Some(block) if !feed.have.get(block.index) => Judgement::Decline,
         _ => Judgement::Read,
     }

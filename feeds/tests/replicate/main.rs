@@ -5,4 +5,5 @@
 mod hostile;
 mod loss;
 mod sharing;
+mod unasked;
 mod world;
