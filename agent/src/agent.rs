@@ -2,23 +2,37 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::api::{Answers, Error, Request};
-use crate::home::{HomeLock, Layout, lock_home};
+use crate::core::Core;
+use crate::home::socket_path;
+use crate::pins::Switches;
+use crate::tasks::Running;
+use crate::{requests, socket};
 
 /// How a home is opened.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct OpenOptions {
-    /// Test switch: with `Some`, each session serves every public feed held, not only what its topic
-    /// stands for.
-    pub serve_everything_public: bool,
+    /// Test switch: fetches every public feed of an agent of whom a path is pinned, so that a test
+    /// of the pin filter can show that it would notice.
+    pub without_pin_filter: bool,
+}
+
+impl OpenOptions {
+    /// Turns the test switch [`without_pin_filter`](Self::without_pin_filter) on.
+    #[must_use]
+    pub fn without_pin_filter(mut self) -> Self {
+        self.without_pin_filter = true;
+        self
+    }
 }
 
 /// How the network is started.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NetworkConfig {
     /// Signal servers beside those remembered from links.
     pub signal_urls: Vec<String>,
@@ -31,51 +45,63 @@ pub struct NetworkConfig {
 /// One agent in its home; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Agent {
-    _lock: std::sync::Arc<HomeLock>,
+    running: Arc<Running>,
 }
 
 impl Agent {
-    /// Opens a home for this process alone.
+    /// Opens a home for this process alone, without network.
     ///
     /// # Errors
     /// `NotFound` for an empty home, `Permission` naming the process that holds it or a secret that
     /// others may read, `General` for a home of another preview format.
-    pub async fn open(home: &Path, _options: OpenOptions) -> Result<Agent, Error> {
-        let layout = Layout::new(home);
+    pub async fn open(home: &Path, options: OpenOptions) -> Result<Agent, Error> {
+        let home = home.to_owned();
+        let switches = Switches {
+            without_pin_filter: options.without_pin_filter,
+        };
+        let opened = tokio::task::spawn_blocking(move || Core::open(&home, switches)).await;
+        let (core, events) =
+            opened.map_err(|error| Error::general(format!("worker: {error}")))??;
         Ok(Agent {
-            _lock: std::sync::Arc::new(lock_home(&layout)?),
+            running: Running::start(core, events),
         })
     }
 
-    /// Starts the network; a second call only adds signal servers.
-    pub async fn start_network(&self, _config: NetworkConfig) -> Result<(), Error> {
-        Ok(())
+    /// Starts the network. When it runs already, servers that are new to it are added.
+    ///
+    /// # Errors
+    /// `Usage` for a URL that is no signal server's.
+    pub async fn start_network(&self, config: NetworkConfig) -> Result<(), Error> {
+        self.running.start_network(config).await
     }
 
     /// Does one request; dropping the answers ends it.
-    pub fn request(&self, request: Request, _payload: Bytes) -> Answers {
+    pub fn request(&self, request: Request, payload: Bytes) -> Answers {
         let (sender, answers) = Answers::channel();
-        tokio::spawn(async move {
-            sender
-                .error(Error::general(format!(
-                    "{request:?} is not in this build yet"
-                )))
-                .await;
-        });
+        tokio::spawn(requests::answer(
+            self.running.clone(),
+            request,
+            payload,
+            sender,
+        ));
         answers
     }
 
     /// Serves the local socket of the home until `shutdown` resolves.
+    ///
+    /// # Errors
+    /// `General` when the socket cannot be bound.
     pub async fn serve_socket(
         &self,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), Error> {
-        shutdown.await;
-        Ok(())
+        let path = socket_path(self.running.core.layout.home());
+        socket::serve(self.running.clone(), path, shutdown).await
     }
 
-    /// Stops cleanly: commits the heads of own feeds to the directory, closes store and index.
+    /// Stops cleanly: ends sessions, commits the heads of own feeds to the directory, closes the
+    /// store.
     pub async fn shutdown(self) -> Result<(), Error> {
-        Ok(())
+        self.running.stop().await
     }
 }

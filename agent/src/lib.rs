@@ -1,16 +1,40 @@
 //! One running agent: identity, directory of paths, pins, rooms, `state.db`; joins feeds, swarm and
 //! index. It knows nothing of HTTP or terminals: callers speak [`api`].
+//!
+//! The rooms of this crate, from the outside in:
+//!
+//! - [`api`]: requests and answers, in one process and over the local socket.
+//! - [`Agent`], [`Target`]: the running agent, and the way to it.
+//! - `requests`: one function a request.
+//! - `tasks`, `network`: what runs beside requests: sessions, node events, the directory's heads.
+//! - `core`: home, store, index, knowledge and plan in one value; blocking.
+//! - `rooms`: the write side of rooms.
+//! - `pins`, `host`, `knowledge`: policy, as a pure function from what is known to what is done.
+//! - `state`, [`home`], [`links`]: what is on disk, and what people pass on.
 
 mod agent;
 pub mod api;
+mod core;
+mod failure;
 pub mod home;
+mod host;
+mod keys;
+mod knowledge;
 pub mod limits;
 pub mod links;
+mod network;
+mod pins;
+mod requests;
 pub mod rooms;
+mod socket;
 mod state;
 mod target;
+mod tasks;
 #[cfg(test)]
 mod test_folder;
+mod wall;
 
 pub use agent::{Agent, NetworkConfig, OpenOptions};
 pub use target::Target;
+
+use wall::wall_ms;

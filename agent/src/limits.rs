@@ -1,5 +1,7 @@
 //! Every bound of this crate, with its reason.
 
+use std::time::Duration;
+
 /// JSON part of a frame on the local socket, 4 MiB: a status of 10,000 feeds, the lengths of an
 /// append of [`APPEND_BLOCKS_MAX`] blocks.
 pub const FRAME_JSON_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -18,3 +20,49 @@ pub const SIGNAL_URL_BYTES_MAX: usize = 512;
 
 /// Signal servers in one link, and the most an agent connects to: each costs a socket.
 pub const SIGNAL_URLS_MAX: usize = 8;
+
+/// Lines and redirects kept of one directory, 65,536 each: about 30 MiB for whoever fills it up.
+pub const DIRECTORY_LINES_MAX: usize = 65_536;
+
+/// Feeds of one room that a join response names, 512: 256 devices, 49 KiB. More are learned from the
+/// room's own entries.
+pub const ROOM_FEEDS_MAX: usize = 512;
+
+/// Events of sessions waiting to be worked on; each holds at most one message of 80 KiB, so 5 MiB.
+pub const HOST_EVENTS_QUEUED_MAX: usize = 64;
+
+/// Blocks in one transaction of the index.
+pub const INDEX_BATCH_BLOCKS: usize = 2_000;
+
+/// Bytes of blocks in one transaction of the index, 16 MiB.
+pub const INDEX_BATCH_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes of a file read and appended in one commit, 4 MiB.
+pub const IMPORT_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Hits one search shows.
+pub const SEARCH_HITS_MAX: usize = 100;
+
+/// Time between two commitments of heads while feeds are written: what a fork guard may miss.
+pub const VOUCH_EVERY: Duration = Duration::from_secs(60);
+
+/// Time without progress after which a follow says which step found nobody.
+pub const NOBODY_AFTER: Duration = Duration::from_secs(10);
+
+/// Time without progress after which a follow that is to end gives up.
+pub const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+
+/// Time a join waits for a member unless the caller says otherwise.
+pub const JOIN_WAIT: Duration = Duration::from_secs(60);
+
+/// Least time between two progress answers: a terminal shows no more.
+pub const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// Messages of a room that one look returns; a watch looks again at each change.
+pub const MESSAGES_READ_MAX: usize = 1000;
+
+/// Sessions whose violation is remembered for whoever waits for them.
+pub const VIOLATIONS_KEPT_MAX: usize = 64;
+
+/// Callers on the local socket at once; the next one waits. Each may hold a frame of 20 MiB.
+pub const SOCKET_CALLERS_MAX: usize = 64;

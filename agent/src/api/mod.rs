@@ -12,8 +12,9 @@ mod reply;
 mod request;
 mod text;
 
-pub use answers::{Answer, AnswerSender, Answers};
+pub use answers::{Answer, AnswerSender, Answers, CallerGone};
 pub use connection::Connection;
+pub(crate) use connection::Told;
 pub use error::{Error, ErrorKind};
 pub use frame::{Frame, read_frame, write_frame};
 pub use reply::{

@@ -341,7 +341,12 @@ pub struct SessionStatus {
     pub agent: Option<Text<AgentId>>,
     pub bytes_received: u64,
     pub bytes_sent: u64,
-    pub connect_ms: u64,
+    /// `connecting`, `handshake`, `open` or `plain`.
+    pub state: String,
+    /// Seconds since the link opened.
+    pub seconds: u64,
+    /// Keys of the feeds whose channel is open.
+    pub feeds: Vec<String>,
 }
 
 /// The path between two WebRTC peers as ICE reports it.

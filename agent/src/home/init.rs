@@ -1,12 +1,23 @@
-//! How a home begins.
+//! How a home begins: whole or not at all.
 
-use std::path::Path;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
-use kinlog_feeds::crypto::{AgentId, DeviceKey};
+use kinlog_feeds::crypto::{AgentId, DeviceKey, Secret};
+use kinlog_indexer::Clock;
+use kinlog_indexer::entry::{Body, Entry, Links, Profile};
+use kinlog_indexer::identity::{DeviceAdded, IdentitySet, Powers, Statement};
+use kinlog_indexer::seal::device_dh_public;
 use serde::Serialize;
 
 use crate::api::{Error, Text};
-use crate::home::Phrase;
+use crate::home::{Layout, Phrase, open_store, revision};
+use crate::keys::{DIRECTORY_ID, DeviceKeys, random};
+use crate::links::Link;
+use crate::state::{OwnFeed, State};
+use crate::wall_ms;
 
 /// A home that was made.
 #[derive(Clone, Debug, Serialize)]
@@ -20,8 +31,172 @@ pub struct Initialised {
 
 /// Makes a home for a new agent with this device as its first; the root key signs once and is dropped.
 ///
+/// The home is made beside its place and moved there when all of it is on the disk.
+///
 /// # Errors
-/// `Usage` when the home was initialised before: nothing is touched then.
-pub fn init(_home: &Path, _name: &str, _phrase: &Phrase) -> Result<Initialised, Error> {
-    Err(Error::general("init is not in this build yet"))
+/// `Usage` when the folder is not empty (an agent lives there already) or the name is too long:
+/// nothing is touched then.
+pub fn init(home: &Path, name: &str, phrase: &Phrase) -> Result<Initialised, Error> {
+    check_empty(home)?;
+    let profile = Profile {
+        name: name
+            .try_into()
+            .map_err(|error| Error::usage(format!("name: {error}")))?,
+    };
+    let building = Building::new(home)?;
+    let layout = Layout::new(&building.folder);
+    layout.create()?;
+
+    let secret = Secret::new(random()?);
+    write_secret(&layout.device_secret(), &secret)?;
+    let keys = DeviceKeys::new(secret);
+    let directory = keys.feed_key(&DIRECTORY_ID);
+    let root = phrase.root();
+    let agent = AgentId(root.public_key().0);
+    let statement = Statement::device_added(
+        &root,
+        DeviceAdded {
+            agent,
+            device: keys.device(),
+            x25519: device_dh_public(keys.dh()),
+            directory,
+            name: profile.name.clone(),
+            powers: Powers::ALL,
+        },
+    );
+    drop(root);
+    let set = IdentitySet::new([statement])
+        .map_err(|error| Error::general(format!("identity set: {error}")))?;
+
+    let state = State::open(&layout.state())?;
+    state.set_value("agent", agent.as_bytes())?;
+    state.set_value("name", name.as_bytes())?;
+    state.set_value("install", &random::<16>()?)?;
+    state.put_identity(&agent, &set.encode())?;
+    state.add_own_feed(&OwnFeed {
+        key: directory,
+        id: DIRECTORY_ID,
+        path: None,
+        is_entries: true,
+        is_plain: false,
+    })?;
+    drop(state);
+
+    let store = open_store(&layout)?;
+    let feed = store
+        .create_feed(
+            &keys.manifest(&DIRECTORY_ID),
+            kinlog_feeds::store::Role::Own,
+            kinlog_feeds::store::Kind::Kinlog,
+        )
+        .map_err(|error| Error::general(format!("directory feed: {error}")))?;
+    let clock = Clock {
+        ms: wall_ms(),
+        counter: 0,
+    };
+    let entry = Entry {
+        links: Links::default(),
+        depth: 0,
+        clock,
+        body: Body::Profile(profile),
+    };
+    let block = entry
+        .encode_open()
+        .map_err(|error| Error::general(format!("profile: {error}")))?;
+    feed.append_batch(&keys.feed(&DIRECTORY_ID), &[block])
+        .map_err(|error| Error::general(format!("directory feed: {error}")))?;
+    store
+        .close()
+        .map_err(|error| Error::general(format!("store: {error}")))?;
+
+    revision::write(&layout)?;
+    building.finish(home)?;
+    Ok(Initialised {
+        agent: agent.into(),
+        device: keys.device().into(),
+        name: name.to_owned(),
+        link: Link::Agent {
+            agent,
+            path: None,
+            signal_urls: Vec::new(),
+        }
+        .to_string(),
+    })
+}
+
+fn check_empty(home: &Path) -> Result<(), Error> {
+    if Layout::new(home).is_initialised() {
+        return Err(
+            Error::usage(format!("an agent lives in {} already", home.display()))
+                .hint("`kinlog id` shows it; give another --home to make a second one"),
+        );
+    }
+    match fs::read_dir(home).map(|mut entries| entries.next().is_some()) {
+        Ok(true) => Err(
+            Error::usage(format!("folder {} is not empty", home.display()))
+                .hint("give a folder that is empty or does not exist"),
+        ),
+        Ok(false) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::general(format!(
+            "folder {}: {error}",
+            home.display()
+        ))),
+    }
+}
+
+fn write_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(secret.expose())?;
+        file.sync_all()
+    };
+    write().map_err(|error| Error::general(format!("{}: {error}", path.display())))
+}
+
+/// The folder beside the home in which it is made; removed unless it was moved to its place.
+struct Building {
+    folder: PathBuf,
+}
+
+impl Building {
+    fn new(home: &Path) -> Result<Building, Error> {
+        let name = home
+            .file_name()
+            .ok_or_else(|| Error::usage(format!("{} is no name of a folder", home.display())))?;
+        let mut building = name.to_owned();
+        building.push(format!(".new-{}", std::process::id()));
+        let folder = home.with_file_name(building);
+        // What a killed process with our number left behind is nobody's home.
+        let _ = fs::remove_dir_all(&folder);
+        Ok(Building { folder })
+    }
+
+    fn finish(self, home: &Path) -> Result<(), Error> {
+        let failed =
+            |error: std::io::Error| Error::general(format!("folder {}: {error}", home.display()));
+        sync_folder(&self.folder).map_err(failed)?;
+        fs::rename(&self.folder, home).map_err(failed)?;
+        match home
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            Some(parent) => sync_folder(parent).map_err(failed),
+            None => sync_folder(Path::new(".")).map_err(failed),
+        }
+    }
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    fs::File::open(folder)?.sync_all()
 }

@@ -1,7 +1,7 @@
 //! Where things stand in a home, and who may read them.
 
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use kinlog_feeds::crypto::blake2b_256;
@@ -95,6 +95,14 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// Makes a file that only its owner reads, unless it is there; SQLite gives its mode to what it puts
+/// beside it.
+pub(crate) fn private_file(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    options.open(path).map(drop)
 }
 
 /// Returns the path of the local socket: `<home>/api.sock`, or below the runtime folder when that

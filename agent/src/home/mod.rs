@@ -1,11 +1,17 @@
-//! The folder an agent lives in: its layout, its lock, its phrase and how it begins.
+//! The folder an agent lives in: its layout, its lock, its phrase, how it begins and is opened.
 
 mod init;
 mod layout;
 mod lock;
+mod open;
 mod phrase;
+mod revision;
 
 pub use init::{Initialised, init};
+pub(crate) use layout::private_file;
 pub use layout::{Layout, socket_path};
 pub use lock::{HomeLock, lock_home};
+pub(crate) use open::{OpenHome, open_home};
 pub use phrase::{Phrase, PhraseError};
+
+use open::open_store;

@@ -6,5 +6,6 @@ mod link;
 mod path;
 
 pub use invite::{Invite, InviteError};
+pub(crate) use link::is_signal_url;
 pub use link::{FeedName, Link, LinkError};
 pub use path::{FeedPath, PathError};

@@ -1,6 +1,7 @@
 //! The write side of rooms: create, invite, join, admit, send.
 
-mod id;
-mod sealed_box;
+mod create;
+mod join;
+mod join_message;
 
-pub use id::RoomId;
+pub use kinlog_indexer::RoomId;

@@ -20,6 +20,7 @@ pub(crate) use pins::{Pin, PinTarget};
 pub(crate) use rooms::{OpenJoin, RoomFeed, StoredEpoch, StoredRoom};
 
 use crate::api::Error;
+use crate::home::private_file;
 
 /// The open database; cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,6 +32,9 @@ pub(crate) struct State {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum StateError {
+    /// The file cannot be made.
+    #[error("state.db: {0}")]
+    Io(#[from] std::io::Error),
     /// SQLite's own error.
     #[error("state.db: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -51,6 +55,7 @@ impl From<StateError> for Error {
 impl State {
     /// Opens or creates the database and brings its schema up to date.
     pub(crate) fn open(path: &Path) -> Result<State, StateError> {
+        private_file(path)?;
         State::prepare(Connection::open(path)?)
     }
 

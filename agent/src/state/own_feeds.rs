@@ -20,10 +20,10 @@ pub(crate) struct OwnFeed {
 }
 
 impl State {
-    /// Remembers an own feed before anything is signed with its key.
+    /// Remembers an own feed before anything is signed with its key; again changes nothing.
     pub(crate) fn add_own_feed(&self, feed: &OwnFeed) -> Result<(), StateError> {
         self.lock().execute(
-            "INSERT INTO own_feeds (feed_key, feed_id, path, content, plain)
+            "INSERT OR IGNORE INTO own_feeds (feed_key, feed_id, path, content, plain)
              VALUES (?1, ?2, ?3, ?4, ?5)",
             (
                 feed.key.as_bytes(),

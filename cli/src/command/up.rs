@@ -32,9 +32,9 @@ pub(crate) struct UpArguments {
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
 
-    /// For tests: serve every public feed to everybody, as if no pin decided
+    /// For tests: fetch every public feed of an agent of whom a path is pinned
     #[arg(long, hide = true)]
-    test_serve_everything_public: bool,
+    test_without_pin_filter: bool,
 }
 
 /// What `up` tells while it runs.
@@ -57,7 +57,7 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
     // From here on a signal is a request to stop cleanly.
     let interrupted = interrupted();
     let mut options = OpenOptions::default();
-    options.serve_everything_public = arguments.test_serve_everything_public;
+    options.without_pin_filter = arguments.test_without_pin_filter;
     let agent = Agent::open(&context.home, options).await?;
     let network = NetworkConfig {
         signal_urls: arguments.signals.clone(),

@@ -40,7 +40,8 @@ pub(crate) struct Met {
     pub(crate) met_by: String,
     pub(crate) transport: String,
     pub(crate) path: Option<String>,
-    pub(crate) connect_ms: u64,
+    /// How long the connection stands.
+    pub(crate) seconds: u64,
     /// As `one` counts them.
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
@@ -68,7 +69,7 @@ pub(crate) fn meetings(seen: &[Seen]) -> Vec<Met> {
                 met_by: session.met_by.clone(),
                 transport: session.transport.clone(),
                 path: path(session),
-                connect_ms: session.connect_ms,
+                seconds: session.seconds,
                 bytes_received: session.bytes_received,
                 bytes_sent: session.bytes_sent,
             });
@@ -161,7 +162,7 @@ mod tests {
         json!({
             "id": id, "met_by": "agent", "topic": "x", "transport": "webrtc",
             "ice": {"local": local, "remote": remote, "local_kind": "host", "remote_kind": "host"},
-            "bytes_received": 1, "bytes_sent": 2, "connect_ms": 3,
+            "bytes_received": 1, "bytes_sent": 2, "state": "open", "seconds": 3, "feeds": [],
         })
     }
 

@@ -134,7 +134,7 @@ impl Report {
                 met.met_by,
                 met.transport,
                 met.path.as_deref().unwrap_or(""),
-                paint.faint(&format!("open after {} ms", met.connect_ms)),
+                paint.faint(&format!("open for {} s", met.seconds)),
             ))?;
         }
         Ok(())

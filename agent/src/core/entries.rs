@@ -1,0 +1,132 @@
+//! Writing entries: after what was seen, dated, sealed where the room asks for it.
+
+use bytes::Bytes;
+use kinlog_feeds::store::Appended;
+use kinlog_indexer::Clock;
+use kinlog_indexer::clock::HybridClock;
+use kinlog_indexer::entry::{Body, Entry, Envelope, LinkScope, Links, OPEN_BLOCK};
+use kinlog_indexer::index::TreeHashes;
+use kinlog_indexer::seal::{ContentKey, EpochSecret, open_entry, seal_entry};
+
+use crate::api::Error;
+use crate::core::trees::StoreTrees;
+use crate::core::{Core, lock};
+use crate::failure::chain;
+use crate::keys::random;
+use crate::state::OwnFeed;
+use crate::wall_ms;
+
+/// Where entries are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place<'a> {
+    /// In the open, under the own agent id.
+    Public,
+    /// In a room, sealed in an epoch of it.
+    Room(&'a kinlog_indexer::RoomId, &'a EpochSecret),
+}
+
+impl Core {
+    /// Writes entries to an own feed; durable and indexed on return.
+    pub(crate) fn write_entries(
+        &self,
+        own: &OwnFeed,
+        place: Place<'_>,
+        bodies: Vec<Body>,
+    ) -> Result<Appended, Error> {
+        let feed = self.feed(&own.key)?;
+        let appended = {
+            let _turn = lock(&self.writing);
+            let scope = match place {
+                Place::Public => LinkScope::Author(self.agent),
+                Place::Room(room, _) => LinkScope::Room(*room),
+            };
+            let frontier = self.index(|index| index.frontier(scope, &own.key))?;
+            let trees = StoreTrees(self.store.clone());
+            let (mut links, mut depth) =
+                frontier.next(&own.key, |feed, length| trees.tree_hash(feed, length));
+            let seal = match place {
+                Place::Public => None,
+                Place::Room(_, epoch) => Some(epoch.content_key()),
+            };
+            let first = feed.head().length;
+            let mut blocks = Vec::with_capacity(bodies.len());
+            for (index, body) in (first..).zip(bodies) {
+                let clock = lock(&self.clock).tick(wall_ms());
+                let entry = Entry {
+                    links,
+                    depth,
+                    clock,
+                    body,
+                };
+                blocks.push(encode(&entry, seal.as_ref(), own, index)?);
+                // The next one follows this one, and so everything this one links to.
+                links = Links::default();
+                depth += 1;
+            }
+            let appended = feed.append_batch(&self.keys.feed(&own.id), &blocks)?;
+            if own.path.is_some() {
+                lock(&self.unvouched).insert(own.key);
+            }
+            // Inside the turn: the next writer's frontier is to see this entry.
+            self.catch_up_feed(&own.key)?;
+            appended
+        };
+        self.appended(&own.key, &appended);
+        Ok(appended)
+    }
+
+    /// Goes on from the newest date among the own entries, so that dates never go back.
+    pub(super) fn restore_clock(&self) {
+        let own = self.knowledge(|knowledge| {
+            let keys: Vec<ContentKey> = knowledge
+                .rooms
+                .values()
+                .flat_map(|room| room.epochs.values().map(EpochSecret::content_key))
+                .collect();
+            (
+                knowledge
+                    .own
+                    .values()
+                    .filter(|feed| feed.is_entries)
+                    .cloned()
+                    .collect::<Vec<_>>(),
+                keys,
+            )
+        });
+        let (feeds, keys) = own;
+        let newest = feeds
+            .iter()
+            .filter_map(|feed| self.last_date(feed, &keys))
+            .max();
+        *lock(&self.clock) = HybridClock::after(newest.unwrap_or_default());
+    }
+
+    fn last_date(&self, own: &OwnFeed, keys: &[ContentKey]) -> Option<Clock> {
+        let feed = self.store.feed(&own.key)?;
+        let last = feed.head().length.checked_sub(1)?;
+        let block = feed.get(last).ok().flatten()?;
+        let entry = match block.first() {
+            Some(&OPEN_BLOCK) => block.slice(1..),
+            _ => keys
+                .iter()
+                .find_map(|key| open_entry(key, &own.key, last, &block).ok())?,
+        };
+        Envelope::decode(&entry).ok().map(|envelope| envelope.clock)
+    }
+}
+
+fn encode(
+    entry: &Entry,
+    seal: Option<&ContentKey>,
+    own: &OwnFeed,
+    index: u64,
+) -> Result<Bytes, Error> {
+    let refused = |error: &dyn std::error::Error| Error::usage(format!("entry: {}", chain(error)));
+    match seal {
+        None => entry.encode_open().map_err(|error| refused(&error)),
+        Some(key) => {
+            let plain = entry.encode().map_err(|error| refused(&error))?;
+            seal_entry(key, &own.key, index, &random()?, &plain).map_err(|error| refused(&error))
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The agent without its callers and its tasks: home, store, index, knowledge and plan in one value.
+//!
+//! Everything here blocks; asynchronous callers use worker threads. Locks are taken in the order
+//! `writing`, `index`, `knowledge`, `planning`, and none is held while another thread is waited for.
+
+mod entries;
+mod indexing;
+mod learn;
+mod names;
+mod own_feeds;
+mod replan;
+mod trees;
+
+pub(crate) use entries::Place;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::crypto::AgentId;
+use kinlog_feeds::store::{Feed, Store};
+use kinlog_indexer::Index;
+use kinlog_indexer::clock::HybridClock;
+use tokio::sync::{mpsc, watch};
+
+use crate::api::Error;
+use crate::home::{HomeLock, Layout, OpenHome, open_home};
+use crate::host::{AgentHost, HostEvent};
+use crate::keys::DeviceKeys;
+use crate::knowledge::Knowledge;
+use crate::limits::HOST_EVENTS_QUEUED_MAX;
+use crate::network::Network;
+use crate::pins::{Plan, Switches};
+use crate::state::State;
+
+/// One agent with its home open.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) layout: Layout,
+    pub(crate) keys: DeviceKeys,
+    pub(crate) agent: AgentId,
+    pub(crate) name: String,
+    pub(crate) state: State,
+    pub(crate) store: Store,
+    pub(crate) host: AgentHost,
+    switches: Switches,
+    index: Mutex<Index>,
+    /// Feeds the index was told of.
+    indexed: Mutex<BTreeSet<FeedKey>>,
+    knowledge: Mutex<Knowledge>,
+    plan: Mutex<Arc<Plan>>,
+    planning: Mutex<()>,
+    network: Mutex<Option<Arc<Network>>>,
+    clock: Mutex<HybridClock>,
+    /// Held from looking at the frontier to the append that links to it.
+    writing: Mutex<()>,
+    /// Own public feeds whose head the directory does not commit to yet.
+    unvouched: Mutex<BTreeSet<FeedKey>>,
+    changes: watch::Sender<u64>,
+    _lock: HomeLock,
+}
+
+impl Core {
+    /// Opens a home, brings the index up to date and plans; returns what sessions will bring, too.
+    pub(crate) fn open(
+        home: &Path,
+        switches: Switches,
+    ) -> Result<(Core, mpsc::Receiver<HostEvent>), Error> {
+        let OpenHome {
+            layout,
+            lock,
+            keys,
+            agent,
+            name,
+            state,
+            store,
+        } = open_home(home)?;
+        let knowledge = learn::from_state(&state, &keys, agent)?;
+        let own = knowledge.agents.get(&agent).ok_or_else(|| {
+            Error::general("state.db holds no identity set of the agent whose home it is")
+        })?;
+        let (events, received) = mpsc::channel(HOST_EVENTS_QUEUED_MAX);
+        let host = AgentHost::new(keys.signing().clone(), own.identity.hash, events);
+        let (index, needs_rebuild) = indexing::open_index(&layout)?;
+        let core = Core {
+            layout,
+            keys,
+            agent,
+            name,
+            state,
+            store,
+            host,
+            switches,
+            index: Mutex::new(index),
+            indexed: Mutex::default(),
+            knowledge: Mutex::new(knowledge),
+            plan: Mutex::default(),
+            planning: Mutex::default(),
+            network: Mutex::default(),
+            clock: Mutex::default(),
+            writing: Mutex::default(),
+            unvouched: Mutex::default(),
+            changes: watch::Sender::new(0),
+            _lock: lock,
+        };
+        core.restore_own_feeds()?;
+        core.set_tree_hashes();
+        if needs_rebuild {
+            core.rebuild_index()?;
+        }
+        core.catch_up()?;
+        core.restore_clock();
+        core.replan()?;
+        Ok((core, received))
+    }
+
+    /// Returns a feed of the store.
+    pub(crate) fn feed(&self, key: &FeedKey) -> Result<Feed, Error> {
+        self.store
+            .feed(key)
+            .ok_or_else(|| Error::not_found(format!("feed {key} is not in this home")))
+    }
+
+    /// Looks at what is known.
+    pub(crate) fn knowledge<T>(&self, look: impl FnOnce(&mut Knowledge) -> T) -> T {
+        look(&mut lock(&self.knowledge))
+    }
+
+    /// Looks into the index.
+    pub(crate) fn index<T>(&self, look: impl FnOnce(&mut Index) -> T) -> T {
+        look(&mut lock(&self.index))
+    }
+
+    /// Returns the plan as it is now.
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        lock(&self.plan).clone()
+    }
+
+    /// Returns the network, when it is on.
+    pub(crate) fn network(&self) -> Option<Arc<Network>> {
+        lock(&self.network).clone()
+    }
+
+    /// Puts the network in place (or takes it away) and tells it the plan.
+    pub(crate) fn set_network(&self, network: Option<Arc<Network>>) -> Result<(), Error> {
+        *lock(&self.network) = network;
+        self.replan()
+    }
+
+    /// Returns a receiver that sees every change of feeds, index and plan from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Tells everyone who waits that something changed.
+    pub(crate) fn changed(&self) {
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// Locks; a panic of another holder left every value here whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,153 @@
+//! Feeds this device signs: making them, appending to them, vouching for their heads.
+
+use bytes::Bytes;
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::store::{Appended, Feed, Kind, Role};
+use kinlog_indexer::entry::{Body, Content, DirectoryHeads, DirectoryLine, Head};
+
+use crate::api::Error;
+use crate::core::entries::Place;
+use crate::core::{Core, lock};
+use crate::keys::{DIRECTORY_ID, random};
+use crate::links::FeedPath;
+use crate::state::OwnFeed;
+
+impl Core {
+    /// Makes the feeds in the store that `state.db` knows and a crash kept from being made.
+    pub(super) fn restore_own_feeds(&self) -> Result<(), Error> {
+        for feed in self.state.own_feeds()? {
+            if self.store.feed(&feed.key).is_none() {
+                self.create_in_store(&feed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates a public path with a new feed behind it and lists it in the directory.
+    pub(crate) fn create_path(&self, path: &FeedPath, content: Content) -> Result<OwnFeed, Error> {
+        if self.knowledge(|knowledge| knowledge.own_path(path).is_some()) {
+            return Err(Error::usage(format!("path {path} exists already"))
+                .hint("append to it, or choose another path"));
+        }
+        let feed = self.new_feed(Some(path.clone()), content == Content::Entries, false)?;
+        let line = DirectoryLine {
+            label: path
+                .as_str()
+                .try_into()
+                .map_err(|error| Error::usage(format!("path: {error}")))?,
+            kind: "log"
+                .try_into()
+                .expect("three letters are within the limit"),
+            content,
+            feed: feed.key,
+            feed_id: feed.id,
+        };
+        self.write_entries(
+            &self.directory()?,
+            Place::Public,
+            vec![Body::DirectoryLine(line)],
+        )?;
+        self.replan()?;
+        Ok(feed)
+    }
+
+    /// Creates a feed that is in no directory.
+    pub(crate) fn create_plain(&self) -> Result<OwnFeed, Error> {
+        let feed = self.new_feed(None, false, true)?;
+        self.replan()?;
+        Ok(feed)
+    }
+
+    /// Creates a feed with a fresh id: first remembered, then made.
+    pub(crate) fn new_feed(
+        &self,
+        path: Option<FeedPath>,
+        is_entries: bool,
+        is_plain: bool,
+    ) -> Result<OwnFeed, Error> {
+        self.feed_with_id(random()?, path, is_entries, is_plain)
+    }
+
+    /// Creates the feed that derives from `id`.
+    pub(crate) fn feed_with_id(
+        &self,
+        id: [u8; 16],
+        path: Option<FeedPath>,
+        is_entries: bool,
+        is_plain: bool,
+    ) -> Result<OwnFeed, Error> {
+        let feed = OwnFeed {
+            key: self.keys.feed_key(&id),
+            id,
+            path,
+            is_entries,
+            is_plain,
+        };
+        self.state.add_own_feed(&feed)?;
+        self.create_in_store(&feed)?;
+        self.knowledge(|knowledge| knowledge.own.insert(feed.key, feed.clone()));
+        Ok(feed)
+    }
+
+    /// Appends raw blocks to an own feed; durable on return.
+    pub(crate) fn append(&self, own: &OwnFeed, blocks: &[Bytes]) -> Result<Appended, Error> {
+        let feed = self.feed(&own.key)?;
+        let appended = feed.append_batch(&self.keys.feed(&own.id), blocks)?;
+        if own.path.is_some() {
+            lock(&self.unvouched).insert(own.key);
+        }
+        self.appended(&own.key, &appended);
+        Ok(appended)
+    }
+
+    /// Tells network and watchers that an own feed grew.
+    pub(super) fn appended(&self, key: &FeedKey, _appended: &Appended) {
+        if let Some(network) = self.network() {
+            network.appended(key);
+        }
+        self.changed();
+    }
+
+    /// Commits the heads of own public feeds that moved to the directory.
+    pub(crate) fn vouch(&self) -> Result<(), Error> {
+        let moved = std::mem::take(&mut *lock(&self.unvouched));
+        let heads: Vec<Head> = moved
+            .iter()
+            .filter_map(|key| {
+                let head = self.store.feed(key)?.head();
+                Some(Head {
+                    feed: *key,
+                    length: head.length,
+                    tree_hash: head.tree_hash(),
+                })
+            })
+            .collect();
+        if heads.is_empty() {
+            return Ok(());
+        }
+        for part in heads.chunks(kinlog_indexer::limits::DIRECTORY_HEADS_MAX) {
+            let part = DirectoryHeads::new(part.to_vec())
+                .map_err(|error| Error::general(format!("heads: {error}")))?;
+            let body = Body::DirectoryHeads(part);
+            self.write_entries(&self.directory()?, Place::Public, vec![body])?;
+        }
+        Ok(())
+    }
+
+    fn directory(&self) -> Result<OwnFeed, Error> {
+        let key = self.keys.feed_key(&DIRECTORY_ID);
+        self.knowledge(|knowledge| knowledge.own.get(&key).cloned())
+            .ok_or_else(|| Error::general("state.db does not know the public directory"))
+    }
+
+    fn create_in_store(&self, feed: &OwnFeed) -> Result<Feed, Error> {
+        let kind = if feed.is_plain {
+            Kind::Plain
+        } else {
+            Kind::Kinlog
+        };
+        Ok(self
+            .store
+            .create_feed(&self.keys.manifest(&feed.id), Role::Own, kind)?)
+    }
+}

@@ -1,0 +1,87 @@
+//! Opening a home: every check before the first write.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kinlog_feeds::crypto::{AgentId, Secret};
+use kinlog_feeds::store::{FileDisk, OpenError, Options, Store};
+use zeroize::Zeroizing;
+
+use crate::api::Error;
+use crate::home::{HomeLock, Layout, lock_home, revision};
+use crate::keys::{DeviceKeys, random};
+use crate::state::State;
+
+/// A home that this process holds.
+#[derive(Debug)]
+pub(crate) struct OpenHome {
+    pub(crate) layout: Layout,
+    pub(crate) lock: HomeLock,
+    pub(crate) keys: DeviceKeys,
+    pub(crate) agent: AgentId,
+    pub(crate) name: String,
+    pub(crate) state: State,
+    pub(crate) store: Store,
+}
+
+/// Opens a home for this process alone.
+pub(crate) fn open_home(home: &Path) -> Result<OpenHome, Error> {
+    let layout = Layout::new(home);
+    if !layout.is_initialised() {
+        return Err(
+            Error::not_found(format!("no agent lives in {}", home.display()))
+                .hint("run `kinlog init`"),
+        );
+    }
+    revision::check(&layout)?;
+    layout.check_modes()?;
+    let lock = lock_home(&layout)?;
+    let keys = DeviceKeys::new(read_secret(&layout)?);
+    let state = State::open(&layout.state())?;
+    let damaged = || Error::general("state.db does not say whose home this is");
+    let agent = state
+        .value("agent")?
+        .and_then(|bytes| bytes.try_into().ok());
+    let agent = AgentId(agent.ok_or_else(damaged)?);
+    let name = state.value("name")?.ok_or_else(damaged)?;
+    let name = String::from_utf8_lossy(&name).into_owned();
+    let store = open_store(&layout)?;
+    Ok(OpenHome {
+        layout,
+        lock,
+        keys,
+        agent,
+        name,
+        state,
+        store,
+    })
+}
+
+/// Opens the feed store of a home, or makes it.
+pub(super) fn open_store(layout: &Layout) -> Result<Store, Error> {
+    let folder = layout.store();
+    let disk = FileDisk::new(&folder)
+        .map_err(|error| Error::general(format!("{}: {error}", folder.display())))?;
+    Store::open(Arc::new(disk), Options::new(random()?)).map_err(|error| match error {
+        OpenError::Locked { pid } => Error::permission(format!(
+            "store {} is in use by process {pid}",
+            folder.display()
+        )),
+        other => crate::failure::store_open(&folder, other),
+    })
+}
+
+fn read_secret(layout: &Layout) -> Result<Secret, Error> {
+    let path = layout.device_secret();
+    let bytes = std::fs::read(&path)
+        .map(Zeroizing::new)
+        .map_err(|error| Error::general(format!("{}: {error}", path.display())))?;
+    let secret = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| {
+        Error::verification(format!(
+            "{} has {} bytes, expected 32",
+            path.display(),
+            bytes.len()
+        ))
+    })?;
+    Ok(Secret::new(secret))
+}

@@ -1,0 +1,7 @@
+//! What the swarm asks of the agent: which feeds a session may have, and what the agent says on it.
+
+mod agent_host;
+mod view;
+
+pub(crate) use agent_host::{AgentHost, HostEvent};
+pub(crate) use view::View;

@@ -1,0 +1,157 @@
+//! What each session may have and what is wanted through it; made by the plan, read by the network.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use bytes::Bytes;
+use kinlog_feeds::crypto::{DeviceKey, FeedKey, Hash};
+use kinlog_swarm::{Label, SessionInfo};
+
+/// Everything the host answers from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    /// By agent id.
+    pub(crate) agents: HashMap<[u8; 32], AgentView>,
+    /// By feed key.
+    pub(crate) feeds: HashMap<[u8; 32], FeedView>,
+    /// By meet key.
+    pub(crate) rooms: HashMap<[u8; 32], RoomView>,
+    /// Public keys of invites to our rooms.
+    pub(crate) invites: HashSet<[u8; 32]>,
+}
+
+/// Sessions of whoever knows an agent's id.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AgentView {
+    /// The identity set, when held.
+    pub(crate) identity: Option<(Hash, Bytes)>,
+    /// Something of the agent is pinned, so its identity set is wanted.
+    pub(crate) is_followed: bool,
+    /// Its public directories, and its public feeds that are pinned here.
+    pub(crate) serves: BTreeSet<FeedKey>,
+    pub(crate) wants: BTreeSet<FeedKey>,
+}
+
+/// Sessions of whoever knows a feed's key.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FeedView {
+    pub(crate) serves: bool,
+    pub(crate) wants: bool,
+}
+
+/// Sessions of whoever knows a room's meet key; feeds go to member devices only.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RoomView {
+    pub(crate) devices: BTreeSet<DeviceKey>,
+    pub(crate) serves: BTreeSet<FeedKey>,
+    pub(crate) wants: BTreeSet<FeedKey>,
+}
+
+impl View {
+    /// Returns the feeds that a session may have.
+    pub(crate) fn serves(&self, session: &SessionInfo) -> Vec<FeedKey> {
+        match session.label {
+            Label::Agent => self.agents.get(&session.key).map(|one| list(&one.serves)),
+            Label::Feed => self.feed(session, |feed| feed.serves),
+            Label::Room => self.member_of(session).map(|room| list(&room.serves)),
+            Label::Invite | Label::Code | Label::Net => None,
+        }
+        .unwrap_or_default()
+    }
+
+    /// Returns the feeds that are wanted through a session.
+    pub(crate) fn wants(&self, session: &SessionInfo) -> Vec<FeedKey> {
+        match session.label {
+            Label::Agent => self.agents.get(&session.key).map(|one| list(&one.wants)),
+            Label::Feed => self.feed(session, |feed| feed.wants),
+            Label::Room => self.member_of(session).map(|room| list(&room.wants)),
+            Label::Invite | Label::Code | Label::Net => None,
+        }
+        .unwrap_or_default()
+    }
+
+    fn feed(&self, session: &SessionInfo, may: impl Fn(&FeedView) -> bool) -> Option<Vec<FeedKey>> {
+        self.feeds
+            .get(&session.key)
+            .filter(|feed| may(feed))
+            .map(|_| vec![FeedKey(session.key)])
+    }
+
+    /// Returns the room of a session whose certificate is a member device.
+    fn member_of(&self, session: &SessionInfo) -> Option<&RoomView> {
+        let certificate = session.remote_certificate?;
+        self.rooms
+            .get(&session.key)
+            .filter(|room| room.devices.contains(&certificate.device))
+    }
+}
+
+fn list(keys: &BTreeSet<FeedKey>) -> Vec<FeedKey> {
+    keys.iter().copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use kinlog_swarm::{Certificate, SessionId, SessionRole, Transport};
+
+    use super::*;
+
+    fn session(label: Label, key: u8, device: Option<u8>) -> SessionInfo {
+        SessionInfo {
+            id: SessionId(1),
+            label,
+            key: [key; 32],
+            role: SessionRole::Initiator,
+            remote_certificate: device.map(|device| Certificate {
+                device: DeviceKey([device; 32]),
+                identity_hash: Hash::default(),
+            }),
+            transport: Transport::Memory,
+            path: None,
+            plain: false,
+        }
+    }
+
+    #[test]
+    fn room_feeds_are_for_member_devices_only() {
+        let feed = FeedKey([9; 32]);
+        let room = RoomView {
+            devices: [DeviceKey([1; 32])].into(),
+            serves: [feed].into(),
+            wants: [feed].into(),
+        };
+        let view = View {
+            rooms: [([5; 32], room)].into(),
+            ..View::default()
+        };
+        assert_eq!(view.serves(&session(Label::Room, 5, Some(1))), [feed]);
+        assert_eq!(view.wants(&session(Label::Room, 5, Some(1))), [feed]);
+        for other in [
+            session(Label::Room, 5, Some(2)),
+            session(Label::Room, 5, None),
+            session(Label::Room, 6, Some(1)),
+            session(Label::Agent, 5, Some(1)),
+            session(Label::Invite, 5, Some(1)),
+        ] {
+            assert_eq!(view.serves(&other), []);
+            assert_eq!(view.wants(&other), []);
+        }
+    }
+
+    #[test]
+    fn a_feed_is_served_under_its_own_topic_only_when_it_is_followed_by_its_key() {
+        let feed = FeedView {
+            serves: true,
+            wants: false,
+        };
+        let view = View {
+            feeds: [([5; 32], feed)].into(),
+            ..View::default()
+        };
+        assert_eq!(
+            view.serves(&session(Label::Feed, 5, None)),
+            [FeedKey([5; 32])]
+        );
+        assert_eq!(view.wants(&session(Label::Feed, 5, None)), []);
+        assert_eq!(view.serves(&session(Label::Feed, 6, None)), []);
+    }
+}

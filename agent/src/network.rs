@@ -1,0 +1,135 @@
+//! The network while it is on: a swarm node that is told the plan, and what went wrong last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::replicate::Interest;
+use kinlog_swarm::{Label, Node, PeerMessage, SessionId, SessionInfo, Step};
+
+use crate::pins::Plan;
+
+/// A running node and what it was told.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) node: Node,
+    told: Mutex<Told>,
+    troubles: Mutex<Troubles>,
+    sessions: Mutex<BTreeMap<SessionId, SessionInfo>>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    topics: BTreeSet<(Label, [u8; 32])>,
+    interests: BTreeMap<FeedKey, Interest>,
+}
+
+/// What did not work lately, by where; cleared when it does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Troubles {
+    /// Topics in which a peer could not be connected to, with the reason.
+    pub(crate) topics: BTreeMap<(Label, [u8; 32]), String>,
+    /// Feeds with two histories.
+    pub(crate) conflicts: BTreeSet<FeedKey>,
+    /// Sessions whose other side broke the protocol, with the reason; the newest few.
+    pub(crate) violations: BTreeMap<SessionId, String>,
+    /// Why the store takes nothing more.
+    pub(crate) store: Option<String>,
+}
+
+impl Network {
+    pub(crate) fn new(node: Node) -> Self {
+        Network {
+            node,
+            told: Mutex::default(),
+            troubles: Mutex::default(),
+            sessions: Mutex::default(),
+        }
+    }
+
+    /// Tells the node what has changed in the plan.
+    pub(crate) fn apply(&self, plan: &Plan) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for (label, key) in plan.topics.difference(&told.topics) {
+            self.node.join(*label, *key);
+        }
+        for (label, key) in told.topics.difference(&plan.topics) {
+            self.node.leave(*label, *key);
+        }
+        for (key, interest) in &plan.interests {
+            if told.interests.get(key) != Some(interest) {
+                self.node.set_interest(*key, interest.clone());
+            }
+        }
+        for key in told
+            .interests
+            .keys()
+            .filter(|key| !plan.interests.contains_key(*key))
+        {
+            self.node.set_interest(*key, Interest::default());
+        }
+        told.topics.clone_from(&plan.topics);
+        told.interests.clone_from(&plan.interests);
+        self.node.refresh();
+    }
+
+    /// Tells the node that an own feed grew.
+    pub(crate) fn appended(&self, key: &FeedKey) {
+        self.node.appended(*key);
+    }
+
+    /// Returns what did not work lately.
+    pub(crate) fn troubles(&self) -> Troubles {
+        self.troubles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Notes what happened to `troubles`.
+    pub(crate) fn note(&self, change: impl FnOnce(&mut Troubles)) {
+        change(&mut self.troubles.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Notes an open session, or what is newly known of it; returns whether it is a new one.
+    pub(crate) fn session_opened(&self, session: SessionInfo) -> bool {
+        self.note(|troubles| {
+            troubles.topics.remove(&(session.label, session.key));
+        });
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.insert(session.id, session).is_none()
+    }
+
+    /// Forgets a session.
+    pub(crate) fn session_closed(&self, session: SessionId) {
+        self.sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&session);
+    }
+
+    /// Returns the open sessions about a key.
+    pub(crate) fn sessions_about(&self, label: Label, key: &[u8; 32]) -> Vec<SessionInfo> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let meant = sessions
+            .values()
+            .filter(|one| one.label == label && one.key == *key);
+        meant.cloned().collect()
+    }
+
+    /// Sends a message; one that finds the queue full is lost, and said again at the next meeting.
+    pub(crate) fn send(&self, session: SessionId, message: PeerMessage) {
+        if let Err(error) = self.node.send(session, message) {
+            tracing::warn!(%session, %error, "message to a peer was not sent");
+        }
+    }
+
+    /// Notes a step that found nothing.
+    pub(crate) fn note_step(&self, step: Step) {
+        if let Step::NotConnected { label, key, reason } = step {
+            self.note(|troubles| {
+                troubles.topics.insert((label, key), reason);
+            });
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! From pins to what the replicator is to fetch of one feed.
+
+use std::ops::Range;
+
+use kinlog_feeds::replicate::{Interest, Want};
+
+use crate::api::Selection;
+
+/// What one pin asks of a feed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Asked {
+    pub(crate) selection: Selection,
+    pub(crate) live: bool,
+}
+
+/// Returns the union of what several pins ask of a feed of `length` blocks known so far.
+///
+/// `last:N` beside ranges is counted from `length`, so it is to be asked again after an upgrade.
+pub(crate) fn merge(asked: &[Asked], length: u64) -> Interest {
+    let live = asked
+        .iter()
+        .any(|one| one.live || waits_for_blocks(&one.selection, length));
+    let want = match asked {
+        [] => Want::None,
+        [one] => match &one.selection {
+            Selection::All => Want::All,
+            Selection::Range(range) => Want::Range(range.clone()),
+            Selection::Last(count) => Want::Last(*count),
+        },
+        several if several.iter().any(|one| one.selection == Selection::All) => Want::All,
+        several
+            if several
+                .iter()
+                .all(|one| matches!(one.selection, Selection::Last(_))) =>
+        {
+            let counts = several.iter().map(|one| match one.selection {
+                Selection::Last(count) => count,
+                _ => 0,
+            });
+            Want::Last(counts.max().unwrap_or(0))
+        }
+        several => Want::Ranges(union(
+            several
+                .iter()
+                .map(|one| blocks(&one.selection, length))
+                .collect(),
+        )),
+    };
+    Interest { want, live }
+}
+
+/// Returns what a single ask is to the replicator, before anything of the feed is known.
+pub(crate) fn interest_of(selection: &Selection, live: bool) -> Interest {
+    merge(
+        &[Asked {
+            selection: selection.clone(),
+            live,
+        }],
+        0,
+    )
+}
+
+/// Returns the blocks that a selection names in a feed of `length` blocks.
+pub(crate) fn blocks(selection: &Selection, length: u64) -> Range<u64> {
+    match selection {
+        Selection::All => 0..length,
+        Selection::Range(range) => range.clone(),
+        Selection::Last(count) => length.saturating_sub(*count)..length,
+    }
+}
+
+/// Returns whether a range reaches beyond the blocks there are.
+fn waits_for_blocks(selection: &Selection, length: u64) -> bool {
+    matches!(selection, Selection::Range(range) if range.end > length)
+}
+
+fn union(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(selection: Selection) -> Asked {
+        Asked {
+            selection,
+            live: false,
+        }
+    }
+
+    #[test]
+    fn one_pin_is_passed_on_as_it_is() {
+        assert_eq!(
+            merge(&[], 9),
+            Interest {
+                want: Want::None,
+                live: false
+            }
+        );
+        assert_eq!(merge(&[asked(Selection::Last(3))], 9).want, Want::Last(3));
+        assert_eq!(
+            merge(&[asked(Selection::Range(2..4))], 9).want,
+            Want::Range(2..4)
+        );
+        let live = Asked {
+            selection: Selection::All,
+            live: true,
+        };
+        assert_eq!(
+            merge(&[live], 9),
+            Interest {
+                want: Want::All,
+                live: true
+            }
+        );
+    }
+
+    #[test]
+    fn a_range_beyond_the_end_waits_for_its_blocks() {
+        assert!(merge(&[asked(Selection::Range(2..10))], 9).live);
+        assert!(!merge(&[asked(Selection::Range(2..9))], 9).live);
+    }
+
+    #[test]
+    fn several_pins_want_their_union_and_no_more() {
+        let pins = [
+            Selection::Range(5..7),
+            Selection::Range(0..2),
+            Selection::Range(1..3),
+        ];
+        let pins: Vec<Asked> = pins.into_iter().map(asked).collect();
+        assert_eq!(merge(&pins, 20).want, Want::Ranges(vec![0..3, 5..7]));
+        let mixed = [asked(Selection::Range(0..2)), asked(Selection::Last(3))];
+        assert_eq!(merge(&mixed, 20).want, Want::Ranges(vec![0..2, 17..20]));
+        let last = [asked(Selection::Last(2)), asked(Selection::Last(3))];
+        assert_eq!(merge(&last, 20).want, Want::Last(3));
+        let all = [asked(Selection::Range(0..2)), asked(Selection::All)];
+        assert_eq!(merge(&all, 20).want, Want::All);
+    }
+}

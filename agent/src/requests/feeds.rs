@@ -1,0 +1,256 @@
+//! Feeds: create, list, append, read, verify.
+
+use bytes::Bytes;
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::store::{Feed, Kind, ProblemPlace, Role};
+use kinlog_indexer::entry::Content;
+
+use crate::api::{Answer, AnswerSender, BlockProblem, Error, FeedInfo, Reply, Selection};
+use crate::core::Core;
+use crate::links::{FeedPath, Link};
+use crate::pins::blocks;
+use crate::requests::Ended;
+
+pub(super) fn create(core: &Core, path: &str, plain: bool) -> Result<Reply, Error> {
+    let own = if plain {
+        core.create_plain()?
+    } else {
+        core.create_path(&path.parse::<FeedPath>()?, Content::Bytes)?
+    };
+    Ok(Reply::Feed(feed_info(core, &core.feed(&own.key)?)?))
+}
+
+pub(super) fn list(core: &Core) -> Result<Reply, Error> {
+    let mut feeds = Vec::new();
+    for feed in core.store.feeds() {
+        feeds.push(feed_info(core, &feed)?);
+    }
+    feeds.sort_by(|one, other| (&one.path, &one.key).cmp(&(&other.path, &other.key)));
+    Ok(Reply::Feeds { feeds })
+}
+
+pub(super) fn info(core: &Core, name: &str) -> Result<Reply, Error> {
+    let feed = core.feed(&core.feed_key(name)?)?;
+    Ok(Reply::Feed(feed_info(core, &feed)?))
+}
+
+pub(super) fn append(
+    core: &Core,
+    name: &str,
+    lengths: &[u32],
+    payload: &Bytes,
+) -> Result<Reply, Error> {
+    let own = core.own_feed(name)?;
+    if own.is_entries {
+        return Err(Error::usage(format!(
+            "{name} is a feed of entries: raw blocks do not belong there"
+        ))
+        .hint("`kinlog publish` and `kinlog send` write entries"));
+    }
+    let total: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
+    if total != payload.len() as u64 {
+        return Err(Error::usage(format!(
+            "the blocks have {total} bytes, {} came",
+            payload.len()
+        )));
+    }
+    if lengths.len() > crate::limits::APPEND_BLOCKS_MAX {
+        return Err(Error::usage(format!(
+            "{} blocks at once are above the limit of {}",
+            lengths.len(),
+            crate::limits::APPEND_BLOCKS_MAX
+        )));
+    }
+    let mut rest = payload.clone();
+    let blocks: Vec<Bytes> = lengths
+        .iter()
+        .map(|length| rest.split_to(*length as usize))
+        .collect();
+    let appended = core.append(&own, &blocks)?;
+    Ok(appended_reply(core, &own, appended)?)
+}
+
+pub(super) fn read(
+    core: &Core,
+    name: &str,
+    range: Option<Selection>,
+    to: &AnswerSender,
+) -> Result<(), Ended> {
+    let feed = core.feed(&core.feed_key(name)?)?;
+    let length = feed.head().length;
+    let wanted = blocks(range.as_ref().unwrap_or(&Selection::All), length);
+    if wanted.end > length {
+        let message = format!(
+            "feed {} has {length} blocks, {}..{} were asked for",
+            feed.key(),
+            wanted.start,
+            wanted.end
+        );
+        return Err(Error::not_found(message).into());
+    }
+    for index in wanted {
+        let Some(block) = feed.get(index).map_err(Error::from)? else {
+            if range.is_none() {
+                continue;
+            }
+            return Err(Error::not_found(format!(
+                "block {index} of feed {} is not held",
+                feed.key()
+            ))
+            .hint("follow its range first")
+            .into());
+        };
+        let reply = Reply::Block {
+            index,
+            bytes: block.len() as u64,
+        };
+        to.blocking_answer(Answer {
+            reply,
+            payload: block,
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn verify(core: &Core, name: &str, to: &AnswerSender) -> Result<(), Ended> {
+    let feed = core.feed(&core.feed_key(name)?)?;
+    let report = feed.verify().map_err(Error::from)?;
+    let problems: Vec<BlockProblem> = report
+        .problems
+        .iter()
+        .map(|problem| BlockProblem {
+            key: problem.feed.into(),
+            block: match problem.at {
+                ProblemPlace::Manifest | ProblemPlace::Head(_) => None,
+                ProblemPlace::Block(_) | ProblemPlace::Node(_) => Some(problem.block()),
+            },
+            problem: problem.to_string(),
+        })
+        .collect();
+    let first = problems.first().map(|problem| problem.problem.clone());
+    to.blocking_answer(
+        Reply::Verified {
+            key: feed.key().into(),
+            length: feed.head().length,
+            blocks_checked: report.blocks_checked,
+            problems,
+        }
+        .into(),
+    )?;
+    match first {
+        None => Ok(()),
+        Some(first) => Err(Error::verification(match report.problem_count {
+            1 => first,
+            count => format!("{first}, and {} more", count - 1),
+        })
+        .hint(
+            "what is damaged is neither returned nor served; follow the feed elsewhere to compare",
+        )
+        .into()),
+    }
+}
+
+/// Returns what a feed is, with its path and author where they are known.
+pub(super) fn feed_info(core: &Core, feed: &Feed) -> Result<FeedInfo, Error> {
+    let info = feed.info();
+    let place = core.knowledge(|knowledge| place(knowledge, &info.key));
+    let role = match (info.role, &place) {
+        (_, Place::Directory(_)) => "directory",
+        (_, Place::Room) => "room",
+        (Role::Own, _) => "own",
+        _ if info.kind == Kind::Plain => "plain",
+        _ => "followed",
+    };
+    let (agent, path, is_entries) = match place {
+        Place::Directory(agent) => (Some(agent), None, true),
+        Place::Listed(agent, path, is_entries) => (Some(agent), Some(path), is_entries),
+        Place::Room | Place::Unlisted => {
+            let is_entries = core.knowledge(|knowledge| {
+                let room = knowledge.room_of(&info.key);
+                room.is_some_and(|room| room.feeds[&info.key].is_entries)
+            });
+            (None, None, is_entries)
+        }
+    };
+    let link = match (agent, &path) {
+        (Some(agent), Some(path)) => {
+            let signal_urls = core.state.signals()?;
+            let path = Some(path.clone());
+            Some(
+                Link::Agent {
+                    agent,
+                    path,
+                    signal_urls,
+                }
+                .to_string(),
+            )
+        }
+        _ if info.kind == Kind::Plain => {
+            let signal_urls = core.state.signals()?;
+            Some(
+                Link::Feed {
+                    key: info.key,
+                    signal_urls,
+                }
+                .to_string(),
+            )
+        }
+        _ => None,
+    };
+    Ok(FeedInfo {
+        key: info.key.into(),
+        discovery_key: info.discovery_key.into(),
+        path: path.map(|path| path.to_string()),
+        agent: agent.map(Into::into),
+        link,
+        role: role.to_owned(),
+        content: if is_entries { "entries" } else { "bytes" }.to_owned(),
+        fork: info.fork,
+        length: info.length,
+        byte_length: info.byte_length,
+        blocks_held: info.blocks_held,
+        bytes_held: info.bytes_held,
+        contiguous: feed.have().contiguous_length(),
+    })
+}
+
+enum Place {
+    Directory(kinlog_feeds::AgentId),
+    Listed(kinlog_feeds::AgentId, FeedPath, bool),
+    Room,
+    Unlisted,
+}
+
+fn place(knowledge: &crate::knowledge::Knowledge, key: &FeedKey) -> Place {
+    if let Some(agent) = knowledge.directory_of(key) {
+        return Place::Directory(agent);
+    }
+    if let Some((agent, line)) = knowledge.listed(key) {
+        return Place::Listed(agent, line.path.clone(), line.is_entries);
+    }
+    if knowledge.room_of(key).is_some() {
+        Place::Room
+    } else {
+        Place::Unlisted
+    }
+}
+
+/// Returns the answer to an append.
+pub(super) fn appended_reply(
+    core: &Core,
+    own: &crate::state::OwnFeed,
+    appended: kinlog_feeds::store::Appended,
+) -> Result<Reply, Error> {
+    Ok(Reply::Appended {
+        key: own.key.into(),
+        path: own.path.as_ref().map(ToString::to_string),
+        start: appended.start,
+        length: appended.length,
+        byte_length: appended.byte_length,
+        link: own
+            .path
+            .as_ref()
+            .map(|path| core.path_link(path))
+            .transpose()?,
+    })
+}

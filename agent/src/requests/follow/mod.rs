@@ -1,0 +1,201 @@
+//! Following: pins, and how far each is.
+
+mod progress;
+mod watch;
+
+use std::sync::Arc;
+
+use kinlog_feeds::FeedKey;
+
+use crate::api::{AnswerSender, Error, PinInfo, Reply, Selection};
+use crate::core::Core;
+use crate::links::Link;
+use crate::requests::{Ended, blocking};
+use crate::state::{Pin, PinTarget};
+use crate::tasks::Running;
+
+pub(super) use progress::{Look, counts};
+
+/// Tier of what is public and followed without a closer relationship.
+const TIER: &str = "gift";
+
+pub(super) async fn follow(
+    running: &Arc<Running>,
+    link: &str,
+    selection: Selection,
+    once: bool,
+    to: &AnswerSender,
+) -> Result<(), Ended> {
+    let ends = once || matches!(selection, Selection::Range(_));
+    let pin = Pin {
+        target: PinTarget::Feed(FeedKey::default()),
+        selection,
+        live: !ends,
+        tier: TIER.to_owned(),
+        reason: "follow".to_owned(),
+    };
+    let pin = add(running, link, pin).await?;
+    running.ensure_signals().await?;
+    watch::watch(running, vec![pin], ends, to).await
+}
+
+pub(super) async fn seed(
+    running: &Arc<Running>,
+    links: &[String],
+    to: &AnswerSender,
+) -> Result<(), Ended> {
+    let mut pins = Vec::with_capacity(links.len());
+    for link in links {
+        let pin = Pin {
+            target: PinTarget::Feed(FeedKey::default()),
+            selection: Selection::All,
+            live: true,
+            tier: TIER.to_owned(),
+            reason: "seed".to_owned(),
+        };
+        pins.push(add(running, link, pin).await?);
+    }
+    if links.is_empty() {
+        pins = running.core.knowledge(|knowledge| knowledge.pins.clone());
+    }
+    if pins.is_empty() {
+        return Err(
+            Error::usage("nothing to seed: no link was given and nothing is pinned").into(),
+        );
+    }
+    running.ensure_signals().await?;
+    watch::watch(running, pins, false, to).await
+}
+
+/// Remembers a pin on what a link names, with the link's signal servers.
+async fn add(running: &Arc<Running>, link: &str, pin: Pin) -> Result<Pin, Error> {
+    let link: Link = link.parse()?;
+    blocking(&running.core, move |core| {
+        let target = target(core, &link)?;
+        for url in link.signal_urls() {
+            core.state.add_signal(url)?;
+        }
+        // What is followed for ever stays so when it is looked at once.
+        let known = core.state.pins()?;
+        let live = pin.live
+            || known
+                .iter()
+                .any(|one| one.target == target && one.selection == pin.selection && one.live);
+        let pin = Pin {
+            target,
+            live,
+            ..pin
+        };
+        core.state.put_pin(&pin)?;
+        core.relearn()?;
+        core.replan()?;
+        Ok(pin)
+    })
+    .await
+}
+
+fn target(core: &Core, link: &Link) -> Result<PinTarget, Error> {
+    match link {
+        Link::Agent { agent, .. } if *agent == core.agent => Err(Error::usage(
+            "the link names this agent itself: its feeds are here already",
+        )),
+        Link::Agent { agent, path, .. } => Ok(PinTarget::Path(*agent, path.clone())),
+        Link::Feed { key, .. } if core.knowledge(|known| known.own.contains_key(key)) => Err(
+            Error::usage("the link names a feed of this agent itself: it is here already"),
+        ),
+        Link::Feed { key, .. } => Ok(PinTarget::Feed(*key)),
+        Link::Join(_) => {
+            Err(Error::usage("the link is an invitation to a room").hint("`kinlog room join LINK`"))
+        }
+    }
+}
+
+pub(super) fn unfollow(core: &Core, link: &str) -> Result<Reply, Error> {
+    let target = target(core, &link.parse()?)?;
+    let removed = core.state.remove_pins(&target)?;
+    if removed.is_empty() {
+        return Err(
+            Error::not_found(format!("nothing is pinned by {}", link_of(&target)))
+                .hint("`kinlog pins` shows what is"),
+        );
+    }
+    let pins = removed.iter().map(|pin| pin_info(core, pin)).collect();
+    core.relearn()?;
+    core.replan()?;
+    Ok(Reply::Pins { pins })
+}
+
+pub(super) fn pins(core: &Core) -> Result<Reply, Error> {
+    let known = core.knowledge(|knowledge| knowledge.pins.clone());
+    let mut pins: Vec<PinInfo> = known.iter().map(|pin| pin_info(core, pin)).collect();
+    let plan = core.plan();
+    for (key, why) in &plan.why {
+        let Some(agent) = core.knowledge(|knowledge| knowledge.directory_of(key)) else {
+            continue;
+        };
+        if agent == core.agent {
+            continue;
+        }
+        let counts = counts(core, key, &Selection::All);
+        pins.push(PinInfo {
+            link: Link::Agent {
+                agent,
+                path: None,
+                signal_urls: Vec::new(),
+            }
+            .to_string(),
+            agent: Some(agent.into()),
+            path: None,
+            key: Some((*key).into()),
+            range: Selection::All.into(),
+            live: true,
+            tier: TIER.to_owned(),
+            reason: why.join("; "),
+            length: counts.length,
+            have: counts.have,
+            want: counts.want,
+        });
+    }
+    Ok(Reply::Pins { pins })
+}
+
+fn pin_info(core: &Core, pin: &Pin) -> PinInfo {
+    let keys = progress::keys(core, &pin.target);
+    let mut sum = progress::Counts::default();
+    for key in &keys {
+        sum.add(&counts(core, key, &pin.selection));
+    }
+    let (agent, path) = match &pin.target {
+        PinTarget::Path(agent, path) => (Some((*agent).into()), path.as_ref()),
+        PinTarget::Feed(_) => (None, None),
+    };
+    PinInfo {
+        link: link_of(&pin.target).to_string(),
+        agent,
+        path: path.map(ToString::to_string),
+        key: match keys.as_slice() {
+            [key] => Some((*key).into()),
+            _ => None,
+        },
+        range: pin.selection.clone().into(),
+        live: pin.live,
+        tier: pin.tier.clone(),
+        reason: pin.reason.clone(),
+        length: sum.length,
+        have: sum.have,
+        want: sum.want,
+    }
+}
+
+/// Returns the link a pin is known by.
+fn link_of(target: &PinTarget) -> Link {
+    let signal_urls = Vec::new();
+    match target.clone() {
+        PinTarget::Path(agent, path) => Link::Agent {
+            agent,
+            path,
+            signal_urls,
+        },
+        PinTarget::Feed(key) => Link::Feed { key, signal_urls },
+    }
+}

@@ -1,0 +1,245 @@
+//! How far a pin is, from the store and from what the node does right now.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use kinlog_feeds::FeedKey;
+use kinlog_swarm::{FeedStatus, Label, NodeStatus};
+
+use crate::api::{FollowProgress, FollowStep, Selection};
+use crate::core::Core;
+use crate::network::{Network, Troubles};
+use crate::pins::{blocks, covered};
+use crate::requests::follow::link_of;
+use crate::state::{Pin, PinTarget};
+
+/// What the node does at one moment.
+#[derive(Debug, Default)]
+pub(in crate::requests) struct Look {
+    pub(in crate::requests) node: NodeStatus,
+    pub(in crate::requests) troubles: Troubles,
+    feeds: HashMap<String, FeedStatus>,
+}
+
+impl Look {
+    /// Asks the node, if there is one.
+    pub(in crate::requests) async fn take(network: Option<&Arc<Network>>) -> Look {
+        let Some(network) = network else {
+            return Look::default();
+        };
+        let node = network.node.status().await;
+        let feeds = node
+            .feeds
+            .iter()
+            .map(|feed| (feed.key.clone(), feed.clone()))
+            .collect();
+        Look {
+            node,
+            troubles: network.troubles(),
+            feeds,
+        }
+    }
+
+    /// Returns what the node knows of a feed.
+    pub(in crate::requests) fn feed(&self, key: &FeedKey) -> Option<&FeedStatus> {
+        self.feeds.get(&key.to_string())
+    }
+
+    /// Returns whether a connected peer showed the feed's head and we have all of it that is wanted.
+    pub(in crate::requests) fn is_confirmed(&self, key: &FeedKey, length: u64) -> bool {
+        self.feed(key).is_some_and(|feed| {
+            feed.peers > 0 && feed.remote_length > 0 && feed.remote_length <= length
+        })
+    }
+
+    fn open_sessions(&self, label: Label, key: &str) -> u64 {
+        let open = self.node.sessions.iter();
+        open.filter(|one| one.label == label && one.key == key && one.state == "open")
+            .count() as u64
+    }
+}
+
+/// Blocks asked for of one or several feeds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(in crate::requests) struct Counts {
+    pub(in crate::requests) length: u64,
+    pub(in crate::requests) have: u64,
+    pub(in crate::requests) want: u64,
+    pub(in crate::requests) bytes: u64,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, other: &Counts) {
+        self.length += other.length;
+        self.have += other.have;
+        self.want += other.want;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Counts what is held of a selection of a feed.
+pub(in crate::requests) fn counts(core: &Core, key: &FeedKey, selection: &Selection) -> Counts {
+    let Some(feed) = core.store.feed(key) else {
+        return Counts::default();
+    };
+    let info = feed.info();
+    let wanted = blocks(selection, info.length);
+    Counts {
+        length: info.length,
+        have: feed.have().count_range(wanted.clone()),
+        want: wanted.end - wanted.start,
+        bytes: info.bytes_held,
+    }
+}
+
+/// Returns the feeds that a pin's target names, as far as directories are held.
+pub(super) fn keys(core: &Core, target: &PinTarget) -> Vec<FeedKey> {
+    match target {
+        PinTarget::Feed(key) => vec![*key],
+        PinTarget::Path(agent, path) => core.knowledge(|knowledge| {
+            let known = knowledge.agents.get(agent);
+            let lines = known
+                .into_iter()
+                .flat_map(|known| covered(known, path.as_ref()));
+            lines.map(|line| line.key).collect()
+        }),
+    }
+}
+
+/// Returns how far a pin is.
+pub(super) fn progress(core: &Core, look: &Look, pin: &Pin) -> FollowProgress {
+    let keys = keys(core, &pin.target);
+    let mut sum = Counts::default();
+    for key in &keys {
+        sum.add(&counts(core, key, &pin.selection));
+    }
+    let (label, topic) = match &pin.target {
+        PinTarget::Path(agent, _) => (Label::Agent, agent.to_string()),
+        PinTarget::Feed(key) => (Label::Feed, key.to_string()),
+    };
+    let peers = look.open_sessions(label, &topic);
+    let (step, message) = step(core, look, pin, &keys, &sum, peers);
+    FollowProgress {
+        link: link_of(&pin.target).to_string(),
+        step,
+        message,
+        nobody: false,
+        key: match keys.as_slice() {
+            [key] => Some((*key).into()),
+            _ => None,
+        },
+        path: match &pin.target {
+            PinTarget::Path(_, Some(path)) => Some(path.to_string()),
+            _ => None,
+        },
+        length: sum.length,
+        have: sum.have,
+        want: sum.want,
+        bytes: sum.bytes,
+        peers,
+        complete: step == FollowStep::Complete,
+    }
+}
+
+fn step(
+    core: &Core,
+    look: &Look,
+    pin: &Pin,
+    keys: &[FeedKey],
+    sum: &Counts,
+    peers: u64,
+) -> (FollowStep, String) {
+    let holds_all = !keys.is_empty() && sum.have == sum.want && sum.want > 0;
+    let is_range = matches!(pin.selection, Selection::Range(_));
+    let is_confirmed = keys
+        .iter()
+        .all(|key| look.is_confirmed(key, counts(core, key, &Selection::All).length));
+    if holds_all && (is_range || is_confirmed) {
+        return (
+            FollowStep::Complete,
+            format!("all {} blocks asked for are stored", sum.want),
+        );
+    }
+    if peers == 0 {
+        return no_peers(look, pin);
+    }
+    if let PinTarget::Path(agent, path) = &pin.target {
+        let id = &agent.to_string()[..8];
+        let known = core.knowledge(|knowledge| knowledge.agents.get(agent).cloned());
+        let Some(known) = known else {
+            let message = format!("{peers} peers know agent {id}; none sent its identity yet");
+            return (FollowStep::Identity, message);
+        };
+        if keys.is_empty() {
+            let name = known.label();
+            let message = match (path, is_listed_whole(core, look, &known)) {
+                (Some(path), true) => format!("{name} lists no path {path}"),
+                (None, true) => format!("{name} lists no path at all"),
+                (_, false) => format!("reading the public directory of {name}"),
+            };
+            return (FollowStep::Directory, message);
+        }
+    }
+    if sum.length == 0 {
+        return (
+            FollowStep::Head,
+            "no peer showed the feed's signed head yet".to_owned(),
+        );
+    }
+    let message = if sum.have < sum.want {
+        format!("{} of {} blocks are stored", sum.have, sum.want)
+    } else {
+        format!(
+            "{} blocks are stored; no connected peer confirmed the newest head yet",
+            sum.have
+        )
+    };
+    (FollowStep::Blocks, message)
+}
+
+/// Returns whether every public directory of an agent is held up to what peers have.
+pub(super) fn is_listed_whole(
+    core: &Core,
+    look: &Look,
+    known: &crate::knowledge::KnownAgent,
+) -> bool {
+    known.directories().all(|key| {
+        let counts = counts(core, &key, &Selection::All);
+        counts.have == counts.want && look.is_confirmed(&key, counts.length)
+    })
+}
+
+fn no_peers(look: &Look, pin: &Pin) -> (FollowStep, String) {
+    if !look.node.signal.iter().any(|signal| signal.connected) {
+        let tried = look.node.signal.iter().map(|signal| match &signal.reason {
+            Some(reason) => format!("{}: {reason}", signal.url),
+            None => signal.url.clone(),
+        });
+        let tried = tried.collect::<Vec<_>>().join("; ");
+        return (
+            FollowStep::Signal,
+            format!("no signal server is reached ({tried})"),
+        );
+    }
+    let (label, key, whom) = match &pin.target {
+        PinTarget::Path(agent, _) => (Label::Agent, agent.0, format!("agent {agent}")),
+        PinTarget::Feed(key) => (Label::Feed, key.0, format!("feed {key}")),
+    };
+    let text = match &pin.target {
+        PinTarget::Path(agent, _) => agent.to_string(),
+        PinTarget::Feed(key) => key.to_string(),
+    };
+    let topics = look.node.topics.iter();
+    let seen: usize = topics
+        .filter(|one| one.label == label && one.key == text)
+        .map(|one| one.peers_seen)
+        .sum();
+    let message = match (seen, look.troubles.topics.get(&(label, key))) {
+        (0, _) => format!("nobody who holds anything of {whom} is online"),
+        (seen, None) => format!("connecting to {seen} peers of {whom}"),
+        (seen, Some(reason)) => {
+            format!("{seen} peers of {whom} are online, none connects: {reason}")
+        }
+    };
+    (FollowStep::Peers, message)
+}

@@ -1,0 +1,181 @@
+//! One function a request: from its words to answers. Work on disk runs on worker threads.
+
+mod feeds;
+mod files;
+mod follow;
+mod found;
+mod plain;
+mod publish;
+mod rooms;
+mod status;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::api::{AnswerSender, CallerGone, Error, Reply, Request};
+use crate::core::Core;
+use crate::tasks::Running;
+
+/// Does a request and answers it, until it is done or the caller is gone.
+pub(crate) async fn answer(
+    running: Arc<Running>,
+    request: Request,
+    payload: Bytes,
+    to: AnswerSender,
+) {
+    let done = tokio::select! {
+        done = dispatch(&running, request, payload, &to) => done,
+        () = to.closed() => return,
+    };
+    if let Err(Ended::Failed(error)) = done {
+        to.error(error).await;
+    }
+}
+
+/// Why a request ended early.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Failed(Error),
+    CallerGone,
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Ended::Failed(error)
+    }
+}
+
+impl From<CallerGone> for Ended {
+    fn from(_: CallerGone) -> Self {
+        Ended::CallerGone
+    }
+}
+
+async fn dispatch(
+    running: &Arc<Running>,
+    request: Request,
+    payload: Bytes,
+    to: &AnswerSender,
+) -> Result<(), Ended> {
+    let core = &running.core;
+    match request {
+        Request::Id => to.reply(status::id(core)).await?,
+        Request::Status => to.reply(status::status(running).await?).await?,
+        Request::FeedCreate { path, plain } => {
+            one(core, to, move |core| feeds::create(core, &path, plain)).await?;
+        }
+        Request::FeedList => one(core, to, feeds::list).await?,
+        Request::FeedInfo { feed } => one(core, to, move |core| feeds::info(core, &feed)).await?,
+        Request::FeedAppend { path, lengths } => {
+            one(core, to, move |core| {
+                feeds::append(core, &path, &lengths, &payload)
+            })
+            .await?;
+        }
+        Request::FeedRead { feed, range } => {
+            let range = range.map(|range| range.0);
+            many(core, to, move |core, to| {
+                feeds::read(core, &feed, range, to)
+            })
+            .await?;
+        }
+        Request::FeedImport {
+            path,
+            file,
+            block_size,
+        } => {
+            many(core, to, move |core, to| {
+                files::import(core, &path, &file, block_size, to)
+            })
+            .await?;
+        }
+        Request::FeedExport { feed, file, range } => {
+            let range = range.map(|range| range.0);
+            many(core, to, move |core, to| {
+                files::export(core, &feed, &file, range, to)
+            })
+            .await?;
+        }
+        Request::FeedVerify { feed } => {
+            many(core, to, move |core, to| feeds::verify(core, &feed, to)).await?;
+        }
+        Request::Publish { path, files } => {
+            one(core, to, move |core| publish::publish(core, &path, &files)).await?;
+        }
+        Request::FeedServe { feed, tcp } => plain::serve(running, &feed, &tcp, to).await?,
+        Request::FeedPull {
+            key,
+            tcp,
+            range,
+            live,
+        } => {
+            let range = range.map(|range| range.0).unwrap_or_default();
+            plain::pull(running, &key, &tcp, range, live, to).await?;
+        }
+        Request::Follow { link, range, once } => {
+            let range = range.map(|range| range.0).unwrap_or_default();
+            follow::follow(running, &link, range, once, to).await?;
+        }
+        Request::Unfollow { link } => {
+            one(core, to, move |core| follow::unfollow(core, &link)).await?;
+        }
+        Request::Pins => one(core, to, follow::pins).await?,
+        Request::Seed { links } => follow::seed(running, &links, to).await?,
+        Request::RoomCreate { name } => {
+            one(core, to, move |core| rooms::create(core, &name)).await?;
+        }
+        Request::RoomInvite { room } => {
+            one(core, to, move |core| rooms::invite(core, &room)).await?;
+        }
+        Request::RoomJoin { link, wait_seconds } => {
+            rooms::join(running, &link, wait_seconds, to).await?;
+        }
+        Request::RoomList => one(core, to, rooms::list).await?,
+        Request::RoomMembers { room } => {
+            one(core, to, move |core| rooms::members(core, &room)).await?;
+        }
+        Request::Send { room, text } => {
+            one(core, to, move |core| rooms::send(core, &room, &text)).await?;
+        }
+        Request::Read { room, last, watch } => rooms::read(core, &room, last, watch, to).await?,
+        Request::Search { query } => {
+            many(core, to, move |core, to| found::search(core, &query, to)).await?;
+        }
+        Request::Index { rebuild } => {
+            one(core, to, move |core| found::index(core, rebuild)).await?
+        }
+    }
+    Ok(())
+}
+
+/// Does blocking work with one answer on a worker thread.
+async fn one(
+    core: &Arc<Core>,
+    to: &AnswerSender,
+    work: impl FnOnce(&Core) -> Result<Reply, Error> + Send + 'static,
+) -> Result<(), Ended> {
+    let reply = blocking(core, work).await?;
+    Ok(to.reply(reply).await?)
+}
+
+/// Does blocking work with many answers on a worker thread.
+async fn many(
+    core: &Arc<Core>,
+    to: &AnswerSender,
+    work: impl FnOnce(&Core, &AnswerSender) -> Result<(), Ended> + Send + 'static,
+) -> Result<(), Ended> {
+    let (core, to) = (core.clone(), to.clone());
+    let done = tokio::task::spawn_blocking(move || work(&core, &to)).await;
+    done.unwrap_or_else(|error| Err(Error::general(format!("worker: {error}")).into()))
+}
+
+/// Does blocking work on a worker thread.
+pub(crate) async fn blocking<T: Send + 'static>(
+    core: &Arc<Core>,
+    work: impl FnOnce(&Core) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let core = core.clone();
+    let done = tokio::task::spawn_blocking(move || work(&core)).await;
+    done.unwrap_or_else(|error| Err(Error::general(format!("worker: {error}"))))
+}

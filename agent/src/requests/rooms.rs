@@ -1,0 +1,200 @@
+//! Rooms: create, invite, join, list, send, read.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kinlog_indexer::index::MessageRow;
+use tokio::time::{Instant, sleep_until};
+
+use crate::api::{AnswerSender, Error, MemberInfo, MessageInfo, Reply, RoomInfo};
+use crate::core::Core;
+use crate::knowledge::KnownRoom;
+use crate::limits::{JOIN_WAIT, MESSAGES_READ_MAX};
+use crate::links::Link;
+use crate::requests::{Ended, blocking};
+use crate::tasks::Running;
+
+pub(super) fn create(core: &Core, name: &str) -> Result<Reply, Error> {
+    Ok(Reply::Room(room_info(core, &core.create_room(name)?)?))
+}
+
+pub(super) fn invite(core: &Core, room: &str) -> Result<Reply, Error> {
+    let room = core.room(room)?;
+    Ok(Reply::Invite {
+        room: room.label(),
+        link: core.invite(&room)?,
+    })
+}
+
+pub(super) async fn join(
+    running: &Arc<Running>,
+    link: &str,
+    wait_seconds: Option<u64>,
+    to: &AnswerSender,
+) -> Result<(), Ended> {
+    let Link::Join(invite) = link
+        .parse()
+        .map_err(|error: crate::links::LinkError| Error::from(error))?
+    else {
+        return Err(Error::usage("the link is no invitation to a room")
+            .hint("`kinlog follow LINK` follows what it names")
+            .into());
+    };
+    let core = &running.core;
+    let id = invite.room;
+    let mut changes = core.changes();
+    if core.knowledge(|knowledge| !knowledge.rooms.contains_key(&id)) {
+        blocking(core, move |core| core.ask_to_join(&invite)).await?;
+        let waiting = Reply::Waiting {
+            room: id.to_string(),
+            message: "asked to join, waiting for a member".into(),
+        };
+        to.reply(waiting).await?;
+        running.ensure_signals().await?;
+    }
+    let until = Instant::now() + wait_seconds.map_or(JOIN_WAIT, Duration::from_secs);
+    loop {
+        changes.borrow_and_update();
+        let room = core.knowledge(|knowledge| knowledge.rooms.get(&id).cloned());
+        // The name comes with the genesis; without it the room is joined all the same.
+        let is_late = Instant::now() >= until;
+        if let Some(room) = room.filter(|room| is_late || !room.name.is_empty()) {
+            let info = blocking(core, move |core| room_info(core, &room)).await?;
+            return Ok(to.reply(Reply::Room(info)).await?);
+        }
+        if is_late {
+            return Err(Error::no_peers("asked to join, waiting for a member")
+                .hint("`kinlog up` asks again after each start")
+                .into());
+        }
+        tokio::select! {
+            // The agent is closed.
+            changed = changes.changed() => if changed.is_err() { return Ok(()) },
+            () = sleep_until(until) => {}
+        }
+    }
+}
+
+pub(super) fn list(core: &Core) -> Result<Reply, Error> {
+    Ok(Reply::Rooms {
+        rooms: rooms(core)?,
+    })
+}
+
+/// Returns every room of this agent, by name.
+pub(super) fn rooms(core: &Core) -> Result<Vec<RoomInfo>, Error> {
+    let known: Vec<KnownRoom> =
+        core.knowledge(|knowledge| knowledge.rooms.values().cloned().collect());
+    let mut rooms = known
+        .iter()
+        .map(|room| room_info(core, room))
+        .collect::<Result<Vec<_>, Error>>()?;
+    rooms.sort_by(|one, other| (&one.name, &one.id).cmp(&(&other.name, &other.id)));
+    Ok(rooms)
+}
+
+pub(super) fn members(core: &Core, room: &str) -> Result<Reply, Error> {
+    let room = core.room(room)?;
+    let rows = core.index(|index| {
+        let roles = index.member_feeds(&room.id)?;
+        Ok::<_, Error>((index.room_members(&room.id)?, roles))
+    })?;
+    let (members, feeds) = rows;
+    let members = members
+        .into_iter()
+        .map(|member| MemberInfo {
+            role: feeds
+                .iter()
+                .find(|feed| feed.agent == member.agent)
+                .map_or("member", |feed| feed.role.as_str())
+                .to_owned(),
+            name: member.display_name.unwrap_or_default(),
+            agent: member.agent.to_string(),
+        })
+        .collect();
+    Ok(Reply::Members {
+        room: room.label(),
+        members,
+    })
+}
+
+pub(super) fn send(core: &Core, room: &str, text: &str) -> Result<Reply, Error> {
+    if text.is_empty() {
+        return Err(Error::usage("an empty message is not sent"));
+    }
+    let room = core.room(room)?;
+    let (own, appended) = core.send(&room, text)?;
+    Ok(Reply::Sent {
+        room: room.label(),
+        key: own.key.into(),
+        index: appended.start,
+    })
+}
+
+pub(super) async fn read(
+    core: &Arc<Core>,
+    room: &str,
+    last: Option<u64>,
+    watch: bool,
+    to: &AnswerSender,
+) -> Result<(), Ended> {
+    let room = core.room(room)?;
+    let last = last.map_or(MESSAGES_READ_MAX, |last| {
+        usize::try_from(last).unwrap_or(usize::MAX)
+    });
+    let mut changes = core.changes();
+    changes.borrow_and_update();
+    let rows = messages(core, &room).await?;
+    let older = rows.len().saturating_sub(last);
+    let mut seen = HashSet::new();
+    for (number, row) in rows.into_iter().enumerate() {
+        seen.insert((row.feed, row.index));
+        if number >= older {
+            to.reply(Reply::Message(message_info(&room, row))).await?;
+        }
+    }
+    // From now on everything new is shown, wherever in the timeline it stands.
+    while watch && changes.changed().await.is_ok() {
+        for row in messages(core, &room).await? {
+            if seen.insert((row.feed, row.index)) {
+                to.reply(Reply::Message(message_info(&room, row))).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn messages(core: &Arc<Core>, room: &KnownRoom) -> Result<Vec<MessageRow>, Error> {
+    let id = room.id;
+    blocking(core, move |core| {
+        Ok(core.index(|index| index.messages(&id, MESSAGES_READ_MAX))?)
+    })
+    .await
+}
+
+fn message_info(room: &KnownRoom, row: MessageRow) -> MessageInfo {
+    MessageInfo {
+        room: room.label(),
+        author: row.agent.to_string(),
+        author_name: row.display_name.unwrap_or_default(),
+        text: row.text,
+        sent_at_ms: row.clock.ms,
+        key: row.feed.into(),
+        index: row.index,
+    }
+}
+
+fn room_info(core: &Core, room: &KnownRoom) -> Result<RoomInfo, Error> {
+    let (members, messages) = core.index(|index| {
+        let members = index.room_members(&room.id)?.len();
+        Ok::<_, Error>((members, index.messages(&room.id, MESSAGES_READ_MAX)?.len()))
+    })?;
+    Ok(RoomInfo {
+        id: room.id.to_string(),
+        code: room.id.code(),
+        name: room.name.clone(),
+        members: members as u64,
+        messages: messages as u64,
+    })
+}

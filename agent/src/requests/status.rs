@@ -1,0 +1,327 @@
+//! Who this agent is, and everything it holds and does, with the reason.
+
+use std::sync::Arc;
+
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::crypto::{AgentId, DeviceKey};
+use kinlog_swarm::link::{CandidateKind, IceCandidate, IcePath};
+use kinlog_swarm::{Label, SessionStatus as NodeSession};
+
+use crate::api::{
+    Error, FeedInfo, FeedStatus, IceInfo, IdInfo, Reply, Selection, SessionStatus, SignalStatus,
+    Status, StoreStatus,
+};
+use crate::core::Core;
+use crate::links::Link;
+use crate::pins::{Asked, Plan, blocks};
+use crate::requests::feeds::feed_info;
+use crate::requests::follow::Look;
+use crate::requests::{blocking, rooms};
+use crate::tasks::Running;
+
+pub(super) fn id(core: &Core) -> Reply {
+    Reply::Id(IdInfo {
+        agent: core.agent.into(),
+        device: core.keys.device().into(),
+        name: core.name.clone(),
+        link: Link::Agent {
+            agent: core.agent,
+            path: None,
+            signal_urls: Vec::new(),
+        }
+        .to_string(),
+        home: core.layout.home().to_owned(),
+    })
+}
+
+pub(super) async fn status(running: &Arc<Running>) -> Result<Reply, Error> {
+    let network = running.core.network();
+    let look = Look::take(network.as_ref()).await;
+    let is_on = network.is_some();
+    drop(network);
+    blocking(&running.core, move |core| build(core, &look, is_on)).await
+}
+
+fn build(core: &Core, look: &Look, is_on: bool) -> Result<Reply, Error> {
+    let plan = core.plan();
+    let mut feeds = Vec::new();
+    for feed in core.store.feeds() {
+        feeds.push(feed_status(
+            core,
+            look,
+            &plan,
+            is_on,
+            feed_info(core, &feed)?,
+        ));
+    }
+    feeds.sort_by(|one, other| {
+        (&one.feed.path, &one.feed.key).cmp(&(&other.feed.path, &other.feed.key))
+    });
+    let stat = core.store.stat()?;
+    let joins = core.knowledge(|knowledge| knowledge.joins.clone());
+    let sessions = look.node.sessions.iter();
+    Ok(Reply::Status(Box::new(Status {
+        agent: core.agent.into(),
+        device: core.keys.device().into(),
+        name: core.name.clone(),
+        home: core.layout.home().to_owned(),
+        pid: std::process::id(),
+        network: is_on,
+        signals: signals(look),
+        in_sync: feeds.iter().all(|feed| feed.in_sync),
+        bytes_received: sessions.clone().map(|one| one.bytes_in).sum(),
+        bytes_sent: sessions.clone().map(|one| one.bytes_out).sum(),
+        sessions: sessions.map(|one| session(core, one)).collect(),
+        feeds,
+        rooms: rooms::rooms(core)?,
+        store: StoreStatus {
+            bytes: stat.log_bytes + stat.index_bytes,
+            segments: u64::from(stat.segments),
+            feeds: stat.feeds as u64,
+            blocks: stat.blocks,
+        },
+        open_joins: joins
+            .iter()
+            .map(|join| {
+                format!(
+                    "asked to join room {}, waiting for a member",
+                    join.invite.room.code()
+                )
+            })
+            .collect(),
+    })))
+}
+
+fn feed_status(core: &Core, look: &Look, plan: &Plan, is_on: bool, feed: FeedInfo) -> FeedStatus {
+    let key = *feed.key;
+    let why = plan.why.get(&key).cloned();
+    let why =
+        why.unwrap_or_else(|| vec!["stored from an earlier pin; nothing asks for it now".into()]);
+    let asked = plan.asked.get(&key).map(Vec::as_slice).unwrap_or_default();
+    let (have, want) = asked_counts(core, &key, asked, feed.length);
+    let is_own = core.knowledge(|knowledge| knowledge.own.contains_key(&key));
+    let (in_sync, sync) = sync(look, &key, &feed, is_own, is_on, asked, have, want);
+    FeedStatus {
+        feed,
+        have,
+        want,
+        in_sync,
+        sync,
+        why,
+    }
+}
+
+/// Counts the blocks that any of several asks names.
+fn asked_counts(core: &Core, key: &FeedKey, asked: &[Asked], length: u64) -> (u64, u64) {
+    let Some(feed) = core.store.feed(key) else {
+        return (0, 0);
+    };
+    let have = feed.have();
+    let mut wanted = kinlog_feeds::bitfield::Bitfield::new();
+    let end = length.max(
+        asked
+            .iter()
+            .map(|one| blocks(&one.selection, length).end)
+            .max()
+            .unwrap_or(0),
+    );
+    let (mut held, mut count) = (0, 0);
+    for one in asked {
+        // Ranges beyond what a feed may ever have are cut, so that a pin cannot fill the memory.
+        let range = blocks(&one.selection, length);
+        let range =
+            range.start.min(end)..range.end.min(length.saturating_add(PIN_AHEAD_COUNTED_MAX));
+        wanted.set_range(range);
+    }
+    for run in wanted.runs(0..end) {
+        count += run.end - run.start;
+        held += have.count_range(run);
+    }
+    (held, count)
+}
+
+/// Blocks beyond a feed's head that a pin's count looks at.
+const PIN_AHEAD_COUNTED_MAX: u64 = 1 << 20;
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is one thing the answer depends on"
+)]
+fn sync(
+    look: &Look,
+    key: &FeedKey,
+    feed: &FeedInfo,
+    is_own: bool,
+    is_on: bool,
+    asked: &[Asked],
+    have: u64,
+    want: u64,
+) -> (bool, String) {
+    if look.troubles.conflicts.contains(key) {
+        return (
+            false,
+            "two histories of this feed exist; it stays as it was".into(),
+        );
+    }
+    if is_own {
+        return (true, "own: this device writes it".into());
+    }
+    if asked.is_empty() {
+        return (true, "nothing of it is asked for".into());
+    }
+    if have < want {
+        let missing = want - have;
+        return (
+            false,
+            match look.feed(key) {
+                None if !is_on => format!("{missing} blocks missing; the network is off"),
+                Some(node) if node.peers > 0 => {
+                    format!(
+                        "{missing} blocks missing, {} asked for at {} peers",
+                        node.blocks_in_flight, node.peers
+                    )
+                }
+                _ => format!("{missing} blocks missing; no peer with this feed is connected"),
+            },
+        );
+    }
+    let only_ranges = asked
+        .iter()
+        .all(|one| matches!(one.selection, Selection::Range(_)));
+    if feed.length > 0 && only_ranges {
+        return (true, "all blocks asked for are stored".into());
+    }
+    match look.feed(key) {
+        _ if look.is_confirmed(key, feed.length) => (
+            true,
+            "all blocks asked for are stored, as of the newest head that peers have".into(),
+        ),
+        Some(node) if node.remote_length > feed.length => (
+            false,
+            format!(
+                "a peer has {} blocks, {} are known here",
+                node.remote_length, feed.length
+            ),
+        ),
+        Some(node) if node.peers > 0 => (
+            false,
+            "connected peers have not shown their head yet".into(),
+        ),
+        _ if feed.length == 0 => (
+            false,
+            "nothing known yet: no peer with this feed is connected".into(),
+        ),
+        _ => (
+            true,
+            format!("all {have} blocks known are stored; no peer is connected to ask for more"),
+        ),
+    }
+}
+
+fn signals(look: &Look) -> Vec<SignalStatus> {
+    let signals = look.node.signal.iter();
+    signals
+        .map(|one| SignalStatus {
+            url: one.url.clone(),
+            connected: one.connected,
+            problem: one.reason.clone(),
+        })
+        .collect()
+}
+
+fn session(core: &Core, one: &NodeSession) -> SessionStatus {
+    let device = one
+        .device
+        .as_ref()
+        .and_then(|text| text.parse::<DeviceKey>().ok());
+    SessionStatus {
+        id: one.id,
+        met_by: label(one.label).to_owned(),
+        topic: topic(core, one),
+        transport: format!("{:?}", one.transport).to_lowercase(),
+        ice: one.path.as_ref().map(ice),
+        device: device.map(Into::into),
+        agent: device
+            .and_then(|device| agent_of(core, &device))
+            .map(Into::into),
+        bytes_received: one.bytes_in,
+        bytes_sent: one.bytes_out,
+        state: one.state.clone(),
+        seconds: one.since_s,
+        feeds: one.feeds.clone(),
+    }
+}
+
+fn label(label: Label) -> &'static str {
+    match label {
+        Label::Agent => "agent",
+        Label::Feed => "feed",
+        Label::Room => "room",
+        Label::Invite => "invite",
+        Label::Code => "code",
+        Label::Net => "net",
+    }
+}
+
+/// Returns what the two met by, in words: no key of a room or invite is shown.
+fn topic(core: &Core, one: &NodeSession) -> String {
+    match one.label {
+        Label::Agent => {
+            let agent = one.key.parse::<AgentId>().ok();
+            let name = core.knowledge(|knowledge| {
+                agent
+                    .and_then(|agent| knowledge.agents.get(&agent))
+                    .map(|known| known.label())
+            });
+            name.unwrap_or_else(|| one.key.clone())
+        }
+        Label::Room => core.knowledge(|knowledge| {
+            let key = one.key.parse::<kinlog_feeds::PublicKey>().ok();
+            let meant = knowledge
+                .rooms
+                .values()
+                .find(|room| key.is_some_and(|key| room.meet_keys().any(|meet| meet == key.0)));
+            meant.map_or_else(|| "a room left".to_owned(), |room| room.label())
+        }),
+        Label::Invite | Label::Code => "an invitation".to_owned(),
+        Label::Feed | Label::Net => one.key.clone(),
+    }
+}
+
+fn agent_of(core: &Core, device: &DeviceKey) -> Option<AgentId> {
+    core.knowledge(|knowledge| {
+        let known = knowledge
+            .agents
+            .values()
+            .find(|known| known.identity.device(device).is_some());
+        known.map(|known| known.identity.agent).or_else(|| {
+            let feeds = knowledge
+                .rooms
+                .values()
+                .flat_map(|room| room.feeds.values());
+            feeds
+                .into_iter()
+                .find(|feed| feed.device == *device)
+                .map(|feed| feed.agent)
+        })
+    })
+}
+
+fn ice(path: &IcePath) -> IceInfo {
+    let address = |one: &IceCandidate| one.address.map(|at| at.to_string()).unwrap_or_default();
+    IceInfo {
+        local: address(&path.local),
+        remote: address(&path.remote),
+        local_kind: kind(path.local.kind).to_owned(),
+        remote_kind: kind(path.remote.kind).to_owned(),
+    }
+}
+
+fn kind(kind: CandidateKind) -> &'static str {
+    match kind {
+        CandidateKind::Host => "host",
+        CandidateKind::Srflx => "srflx",
+        CandidateKind::Prflx => "prflx",
+        CandidateKind::Relay => "relay",
+    }
+}

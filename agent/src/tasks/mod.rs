@@ -1,0 +1,91 @@
+//! What runs beside requests: the network's start, sessions, node events, the directory's heads.
+
+mod node_events;
+mod sessions;
+mod start;
+mod vouching;
+
+pub(crate) use start::node_error;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kinlog_swarm::Node;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::agent::NetworkConfig;
+use crate::api::Error;
+use crate::core::Core;
+use crate::host::HostEvent;
+use crate::network::Network;
+use crate::requests::blocking;
+
+/// An open agent with its tasks; dropping it ends them.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) core: Arc<Core>,
+    /// The network's settings while it is on; held while it starts.
+    network: tokio::sync::Mutex<Option<NetworkConfig>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Running {
+    /// Starts the tasks that need no network.
+    pub(crate) fn start(core: Core, host_events: mpsc::Receiver<HostEvent>) -> Arc<Running> {
+        let core = Arc::new(core);
+        let tasks = vec![
+            tokio::spawn(sessions::attend(core.clone(), host_events)),
+            tokio::spawn(vouching::vouch_regularly(core.clone())),
+        ];
+        let network = tokio::sync::Mutex::default();
+        Arc::new(Running {
+            core,
+            network,
+            tasks: Mutex::new(tasks),
+        })
+    }
+
+    /// Stops the network and the tasks, commits heads, closes the store.
+    pub(crate) async fn stop(&self) -> Result<(), Error> {
+        self.stop_network().await?;
+        for task in std::mem::take(&mut *self.tasks()) {
+            task.abort();
+            // It ended by itself or by the abort: both are an end.
+            let _ = task.await;
+        }
+        blocking(&self.core, |core| {
+            core.vouch()?;
+            Ok(core.store.close()?)
+        })
+        .await
+    }
+
+    async fn stop_network(&self) -> Result<(), Error> {
+        let network = self.core.network();
+        blocking(&self.core, |core| core.set_network(None)).await?;
+        if let Some(network) = network {
+            shutdown(network).await;
+        }
+        Ok(())
+    }
+
+    fn tasks(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for task in self.tasks().drain(..) {
+            task.abort();
+        }
+    }
+}
+
+/// Stops a node cleanly, unless a request still looks at it: then it stops when that ends.
+async fn shutdown(network: Arc<Network>) {
+    let node: Option<Node> = Arc::into_inner(network).map(|network| network.node);
+    if let Some(node) = node {
+        node.shutdown().await;
+    }
+}

@@ -1,0 +1,77 @@
+//! What sessions bring that takes longer than an answer from memory: identities, joins.
+
+use std::sync::Arc;
+
+use kinlog_swarm::{Label, PeerMessage, SessionInfo};
+use tokio::sync::mpsc;
+
+use crate::api::Error;
+use crate::core::Core;
+use crate::host::HostEvent;
+use crate::requests::blocking;
+
+/// Works on events of sessions, one after the other, until the host is gone.
+pub(super) async fn attend(core: Arc<Core>, mut events: mpsc::Receiver<HostEvent>) {
+    while let Some(event) = events.recv().await {
+        let done = blocking(&core, move |core| core.attend(event)).await;
+        if let Err(error) = done {
+            tracing::warn!(%error, "what a session brought is refused");
+        }
+    }
+}
+
+impl Core {
+    fn attend(&self, event: HostEvent) -> Result<(), Error> {
+        let Some(network) = self.network() else {
+            return Ok(());
+        };
+        match event {
+            HostEvent::Opened(session) => {
+                if network.session_opened(session.clone()) {
+                    self.greet(&session)?;
+                }
+            }
+            HostEvent::Closed(session) => network.session_closed(session.id),
+            HostEvent::Identity { agent, set } => {
+                if self.learn_identity(&agent, &set)? {
+                    // Others who wait for it in this topic learn of it through us.
+                    for session in network.sessions_about(Label::Agent, agent.as_bytes()) {
+                        self.greet(&session)?;
+                    }
+                }
+            }
+            HostEvent::JoinRequest { session, request } => {
+                let bytes = self.admit(&session, &request)?;
+                network.send(session.id, PeerMessage::JoinResponse { bytes });
+            }
+            HostEvent::JoinResponse { session, response } => {
+                self.complete_join(&session, &response)?;
+            }
+        }
+        self.changed();
+        Ok(())
+    }
+
+    /// Says on a session what the other side may be waiting for.
+    pub(crate) fn greet(&self, session: &SessionInfo) -> Result<(), Error> {
+        let Some(network) = self.network() else {
+            return Ok(());
+        };
+        match session.label {
+            Label::Agent => {
+                let plan = self.plan();
+                let known = plan.view.agents.get(&session.key);
+                if let Some((hash, _)) = known.and_then(|agent| agent.identity.as_ref()) {
+                    network.send(session.id, PeerMessage::IdentityOffer { hash: *hash });
+                }
+            }
+            Label::Invite => {
+                if let Some(bytes) = self.join_request(session)? {
+                    network.send(session.id, PeerMessage::JoinRequest { bytes });
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

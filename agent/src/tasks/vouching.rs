@@ -1,0 +1,21 @@
+//! The directory commits to the heads of feeds that are being written, at least once a minute.
+
+use std::sync::Arc;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::core::Core;
+use crate::limits::VOUCH_EVERY;
+use crate::requests::blocking;
+
+/// Commits the heads that moved, again and again; a stop does it once more.
+pub(super) async fn vouch_regularly(core: Arc<Core>) {
+    let mut ticks = interval(VOUCH_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = blocking(&core, |core| core.vouch()).await {
+            tracing::warn!(%error, "heads are not committed");
+        }
+    }
+}
