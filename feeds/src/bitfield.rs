@@ -59,19 +59,16 @@ impl Bitfield {
     /// of 32), lowest bit first; the others in reach are removed. As in the wire's bitfield message.
     pub fn set_words(&mut self, start: u64, words: &[u32]) {
         debug_assert!(start.is_multiple_of(32), "words begin at multiples of 32");
-        for (word, first) in words.iter().zip((start..).step_by(32)) {
-            let Some(end) = first.checked_add(32) else {
+        let (mut at, mut rest) = (start, words);
+        while !rest.is_empty() {
+            let (page, bit) = (at / PAGE_BITS, at % PAGE_BITS);
+            let fitting = rest.len().min(((PAGE_BITS - bit) / 32) as usize);
+            let (now, later) = rest.split_at(fitting);
+            self.set_page_words(page, bit as usize / 32, now);
+            let Some(next) = at.checked_add(32 * fitting as u64) else {
                 return;
             };
-            match *word {
-                0 => self.clear_range(first..end),
-                u32::MAX => self.set_range(first..end),
-                bits => {
-                    for bit in 0..32 {
-                        self.set(first + bit, bits >> bit & 1 == 1);
-                    }
-                }
-            }
+            (at, rest) = (next, later);
         }
     }
 
@@ -89,9 +86,10 @@ impl Bitfield {
         self.partial.is_empty() && self.full.is_empty()
     }
 
-    /// Returns the number of pages that are neither empty nor full: each costs 4 KiB.
-    pub fn partial_pages(&self) -> usize {
-        self.partial.len()
+    /// Returns the number of parts that the set is kept in: pages that are neither empty nor full,
+    /// of 4 KiB each, and runs of full pages, of some 50 bytes each.
+    pub fn parts(&self) -> usize {
+        self.partial.len() + self.full.len()
     }
 
     /// Returns the number of indexes in the set.
@@ -266,19 +264,39 @@ impl Bitfield {
         if (full && value) || (absent && !value) {
             return;
         }
+        self.page_mut(page, full).change(bits, value);
+        self.settle(page);
+    }
+
+    /// Writes whole words of 32 bits into a page, the first at word `first`.
+    fn set_page_words(&mut self, page: u64, first: usize, words: &[u32]) {
+        let full = self.is_full(page);
+        let same = if full { u32::MAX } else { 0 };
+        let uniform = full || !self.partial.contains_key(&page);
+        if uniform && words.iter().all(|word| *word == same) {
+            return;
+        }
+        self.page_mut(page, full).set_words(first, words);
+        self.settle(page);
+    }
+
+    /// Returns a page to be changed, taken out of the run that it is in if it is `full`.
+    fn page_mut(&mut self, page: u64, full: bool) -> &mut Page {
         if full {
             self.remove_full(page..page + 1);
         }
-        let partial = self
-            .partial
+        self.partial
             .entry(page)
-            .or_insert_with(|| Page::filled(full));
-        partial.change(bits, value);
-        match partial.count {
-            0 => {
+            .or_insert_with(|| Page::filled(full))
+    }
+
+    /// Puts a page that was changed into the form that it has by now.
+    fn settle(&mut self, page: u64) {
+        match self.partial.get(&page).map(|partial| partial.count) {
+            Some(0) => {
                 self.partial.remove(&page);
             }
-            PAGE_BITS => {
+            Some(PAGE_BITS) => {
                 self.partial.remove(&page);
                 self.insert_full(page..page + 1);
             }
@@ -389,6 +407,16 @@ impl Page {
             *word = if value { *word | mask } else { *word & !mask };
             self.count = self.count + u64::from(word.count_ones()) - u64::from(before);
             at = end;
+        }
+    }
+
+    fn set_words(&mut self, first: usize, words: &[u32]) {
+        for (at, new) in (first..).zip(words) {
+            let shift = at % 2 * 32;
+            let word = &mut self.words[at / 2];
+            let before = word.count_ones();
+            *word = *word & !(u64::from(u32::MAX) << shift) | u64::from(*new) << shift;
+            self.count = self.count + u64::from(word.count_ones()) - u64::from(before);
         }
     }
 

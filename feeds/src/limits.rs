@@ -163,7 +163,8 @@ pub const BITFIELD_PAGE_BLOCKS: u64 = 32_768;
 /// Regions of a channel asked about, and followed for the remote: 134 million blocks each.
 pub const WANT_REGIONS_MAX: usize = 64;
 
-/// Pages of 32,768 blocks, neither empty nor full, kept of one peer's blocks: 2 MiB.
+/// Pages of 32,768 blocks, neither empty nor full, and runs of full ones kept of one peer's blocks:
+/// 2 MiB.
 pub const REMOTE_PAGES_MAX: usize = 512;
 
 /// Cancelled requests of a channel whose late answers are recognised.

@@ -138,6 +138,11 @@ fn a_peer_that_claims_everything_costs_next_to_nothing() {
     bitfield.set(1 << 52, false);
     assert_eq!(bitfield.first_unset_from(1), 1 << 52);
     assert_eq!(bitfield.runs(0..1 << 53).count(), 2);
+    assert_eq!(
+        bitfield.parts(),
+        5,
+        "two runs of full pages and three edges"
+    );
     bitfield.clear_range(0..u64::MAX);
     assert!(bitfield.is_empty());
     assert_eq!(bitfield.first_set_from(0), None);

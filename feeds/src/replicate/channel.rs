@@ -175,7 +175,7 @@ impl Channel {
 
     /// Takes note of the blocks of a region; its bits are all there is to know about them.
     pub(super) fn handle_bitfield(&mut self, start: u64, words: &[u32]) {
-        if start % 32 == 0 && self.has_room() {
+        if start.is_multiple_of(32) && self.has_room() {
             self.remote_have.set_words(start, words);
         }
     }
@@ -183,7 +183,7 @@ impl Channel {
     /// A page costs 4 KiB however few bits it has: a peer that scatters single blocks over the
     /// whole range is not followed for ever.
     fn has_room(&self) -> bool {
-        self.remote_have.partial_pages() < REMOTE_PAGES_MAX
+        self.remote_have.parts() < REMOTE_PAGES_MAX
     }
 
     /// Returns the region of `block` if the peer was not asked about it yet.
