@@ -139,6 +139,21 @@ impl Checker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text;
+
+    #[test]
+    fn the_check_has_its_golden_value() {
+        let all = include_str!("../../tests/vectors/kinlog-1.json");
+        let vector = &serde_json::from_str::<serde_json::Value>(all).unwrap()["record"];
+        let bytes = |value: &serde_json::Value| text::decode_hex(value.as_str().unwrap()).unwrap();
+        let place = Place {
+            segment: vector["in"]["segment"].as_u64().unwrap() as u32,
+            offset: vector["in"]["offset"].as_u64().unwrap() as u32,
+        };
+        let checker = Checker::new(bytes(&vector["in"]["store_id"]).try_into().unwrap());
+        let check = checker.check(place, &bytes(&vector["in"]["head"]));
+        assert_eq!(check.to_vec(), bytes(&vector["out"]["check"]));
+    }
 
     fn header() -> Header {
         Header {

@@ -111,7 +111,8 @@ def sign(seed, message):
 
 HYPERCORE = [h(h(b"hypercore"), bytes([number])) for number in range(6)]
 LABELS = """root device-sign device-dh feed content meet epoch-id topic topic-offset signal-join
-    signal-client session-cap session-cert session-tag seal file link-tag record""".split()
+    signal-client session-cap session-cert session-tag seal file link-tag record segment index-file
+    statement join-request sealed-box invite-check genesis identity-set room-claim""".split()
 
 
 def run(first, count):
