@@ -18,7 +18,7 @@ impl Wanted {
         let mut last = None;
         let mut runs = match &interest.want {
             Want::None => Vec::new(),
-            Want::All => vec![0..u64::MAX],
+            Want::All => std::iter::once(0..u64::MAX).collect(),
             Want::Range(range) => vec![range.clone()],
             Want::Ranges(ranges) => ranges.clone(),
             Want::Last(count) => {
@@ -41,7 +41,7 @@ impl Wanted {
     /// Settles "the last blocks" once the head to count from is known.
     pub(super) fn settle(&mut self, length: u64) {
         if let Some(count) = self.last.take() {
-            self.runs = vec![length.saturating_sub(count)..u64::MAX];
+            self.runs = std::iter::once(length.saturating_sub(count)..u64::MAX).collect();
         }
     }
 
