@@ -218,6 +218,28 @@ impl World {
         manifest.key()
     }
 
+    /// Makes a second history of the feed that [`create`](Self::create) makes of `seed`: it differs
+    /// from block `from` on.
+    pub(crate) fn create_forked(
+        &mut self,
+        node: usize,
+        seed: u8,
+        kind: Kind,
+        blocks: u64,
+        from: u64,
+    ) {
+        let pair = KeyPair::from_seed(&[seed; 32]);
+        let manifest = Manifest::single(pair.public_key());
+        let store = &self.nodes[node].store;
+        let feed = store.create_feed(&manifest, Role::Own, kind).unwrap();
+        let mut history = content(0..blocks);
+        for block in &mut history[from as usize..] {
+            *block = Bytes::from([&b"other "[..], block].concat());
+        }
+        feed.append_batch(&pair, &history).unwrap();
+        self.nodes[node].add(feed);
+    }
+
     pub(crate) fn append(&mut self, node: usize, seed: u8, count: u64) {
         let pair = KeyPair::from_seed(&[seed; 32]);
         let key = Manifest::single(pair.public_key()).key();
