@@ -32,8 +32,7 @@ pub(crate) const BATCH_DURABLE: Row = Row {
         the same batches hashed and signed in memory, then 182 B a block written to a file of \
         final size and synced.",
     measure: measure_batches,
-    once: |effort| append(batches(effort), BATCH_BLOCKS).map(drop),
-    count_syncs: true,
+    once: Some(|effort| append(batches(effort), BATCH_BLOCKS).map(drop)),
 };
 
 pub(crate) const SINGLE_DURABLE: Row = Row {
@@ -44,8 +43,7 @@ pub(crate) const SINGLE_DURABLE: Row = Row {
         one fdatasync a block). npm: 5,000 (1,250) single appends, awaited, not synced. Limit: \
         one signature, one write of 300 B and one fdatasync a block into a file of final size.",
     measure: measure_singles,
-    once: |effort| append(singles(effort), 1).map(drop),
-    count_syncs: true,
+    once: Some(|effort| append(singles(effort), 1).map(drop)),
 };
 
 fn batches(effort: &Effort) -> u64 {
@@ -142,7 +140,7 @@ fn floor(calls: u64, blocks: usize, bytes: usize) -> Result<f64> {
     Ok(calls as f64 * blocks as f64 / start.elapsed().as_secs_f64())
 }
 
-fn random<const N: usize>() -> Result<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)?;
     Ok(bytes)

@@ -4,7 +4,11 @@
 //! ours and theirs alternate, and each figure is the median of its repeats.
 
 mod append;
+mod connect;
+mod end;
 mod npm;
+mod process;
+mod replicate;
 mod report;
 mod row;
 mod scratch;
@@ -37,7 +41,13 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let result = match words.split_first() {
+        // One end of a transfer, started by a row of its own.
+        Some((first, rest)) if first == "end" => end::run(rest),
+        _ => run(&Arguments::parse()),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -59,7 +69,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     if arguments.once {
         for row in rows {
-            (row.once)(&effort)?;
+            if let Some(once) = row.once {
+                once(&effort)?;
+            }
         }
         return Ok(());
     }

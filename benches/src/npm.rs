@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::process::Process;
 use crate::scratch::Scratch;
 
 /// A version of npm hypercore.
@@ -69,6 +70,69 @@ impl Npm {
     }
 }
 
+/// A feed that an npm process serves over TCP until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Served {
+    npm: Npm,
+    key: String,
+    port: String,
+    blocks: u64,
+    _process: Process,
+}
+
+impl Served {
+    /// Fills a feed with blocks of one size and serves it.
+    pub(crate) fn start(npm: Npm, blocks: u64, block_bytes: usize) -> Result<Served> {
+        installed()?;
+        let mut node = Command::new("node");
+        node.arg("peer.js")
+            .args([
+                "serve",
+                "--hypercore",
+                npm.major(),
+                "--count",
+                &blocks.to_string(),
+            ])
+            .args(["--size", &block_bytes.to_string()])
+            .current_dir(folder());
+        let mut process = Process::start(&mut node)?;
+        let said = process.json()?;
+        let key = said["key"]
+            .as_str()
+            .context("peer.js names no key")?
+            .to_owned();
+        Ok(Served {
+            npm,
+            key,
+            port: said["port"].to_string(),
+            blocks,
+            _process: process,
+        })
+    }
+
+    /// Pulls everything into a new feed; returns seconds from dialling to the last block.
+    pub(crate) fn pull(&self) -> Result<f64> {
+        self.pull_blocks(self.blocks)
+    }
+
+    /// Pulls the first blocks only.
+    pub(crate) fn pull_blocks(&self, blocks: u64) -> Result<f64> {
+        let mut node = Command::new("node");
+        node.arg("peer.js")
+            .args([
+                "pull",
+                "--hypercore",
+                self.npm.major(),
+                "--count",
+                &blocks.to_string(),
+            ])
+            .args(["--key", &self.key, "--port", &self.port]);
+        last_line(&mut node)?["seconds"]
+            .as_f64()
+            .context("peer.js names no seconds")
+    }
+}
+
 /// Returns the folder of the scripts and of the installed packages.
 pub(crate) fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../far-ends/npm")
@@ -76,9 +140,7 @@ pub(crate) fn folder() -> PathBuf {
 
 /// Runs a script to its end and returns the last JSON line it said.
 pub(crate) fn last_line(command: &mut Command) -> Result<Value> {
-    if !folder().join("node_modules/hypercore11").is_dir() {
-        bail!("the packages of far-ends/npm are not installed");
-    }
+    installed()?;
     let output = command
         .current_dir(folder())
         .stdin(Stdio::null())
@@ -92,4 +154,11 @@ pub(crate) fn last_line(command: &mut Command) -> Result<Value> {
     }
     let line = said.lines().last().context("the script said nothing")?;
     serde_json::from_str(line).with_context(|| format!("the script said {line:?}"))
+}
+
+fn installed() -> Result<()> {
+    if !folder().join("node_modules/hypercore11").is_dir() {
+        bail!("the packages of far-ends/npm are not installed");
+    }
+    Ok(())
 }

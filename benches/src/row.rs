@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::append;
+use crate::{append, connect, replicate};
 
 /// How much to do.
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +31,8 @@ pub(crate) struct Row {
     /// Sizes, counts, what runs where, what is durable, what the clock covers.
     pub(crate) definition: &'static str,
     pub(crate) measure: fn(&Effort) -> Result<Measured>,
-    /// Our side once, in this process; counted under strace where that says something.
-    pub(crate) once: fn(&Effort) -> Result<()>,
-    pub(crate) count_syncs: bool,
+    /// Our side once, in this process, for a count of its syncs under strace.
+    pub(crate) once: Option<fn(&Effort) -> Result<()>>,
 }
 
 /// One repeat; returns its figure.
@@ -100,7 +99,14 @@ impl Measured {
 }
 
 /// Every row, in the order of the report.
-pub(crate) const ROWS: &[Row] = &[append::BATCH_DURABLE, append::SINGLE_DURABLE];
+pub(crate) const ROWS: &[Row] = &[
+    append::BATCH_DURABLE,
+    append::SINGLE_DURABLE,
+    replicate::TCP_100B,
+    replicate::TCP_64K,
+    replicate::WEBRTC_64K,
+    connect::FIRST_BLOCK,
+];
 
 /// Returns the middle of `figures`.
 pub(crate) fn median(figures: &[f64]) -> f64 {

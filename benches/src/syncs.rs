@@ -15,9 +15,7 @@ pub(crate) struct Syncs {
 
 /// Counts fdatasync and fsync calls of one run of our side; `None` without strace.
 pub(crate) fn count(row: &Row, effort: &Effort) -> Option<Syncs> {
-    if !row.count_syncs {
-        return None;
-    }
+    row.once?;
     let mut strace = Command::new("strace");
     strace
         .args(["-f", "-c", "-e", "trace=fdatasync,fsync"])

@@ -1,0 +1,288 @@
+//! One end of a transfer, a process of its own: a store on disk and a node, or a raw channel.
+//!
+//! `end serve tcp|SIGNAL-URL BLOCKS BYTES`, `end pull ADDRESS|SIGNAL-URL KEY BLOCKS`, `end signal`,
+//! `end raw offer|answer BYTES`. Each prints JSON lines and ends when its stdin does.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::{Bytes, BytesMut};
+use kinlog_feeds::crypto::Secret;
+use kinlog_feeds::manifest::Manifest;
+use kinlog_feeds::replicate::{Interest, Want};
+use kinlog_feeds::store::{FileDisk, Kind, Options, Role, Store};
+use kinlog_feeds::{FeedKey, KeyPair, text};
+use kinlog_swarm::link::Link as _;
+use kinlog_swarm::link::webrtc::{Negotiation, Progress, WebrtcLink, WebrtcSettings};
+use kinlog_swarm::{
+    Credentials, Host, Label, Node, NodeConfig, NodeEvent, PeerMessage, SessionInfo,
+};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
+use tokio::net::TcpListener;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::append::random;
+use crate::scratch::Scratch;
+
+/// Bytes appended in one batch while a feed is filled.
+const FILL_BYTES: usize = 4 * 1024 * 1024;
+
+/// Size of a message on a raw channel, as the links send.
+const RAW_MESSAGE_BYTES: usize = 65_536;
+
+pub(crate) fn run(words: &[String]) -> Result<()> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    tokio::runtime::Runtime::new()?.block_on(async {
+        match words[..] {
+            ["serve", by, blocks, bytes] => serve(by, blocks.parse()?, bytes.parse()?).await,
+            ["pull", by, key, blocks] => pull(by, key.parse()?, blocks.parse()?).await,
+            ["signal"] => signal().await,
+            ["raw", "offer", bytes] => raw_offer(bytes.parse()?).await,
+            ["raw", "answer", bytes] => raw_answer(bytes.parse()?).await,
+            _ => bail!("no such end: {words:?}"),
+        }
+    })
+}
+
+/// Serves one feed to everybody, or wants one feed of everybody.
+#[derive(Debug)]
+struct OneFeed {
+    serves: Option<FeedKey>,
+    wants: Option<FeedKey>,
+}
+
+impl Host for OneFeed {
+    fn serves(&self, _: &SessionInfo) -> Vec<FeedKey> {
+        self.serves.into_iter().collect()
+    }
+
+    fn wants(&self, _: &SessionInfo) -> Vec<FeedKey> {
+        self.wants.into_iter().collect()
+    }
+
+    fn identity(&self, _: &SessionInfo) -> Option<Credentials> {
+        None
+    }
+
+    fn handle_session_open(&self, _: &SessionInfo) {}
+
+    fn handle_session_closed(&self, _: &SessionInfo) {}
+
+    fn handle_peer_message(&self, _: &SessionInfo, _: PeerMessage) -> Vec<PeerMessage> {
+        Vec::new()
+    }
+}
+
+fn open_store(scratch: &Scratch) -> Result<Store> {
+    let disk = Arc::new(FileDisk::new(scratch.path())?);
+    Ok(Store::open(disk, Options::new(random()?))?)
+}
+
+fn config(by: &str) -> Result<NodeConfig> {
+    let mut config = NodeConfig::new(Secret::new(random()?));
+    if by.starts_with("ws://") {
+        config.signal_urls = vec![by.to_owned()];
+    }
+    Ok(config)
+}
+
+async fn serve(by: &str, blocks: u64, bytes: usize) -> Result<()> {
+    let scratch = Scratch::new()?;
+    let store = open_store(&scratch)?;
+    let signer = KeyPair::from_seed(&random()?);
+    let manifest = Manifest::single(signer.public_key());
+    let feed = store.create_feed(&manifest, Role::Own, Kind::Kinlog)?;
+    let block = Bytes::from(vec![b'a'; bytes]);
+    let batch = (FILL_BYTES / bytes.max(1)).clamp(1, 1_000) as u64;
+    while feed.head().length < blocks {
+        let count = batch.min(blocks - feed.head().length);
+        feed.append_batch(&signer, &vec![block.clone(); usize::try_from(count)?])?;
+    }
+    let host = Arc::new(OneFeed {
+        serves: Some(feed.key()),
+        wants: None,
+    });
+    let node = Node::start(config(by)?, store.clone(), host)?;
+    let mut address = None;
+    if by == "tcp" {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        address = Some(listener.local_addr()?.to_string());
+        node.serve_plain_tcp(listener, vec![feed.key()]);
+    } else {
+        node.join(Label::Feed, feed.key().0);
+    }
+    say(&json!({ "key": feed.key().to_string(), "address": address }))?;
+    stdin_end().await;
+    node.shutdown().await;
+    store.close()?;
+    Ok(())
+}
+
+/// Fetches a feed, or its first blocks, into a new store; says the times once all is durable.
+async fn pull(by: &str, key: FeedKey, blocks: u64) -> Result<()> {
+    let scratch = Scratch::new()?;
+    let store = open_store(&scratch)?;
+    let plain = !by.starts_with("ws://");
+    let kind = if plain { Kind::Plain } else { Kind::Kinlog };
+    let feed = store.create_unknown(key, Role::Followed, kind)?;
+    let host = Arc::new(OneFeed {
+        serves: None,
+        wants: Some(key),
+    });
+    let node = Node::start(config(by)?, store.clone(), host)?;
+    let mut events = node.subscribe();
+    node.set_interest(
+        key,
+        Interest {
+            want: Want::Range(0..blocks),
+            live: false,
+        },
+    );
+    let start = Instant::now();
+    if plain {
+        node.pull_plain_tcp(by.parse()?, key).await?;
+    } else {
+        node.join(Label::Feed, key.0);
+    }
+    let (mut opened, mut first) = (None, None);
+    loop {
+        match events.recv().await {
+            Ok(NodeEvent::SessionOpened { .. }) => {
+                opened.get_or_insert(start.elapsed());
+            }
+            Ok(NodeEvent::BlocksStored { .. }) => {
+                first.get_or_insert(start.elapsed());
+            }
+            Ok(NodeEvent::FeedComplete { .. }) => break,
+            Ok(NodeEvent::StoreFailed { reason }) => bail!("the store failed: {reason}"),
+            Ok(_) => {}
+            // Completion is looked up below.
+            Err(RecvError::Lagged(_)) if feed.info().blocks_held >= blocks => break,
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => bail!("the node stopped"),
+        }
+    }
+    let done = start.elapsed();
+    ensure!(
+        feed.info().blocks_held == blocks,
+        "complete, and not every block is there"
+    );
+    let opened = opened.context("complete without a session")?;
+    say(&json!({
+        "open_seconds": opened.as_secs_f64(),
+        "first_block_seconds": first.unwrap_or(done).as_secs_f64(),
+        "seconds": done.as_secs_f64(),
+        "transfer_seconds": (done - opened).as_secs_f64(),
+    }))?;
+    node.shutdown().await;
+    store.close()?;
+    Ok(())
+}
+
+async fn signal() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    say(&json!({ "url": format!("ws://{}", listener.local_addr()?) }))?;
+    kinlog_signal::serve(listener, kinlog_signal::Settings::default(), stdin_end()).await?;
+    Ok(())
+}
+
+/// Opens a raw channel and sends `bytes` over it; says how long opening took.
+async fn raw_offer(bytes: usize) -> Result<()> {
+    let start = Instant::now();
+    let (mut negotiation, offer) = Negotiation::offer(&WebrtcSettings::default(), 1).await?;
+    tell("offer", &offer)?;
+    let link = negotiate(&mut negotiation, None).await?;
+    let opened = start.elapsed();
+    let link = link_of(negotiation, link).await?;
+    say(&json!({ "open_seconds": opened.as_secs_f64() }))?;
+    let message = BytesMut::from(&vec![b'a'; RAW_MESSAGE_BYTES][..]);
+    for _ in 0..bytes.div_ceil(RAW_MESSAGE_BYTES) {
+        link.send(message.clone()).await?;
+    }
+    stdin_end().await;
+    link.close().await;
+    Ok(())
+}
+
+/// Receives `bytes` over a raw channel; says how long after the first message the last one came.
+async fn raw_answer(bytes: usize) -> Result<()> {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let offer = lines.next_line().await?.context("no offer came")?;
+    let offer = text::decode_hex(offer.strip_prefix("offer ").context("an offer was due")?)?;
+    let (mut negotiation, answer) = Negotiation::answer(&WebrtcSettings::default(), &offer).await?;
+    tell("answer", &answer)?;
+    let open = negotiate(&mut negotiation, Some(lines)).await?;
+    let link = link_of(negotiation, open).await?;
+    let mut received = 0;
+    let mut first = None;
+    while received < bytes {
+        received += link
+            .recv()
+            .await?
+            .context("the channel closed early")?
+            .len();
+        first.get_or_insert_with(Instant::now);
+    }
+    let seconds = first.map_or(0.0, |first| first.elapsed().as_secs_f64());
+    say(&json!({ "seconds": seconds }))?;
+    stdin_end().await;
+    link.close().await;
+    Ok(())
+}
+
+/// A channel that is open; proof that negotiation ended well.
+struct Open;
+
+/// Passes candidates both ways until the channel is open.
+async fn negotiate(
+    negotiation: &mut Negotiation,
+    lines: Option<Lines<BufReader<Stdin>>>,
+) -> Result<Open> {
+    let mut lines = lines.unwrap_or_else(|| BufReader::new(tokio::io::stdin()).lines());
+    loop {
+        tokio::select! {
+            progress = negotiation.progress() => match progress? {
+                Progress::Candidate(body) => tell("candidate", &body)?,
+                Progress::Open => return Ok(Open),
+            },
+            line = lines.next_line() => {
+                let line = line?.context("the other end went away")?;
+                match line.split_once(' ') {
+                    Some(("answer", body)) => negotiation.accept(&text::decode_hex(body)?).await?,
+                    Some(("candidate", body)) => {
+                        negotiation.add_candidate(&text::decode_hex(body)?).await?;
+                    }
+                    _ => bail!("told {line:?}"),
+                }
+            }
+        }
+    }
+}
+
+async fn link_of(negotiation: Negotiation, _: Open) -> Result<WebrtcLink> {
+    Ok(negotiation.into_link().await?)
+}
+
+fn tell(what: &str, body: &[u8]) -> Result<()> {
+    let mut line = String::new();
+    write!(line, "{what} {}", text::encode_hex(body))?;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    Ok(stdout.flush()?)
+}
+
+fn say(value: &Value) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{value}")?;
+    Ok(stdout.flush()?)
+}
+
+/// Waits until whoever started this process closes its stdin.
+async fn stdin_end() {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Ok(Some(_)) = lines.next_line().await {}
+}
