@@ -1,4 +1,4 @@
-//! Several agents in one process, over real WebRTC, with a real signal server on loopback.
+//! Several agents in one process, over real WebRTC, with a real signal server on loopback: paths.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -7,8 +7,7 @@
 
 mod stage;
 
-use std::time::Duration;
-
+use kinlog_agent::OpenOptions;
 use kinlog_agent::api::{ErrorKind, FollowStep, Reply, Request};
 use stage::{Cast, Folder, Signal, blocks, soon};
 
@@ -74,4 +73,332 @@ async fn a_path_is_followed_by_its_link() {
             .iter()
             .any(|one| one.why[0].contains("public directory of ann"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ranges_store_their_blocks_and_no_others() {
+    let (folder, signal) = (Folder::new(), Signal::start().await);
+    let ann = Cast::online(&folder, "ann", &signal).await;
+    for path in ["/a", "/b", "/c"] {
+        ann.create(path).await;
+    }
+    let all = blocks(50, 2000);
+    let a = ann.append("/a", &all).await;
+    let b = ann.append("/b", &all).await;
+    ann.append("/c", &all).await;
+
+    let bob = Cast::new(&folder, "bob").await;
+    bob.follow(&a, Some("10..15")).await.unwrap();
+    bob.follow(&b, Some("last:7")).await.unwrap();
+    let indexes = |read: Vec<(u64, bytes::Bytes)>| {
+        for (index, block) in &read {
+            assert_eq!(*block, all[*index as usize]);
+        }
+        read.into_iter().map(|(index, _)| index).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        indexes(bob.read(&a, None).await.unwrap()),
+        (10..15).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        indexes(bob.read(&b, None).await.unwrap()),
+        (43..50).collect::<Vec<_>>()
+    );
+    let error = bob.read(&a, Some("9..15")).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+    let status = bob.status().await;
+    let of_ann: Vec<_> = status
+        .feeds
+        .iter()
+        .filter(|one| one.feed.role == "followed")
+        .collect();
+    assert_eq!(of_ann.len(), 2, "nothing of the path that is not pinned");
+    assert_eq!(status.store.blocks, 5 + 7 + directories(&status));
+}
+
+/// Blocks held of public directories: the own one, and those of pinned agents.
+fn directories(status: &kinlog_agent::api::Status) -> u64 {
+    let directories = status
+        .feeds
+        .iter()
+        .filter(|one| one.feed.role == "directory");
+    directories.map(|one| one.feed.blocks_held).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_pin_filter_more_than_the_pinned_path_comes() {
+    let (folder, signal) = (Folder::new(), Signal::start().await);
+    let ann = Cast::online(&folder, "ann", &signal).await;
+    ann.create("/a").await;
+    ann.create("/b").await;
+    let a = ann.append("/a", &blocks(3, 100)).await;
+    ann.append("/b", &blocks(4, 100)).await;
+    let options = OpenOptions::default().without_pin_filter();
+    let bob = Cast::with_options(&folder, "bob", options).await;
+    bob.follow(&a, None).await.unwrap();
+    soon(async {
+        loop {
+            let status = bob.status().await;
+            if status
+                .feeds
+                .iter()
+                .any(|one| one.feed.path.as_deref() == Some("/b"))
+            {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_latecomer_gets_from_the_seeder_what_the_author_left() {
+    let (folder, signal) = (Folder::new(), Signal::start().await);
+    let ann = Cast::online(&folder, "ann", &signal).await;
+    ann.create("/a").await;
+    let all = blocks(30, 5000);
+    let link = ann.append("/a", &all).await;
+    let agent_link = ann.id.link.clone();
+
+    let seeder = Cast::online(&folder, "seeder", &signal).await;
+    let mut seeding = seeder.ask(Request::Seed {
+        links: vec![agent_link],
+    });
+    soon(async {
+        loop {
+            match seeding.next().await.unwrap().unwrap().reply {
+                Reply::Follow(progress) if progress.complete => return,
+                Reply::Follow(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+    ann.stop().await;
+
+    let late = Cast::new(&folder, "late").await;
+    late.follow(&link, None).await.unwrap();
+    let read = late.read(&link, None).await.unwrap();
+    assert_eq!(
+        read.into_iter().map(|(_, block)| block).collect::<Vec<_>>(),
+        all
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_follow_gets_what_is_appended_later_and_after_both_restarted() {
+    let (folder, signal) = (Folder::new(), Signal::start().await);
+    let ann = Cast::online(&folder, "ann", &signal).await;
+    ann.create("/a").await;
+    let all = blocks(9, 100);
+    let link = ann.append("/a", &all[..3]).await;
+    let bob = Cast::new(&folder, "bob").await;
+    let request = Request::Follow {
+        link: link.clone(),
+        range: None,
+        once: false,
+    };
+    let mut following = bob.ask(request);
+    let mut wait_for = async |count: u64| {
+        soon(async {
+            loop {
+                match following.next().await.unwrap().unwrap().reply {
+                    Reply::Follow(progress) if progress.complete && progress.have == count => {
+                        return;
+                    }
+                    Reply::Follow(_) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        })
+        .await;
+    };
+    wait_for(3).await;
+    ann.append("/a", &all[3..6]).await;
+    wait_for(6).await;
+    drop(following);
+
+    let (ann, bob) = (ann.reopen().await, bob.reopen().await);
+    ann.append("/a", &all[6..]).await;
+    ann.go_online(&signal).await;
+    // The pin and the signal server are remembered.
+    bob.agent
+        .start_network(kinlog_agent::NetworkConfig::default())
+        .await
+        .unwrap();
+    soon(async {
+        while bob.read(&link, None).await.unwrap().len() < 9 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_feed_is_followed_by_its_key() {
+    let (folder, signal) = (Folder::new(), Signal::start().await);
+    let ann = Cast::online(&folder, "ann", &signal).await;
+    let request = Request::FeedCreate {
+        path: String::new(),
+        plain: true,
+    };
+    let Reply::Feed(feed) = ann.reply(request).await.unwrap() else {
+        panic!("no feed")
+    };
+    let all = blocks(5, 100);
+    ann.append(&feed.key.to_string(), &all).await;
+    let bob = Cast::online(&folder, "bob", &signal).await;
+    bob.follow(&feed.link.unwrap(), None).await.unwrap();
+    let read = bob.read(&feed.key.to_string(), None).await.unwrap();
+    assert_eq!(
+        read.into_iter().map(|(_, block)| block).collect::<Vec<_>>(),
+        all
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_that_is_not_listed_is_not_found() {
+    let (folder, signal) = (Folder::new(), Signal::start().await);
+    let ann = Cast::online(&folder, "ann", &signal).await;
+    ann.create("/a").await;
+    let bob = Cast::online(&folder, "bob", &signal).await;
+    let link = format!("{}/b", ann.id.link);
+    let error = bob.follow(&link, None).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
+    assert!(
+        error.message.contains("ann") && error.message.contains("/b"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follow_without_peers_says_which_step_found_nobody() {
+    let (folder, signal) = (Folder::new(), Signal::start().await);
+    let bob = Cast::online(&folder, "bob", &signal).await;
+    let stranger = Cast::new(&folder, "stranger").await;
+    let request = Request::Follow {
+        link: stranger.id.link.clone(),
+        range: None,
+        once: false,
+    };
+    let mut answers = bob.ask(request);
+    let nobody = soon(async {
+        loop {
+            match answers.next().await.unwrap().unwrap().reply {
+                Reply::Follow(progress) if progress.nobody => return progress,
+                Reply::Follow(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await;
+    assert_eq!(nobody.step, FollowStep::Peers);
+    assert!(nobody.message.contains("nobody"), "{}", nobody.message);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_signal_server_a_follow_says_so() {
+    let folder = Folder::new();
+    let bob = Cast::new(&folder, "bob").await;
+    let stranger = Cast::new(&folder, "stranger").await;
+    let error = bob.follow(&stranger.id.link, None).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.exit_code()),
+        (ErrorKind::NoPeers, 4),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pins_explain_themselves_and_go_away() {
+    let (folder, signal) = (Folder::new(), Signal::start().await);
+    let ann = Cast::online(&folder, "ann", &signal).await;
+    ann.create("/a").await;
+    let link = ann.append("/a", &blocks(3, 100)).await;
+    let bob = Cast::online(&folder, "bob", &signal).await;
+    bob.follow(&link, Some("0..2")).await.unwrap();
+    let Reply::Pins { pins } = bob.reply(Request::Pins).await.unwrap() else {
+        panic!("no pins")
+    };
+    let shown: Vec<_> = pins
+        .iter()
+        .map(|pin| {
+            (
+                pin.path.as_deref(),
+                pin.range.to_string(),
+                pin.have,
+                pin.want,
+            )
+        })
+        .collect();
+    assert_eq!(shown[0], (Some("/a"), "0..2".to_owned(), 2, 2));
+    assert_eq!(shown.len(), 2);
+    assert!(
+        pins[1].reason.contains("public directory of ann"),
+        "{}",
+        pins[1].reason
+    );
+
+    bob.reply(Request::Unfollow { link: link.clone() })
+        .await
+        .unwrap();
+    let Reply::Pins { pins } = bob.reply(Request::Pins).await.unwrap() else {
+        panic!("no pins")
+    };
+    assert_eq!(pins, []);
+    let error = bob.reply(Request::Unfollow { link }).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plain_tcp_serves_and_pulls_a_feed_but_never_a_room() {
+    let folder = Folder::new();
+    let ann = Cast::new(&folder, "ann").await;
+    let feed = ann.create("/a").await;
+    let all = blocks(40, 700);
+    ann.append("/a", &all).await;
+    let request = Request::FeedServe {
+        feed: "/a".into(),
+        tcp: "127.0.0.1:0".into(),
+    };
+    let mut serving = ann.ask(request);
+    let Reply::Serving { address, .. } = soon(serving.next()).await.unwrap().unwrap().reply else {
+        panic!("not serving")
+    };
+    let bob = Cast::new(&folder, "bob").await;
+    let pull = |key: String| Request::FeedPull {
+        key,
+        tcp: address.clone(),
+        range: None,
+        live: false,
+    };
+    bob.reply(pull(feed.key.to_string())).await.unwrap();
+    let read = bob.read(&feed.key.to_string(), None).await.unwrap();
+    assert_eq!(
+        read.into_iter().map(|(_, block)| block).collect::<Vec<_>>(),
+        all
+    );
+    let error = bob.reply(pull("y".repeat(52))).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NoPeers, "{error}");
+
+    ann.reply(Request::RoomCreate {
+        name: "family".into(),
+    })
+    .await
+    .unwrap();
+    let status = ann.status().await;
+    let private = status
+        .feeds
+        .iter()
+        .find(|one| one.feed.role == "room")
+        .unwrap();
+    let feed = private.feed.key.to_string();
+    let error = ann
+        .reply(Request::FeedServe {
+            feed,
+            tcp: "127.0.0.1:0".into(),
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Permission);
 }
