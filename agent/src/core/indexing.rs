@@ -291,10 +291,15 @@ mod tests {
 
     #[test]
     fn gaps_are_what_is_not_indexed_yet() {
-        assert_eq!(gaps(&[], 3), [0..3]);
-        assert_eq!(gaps(&[0..3], 3), []);
-        assert_eq!(gaps(&[0..2, 4..5], 7), [2..4, 5..7]);
-        assert_eq!(gaps(&[1..2], 7), [0..1, 2..7]);
-        assert_eq!(gaps(&[0..9], 7), []);
+        let of = |ranges: &[(u64, u64)], length| {
+            let ranges: Vec<Range<u64>> = ranges.iter().map(|(start, end)| *start..*end).collect();
+            let gaps = gaps(&ranges, length).into_iter();
+            gaps.map(|gap| (gap.start, gap.end)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[], 3), [(0, 3)]);
+        assert_eq!(of(&[(0, 3)], 3), []);
+        assert_eq!(of(&[(0, 2), (4, 5)], 7), [(2, 4), (5, 7)]);
+        assert_eq!(of(&[(1, 2)], 7), [(0, 1), (2, 7)]);
+        assert_eq!(of(&[(0, 9)], 7), []);
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn from_state(
     keys: &DeviceKeys,
     agent: AgentId,
 ) -> Result<Knowledge, Error> {
-    let mut knowledge = Knowledge::new(agent, keys.device());
+    let mut knowledge = Knowledge::new(agent);
     knowledge.own = state
         .own_feeds()?
         .into_iter()
@@ -51,7 +51,6 @@ fn rooms(state: &State, keys: &DeviceKeys) -> Result<BTreeMap<RoomId, KnownRoom>
             id: stored.id,
             name: stored.name,
             entries: keys.feed_key(&stored.entries_id),
-            blobs: keys.feed_key(&stored.blobs_id),
             epochs: BTreeMap::new(),
             feeds: feeds.into_iter().map(|feed| (feed.key, feed)).collect(),
         };

@@ -6,7 +6,7 @@ mod rooms;
 
 use std::collections::BTreeMap;
 
-use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, PublicKey};
+use kinlog_feeds::crypto::{AgentId, FeedKey, PublicKey};
 use kinlog_indexer::RoomId;
 
 pub(crate) use agents::{KnownAgent, Line};
@@ -20,8 +20,6 @@ use crate::state::{OpenJoin, OwnFeed, Pin};
 pub(crate) struct Knowledge {
     /// This agent.
     pub(crate) agent: AgentId,
-    /// This device.
-    pub(crate) device: DeviceKey,
     /// Feeds this device signs.
     pub(crate) own: BTreeMap<FeedKey, OwnFeed>,
     /// Agents whose identity set is held, this one included.
@@ -36,10 +34,9 @@ pub(crate) struct Knowledge {
 
 impl Knowledge {
     /// Returns what is known of an agent only by its name.
-    pub(crate) fn new(agent: AgentId, device: DeviceKey) -> Self {
+    pub(crate) fn new(agent: AgentId) -> Self {
         Knowledge {
             agent,
-            device,
             own: BTreeMap::new(),
             agents: BTreeMap::new(),
             pins: Vec::new(),

@@ -14,9 +14,8 @@ pub(crate) struct KnownRoom {
     pub(crate) id: RoomId,
     /// As the genesis says; empty until that entry is here.
     pub(crate) name: String,
-    /// This device's feeds in the room.
+    /// This device's entries feed in the room.
     pub(crate) entries: FeedKey,
-    pub(crate) blobs: FeedKey,
     /// Epochs, by id; one until keys are changed.
     pub(crate) epochs: BTreeMap<EpochId, EpochSecret>,
     pub(crate) feeds: BTreeMap<FeedKey, RoomFeed>,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Longest path, 255 bytes: what a file name may be, so that a path can be mapped to one.
-pub const PATH_BYTES_MAX: usize = 255;
+pub(super) const PATH_BYTES_MAX: usize = 255;
 
 /// A checked path: begins with `/`, has no empty, `.` or `..` segment and no control characters.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

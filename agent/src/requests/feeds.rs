@@ -67,7 +67,7 @@ pub(super) fn append(
         .map(|length| rest.split_to(*length as usize))
         .collect();
     let appended = core.append(&own, &blocks)?;
-    Ok(appended_reply(core, &own, appended)?)
+    appended_reply(core, &own, appended)
 }
 
 pub(super) fn read(

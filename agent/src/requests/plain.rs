@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, lookup_host};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::api::{AnswerSender, Error, ErrorKind, Reply, Selection, TransferProgress};
-use crate::limits::{GIVE_UP_AFTER, PROGRESS_EVERY};
+use crate::limits::{GIVE_UP_AFTER, NOBODY_AFTER, PROGRESS_EVERY};
 use crate::pins::interest_of;
 use crate::requests::feeds::feed_info;
 use crate::requests::follow::{Look, counts};
@@ -113,7 +113,7 @@ pub(super) async fn pull(
             let info = blocking(core, move |core| feed_info(core, &core.feed(&key)?)).await?;
             return Ok(to.reply(Reply::Feed(info)).await?);
         }
-        if let Some(error) = trouble(&look, &key, session, address, moved) {
+        if let Some(error) = trouble(&look, &key, session, now.length, address, moved) {
             return Err(error.into());
         }
         sleep_until(Instant::now() + PROGRESS_EVERY).await;
@@ -125,6 +125,7 @@ fn trouble(
     look: &Look,
     key: &FeedKey,
     session: SessionId,
+    length: u64,
     address: SocketAddr,
     moved: Instant,
 ) -> Option<Error> {
@@ -136,6 +137,12 @@ fn trouble(
     let is_connected = look.node.sessions.iter().any(|one| one.id == session.0);
     if !is_connected && moved.elapsed() >= PROGRESS_EVERY * 5 {
         let message = format!("{address} closed the connection before feed {key} was whole");
+        return Some(
+            Error::no_peers(message).hint("is it the right key, and does it serve that feed?"),
+        );
+    }
+    if length == 0 && moved.elapsed() >= NOBODY_AFTER {
+        let message = format!("{address} shows nothing of feed {key}");
         return Some(
             Error::no_peers(message).hint("is it the right key, and does it serve that feed?"),
         );

@@ -111,9 +111,9 @@ impl Core {
             plan.asked.get(key).is_some_and(|asked| asked.len() > 1) || self.is_indexed_feed(key)
         });
         if decides {
-            self.replan()
-        } else {
-            Ok(self.changed())
+            return self.replan();
         }
+        self.changed();
+        Ok(())
     }
 }
