@@ -48,7 +48,8 @@ impl Running {
     /// Stops the network and the tasks, commits heads, closes the store.
     pub(crate) async fn stop(&self) -> Result<(), Error> {
         self.stop_network().await?;
-        for task in std::mem::take(&mut *self.tasks()) {
+        let tasks = std::mem::take(&mut *self.tasks());
+        for task in tasks {
             task.abort();
             // It ended by itself or by the abort: both are an end.
             let _ = task.await;
