@@ -86,6 +86,7 @@ impl Wanted {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)] // runs compared with lists of one run
 mod tests {
     use super::*;
 

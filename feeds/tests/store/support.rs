@@ -12,20 +12,20 @@ use kinlog_feeds::store::{
 use kinlog_feeds::tree::{BlockRequest, Proof, ProofRequest, UpgradeRequest};
 
 /// Options with segments of 16 KiB, so that small tests cross them.
-pub fn small() -> Options {
+pub(crate) fn small() -> Options {
     Options::new([7; 16]).segments(16 * 1024, 4 * 1024)
 }
 
-pub fn open(disk: &impl AsDisk) -> Store {
+pub(crate) fn open(disk: &impl AsDisk) -> Store {
     try_open(disk).unwrap()
 }
 
-pub fn try_open(disk: &impl AsDisk) -> Result<Store, OpenError> {
+pub(crate) fn try_open(disk: &impl AsDisk) -> Result<Store, OpenError> {
     Store::open(disk.as_disk(), small())
 }
 
 /// Disks whose clones are the same disk.
-pub trait AsDisk {
+pub(crate) trait AsDisk {
     fn as_disk(&self) -> Arc<dyn Disk>;
 }
 
@@ -35,15 +35,15 @@ impl<D: Disk + Clone> AsDisk for D {
     }
 }
 
-pub fn disk_of(files: &BTreeMap<String, Vec<u8>>) -> MemoryDisk {
+pub(crate) fn disk_of(files: &BTreeMap<String, Vec<u8>>) -> MemoryDisk {
     MemoryDisk::from_files(files.clone())
 }
 
-pub fn writer() -> KeyPair {
+pub(crate) fn writer() -> KeyPair {
     KeyPair::from_seed(&[1; 32])
 }
 
-pub fn own_feed(store: &Store, writer: &KeyPair) -> Feed {
+pub(crate) fn own_feed(store: &Store, writer: &KeyPair) -> Feed {
     store
         .create_feed(
             &Manifest::single(writer.public_key()),
@@ -54,14 +54,14 @@ pub fn own_feed(store: &Store, writer: &KeyPair) -> Feed {
 }
 
 /// Returns a follower's feed for `source`, of which only the key is known.
-pub fn follower(store: &Store, source: &Feed) -> Feed {
+pub(crate) fn follower(store: &Store, source: &Feed) -> Feed {
     store
         .create_unknown(source.key(), Role::Followed, source.kind())
         .unwrap()
 }
 
 /// Returns block `index` of the tests' feeds: sizes from 0 up, some above 4 KiB.
-pub fn block(index: u64) -> Bytes {
+pub(crate) fn block(index: u64) -> Bytes {
     let size = match index % 7 {
         0 => 0,
         3 => 4100,
@@ -73,11 +73,11 @@ pub fn block(index: u64) -> Bytes {
         .into()
 }
 
-pub fn blocks(range: std::ops::Range<u64>) -> Vec<Bytes> {
+pub(crate) fn blocks(range: std::ops::Range<u64>) -> Vec<Bytes> {
     range.map(block).collect()
 }
 
-pub fn upgrade_request(start: u64, length: u64) -> ProofRequest {
+pub(crate) fn upgrade_request(start: u64, length: u64) -> ProofRequest {
     let upgrade = UpgradeRequest {
         start,
         length: length - start,
@@ -88,7 +88,7 @@ pub fn upgrade_request(start: u64, length: u64) -> ProofRequest {
     }
 }
 
-pub fn block_request(index: u64, nodes: u64) -> ProofRequest {
+pub(crate) fn block_request(index: u64, nodes: u64) -> ProofRequest {
     ProofRequest {
         block: Some(BlockRequest { index, nodes }),
         ..ProofRequest::default()
@@ -96,7 +96,7 @@ pub fn block_request(index: u64, nodes: u64) -> ProofRequest {
 }
 
 /// Returns the levels from a block to the root above it.
-pub fn levels_to_root(feed: &Feed, block: u64) -> u64 {
+pub(crate) fn levels_to_root(feed: &Feed, block: u64) -> u64 {
     let roots = feed.head().roots;
     let above = |root: u64| {
         let depth = u64::from((root + 1).trailing_zeros());
@@ -106,7 +106,7 @@ pub fn levels_to_root(feed: &Feed, block: u64) -> u64 {
     u64::from((root.index + 1).trailing_zeros())
 }
 
-pub fn upgrade_item(source: &Feed, from: u64) -> Incoming {
+pub(crate) fn upgrade_item(source: &Feed, from: u64) -> Incoming {
     let proof = source
         .prove(&upgrade_request(from, source.head().length))
         .unwrap();
@@ -116,13 +116,13 @@ pub fn upgrade_item(source: &Feed, from: u64) -> Incoming {
     Incoming { proof, manifest }
 }
 
-pub fn block_proof(source: &Feed, index: u64) -> Proof {
+pub(crate) fn block_proof(source: &Feed, index: u64) -> Proof {
     source
         .prove(&block_request(index, levels_to_root(source, index)))
         .unwrap()
 }
 
-pub fn block_item(source: &Feed, index: u64) -> Incoming {
+pub(crate) fn block_item(source: &Feed, index: u64) -> Incoming {
     Incoming {
         proof: block_proof(source, index),
         manifest: None,
@@ -130,7 +130,7 @@ pub fn block_item(source: &Feed, index: u64) -> Incoming {
 }
 
 /// Asserts that every block of the feed is held as it was written, and that all of it verifies.
-pub fn assert_holds(feed: &Feed, length: u64) {
+pub(crate) fn assert_holds(feed: &Feed, length: u64) {
     assert_eq!(feed.head().length, length);
     for index in 0..length {
         assert_eq!(
