@@ -63,7 +63,6 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
         signal_urls: arguments.signals.clone(),
         stun_urls: arguments.stuns,
         message_log: arguments.message_log.as_deref().map(absolute).transpose()?,
-        ..NetworkConfig::default()
     };
     agent.start_network(network).await?;
 
