@@ -291,39 +291,37 @@ fn errors_are_objects_with_json() {
 
 #[test]
 fn control_characters_of_others_do_not_reach_the_terminal() {
+    const HOSTILE: &str = "hello \u{1b}]0;owned\u{7} world";
     let home = Home::init("escapes");
-    home.run(["room", "create", "kit\u{1b}[2Jchen"]).ok();
-    home.run([
-        "send",
-        "kit\u{1b}[2Jchen",
-        "hello \u{1b}]0;owned\u{7} world",
-    ])
-    .ok();
-    let code = home.json_one(["room", "list"])["rooms"][0]["code"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    for command in [
-        vec!["room", "list"],
-        vec!["read", &code],
-        vec!["search", "world"],
-        vec!["status"],
-    ] {
-        let shown = home.run(&command).ok();
+    home.run(["room", "create", "kitchen"]).ok();
+    home.run(["send", "kitchen", HOSTILE]).ok();
+    let lesson = home.write(
+        "lesson.md",
+        format!("# A title \u{1b}[2J\n\n{HOSTILE}\n").as_bytes(),
+    );
+    home.run(["publish", "/paths/x", lesson.to_str().unwrap()])
+        .ok();
+    let commands: [&[&str]; 4] = [
+        &["room", "list"],
+        &["read", "kitchen"],
+        &["search", "world"],
+        &["status"],
+    ];
+    for command in commands {
+        let shown = home.run(command).ok();
+        let hostile = |byte: &u8| byte.is_ascii_control() && *byte != b'\n';
         assert!(
-            !shown.stdout.contains(&0x1b),
-            "{command:?}: {:?}",
-            shown.text()
-        );
-        assert!(
-            !shown.stdout.contains(&0x07),
+            !shown.stdout.iter().any(hostile),
             "{command:?}: {:?}",
             shown.text()
         );
     }
+    assert!(
+        home.run(["search", "world"]).ok().text().lines().count() >= 4,
+        "both are found"
+    );
     // Scripts get the text as it is.
-    let message = &home.json(["read", &code])[0];
-    assert_eq!(message["text"], "hello \u{1b}]0;owned\u{7} world");
+    assert_eq!(home.json(["read", "kitchen"])[0]["text"], HOSTILE);
 }
 
 #[test]

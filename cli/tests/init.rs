@@ -213,13 +213,9 @@ fn without_escapes(line: &str) -> String {
 
 /// Reads up to the question and returns the number of the word that is asked for.
 fn asked(terminal: &mut Running) -> usize {
-    let question = terminal.read_until(": ");
-    let question = without_escapes(&question);
-    let number = question
-        .rsplit("word ")
-        .next()
-        .unwrap()
-        .trim_end_matches(": ");
+    terminal.read_until("word ");
+    let question = without_escapes(&terminal.read_until(": "));
+    let number = question.trim_end_matches(": ");
     number
         .parse::<usize>()
         .unwrap_or_else(|_| panic!("{question:?}"))

@@ -89,7 +89,7 @@ pub enum Request {
     /// [`Reply::Feed`](crate::api::Reply::Feed).
     FeedInfo { feed: String },
     /// [`Reply::Appended`](crate::api::Reply::Appended). The payload is the blocks one after the
-    /// other, `lengths` their sizes; all are durable when the answer comes.
+    /// other, `lengths` their sizes; all are durable when the answer comes. Creates `path` if need be.
     FeedAppend { path: String, lengths: Vec<u32> },
     /// [`Reply::Block`](crate::api::Reply::Block) each, its bytes as payload. Blocks not held are
     /// an error unless no range was given: then what is held is returned.

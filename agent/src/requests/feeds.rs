@@ -5,7 +5,9 @@ use kinlog_feeds::FeedKey;
 use kinlog_feeds::store::{Feed, Kind, ProblemPlace, Role};
 use kinlog_indexer::entry::Content;
 
-use crate::api::{Answer, AnswerSender, BlockProblem, Error, FeedInfo, Reply, Selection};
+use crate::api::{
+    Answer, AnswerSender, BlockProblem, Error, ErrorKind, FeedInfo, Reply, Selection,
+};
 use crate::core::Core;
 use crate::links::{FeedPath, Link};
 use crate::pins::blocks;
@@ -40,13 +42,6 @@ pub(super) fn append(
     lengths: &[u32],
     payload: &Bytes,
 ) -> Result<Reply, Error> {
-    let own = core.own_feed(name)?;
-    if own.is_entries {
-        return Err(Error::usage(format!(
-            "{name} is a feed of entries: raw blocks do not belong there"
-        ))
-        .hint("`kinlog publish` and `kinlog send` write entries"));
-    }
     let total: u64 = lengths.iter().map(|length| u64::from(*length)).sum();
     if total != payload.len() as u64 {
         return Err(Error::usage(format!(
@@ -60,6 +55,18 @@ pub(super) fn append(
             lengths.len(),
             crate::limits::APPEND_BLOCKS_MAX
         )));
+    }
+    let own = match core.own_feed(name) {
+        Err(error) if error.kind == ErrorKind::NotFound && name.starts_with('/') => {
+            core.create_path(&name.parse::<FeedPath>()?, Content::Bytes)?
+        }
+        known => known?,
+    };
+    if own.is_entries {
+        return Err(Error::usage(format!(
+            "{name} is a feed of entries: raw blocks do not belong there"
+        ))
+        .hint("`kinlog publish` and `kinlog send` write entries"));
     }
     let mut rest = payload.clone();
     let blocks: Vec<Bytes> = lengths
