@@ -52,6 +52,9 @@ pub const IDENTITY_SET_BYTES_MAX: usize = 64 * 1024;
 /// Rows that one query returns at most; larger wishes are cut to it.
 pub const QUERY_ROWS_MAX: usize = 1000;
 
+/// Paths of one agent that a query returns at most: 65,536 x about 300 B.
+pub const DIRECTORY_ROWS_MAX: usize = 65_536;
+
 /// Words of one search; the rest is left out.
 pub const SEARCH_WORDS_MAX: usize = 16;
 

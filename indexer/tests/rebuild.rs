@@ -43,13 +43,16 @@ fn read_in_random_order(
         let end = (at + 1 + random.below(12)).min(blocks.len());
         for block in &blocks[at..end] {
             let context = world.feeds[&block.feed].context;
+            let first = told.insert(block.feed);
             // Some feeds are followed by their key at first, and get their author later.
-            if told.insert(block.feed) && context.scope.author().is_some() && random.chance(50) {
-                let scope = Scope::Unknown;
-                index.put_feed(FeedContext { scope, ..context }).unwrap();
-            } else if matches!(context.scope, Scope::Room(_)) || random.chance(30) {
-                index.put_feed(context).unwrap();
-            } else if !index.is_told(&context) {
+            if first && context.scope.author().is_some() && random.chance(50) {
+                index
+                    .put_feed(FeedContext {
+                        scope: Scope::Unknown,
+                        ..context
+                    })
+                    .unwrap();
+            } else if first || random.chance(30) {
                 index.put_feed(context).unwrap();
             }
         }
@@ -67,17 +70,6 @@ fn read_in_random_order(
     }
     index.put_epoch_key(world.room, world.key.clone()).unwrap();
     index
-}
-
-trait Told {
-    fn is_told(&self, context: &FeedContext) -> bool;
-}
-
-impl Told for Index {
-    /// Whether the index heard of the feed: if so, some other step may name its author.
-    fn is_told(&self, context: &FeedContext) -> bool {
-        !self.indexed(&context.key).unwrap().is_empty()
-    }
 }
 
 /// Reads what people read.

@@ -148,6 +148,49 @@ fn a_copied_genesis_makes_nobody_owner() {
 }
 
 #[test]
+fn of_two_claims_to_one_feed_the_earlier_stated_wins_in_either_order() {
+    let mut world = room_of_three();
+    world.write(room_feed(1), 9, 9_000, Links::default(), message("whose?"));
+    world.write(room_feed(1), 10, 9_001, Links::default(), file("whose.png"));
+    // Agent 2's device signs for agent 1's feed too, and agent 0 lets it in at a lower depth.
+    let member = world.agents[2].membership(&world.room, room_feed(1));
+    let admit = Body::Admit(Admit {
+        member,
+        role: Role::Owner,
+    });
+    let late = world.write(room_feed(0), 0, 1_500, Links::default(), admit);
+    let straight = world.indexed();
+    let mut index = world.index();
+    let (mut first, mut last) = (Vec::new(), Vec::new());
+    for block in world.blocks() {
+        if block == late {
+            last.push(block)
+        } else {
+            first.push(block)
+        }
+    }
+    index.ingest(&first).unwrap();
+    let author = |index: &Index| index.messages(&world.room, 5).unwrap()[0].agent;
+    assert_eq!(author(&index), world.agents[1].id);
+    index.ingest(&last).unwrap();
+    assert_eq!(author(&index), world.agents[2].id);
+    assert_eq!(
+        index.files(&world.room, 5).unwrap()[0].uploader,
+        world.agents[2].id
+    );
+    assert_eq!(found(&index, "whose"), ["whose?"]);
+    // Nobody becomes owner by an admit.
+    let feeds = index.member_feeds(&world.room).unwrap();
+    let owners: Vec<FeedKey> = feeds
+        .iter()
+        .filter(|row| row.role == Role::Owner)
+        .map(|row| row.feed)
+        .collect();
+    assert_eq!(owners, [room_feed(0)]);
+    assert_eq!(index.dump_hash().unwrap(), straight.dump_hash().unwrap());
+}
+
+#[test]
 fn messages_stand_after_those_they_link_to_whatever_they_state() {
     let mut world = room_of_three();
     let scope = LinkScope::Room(world.room);

@@ -12,6 +12,7 @@ mod directory;
 mod dump;
 mod error;
 mod feed;
+mod links;
 mod members;
 mod query;
 mod rebuild;
@@ -41,8 +42,9 @@ pub use report::{
 use crate::RoomId;
 use crate::clock::{Frontier, FrontierEntry};
 use crate::entry::LinkScope;
+use crate::index::links::frontier_of;
 use crate::index::state::State;
-use crate::index::writer::{Keys, Writer, frontier_of};
+use crate::index::writer::{Keys, Writer};
 use crate::seal::ContentKey;
 
 /// The index of one agent.

@@ -10,7 +10,7 @@ use crate::index::{
     Counts, DirectoryRow, DocumentRow, FileRow, HeadRow, IndexError, LinkConflict, MemberFeedRow,
     MemberRow, MessageRow, RoomRow, SearchHit,
 };
-use crate::limits::{CLOCK_DRIFT_MS_MAX, QUERY_ROWS_MAX};
+use crate::limits::{CLOCK_DRIFT_MS_MAX, DIRECTORY_ROWS_MAX, QUERY_ROWS_MAX};
 use crate::{Clock, Index, RoomId};
 
 const ROOM: &str = "SELECT id, room_code, name, created_by, created_at FROM rooms";
@@ -180,12 +180,12 @@ impl Index {
         )
     }
 
-    /// Returns every public path of an agent, by label.
+    /// Returns up to [`DIRECTORY_ROWS_MAX`] public paths of an agent, by label.
     pub fn directory(&self, agent: &AgentId) -> Result<Vec<DirectoryRow>, IndexError> {
         self.all(
             "SELECT label, kind, content, feed, feed_id, device FROM directory
-             WHERE user_id = ?1 ORDER BY label, feed",
-            params![agent.to_string()],
+             WHERE user_id = ?1 ORDER BY label, feed LIMIT ?2",
+            params![agent.to_string(), DIRECTORY_ROWS_MAX as i64],
             |row| {
                 let content: String = row.get(2)?;
                 Ok(DirectoryRow {

@@ -1,31 +1,22 @@
-//! Stage one: blocks become facts, links find their targets, depths and the frontier follow.
-//!
-//! Everything here gives the same tables in whatever order blocks arrive: what depends on two
-//! entries is done when the second of them comes.
+//! Stage one: blocks become facts, in one transaction with all that follows from them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, FeedKey};
-use kinlog_feeds::limits::UINT_MAX;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::RoomId;
 use crate::clock::Clock;
-use crate::entry::{
-    Body, BodyError, EntryError, Envelope, LINK_HASH_BYTES, Link, LinkScope, LinkTag, OPEN_BLOCK,
-};
-use crate::index::state::{FeedState, Place, State, read_frontier, scope_columns, scope_to_sql};
+use crate::entry::{Body, BodyError, EntryError, Envelope, LinkScope, OPEN_BLOCK};
+use crate::index::links::links_to_sql;
+use crate::index::state::{FeedState, Place, State, scope_columns, scope_to_sql};
 use crate::index::{Block, FeedContext, IndexError, IngestReport, Scope, TreeHashes};
-use crate::limits::LINKS_MAX;
 use crate::seal::{ContentKey, EpochId, SEALED_BLOCK, SealedBlock, open_with_id};
 
 /// Epoch keys by room and epoch.
 pub(super) type Keys = BTreeMap<(RoomId, EpochId), ContentKey>;
-
-/// Bytes of a link as `facts.links` has it: tag, index, hash.
-const LINK_BYTES: usize = 8 + 8 + LINK_HASH_BYTES;
 
 /// Where an entry stands in its timeline.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +32,12 @@ pub(super) struct Writer<'a> {
     pub(super) db: &'a Connection,
     pub(super) state: &'a mut State,
     keys: &'a Keys,
-    trees: Option<&'a dyn TreeHashes>,
+    pub(super) trees: Option<&'a dyn TreeHashes>,
     pub(super) report: IngestReport,
     pub(super) hot: HotStatements<'a>,
     tallies: BTreeMap<&'static str, i64>,
     touched_feeds: BTreeSet<FeedKey>,
-    frontier_changes: HashMap<(LinkScope, Place), Option<u64>>,
+    pub(super) frontier_changes: HashMap<(LinkScope, Place), Option<u64>>,
     /// Newest clock by room feed, to be written once.
     pub(super) last_seen: BTreeMap<FeedKey, u64>,
     /// Rooms whose members are to be counted again.
@@ -59,10 +50,10 @@ pub(super) struct Writer<'a> {
 
 /// Statements that every entry or message runs, looked up once a transaction.
 pub(super) struct HotStatements<'a> {
-    insert_fact: CachedStatement<'a>,
-    fact_depth: CachedStatement<'a>,
-    await_link: CachedStatement<'a>,
-    awaiting: CachedStatement<'a>,
+    pub(super) insert_fact: CachedStatement<'a>,
+    pub(super) fact_depth: CachedStatement<'a>,
+    pub(super) await_link: CachedStatement<'a>,
+    pub(super) awaiting: CachedStatement<'a>,
     pub(super) insert_message: CachedStatement<'a>,
     pub(super) insert_words: CachedStatement<'a>,
 }
@@ -323,319 +314,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Connects an entry with those held that it links to and that link to it, and returns its
-    /// order depth.
-    fn place_among_links(&mut self, place: Place, envelope: &Envelope) -> Result<u64, IndexError> {
-        let (feed, index) = place;
-        let mut below = None;
-        let previous = index.checked_sub(1).map(|index| (feed, index));
-        if let Some(previous) = previous {
-            below = self.stated_depth(&previous)?;
-        }
-        let link = self.state.feeds.get(&feed).and_then(|feed| feed.link);
-        if let Some((scope, own_tag)) = link {
-            if let Some(previous) = previous {
-                self.leave_frontier(scope, previous)?;
-            }
-            for link in envelope.links.as_slice() {
-                below = below.max(self.follow_link(scope, place, link)?);
-            }
-            let reached = self.answer_awaiting(scope, own_tag, place, envelope.depth)?;
-            let next = self.stated_depth(&(feed, index + 1))?.is_some();
-            if !reached && !next {
-                self.enter_frontier(scope, place, envelope.depth)?;
-            }
-        }
-        self.raise((feed, index + 1), envelope.depth)?;
-        Ok(order_depth(envelope.depth, below))
-    }
-
-    /// Follows a link to a held entry and returns its stated depth; else the link waits.
-    fn follow_link(
-        &mut self,
-        scope: LinkScope,
-        by: Place,
-        link: &Link,
-    ) -> Result<Option<u64>, IndexError> {
-        if let Some(feed) = self.state.tagged(&(scope, link.tag)) {
-            let target = (feed, link.index);
-            if let Some(depth) = self.stated_depth(&target)? {
-                self.check_link(by, target, &link.hash)?;
-                self.leave_frontier(scope, target)?;
-                return Ok(Some(depth));
-            }
-        }
-        let (feed, index) = by;
-        let added = self.hot.await_link.execute(params![
-            scope_to_sql(&scope),
-            link.tag.0,
-            link.index,
-            feed.0,
-            index,
-            link.hash
-        ])?;
-        *self.state.awaited.entry(scope).or_default() += added as u64;
-        Ok(None)
-    }
-
-    /// Tells the entries that wait for this one; returns whether there were any.
-    fn answer_awaiting(
-        &mut self,
-        scope: LinkScope,
-        tag: LinkTag,
-        place: Place,
-        depth: u64,
-    ) -> Result<bool, IndexError> {
-        let (feed, index) = place;
-        if self
-            .state
-            .awaited
-            .get(&scope)
-            .is_none_or(|count| *count == 0)
-            || self.state.tagged(&(scope, tag)) != Some(feed)
-        {
-            return Ok(false);
-        }
-        let sql_scope = scope_to_sql(&scope);
-        let waiting: Vec<(Place, [u8; LINK_HASH_BYTES])> = self
-            .hot
-            .awaiting
-            .query_map(params![sql_scope, tag.0, index], |row| {
-                Ok(((FeedKey(row.get(0)?), row.get(1)?), row.get(2)?))
-            })?
-            .collect::<rusqlite::Result<_>>()?;
-        if waiting.is_empty() {
-            return Ok(false);
-        }
-        let gone = self
-            .db
-            .prepare_cached("DELETE FROM awaited WHERE scope = ?1 AND tag = ?2 AND idx = ?3")?
-            .execute(params![sql_scope, tag.0, index])?;
-        if let Some(count) = self.state.awaited.get_mut(&scope) {
-            *count = count.saturating_sub(gone as u64);
-        }
-        for (by, hash) in waiting {
-            self.raise(by, depth)?;
-            self.check_link(by, place, &hash)?;
-        }
-        Ok(true)
-    }
-
-    /// Puts a held entry above one of stated depth `below` that it links to.
-    fn raise(&mut self, place: Place, below: u64) -> Result<(), IndexError> {
-        if !self.state.indexed(&place) {
-            return Ok(());
-        }
-        let (feed, index) = place;
-        let depth = order_depth(0, Some(below));
-        let lower: Option<u64> = self
-            .db
-            .prepare_cached(
-                "SELECT order_depth FROM facts WHERE feed = ?1 AND idx = ?2 AND order_depth < ?3",
-            )?
-            .query_row(params![feed.0, index, depth], |row| row.get(0))
-            .optional()?;
-        let Some(before) = lower else { return Ok(()) };
-        self.db
-            .prepare_cached("UPDATE facts SET order_depth = ?3 WHERE feed = ?1 AND idx = ?2")?
-            .execute(params![feed.0, index, depth])?;
-        self.apply_raised(place, before)
-    }
-
-    /// Compares a link with the tree of the feed it names, where that is held.
-    fn check_link(
-        &mut self,
-        by: Place,
-        target: Place,
-        stated: &[u8; LINK_HASH_BYTES],
-    ) -> Result<(), IndexError> {
-        let held = self
-            .trees
-            .and_then(|trees| trees.tree_hash(&target.0, target.1 + 1));
-        let Some(held) = held.map(|hash| Link::truncate(&hash)) else {
-            return Ok(());
-        };
-        if held == *stated {
-            return Ok(());
-        }
-        let added = self
-            .db
-            .prepare_cached("INSERT OR IGNORE INTO conflicts VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![by.0.0, by.1, target.0.0, target.1, stated, held])?;
-        self.tally("conflicts", added as i64);
-        self.report.conflicts += added as u64;
-        Ok(())
-    }
-
-    /// Returns the stated depth of an entry, `None` if it is not held.
-    fn stated_depth(&mut self, place: &Place) -> Result<Option<u64>, IndexError> {
-        if let Some(depth) = self.state.depth(place) {
-            return Ok(Some(depth));
-        }
-        if !self.state.indexed(place) {
-            return Ok(None);
-        }
-        let depth = self
-            .hot
-            .fact_depth
-            .query_row(params![place.0.0, place.1], |row| row.get(0))
-            .optional()?;
-        if let Some(depth) = depth {
-            self.state.remember_depth(*place, depth);
-        }
-        Ok(depth)
-    }
-
-    fn enter_frontier(
-        &mut self,
-        scope: LinkScope,
-        place: Place,
-        depth: u64,
-    ) -> Result<(), IndexError> {
-        self.state.frontier(self.db, scope)?.insert(place, depth);
-        self.frontier_changes.insert((scope, place), Some(depth));
-        Ok(())
-    }
-
-    fn leave_frontier(&mut self, scope: LinkScope, place: Place) -> Result<(), IndexError> {
-        if self
-            .state
-            .frontier(self.db, scope)?
-            .remove(&place)
-            .is_some()
-        {
-            self.frontier_changes.insert((scope, place), None);
-        }
-        Ok(())
-    }
-
-    /// Follows every link of a scope anew: when a tag came to name two feeds, or a feed came to
-    /// have an author. Rare, and as long as the scope is large.
-    pub(super) fn relink(&mut self, scope: LinkScope) -> Result<(), IndexError> {
-        let feeds: Vec<FeedKey> = self
-            .state
-            .feeds
-            .iter()
-            .filter(|(_, feed)| feed.link.is_some_and(|(other, _)| other == scope))
-            .map(|(key, _)| *key)
-            .collect();
-        let sql_scope = scope_to_sql(&scope);
-        self.db
-            .execute("DELETE FROM awaited WHERE scope = ?1", [sql_scope])?;
-        self.db
-            .execute("DELETE FROM frontier WHERE scope = ?1", [sql_scope])?;
-        self.state.awaited.remove(&scope);
-        self.state.frontiers.insert(scope, BTreeMap::new());
-        self.frontier_changes
-            .retain(|(other, _), _| *other != scope);
-        let mut linked: HashSet<Place> = HashSet::new();
-        for feed in &feeds {
-            let gone = self
-                .db
-                .execute("DELETE FROM conflicts WHERE feed = ?1", [feed.0])?;
-            self.tally("conflicts", -(gone as i64));
-            for (index, depth, links) in self.links_of(feed)? {
-                let place = (*feed, index);
-                let mut below = None;
-                if let Some(previous) = index.checked_sub(1) {
-                    below = self.stated_depth(&(*feed, previous))?;
-                    linked.insert((*feed, previous));
-                }
-                for link in links_from_sql(&links) {
-                    if let Some(target) = self.state.tagged(&(scope, link.tag)) {
-                        linked.insert((target, link.index));
-                    }
-                    below = below.max(self.follow_link(scope, place, &link)?);
-                }
-                self.db
-                    .prepare_cached(
-                        "UPDATE facts SET order_depth = ?3 WHERE feed = ?1 AND idx = ?2",
-                    )?
-                    .execute(params![feed.0, index, order_depth(depth, below)])?;
-            }
-        }
-        for feed in &feeds {
-            for (index, depth, _) in self.links_of(feed)? {
-                if !linked.contains(&(*feed, index)) {
-                    self.enter_frontier(scope, (*feed, index), depth)?;
-                }
-            }
-        }
-        self.reapply_scope(scope)
-    }
-
-    fn links_of(&self, feed: &FeedKey) -> rusqlite::Result<Vec<(u64, u64, Vec<u8>)>> {
-        self.db
-            .prepare_cached("SELECT idx, depth, links FROM facts WHERE feed = ?1 ORDER BY idx")?
-            .query_map([feed.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-            .collect()
-    }
-
-    fn tally(&mut self, sort: &'static str, count: i64) {
+    pub(super) fn tally(&mut self, sort: &'static str, count: i64) {
         *self.tallies.entry(sort).or_default() += count;
     }
-}
-
-/// Returns what the next entry in a scope goes after.
-///
-/// In rooms only entries of feeds that count are linked.
-pub(super) fn frontier_of(
-    db: &Connection,
-    state: &State,
-    scope: LinkScope,
-) -> rusqlite::Result<(Vec<(u64, Place)>, bool)> {
-    let entries = match state.frontiers.get(&scope) {
-        Some(entries) => entries.clone(),
-        None => read_frontier(db, &scope)?,
-    };
-    let counts = |feed: &FeedKey| match scope {
-        LinkScope::Author(_) => true,
-        LinkScope::Room(_) => state
-            .feeds
-            .get(feed)
-            .is_some_and(|feed| feed.member.is_some()),
-    };
-    let mut deepest: Vec<(u64, Place)> = entries
-        .into_iter()
-        .filter(|((feed, _), _)| counts(feed))
-        .map(|(place, depth)| (depth, place))
-        .collect();
-    deepest.sort_unstable_by(|one, other| other.cmp(one));
-    // One more than fits: the own feed's entry is not linked.
-    let more = deepest.len() > LINKS_MAX + 1;
-    deepest.truncate(LINKS_MAX + 1);
-    Ok((deepest, more))
-}
-
-/// Returns `max(stated, 1 + below)`, within what the compact encoding carries.
-fn order_depth(stated: u64, below: Option<u64>) -> u64 {
-    below.map_or(stated, |below| {
-        stated.max(below.saturating_add(1).min(UINT_MAX))
-    })
-}
-
-fn links_to_sql(links: &[Link]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(links.len() * LINK_BYTES);
-    for link in links {
-        out.extend_from_slice(&link.tag.0);
-        out.extend_from_slice(&link.index.to_le_bytes());
-        out.extend_from_slice(&link.hash);
-    }
-    out
-}
-
-fn links_from_sql(bytes: &[u8]) -> Vec<Link> {
-    bytes
-        .chunks_exact(LINK_BYTES)
-        .filter_map(|link| {
-            let (tag, rest) = link.split_first_chunk()?;
-            let (index, hash) = rest.split_first_chunk()?;
-            let index = u64::from_le_bytes(*index);
-            Some(Link {
-                tag: LinkTag(*tag),
-                index,
-                hash: hash.try_into().ok()?,
-            })
-        })
-        .collect()
 }

@@ -284,7 +284,9 @@ impl World {
     pub(crate) fn write_block(&mut self, key: FeedKey, bytes: Bytes) -> Block {
         let feed = self.feeds.get_mut(&key).unwrap();
         let index = feed.blocks.len() as u64;
-        feed.head = append(&feed.head, &[bytes.clone()]).unwrap().head;
+        feed.head = append(&feed.head, std::slice::from_ref(&bytes))
+            .unwrap()
+            .head;
         self.trees.set(key, index + 1, feed.head.tree_hash());
         feed.blocks.push(bytes.clone());
         Block {
@@ -342,7 +344,8 @@ impl BlockSource for World {
     }
 
     fn held(&mut self, feed: &FeedKey) -> Result<Vec<Range<u64>>, SourceError> {
-        Ok(vec![0..self.feeds[feed].blocks.len() as u64])
+        let held = 0..self.feeds[feed].blocks.len() as u64;
+        Ok(Vec::from([held]))
     }
 
     fn block(&mut self, feed: &FeedKey, index: u64) -> Result<Option<Bytes>, SourceError> {
