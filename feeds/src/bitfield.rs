@@ -110,6 +110,18 @@ impl Bitfield {
 
     /// Returns whether any index of `range` is in the set.
     pub fn any_in(&self, range: Range<u64>) -> bool {
+        if range.is_empty() {
+            return false;
+        }
+        let page = range.start / PAGE_BITS;
+        if (range.end - 1) / PAGE_BITS == page {
+            // Looks at no word beyond the range: the replicator asks this for every block.
+            let first = page * PAGE_BITS;
+            return match self.partial.get(&page) {
+                Some(partial) => partial.any(range.start - first..range.end - first),
+                None => self.is_full(page),
+            };
+        }
         self.first_set_from(range.start)
             .is_some_and(|index| index < range.end)
     }
@@ -418,6 +430,19 @@ impl Page {
             *word = *word & !(u64::from(u32::MAX) << shift) | u64::from(*new) << shift;
             self.count = self.count + u64::from(word.count_ones()) - u64::from(before);
         }
+    }
+
+    /// Returns whether any bit of `bits`, which are not empty, is set.
+    fn any(&self, bits: Range<u64>) -> bool {
+        let (first, last) = (bits.start as usize / 64, (bits.end - 1) as usize / 64);
+        let from = u64::MAX << (bits.start % 64);
+        let to = u64::MAX >> (63 - (bits.end - 1) % 64);
+        if first == last {
+            return self.words[first] & from & to != 0;
+        }
+        self.words[first] & from != 0
+            || self.words[last] & to != 0
+            || self.words[first + 1..last].iter().any(|word| *word != 0)
     }
 
     /// Returns the first bit from `bit` on that is `value`.

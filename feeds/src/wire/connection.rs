@@ -490,3 +490,119 @@ impl fmt::Debug for Connection {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::decode_hex;
+
+    /// A connection past its handshake, for frames in the clear.
+    fn open_connection() -> Connection {
+        let config = Config::new(Role::Initiator, [1; 32], [2; 32], [3; 24]);
+        let mut connection = Connection::new(Time::ZERO, config);
+        let stream = || SecretStream::new(&Secret::new([4; 32]), &[5; 24]);
+        connection.outbox.start_stream(stream());
+        connection.phase = Phase::Open(stream());
+        connection
+    }
+
+    fn events(connection: &mut Connection, plain: &str) -> Vec<Event> {
+        let plain = Bytes::from(decode_hex(plain).unwrap());
+        let first = connection.handle_plain(plain).unwrap();
+        let rest = std::iter::from_fn(|| connection.poll_event().unwrap());
+        first.into_iter().chain(rest).collect()
+    }
+
+    #[test]
+    fn frames_of_protomux_are_understood() {
+        // Written by npm protomux 3.12.1: two opens, a message, a corked batch, a close.
+        let id = [1; 32];
+        let mut connection = open_connection();
+        let open = format!(
+            "0001010f{}20{}aabb",
+            "6879706572636f72652f616c706861",
+            "01".repeat(32)
+        );
+        let handshake = Bytes::from_static(&[0xaa, 0xbb]);
+        let announced = Event::RemoteOpen {
+            protocol: "hypercore/alpha".to_owned(),
+            id: Some(Bytes::copy_from_slice(&id)),
+            handshake: handshake.clone(),
+        };
+        assert_eq!(events(&mut connection, &open), [announced]);
+        let one = connection.open("hypercore/alpha", Some(&id), b"").unwrap();
+        let other = connection.open("hypercore/alpha", None, b"").unwrap();
+        assert_eq!(
+            connection.poll_event(),
+            Ok(Some(Event::Opened {
+                channel: one,
+                handshake
+            }))
+        );
+        let opened = Event::Opened {
+            channel: other,
+            handshake: Bytes::new(),
+        };
+        let open_no_id = "0001020f6879706572636f72652f616c70686100";
+        assert_eq!(events(&mut connection, open_no_id), [opened]);
+
+        let message = |channel, message_type, body: &[u8]| Event::Message {
+            channel,
+            message_type,
+            body: Bytes::copy_from_slice(body),
+        };
+        assert_eq!(events(&mut connection, "010203"), [message(one, 2, &[3])]);
+        let batch = "000001020203fd2d0109".to_owned()
+            + &"07".repeat(300)
+            + "00020300010200000203020001020500";
+        let expected = [
+            message(one, 2, &[3]),
+            message(one, 9, &[7; 300]),
+            message(other, 0, &[1, 2]),
+            Event::Closed { channel: other },
+            message(one, 5, &[0]),
+        ];
+        assert_eq!(events(&mut connection, &batch), expected);
+        assert_eq!(
+            events(&mut connection, "000301"),
+            [Event::Closed { channel: one }]
+        );
+        assert_eq!(
+            events(&mut connection, ""),
+            [],
+            "an empty frame keeps the connection alive"
+        );
+    }
+
+    #[test]
+    fn frames_without_meaning_end_the_connection() {
+        for (plain, expected) in [
+            ("00000002000000", WireError::NestedBatch),
+            ("000201", WireError::InvalidReject { id: 1 }),
+            ("0001020161", WireError::InvalidOpen { id: 2 }),
+            ("000100016100", WireError::InvalidOpen { id: 0 }),
+        ] {
+            let mut connection = open_connection();
+            let plain = plain.to_owned() + "00";
+            let plain = Bytes::from(decode_hex(&plain).unwrap());
+            let result = match connection.handle_plain(plain) {
+                Ok(None) => connection.poll_event(),
+                other => other,
+            };
+            assert_eq!(result, Err(expected));
+        }
+        for truncated in ["00", "0001", "000001", "00000105", "fd", "000101ff"] {
+            let mut connection = open_connection();
+            let plain = Bytes::from(decode_hex(truncated).unwrap());
+            let result = match connection.handle_plain(plain) {
+                Ok(None) => connection.poll_event(),
+                other => other,
+            };
+            let silent = truncated == "000001"; // an empty batch
+            assert!(
+                silent || matches!(result, Err(WireError::Decode(_))),
+                "{truncated}: {result:?}"
+            );
+        }
+    }
+}

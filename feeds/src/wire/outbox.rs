@@ -32,6 +32,7 @@ pub(super) struct Outbox {
     last_batch_bytes: usize,
     batch_bytes_max: usize,
     frame_bytes_max: usize,
+    queue_bytes_max: usize,
 }
 
 impl Outbox {
@@ -45,6 +46,7 @@ impl Outbox {
             last_batch_bytes: 0,
             batch_bytes_max,
             frame_bytes_max,
+            queue_bytes_max: SEND_QUEUE_BYTES_MAX,
         }
     }
 
@@ -110,11 +112,9 @@ impl Outbox {
             });
         }
         let actual = self.queued_bytes() + entry;
-        if actual > SEND_QUEUE_BYTES_MAX {
-            return Err(SendError::QueueFull {
-                limit: SEND_QUEUE_BYTES_MAX,
-                actual,
-            });
+        if actual > self.queue_bytes_max {
+            let limit = self.queue_bytes_max;
+            return Err(SendError::QueueFull { limit, actual });
         }
         let full = self.batch_bytes_max.min(limit);
         if !self.batch.is_empty() && self.batch.len() + entry > full {
@@ -178,5 +178,72 @@ impl Outbox {
     fn queue(&mut self, frame: Vec<u8>) {
         self.frames_bytes += frame.len();
         self.frames.push_back(Bytes::from(frame));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Secret;
+    use crate::text::encode_hex;
+
+    fn outbox(batch_bytes_max: usize, frame_bytes_max: usize) -> Outbox {
+        let mut outbox = Outbox::new(batch_bytes_max, frame_bytes_max);
+        outbox.start_stream(SecretStream::new(&Secret::new([1; 32]), &[2; 24]));
+        outbox
+    }
+
+    #[test]
+    fn a_batch_has_the_bytes_of_protomux() {
+        let mut outbox = outbox(65_536, 65_536);
+        outbox.push(1, 2, &[3]).unwrap();
+        outbox.push(1, 9, &[7; 300]).unwrap();
+        outbox.push(2, 0, &[1, 2]).unwrap();
+        outbox.push(0, control::CLOSE, &[2]).unwrap();
+        outbox.push(1, 5, &[0]).unwrap();
+        // Written by npm protomux 3.12.1 for the same messages between cork and uncork.
+        let golden = "000001020203fd2d0109".to_owned()
+            + &"07".repeat(300)
+            + "00020300010200000203020001020500";
+        assert_eq!(encode_hex(&outbox.batch[FRONT_BYTES..]), golden);
+    }
+
+    #[test]
+    fn a_full_batch_is_closed_and_a_large_message_has_its_own() {
+        let mut outbox = outbox(1000, 5000);
+        for _ in 0..10 {
+            outbox.push(1, 0, &[0; 300]).unwrap();
+        }
+        outbox.push(1, 0, &[0; 4000]).unwrap();
+        let sizes: Vec<usize> = std::iter::from_fn(|| outbox.poll())
+            .map(|f| f.len())
+            .collect();
+        // 20 bytes of frame, 3 of batch head and, each, 304 or 4004 bytes of message.
+        assert_eq!(sizes, [935, 935, 935, 327, 4027]);
+        assert_eq!(outbox.queued_bytes(), 0);
+        let refused = outbox.push(1, 0, &[0; 5000]);
+        assert!(
+            matches!(refused, Err(SendError::TooLarge { .. })),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn a_queue_that_nobody_drains_ends() {
+        let mut outbox = outbox(1000, 1000);
+        outbox.queue_bytes_max = 10_000;
+        let taken = (0..1000)
+            .take_while(|_| outbox.push(1, 0, &[0; 900]).is_ok())
+            .count();
+        assert_eq!(taken, 10);
+        assert!(outbox.queued_bytes() <= 10_000);
+    }
+
+    #[test]
+    fn nothing_is_sent_in_the_clear() {
+        let mut outbox = Outbox::new(1000, 1000);
+        assert_eq!(outbox.push(1, 0, &[1]), Err(SendError::NotReady));
+        outbox.push_keep_alive();
+        assert_eq!(outbox.poll(), None);
     }
 }
