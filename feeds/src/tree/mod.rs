@@ -7,10 +7,13 @@
 
 mod append;
 mod build;
+mod fold;
 mod head;
 mod node;
 mod proof;
 mod prove;
+mod trusted;
+mod upgrade;
 mod verify;
 
 pub use append::{AppendError, Appended, append, completed_parents, hash_leaves};
