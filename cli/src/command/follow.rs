@@ -50,7 +50,12 @@ pub(crate) async fn follow(
     let mut shown = Shown::new(context, !ends);
     let ended = context
         .follow(request, Bytes::new(), |answer| {
-            shown.progress(&answer.reply)
+            shown.progress(&answer.reply)?;
+            if ends {
+                refuse_to_wait(&answer.reply)
+            } else {
+                Ok(())
+            }
         })
         .await;
     shown.bar.clear();
@@ -60,6 +65,19 @@ pub(crate) async fn follow(
             ErrorKind::NoPeers,
             "the agent stopped before everything was stored",
         )),
+        _ => Ok(()),
+    }
+}
+
+/// Fails when nobody was found in the step that a follow is in.
+fn refuse_to_wait(reply: &Reply) -> Result<(), Failure> {
+    match reply {
+        Reply::Follow(now) if now.nobody && !now.complete => {
+            Err(Failure::new(ErrorKind::NoPeers, clean(&now.message)).hint(
+                "the link stays followed, `kinlog up` fetches it when somebody is there; \
+                 without --once this command waits",
+            ))
+        }
         _ => Ok(()),
     }
 }
