@@ -84,23 +84,33 @@ impl Entry for Extent {
     };
 }
 
+/// Pages found by position, 65,536: 33 million entries, with a directory of at most 1.5 MiB for a
+/// feed of which only the end is held. Pages behind are found by hash.
+const NEAR_PAGES: u64 = 64 * 1024;
+
 /// A sparse array in pages of [`PAGE_ENTRIES`], each as long as its last entry asks for.
 #[derive(Debug)]
 pub(super) struct Paged<T> {
-    pages: HashMap<u64, Vec<T>>,
+    near: Vec<Vec<T>>,
+    far: HashMap<u64, Vec<T>>,
 }
 
 impl<T> Default for Paged<T> {
     fn default() -> Self {
         Paged {
-            pages: HashMap::new(),
+            near: Vec::new(),
+            far: HashMap::new(),
         }
     }
 }
 
 impl<T: Entry> Paged<T> {
     pub(super) fn get(&self, index: u64) -> Option<T> {
-        let page = self.pages.get(&(index / PAGE_ENTRIES))?;
+        let number = index / PAGE_ENTRIES;
+        let page = match number < NEAR_PAGES {
+            true => self.near.get(number as usize)?,
+            false => self.far.get(&number)?,
+        };
         page.get((index % PAGE_ENTRIES) as usize)
             .copied()
             .filter(|entry| *entry != T::NONE)
@@ -113,11 +123,11 @@ impl<T: Entry> Paged<T> {
             return;
         };
         let mut number = first / PAGE_ENTRIES;
-        let mut page = self.pages.entry(number).or_default();
+        let mut page = self.page_mut(number);
         for (index, entry) in entries {
             if index / PAGE_ENTRIES != number {
                 number = index / PAGE_ENTRIES;
-                page = self.pages.entry(number).or_default();
+                page = self.page_mut(number);
             }
             let at = (index % PAGE_ENTRIES) as usize;
             if at >= page.len() {
@@ -128,17 +138,15 @@ impl<T: Entry> Paged<T> {
     }
 
     pub(super) fn remove(&mut self, index: u64) -> Option<T> {
-        let page = self.pages.get_mut(&(index / PAGE_ENTRIES))?;
-        let entry = page.get_mut((index % PAGE_ENTRIES) as usize)?;
-        let old = std::mem::replace(entry, T::NONE);
-        (old != T::NONE).then_some(old)
+        self.get(index)?;
+        let page = self.page_mut(index / PAGE_ENTRIES);
+        let old = std::mem::replace(&mut page[(index % PAGE_ENTRIES) as usize], T::NONE);
+        Some(old)
     }
 
     /// Returns the indexes that hold something, ascending.
     pub(super) fn indexes(&self) -> Vec<u64> {
-        let mut pages: Vec<_> = self.pages.iter().collect();
-        pages.sort_unstable_by_key(|(number, _)| **number);
-        let entries = pages.into_iter().flat_map(|(number, page)| {
+        let entries = self.pages().into_iter().flat_map(|(number, page)| {
             let first = number * PAGE_ENTRIES;
             (first..)
                 .zip(page)
@@ -148,26 +156,43 @@ impl<T: Entry> Paged<T> {
         entries.collect()
     }
 
-    /// Returns the pages, in order of their numbers.
+    /// Returns the pages that are not empty, in order of their numbers.
     pub(super) fn pages(&self) -> Vec<(u64, &[T])> {
-        let mut pages: Vec<_> = self
-            .pages
+        let mut far: Vec<_> = self
+            .far
             .iter()
             .map(|(number, page)| (*number, page.as_slice()))
             .collect();
-        pages.sort_unstable_by_key(|(number, _)| *number);
-        pages
+        far.sort_unstable_by_key(|(number, _)| *number);
+        let near = (0..)
+            .zip(&self.near)
+            .map(|(number, page)| (number, page.as_slice()));
+        near.chain(far)
+            .filter(|(_, page)| !page.is_empty())
+            .collect()
     }
 
     /// Puts a whole page in place; `page` has at most [`PAGE_ENTRIES`] entries.
     pub(super) fn put_page(&mut self, number: u64, page: Vec<T>) {
-        self.pages.insert(number, page);
+        *self.page_mut(number) = page;
+    }
+
+    fn page_mut(&mut self, number: u64) -> &mut Vec<T> {
+        if number >= NEAR_PAGES {
+            return self.far.entry(number).or_default();
+        }
+        let at = number as usize;
+        if at >= self.near.len() {
+            self.near.resize_with(at + 1, Vec::new);
+        }
+        &mut self.near[at]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::UINT_MAX;
 
     #[test]
     fn a_node_place_keeps_its_parts_at_their_limits() {
@@ -201,7 +226,7 @@ mod tests {
     #[test]
     fn distant_entries_take_a_page_each() {
         let mut paged = Paged::default();
-        for index in [0, 511, 512, u64::MAX] {
+        for index in [0, 511, 512, NEAR_PAGES * PAGE_ENTRIES - 1, UINT_MAX] {
             assert_eq!(paged.get(index), None);
             let record = Place {
                 segment: 1,
@@ -209,8 +234,11 @@ mod tests {
             };
             paged.set_all([(index, NodeRef::new(record, false, 3))].into_iter());
         }
-        assert_eq!(paged.indexes(), vec![0, 511, 512, u64::MAX]);
-        assert_eq!(paged.pages().len(), 3);
+        assert_eq!(
+            paged.indexes(),
+            vec![0, 511, 512, NEAR_PAGES * PAGE_ENTRIES - 1, UINT_MAX]
+        );
+        assert_eq!(paged.pages().len(), 4);
         assert!(paged.remove(511).is_some());
         assert!(paged.remove(511).is_none());
         assert_eq!(paged.get(511), None);
