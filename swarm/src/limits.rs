@@ -14,8 +14,8 @@ pub const EVENTS_QUEUED_MAX: usize = 4096;
 /// Peer messages of ours that wait for the node at once; each is at most [`JOIN_BYTES_MAX`].
 pub const PEER_MESSAGES_QUEUED_MAX: usize = 64;
 
-/// Longest wait of a clean shutdown for the sessions to say goodbye.
-pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Longest wait of a clean shutdown for the sessions to say goodbye and for the store's work.
+pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(4);
 
 /// Largest message of a WebRTC or memory link, 64 KiB: the size every stack takes, and the
 /// fastest one measured.
@@ -151,3 +151,7 @@ pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(5);
 /// Longest timer of the WebRTC stack while a connection comes up (see `link/webrtc/runtime.rs`): it
 /// wakes 500 times a second for at most [`NEGOTIATION_WAIT_MAX`].
 pub const CONNECTING_TIMER_MAX: Duration = Duration::from_millis(2);
+
+/// How long one message may wait for the other side to take it: whoever does not read for so long
+/// is no peer, only memory.
+pub const SEND_STALL_MAX: Duration = Duration::from_secs(20);

@@ -103,7 +103,7 @@ impl Node {
         let desired = Arc::new(Desired::default());
         let (events, _) = broadcast::channel(EVENTS_QUEUED_MAX);
         let (requests, incoming) = mpsc::channel(PEER_MESSAGES_QUEUED_MAX);
-        let replication = replication::start(store.clone(), clock, events.clone());
+        let (replication, replicating) = replication::start(store.clone(), clock, events.clone());
         let task = task::Task::new(task::Parts {
             config,
             clock,
@@ -111,6 +111,7 @@ impl Node {
             desired: Arc::clone(&desired),
             events: events.clone(),
             replication,
+            replicating,
             message_log: message_log.clone(),
         })?;
         let task = Some(tokio::spawn(task.run(incoming)));
@@ -245,7 +246,8 @@ impl Node {
         self.message_log.is_some()
     }
 
-    /// Closes all sessions and stops; waits at most [`SHUTDOWN_WAIT_MAX`].
+    /// Closes all sessions and stops; waits at most [`SHUTDOWN_WAIT_MAX`], usually a few
+    /// milliseconds. On return nothing of the node uses the store any more, unless it took longer.
     pub async fn shutdown(mut self) {
         self.desired.stop();
         if let Some(task) = self.task.take() {

@@ -64,6 +64,14 @@ impl Engine {
     }
 
     pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+        self.carry_on(&mut inputs).await;
+        let workers = self.workers;
+        // A failed join says that the runtime is going down.
+        let _ = tokio::task::spawn_blocking(|| workers.finish()).await;
+    }
+
+    /// Works until nobody can send any more.
+    async fn carry_on(&mut self, inputs: &mut mpsc::Receiver<Input>) {
         loop {
             self.drain();
             let timeout = [self.replicator.poll_timeout(), self.nobody_has_timeout()];

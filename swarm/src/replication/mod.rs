@@ -14,6 +14,7 @@ use kinlog_feeds::replicate::Interest;
 use kinlog_feeds::store::Store;
 use kinlog_feeds::wire::hypercore::Message;
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::limits::REPLICATION_BATCHES_MAX;
@@ -22,6 +23,7 @@ use crate::session::{Command, SessionId};
 
 /// What a session brings.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are messages")]
 pub(crate) enum FromPeer {
     Opened(FeedKey),
     Closed(FeedKey),
@@ -66,11 +68,16 @@ pub(crate) struct Sender {
     inputs: mpsc::Sender<Input>,
 }
 
-/// Starts the task and its workers; they end when the last [`Sender`] is dropped.
-pub(crate) fn start(store: Store, clock: Clock, events: broadcast::Sender<NodeEvent>) -> Sender {
+/// Starts the task and its workers. They end when the last [`Sender`] is dropped; nothing touches
+/// the store any more once the task has ended.
+pub(crate) fn start(
+    store: Store,
+    clock: Clock,
+    events: broadcast::Sender<NodeEvent>,
+) -> (Sender, JoinHandle<()>) {
     let (inputs, receiver) = mpsc::channel(REPLICATION_BATCHES_MAX);
-    tokio::spawn(engine::Engine::new(store, clock, events).run(receiver));
-    Sender { inputs }
+    let task = tokio::spawn(engine::Engine::new(store, clock, events).run(receiver));
+    (Sender { inputs }, task)
 }
 
 impl Sender {
@@ -85,7 +92,7 @@ impl Sender {
     }
 
     /// Hands over what a session brought; returns whether anybody took it.
-    pub(crate) async fn from_peer(&self, peer: SessionId, batch: Vec<FromPeer>) -> bool {
+    pub(crate) async fn deliver(&self, peer: SessionId, batch: Vec<FromPeer>) -> bool {
         self.send(Input::Batch { peer, batch }).await
     }
 

@@ -54,6 +54,7 @@ pub(super) enum Done {
 /// The threads; they end when this is dropped and their queues are empty.
 #[derive(Debug)]
 pub(super) struct Workers {
+    threads: Vec<thread::JoinHandle<()>>,
     read: Vec<mpsc::Sender<Job>>,
     apply: Vec<mpsc::Sender<Job>>,
     next_read: usize,
@@ -61,7 +62,8 @@ pub(super) struct Workers {
 
 impl Workers {
     pub(super) fn start(done: &UnboundedSender<Done>) -> Self {
-        let lane = |name: &str| {
+        let mut threads = Vec::new();
+        let mut lane = |name: &str| {
             let (jobs, queue) = mpsc::channel::<Job>();
             let done = done.clone();
             let started = thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -71,15 +73,34 @@ impl Workers {
                     }
                 }
             });
-            if let Err(error) = started {
-                tracing::error!(%error, "no thread for store work");
+            match started {
+                Ok(thread) => threads.push(thread),
+                Err(error) => tracing::error!(%error, "no thread for store work"),
             }
             jobs
         };
+        let read = (0..READ_WORKERS).map(|_| lane("kinlog-read")).collect();
+        let apply = (0..APPLY_WORKERS).map(|_| lane("kinlog-apply")).collect();
         Workers {
-            read: (0..READ_WORKERS).map(|_| lane("kinlog-read")).collect(),
-            apply: (0..APPLY_WORKERS).map(|_| lane("kinlog-apply")).collect(),
+            threads,
+            read,
+            apply,
             next_read: 0,
+        }
+    }
+
+    /// Ends the threads once their queues are empty, and waits for it.
+    pub(super) fn finish(self) {
+        let Workers {
+            threads,
+            read,
+            apply,
+            ..
+        } = self;
+        drop((read, apply));
+        for thread in threads {
+            // One that panicked has ended too.
+            let _ = thread.join();
         }
     }
 

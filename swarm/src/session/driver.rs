@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{PeerMessage, Session, SessionError, SessionEvent, SessionId};
 use crate::clock::Clock;
-use crate::limits::LINK_CLOSE_WAIT_MAX;
+use crate::limits::{LINK_CLOSE_WAIT_MAX, SEND_STALL_MAX};
 use crate::link::{Link, LinkError};
 use crate::message_log::MessageLog;
 use crate::node::Credentials;
@@ -86,6 +86,7 @@ impl Driver {
         let link = Arc::clone(&self.link);
         let mut outgoing = Outgoing::default();
         let mut sending: Option<BoxFuture<'_, Result<(), LinkError>>> = None;
+        let mut sending_since = None;
         let mut writable = true;
         loop {
             self.drain().await?;
@@ -96,12 +97,14 @@ impl Driver {
                 sending = outgoing
                     .next(link.max_message())
                     .map(|message| link.send(message));
+                sending_since = sending.as_ref().map(|_| self.clock.now());
             }
             if self.session.is_writable() != writable {
                 writable = !writable;
                 self.replication.writable(self.id, writable).await;
             }
-            let timeout = self.session.poll_timeout();
+            let stalled = sending_since.map(|since| since + SEND_STALL_MAX);
+            let timeout = [self.session.poll_timeout(), stalled];
             tokio::select! {
                 biased;
                 command = self.commands.recv() => {
@@ -123,8 +126,12 @@ impl Driver {
                     }
                     self.session.handle_bytes(self.clock.now(), &message)?;
                 }
-                () = self.clock.sleep_until(timeout) => {
-                    self.session.handle_timeout(self.clock.now())?;
+                () = self.clock.sleep_until(timeout.into_iter().flatten().min()) => {
+                    let now = self.clock.now();
+                    if stalled.is_some_and(|at| now >= at) {
+                        return Err(SessionError::Stalled { seconds: SEND_STALL_MAX.as_secs() });
+                    }
+                    self.session.handle_timeout(now)?;
                 }
             }
         }
@@ -177,7 +184,7 @@ impl Driver {
                 return Err(SessionError::Closed);
             }
         }
-        if !batch.is_empty() && !self.replication.from_peer(self.id, batch).await {
+        if !batch.is_empty() && !self.replication.deliver(self.id, batch).await {
             return Err(SessionError::Closed);
         }
         Ok(())

@@ -73,6 +73,12 @@ pub enum SessionError {
         /// Whether it is not to be met again for a while.
         ban: bool,
     },
+    /// The other side takes nothing.
+    #[error("the other side took nothing for {seconds} s")]
+    Stalled {
+        /// How long was waited.
+        seconds: u64,
+    },
     /// Another session with the same peer took over.
     #[error("replaced by another session with the same peer")]
     Replaced,

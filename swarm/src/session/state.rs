@@ -54,6 +54,10 @@ pub(crate) struct SessionConfig {
 
 /// What a session tells.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are messages of feeds"
+)]
 pub(crate) enum SessionEvent {
     /// Noise is done; the hash and the static key tell sessions and peers apart.
     Handshaken {

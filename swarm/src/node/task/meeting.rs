@@ -1,0 +1,250 @@
+//! From a topic to a link: what signal servers tell, and attempts to connect.
+
+use bytes::Bytes;
+use kinlog_feeds::PublicKey;
+use kinlog_signal::{ClientEvent, SignalKind, Topic};
+use tokio::sync::mpsc;
+
+use super::{Attempted, Running, Task};
+use crate::limits::{NEGOTIATION_SIGNALS_MAX, SESSIONS_MAX};
+use crate::link::{Link, webrtc};
+use crate::node::introductions::{Action, PeerPath};
+use crate::node::negotiate::{Attempt, FromPeer};
+use crate::node::{NodeEvent, Step};
+use crate::session::SessionRole;
+
+impl Task {
+    pub(super) fn handle_signal_event(&mut self, server: usize, event: ClientEvent) {
+        let now = self.parts.clock.now();
+        match event {
+            ClientEvent::Connected => {
+                self.tell(NodeEvent::SignalConnected {
+                    url: self.signalling.url(server),
+                });
+            }
+            ClientEvent::Disconnected { reason, retry_in } => {
+                self.introductions.handle_server_lost(server);
+                let retry_in_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
+                let url = self.signalling.url(server);
+                self.tell(NodeEvent::StepFailed {
+                    step: Step::SignalUnreachable {
+                        url,
+                        reason,
+                        retry_in_ms,
+                    },
+                });
+            }
+            ClientEvent::Joined { topic, peers } => {
+                self.signalling.has_entered(now, &topic);
+                let (Some(meeting), Some(own)) = (
+                    self.signalling.meeting(&topic),
+                    self.signalling.own_key(server, &topic),
+                ) else {
+                    return;
+                };
+                let own = own.public_key();
+                let bans = &self.bans;
+                let peers: Vec<_> = peers
+                    .into_iter()
+                    .filter(|peer| !bans.is_banned(now, &peer.0))
+                    .collect();
+                self.introductions
+                    .handle_joined(now, server, topic, meeting, own, &peers);
+            }
+            ClientEvent::PeerJoined { topic, peer } => {
+                let (Some(meeting), Some(own)) = (
+                    self.signalling.meeting(&topic),
+                    self.signalling.own_key(server, &topic),
+                ) else {
+                    return;
+                };
+                if !self.bans.is_banned(now, &peer.0) {
+                    let path = PeerPath {
+                        server,
+                        topic,
+                        peer,
+                    };
+                    let own = own.public_key();
+                    self.introductions
+                        .handle_peer_joined(now, path, meeting, own);
+                }
+            }
+            ClientEvent::PeerLeft { topic, peer } => {
+                self.introductions.handle_peer_left(PeerPath {
+                    server,
+                    topic,
+                    peer,
+                });
+            }
+            ClientEvent::Signal {
+                topic,
+                from,
+                kind,
+                body,
+            } => {
+                let path = PeerPath {
+                    server,
+                    topic,
+                    peer: from,
+                };
+                self.handle_signal(path, kind, body);
+            }
+            ClientEvent::Refused(refusal) => tracing::debug!(?refusal, "signal server refuses"),
+            _ => {}
+        }
+    }
+
+    fn handle_signal(&mut self, path: PeerPath, kind: SignalKind, body: Bytes) {
+        let now = self.parts.clock.now();
+        let Some(attempt) = webrtc::attempt_of(&body) else {
+            return;
+        };
+        if self.bans.is_banned(now, &path.peer.0) {
+            return;
+        }
+        match kind {
+            SignalKind::Offer => self.handle_offer(path, attempt, body),
+            SignalKind::Answer => self.pass_on(&path, attempt, FromPeer::Answer(body)),
+            SignalKind::Candidate if webrtc::is_knock(&body) => {
+                self.introductions.handle_knock(now, path);
+            }
+            SignalKind::Candidate => {
+                if self.introductions.handle_candidate(now, path, attempt) {
+                    self.pass_on(&path, attempt, FromPeer::Candidate(body));
+                }
+            }
+        }
+    }
+
+    fn handle_offer(&mut self, path: PeerPath, attempt: u64, offer: Bytes) {
+        let (Some(meeting), Some(own)) = (
+            self.signalling.meeting(&path.topic),
+            self.own_public(path.server, &path.topic),
+        ) else {
+            return;
+        };
+        let full = self.sessions.entries.len() >= SESSIONS_MAX;
+        if full || !self.introductions.handle_offer(path, meeting, own, attempt) {
+            return;
+        }
+        self.start_attempt(path, attempt, Some(offer));
+    }
+
+    fn pass_on(&mut self, path: &PeerPath, attempt: u64, signal: FromPeer) {
+        if let Some(running) = self.running.get(path)
+            && running.attempt == attempt
+        {
+            // A peer that floods its own attempt loses what does not fit.
+            let _ = running.signals.try_send(signal);
+        }
+    }
+
+    /// Carries out what introductions are due.
+    pub(super) fn introduce(&mut self) {
+        let now = self.parts.clock.now();
+        if self.sessions.entries.len() >= SESSIONS_MAX {
+            return;
+        }
+        while let Some(action) = self.introductions.poll_action(now) {
+            match action {
+                Action::Offer { path, attempt } => self.start_attempt(path, attempt, None),
+                Action::Knock { path } => {
+                    let Some(client) = self.signalling.client(path.server) else {
+                        continue;
+                    };
+                    let body = webrtc::knock();
+                    if let Err(error) =
+                        client.send(path.topic, path.peer, SignalKind::Candidate, body)
+                    {
+                        tracing::debug!(%error, "knock not sent");
+                    }
+                }
+            }
+        }
+    }
+
+    fn start_attempt(&mut self, path: PeerPath, attempt: u64, offer: Option<Bytes>) {
+        let Some(client) = self.signalling.client(path.server).cloned() else {
+            return;
+        };
+        let (signals, incoming) = mpsc::channel(NEGOTIATION_SIGNALS_MAX);
+        let settings = self.webrtc.clone();
+        let work = Attempt {
+            path,
+            attempt,
+            client,
+            settings,
+            incoming,
+        };
+        let done = self.attempted_sender.clone();
+        let task = tokio::spawn(async move {
+            let (role, result) = match offer {
+                None => (SessionRole::Initiator, work.offer().await),
+                Some(offer) => (SessionRole::Responder, work.answer(offer).await),
+            };
+            // Nobody waits for it once the node has stopped.
+            let _ = done
+                .send(Attempted {
+                    path,
+                    attempt,
+                    role,
+                    result,
+                })
+                .await;
+        });
+        let running = Running {
+            attempt,
+            signals,
+            abort: task.abort_handle(),
+        };
+        if let Some(older) = self.running.insert(path, running) {
+            older.abort.abort();
+        }
+    }
+
+    pub(super) async fn handle_attempted(&mut self, attempted: Attempted) {
+        let Attempted {
+            path,
+            attempt,
+            role,
+            result,
+        } = attempted;
+        if self
+            .running
+            .get(&path)
+            .is_some_and(|running| running.attempt == attempt)
+        {
+            self.running.remove(&path);
+        }
+        let now = self.parts.clock.now();
+        let meeting = self.signalling.meeting(&path.topic);
+        match (result, meeting) {
+            (Ok(link), Some(meeting)) if self.introductions.is_current(&path, attempt) => {
+                match self.start_session(link, path, role, meeting).await {
+                    Ok(id) => self.introductions.handle_session(path, id),
+                    Err(error) => tracing::error!(%error, "session not started"),
+                }
+            }
+            // Superseded by a newer attempt, or the topic was left: the link closes as it drops.
+            (Ok(link), _) => drop(tokio::spawn(async move { link.close().await })),
+            (Err(error), meeting) => {
+                tracing::debug!(%error, attempt, "no connection");
+                if let Some((label, key)) = meeting
+                    && self.introductions.is_current(&path, attempt)
+                {
+                    let reason = error.to_string();
+                    self.tell(NodeEvent::StepFailed {
+                        step: Step::NotConnected { label, key, reason },
+                    });
+                }
+                self.introductions.handle_failed(now, path, attempt);
+            }
+        }
+    }
+
+    fn own_public(&self, server: usize, topic: &Topic) -> Option<PublicKey> {
+        self.signalling
+            .own_key(server, topic)
+            .map(|key| key.public_key())
+    }
+}

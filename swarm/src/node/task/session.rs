@@ -1,0 +1,330 @@
+//! From a link to its end: sessions are made, fed with what the host says, and buried.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::limits::PLAIN_SESSIONS_MAX;
+use tokio::sync::mpsc;
+
+use super::{Task, random};
+use crate::limits::SESSIONS_MAX;
+use crate::link::webrtc::WebrtcLink;
+use crate::link::{Fingerprints, Link, Transport};
+use crate::node::introductions::{MeetingKey, PeerPath};
+use crate::node::plain::PlainLink;
+use crate::node::sessions::{Entry, Handshake, Rate};
+use crate::node::{Attached, NodeError, NodeEvent, Step};
+use crate::session::{
+    Certificate, Command, Driver, Label, LinkBinding, Meeting, Report, Session, SessionConfig,
+    SessionError, SessionId, SessionInfo, SessionRole,
+};
+
+impl Task {
+    pub(super) async fn start_session(
+        &mut self,
+        link: WebrtcLink,
+        path: PeerPath,
+        role: SessionRole,
+        meeting: MeetingKey,
+    ) -> Result<SessionId, NodeError> {
+        let (label, key) = meeting;
+        let ice = link.path().await.ice;
+        let info = SessionInfo {
+            id: self.sessions.next_id(),
+            label,
+            key,
+            role,
+            remote_certificate: None,
+            transport: Transport::Webrtc,
+            path: ice,
+            plain: false,
+        };
+        let meeting = Meeting::Topic { label, key };
+        self.spawn_session(Arc::new(link), info, meeting, Some(path), None)
+            .await
+    }
+
+    pub(super) async fn start_attached(
+        &mut self,
+        attached: Attached,
+    ) -> Result<SessionId, NodeError> {
+        if self.sessions.entries.len() >= SESSIONS_MAX {
+            return Err(NodeError::TooManySessions { max: SESSIONS_MAX });
+        }
+        let Attached {
+            link,
+            label,
+            key,
+            role,
+        } = attached;
+        let path = link.path().await;
+        let info = SessionInfo {
+            id: self.sessions.next_id(),
+            label,
+            key,
+            role,
+            remote_certificate: None,
+            transport: path.transport,
+            path: path.ice,
+            plain: false,
+        };
+        self.spawn_session(link, info, Meeting::Topic { label, key }, None, None)
+            .await
+    }
+
+    pub(super) async fn start_plain(&mut self, plain: PlainLink) -> Result<SessionId, NodeError> {
+        if self.sessions.plain() >= PLAIN_SESSIONS_MAX {
+            return Err(NodeError::TooManyPlainSessions {
+                max: PLAIN_SESSIONS_MAX,
+            });
+        }
+        let PlainLink {
+            link,
+            role,
+            serves,
+            wants,
+        } = plain;
+        let info = SessionInfo {
+            id: self.sessions.next_id(),
+            label: Label::Feed,
+            key: wants
+                .first()
+                .or(serves.first())
+                .map(|key| key.0)
+                .unwrap_or_default(),
+            role,
+            remote_certificate: None,
+            transport: Transport::Tcp,
+            path: None,
+            plain: true,
+        };
+        let feeds = Some((serves, wants));
+        self.spawn_session(Arc::new(link), info, Meeting::Plain, None, feeds)
+            .await
+    }
+
+    async fn spawn_session(
+        &mut self,
+        link: Arc<dyn Link>,
+        info: SessionInfo,
+        meeting: Meeting,
+        path: Option<PeerPath>,
+        plain_feeds: Option<(Vec<FeedKey>, Vec<FeedKey>)>,
+    ) -> Result<SessionId, NodeError> {
+        let id = info.id;
+        let now = self.parts.clock.now();
+        let mut session = Session::new(
+            now,
+            SessionConfig {
+                role: info.role,
+                meeting,
+                binding: binding(info.role, link.fingerprints()),
+                format_revision: self.parts.config.format_revision,
+                static_seed: self.static_seed(&info)?,
+                ephemeral_seed: random()?,
+                stream_header: random()?,
+            },
+        );
+        if let Some((serves, wants)) = plain_feeds {
+            // The other side names feeds as soon as it may: they have to be known by then.
+            let set = session.set_feeds(serves, wants);
+            set.expect("a session that is not open has nothing to send");
+        }
+        let (commands, receiver) = mpsc::unbounded_channel();
+        self.parts.replication.add_peer(id, commands.clone()).await;
+        let driver = Driver {
+            id,
+            clock: self.parts.clock,
+            session,
+            link: Arc::clone(&link),
+            commands: receiver,
+            reports: self.reports_sender.clone(),
+            replication: self.parts.replication.clone(),
+            log: self.parts.message_log.clone(),
+        };
+        let entry = Entry {
+            info,
+            path,
+            open: false,
+            handshake: None,
+            feeds: BTreeSet::new(),
+            link,
+            commands,
+            task: tokio::spawn(driver.run()),
+            since: now,
+            rate: Rate::starting_at(now),
+        };
+        self.sessions.entries.insert(id, entry);
+        Ok(id)
+    }
+
+    /// The Noise static is fresh for each process and topic: it tells one peer's links apart from
+    /// another's, and nothing else.
+    fn static_seed(&mut self, info: &SessionInfo) -> Result<[u8; 32], NodeError> {
+        if info.plain {
+            return random();
+        }
+        let meeting = (info.label, info.key);
+        if let Some(seed) = self.statics.get(&meeting) {
+            return Ok(*seed);
+        }
+        let seed = random()?;
+        self.statics.insert(meeting, seed);
+        Ok(seed)
+    }
+
+    pub(super) async fn handle_report(&mut self, id: SessionId, report: Report) {
+        let now = self.parts.clock.now();
+        let Some(entry) = self.sessions.entries.get_mut(&id) else {
+            return;
+        };
+        match report {
+            Report::Handshaken {
+                hash,
+                remote_static,
+            } => {
+                entry.handshake = Some(Handshake {
+                    at: now,
+                    hash,
+                    remote_static,
+                });
+            }
+            Report::Open => self.handle_open(id).await,
+            Report::Certified(certificate) => self.handle_certified(id, certificate),
+            Report::Host(message) => {
+                let answers = self.parts.host.handle_peer_message(&entry.info, message);
+                for answer in answers {
+                    let _ = entry.commands.send(Command::Host(answer));
+                }
+            }
+            Report::FeedOpened(key) => {
+                entry.feeds.insert(key);
+            }
+            Report::FeedClosed { key, rejected } => {
+                entry.feeds.remove(&key);
+                if rejected && entry.info.plain {
+                    self.tell(NodeEvent::StepFailed {
+                        step: Step::NobodyHas { key },
+                    });
+                }
+            }
+            Report::Closed(reason) => self.handle_closed(id, reason),
+        }
+    }
+
+    async fn handle_open(&mut self, id: SessionId) {
+        let Some(entry) = self.sessions.entries.get_mut(&id) else {
+            return;
+        };
+        entry.open = true;
+        let info = entry.info.clone();
+        if let Some(path) = entry.path {
+            self.introductions.handle_session_open(path);
+        }
+        let replaced = self.sessions.replaced_by(id);
+        for other in &replaced {
+            self.sessions.close(*other, SessionError::Replaced);
+        }
+        if replaced.contains(&id) {
+            return;
+        }
+        self.parts.replication.peer_open(id).await;
+        self.parts.host.handle_session_open(&info);
+        if info.label.is_private()
+            && let Some(credentials) = self.parts.host.identity(&info)
+        {
+            self.sessions.command(id, Command::Certify(credentials));
+        }
+        self.set_feeds(id);
+        self.tell(NodeEvent::SessionOpened { session: info });
+    }
+
+    fn handle_certified(&mut self, id: SessionId, certificate: Certificate) {
+        let now = self.parts.clock.now();
+        if self.bans.is_banned(now, &certificate.device.0) {
+            self.sessions.close(id, SessionError::Closed);
+            return;
+        }
+        let Some(entry) = self.sessions.entries.get_mut(&id) else {
+            return;
+        };
+        entry.info.remote_certificate = Some(certificate);
+        let info = entry.info.clone();
+        self.parts.host.handle_certificate(&info);
+        self.set_feeds(id);
+    }
+
+    /// Asks the host what a session serves and wants, and tells the session.
+    pub(super) fn set_feeds(&mut self, id: SessionId) {
+        let Some(entry) = self.sessions.entries.get(&id) else {
+            return;
+        };
+        // Those of a plain session were given when it was made.
+        if !entry.open || entry.info.plain {
+            return;
+        }
+        let serves = self.parts.host.serves(&entry.info);
+        let wants = self.parts.host.wants(&entry.info);
+        self.sessions
+            .command(id, Command::SetFeeds { serves, wants });
+    }
+
+    fn handle_closed(&mut self, id: SessionId, reason: SessionError) {
+        let Some(entry) = self.sessions.entries.remove(&id) else {
+            return;
+        };
+        let now = self.parts.clock.now();
+        tracing::debug!(session = id.0, %reason, "session closed");
+        if matches!(reason, SessionError::Violation { ban: true, .. }) {
+            if let Some(certificate) = entry.info.remote_certificate {
+                self.bans.ban(now, certificate.device.0);
+            }
+            if let Some(path) = &entry.path {
+                self.bans.ban(now, path.peer.0);
+                self.introductions.forget(path);
+            }
+        }
+        if let Some(path) = entry.path {
+            let other = self.sessions.other_with(id, &path);
+            self.introductions
+                .handle_session_closed(now, path, id, other);
+        }
+        if entry.open {
+            self.parts.host.handle_session_closed(&entry.info);
+            let reason = reason.to_string();
+            self.tell(NodeEvent::SessionClosed {
+                session: entry.info,
+                reason,
+            });
+        } else if let Some(path) = entry.path {
+            let (label, key) = (entry.info.label, entry.info.key);
+            tracing::debug!(server = path.server, %reason, "peer did not prove itself");
+            let reason = reason.to_string();
+            self.tell(NodeEvent::StepFailed {
+                step: Step::NotConnected { label, key, reason },
+            });
+        } else {
+            let reason = reason.to_string();
+            self.tell(NodeEvent::SessionClosed {
+                session: entry.info,
+                reason,
+            });
+        }
+    }
+}
+
+/// Returns the fingerprints by role, as both sides of a link name them.
+fn binding(role: SessionRole, fingerprints: Option<Fingerprints>) -> LinkBinding {
+    match (role, fingerprints) {
+        (_, None) => LinkBinding::default(),
+        (SessionRole::Initiator, Some(Fingerprints { local, remote })) => LinkBinding {
+            initiator: local,
+            responder: remote,
+        },
+        (SessionRole::Responder, Some(Fingerprints { local, remote })) => LinkBinding {
+            initiator: remote,
+            responder: local,
+        },
+    }
+}

@@ -1,0 +1,473 @@
+//! Peers that guess, snoop, lie or send rubbish, against a node of ours.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests stop where they fail"
+)]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kinlog_feeds::crypto::{blake2b_256_keyed, namespace};
+use kinlog_feeds::limits::PLAIN_FRAME_BYTES_MAX;
+use kinlog_feeds::replicate::Want;
+use kinlog_feeds::tree::{BlockRequest, ProofRequest, UpgradeRequest};
+use kinlog_feeds::wire::hypercore::{Data, Handshake, Message, Range, Request, Synchronize};
+use kinlog_feeds::wire::{ChannelId, Config, Connection, Event, Role};
+use kinlog_feeds::{FeedKey, Hash, KeyPair, Time, text};
+use kinlog_swarm::link::Link;
+use kinlog_swarm::link::memory::{self, MemoryLink};
+use kinlog_swarm::{Credentials, Label, NodeEvent, SessionRole};
+use support::{PATIENCE, TestHost, TestNode, blocks, config, link, own_feed, store};
+
+/// A peer that speaks the wire by itself, as initiator, and keeps all it was told.
+struct Raw {
+    link: MemoryLink,
+    connection: Connection,
+    events: Vec<Event>,
+    closed: bool,
+}
+
+impl Raw {
+    async fn attach(node: &TestNode, label: Label, key: [u8; 32]) -> Self {
+        let (ours, theirs) = memory::pair();
+        let role = SessionRole::Responder;
+        node.node
+            .attach(Arc::new(theirs), label, key, role)
+            .await
+            .unwrap();
+        // Each is a process of its own: two with one static key would be one peer.
+        static PEERS: AtomicU8 = AtomicU8::new(0);
+        let seed = PEERS.fetch_add(1, Ordering::Relaxed);
+        let mut config = Config::new(Role::Initiator, [seed; 32], [seed; 32], [seed; 24]);
+        config.receive_frame_max = PLAIN_FRAME_BYTES_MAX;
+        config.send_frame_max = PLAIN_FRAME_BYTES_MAX;
+        let connection = Connection::new(Time::ZERO, config);
+        Raw {
+            link: ours,
+            connection,
+            events: Vec::new(),
+            closed: false,
+        }
+    }
+
+    /// Exchanges bytes until `done` holds of what was told so far, or the link ends.
+    async fn until(&mut self, mut done: impl FnMut(&[Event]) -> bool) {
+        let exchange = async {
+            loop {
+                while let Ok(Some(event)) = self.connection.poll_event() {
+                    self.events.push(event);
+                }
+                while let Some(bytes) = self.connection.poll_transmit() {
+                    for part in bytes.chunks(self.link.max_message()) {
+                        if self.link.send(BytesMut::from(part)).await.is_err() {
+                            self.closed = true;
+                        }
+                    }
+                }
+                if self.closed || done(&self.events) {
+                    return;
+                }
+                match self.link.recv().await.unwrap() {
+                    Some(bytes) => self.connection.handle_bytes(Time::ZERO, &bytes).unwrap(),
+                    None => self.closed = true,
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, exchange).await.is_err() {
+            panic!("nothing more after {:#?}", self.events);
+        }
+    }
+
+    async fn handshake_hash(&mut self) -> [u8; 64] {
+        let hash = |event: &Event| match event {
+            Event::HandshakeComplete { hash, .. } => Some(*hash),
+            _ => None,
+        };
+        self.until(|events| events.iter().any(|event| hash(event).is_some()))
+            .await;
+        self.events.iter().find_map(hash).unwrap()
+    }
+
+    /// Says hello as one who knows the topic's key; the layout is that of `docs/formats.md`.
+    async fn hello(&mut self, label: Label, key: [u8; 32]) -> ChannelId {
+        let hash = self.handshake_hash().await;
+        let cap = blake2b_256_keyed(
+            &hash,
+            &[&namespace::SESSION_CAP.hash(), &[0], &[label.byte()], &key],
+        );
+        let mut hello = vec![1];
+        hello.extend_from_slice(&0_u64.to_le_bytes());
+        hello.extend_from_slice(&[0xfe]);
+        hello.extend_from_slice(&(256 * 1024_u32).to_le_bytes());
+        hello.push(label.byte());
+        hello.extend_from_slice(&cap);
+        let channel = self.connection.open("kinlog/peer/1", None, &hello).unwrap();
+        self.until(|events| {
+            events
+                .iter()
+                .any(|event| matches!(event, Event::Opened { channel: c, .. } if *c == channel))
+        })
+        .await;
+        channel
+    }
+
+    /// Asks for feeds by their tags: protobuf field 1 (want) with repeated field 1 (tag).
+    async fn want(&mut self, channel: ChannelId, keys: &[FeedKey]) {
+        let hash = self.handshake_hash().await;
+        let mut tags = Vec::new();
+        for key in keys {
+            let tag = blake2b_256_keyed(&hash, &[&namespace::SESSION_TAG.hash(), &key.0]);
+            tags.extend_from_slice(&[0x0a, 8]);
+            tags.extend_from_slice(&tag[..8]);
+        }
+        let mut message = vec![0x0a, u8::try_from(tags.len()).unwrap()];
+        message.extend_from_slice(&tags);
+        self.connection.send(channel, 1, &message).unwrap();
+    }
+
+    async fn open_feed(&mut self, key: FeedKey) -> ChannelId {
+        let hash = self.handshake_hash().await;
+        let handshake = Handshake::new(Role::Initiator, &key, &hash).encode();
+        let id = key.discovery_key();
+        self.connection
+            .open("hypercore/alpha", Some(&id.0), &handshake)
+            .unwrap()
+    }
+
+    /// Waits until the node, having been asked for it, opens the feed, and opens it too.
+    async fn accept_feed(&mut self, key: FeedKey) -> ChannelId {
+        let id = key.discovery_key();
+        let opens = |event: &Event| matches!(event, Event::RemoteOpen { id: Some(it), .. } if it[..] == id.0);
+        self.until(|events| events.iter().any(opens)).await;
+        self.open_feed(key).await
+    }
+
+    fn feed_messages(&self, on: ChannelId) -> Vec<Message> {
+        let message = |event: &Event| match event {
+            Event::Message {
+                channel,
+                message_type,
+                body,
+            } if *channel == on => Message::decode(*message_type, body).unwrap(),
+            _ => None,
+        };
+        self.events.iter().filter_map(message).collect()
+    }
+
+    /// Everything the node said, decrypted.
+    fn told(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for event in &self.events {
+            match event {
+                Event::HandshakeComplete { remote_static, .. } => {
+                    all.extend_from_slice(remote_static)
+                }
+                Event::RemoteOpen {
+                    protocol,
+                    id,
+                    handshake,
+                } => {
+                    all.extend_from_slice(protocol.as_bytes());
+                    all.extend_from_slice(id.as_deref().unwrap_or_default());
+                    all.extend_from_slice(handshake);
+                }
+                Event::Opened { handshake, .. } => all.extend_from_slice(handshake),
+                Event::Message { body, .. } => all.extend_from_slice(body),
+                _ => {}
+            }
+        }
+        all
+    }
+}
+
+fn contains(all: &[u8], part: &[u8]) -> bool {
+    all.windows(part.len()).any(|window| window == part)
+}
+
+/// Looks for a key as it is and as text.
+fn names(all: &[u8], key: &[u8; 32]) -> bool {
+    contains(all, key)
+        || contains(all, text::encode(key).as_bytes())
+        || contains(all, text::encode_hex(key).as_bytes())
+}
+
+fn request(id: u64, proof: ProofRequest) -> Message {
+    Message::Request(Request {
+        id,
+        fork: 0,
+        proof,
+        manifest: true,
+        priority: 0,
+    })
+}
+
+fn upgrade_with_block(length: u64, index: u64) -> ProofRequest {
+    ProofRequest {
+        block: Some(BlockRequest { index, nodes: 0 }),
+        upgrade: Some(UpgradeRequest { start: 0, length }),
+        ..ProofRequest::default()
+    }
+}
+
+fn data(messages: &[Message]) -> Vec<Data> {
+    let data = |message: &Message| match message {
+        Message::Data(data) => Some(data.clone()),
+        _ => None,
+    };
+    messages.iter().filter_map(data).collect()
+}
+
+/// A node with a device of its own that serves two of three feeds: `a` to all, `b` to nobody here.
+fn guarded() -> (TestNode, FeedKey, FeedKey, Credentials) {
+    let credentials = Credentials {
+        device: KeyPair::from_seed(&[31; 32]),
+        identity_hash: Hash([32; 32]),
+    };
+    let host = TestHost {
+        credentials: Some(credentials.clone()),
+        ..TestHost::default()
+    };
+    let node = TestNode::with(config(1, &[]), store(1), host);
+    let (a, signer_a) = own_feed(&node.store, 41);
+    let (b, signer_b) = own_feed(&node.store, 42);
+    a.append_batch(&signer_a, &blocks(0xa1, 20, 300)).unwrap();
+    b.append_batch(&signer_b, &blocks(0xb2, 20, 300)).unwrap();
+    node.serve(a.key());
+    (node, a.key(), b.key(), credentials)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ghost_in_a_guessed_feed_topic_gets_that_feed_and_no_name() {
+    let (node, a, _, credentials) = guarded();
+    let mut ghost = Raw::attach(&node, Label::Feed, a.0).await;
+    let channel = ghost.hello(Label::Feed, a.0).await;
+    ghost.want(channel, &[a]).await;
+    let feed = ghost.accept_feed(a).await;
+    ghost
+        .connection
+        .send_message(feed, &request(1, upgrade_with_block(20, 7)))
+        .unwrap();
+    let mut found = Vec::new();
+    ghost
+        .until(|events| {
+            events.iter().any(|event| {
+                matches!(event, Event::Message { channel, message_type: 3, .. } if *channel == feed)
+            })
+        })
+        .await;
+    found.extend(data(&ghost.feed_messages(feed)));
+    assert_eq!(
+        found[0].proof.block.as_ref().unwrap().value,
+        blocks(0xa1, 20, 300)[7]
+    );
+
+    let told = ghost.told();
+    assert!(
+        contains(&told, &blocks(0xa1, 20, 300)[7]),
+        "the search finds what is there"
+    );
+    assert!(!names(&told, &credentials.device.public_key().0));
+    assert!(!names(&told, &credentials.identity_hash.0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn follower_of_one_feed_is_told_nothing_of_another() {
+    let (node, a, b, _) = guarded();
+    let mut follower = Raw::attach(&node, Label::Agent, [5; 32]).await;
+    let channel = follower.hello(Label::Agent, [5; 32]).await;
+    follower.want(channel, &[a]).await;
+    let feed = follower.accept_feed(a).await;
+    for index in 0..20 {
+        let message = request(index + 1, upgrade_with_block(20, index));
+        follower.connection.send_message(feed, &message).unwrap();
+    }
+    let count = |events: &[Event]| {
+        let is_data = |event: &&Event| {
+            matches!(
+                event,
+                Event::Message {
+                    message_type: 3,
+                    ..
+                }
+            )
+        };
+        events.iter().filter(is_data).count()
+    };
+    follower.until(|events| count(events) == 20).await;
+    let told = follower.told();
+    assert!(contains(&told, &blocks(0xa1, 20, 300)[3]));
+    assert!(!names(&told, &b.0) && !names(&told, &b.discovery_key().0));
+    for block in blocks(0xb2, 20, 300) {
+        assert!(!contains(&told, &block[8..]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn feed_that_may_not_be_had_looks_like_one_that_is_not_there() {
+    let (node, a, b, _) = guarded();
+    let absent = FeedKey([99; 32]);
+    let mut answers = Vec::new();
+    for key in [b, absent] {
+        let mut peer = Raw::attach(&node, Label::Feed, a.0).await;
+        let channel = peer.hello(Label::Feed, a.0).await;
+        peer.want(channel, &[key]).await;
+        let before = peer.events.len();
+        peer.open_feed(key).await;
+        peer.until(|events| events.len() > before).await;
+        answers.push(peer.events[before..].to_vec());
+    }
+    assert_eq!(answers[0], answers[1]);
+    assert!(
+        matches!(answers[0][..], [Event::Rejected { .. }]),
+        "{answers:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stranger_without_the_key_is_hung_up_on_without_a_word() {
+    let (node, a, _, _) = guarded();
+    let mut stranger = Raw::attach(&node, Label::Feed, a.0).await;
+    let hash = stranger.handshake_hash().await;
+    let cap = blake2b_256_keyed(
+        &hash,
+        &[&namespace::SESSION_CAP.hash(), &[0], &[2], &[77; 32]],
+    );
+    let mut hello = vec![1];
+    hello.extend_from_slice(&0_u64.to_le_bytes());
+    hello.extend_from_slice(&[0xfe, 0, 0, 4, 0, 2]);
+    hello.extend_from_slice(&cap);
+    stranger
+        .connection
+        .open("kinlog/peer/1", None, &hello)
+        .unwrap();
+    stranger.until(|_| false).await;
+    assert!(stranger.closed);
+    let said = stranger.events.iter().filter(|event| {
+        !matches!(
+            event,
+            Event::HandshakeComplete { .. } | Event::RemoteOpen { .. }
+        )
+    });
+    // Its own hello may have been answered by the node's, which is bound to the handshake.
+    assert!(
+        said.clone()
+            .all(|event| matches!(event, Event::Opened { .. })),
+        "{:?}",
+        stranger.events
+    );
+    assert!(!names(&stranger.told(), &a.0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rubbish_ends_one_session_and_leaves_the_others() {
+    let (node, a, _, _) = guarded();
+    let mut honest = TestNode::start(2, &[]);
+    honest.follow(a, Want::All);
+    let mut seed = 0x5eed_u64;
+    println!("seed {seed:#x}");
+    for _ in 0..50 {
+        let (ours, theirs) = memory::pair();
+        let role = SessionRole::Responder;
+        node.node
+            .attach(Arc::new(theirs), Label::Feed, a.0, role)
+            .await
+            .unwrap();
+        let mut rubbish = BytesMut::new();
+        for _ in 0..200 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            rubbish.extend_from_slice(&seed.to_be_bytes());
+        }
+        // A first frame of the right size, so that it is taken for a handshake message.
+        rubbish[..3].copy_from_slice(&[32, 0, 0]);
+        ours.send(rubbish).await.unwrap();
+        let ended = async { while ours.recv().await.unwrap().is_some() {} };
+        tokio::time::timeout(Duration::from_secs(20), ended)
+            .await
+            .expect("the node hangs up");
+    }
+    link(&node, &honest, Label::Feed, a.0).await;
+    honest.holds(a, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn altered_block_is_not_stored_and_ends_the_session() {
+    let source = store(9);
+    let (feed, signer) = own_feed(&source, 44);
+    let key = feed.key();
+    feed.append_batch(&signer, &blocks(0xc3, 8, 500)).unwrap();
+
+    let mut node = TestNode::start(1, &[]);
+    node.follow(key, Want::All);
+    let mut liar = Raw::attach(&node, Label::Feed, key.0).await;
+    let peer = liar.hello(Label::Feed, key.0).await;
+    let wanted = |event: &Event| matches!(event, Event::Message { channel, message_type: 1, .. } if *channel == peer);
+    liar.until(|events| events.iter().any(wanted)).await;
+    let channel = liar.open_feed(key).await;
+    let head = Synchronize {
+        length: 8,
+        can_upgrade: true,
+        uploading: true,
+        downloading: true,
+        has_manifest: true,
+        ..Synchronize::default()
+    };
+    liar.connection
+        .send_message(channel, &Message::Synchronize(head))
+        .unwrap();
+    let all = Range {
+        drop: false,
+        start: 0,
+        length: 8,
+    };
+    liar.connection
+        .send_message(channel, &Message::Range(all))
+        .unwrap();
+    let mut answered = 0;
+    while !liar.closed {
+        let requests = |liar: &Raw| {
+            let request = |message: &Message| match message {
+                Message::Request(request) => Some(*request),
+                _ => None,
+            };
+            liar.feed_messages(channel)
+                .iter()
+                .filter_map(request)
+                .collect::<Vec<_>>()
+        };
+        let before = liar.events.len();
+        for asked in requests(&liar).into_iter().skip(answered) {
+            answered += 1;
+            let mut proof = feed.prove(&asked.proof).unwrap();
+            if let Some(block) = &mut proof.block {
+                let mut value = block.value.to_vec();
+                value[100] ^= 1;
+                block.value = Bytes::from(value);
+            }
+            let manifest = feed.manifest().filter(|_| asked.manifest);
+            let manifest = manifest.map(|manifest| Bytes::from(manifest.encode()));
+            let answer = Message::Data(Data {
+                request: asked.id,
+                proof,
+                manifest,
+            });
+            if liar.connection.send_message(channel, &answer).is_err() {
+                break;
+            }
+        }
+        liar.until(|events| events.len() > before).await;
+    }
+    assert!(answered > 0);
+    node.event(|event| match event {
+        NodeEvent::PeerViolation { .. } => Some(()),
+        _ => None,
+    })
+    .await;
+    let held = node.store.feed(&key).unwrap();
+    assert_eq!(held.info().blocks_held, 0);
+    assert!((0..8).all(|block| held.get(block).unwrap().is_none()));
+}
