@@ -668,6 +668,22 @@ fn bytes_shifted_between_two_bare_siblings_are_not_trusted() {
 }
 
 #[test]
+fn bytes_shifted_between_two_bare_siblings_make_no_conflict() {
+    let writer = Writer::new(blocks(4));
+    let mut reader = Reader::default();
+    let proof = writer.prove_at(3, &reader.upgrade(3));
+    reader.store(&reader.verify(&writer, &proof).unwrap());
+    // The writer's own later head, shown so that its way to our length seems to differ from ours.
+    let mut shifted = writer.prove(&Reader::default().upgrade(3));
+    let upgrade = shifted.upgrade.as_mut().unwrap();
+    upgrade.nodes.last_mut().unwrap().size += 1;
+    upgrade.additional_nodes[0].size -= 1;
+    let verified = reader.verify(&writer, &shifted).unwrap();
+    assert_eq!(verified.upgrade.unwrap().head, writer.heads[4]);
+    assert!(writer.has(&verified.nodes), "{:?}", verified.nodes);
+}
+
+#[test]
 fn other_forks_are_told_apart_and_new_readers_take_any() {
     let writer = Writer::new(blocks(5));
     let reader = Reader::at(&writer, 3);
