@@ -19,8 +19,8 @@ use kinlog_feeds::tree::{BlockRequest, ProofRequest, UpgradeRequest};
 use kinlog_feeds::wire::hypercore::{Data, Handshake, Message, Range, Request, Synchronize};
 use kinlog_feeds::wire::{ChannelId, Config, Connection, Event, Role};
 use kinlog_feeds::{FeedKey, Hash, KeyPair, Time, text};
-use kinlog_swarm::link::Link;
 use kinlog_swarm::link::memory::{self, MemoryLink};
+use kinlog_swarm::link::{Fingerprints, Link};
 use kinlog_swarm::{Credentials, Label, NodeEvent, SessionRole};
 use support::{PATIENCE, TestHost, TestNode, blocks, config, link, own_feed, store};
 
@@ -470,4 +470,68 @@ async fn altered_block_is_not_stored_and_ends_the_session() {
     let held = node.store.feed(&key).unwrap();
     assert_eq!(held.info().blocks_held, 0);
     assert!((0..8).all(|block| held.get(block).unwrap().is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fingerprints_swapped_on_the_way_end_the_session_and_no_certificate_is_believed() {
+    let device = |seed: u8| {
+        let credentials = Credentials {
+            device: KeyPair::from_seed(&[seed; 32]),
+            identity_hash: Hash([seed; 32]),
+        };
+        let host = TestHost {
+            credentials: Some(credentials),
+            ..TestHost::default()
+        };
+        TestNode::with(config(seed, &[]), store(seed), host)
+    };
+    // Each side sees the certificate of whoever stands between them.
+    let swapped = |own: u8| Fingerprints {
+        local: [own; 32],
+        remote: [66; 32],
+    };
+    let honest = |own: u8, other: u8| Fingerprints {
+        local: [own; 32],
+        remote: [other; 32],
+    };
+    for (left_sees, right_sees, holds) in [
+        (honest(1, 2), honest(2, 1), true),
+        (swapped(1), swapped(2), false),
+    ] {
+        let (mut left, mut right) = (device(51), device(52));
+        let (one, other) = memory::pair();
+        let one = Arc::new(one.with_fingerprints(left_sees));
+        let other = Arc::new(other.with_fingerprints(right_sees));
+        let room = [5; 32];
+        left.node
+            .attach(one, Label::Room, room, SessionRole::Initiator)
+            .await
+            .unwrap();
+        right
+            .node
+            .attach(other, Label::Room, room, SessionRole::Responder)
+            .await
+            .unwrap();
+        if holds {
+            for node in [&left, &right] {
+                let shown = async {
+                    while node.host.certified.lock().unwrap().is_empty() {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                tokio::time::timeout(PATIENCE, shown)
+                    .await
+                    .expect("certificates hold");
+            }
+            continue;
+        }
+        for node in [&mut left, &mut right] {
+            node.event(|event| match event {
+                NodeEvent::SessionClosed { .. } => Some(()),
+                _ => None,
+            })
+            .await;
+            assert!(node.host.certified.lock().unwrap().is_empty());
+        }
+    }
 }

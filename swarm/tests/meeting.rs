@@ -7,13 +7,14 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kinlog_feeds::{Hash, KeyPair};
 use kinlog_swarm::link::CandidateKind;
 use kinlog_swarm::{Credentials, Label, NodeEvent, PeerMessage, SessionRole, Step, Transport};
 use support::{SignalServer, TestHost, TestNode, config, store};
+use tokio::runtime::{Builder, Runtime};
 
 const KEY: [u8; 32] = [7; 32];
 
@@ -140,30 +141,66 @@ async fn no_certificate_is_shown_in_a_public_topic() {
     assert!(right.host.certified.lock().unwrap().is_empty());
 }
 
+/// A node on a runtime of its own, so that it can end as by kill -9: nothing runs any more, nothing
+/// is said to anybody.
+struct Mortal {
+    node: TestNode,
+    runtime: Runtime,
+}
+
+impl Mortal {
+    fn start(seed: u8, url: &str) -> Self {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let node = {
+            let _inside = runtime.enter();
+            TestNode::start(seed, &[url])
+        };
+        node.node.join(Label::Feed, KEY);
+        Mortal { node, runtime }
+    }
+
+    fn kill(self) {
+        self.runtime.shutdown_background();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn peer_that_vanished_and_came_back_is_met_again_soon() {
+async fn killed_peer_is_met_again_soon_whichever_side_offers() {
     let server = SignalServer::start().await;
-    let (mut left, right) = connected_pair(&server, Label::Feed).await;
-    let first = left.host.open.lock().unwrap()[0].id;
-    // As after kill -9: nothing is said to the other side. Both roles are tried in turn.
-    drop(right);
-    let back = std::time::Instant::now();
-    let mut right = TestNode::start(2, &[&server.url]);
-    right.node.join(Label::Feed, KEY);
-    right.opened().await;
-    let again = left.opened().await;
-    assert_ne!(again.id, first);
-    assert!(
-        back.elapsed() < Duration::from_secs(10),
-        "took {:?}",
-        back.elapsed()
-    );
-    drop(left);
-    let mut left = TestNode::start(1, &[&server.url]);
-    left.node.join(Label::Feed, KEY);
-    left.opened().await;
-    right.opened().await;
-    support_wait(|| right.host.open.lock().unwrap().len() == 1).await;
+    let mut mortals = [Mortal::start(1, &server.url), Mortal::start(2, &server.url)];
+    for mortal in &mut mortals {
+        mortal.node.opened().await;
+    }
+    // Keys decide who offers: one of the two kills hits that side, the other one the other side.
+    for round in 0..4_u8 {
+        let [left, right] = mortals;
+        let (mut survivor, killed, seed) = match round % 2 {
+            0 => (left, right, 2),
+            _ => (right, left, 1),
+        };
+        let before = survivor.node.host.open.lock().unwrap()[0].id;
+        killed.kill();
+        let back = Instant::now();
+        let mut returned = Mortal::start(seed, &server.url);
+        returned.node.opened().await;
+        let session = survivor.node.opened().await;
+        assert_ne!(session.id, before);
+        assert!(
+            back.elapsed() < Duration::from_secs(8),
+            "round {round}: {:?}",
+            back.elapsed()
+        );
+        support_wait(|| survivor.node.host.open.lock().unwrap().len() == 1).await;
+        mortals = match round % 2 {
+            0 => [survivor, returned],
+            _ => [returned, survivor],
+        };
+    }
+    mortals.into_iter().for_each(Mortal::kill);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,7 +252,7 @@ async fn unreachable_server_and_empty_topic_are_told_within_ten_seconds() {
     let server = SignalServer::start().await;
     let unreachable = "ws://127.0.0.1:9";
     let mut node = TestNode::start(1, &[&server.url, unreachable]);
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     node.node.join(Label::Feed, KEY);
     let (mut lost, mut nobody) = (false, false);
     node.event(|event| {
