@@ -31,6 +31,9 @@ use crate::link::{Counters, Fingerprints, LinkError};
 /// its own side of such a channel is up.
 const CHANNEL: &str = "kinlog";
 
+/// The `mid` of the one media section that a description with a data channel has.
+const MEDIA_ID: &str = "0";
+
 /// What every connection of a node has in common.
 #[derive(Clone, Debug, Default)]
 pub struct WebrtcSettings {
@@ -181,7 +184,7 @@ impl Negotiation {
         let (_, candidate) = body::decode(Text::Candidate, candidate)?;
         let init = RTCIceCandidateInit {
             candidate,
-            sdp_mid: Some(String::new()),
+            sdp_mid: Some(MEDIA_ID.to_owned()),
             sdp_mline_index: Some(0),
             ..RTCIceCandidateInit::default()
         };
@@ -334,4 +337,64 @@ fn bind_addresses(bind: &[IpAddr]) -> Vec<SocketAddr> {
     ];
     let addresses = if bind.is_empty() { every } else { bind };
     addresses.iter().map(|ip| SocketAddr::new(*ip, 0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes the candidates out of a description, as when gathering them took too long.
+    fn without_candidates(kind: Text, description: &[u8]) -> (Bytes, Vec<Bytes>) {
+        let (attempt, sdp) = body::decode(kind, description).unwrap();
+        let (candidates, rest): (Vec<&str>, Vec<&str>) = sdp
+            .lines()
+            .filter(|line| !line.contains("end-of-candidates"))
+            .partition(|line| line.starts_with("a=candidate:"));
+        let bodies = candidates
+            .iter()
+            .map(|line| body::encode(attempt, line.trim_start_matches("a=")))
+            .collect();
+        let rest: String = rest.iter().map(|line| format!("{line}\r\n")).collect();
+        (body::encode(attempt, &rest), bodies)
+    }
+
+    async fn open(negotiation: &mut Negotiation) {
+        while negotiation.progress().await.unwrap() != Progress::Open {}
+    }
+
+    #[tokio::test]
+    async fn late_candidates_alone_open_the_channel() {
+        let settings = WebrtcSettings::default();
+        let (mut left, offer) = Negotiation::offer(&settings, 7).await.unwrap();
+        let (offer, left_candidates) = without_candidates(Text::Offer, &offer);
+        let (mut right, answer) = Negotiation::answer(&settings, &offer).await.unwrap();
+        assert_eq!(right.attempt(), 7);
+        let (answer, right_candidates) = without_candidates(Text::Answer, &answer);
+        left.accept(&answer).await.unwrap();
+        for body in &left_candidates {
+            right.add_candidate(body).await.unwrap();
+        }
+        for body in &right_candidates {
+            left.add_candidate(body).await.unwrap();
+        }
+        tokio::time::timeout(Duration::from_secs(20), async {
+            tokio::join!(open(&mut left), open(&mut right))
+        })
+        .await
+        .expect("the channel opens");
+    }
+
+    #[tokio::test]
+    async fn descriptions_that_are_none_are_refused() {
+        let settings = WebrtcSettings::default();
+        let garbage = body::encode(1, "v=1\r\nnonsense");
+        assert!(Negotiation::answer(&settings, &garbage).await.is_err());
+        let (left, _) = Negotiation::offer(&settings, 1).await.unwrap();
+        assert!(left.accept(&garbage).await.is_err());
+        assert!(
+            left.add_candidate(&body::encode(1, "candidate:x"))
+                .await
+                .is_err()
+        );
+    }
 }
