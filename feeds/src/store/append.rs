@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::crypto::{FeedKey, KeyPair};
 use crate::store::body::{Body, Filled, StoredHead};
-use crate::store::error::AppendError;
+use crate::store::error::{AppendError, StoreError};
 use crate::store::feed::Feed;
 use crate::store::limits::{RECORD_BLOCKS_MAX, RECORD_PAYLOAD_BYTES};
 use crate::store::log::{Commit, Ticket};
@@ -139,6 +139,9 @@ impl Feed {
         signer: &KeyPair,
         batches: &[&[Bytes]],
     ) -> Result<Vec<(Appended, Ticket)>, AppendError> {
+        if writer.dropped {
+            return Err(StoreError::FeedDropped { feed: self.key() }.into());
+        }
         let mut head = match &writer.head {
             Some(head) => head.clone(),
             None => self.entry.head(),

@@ -41,7 +41,7 @@ impl Feed {
         &self,
         items: &[Incoming],
     ) -> Result<Vec<Result<Applied, ApplyError>>, StoreError> {
-        let mut writer = self.entry.writer();
+        let mut writer = self.live_writer()?;
         // Appends that are still on their way to the disk are part of what proofs build on.
         self.inner.log.wait(writer.ticket)?;
         let mut batch = Batch::new(self);
@@ -65,7 +65,7 @@ impl Feed {
 
     /// Records the manifest of a feed that was known by its key only.
     pub(super) fn learn_manifest(&self, known: KnownManifest) -> Result<(), StoreError> {
-        let _writer = self.entry.writer();
+        let _writer = self.live_writer()?;
         let ticket = self
             .inner
             .log

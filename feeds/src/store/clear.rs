@@ -15,12 +15,13 @@ impl Feed {
     ///
     /// Whole pages are given back to the file system where it can take them.
     pub fn clear(&self, blocks: Range<u64>) -> Result<(), StoreError> {
-        if blocks.is_empty() {
+        let writer = self.live_writer()?;
+        self.inner.log.wait(writer.ticket)?;
+        let end = blocks.end.min(self.entry.head().length);
+        if blocks.start >= end {
             return Ok(());
         }
-        let writer = self.entry.writer();
-        self.inner.log.wait(writer.ticket)?;
-        let ranges = vec![(blocks.start, blocks.end - blocks.start)];
+        let ranges = vec![(blocks.start, end - blocks.start)];
         let body = Body::Cleared {
             ranges: ranges.clone(),
         };

@@ -96,6 +96,12 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+    /// The feed was taken out of the store; the handle is of no use any more.
+    #[error("feed {feed} was taken out of the store")]
+    FeedDropped {
+        /// The feed.
+        feed: FeedKey,
+    },
     /// Stored bytes are damaged.
     #[error("the store is damaged")]
     Damaged(#[from] Damage),

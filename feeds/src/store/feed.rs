@@ -1,6 +1,6 @@
 //! A feed of the store, as its readers see it.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use crate::store::heads::Heads;
 use crate::store::index::{Extent, NodeRef};
 use crate::store::limits::CHECKSUM_FROM_BYTES;
 use crate::store::log::Commit;
-use crate::store::state::{FeedEntry, Kind, Role};
+use crate::store::state::{FeedEntry, FeedWriter, Kind, Role};
 use crate::store::store::Inner;
 use crate::tree::{Head, Node, SignedHead};
 
@@ -248,6 +248,15 @@ impl Feed {
                 }
                 .into(),
             )
+    }
+
+    /// Returns the feed's writer, unless the feed was taken out of the store.
+    pub(super) fn live_writer(&self) -> Result<MutexGuard<'_, FeedWriter>, StoreError> {
+        let writer = self.entry.writer();
+        match writer.dropped {
+            false => Ok(writer),
+            true => Err(StoreError::FeedDropped { feed: self.key() }),
+        }
     }
 
     /// Puts an append or fill with its blocks into the form that the log takes.

@@ -20,7 +20,8 @@ use crate::store::record::Checker;
 use crate::store::state::{FeedEntry, FeedState, Kind, KnownManifest, Role};
 use crate::tree::{Head, Node, SignedHead};
 
-const FILE: &str = "index";
+/// Name of the index.
+pub(super) const FILE: &str = "index";
 const NEW_FILE: &str = "index.new";
 const MAGIC: [u8; 4] = *b"KLIX";
 const VERSION: u8 = 1;

@@ -1,7 +1,7 @@
 //! The one durable store for all feeds of an agent: an append-only log of segments.
 //!
 //! A call that returned has its data on the disk: one write and one sync, shared by all calls that
-//! wait for one ([group commit](log)). Readers are never blocked by a sync. What is read back is
+//! wait for one (group commit). Readers are never blocked by a sync. What is read back is
 //! checked before it is returned or served, and damage is an error that names feed and block.
 //!
 //! Participants: [`Store`] and [`Feed`] are the handles; [`Disk`] is the seam to the world, with

@@ -157,6 +157,10 @@ fn find_segments(segments: &Segments) -> Result<Vec<SegmentHeader>, StoreError> 
             None => return Err(damaged(*number, DamageKind::SegmentHeader)),
         }
     }
+    if found.is_empty() && names.iter().any(|name| name == index_file::FILE) {
+        // There was a log: a new one here would hide that it is gone.
+        return Err(damaged(0, DamageKind::SegmentMissing));
+    }
     Ok(found)
 }
 

@@ -118,6 +118,8 @@ pub(super) struct FeedWriter {
     pub(super) head: Option<Head>,
     /// The newest submission.
     pub(super) ticket: Ticket,
+    /// The feed was taken out of the store: a record of it would have no owner.
+    pub(super) dropped: bool,
 }
 
 impl FeedEntry {

@@ -186,10 +186,10 @@ impl Store {
         let publish = Box::new(move |_| inner.feeds_mut(|feeds| feeds.remove(number)));
         let commit = self.inner.commit(&Body::Dropped, number, publish);
         // The feed's own writer waits, so that nothing of it stands behind the record.
-        let writer = feed.entry.writer();
+        let mut writer = feed.entry.writer();
         let ticket = self.inner.log.submit(vec![commit])?;
         self.inner.log.wait(ticket)?;
-        drop(writer);
+        writer.dropped = true;
         Ok(true)
     }
 
@@ -251,7 +251,7 @@ impl Store {
             return Ok(());
         }
         let written = self.inner.log.close();
-        let index = written.and_then(|()| self.inner.write_checkpoint());
+        let index = written.and_then(|()| self.inner.write_checkpoint(0));
         *self
             .inner
             .lock
@@ -386,15 +386,19 @@ impl Inner {
             .checkpoint_bytes
             .max(4 * self.checkpoint().index_bytes);
         if self.log.written_since_checkpoint() >= due
-            && let Err(error) = self.write_checkpoint()
+            && let Err(error) = self.write_checkpoint(due)
         {
             self.log.stop(&error);
         }
     }
 
-    /// Writes a checkpoint record and the index as it is then. Commits wait meanwhile.
-    fn write_checkpoint(&self) -> Result<(), StoreError> {
+    /// Writes a checkpoint record and the index as it is then, unless fewer than `due` bytes of log
+    /// were written since another caller did. Commits wait meanwhile.
+    fn write_checkpoint(&self, due: u64) -> Result<(), StoreError> {
         let mut tail = self.log.tail();
+        if tail.since_checkpoint < due {
+            return Ok(());
+        }
         let mut last = self
             .last_checkpoint
             .lock()

@@ -206,6 +206,18 @@ fn a_missing_segment_is_named() {
 }
 
 #[test]
+fn an_index_without_a_log_is_not_taken_for_a_new_store() {
+    let mut files = files(true);
+    files.retain(|name, _| !name.starts_with("log-"));
+    assert!(!files.is_empty());
+    let error = Store::open(disk_of(&files).as_disk(), options()).unwrap_err();
+    let OpenError::Store(StoreError::Damaged(damage)) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(damage.what, DamageKind::SegmentMissing);
+}
+
+#[test]
 fn a_store_has_these_bytes() {
     // Segment header, feed record, append record, zeros: the golden bytes of docs/storage.md.
     let disk = MemoryDisk::new();

@@ -106,6 +106,7 @@ fn cleared_blocks_stay_cleared_and_their_nodes_stay() {
     let feed = own_feed(&store, &writer());
     feed.append_batch(&writer(), &blocks(0..40)).unwrap();
     feed.clear(10..20).unwrap();
+    feed.clear(40..u64::MAX).unwrap();
     for clean in [false, true] {
         if clean {
             open(&disk).close().unwrap();
@@ -217,6 +218,13 @@ fn a_dropped_feed_is_gone_and_its_number_is_not_given_again() {
     assert!(store.feed(&feed.key()).is_none());
     let again = own_feed(&store, &writer());
     assert_eq!(again.head().length, 0);
+    // A handle from before can write nothing that would have no owner.
+    let refused = feed.append_batch(&writer(), &blocks(5..6)).unwrap_err();
+    assert!(matches!(
+        refused,
+        AppendError::Store(StoreError::FeedDropped { .. })
+    ));
+    assert!(feed.clear(0..1).is_err() && feed.apply(&[]).is_err());
     again.append_batch(&writer(), &blocks(0..2)).unwrap();
     drop(store);
     drop((feed, again));
