@@ -5,7 +5,7 @@ use prost::Message as _;
 
 use crate::entry::{
     Admit, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename, Document, File,
-    Genesis, Message, Profile,
+    Genesis, Invite, Message, Profile,
 };
 use crate::generated::kinlog_entry_v0 as wire;
 use crate::{BODY_FORMAT, TextError};
@@ -32,6 +32,8 @@ pub mod tag {
     pub const MESSAGE: u64 = 18;
     /// [`File`](super::File)
     pub const FILE: u64 = 19;
+    /// [`Invite`](super::Invite)
+    pub const INVITE: u64 = 20;
 }
 
 /// A body that this build does not read.
@@ -89,6 +91,8 @@ pub enum Body {
     Message(Message),
     /// A file.
     File(File),
+    /// An invitation by link.
+    Invite(Invite),
 }
 
 impl Body {
@@ -117,6 +121,7 @@ impl Body {
             tag::ADMIT => Ok(Body::Admit(parse::<wire::Admit, _>(tag, bytes)?)),
             tag::MESSAGE => Ok(Body::Message(parse::<wire::Message, _>(tag, bytes)?)),
             tag::FILE => Ok(Body::File(parse::<wire::File, _>(tag, bytes)?)),
+            tag::INVITE => Ok(Body::Invite(parse::<wire::Invite, _>(tag, bytes)?)),
             _ => Err(BodyError::Newer { tag, format }),
         }
     }
@@ -134,6 +139,7 @@ impl Body {
             Body::Admit(_) => tag::ADMIT,
             Body::Message(_) => tag::MESSAGE,
             Body::File(_) => tag::FILE,
+            Body::Invite(_) => tag::INVITE,
         }
     }
 
@@ -150,6 +156,7 @@ impl Body {
             Body::Admit(body) => wire::Admit::from(body).encode_to_vec(),
             Body::Message(body) => wire::Message::from(body).encode_to_vec(),
             Body::File(body) => wire::File::from(body).encode_to_vec(),
+            Body::Invite(body) => wire::Invite::from(body).encode_to_vec(),
         };
         bytes.into()
     }

@@ -20,4 +20,4 @@ pub use public::{
     Content, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename, Document, Head,
     Profile,
 };
-pub use room::{Admit, Genesis, History, Membership, MembershipError, Role};
+pub use room::{Admit, Genesis, History, Invite, Membership, MembershipError, Role};

@@ -241,6 +241,29 @@ pub struct Admit {
     pub role: Role,
 }
 
+/// Whoever holds the seed of `public_key` may be admitted, by any member.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Invite {
+    /// Public key of the invitation's own key pair.
+    pub public_key: PublicKey,
+}
+
+impl TryFrom<wire::Invite> for Invite {
+    type Error = BodyError;
+
+    fn try_from(body: wire::Invite) -> Result<Self, BodyError> {
+        let public_key = PublicKey(fixed("public_key", &body.public_key)?);
+        Ok(Invite { public_key })
+    }
+}
+
+impl From<&Invite> for wire::Invite {
+    fn from(body: &Invite) -> Self {
+        let public_key = body.public_key.0.to_vec().into();
+        wire::Invite { public_key }
+    }
+}
+
 fn history_numbers(history: History) -> (u8, u32) {
     match history {
         History::Full => (0, 0),

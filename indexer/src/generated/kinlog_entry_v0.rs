@@ -133,3 +133,9 @@ pub struct File {
     #[prost(bytes = "bytes", tag = "8")]
     pub key: ::prost::bytes::Bytes,
 }
+/// Tag 20: whoever holds the seed of this key may be admitted by any member.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Invite {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub public_key: ::prost::bytes::Bytes,
+}

@@ -1,9 +1,9 @@
 //! Questions with bounded answers.
 
-use kinlog_feeds::crypto::{AgentId, FeedKey, Hash, Secret};
+use kinlog_feeds::crypto::{AgentId, FeedKey, Hash, PublicKey, Secret};
 use rusqlite::{OptionalExtension, Row, params};
 
-use crate::entry::{Content, Role};
+use crate::entry::{Body, Content, Role, tag};
 use crate::index::state::{damaged, parse, parse_option};
 use crate::index::words;
 use crate::index::{
@@ -11,7 +11,7 @@ use crate::index::{
     MemberRow, MessageRow, RoomRow, SearchHit,
 };
 use crate::limits::{CLOCK_DRIFT_MS_MAX, DIRECTORY_ROWS_MAX, QUERY_ROWS_MAX};
-use crate::{Clock, Index, RoomId};
+use crate::{BODY_FORMAT, Clock, Index, RoomId};
 
 const ROOM: &str = "SELECT id, room_code, name, created_by, created_at FROM rooms";
 
@@ -86,6 +86,24 @@ impl Index {
                 })
             },
         )
+    }
+
+    /// Returns the public keys of the invitations that members wrote, oldest feed first.
+    pub fn invites(&self, room: &RoomId) -> Result<Vec<PublicKey>, IndexError> {
+        let bodies: Vec<Vec<u8>> = self.all(
+            "SELECT f.body FROM member_feeds m
+             JOIN facts f INDEXED BY facts_invites ON f.feed = m.feed AND f.tag = 20
+             WHERE m.room_id = ?1 AND f.state = 0 ORDER BY f.feed, f.idx LIMIT ?2",
+            params![room.to_string(), QUERY_ROWS_MAX as i64],
+            |row| row.get(0),
+        )?;
+        let invites = bodies.into_iter().filter_map(|body| {
+            match Body::decode(tag::INVITE, u64::from(BODY_FORMAT), &body.into()) {
+                Ok(Body::Invite(invite)) => Some(invite.public_key),
+                _ => None,
+            }
+        });
+        Ok(invites.collect())
     }
 
     /// Returns the last `last` messages of a room, oldest first.

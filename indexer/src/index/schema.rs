@@ -35,6 +35,7 @@ CREATE TABLE facts (
     PRIMARY KEY (feed, idx)
 ) WITHOUT ROWID;
 CREATE INDEX facts_rare ON facts (feed, tag, idx) WHERE tag < 6;
+CREATE INDEX facts_invites ON facts (feed, idx) WHERE tag = 20;
 CREATE TABLE pending (
     feed BLOB, idx INTEGER, epoch BLOB NOT NULL, block BLOB NOT NULL, PRIMARY KEY (feed, idx)
 ) WITHOUT ROWID;
