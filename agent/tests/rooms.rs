@@ -87,6 +87,11 @@ async fn members_talk_without_the_one_who_invited_them() {
     ann.stop().await;
     bob.send("family", "ann is gone").await;
     cem.wait_for_message("family", "ann is gone").await;
+
+    // Any member who is online admits.
+    let dee = Cast::online(&folder, "dee", &signal).await;
+    dee.join(&link).await.unwrap();
+    dee.wait_for_message("family", "ann is gone").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

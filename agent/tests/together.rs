@@ -235,6 +235,28 @@ async fn a_live_follow_gets_what_is_appended_later_and_after_both_restarted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follow_for_once_fetches_nothing_later() {
+    let (folder, signal) = (Folder::new(), Signal::start().await);
+    let ann = Cast::online(&folder, "ann", &signal).await;
+    ann.create("/a").await;
+    let link = ann.append("/a", &blocks(3, 100)).await;
+    let bob = Cast::online(&folder, "bob", &signal).await;
+    bob.follow(&link, None).await.unwrap();
+    ann.append("/a", &blocks(2, 100)).await;
+    let bob = bob.reopen().await;
+    let Reply::Pins { pins } = bob.reply(Request::Pins).await.unwrap() else {
+        panic!("no pins")
+    };
+    assert_eq!(
+        (pins[0].range.to_string(), pins[0].live),
+        ("0..3".to_owned(), false)
+    );
+    // Asked again, it comes up to date.
+    bob.follow(&link, None).await.unwrap();
+    assert_eq!(bob.read(&link, None).await.unwrap().len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plain_feed_is_followed_by_its_key() {
     let (folder, signal) = (Folder::new(), Signal::start().await);
     let ann = Cast::online(&folder, "ann", &signal).await;

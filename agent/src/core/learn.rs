@@ -73,7 +73,8 @@ impl Core {
             knowledge.own = fresh.own;
             knowledge.pins = fresh.pins;
             knowledge.rooms = fresh.rooms;
-            knowledge.invites = fresh.invites;
+            // Those that other members wrote are in the index, not in `state.db`.
+            knowledge.invites.extend(fresh.invites);
             knowledge.joins = fresh.joins;
             for (agent, known) in fresh.agents {
                 knowledge.agents.entry(agent).or_insert(known);
@@ -107,8 +108,17 @@ impl Core {
     /// Takes what the index says of a room into what is known, and new members' feeds into
     /// `state.db`.
     pub(super) fn learn_room(&self, room: &RoomId) -> Result<(), Error> {
-        let (row, members) =
-            self.index(|index| Ok::<_, Error>((index.room(room)?, index.member_feeds(room)?)))?;
+        let (row, members, invites) = self.index(|index| {
+            let members = index.member_feeds(room)?;
+            Ok::<_, Error>((index.room(room)?, members, index.invites(room)?))
+        })?;
+        self.knowledge(|knowledge| {
+            if knowledge.rooms.contains_key(room) {
+                knowledge
+                    .invites
+                    .extend(invites.into_iter().map(|key| (key, *room)));
+            }
+        });
         let known = self.knowledge(|knowledge| knowledge.rooms.get(room).cloned());
         let Some(known) = known else { return Ok(()) };
         if let Some(row) = row.filter(|row| row.name != known.name) {

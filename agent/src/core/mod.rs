@@ -111,6 +111,7 @@ impl Core {
         }
         core.catch_up()?;
         core.restore_clock();
+        core.restore_lines()?;
         core.replan()?;
         Ok((core, received))
     }

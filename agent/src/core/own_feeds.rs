@@ -30,6 +30,25 @@ impl Core {
                 .hint("append to it, or choose another path"));
         }
         let feed = self.new_feed(Some(path.clone()), content == Content::Entries, false)?;
+        self.list(&feed, path)?;
+        self.replan()?;
+        Ok(feed)
+    }
+
+    /// Lists the own paths that a crash kept from being listed.
+    pub(super) fn restore_lines(&self) -> Result<(), Error> {
+        let unlisted = self.knowledge(|knowledge| {
+            let own = knowledge.own.values();
+            own.filter(|feed| knowledge.listed(&feed.key).is_none())
+                .filter_map(|feed| Some((feed.clone(), feed.path.clone()?)))
+                .collect::<Vec<_>>()
+        });
+        unlisted
+            .iter()
+            .try_for_each(|(feed, path)| self.list(feed, path))
+    }
+
+    fn list(&self, feed: &OwnFeed, path: &FeedPath) -> Result<(), Error> {
         let line = DirectoryLine {
             label: path
                 .as_str()
@@ -38,17 +57,16 @@ impl Core {
             kind: "log"
                 .try_into()
                 .expect("three letters are within the limit"),
-            content,
+            content: match feed.is_entries {
+                true => Content::Entries,
+                false => Content::Bytes,
+            },
             feed: feed.key,
             feed_id: feed.id,
         };
-        self.write_entries(
-            &self.directory()?,
-            Place::Public,
-            vec![Body::DirectoryLine(line)],
-        )?;
-        self.replan()?;
-        Ok(feed)
+        let body = Body::DirectoryLine(line);
+        self.write_entries(&self.directory()?, Place::Public, vec![body])?;
+        Ok(())
     }
 
     /// Creates a feed that is in no directory.

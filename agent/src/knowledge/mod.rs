@@ -26,7 +26,7 @@ pub(crate) struct Knowledge {
     pub(crate) agents: BTreeMap<AgentId, KnownAgent>,
     pub(crate) pins: Vec<Pin>,
     pub(crate) rooms: BTreeMap<RoomId, KnownRoom>,
-    /// Open invites to our rooms.
+    /// Open invites to our rooms, our own and those of other members.
     pub(crate) invites: BTreeMap<PublicKey, RoomId>,
     /// Joins that wait for a member.
     pub(crate) joins: Vec<OpenJoin>,

@@ -127,6 +127,16 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_an_invite_are_final() {
+        // Made by other code: 1 | 32 x 3 | 32 x 4 | 2 | 20 "ws://..." | 21 "wss://..." | check.
+        let golden = concat!(
+            "AQMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE",
+            "BAQEBAQEBAQCFHdzOi8vMTI3LjAuMC4xOjkwMDAvFXdzczovL3NpZ25hbC5leGFtcGxlLzX31_E"
+        );
+        assert_eq!(invite().encode(), golden);
+    }
+
+    #[test]
     fn any_changed_or_lost_character_is_noticed() {
         let text = invite().encode();
         for at in 0..text.len() {

@@ -2,7 +2,7 @@
 
 use kinlog_feeds::crypto::Secret;
 use kinlog_feeds::store::Appended;
-use kinlog_indexer::entry::{Body, Genesis, History, Message, Profile};
+use kinlog_indexer::entry::{Body, Genesis, History, Invite as RoomInvite, Message, Profile};
 use kinlog_indexer::seal::EpochSecret;
 
 use crate::api::Error;
@@ -99,6 +99,9 @@ impl Core {
         };
         if held.is_none() {
             self.state.add_invite(&room.id, &invite)?;
+            // The entry lets every member admit, also when we are away.
+            let public_key = invite.public_key();
+            self.write_in_room(room, vec![Body::Invite(RoomInvite { public_key })])?;
             self.relearn()?;
             self.replan()?;
         }

@@ -29,14 +29,22 @@ pub(crate) struct Pin {
 impl State {
     /// Keeps a pin; one of the same target and selection is replaced.
     pub(crate) fn put_pin(&self, pin: &Pin) -> Result<(), StateError> {
-        let (agent, path, key) = columns(&pin.target);
+        self.replace_pin(pin, pin)
+    }
+
+    /// Keeps the pin `new` in place of the one with target and selection of `old`.
+    pub(crate) fn replace_pin(&self, old: &Pin, new: &Pin) -> Result<(), StateError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
-        transaction.execute(
-            "DELETE FROM pins
-             WHERE agent IS ?1 AND path IS ?2 AND feed_key IS ?3 AND selection = ?4",
-            (agent, path, key, pin.selection.to_string()),
-        )?;
+        for pin in [old, new] {
+            let (agent, path, key) = columns(&pin.target);
+            transaction.execute(
+                "DELETE FROM pins
+                 WHERE agent IS ?1 AND path IS ?2 AND feed_key IS ?3 AND selection = ?4",
+                (agent, path, key, pin.selection.to_string()),
+            )?;
+        }
+        let (agent, path, key) = columns(&new.target);
         transaction.execute(
             "INSERT INTO pins (agent, path, feed_key, selection, live, tier, reason)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -44,10 +52,10 @@ impl State {
                 agent,
                 path,
                 key,
-                pin.selection.to_string(),
-                pin.live,
-                &pin.tier,
-                &pin.reason,
+                new.selection.to_string(),
+                new.live,
+                &new.tier,
+                &new.reason,
             ),
         )?;
         transaction.commit()?;

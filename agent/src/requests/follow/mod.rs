@@ -10,6 +10,7 @@ use kinlog_feeds::FeedKey;
 use crate::api::{AnswerSender, Error, PinInfo, Reply, Selection};
 use crate::core::Core;
 use crate::links::Link;
+use crate::pins::blocks;
 use crate::requests::{Ended, blocking};
 use crate::state::{Pin, PinTarget};
 use crate::tasks::Running;
@@ -36,7 +37,28 @@ pub(super) async fn follow(
     };
     let pin = add(running, link, pin).await?;
     running.ensure_signals().await?;
-    watch::watch(running, vec![pin], ends, to).await
+    watch::watch(running, vec![pin.clone()], ends, to).await?;
+    if !pin.live {
+        blocking(&running.core, move |core| settle(core, &pin)).await?;
+    }
+    Ok(())
+}
+
+/// Puts the blocks that were fetched in place of a pin that was for once: a later start fetches
+/// nothing that nobody asked for.
+fn settle(core: &Core, pin: &Pin) -> Result<(), Error> {
+    let keys = progress::keys(core, &pin.target);
+    let ([key], Selection::All | Selection::Last(_)) = (keys.as_slice(), &pin.selection) else {
+        return Ok(());
+    };
+    let held = blocks(&pin.selection, core.feed(key)?.head().length);
+    let settled = Pin {
+        selection: Selection::Range(held),
+        ..pin.clone()
+    };
+    core.state.replace_pin(pin, &settled)?;
+    core.relearn()?;
+    core.replan()
 }
 
 pub(super) async fn seed(
