@@ -363,9 +363,10 @@ impl Replicator {
     }
 
     /// Returns whether connections may go on being read: false while the store is behind by more
-    /// than the windows can have asked for.
+    /// than the windows can have asked for. It comes true again with
+    /// [`handle_applied`](Self::handle_applied).
     pub fn accepts_data(&self) -> bool {
-        self.flow.accepts_data()
+        self.applies.is_empty() || self.flow.accepts_data()
     }
 
     /// Returns how far the feed is, `None` if it is not known.

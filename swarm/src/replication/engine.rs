@@ -83,7 +83,8 @@ impl Engine {
                         self.handle_done(done);
                     }
                 }
-                input = inputs.recv() => {
+                // While the store is behind, what peers send waits in their links.
+                input = inputs.recv(), if self.replicator.accepts_data() => {
                     let Some(input) = input else { return };
                     self.handle_input(input);
                     while let Ok(input) = inputs.try_recv() {
