@@ -239,7 +239,7 @@ fn a_follower_of_one_path_learns_nothing_of_the_rest() {
     let wrong = follow_and_look(&author, &signal, &[]);
     assert_eq!(wrong, Vec::<String>::new());
     // The same check notices when no pin decides.
-    let wrong = follow_and_look(&author, &signal, &["--test-want-everything-public"]);
+    let wrong = follow_and_look(&author, &signal, &["--test-without-pin-filter"]);
     println!("without the filter: {wrong:#?}");
     assert!(
         wrong.iter().any(|what| what.contains("path b")),
