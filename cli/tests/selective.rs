@@ -1,16 +1,14 @@
 //! A follower gets what it pinned and nothing else: blocks, nodes, channels, names.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-#[path = "support/needles.rs"]
-mod needles;
 mod support;
 
 use std::collections::BTreeSet;
 
 use kinlog_feeds::FeedKey;
-use needles::Needles;
 use serde_json::Value;
 use support::{Home, MEETING, Signal, noise};
+use testkit::needles::Needles;
 use testkit::process::{Running, WAIT_MAX};
 
 const BLOCK: usize = 65_536;
@@ -71,7 +69,11 @@ fn blocks_on_disk(home: &Home, content: &[u8]) -> BTreeSet<u64> {
     let mut needles = Needles::new();
     for (index, block) in content.chunks(BLOCK).enumerate() {
         // The middle of a block: no header, no neighbour.
-        needles.add_raw(&index.to_string(), &block[BLOCK / 2..BLOCK / 2 + 32]);
+        needles.add_spelled(
+            &index.to_string(),
+            "raw",
+            block[BLOCK / 2..BLOCK / 2 + 32].to_vec(),
+        );
     }
     let mut found = BTreeSet::new();
     for file in home.files().into_iter().filter(|file| file.is_file()) {
@@ -211,7 +213,7 @@ fn follow_and_look(author: &Author, signal: &Signal, switches: &[&str]) -> Vec<S
     }
     // The one thing it does know of path b: its line in the public directory.
     let mut line = Needles::new();
-    line.add_raw("line", b"/paths/b");
+    line.add_spelled("line", "raw", b"/paths/b".to_vec());
     assert!(
         frames.iter().any(|frame| !line.found_in(frame).is_empty()),
         "no directory was seen"

@@ -1,8 +1,6 @@
 //! What the signal server opens, is sent and holds in memory: nothing that names anybody or anything.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-#[path = "support/needles.rs"]
-mod needles;
 mod support;
 
 use std::collections::BTreeSet;
@@ -14,9 +12,9 @@ use std::time::Instant;
 
 use kinlog_feeds::crypto::{KeyPair, Secret, derive, device_dh_secret, device_seed, namespace};
 use kinlog_signal::{Client, ClientConfig, ClientEvent, SignalKind, Topic};
-use needles::Needles;
 use serde_json::Value;
 use support::{Home, MEETING, Signal};
+use testkit::needles::Needles;
 use testkit::process::{Folder, WAIT_MAX};
 use tokio::sync::mpsc::Receiver;
 

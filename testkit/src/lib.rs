@@ -2,5 +2,6 @@
 #![allow(clippy::panic, clippy::missing_panics_doc)] // A test helper fails by panicking.
 
 pub mod disk;
+pub mod needles;
 pub mod process;
 pub mod random;

@@ -1,15 +1,16 @@
 //! A search for many values in many bytes at once: frames, files, another process's memory.
-#![allow(dead_code, unreachable_pub)] // Each test file uses its part of this.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use kinlog_feeds::text;
+
 /// Bytes by which candidates are found; every needle has at least as many.
 const HEAD: usize = 4;
 
 /// What is looked for, each value under a name and in several spellings.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Needles {
     /// Name, spelling and bytes.
     spelled: Vec<(String, &'static str, Vec<u8>)>,
@@ -18,6 +19,7 @@ pub struct Needles {
 }
 
 impl Needles {
+    /// Returns a search for nothing yet.
     pub fn new() -> Needles {
         Needles {
             spelled: Vec::new(),
@@ -25,7 +27,10 @@ impl Needles {
         }
     }
 
-    /// Adds a value in every spelling: raw, hex, z-base-32, base64 at any offset.
+    /// Adds a value as it is, in hex, in z-base-32, and in base64 at any offset.
+    ///
+    /// # Panics
+    /// When the value is so short that it would be found by chance.
     #[track_caller]
     pub fn add(&mut self, name: &str, value: &[u8]) {
         assert!(
@@ -33,7 +38,7 @@ impl Needles {
             "{name}: too short to be found only where it is meant"
         );
         self.add_spelled(name, "raw", value.to_vec());
-        let hex = kinlog_feeds::text::encode_hex(value);
+        let hex = text::encode_hex(value);
         self.add_spelled(name, "hex", hex.to_uppercase().into_bytes());
         self.add_spelled(name, "hex", hex.into_bytes());
         self.add_spelled(
@@ -41,6 +46,7 @@ impl Needles {
             "z-base-32",
             kinlog_feeds::text::encode(value).into_bytes(),
         );
+        self.add_spelled(name, "z-base-32", text::encode(value).into_bytes());
         for url_safe in [false, true] {
             for offset in 0..3 {
                 self.add_spelled(name, "base64", base64_inside(value, offset, url_safe));
@@ -48,12 +54,11 @@ impl Needles {
         }
     }
 
-    /// Adds a value as it is.
-    pub fn add_raw(&mut self, name: &str, value: &[u8]) {
-        self.add_spelled(name, "raw", value.to_vec());
-    }
-
-    fn add_spelled(&mut self, name: &str, spelling: &'static str, bytes: Vec<u8>) {
+    /// Adds another spelling of a value.
+    ///
+    /// # Panics
+    /// When it is shorter than four bytes.
+    pub fn add_spelled(&mut self, name: &str, spelling: &'static str, bytes: Vec<u8>) {
         assert!(bytes.len() >= HEAD);
         let begin = usize::from(u16::from_le_bytes([bytes[0], bytes[1]]));
         self.begins[begin].push(self.spelled.len());
@@ -76,6 +81,9 @@ impl Needles {
     }
 
     /// Returns what stands in the readable memory of a process.
+    ///
+    /// # Panics
+    /// When there is no such process, or its memory cannot be read.
     pub fn found_in_memory(&self, pid: u32) -> BTreeSet<String> {
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process runs");
         let memory = File::open(format!("/proc/{pid}/mem")).expect("its memory can be read");
@@ -111,6 +119,12 @@ impl Needles {
     }
 }
 
+impl Default for Needles {
+    fn default() -> Self {
+        Needles::new()
+    }
+}
+
 /// Returns the characters that `value` has in base64 whatever stands before and after it, when it
 /// begins `offset` bytes into a group of three.
 fn base64_inside(value: &[u8], offset: usize, url_safe: bool) -> Vec<u8> {
@@ -137,21 +151,35 @@ fn base64_inside(value: &[u8], offset: usize, url_safe: bool) -> Vec<u8> {
         .collect()
 }
 
-#[test]
-fn every_spelling_is_found() {
-    let mut needles = Needles::new();
-    needles.add("value", b"a value of some length");
-    for hay in [
-        "..a value of some length..",
-        "..612076616c7565206f6620736f6d65206c656e677468..",
-        // base64 of "a value of some length", of "xa value ..." and of "xya value ...".
-        "YSB2YWx1ZSBvZiBzb21lIGxlbmd0aA==",
-        "eGEgdmFsdWUgb2Ygc29tZSBsZW5ndGg=",
-        "eHlhIHZhbHVlIG9mIHNvbWUgbGVuZ3Ro",
-    ] {
-        assert_eq!(needles.found_in(hay.as_bytes()).len(), 1, "{hay}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_is_found() {
+        let mut needles = Needles::new();
+        needles.add("value", b"a value of some length");
+        for hay in [
+            "..a value of some length..",
+            "..612076616c7565206f6620736f6d65206c656e677468..",
+            // base64 of "a value of some length", of "xa value ..." and of "xya value ...".
+            "YSB2YWx1ZSBvZiBzb21lIGxlbmd0aA==",
+            "eGEgdmFsdWUgb2Ygc29tZSBsZW5ndGg=",
+            "eHlhIHZhbHVlIG9mIHNvbWUgbGVuZ3Ro",
+        ] {
+            assert_eq!(needles.found_in(hay.as_bytes()).len(), 1, "{hay}");
+        }
+        let spelled = text::encode(b"a value of some length");
+        assert_eq!(needles.found_in(spelled.as_bytes()).len(), 1);
+        assert!(needles.found_in(b"a value of no length").is_empty());
     }
-    let zbase = kinlog_feeds::text::encode(b"a value of some length");
-    assert_eq!(needles.found_in(zbase.as_bytes()).len(), 1);
-    assert!(needles.found_in(b"a value of no length").is_empty());
+
+    #[test]
+    fn what_this_process_holds_is_found_in_its_memory() {
+        let held = std::hint::black_box(b"held in memory, 7f1c".to_vec());
+        let mut needles = Needles::new();
+        needles.add_spelled("held", "raw", held);
+        let found = needles.found_in_memory(std::process::id());
+        assert_eq!(found, BTreeSet::from(["held (raw)".to_owned()]));
+    }
 }
