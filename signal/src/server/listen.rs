@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use crate::address::{DEFAULT_PATH, ServerName};
@@ -62,11 +63,11 @@ pub async fn serve(
         alive,
     };
     tokio::pin!(shutdown);
-    let mut sweep_in = hub.sweep();
+    let mut sweep_at = Instant::now() + hub.sweep();
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            () = tokio::time::sleep(sweep_in) => sweep_in = hub.sweep(),
+            () = sleep_until(sweep_at) => sweep_at = Instant::now() + hub.sweep(),
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => server.accept(stream, address),
                 Err(error) => {
