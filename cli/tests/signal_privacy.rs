@@ -195,7 +195,7 @@ fn recorded_frames(stderr: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn the_signal_server_learns_no_name_and_writes_no_file() {
+fn strace_sees_the_signal_server_write_no_file_and_it_learns_no_name() {
     let folder = Folder::new("signal");
     let trace = folder.join("trace");
     let mut command = Command::new("strace");
