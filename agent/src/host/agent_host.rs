@@ -157,3 +157,124 @@ impl Host for AgentHost {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kinlog_swarm::{SessionId, SessionRole, Transport};
+
+    use super::*;
+    use crate::host::view::AgentView;
+
+    fn session(label: Label, key: u8) -> SessionInfo {
+        SessionInfo {
+            id: SessionId(1),
+            label,
+            key: [key; 32],
+            role: SessionRole::Initiator,
+            remote_certificate: None,
+            transport: Transport::Memory,
+            path: None,
+            plain: false,
+        }
+    }
+
+    /// A host that follows agents 1 (known) and 2 (unknown) and knows agent 3; invite 9 is open.
+    fn host() -> (AgentHost, mpsc::Receiver<HostEvent>) {
+        let (events, received) = mpsc::channel(4);
+        let host = AgentHost::new(KeyPair::from_seed(&[1; 32]), Hash([7; 32]), events);
+        let set = Some((Hash([5; 32]), Bytes::from_static(b"set")));
+        let agent = |identity: &Option<(Hash, Bytes)>, is_followed| AgentView {
+            identity: identity.clone(),
+            is_followed,
+            ..AgentView::default()
+        };
+        host.set_view(View {
+            agents: [
+                ([1; 32], agent(&set, true)),
+                ([2; 32], agent(&None, true)),
+                ([3; 32], agent(&set, false)),
+            ]
+            .into(),
+            invites: [[9; 32]].into(),
+            ..View::default()
+        });
+        (host, received)
+    }
+
+    #[test]
+    fn a_follower_of_public_paths_stays_anonymous() {
+        let (host, _events) = host();
+        for label in [Label::Agent, Label::Feed, Label::Net] {
+            assert!(host.identity(&session(label, 1)).is_none());
+        }
+        for label in [Label::Room, Label::Invite, Label::Code] {
+            assert!(host.identity(&session(label, 1)).is_some());
+        }
+    }
+
+    #[test]
+    fn an_identity_set_is_asked_for_when_it_is_followed_and_another() {
+        let (host, _events) = host();
+        let answer = |key, hash: u8| {
+            let offer = PeerMessage::IdentityOffer {
+                hash: Hash([hash; 32]),
+            };
+            host.handle_peer_message(&session(Label::Agent, key), offer)
+        };
+        assert_eq!(answer(1, 5), []);
+        assert_eq!(answer(1, 6), [PeerMessage::IdentityGet]);
+        assert_eq!(answer(2, 6), [PeerMessage::IdentityGet]);
+        assert_eq!(answer(3, 6), []);
+        assert_eq!(answer(4, 6), []);
+    }
+
+    #[test]
+    fn a_held_identity_set_is_given_to_who_knows_the_agent_and_to_nobody_else() {
+        let (host, _events) = host();
+        let get =
+            |label, key| host.handle_peer_message(&session(label, key), PeerMessage::IdentityGet);
+        let set = PeerMessage::IdentitySet {
+            bytes: Bytes::from_static(b"set"),
+        };
+        assert_eq!(get(Label::Agent, 1), [set.clone()]);
+        assert_eq!(get(Label::Agent, 3), [set]);
+        assert_eq!(get(Label::Agent, 2), []);
+        assert_eq!(get(Label::Room, 1), []);
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_not_worked_on() {
+        let (host, mut events) = host();
+        let set = PeerMessage::IdentitySet {
+            bytes: Bytes::from_static(b"set"),
+        };
+        host.handle_peer_message(&session(Label::Agent, 3), set.clone());
+        host.handle_peer_message(&session(Label::Feed, 1), set.clone());
+        let request = PeerMessage::JoinRequest {
+            bytes: Bytes::new(),
+        };
+        host.handle_peer_message(&session(Label::Invite, 8), request.clone());
+        host.handle_peer_message(&session(Label::Room, 9), request.clone());
+        assert!(events.try_recv().is_err());
+        host.handle_peer_message(&session(Label::Agent, 2), set);
+        assert!(matches!(events.try_recv(), Ok(HostEvent::Identity { .. })));
+        host.handle_peer_message(&session(Label::Invite, 9), request);
+        assert!(matches!(
+            events.try_recv(),
+            Ok(HostEvent::JoinRequest { .. })
+        ));
+    }
+
+    #[test]
+    fn a_flood_of_messages_is_dropped_and_never_waits() {
+        let (host, mut events) = host();
+        for _ in 0..100 {
+            host.handle_session_open(&session(Label::Agent, 1));
+        }
+        let mut count = 0;
+        while events.try_recv().is_ok() {
+            count += 1;
+        }
+        assert_eq!(count, 4);
+    }
+}
