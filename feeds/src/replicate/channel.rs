@@ -73,6 +73,8 @@ pub(super) struct Channel {
     pub(super) unanchored: u32,
     pub(super) probing: bool,
     last_id: u64,
+    /// Ids whose answer has come.
+    free_ids: BTreeSet<u64>,
     /// Requests that were taken back, and what they were for.
     cancelled: BTreeMap<u64, What>,
     heard: Time,
@@ -88,24 +90,31 @@ impl Channel {
         }
     }
 
-    /// Notes a request and returns its id.
+    /// Notes a request and returns its id: the smallest that no answer can still come for, as
+    /// small numbers take fewer bytes.
     pub(super) fn ask(&mut self, asked: Asked) -> u64 {
-        self.last_id += 1;
-        self.asked.insert(self.last_id, asked);
-        self.last_id
+        let id = self.free_ids.pop_first().unwrap_or_else(|| {
+            self.last_id += 1;
+            self.last_id
+        });
+        self.asked.insert(id, asked);
+        id
     }
 
     /// Takes the request that an answer names. Of a cancelled one, whose answer was on its way, it
     /// returns as an error what it was for; of an unknown one `None`.
     pub(super) fn answer(&mut self, now: Time, id: u64) -> Result<Asked, Option<What>> {
         self.heard = now;
-        match self.asked.remove(&id) {
-            Some(asked) => {
-                self.snubs = 0;
-                Ok(asked)
-            }
-            None => Err(self.cancelled.remove(&id)),
+        if let Some(asked) = self.asked.remove(&id) {
+            self.snubs = 0;
+            self.free_ids.insert(id);
+            return Ok(asked);
         }
+        let cancelled = self.cancelled.remove(&id);
+        if cancelled.is_some() {
+            self.free_ids.insert(id);
+        }
+        Err(cancelled)
     }
 
     /// Takes back requests that stayed unanswered too long and asks nothing of the peer for a
@@ -116,19 +125,15 @@ impl Channel {
             let waited = now.since(asked.sent);
             waited >= REQUEST_TIMEOUT_MAX || (quiet && waited >= REQUEST_TIMEOUT)
         };
-        if !self
-            .asked
-            .first_key_value()
-            .is_some_and(|(_, oldest)| late(oldest))
-        {
-            return Vec::new();
-        }
         let ids: Vec<u64> = self
             .asked
             .iter()
             .filter(|(_, asked)| late(asked))
             .map(|(id, _)| *id)
             .collect();
+        if ids.is_empty() {
+            return Vec::new();
+        }
         let snub = SNUB_TIME * 2u32.saturating_pow(self.snubs.min(10));
         self.snubs += 1;
         self.snubbed_until = now + snub.min(SNUB_TIME_MAX);
