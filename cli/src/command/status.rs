@@ -130,11 +130,13 @@ fn feed_line(status: &FeedStatus, paint: &Paint) -> String {
     } else {
         paint.warn(&clean(&status.sync))
     };
+    let held = match status.want {
+        0 => count(feed.blocks_held, "block"),
+        want => format!("{} of {}", status.have, count(want, "block")),
+    };
     format!(
-        "  {}  {} of {}  {}  {sync}",
+        "  {}  {held}, {}  {sync}",
         paint.strong(&format!("{name:<28}")),
-        status.have,
-        status.want,
         bytes(feed.bytes_held),
     )
 }

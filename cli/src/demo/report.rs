@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::demo::claims::{Claim, Met, Seen};
 use crate::demo::stage::seconds;
 use crate::error::Failure;
-use crate::output::{Output, bytes, clean, count, rate, short_key};
+use crate::output::{Output, bytes, clean, count, rate};
 
 /// Something that travelled, measured by who received it.
 #[derive(Clone, Debug, Serialize)]
@@ -168,14 +168,9 @@ impl Report {
                 count(status.store.feeds, "feed"),
             ))?;
             for feed in status.feeds.iter().filter(|feed| feed.feed.blocks_held > 0) {
-                let name = match &feed.feed.path {
-                    Some(path) => clean(path),
-                    None => format!("{} {}", feed.feed.role, short_key(&feed.feed.key)),
-                };
+                let held = format!("{} of {}", feed.feed.blocks_held, feed.feed.length);
                 output.data(&format!(
-                    "    {name:<42} {:>5} of {:>5}  {:>7}  {}",
-                    feed.feed.blocks_held,
-                    feed.feed.length,
+                    "    {held:>12}  {:>7}  {}",
                     bytes(feed.feed.bytes_held),
                     paint.faint(&clean(&feed.why.join("; "))),
                 ))?;

@@ -23,7 +23,7 @@ const LATECOMER: &str = "latecomer";
 
 /// The room they talk in, and what they say.
 const ROOM: &str = "kitchen";
-const QUESTION: &str = "I marked chapter two; who brings the walnut cake on Sunday?";
+const QUESTION: &str = "Chapter two is marked. Who brings the walnut cake?";
 const ANSWER: &str = "I do, and I read the lesson on the train without a net";
 const LATE_WORD: &str = "Hello from the latecomer, I read all of the above";
 
@@ -220,10 +220,10 @@ async fn without_the_author(
         format!("process {} is gone", pid.unwrap_or_default()),
     ));
     played.claims.push(Claim::new(
-        format!("the latecomer has {path} whole, from the seeder, the only one up that held it"),
+        "the latecomer has its path whole, from the seeder, the only one up that held it",
         whole && with_seeder && only_seeder_has_it,
         format!(
-            "{}, connected to the seeder: {with_seeder}",
+            "{} of {path}, connected to the seeder: {with_seeder}",
             count(got.have, "block")
         ),
     ));
