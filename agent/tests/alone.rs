@@ -277,7 +277,22 @@ async fn a_lost_or_damaged_index_is_rebuilt_the_same() {
     let home = ann.home.clone();
     let messages = ann.messages("family").await;
     ann.stop().await;
-    for damage in [None, Some(b"this is no database".as_slice())] {
+    let whole = std::fs::read(home.join("index.db")).unwrap();
+    let mut scribbled = whole.clone();
+    // Every page but the first, in its middle: the file opens, what it says does not hold.
+    for page in scribbled.chunks_mut(4096).skip(1) {
+        page[1000..1400].fill(0xa5);
+    }
+    let mut headless = whole.clone();
+    headless[..100].fill(0);
+    let truncated = whole[..whole.len() / 2].to_vec();
+    for damage in [
+        None,
+        Some(b"this is no database".to_vec()),
+        Some(scribbled),
+        Some(headless),
+        Some(truncated),
+    ] {
         for name in ["index.db", "index.db-wal", "index.db-shm"] {
             let _ = std::fs::remove_file(home.join(name));
         }

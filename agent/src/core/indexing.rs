@@ -5,41 +5,14 @@ use std::ops::Range;
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::store::Store;
-use kinlog_indexer::Index;
 use kinlog_indexer::RoomId;
 use kinlog_indexer::index::{Block, BlockSource, FeedContext, IngestReport, Scope, SourceError};
 use kinlog_indexer::seal::ContentKey;
 
 use crate::api::Error;
 use crate::core::{Core, lock};
-use crate::home::{Layout, private_file};
 use crate::knowledge::Knowledge;
 use crate::limits::{INDEX_BATCH_BLOCKS, INDEX_BATCH_BYTES};
-
-/// Opens the index; a damaged or foreign one is deleted. Returns whether it is to be rebuilt.
-pub(super) fn open_index(layout: &Layout) -> Result<(Index, bool), Error> {
-    let path = layout.index();
-    let existed = path.exists();
-    let private = || {
-        private_file(&path).map_err(|error| Error::general(format!("{}: {error}", path.display())))
-    };
-    private()?;
-    match Index::open(&path) {
-        Ok(index) => Ok((index, !existed)),
-        Err(error) if error.needs_rebuild() => {
-            tracing::warn!(%error, "index is made anew");
-            for suffix in ["", "-wal", "-shm"] {
-                let mut file = path.clone().into_os_string();
-                file.push(suffix);
-                // One that is not there need not be removed; any other trouble shows at opening.
-                let _ = std::fs::remove_file(file);
-            }
-            private()?;
-            Ok((Index::open(&path)?, true))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
 
 impl Core {
     /// Brings the index up to date with everything held, and what is known with the index.

@@ -86,7 +86,7 @@ impl Core {
     /// Takes what the index says of an agent into what is known.
     pub(super) fn learn_agent(&self, agent: &AgentId) -> Result<(), Error> {
         let (rows, name) =
-            self.index(|index| Ok::<_, Error>((index.directory(agent)?, index.profile(agent)?)))?;
+            self.index(|index| Ok((index.directory(agent)?, index.profile(agent)?)))?;
         let lines = rows.into_iter().filter_map(|row| {
             Some(Line {
                 path: row.label.parse().ok()?,
@@ -110,7 +110,7 @@ impl Core {
     pub(super) fn learn_room(&self, room: &RoomId) -> Result<(), Error> {
         let (row, members, invites) = self.index(|index| {
             let members = index.member_feeds(room)?;
-            Ok::<_, Error>((index.room(room)?, members, index.invites(room)?))
+            Ok((index.room(room)?, members, index.invites(room)?))
         })?;
         self.knowledge(|knowledge| {
             if knowledge.rooms.contains_key(room) {

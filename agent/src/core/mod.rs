@@ -4,6 +4,7 @@
 //! `writing`, `index`, `knowledge`, `planning`, and none is held while another thread is waited for.
 
 mod entries;
+mod index_file;
 mod indexing;
 mod learn;
 mod names;
@@ -15,6 +16,7 @@ pub(crate) use entries::Place;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kinlog_feeds::FeedKey;
@@ -46,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) host: AgentHost,
     switches: Switches,
     index: Mutex<Index>,
+    /// A look into the index found damage.
+    index_damaged: AtomicBool,
     /// Feeds the index was told of.
     indexed: Mutex<BTreeSet<FeedKey>>,
     knowledge: Mutex<Knowledge>,
@@ -82,7 +86,7 @@ impl Core {
         })?;
         let (events, received) = mpsc::channel(HOST_EVENTS_QUEUED_MAX);
         let host = AgentHost::new(keys.signing().clone(), own.identity.hash, events);
-        let (index, needs_rebuild) = indexing::open_index(&layout)?;
+        let (index, needs_rebuild) = index_file::open_index(&layout)?;
         let core = Core {
             layout,
             keys,
@@ -93,6 +97,7 @@ impl Core {
             host,
             switches,
             index: Mutex::new(index),
+            index_damaged: AtomicBool::new(false),
             indexed: Mutex::default(),
             knowledge: Mutex::new(knowledge),
             plan: Mutex::default(),
@@ -109,7 +114,11 @@ impl Core {
         if needs_rebuild {
             core.rebuild_index()?;
         }
-        core.catch_up()?;
+        if let Err(error) = core.catch_up()
+            && !core.renew_damaged_index()?
+        {
+            return Err(error);
+        }
         core.restore_clock();
         core.restore_lines()?;
         core.replan()?;
@@ -126,11 +135,6 @@ impl Core {
     /// Looks at what is known.
     pub(crate) fn knowledge<T>(&self, look: impl FnOnce(&mut Knowledge) -> T) -> T {
         look(&mut lock(&self.knowledge))
-    }
-
-    /// Looks into the index.
-    pub(crate) fn index<T>(&self, look: impl FnOnce(&mut Index) -> T) -> T {
-        look(&mut lock(&self.index))
     }
 
     /// Returns the plan as it is now.

@@ -6,7 +6,7 @@ use kinlog_feeds::store::Store;
 use kinlog_feeds::tree::{Node, root_indexes};
 use kinlog_indexer::index::TreeHashes;
 
-use crate::core::Core;
+use crate::core::{Core, lock};
 
 /// The tree hashes of a store.
 pub(super) struct StoreTrees(pub(super) Store);
@@ -29,6 +29,6 @@ impl Core {
     /// Gives the index the tree hashes by which it checks links.
     pub(super) fn set_tree_hashes(&self) {
         let trees = StoreTrees(self.store.clone());
-        self.index(|index| index.set_tree_hashes(Box::new(trees)));
+        lock(&self.index).set_tree_hashes(Box::new(trees));
     }
 }

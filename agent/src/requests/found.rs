@@ -61,8 +61,7 @@ pub(super) fn index(core: &Core, rebuild: bool) -> Result<Reply, Error> {
     if rebuild {
         core.rebuild_index()?;
     }
-    let (hash, counts) =
-        core.index(|index| Ok::<_, Error>((index.dump_hash()?, index.counts()?)))?;
+    let (hash, counts) = core.index(|index| Ok((index.dump_hash()?, index.counts()?)))?;
     Ok(Reply::Index {
         dump_hash: text::encode_hex(hash.as_bytes()),
         entries: counts.entries,

@@ -29,6 +29,12 @@ pub(crate) async fn answer(
         () = to.closed() => return,
     };
     if let Err(Ended::Failed(error)) = done {
+        let renewed = blocking(&running.core, |core| core.renew_damaged_index()).await;
+        let error = match renewed {
+            Ok(true) => error.hint("the index was damaged and is made anew: ask again"),
+            Ok(false) => error,
+            Err(worse) => worse,
+        };
         to.error(error).await;
     }
 }

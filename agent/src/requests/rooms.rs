@@ -98,7 +98,7 @@ pub(super) fn members(core: &Core, room: &str) -> Result<Reply, Error> {
     let room = core.room(room)?;
     let rows = core.index(|index| {
         let roles = index.member_feeds(&room.id)?;
-        Ok::<_, Error>((index.room_members(&room.id)?, roles))
+        Ok((index.room_members(&room.id)?, roles))
     })?;
     let (members, feeds) = rows;
     let members = members
@@ -188,7 +188,7 @@ fn message_info(room: &KnownRoom, row: MessageRow) -> MessageInfo {
 fn room_info(core: &Core, room: &KnownRoom) -> Result<RoomInfo, Error> {
     let (members, messages) = core.index(|index| {
         let members = index.room_members(&room.id)?.len();
-        Ok::<_, Error>((members, index.messages(&room.id, MESSAGES_READ_MAX)?.len()))
+        Ok((members, index.messages(&room.id, MESSAGES_READ_MAX)?.len()))
     })?;
     Ok(RoomInfo {
         id: room.id.to_string(),

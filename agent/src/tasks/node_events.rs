@@ -31,7 +31,11 @@ pub(super) async fn watch(
         while let Ok(event) = events.try_recv() {
             news.add(event, &network);
         }
-        if let Err(error) = blocking(&core, move |core| core.hear(&news)).await {
+        let heard = blocking(&core, move |core| match core.hear(&news) {
+            Err(_) if core.renew_damaged_index()? => Ok(()),
+            heard => heard,
+        });
+        if let Err(error) = heard.await {
             tracing::warn!(%error, "what the node told is not worked on");
         }
     }

@@ -1,0 +1,75 @@
+//! The file behind the index: made, and made anew when it is lost or damaged. Nothing is lost with it.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use kinlog_indexer::Index;
+use kinlog_indexer::index::IndexError;
+
+use crate::api::Error;
+use crate::core::{Core, lock};
+use crate::home::{Layout, private_file};
+
+/// Opens the index; a damaged or foreign one is deleted. Returns whether it is to be rebuilt.
+pub(super) fn open_index(layout: &Layout) -> Result<(Index, bool), Error> {
+    let path = layout.index();
+    let existed = path.exists();
+    private(&path)?;
+    match Index::open(&path) {
+        Ok(index) => Ok((index, !existed)),
+        Err(error) if error.needs_rebuild() => {
+            tracing::warn!(%error, "index is made anew");
+            Ok((new_index(&path)?, true))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn new_index(path: &Path) -> Result<Index, Error> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        // One that is not there need not be removed; any other trouble shows at opening.
+        let _ = std::fs::remove_file(file);
+    }
+    private(path)?;
+    Ok(Index::open(path)?)
+}
+
+fn private(path: &Path) -> Result<(), Error> {
+    private_file(path).map_err(|error| Error::general(format!("{}: {error}", path.display())))
+}
+
+impl Core {
+    /// Looks into the index, and notes when it turns out to be damaged.
+    pub(crate) fn index<T>(
+        &self,
+        look: impl FnOnce(&mut Index) -> Result<T, IndexError>,
+    ) -> Result<T, Error> {
+        look(&mut lock(&self.index)).map_err(|error| {
+            if error.needs_rebuild() {
+                self.index_damaged.store(true, Ordering::Relaxed);
+            }
+            error.into()
+        })
+    }
+
+    /// Makes the index anew if it was found to be damaged; returns whether it was.
+    pub(crate) fn renew_damaged_index(&self) -> Result<bool, Error> {
+        if !self.index_damaged.swap(false, Ordering::Relaxed) {
+            return Ok(false);
+        }
+        tracing::warn!("index is damaged and made anew");
+        {
+            let mut index = lock(&self.index);
+            // The damaged file is closed before it is deleted.
+            *index = Index::open_in_memory()?;
+            *index = new_index(&self.layout.index())?;
+        }
+        self.set_tree_hashes();
+        self.rebuild_index()?;
+        self.catch_up()?;
+        self.replan()?;
+        Ok(true)
+    }
+}
