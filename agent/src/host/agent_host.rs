@@ -236,7 +236,7 @@ mod tests {
         let set = PeerMessage::IdentitySet {
             bytes: Bytes::from_static(b"set"),
         };
-        assert_eq!(get(Label::Agent, 1), [set.clone()]);
+        assert_eq!(get(Label::Agent, 1), std::slice::from_ref(&set));
         assert_eq!(get(Label::Agent, 3), [set]);
         assert_eq!(get(Label::Agent, 2), []);
         assert_eq!(get(Label::Room, 1), []);

@@ -9,9 +9,7 @@ use crate::limits::SEARCH_HITS_MAX;
 use crate::requests::Ended;
 
 pub(super) fn search(core: &Core, query: &str, to: &AnswerSender) -> Result<(), Ended> {
-    let hits = core
-        .index(|index| index.search(query, SEARCH_HITS_MAX))
-        .map_err(Error::from)?;
+    let hits = core.index(|index| index.search(query, SEARCH_HITS_MAX))?;
     for hit in hits {
         let found = match hit {
             SearchHit::Message(message) => {

@@ -168,7 +168,7 @@ pub(super) async fn read(
 async fn messages(core: &Arc<Core>, room: &KnownRoom) -> Result<Vec<MessageRow>, Error> {
     let id = room.id;
     blocking(core, move |core| {
-        Ok(core.index(|index| index.messages(&id, MESSAGES_READ_MAX))?)
+        core.index(|index| index.messages(&id, MESSAGES_READ_MAX))
     })
     .await
 }
