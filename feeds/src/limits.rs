@@ -107,8 +107,8 @@ pub const MULTISIG_PATCH_NODES_MAX: usize = SIGNATURE_BYTES_MAX / 34;
 /// what npm `hypercore` uses at most.
 pub const REQUESTS_PER_PEER_MAX: usize = 512;
 
-/// Requests on their way to one JavaScript peer, as JavaScript peers ask each other over TCP: with
-/// more they answer in ever wilder order.
+/// Requests on their way to one JavaScript peer, as JavaScript peers ask each other over TCP: it
+/// answers a wider window more slowly, and in ever wilder order.
 pub const REQUESTS_PER_PLAIN_PEER_MAX: usize = 48;
 
 /// Requests of one peer over all its channels that wait here, about 0.5 MiB.

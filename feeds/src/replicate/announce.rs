@@ -2,12 +2,19 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use crate::limits::{BITFIELD_PAGE_BLOCKS, WANT_REGION_BLOCKS, WANT_REGIONS_MAX};
 use crate::replicate::PeerId;
 use crate::replicate::channel::Channel;
 use crate::replicate::feed::Feed;
 use crate::replicate::flow::Context;
 use crate::wire::hypercore::{self, Message, Synchronize, Want};
+
+/// Name of the extension message by which Kinlog knows its own: such a peer answers in the order of
+/// asking and takes a wide window well. JavaScript peers ignore it.
+pub(super) const KINLOG_EXTENSION: &[u8] = b"kinlog";
+const KINLOG_EXTENSION_VERSION: &[u8] = &[1];
 
 impl Feed {
     /// Tells every peer the state of this side, where it differs from what was told.
@@ -48,6 +55,10 @@ impl Feed {
 
     /// Opens the conversation with a peer: state, and the blocks held if they have no gap.
     pub(super) fn greet(&mut self, cx: &mut Context<'_>, peer: PeerId) {
+        let name = Bytes::from_static(KINLOG_EXTENSION);
+        let payload = Bytes::from_static(KINLOG_EXTENSION_VERSION);
+        cx.outputs
+            .push_back(self.send(peer, Message::Extension { name, payload }));
         self.synchronize(cx);
         let contiguous = self.have.contiguous_length().min(self.length);
         if contiguous > 0 {

@@ -24,7 +24,7 @@ mod serve;
 
 pub use interest::{FeedKind, FeedState, Interest, Want};
 pub use output::{
-    Applied, ApplyFailure, ApplyId, FeedEvent, Incoming, NotAvailable, Output, PeerId, PeerKind,
+    Applied, ApplyFailure, ApplyId, FeedEvent, Incoming, NotAvailable, Output, PeerId,
     ProtocolViolation, ReadId,
 };
 pub use replicator::{Config, FeedStatus, PeerStatus, Replicator};

@@ -13,16 +13,6 @@ use crate::wire::hypercore::Message;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PeerId(pub u64);
 
-/// What software a peer runs, as far as it matters here.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum PeerKind {
-    /// Answers in order.
-    #[default]
-    Kinlog,
-    /// A JavaScript peer: answers out of order, the more so the more is asked at once.
-    Plain,
-}
-
 /// A read that the driver was asked for.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ReadId(pub u64);

@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::crypto::FeedKey;
-use crate::limits::REQUESTS_PER_PEER_MAX;
+use crate::limits::REQUESTS_PER_PLAIN_PEER_MAX;
 use crate::wire::hypercore::Request;
 
 /// A peer's state that is not of one feed.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) feeds: BTreeSet<FeedKey>,
-    /// Requests that may be on their way to the peer.
+    /// Requests that may be on their way to the peer: more once it told that it is Kinlog.
     pub(super) window: usize,
     pub(super) in_flight: usize,
     pub(super) in_flight_bytes: usize,
@@ -29,7 +29,7 @@ impl Peer {
     pub(super) fn new() -> Self {
         Peer {
             feeds: BTreeSet::new(),
-            window: REQUESTS_PER_PEER_MAX,
+            window: REQUESTS_PER_PLAIN_PEER_MAX,
             in_flight: 0,
             in_flight_bytes: 0,
             writable: true,

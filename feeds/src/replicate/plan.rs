@@ -200,7 +200,12 @@ impl Feed {
             return false;
         };
         let fork = self.fork_for(&remote);
-        let end = length.min(remote.length);
+        // Above our head blocks lead to the roots of the head on its way: who is shorter lacks them.
+        let end = if remote.length >= length {
+            length
+        } else {
+            remote.length.min(self.length)
+        };
         let mut run_number = 0;
         let mut at = 0;
         loop {
@@ -235,10 +240,14 @@ impl Feed {
             if !allowed {
                 return true;
             }
-            let block = BlockRequest {
-                index: at,
-                nodes: self.levels_of(at),
-            };
+            let nodes = self.levels_of(at);
+            let subtree_end = ((at >> nodes) + 1) << nodes;
+            if subtree_end > remote.length {
+                // The node it leads to lies above the peer's roots, for all blocks below it alike.
+                at = subtree_end;
+                continue;
+            }
+            let block = BlockRequest { index: at, nodes };
             let proof = ProofRequest {
                 block: Some(block),
                 ..ProofRequest::default()

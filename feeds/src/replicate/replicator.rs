@@ -7,14 +7,15 @@ use bytes::Bytes;
 
 use crate::Time;
 use crate::crypto::FeedKey;
-use crate::limits::{IN_FLIGHT_BYTES_MAX, REPLICATE_TICK, REQUESTS_PER_PLAIN_PEER_MAX};
+use crate::limits::{IN_FLIGHT_BYTES_MAX, REPLICATE_TICK, REQUESTS_PER_PEER_MAX};
+use crate::replicate::announce::KINLOG_EXTENSION;
 use crate::replicate::channel::Channel;
 use crate::replicate::feed::Feed;
 use crate::replicate::flow::{Context, Flow};
 use crate::replicate::peer::Peer;
 use crate::replicate::serve::Server;
 use crate::replicate::{
-    Applied, ApplyFailure, ApplyId, FeedState, Interest, NotAvailable, Output, PeerId, PeerKind,
+    Applied, ApplyFailure, ApplyId, FeedState, Interest, NotAvailable, Output, PeerId,
     ProtocolViolation, ReadId,
 };
 use crate::tree::Proof;
@@ -167,13 +168,6 @@ impl Replicator {
         self.touch(key);
     }
 
-    /// Says what software a peer runs; without it a peer counts as [`PeerKind::Kinlog`].
-    pub fn set_peer_kind(&mut self, peer: PeerId, kind: PeerKind) {
-        if kind == PeerKind::Plain {
-            self.peer(peer).window = REQUESTS_PER_PLAIN_PEER_MAX;
-        }
-    }
-
     /// Both sides have opened the channel of feed `key` and shown their capability.
     pub fn handle_channel_open(&mut self, now: Time, peer: PeerId, key: FeedKey) {
         self.now = now;
@@ -300,6 +294,9 @@ impl Replicator {
                 with_feed!(self, key, |feed, cx| feed.handle_want(cx, peer, &want));
             }
             Message::Unwant(want) => feed.handle_unwant(peer, &want),
+            Message::Extension { name, .. } if name == KINLOG_EXTENSION => {
+                self.peer(peer).window = REQUESTS_PER_PEER_MAX;
+            }
             Message::Extension { .. } => {}
         }
         Ok(())

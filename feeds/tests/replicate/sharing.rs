@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kinlog_feeds::limits::{REQUESTS_PER_PEER_MAX, REQUESTS_PER_PLAIN_PEER_MAX};
 use kinlog_feeds::replicate::{FeedEvent, Want};
 use kinlog_feeds::store::Kind;
 use kinlog_feeds::wire::hypercore::Message;
@@ -206,4 +207,58 @@ fn a_process_that_wants_nothing_asks_for_nothing() {
         "live follows the head alone"
     );
     assert_holds(&world, 1, &key, 0..0);
+}
+
+#[test]
+fn a_peer_that_is_not_known_to_be_kinlog_is_asked_less_at_once() {
+    for (kinlog, window) in [
+        (false, REQUESTS_PER_PLAIN_PEER_MAX),
+        (true, REQUESTS_PER_PEER_MAX),
+    ] {
+        let mut world = World::new(11, 2);
+        let key = world.create(0, 1, Kind::Kinlog, 2000);
+        world.follow(1, key, Kind::Kinlog, Want::All, false);
+        world.tamper = Some(Box::new(move |_, _, message| match message {
+            Message::Extension { .. } if !kinlog => Vec::new(),
+            other => vec![other],
+        }));
+        world.connect(0, 1);
+        let mut most = 0;
+        while world.step() {
+            let status = world.nodes[1].replicator.status(&key).unwrap();
+            most = most.max(status.in_flight);
+        }
+        assert_holds(&world, 1, &key, 0..2000);
+        assert_eq!(most, window as u64);
+    }
+}
+
+#[test]
+fn a_shorter_peer_is_asked_only_for_what_its_tree_can_prove() {
+    let mut world = World::new(12, 3);
+    let key = world.create(0, 1, Kind::Kinlog, 80);
+    world.follow(1, key, Kind::Kinlog, Want::All, false);
+    world.connect(0, 1);
+    world.settle();
+    world.append(0, 1, 20);
+    world.settle();
+    assert_eq!(world.nodes[1].feed(&key).info().length, 80);
+
+    // Node 2 has the head at 100 and nothing else, and meets the shorter peer only.
+    world.follow(2, key, Kind::Kinlog, Want::None, true);
+    world.connect(0, 2);
+    world.settle();
+    world.disconnect(0, 2);
+    world.tamper = Some(Box::new(|_, _, message| {
+        assert!(!matches!(message, Message::NoData(_)), "{message:?}");
+        vec![message]
+    }));
+    world.connect(1, 2);
+    world.set_interest(2, &key, Want::All, true);
+    world.pass(Duration::from_secs(20));
+    // In a tree of 100 blocks those from 64 on lead to a node over 64..96.
+    assert_holds(&world, 2, &key, 0..64);
+    world.connect(0, 2);
+    world.settle();
+    assert_holds(&world, 2, &key, 0..100);
 }
