@@ -13,7 +13,7 @@ use kinlog_feeds::{KeyPair, text};
 use crate::ServerName;
 use crate::limits::{NEIGHBOUR_PERIOD_SECONDS, PERIOD_SECONDS};
 
-/// What kind of key a topic hides.
+/// What two peers meet by: the kind of key that a topic hides.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Label {
     /// An agent id.
@@ -34,6 +34,24 @@ impl Label {
     /// Returns the label's byte in hashes and in the session hello.
     pub const fn byte(self) -> u8 {
         self as u8
+    }
+
+    /// Returns the label in one lower-case word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Label::Agent => "agent",
+            Label::Feed => "feed",
+            Label::Room => "room",
+            Label::Invite => "invite",
+            Label::Code => "code",
+            Label::Net => "net",
+        }
+    }
+
+    /// Returns whether the key of such a topic is known to its members only, so that members show
+    /// each other certificates.
+    pub const fn is_private(self) -> bool {
+        matches!(self, Label::Room | Label::Invite | Label::Code)
     }
 
     /// Returns the label with the given byte.

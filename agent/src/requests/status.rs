@@ -236,7 +236,7 @@ fn session(core: &Core, one: &NodeSession) -> SessionStatus {
         .and_then(|text| text.parse::<DeviceKey>().ok());
     SessionStatus {
         id: one.id,
-        met_by: label(one.label).to_owned(),
+        met_by: one.label.name().to_owned(),
         topic: topic(core, one),
         transport: format!("{:?}", one.transport).to_lowercase(),
         ice: one.path.as_ref().map(ice),
@@ -249,17 +249,6 @@ fn session(core: &Core, one: &NodeSession) -> SessionStatus {
         state: one.state.clone(),
         seconds: one.since_s,
         feeds: one.feeds.clone(),
-    }
-}
-
-fn label(label: Label) -> &'static str {
-    match label {
-        Label::Agent => "agent",
-        Label::Feed => "feed",
-        Label::Room => "room",
-        Label::Invite => "invite",
-        Label::Code => "code",
-        Label::Net => "net",
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::link::{IcePath, Transport};
-use crate::session::Label;
+use crate::session::{Label, label_name};
 
 /// What a node does right now.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -24,6 +24,7 @@ pub struct SessionStatus {
     /// Its number.
     pub id: u64,
     /// What the peers met by.
+    #[serde(serialize_with = "label_name")]
     pub label: Label,
     /// The key they met by, z-base-32.
     pub key: String,
@@ -68,6 +69,7 @@ pub struct SignalStatus {
 #[derive(Clone, Debug, Serialize)]
 pub struct TopicStatus {
     /// Its label.
+    #[serde(serialize_with = "label_name")]
     pub label: Label,
     /// Its key, z-base-32.
     pub key: String,

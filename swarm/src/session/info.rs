@@ -3,41 +3,18 @@
 use std::fmt;
 
 use kinlog_feeds::wire::Role;
+pub use kinlog_signal::Label;
 use serde::Serialize;
 
 use crate::link::{IcePath, Transport};
 use crate::session::Certificate;
 
-/// What two peers met by: it names the kind of key their topic comes from.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[repr(u8)]
-pub enum Label {
-    /// An agent id.
-    Agent = 1,
-    /// A feed key.
-    Feed = 2,
-    /// The meet key of a room's epoch.
-    Room = 3,
-    /// The public key of an invite.
-    Invite = 4,
-    /// The key of a spoken code.
-    Code = 5,
-    /// The key of a network.
-    Net = 6,
-}
-
-impl Label {
-    /// Returns the label's byte in hashes and in the session hello.
-    pub const fn byte(self) -> u8 {
-        self as u8
-    }
-
-    /// Returns whether the key of such a topic is known to its members only, so that members show
-    /// each other certificates.
-    pub const fn is_private(self) -> bool {
-        matches!(self, Label::Room | Label::Invite | Label::Code)
-    }
+/// Serialises a label as its name.
+pub(crate) fn label_name<S: serde::Serializer>(
+    label: &Label,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(label.name())
 }
 
 /// A session's number, unique while the node lives.
@@ -74,19 +51,6 @@ impl SessionRole {
         match self {
             SessionRole::Initiator => SessionRole::Responder,
             SessionRole::Responder => SessionRole::Initiator,
-        }
-    }
-}
-
-impl From<Label> for kinlog_signal::Label {
-    fn from(label: Label) -> Self {
-        match label {
-            Label::Agent => kinlog_signal::Label::Agent,
-            Label::Feed => kinlog_signal::Label::Feed,
-            Label::Room => kinlog_signal::Label::Room,
-            Label::Invite => kinlog_signal::Label::Invite,
-            Label::Code => kinlog_signal::Label::Code,
-            Label::Net => kinlog_signal::Label::Net,
         }
     }
 }

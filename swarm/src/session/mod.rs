@@ -18,6 +18,7 @@ pub use certificate::{Certificate, CertificateError};
 pub(crate) use driver::{Command, Driver, Report};
 pub use error::SessionError;
 pub use hello::HelloError;
+pub(crate) use info::label_name;
 pub use info::{Label, SessionId, SessionInfo, SessionRole};
 pub use message::{PeerMessage, PeerMessageError};
 pub(crate) use state::{Meeting, Session, SessionConfig, SessionEvent};
