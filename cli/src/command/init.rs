@@ -146,12 +146,9 @@ async fn show_and_ask_back(phrase: &Phrase, context: &Context<'_>) -> Result<(),
         };
         screen.line(&format!("{}{}{}", cell(0), cell(1), cell(2)));
     }
-    screen.line(
-        "\nWrite them on paper, in this order. They are your identity: whoever has them is you,",
-    );
-    screen.line(
-        "without them nobody can bring it back. They are shown this once and stored nowhere.",
-    );
+    screen.line("\nWrite them on paper, in this order. They are your identity: whoever has");
+    screen.line("them is you, and without them nobody can bring it back.");
+    screen.line("They are shown this once and stored nowhere.");
     screen.line("\nPress Enter when they are written down.");
     prompt().await?;
     drop(screen);

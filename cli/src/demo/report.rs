@@ -206,6 +206,9 @@ pub(crate) fn look_round(folder: &Path, output: &Output) {
         paint.strong("The homes stay in"),
         folder.display()
     ));
+    // As it can be typed: the program need not stand in the PATH.
+    let program = std::env::current_exe()
+        .map_or_else(|_| "kinlog".to_owned(), |path| path.display().to_string());
     for command in [
         "status",
         "feed list",
@@ -214,7 +217,7 @@ pub(crate) fn look_round(folder: &Path, output: &Output) {
         "search logarithm",
     ] {
         output.say(format!(
-            "  kinlog --home {}/reader {command}",
+            "  {program} --home {}/reader {command}",
             folder.display()
         ));
     }
