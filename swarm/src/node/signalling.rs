@@ -127,9 +127,9 @@ impl Signalling {
                 old.map_or((None, false), |old| (old.entered, old.said_nobody));
             let alone = entered.is_some_and(|at| now >= at + NOBODY_IN_TOPIC_AFTER * 2);
             let topics = if alone && seen(&key) == 0 {
-                topics_with_neighbours(key.0.into(), &key.1, seconds)
+                topics_with_neighbours(key.0, &key.1, seconds)
             } else {
-                topics(key.0.into(), &key.1, seconds)
+                topics(key.0, &key.1, seconds)
             };
             by_topic.extend(topics.iter().map(|topic| (*topic, key)));
             meetings.insert(
