@@ -85,24 +85,26 @@ impl Core {
 
     /// Takes what the index says of an agent into what is known.
     pub(super) fn learn_agent(&self, agent: &AgentId) -> Result<(), Error> {
-        let (rows, name) =
-            self.index(|index| Ok((index.directory(agent)?, index.profile(agent)?)))?;
-        let lines = rows.into_iter().filter_map(|row| {
-            Some(Line {
-                path: row.label.parse().ok()?,
-                key: row.feed,
-                device: row.device,
-                is_entries: row.content == Content::Entries,
-            })
-        });
-        let lines: Vec<Line> = lines.collect();
-        self.knowledge(|knowledge| {
-            if let Some(known) = knowledge.agents.get_mut(agent) {
-                known.lines = lines;
-                known.name = name;
-            }
-        });
-        Ok(())
+        // The index is held until all is taken in, so that nobody takes in older rows after it.
+        self.index(|index| {
+            let (rows, name) = (index.directory(agent)?, index.profile(agent)?);
+            let lines = rows.into_iter().filter_map(|row| {
+                Some(Line {
+                    path: row.label.parse().ok()?,
+                    key: row.feed,
+                    device: row.device,
+                    is_entries: row.content == Content::Entries,
+                })
+            });
+            let lines: Vec<Line> = lines.collect();
+            self.knowledge(|knowledge| {
+                if let Some(known) = knowledge.agents.get_mut(agent) {
+                    known.lines = lines;
+                    known.name = name;
+                }
+            });
+            Ok(())
+        })
     }
 
     /// Takes what the index says of a room into what is known, and new members' feeds into

@@ -8,6 +8,8 @@ use kinlog_swarm::{FeedStatus, Label, NodeStatus};
 
 use crate::api::{FollowProgress, FollowStep, Selection};
 use crate::core::Core;
+use crate::knowledge::KnownAgent;
+use crate::links::FeedPath;
 use crate::network::{Network, Troubles};
 use crate::pins::{blocks, covered};
 use crate::requests::follow::link_of;
@@ -172,7 +174,7 @@ fn step(
         };
         if keys.is_empty() {
             let name = known.label();
-            let message = match (path, is_listed_whole(core, look, &known)) {
+            let message = match (path, is_unlisted(core, look, &known, path.as_ref())) {
                 (Some(path), true) => format!("{name} lists no path {path}"),
                 (None, true) => format!("{name} lists no path at all"),
                 (_, false) => format!("reading the public directory of {name}"),
@@ -197,16 +199,29 @@ fn step(
     (FollowStep::Blocks, message)
 }
 
-/// Returns whether every public directory of an agent is held up to what peers have.
-pub(super) fn is_listed_whole(
+/// Returns whether every public directory of an agent is held and read up to what peers have, and
+/// lists nothing that `path` covers.
+pub(super) fn is_unlisted(
     core: &Core,
     look: &Look,
-    known: &crate::knowledge::KnownAgent,
+    known: &KnownAgent,
+    path: Option<&FeedPath>,
 ) -> bool {
-    known.directories().all(|key| {
+    let is_whole = known.directories().all(|key| {
         let counts = counts(core, &key, &Selection::All);
-        counts.have == counts.want && look.is_confirmed(&key, counts.length)
-    })
+        let is_read = core
+            .index(|index| index.checkpoint(&key))
+            .is_ok_and(|read| read >= counts.length);
+        counts.have == counts.want && is_read && look.is_confirmed(&key, counts.length)
+    });
+    // The index is asked, not what is known: that is told a moment after a block is read.
+    is_whole
+        && core
+            .index(|index| index.directory(&known.identity.agent))
+            .is_ok_and(|rows| {
+                let mut listed = rows.iter().filter_map(|row| row.label.parse().ok());
+                !listed.any(|listed: FeedPath| path.is_none_or(|path| path.covers(&listed)))
+            })
 }
 
 fn no_peers(look: &Look, pin: &Pin) -> (FollowStep, String) {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::api::{AnswerSender, Error, ErrorKind, FollowProgress, FollowStep, Reply};
 use crate::limits::{GIVE_UP_AFTER, NOBODY_AFTER, PROGRESS_EVERY};
 use crate::requests::Ended;
-use crate::requests::follow::progress::{Look, is_listed_whole, keys, progress};
+use crate::requests::follow::progress::{Look, is_unlisted, keys, progress};
 use crate::state::{Pin, PinTarget};
 use crate::tasks::Running;
 
@@ -129,12 +129,11 @@ impl Watched {
 
     /// Returns whether the agent's directories are held whole and list nothing of the pin.
     fn is_unlisted(&self, running: &Arc<Running>, look: &Look) -> bool {
-        let PinTarget::Path(agent, _) = &self.pin.target else {
+        let PinTarget::Path(agent, path) = &self.pin.target else {
             return false;
         };
         let core = &running.core;
         let known = core.knowledge(|knowledge| knowledge.agents.get(agent).cloned());
-        known.is_some_and(|known| is_listed_whole(core, look, &known))
-            && keys(core, &self.pin.target).is_empty()
+        known.is_some_and(|known| is_unlisted(core, look, &known, path.as_ref()))
     }
 }
