@@ -95,14 +95,28 @@ fn a_killed_agent_leaves_a_home_that_opens_again() {
     let signal = Signal::start();
     let home = Home::init("killed");
     let up = home.up(&signal);
+    let directory = |home: &Home| {
+        let feeds = home.json_one(["feed", "list"])["feeds"].clone();
+        let mut lengths = feeds.as_array().unwrap().iter();
+        let directory = lengths.find(|feed| feed["role"] == "directory");
+        directory.unwrap_or_else(|| panic!("{feeds:#}"))["length"]
+            .as_u64()
+            .unwrap()
+    };
     home.append("/notes", "acknowledged\n");
+    let before = directory(&home);
     up.kill();
     assert_eq!(
         home.run(["feed", "read", "/notes"]).ok().text(),
         "acknowledged\n"
     );
     home.run(["feed", "verify", "/notes"]).ok();
+
+    // The kill kept the directory from committing to what was appended; the next stop does.
     home.up(&signal).stop().ok();
+    assert_eq!(directory(&home), before + 1, "one commitment of heads");
+    home.up(&signal).stop().ok();
+    assert_eq!(directory(&home), before + 1, "nothing grew since");
 }
 
 #[test]

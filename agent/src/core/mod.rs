@@ -120,6 +120,7 @@ impl Core {
             return Err(error);
         }
         core.restore_clock();
+        core.restore_unvouched()?;
         core.restore_lines()?;
         core.replan()?;
         Ok((core, received))

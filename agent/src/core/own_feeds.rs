@@ -128,7 +128,7 @@ impl Core {
 
     /// Commits the heads of own public feeds that moved to the directory.
     pub(crate) fn vouch(&self) -> Result<(), Error> {
-        let moved = std::mem::take(&mut *lock(&self.unvouched));
+        let moved = lock(&self.unvouched).clone();
         let heads: Vec<Head> = moved
             .iter()
             .filter_map(|key| {
@@ -148,6 +148,28 @@ impl Core {
                 .map_err(|error| Error::general(format!("heads: {error}")))?;
             let body = Body::DirectoryHeads(part);
             self.write_entries(&self.directory()?, Place::Public, vec![body])?;
+        }
+        // What grew meanwhile stays to be vouched for.
+        let mut unvouched = lock(&self.unvouched);
+        for head in heads {
+            let length = self.store.feed(&head.feed).map(|feed| feed.head().length);
+            if length == Some(head.length) {
+                unvouched.remove(&head.feed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the own public feeds that grew after the last commitment, as after a crash.
+    pub(super) fn restore_unvouched(&self) -> Result<(), Error> {
+        for own in self.state.own_feeds()? {
+            let Some(feed) = self.store.feed(&own.key).filter(|_| own.path.is_some()) else {
+                continue;
+            };
+            let vouched = self.index(|index| index.vouched_head(&self.agent, &own.key))?;
+            if feed.head().length > vouched.map_or(0, |head| head.length) {
+                lock(&self.unvouched).insert(own.key);
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::core::Core;
 use crate::limits::VOUCH_EVERY;
@@ -10,7 +10,7 @@ use crate::requests::blocking;
 
 /// Commits the heads that moved, again and again; a stop does it once more.
 pub(super) async fn vouch_regularly(core: Arc<Core>) {
-    let mut ticks = interval(VOUCH_EVERY);
+    let mut ticks = interval_at(Instant::now() + VOUCH_EVERY, VOUCH_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
