@@ -192,10 +192,10 @@ fn pass_on(stream: impl std::io::Read) -> Count {
 }
 
 /// Reads the closing line of nextest (`Summary [ 1s] 3 tests run: 2 passed (1 slow), 1 timed out`)
-/// or of the test harness (`test result: ok. 3 passed; 0 failed; ...`).
+/// or of the test harness (`test result: ok. 3 passed; 0 failed; ...`). Harness lines that nextest
+/// shows again, indented, below a failed test are counted in its own closing line.
 fn count_in(line: &str) -> Option<Count> {
-    let line = line.trim();
-    let nextest = line.starts_with("Summary [") && line.contains(" run: ");
+    let nextest = line.trim_start().starts_with("Summary [") && line.contains(" run: ");
     let tail = match line.strip_prefix("test result:") {
         Some(rest) => rest.split_once(". ")?.1,
         None if nextest => line.split_once(" run: ")?.1,
@@ -258,6 +258,10 @@ mod tests {
         assert_eq!(
             count("test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out"),
             Some((3, 1))
+        );
+        assert_eq!(
+            count("    test result: FAILED. 0 passed; 1 failed; 0 ignored"),
+            None
         );
         assert_eq!(count("test result of nothing"), None);
         assert_eq!(count("running 3 tests"), None);
