@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kinlog_feeds::KeyPair;
 use kinlog_feeds::manifest::Manifest;
 use kinlog_feeds::store::{
-    Feed, Incoming, Kind, MemoryDisk, Options, ProblemPlace, Role, Store, VerifyReport,
+    ApplyError, Feed, Incoming, Kind, MemoryDisk, Options, ProblemPlace, Role, Store, VerifyReport,
 };
 use kinlog_feeds::tree::{BlockRequest, Node, Proof, ProofRequest, UpgradeRequest};
 use testkit::random::{self, Random};
@@ -25,6 +25,7 @@ enum Violation {
     Returned,
     Served,
     Stored,
+    NotNamed,
 }
 
 fn options(verification: bool) -> Options {
@@ -296,7 +297,8 @@ fn tamper_received(followers: &Followers, random: &mut Random) -> Vec<Violation>
     let mut upgrade = followers.upgrade.clone();
     let mut manifest = followers.manifest.clone();
     let mut block = followers.blocks[random.index(followers.blocks.len())].clone();
-    let (feed, item) = match random.below(8) {
+    let at_block = block.block.as_ref().unwrap().index;
+    let (feed, item, at_block) = match random.below(8) {
         0..3 => {
             alter_bytes(&mut block.block.as_mut().unwrap().value, random);
             (
@@ -305,6 +307,7 @@ fn tamper_received(followers: &Followers, random: &mut Random) -> Vec<Violation>
                     proof: block,
                     manifest: None,
                 },
+                Some(at_block),
             )
         }
         // The last block is a root of its own and comes without nodes.
@@ -316,6 +319,7 @@ fn tamper_received(followers: &Followers, random: &mut Random) -> Vec<Violation>
                     proof: block,
                     manifest: None,
                 },
+                Some(at_block),
             )
         }
         kind => {
@@ -331,17 +335,35 @@ fn tamper_received(followers: &Followers, random: &mut Random) -> Vec<Violation>
                     proof: upgrade,
                     manifest: Some(manifest),
                 },
+                None,
             )
         }
     };
     let before = (feed.info(), feed.manifest());
     let result = feed.apply(&[item]).unwrap();
     let after = (feed.info(), feed.manifest());
-    if result[0].is_err() && before == after {
-        vec![]
-    } else {
-        vec![Violation::Stored]
+    let mut violations = Vec::new();
+    if result[0].is_ok() || before != after {
+        violations.push(Violation::Stored);
     }
+    if !is_named(&result[0], feed, at_block) {
+        violations.push(Violation::NotNamed);
+    }
+    violations
+}
+
+/// Returns whether the refusal names the feed, and the block if one came.
+fn is_named<T>(result: &Result<T, ApplyError>, feed: &Feed, at_block: Option<u64>) -> bool {
+    let Err(error) = result else {
+        return false;
+    };
+    let words = error.to_string();
+    let names_block = at_block.is_none_or(|block| match error {
+        ApplyError::BadData { block: named, .. } => *named == Some(block),
+        // Its place in the tree was altered: where it belongs is what cannot be told.
+        _ => matches!(error, ApplyError::MissingAnchor { .. }),
+    });
+    names_block && words.contains(&feed.key().to_string())
 }
 
 fn violations(seed: u64, count: u64, verification: bool) -> Vec<(u64, Violation)> {
@@ -378,6 +400,7 @@ fn without_verification_the_same_checks_fail() {
         Violation::Returned,
         Violation::Served,
         Violation::Stored,
+        Violation::NotNamed,
     ];
     assert_eq!(kinds, BTreeSet::from(all));
 }
