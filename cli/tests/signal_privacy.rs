@@ -10,7 +10,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use kinlog_feeds::crypto::{KeyPair, Secret, derive, device_dh_secret, device_seed, namespace};
+use kinlog_feeds::crypto::{
+    KeyPair, Secret, derive, device_dh_secret, device_seed, feed_seed, namespace,
+};
 use kinlog_signal::{Client, ClientConfig, ClientEvent, SignalKind, Topic};
 use serde_json::Value;
 use support::{Home, MEETING, Signal};
@@ -25,6 +27,21 @@ const NOTE: &str = "a public note that only followers ask for";
 /// System calls by which a file could be made, written to or moved.
 const TRACED: &str = "trace=open,openat,openat2,creat,mkdir,mkdirat,mknod,mknodat,rename,renameat,renameat2,\
                       link,linkat,symlink,symlinkat,truncate,memfd_create";
+
+/// Makes a home whose phrase stays beside it.
+fn home_with_words(name: &str) -> Home {
+    let home = Home::empty(name);
+    let words = home.beside("words.txt");
+    home.run([
+        "init",
+        "--name",
+        name,
+        "--phrase-file",
+        words.to_str().unwrap(),
+    ])
+    .ok();
+    home
+}
 
 /// Adds everything that belongs to an agent and to nobody else.
 fn add_all_of(needles: &mut Needles, home: &Home) {
@@ -79,6 +96,28 @@ fn add_all_of(needles: &mut Needles, home: &Home) {
             derive(&epoch, namespace::MEET, &[]).expose(),
         );
     }
+    let own_feeds = blobs("SELECT feed_id FROM own_feeds");
+    assert!(
+        own_feeds.len() > 2,
+        "the directory, and two feeds in the room"
+    );
+    for id in own_feeds {
+        let id = id.try_into().unwrap();
+        needles.add(&name("feed seed"), feed_seed(&secret, &id).expose());
+    }
+    needles.add(
+        &name("secret of the home"),
+        &blobs("SELECT value FROM single WHERE name = 'install'")[0],
+    );
+    let words = std::fs::read_to_string(home.beside("words.txt")).unwrap();
+    let words = words.split_whitespace().collect::<Vec<_>>();
+    assert_eq!(words.len(), 24);
+    needles.add(&name("phrase"), words.join(" ").as_bytes());
+    // A part of it is as bad.
+    needles.add(
+        &name("words of the phrase"),
+        words[8..12].join(" ").as_bytes(),
+    );
     for seed in blobs("SELECT seed FROM invites") {
         needles.add(&name("invite seed"), &seed);
     }
@@ -208,7 +247,7 @@ fn strace_sees_the_signal_server_write_no_file_and_it_learns_no_name() {
     let server = only_child_of(signal.running.pid());
 
     // They follow, invite, join and talk: everything for which they meet.
-    let (one, other) = (Home::init("one"), Home::init("other"));
+    let (one, other) = (home_with_words("one"), home_with_words("other"));
     let link = one.append("/notes", &format!("{NOTE}\n"));
     let one_up = one.up(&signal);
     let other_up = other.up(&signal);
