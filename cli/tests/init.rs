@@ -12,23 +12,51 @@ use testkit::process::Running;
 #[test]
 fn every_command_in_an_empty_home_says_run_init() {
     let home = Home::empty("empty");
-    let commands: [&[&str]; 12] = [
+    let key = kinlog_feeds::text::encode(&[7; 32]);
+    let link = format!("kinlog://feed/{key}");
+    let file = home.write("file.txt", b"text\n");
+    let file = file.to_str().unwrap();
+    let out = home.beside("out.txt");
+    let commands: [&[&str]; 27] = [
         &["id"],
         &["up"],
         &["status"],
         &["feed", "list"],
         &["feed", "create", "/notes"],
+        &["feed", "info", "/notes"],
+        &["feed", "append", "/notes"],
         &["feed", "read", "/notes"],
+        &["feed", "import", "/notes", file],
+        &["feed", "export", "/notes", out.to_str().unwrap()],
+        &["feed", "verify", "/notes"],
+        &["feed", "serve", "/notes", "--tcp", "127.0.0.1:0"],
+        &["feed", "pull", &key, "--tcp", "127.0.0.1:1"],
+        &["publish", "/notes", file],
+        &["follow", &link, "--once"],
+        &["follow", &link],
+        &["unfollow", &link],
         &["pins"],
+        &["seed", &link],
+        &["seed"],
         &["room", "list"],
         &["room", "create", "kitchen"],
+        &["room", "invite", "kitchen"],
         &["send", "kitchen", "hello"],
         &["read", "kitchen"],
+        &["read", "kitchen", "--watch"],
         &["search", "word"],
     ];
     for command in commands {
         home.run(command).exits(3).says("kinlog init");
+        let answer = home.run(command.iter().copied().chain(["--json"])).exits(3);
+        let answer = answer.json();
+        assert_eq!(answer[0]["kind"], "not_found", "{command:?}");
+        assert!(
+            answer[0]["hint"].to_string().contains("kinlog init"),
+            "{command:?}"
+        );
     }
+    assert!(!out.exists(), "half a file");
     assert_eq!(
         home.files(),
         Vec::<std::path::PathBuf>::new(),

@@ -66,6 +66,18 @@ impl Layout {
         self.device_secret().exists()
     }
 
+    /// Refuses a folder in which no agent lives, with the hint that makes one.
+    ///
+    /// # Errors
+    /// `NotFound` when no agent lives here.
+    pub fn check_initialised(&self) -> Result<(), Error> {
+        if self.is_initialised() {
+            return Ok(());
+        }
+        let home = self.home().display();
+        Err(Error::not_found(format!("no agent lives in {home}")).hint("run `kinlog init`"))
+    }
+
     /// Makes the home and the store's folder, 0700.
     pub fn create(&self) -> Result<(), Error> {
         for folder in [self.home.clone(), self.store()] {

@@ -27,12 +27,7 @@ pub(crate) struct OpenHome {
 /// Opens a home for this process alone.
 pub(crate) fn open_home(home: &Path) -> Result<OpenHome, Error> {
     let layout = Layout::new(home);
-    if !layout.is_initialised() {
-        return Err(
-            Error::not_found(format!("no agent lives in {}", home.display()))
-                .hint("run `kinlog init`"),
-        );
-    }
+    layout.check_initialised()?;
     revision::check(&layout)?;
     layout.check_modes()?;
     let lock = lock_home(&layout)?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use clap::Subcommand;
 use kinlog_agent::api::{Answer, FeedInfo, Reply, Request, Selection, Text};
+use kinlog_agent::home::Layout;
 use serde::Serialize;
 
 use crate::command::{tcp, unexpected};
@@ -213,6 +214,9 @@ fn feed_line(feed: &FeedInfo, output: &Output) -> String {
 
 /// Appends a block per line of stdin, in commits of at most [`APPEND_BLOCKS_MAX`] lines.
 async fn append(path: String, context: &Context<'_>) -> Result<(), Failure> {
+    // Before anybody types lines for nothing; the home itself is opened when there are some, so that
+    // what is read from it can be piped into it.
+    Layout::new(&context.home).check_initialised()?;
     if io::stdin().is_terminal() {
         context.output.say("a block per line; ctrl-d ends");
     }
