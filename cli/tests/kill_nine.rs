@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use kinlog_feeds::limits::IN_FLIGHT_BYTES_MAX;
 use serde_json::Value;
@@ -47,7 +47,10 @@ impl Side {
     fn up(&mut self, signal: &Signal) {
         let mut command = self.home.command(["up", "--json", "--signal", &signal.url]);
         command.arg("--message-log").arg(&self.message_log);
-        command.env("KINLOG_LOG", "off,kinlog_swarm::blocks=trace");
+        command.env(
+            "KINLOG_LOG",
+            "off,kinlog_swarm::blocks=trace,kinlog_swarm::links=trace",
+        );
         let mut up = Running::start(&mut command);
         up.wait_json(
             "word that it is ready",
@@ -80,16 +83,8 @@ impl Side {
 
 #[test]
 fn a_large_file_survives_five_kills() {
-    let seed = std::env::var("KINLOG_TEST_SEED").ok().map_or_else(
-        || {
-            SystemTime::now()
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap()
-                .as_nanos() as u64
-        },
-        |text| text.parse().expect("KINLOG_TEST_SEED is a number"),
-    );
-    println!("KINLOG_TEST_SEED={seed}");
+    let seed = testkit::random::seed();
+    println!("KINLOG_SEED={seed}");
     let delays = noise(seed, 8 * KILLED_AT.len());
     let mut delays = delays
         .chunks_exact(8)
@@ -163,6 +158,19 @@ fn a_large_file_survives_five_kills() {
     );
     const { assert!(IN_FLIGHT_BYTES_MAX <= 4 * 1024 * 1024) };
 
+    for side in [&reader, &author] {
+        let links = links_made(&side.told);
+        // Each life had one at least: the other side of every kill is met again.
+        assert!(
+            links.len() > KILLED_AT.len(),
+            "{}: {links:?}",
+            side.home.name
+        );
+        for link in links {
+            assert!(is_candidate_pair(&link), "{}: {link:?}", side.home.name);
+        }
+    }
+
     let asked = blocks_asked(&reader.told);
     assert!(
         asked.total >= FILE_BYTES.div_ceil(65_536),
@@ -174,6 +182,41 @@ fn a_large_file_survives_five_kills() {
         BTreeSet::new(),
         "stored blocks were asked for again"
     );
+}
+
+/// Returns transport and ICE path of every link that a side told of.
+fn links_made(told: &str) -> Vec<(String, String)> {
+    let lines = told
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines
+        .filter(|line| line["fields"]["message"] == "link made")
+        .map(|line| {
+            let field = |name: &str| line["fields"][name].as_str().unwrap().to_owned();
+            (field("transport"), field("ice"))
+        })
+        .collect()
+}
+
+/// Returns whether a link is WebRTC with an address at both ends of the pair that ICE selected.
+fn is_candidate_pair((transport, ice): &(String, String)) -> bool {
+    transport == "Webrtc" && ice.matches("address: Some(").count() == 2
+}
+
+#[test]
+fn a_link_that_is_no_candidate_pair_is_noticed() {
+    let pair = "Some(IcePath { local: IceCandidate { kind: Host, address: Some(127.0.0.1:1) }, \
+                remote: IceCandidate { kind: Prflx, address: Some(127.0.0.1:2) }, protocol: \"udp\" })";
+    let told =
+        serde_json::json!({"fields": {"message": "link made", "transport": "Webrtc", "ice": pair}});
+    let links = links_made(&told.to_string());
+    assert!(
+        links.len() == 1 && is_candidate_pair(&links[0]),
+        "{links:?}"
+    );
+    let webrtc = |ice: &str| is_candidate_pair(&("Webrtc".to_owned(), ice.to_owned()));
+    assert!(!webrtc("None") && !webrtc(&pair.replace("Some(127.0.0.1:2)", "None")));
+    assert!(!is_candidate_pair(&("Tcp".to_owned(), pair.to_owned())));
 }
 
 /// What a reader asked for, over all its lives.

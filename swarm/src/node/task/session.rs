@@ -20,6 +20,9 @@ use crate::session::{
     SessionError, SessionId, SessionInfo, SessionRole,
 };
 
+/// Target under which tests watch over what every link runs.
+const LINKS: &str = "kinlog_swarm::links";
+
 impl Task {
     pub(super) async fn start_session(
         &mut self,
@@ -114,6 +117,7 @@ impl Task {
     ) -> Result<SessionId, NodeError> {
         let id = info.id;
         let now = self.parts.clock.now();
+        tracing::trace!(target: LINKS, transport = ?info.transport, ice = ?info.path, "link made");
         let mut session = Session::new(
             now,
             SessionConfig {
