@@ -4,6 +4,8 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 
 use kinlog_feeds::FeedKey;
 use serde_json::Value;
@@ -28,7 +30,9 @@ struct Author {
     key_b: FeedKey,
     /// Feeds of the room, as `feed list` shows them.
     room_feeds: Vec<FeedKey>,
-    _up: Running,
+    /// Its id and its epoch's id and secret, each with its name.
+    room_secrets: Vec<(&'static str, Vec<u8>)>,
+    up: Running,
 }
 
 impl Author {
@@ -37,8 +41,14 @@ impl Author {
         let (a, b) = (noise(0xa, PATH_BYTES), noise(0xb, PATH_BYTES));
         let link_a = home.import("/paths/a", &home.write("a.bin", &a));
         home.import("/paths/b", &home.write("b.bin", &b));
+        let directory = directory_length(&home);
         home.run(["room", "create", ROOM]).ok();
         home.run(["send", ROOM, MESSAGE]).ok();
+        let unchanged = directory_length(&home);
+        assert_eq!(
+            directory, unchanged,
+            "the public directory tells that there is a room"
+        );
         let feeds = home.json_one(["feed", "list"])["feeds"]
             .as_array()
             .unwrap()
@@ -51,7 +61,9 @@ impl Author {
         let room_feeds = feeds.iter().filter(|feed| feed["role"] == "room").map(key);
         let room_feeds = room_feeds.collect::<Vec<_>>();
         assert!(!room_feeds.is_empty(), "{feeds:#?}");
-        let up = home.up(signal);
+        let room_secrets = room_secrets(&home);
+        let mut command = home.command(["up", "--json", "--signal", &signal.url]);
+        let up = start_with_frames(&mut command);
         Author {
             home,
             link_a,
@@ -59,9 +71,47 @@ impl Author {
             b,
             key_b,
             room_feeds,
-            _up: up,
+            room_secrets,
+            up,
         }
     }
+}
+
+/// Returns how many blocks the public directory has.
+fn directory_length(home: &Home) -> u64 {
+    let list = home.json_one(["feed", "list"]);
+    let feeds = list["feeds"].as_array().unwrap();
+    let directory = feeds.iter().find(|feed| feed["role"] == "directory");
+    directory.unwrap()["length"].as_u64().unwrap()
+}
+
+/// Starts `kinlog up` that shows on stderr every frame it decrypts.
+fn start_with_frames(command: &mut Command) -> Running {
+    let mut up = Running::start(command.env("KINLOG_LOG", "off,kinlog_swarm::frames=trace"));
+    up.wait_json("word that it is ready", WAIT_MAX, |value| {
+        (value["event"] == "ready").then_some(())
+    });
+    up
+}
+
+fn room_secrets(home: &Home) -> Vec<(&'static str, Vec<u8>)> {
+    let state = rusqlite::Connection::open_with_flags(
+        home.path().join("state.db"),
+        rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
+    );
+    let state = state.unwrap();
+    let of = |name, query| (name, state.query_row(query, [], |row| row.get(0)).unwrap());
+    vec![
+        of("room id", "SELECT id FROM rooms"),
+        of("epoch id", "SELECT id FROM epochs"),
+        of("epoch secret", "SELECT secret FROM epochs"),
+    ]
+}
+
+/// Returns the bytes of all messages that a process counted at its links.
+fn bytes_received(log: &Path) -> u64 {
+    let log = std::fs::read_to_string(log).unwrap();
+    log.lines().map(|line| line.parse::<u64>().unwrap()).sum()
 }
 
 /// Returns which blocks of `content` stand in the files of a home.
@@ -92,7 +142,8 @@ fn a_range_is_stored_and_no_other_block() {
     let blocks = (PATH_BYTES / BLOCK) as u64;
     for (range, expected) in [("100..140", 100..140), ("last:10", blocks - 10..blocks)] {
         let reader = Home::init("reader");
-        let up = reader.up(&signal);
+        let log = reader.beside("messages.log");
+        let up = reader.up_with(&signal, &["--message-log", log.to_str().unwrap()]);
         reader.follow(&author.link_a, &["--range", range, "--once"]);
         let feed = reader.feed_at("/paths/a");
         assert_eq!(
@@ -102,6 +153,14 @@ fn a_range_is_stored_and_no_other_block() {
         );
         assert_eq!(feed["in_sync"], true, "{feed:#}");
         up.stop().ok();
+        let asked = (expected.end - expected.start) * BLOCK as u64;
+        let received = bytes_received(&log);
+        let allowed = asked * 102 / 100 + OVERHEAD_BYTES_MAX;
+        println!("{range}: {received} bytes received, {allowed} allowed");
+        assert!(
+            (asked..=allowed).contains(&received),
+            "{received} bytes received, {allowed} allowed"
+        );
         assert_eq!(
             blocks_on_disk(&reader, &author.a),
             expected.clone().collect()
@@ -135,11 +194,7 @@ fn follow_and_look(author: &Author, signal: &Signal, switches: &[&str]) -> Vec<S
     let log = reader.beside("messages.log");
     let mut command = reader.command(["up", "--json", "--signal", &signal.url]);
     command.arg("--message-log").arg(&log).args(switches);
-    command.env("KINLOG_LOG", "off,kinlog_swarm::frames=trace");
-    let mut up = Running::start(&mut command);
-    up.wait_json("word that it is ready", WAIT_MAX, |value| {
-        (value["event"] == "ready").then_some(())
-    });
+    let up = start_with_frames(&mut command);
     let mut following = reader.start(["follow", &author.link_a]);
     following.wait_json("a whole copy", MEETING, |value| {
         (value["complete"] == true).then_some(())
@@ -153,13 +208,12 @@ fn follow_and_look(author: &Author, signal: &Signal, switches: &[&str]) -> Vec<S
     let stderr = up.stop().ok().stderr;
     let frames = decrypted_frames(&stderr);
     assert!(frames.len() > 100, "only {} frames were seen", frames.len());
+    // What the follower says is as telling as what it hears.
+    let asked = decrypted_frames(&author.up.stderr());
+    assert!(asked.len() > 10, "only {} frames were seen", asked.len());
 
     let mut wrong = Vec::new();
-    let received: u64 = std::fs::read_to_string(&log)
-        .unwrap()
-        .lines()
-        .map(|line| line.parse::<u64>().unwrap())
-        .sum();
+    let received = bytes_received(&log);
     let allowed = PATH_BYTES as u64 * 102 / 100 + OVERHEAD_BYTES_MAX;
     println!("{received} bytes received, {allowed} allowed");
     assert!(
@@ -190,9 +244,12 @@ fn follow_and_look(author: &Author, signal: &Signal, switches: &[&str]) -> Vec<S
             key.discovery_key().as_bytes(),
         );
     }
+    for (name, value) in &author.room_secrets {
+        private.add(name, value);
+    }
     private.add("name of the room", ROOM.as_bytes());
     private.add("message of the room", MESSAGE.as_bytes());
-    for frame in &frames {
+    for frame in frames.iter().chain(&asked) {
         wrong.extend(
             unseen
                 .found_in(frame)
