@@ -277,6 +277,75 @@ fn kinlog_key_of(home: &Home, path: &str) -> String {
 }
 
 #[test]
+fn every_command_without_peers_answers_in_json() {
+    let home = Home::empty("surface");
+    let init = home.json_one(["init", "--name", "surface", "--discard-phrase"]);
+    let created = home.json_one(["feed", "create", "/empty"]);
+    assert_eq!(
+        (&created["length"], &created["path"]),
+        (&0.into(), &"/empty".into())
+    );
+    home.append("/notes", "one\n");
+    let other = format!("kinlog://feed/{}", kinlog_key(7));
+    let text = home.write("text.md", b"# Title\n\nword\n");
+    let text = text.to_str().unwrap();
+    let out = home.beside("out.txt");
+    // Nobody is there: the pin stays, and is what `unfollow` takes away again.
+    home.run(["follow", &other, "--once", "--json"]).exits(4);
+    home.json(["room", "create", "kitchen"]);
+    let commands: [&[&str]; 18] = [
+        &["id"],
+        &["status"],
+        &["feed", "list"],
+        &["feed", "info", "/notes"],
+        &["feed", "read", "/notes"],
+        &["feed", "import", "/file", text],
+        &["feed", "export", "/notes", out.to_str().unwrap()],
+        &["feed", "verify", "/notes"],
+        &["publish", "/paths/x", text],
+        &["pins"],
+        &["unfollow", &other],
+        &["room", "invite", "kitchen"],
+        &["room", "list"],
+        &["send", "kitchen", "hello"],
+        &["read", "kitchen"],
+        &["read", "kitchen", "--last", "1"],
+        &["search", "hello"],
+        &["search", "word"],
+    ];
+    for command in commands {
+        assert!(!home.json(command).is_empty(), "{command:?} says nothing");
+    }
+    let list = home.json_one(["feed", "list"]);
+    for feed in list["feeds"].as_array().unwrap() {
+        assert_eq!(feed["key"].as_str().unwrap().len(), 52, "{feed:#}");
+        assert!(feed["length"].is_u64(), "{feed:#}");
+    }
+    assert_eq!(home.json_one(["id"])["agent"], init["agent"]);
+
+    let own_key = kinlog_key_of(&home, "/notes");
+    let mut serving = home.start(["feed", "serve", "/notes", "--tcp", "127.0.0.1:0"]);
+    let key = serving.wait_json("the address", testkit::process::WAIT_MAX, |value| {
+        value["address"].as_str()?;
+        value["key"].as_str().map(str::to_owned)
+    });
+    assert_eq!(key, own_key);
+    serving.stop().ok();
+    let mut command = support::kinlog();
+    let mut signal = testkit::process::Running::start(command.args([
+        "signal",
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--json",
+    ]));
+    signal.wait_json("the URL", testkit::process::WAIT_MAX, |value| {
+        value["url"].as_str()?.starts_with("ws://").then_some(())
+    });
+    signal.stop().ok();
+}
+
+#[test]
 fn errors_are_objects_with_json() {
     let home = Home::init("objects");
     let finished = home.run(["--json", "feed", "info", "/nothing"]).exits(3);
