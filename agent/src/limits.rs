@@ -46,8 +46,9 @@ pub const SEARCH_HITS_MAX: usize = 100;
 /// Time between two commitments of heads while feeds are written: what a fork guard may miss.
 pub const VOUCH_EVERY: Duration = Duration::from_secs(60);
 
-/// Time without progress after which a follow says which step found nobody.
-pub const NOBODY_AFTER: Duration = Duration::from_secs(10);
+/// Time without progress after which a follow says which step found nobody. With the start of a
+/// process, the first step and the time between two looks, whoever waits is told within 10 s.
+pub const NOBODY_AFTER: Duration = Duration::from_secs(8);
 
 /// Time without progress after which a follow that is to end gives up.
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(60);

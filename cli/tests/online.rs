@@ -127,12 +127,15 @@ fn follow_says_which_step_found_nobody() {
     let _up = reader.up(&signal);
     let started = Instant::now();
     let mut following = reader.start(["follow", &link]);
-    let step = following.wait_json("word that nobody is there", MEETING, |value| {
-        (value["nobody"] == true).then(|| value["step"].clone())
+    let told = following.wait_json("word that nobody is there", MEETING, |value| {
+        (value["nobody"] == true).then(|| value.clone())
     });
-    assert_eq!(step, "peers");
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(12), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(told["step"], "peers");
+    let agent = author.json_one(["id"])["agent"].clone();
+    let message = told["message"].as_str().unwrap();
+    assert!(message.contains(agent.as_str().unwrap()), "{message}");
     // The wish stays open: when the author comes, it is fulfilled.
     let _author_up = author.up(&signal);
     following.wait_json("the block", MEETING, |value| {
@@ -150,10 +153,28 @@ fn without_a_signal_server_there_is_no_peer() {
         .says("signal");
     // Nobody listens on port 1.
     let unreachable = format!("{link}#s=ws://127.0.0.1:1");
+    let started = Instant::now();
     reader
         .run(["follow", &unreachable, "--once"])
         .exits(4)
+        .says("no signal server")
         .says("127.0.0.1:1");
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    let report = reader
+        .run(["follow", &unreachable, "--once", "--json"])
+        .exits(4);
+    assert_eq!(report.json().last().unwrap()["kind"], "no_peers");
+    // The wish is kept, nothing else was written.
+    assert_eq!(
+        reader.json_one(["pins"])["pins"].as_array().unwrap().len(),
+        1
+    );
+    assert_eq!(
+        reader.json_one(["status"])["store"]["blocks"],
+        1,
+        "its own profile"
+    );
 }
 
 #[test]
