@@ -1,12 +1,15 @@
 //! Feeding the index: every verified block of every feed of entries, once, and what follows from it.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::store::Store;
 use kinlog_indexer::RoomId;
-use kinlog_indexer::index::{Block, BlockSource, FeedContext, IngestReport, Scope, SourceError};
+use kinlog_indexer::index::{
+    Block, BlockSource, FeedContext, IndexError, IngestReport, Scope, SourceError,
+};
 use kinlog_indexer::seal::ContentKey;
 
 use crate::api::Error;
@@ -71,8 +74,7 @@ impl Core {
         while !feeds.is_empty() {
             for feed in &feeds {
                 if lock(&self.indexed).insert(feed.key) {
-                    let report = self.index(|index| index.put_feed(*feed))?;
-                    self.take_in(&report)?;
+                    self.put_feed(feed)?;
                     self.know_again(feed)?;
                 }
                 self.index_feed(&feed.key)?;
@@ -82,6 +84,19 @@ impl Core {
             feeds.retain(|feed| !told.contains(&feed.key));
         }
         Ok(())
+    }
+
+    /// Tells the index of a feed. One that it knows from elsewhere stays there: what a later
+    /// directory claims of it changes nothing, and stops nobody.
+    fn put_feed(&self, feed: &FeedContext) -> Result<(), Error> {
+        let report = self.index(|index| match index.put_feed(*feed) {
+            Err(IndexError::OtherScope { feed: key }) => {
+                tracing::warn!(%key, scope = ?feed.scope, "feed is claimed, but belongs elsewhere");
+                Ok(None)
+            }
+            report => report.map(Some),
+        })?;
+        report.map_or(Ok(()), |report| self.take_in(&report))
     }
 
     /// Learns, at the first sight of a feed since the start, what an earlier run indexed of it.
@@ -166,31 +181,12 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Returns every feed of entries that is known, with its place.
+/// Returns every feed of entries that is known, each once, with its place.
+///
+/// A directory may name any key, also that of a room's feed or of another agent's. Where several
+/// claim one feed, rooms go before directories, directories before lines, and this agent before others.
 fn contexts(knowledge: &Knowledge) -> Vec<FeedContext> {
     let mut feeds = Vec::new();
-    for (author, known) in &knowledge.agents {
-        for device in &known.identity.devices {
-            let scope = Scope::Directory {
-                author: *author,
-                device: device.key,
-            };
-            feeds.push(FeedContext {
-                key: device.directory,
-                scope,
-            });
-        }
-        for line in known.lines.iter().filter(|line| line.is_entries) {
-            let scope = Scope::Author {
-                author: *author,
-                device: line.device,
-            };
-            feeds.push(FeedContext {
-                key: line.key,
-                scope,
-            });
-        }
-    }
     for room in knowledge.rooms.values() {
         let entries = room.feeds.values().filter(|feed| feed.is_entries);
         feeds.extend(entries.map(|feed| FeedContext {
@@ -198,6 +194,31 @@ fn contexts(knowledge: &Knowledge) -> Vec<FeedContext> {
             scope: Scope::Room(room.id),
         }));
     }
+    let own = knowledge.agents.get_key_value(&knowledge.agent);
+    let others = knowledge.agents.iter();
+    let others = others.filter(|(agent, _)| **agent != knowledge.agent);
+    let agents: Vec<_> = own.into_iter().chain(others).collect();
+    for (author, known) in &agents {
+        feeds.extend(known.identity.devices.iter().map(|device| FeedContext {
+            key: device.directory,
+            scope: Scope::Directory {
+                author: **author,
+                device: device.key,
+            },
+        }));
+    }
+    for (author, known) in &agents {
+        let lines = known.lines.iter().filter(|line| line.is_entries);
+        feeds.extend(lines.map(|line| FeedContext {
+            key: line.key,
+            scope: Scope::Author {
+                author: **author,
+                device: line.device,
+            },
+        }));
+    }
+    let mut seen = HashSet::with_capacity(feeds.len());
+    feeds.retain(|feed| seen.insert(feed.key));
     feeds
 }
 
@@ -261,6 +282,113 @@ impl BlockSource for Held<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_feed_that_several_claim_is_told_once_and_a_room_goes_first() {
+        use kinlog_feeds::KeyPair;
+        use kinlog_feeds::crypto::{AgentId, DeviceKey};
+        use kinlog_indexer::identity::{DeviceAdded, IdentitySet, Powers, Statement};
+
+        use crate::knowledge::{KnownAgent, KnownRoom, Line};
+        use crate::state::RoomFeed;
+
+        let key = |number: u8| FeedKey([number; 32]);
+        let agent = |number: u8, directory: u8, lines: &[u8]| {
+            let root = KeyPair::from_seed(&[number; 32]);
+            let agent = AgentId(root.public_key().0);
+            let device = DeviceKey([number; 32]);
+            let added = DeviceAdded {
+                agent,
+                device,
+                x25519: [number; 32],
+                directory: key(directory),
+                name: "laptop".try_into().unwrap(),
+                powers: Powers::ALL,
+            };
+            let set = IdentitySet::new([Statement::device_added(&root, added)]).unwrap();
+            let mut known = KnownAgent::verify(&agent, set.encode()).unwrap();
+            let line = |number: &u8| Line {
+                path: format!("/{number}").parse().unwrap(),
+                key: key(*number),
+                device,
+                is_entries: true,
+            };
+            known.lines = lines.iter().map(line).collect();
+            known
+        };
+        // Whichever of the two ids is smaller: both claim what is the other's, and a room's feed.
+        for (own, liar) in [(1, 2), (2, 1)] {
+            let own = agent(own, 10, &[11]);
+            let liar = agent(liar, 60, &[10, 11, 61]);
+            let (me, other) = (own.identity.agent, liar.identity.agent);
+            let mut knowledge = Knowledge::new(me);
+            knowledge.agents = [(me, own), (other, liar)].into();
+            let feed = |number| RoomFeed {
+                key: key(number),
+                agent: me,
+                device: DeviceKey([1; 32]),
+                is_entries: true,
+            };
+            let room = KnownRoom {
+                id: RoomId([5; 32]),
+                name: String::new(),
+                entries: key(60),
+                epochs: [].into(),
+                feeds: [60, 61].map(|number| (key(number), feed(number))).into(),
+            };
+            let scope = Scope::Room(room.id);
+            knowledge.rooms.insert(room.id, room);
+            let contexts = contexts(&knowledge);
+            let keys: Vec<_> = contexts.iter().map(|feed| feed.key).collect();
+            assert_eq!(keys, [key(60), key(61), key(10), key(11)]);
+            assert!(contexts[..2].iter().all(|feed| feed.scope == scope));
+            let mine = contexts[2..].iter().map(|feed| feed.scope.author());
+            assert!(mine.eq([Some(me), Some(me)]));
+        }
+    }
+
+    #[test]
+    fn a_home_opens_though_somebody_claims_a_feed_that_the_index_knows_from_elsewhere() {
+        use kinlog_feeds::crypto::{AgentId, DeviceKey};
+        use kinlog_feeds::store::{Kind, Role};
+
+        use crate::home::{Phrase, init};
+        use crate::knowledge::KnownRoom;
+        use crate::pins::Switches;
+        use crate::state::RoomFeed;
+        use crate::test_folder::TestFolder;
+
+        let folder = TestFolder::new();
+        let home = folder.path().join("home");
+        init(&home, "Ada", &Phrase::generate().unwrap()).unwrap();
+        let (core, _events) = Core::open(&home, Switches::default()).unwrap();
+        let claimed = FeedKey([7; 32]);
+        core.store
+            .create_unknown(claimed, Role::Followed, Kind::Kinlog)
+            .unwrap();
+        let (author, device) = (AgentId([8; 32]), DeviceKey([8; 32]));
+        let earlier = FeedContext {
+            key: claimed,
+            scope: Scope::Author { author, device },
+        };
+        core.index(|index| index.put_feed(earlier)).unwrap();
+        let feed = RoomFeed {
+            key: claimed,
+            agent: author,
+            device,
+            is_entries: true,
+        };
+        let room = KnownRoom {
+            id: RoomId([5; 32]),
+            name: String::new(),
+            entries: FeedKey([6; 32]),
+            epochs: [].into(),
+            feeds: [(claimed, feed)].into(),
+        };
+        core.knowledge(|knowledge| knowledge.rooms.insert(room.id, room));
+        core.catch_up().unwrap();
+        core.rebuild_index().unwrap();
+    }
 
     #[test]
     fn gaps_are_what_is_not_indexed_yet() {
