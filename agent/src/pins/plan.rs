@@ -68,6 +68,12 @@ pub(crate) fn covered<'a>(
     lines.filter(move |line| path.is_none_or(|path| path.covers(&line.path)))
 }
 
+/// Returns whether a feed that another agent lists may be served to whoever knows that agent's id.
+/// It may list any key: listing that of a room's feed, or of a feed of ours, does not publish it.
+fn is_public(knowledge: &Knowledge, key: &FeedKey) -> bool {
+    !knowledge.own.contains_key(key) && knowledge.room_of(key).is_none()
+}
+
 struct Planning<'a> {
     knowledge: &'a Knowledge,
     plan: Plan,
@@ -100,6 +106,7 @@ impl Planning<'_> {
     }
 
     fn pin(&mut self, pin: &Pin, switches: Switches) {
+        let knowledge = self.knowledge;
         match &pin.target {
             PinTarget::Feed(key) => {
                 self.plan.topics.insert((Label::Feed, key.0));
@@ -125,7 +132,10 @@ impl Planning<'_> {
                     true => known.lines.iter().collect(),
                     false => covered(known, path.as_ref()).collect(),
                 };
-                for line in lines {
+                for line in lines
+                    .into_iter()
+                    .filter(|line| is_public(knowledge, &line.key))
+                {
                     let offered = self.plan.view.agents.entry(agent.0).or_default();
                     offered.serves.insert(line.key);
                     offered.wants.insert(line.key);
@@ -142,8 +152,9 @@ impl Planning<'_> {
 
     /// Whoever pins a path keeps all public directories of its agent whole.
     fn directories(&mut self, known: &KnownAgent, pin: &Pin) {
+        let knowledge = self.knowledge;
         let agent = known.identity.agent;
-        for key in known.directories() {
+        for key in known.directories().filter(|key| is_public(knowledge, key)) {
             let offered = self.plan.view.agents.entry(agent.0).or_default();
             offered.serves.insert(key);
             offered.wants.insert(key);
@@ -361,6 +372,51 @@ mod tests {
         assert!(plan.why[&key(20)][0].contains("/paths/a"));
     }
 
+    /// A room of ours with the feeds 60 (entries) and 61 (files) of another member.
+    fn room(epoch: &EpochSecret) -> KnownRoom {
+        let feed = |number: u8, is_entries| RoomFeed {
+            key: key(number),
+            agent: AgentId([number; 32]),
+            device: DeviceKey([number; 32]),
+            is_entries,
+        };
+        KnownRoom {
+            id: RoomId([5; 32]),
+            name: "family".to_owned(),
+            entries: key(10),
+            epochs: [(epoch.epoch_id(), epoch.clone())].into(),
+            feeds: [feed(60, true), feed(61, false)]
+                .map(|feed| (feed.key, feed))
+                .into(),
+        }
+    }
+
+    #[test]
+    fn listing_a_feed_of_a_room_or_of_ours_does_not_publish_it() {
+        let mut knowledge = knowledge();
+        let room = room(&EpochSecret::new([9; 32]));
+        knowledge.rooms.insert(room.id, room);
+        knowledge.own.extend([own_feed(70, None, false)]);
+        let agent = other(&knowledge);
+        let listed = knowledge.agents.get_mut(&agent).expect("known");
+        for (line, stolen) in listed.lines.iter_mut().zip([60, 61, 70]) {
+            line.key = key(stolen);
+        }
+        knowledge.pins = vec![pin(PinTarget::Path(agent, None), Selection::All)];
+        let plan = of(&knowledge);
+        let offered = &plan.view.agents[&agent.0];
+        assert_eq!(offered.serves, [key(100 + OTHER)].into());
+        assert_eq!(offered.serves, offered.wants);
+
+        let room = knowledge.rooms.values_mut().next().expect("one");
+        let feed = RoomFeed {
+            key: key(100 + OTHER),
+            ..room.feeds[&key(60)].clone()
+        };
+        room.feeds.insert(feed.key, feed);
+        assert!(of(&knowledge).view.agents[&agent.0].serves.is_empty());
+    }
+
     #[test]
     fn a_prefix_covers_what_lies_below_and_the_switch_everything() {
         let mut knowledge = knowledge();
@@ -401,21 +457,7 @@ mod tests {
     fn a_room_is_met_by_its_meet_key_and_its_entries_are_fetched_whole() {
         let mut knowledge = knowledge();
         let epoch = EpochSecret::new([9; 32]);
-        let feed = |number: u8, is_entries| RoomFeed {
-            key: key(number),
-            agent: AgentId([number; 32]),
-            device: DeviceKey([number; 32]),
-            is_entries,
-        };
-        let room = KnownRoom {
-            id: RoomId([5; 32]),
-            name: "family".to_owned(),
-            entries: key(10),
-            epochs: [(epoch.epoch_id(), epoch.clone())].into(),
-            feeds: [feed(60, true), feed(61, false)]
-                .map(|feed| (feed.key, feed))
-                .into(),
-        };
+        let room = room(&epoch);
         knowledge.rooms.insert(room.id, room);
         let invite = Invite {
             room: RoomId([6; 32]),
