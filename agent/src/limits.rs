@@ -28,7 +28,7 @@ pub const DIRECTORY_LINES_MAX: usize = 65_536;
 /// room's own entries.
 pub const ROOM_FEEDS_MAX: usize = 512;
 
-/// Events of sessions waiting to be worked on; each holds at most one message of 80 KiB, so 5 MiB.
+/// Messages of peers waiting to be worked on, each of 80 KiB at most, so 5 MiB.
 pub const HOST_EVENTS_QUEUED_MAX: usize = 64;
 
 /// Blocks in one transaction of the index.

@@ -24,11 +24,11 @@ use kinlog_feeds::crypto::AgentId;
 use kinlog_feeds::store::{Feed, Store};
 use kinlog_indexer::Index;
 use kinlog_indexer::clock::HybridClock;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::api::Error;
 use crate::home::{HomeLock, Layout, OpenHome, open_home};
-use crate::host::{AgentHost, HostEvent};
+use crate::host::{AgentHost, HostEvents};
 use crate::keys::DeviceKeys;
 use crate::knowledge::Knowledge;
 use crate::limits::HOST_EVENTS_QUEUED_MAX;
@@ -67,10 +67,7 @@ pub(crate) struct Core {
 
 impl Core {
     /// Opens a home, brings the index up to date and plans; returns what sessions will bring, too.
-    pub(crate) fn open(
-        home: &Path,
-        switches: Switches,
-    ) -> Result<(Core, mpsc::Receiver<HostEvent>), Error> {
+    pub(crate) fn open(home: &Path, switches: Switches) -> Result<(Core, HostEvents), Error> {
         let OpenHome {
             layout,
             lock,
@@ -84,8 +81,11 @@ impl Core {
         let own = knowledge.agents.get(&agent).ok_or_else(|| {
             Error::general("state.db holds no identity set of the agent whose home it is")
         })?;
-        let (events, received) = mpsc::channel(HOST_EVENTS_QUEUED_MAX);
-        let host = AgentHost::new(keys.signing().clone(), own.identity.hash, events);
+        let (host, received) = AgentHost::new(
+            keys.signing().clone(),
+            own.identity.hash,
+            HOST_EVENTS_QUEUED_MAX,
+        );
         let (index, needs_rebuild) = index_file::open_index(&layout)?;
         let core = Core {
             layout,

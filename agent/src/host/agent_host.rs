@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, FeedKey, Hash, KeyPair};
 use kinlog_swarm::{Credentials, Host, Label, PeerMessage, SessionInfo};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::host::View;
 
@@ -30,28 +30,51 @@ pub(crate) enum HostEvent {
     },
 }
 
+/// An event on its way, with the place it takes among the messages that wait.
+type Passed = (HostEvent, Option<OwnedSemaphorePermit>);
+
+/// What sessions bring, in order.
+///
+/// That a session opened or closed is never lost: nobody says it again, and a session that is not
+/// noticed is not greeted. There are as many as sessions come and go. What peers send is bounded.
+#[derive(Debug)]
+pub(crate) struct HostEvents(mpsc::UnboundedReceiver<Passed>);
+
+impl HostEvents {
+    /// Returns the next event; `None` when the host is gone.
+    pub(crate) async fn recv(&mut self) -> Option<HostEvent> {
+        self.0.recv().await.map(|(event, _place)| event)
+    }
+}
+
 /// Policy towards the network; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct AgentHost {
     view: Arc<RwLock<View>>,
-    events: mpsc::Sender<HostEvent>,
+    events: mpsc::UnboundedSender<Passed>,
+    /// Places for messages of peers that wait to be worked on.
+    places: Arc<Semaphore>,
     device: KeyPair,
     identity_hash: Arc<RwLock<Hash>>,
 }
 
 impl AgentHost {
-    /// Returns a host that serves and wants nothing yet.
+    /// Returns a host that serves and wants nothing yet, and what its sessions will bring; at most
+    /// `messages_max` messages of peers wait.
     pub(crate) fn new(
         device: KeyPair,
         identity_hash: Hash,
-        events: mpsc::Sender<HostEvent>,
-    ) -> Self {
-        AgentHost {
+        messages_max: usize,
+    ) -> (Self, HostEvents) {
+        let (events, received) = mpsc::unbounded_channel();
+        let host = AgentHost {
             view: Arc::default(),
             events,
+            places: Arc::new(Semaphore::new(messages_max)),
             device,
             identity_hash: Arc::new(RwLock::new(identity_hash)),
-        }
+        };
+        (host, HostEvents(received))
     }
 
     /// Puts a new view in place of the one before.
@@ -63,10 +86,19 @@ impl AgentHost {
         look(&self.view.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Passes an event on. A full queue drops it: peers repeat what matters, and memory is bounded.
+    /// Passes on that a session opened or closed.
     fn pass(&self, event: HostEvent) {
-        if let Err(error) = self.events.try_send(event) {
-            tracing::warn!(%error, "event of a session was dropped");
+        // Nobody has to listen any more when the agent stops.
+        let _ = self.events.send((event, None));
+    }
+
+    /// Passes on a message of a peer. A full queue drops it: memory is bounded.
+    fn pass_message(&self, event: HostEvent) {
+        match self.places.clone().try_acquire_owned() {
+            Ok(place) => {
+                let _ = self.events.send((event, Some(place)));
+            }
+            Err(error) => tracing::warn!(%error, "message of a peer was dropped"),
         }
     }
 }
@@ -132,14 +164,14 @@ impl Host for AgentHost {
                 let is_followed =
                     self.view(|view| view.agents.get(&agent.0).is_some_and(|one| one.is_followed));
                 if is_followed {
-                    self.pass(HostEvent::Identity { agent, set: bytes });
+                    self.pass_message(HostEvent::Identity { agent, set: bytes });
                 }
                 Vec::new()
             }
             PeerMessage::JoinRequest { bytes } if session.label == Label::Invite => {
                 if self.view(|view| view.invites.contains(&session.key)) {
                     let session = session.clone();
-                    self.pass(HostEvent::JoinRequest {
+                    self.pass_message(HostEvent::JoinRequest {
                         session,
                         request: bytes,
                     });
@@ -147,7 +179,7 @@ impl Host for AgentHost {
                 Vec::new()
             }
             PeerMessage::JoinResponse { bytes } if session.label == Label::Invite => {
-                self.pass(HostEvent::JoinResponse {
+                self.pass_message(HostEvent::JoinResponse {
                     session: session.clone(),
                     response: bytes,
                 });
@@ -179,9 +211,8 @@ mod tests {
     }
 
     /// A host that follows agents 1 (known) and 2 (unknown) and knows agent 3; invite 9 is open.
-    fn host() -> (AgentHost, mpsc::Receiver<HostEvent>) {
-        let (events, received) = mpsc::channel(4);
-        let host = AgentHost::new(KeyPair::from_seed(&[1; 32]), Hash([7; 32]), events);
+    fn host() -> (AgentHost, HostEvents) {
+        let (host, received) = AgentHost::new(KeyPair::from_seed(&[1; 32]), Hash([7; 32]), 4);
         let set = Some((Hash([5; 32]), Bytes::from_static(b"set")));
         let agent = |identity: &Option<(Hash, Bytes)>, is_followed| AgentView {
             identity: identity.clone(),
@@ -199,6 +230,10 @@ mod tests {
             ..View::default()
         });
         (host, received)
+    }
+
+    fn next(events: &mut HostEvents) -> Option<HostEvent> {
+        events.0.try_recv().ok().map(|(event, _place)| event)
     }
 
     #[test]
@@ -255,26 +290,47 @@ mod tests {
         };
         host.handle_peer_message(&session(Label::Invite, 8), request.clone());
         host.handle_peer_message(&session(Label::Room, 9), request.clone());
-        assert!(events.try_recv().is_err());
+        assert!(next(&mut events).is_none());
         host.handle_peer_message(&session(Label::Agent, 2), set);
-        assert!(matches!(events.try_recv(), Ok(HostEvent::Identity { .. })));
+        assert!(matches!(
+            next(&mut events),
+            Some(HostEvent::Identity { .. })
+        ));
         host.handle_peer_message(&session(Label::Invite, 9), request);
         assert!(matches!(
-            events.try_recv(),
-            Ok(HostEvent::JoinRequest { .. })
+            next(&mut events),
+            Some(HostEvent::JoinRequest { .. })
         ));
     }
 
     #[test]
-    fn a_flood_of_messages_is_dropped_and_never_waits() {
+    fn a_flood_of_messages_is_dropped_and_hides_no_session() {
         let (host, mut events) = host();
+        let flood = || {
+            for _ in 0..100 {
+                let set = PeerMessage::IdentitySet {
+                    bytes: Bytes::from_static(b"set"),
+                };
+                host.handle_peer_message(&session(Label::Agent, 2), set);
+            }
+        };
+        flood();
         for _ in 0..100 {
             host.handle_session_open(&session(Label::Agent, 1));
+            host.handle_session_closed(&session(Label::Agent, 1));
         }
-        let mut count = 0;
-        while events.try_recv().is_ok() {
-            count += 1;
-        }
-        assert_eq!(count, 4);
+        let mut received = || {
+            let (mut messages, mut sessions) = (0, 0);
+            while let Some(event) = next(&mut events) {
+                match event {
+                    HostEvent::Opened(_) | HostEvent::Closed(_) => sessions += 1,
+                    _ => messages += 1,
+                }
+            }
+            (messages, sessions)
+        };
+        assert_eq!(received(), (4, 200));
+        flood();
+        assert_eq!(received(), (4, 0), "places come free");
     }
 }

@@ -3,5 +3,5 @@
 mod agent_host;
 mod view;
 
-pub(crate) use agent_host::{AgentHost, HostEvent};
+pub(crate) use agent_host::{AgentHost, HostEvent, HostEvents};
 pub(crate) use view::View;

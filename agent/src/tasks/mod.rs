@@ -10,13 +10,12 @@ pub(crate) use start::node_error;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kinlog_swarm::Node;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::agent::NetworkConfig;
 use crate::api::Error;
 use crate::core::Core;
-use crate::host::HostEvent;
+use crate::host::HostEvents;
 use crate::network::Network;
 use crate::requests::blocking;
 
@@ -31,7 +30,7 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts the tasks that need no network.
-    pub(crate) fn start(core: Core, host_events: mpsc::Receiver<HostEvent>) -> Arc<Running> {
+    pub(crate) fn start(core: Core, host_events: HostEvents) -> Arc<Running> {
         let core = Arc::new(core);
         let tasks = vec![
             tokio::spawn(sessions::attend(core.clone(), host_events)),

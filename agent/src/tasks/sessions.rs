@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use kinlog_swarm::{Label, PeerMessage, SessionInfo};
-use tokio::sync::mpsc;
 
 use crate::api::Error;
 use crate::core::Core;
-use crate::host::HostEvent;
+use crate::host::{HostEvent, HostEvents};
 use crate::requests::blocking;
 
 /// Works on events of sessions, one after the other, until the host is gone.
-pub(super) async fn attend(core: Arc<Core>, mut events: mpsc::Receiver<HostEvent>) {
+pub(super) async fn attend(core: Arc<Core>, mut events: HostEvents) {
     while let Some(event) = events.recv().await {
         let done = blocking(&core, move |core| core.attend(event)).await;
         if let Err(error) = done {
