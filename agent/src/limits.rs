@@ -67,3 +67,6 @@ pub const VIOLATIONS_KEPT_MAX: usize = 64;
 
 /// Callers on the local socket at once; the next one waits. Each may hold a frame of 20 MiB.
 pub const SOCKET_CALLERS_MAX: usize = 64;
+
+/// Wait after a caller could not be accepted: descriptors come free when others end.
+pub const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);

@@ -9,7 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::api::{Answers, Error, Frame, Request, Told, read_frame, write_frame};
-use crate::limits::SOCKET_CALLERS_MAX;
+use crate::limits::{ACCEPT_AGAIN_AFTER, SOCKET_CALLERS_MAX};
 use crate::requests;
 use crate::tasks::Running;
 
@@ -49,9 +49,16 @@ async fn accept(
 ) -> Result<(UnixStream, tokio::sync::OwnedSemaphorePermit), Error> {
     let permit = permits.clone().acquire_owned().await;
     let permit = permit.map_err(|_| Error::general("the local socket is closed"))?;
-    let accepted = listener.accept().await;
-    let (stream, _) = accepted.map_err(|error| Error::general(format!("local socket: {error}")))?;
-    Ok((stream, permit))
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return Ok((stream, permit)),
+            // Out of descriptors for a moment, or a caller that hung up: the agent goes on.
+            Err(error) => {
+                tracing::warn!(%error, "caller on the local socket not accepted");
+                tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+            }
+        }
+    }
 }
 
 /// Does the requests of one caller, one after the other.
