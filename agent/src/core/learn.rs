@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use kinlog_feeds::crypto::AgentId;
+use kinlog_feeds::crypto::{AgentId, FeedKey};
 use kinlog_indexer::RoomId;
 use kinlog_indexer::entry::Content;
 use kinlog_indexer::seal::EpochSecret;
 
 use crate::api::Error;
-use crate::core::Core;
+use crate::core::{Core, lock};
 use crate::failure::chain;
 use crate::keys::DeviceKeys;
 use crate::knowledge::{Knowledge, KnownAgent, KnownRoom, Line};
@@ -68,6 +68,7 @@ fn rooms(state: &State, keys: &DeviceKeys) -> Result<BTreeMap<RoomId, KnownRoom>
 impl Core {
     /// Reads pins, rooms, invites and joins again after they were changed in `state.db`.
     pub(crate) fn relearn(&self) -> Result<(), Error> {
+        let _turn = lock(&self.learning);
         let fresh = from_state(&self.state, &self.keys, self.agent)?;
         self.knowledge(|knowledge| {
             knowledge.own = fresh.own;
@@ -110,6 +111,7 @@ impl Core {
     /// Takes what the index says of a room into what is known, and new members' feeds into
     /// `state.db`.
     pub(super) fn learn_room(&self, room: &RoomId) -> Result<(), Error> {
+        let _turn = lock(&self.learning);
         let (row, members, invites) = self.index(|index| {
             let members = index.member_feeds(room)?;
             Ok((index.room(room)?, members, index.invites(room)?))
@@ -133,7 +135,7 @@ impl Core {
         }
         for member in members {
             for (key, is_entries) in [(member.feed, true), (member.blobs_feed, false)] {
-                if known.feeds.contains_key(&key) {
+                if known.feeds.contains_key(&key) || !self.may_join_room(room, &key) {
                     continue;
                 }
                 let feed = RoomFeed {
@@ -151,6 +153,17 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Returns whether a feed that somebody says is a room's may be taken for one: nothing is shared
+    /// between rooms, and what this device writes is put into a room by this device alone.
+    pub(crate) fn may_join_room(&self, room: &RoomId, key: &FeedKey) -> bool {
+        self.knowledge(|knowledge| {
+            let elsewhere = knowledge
+                .room_of(key)
+                .is_some_and(|other| other.id != *room);
+            !elsewhere && !knowledge.own.contains_key(key)
+        })
     }
 
     /// Takes a received identity set in; returns whether it said anything new.
@@ -173,9 +186,101 @@ impl Core {
             None => KnownAgent::verify(agent, set.clone()).map_err(refused)?,
         };
         self.state.put_identity(agent, &known.set)?;
-        self.knowledge(|knowledge| knowledge.agents.insert(*agent, known));
+        self.knowledge(|knowledge| {
+            let held = knowledge.agents.remove(agent);
+            // Lines and name may have come from the index meanwhile.
+            let (lines, name) = held.map_or((known.lines, known.name), |one| (one.lines, one.name));
+            let known = KnownAgent {
+                lines,
+                name,
+                ..known
+            };
+            knowledge.agents.insert(*agent, known);
+        });
         self.catch_up()?;
         self.replan()?;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use kinlog_feeds::crypto::DeviceKey;
+
+    use super::*;
+    use crate::api::Selection;
+    use crate::home::{Phrase, init};
+    use crate::pins::Switches;
+    use crate::state::{Pin, PinTarget};
+    use crate::test_folder::TestFolder;
+
+    fn core(folder: &TestFolder) -> Core {
+        let home = folder.path().join("home");
+        init(&home, "Ada", &Phrase::generate().unwrap()).unwrap();
+        Core::open(&home, Switches::default()).unwrap().0
+    }
+
+    #[test]
+    fn what_was_just_remembered_is_known_whoever_looks_at_the_same_time() {
+        let folder = TestFolder::new();
+        let core = core(&folder);
+        let remembered = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !remembered.load(Ordering::Relaxed) {
+                        core.relearn().unwrap();
+                    }
+                });
+            }
+            for number in 0..30 {
+                let pin = Pin {
+                    target: PinTarget::Feed(FeedKey([number; 32])),
+                    selection: Selection::All,
+                    live: true,
+                    tier: "gift".to_owned(),
+                    reason: "follow".to_owned(),
+                };
+                core.state.put_pin(&pin).unwrap();
+                core.relearn().unwrap();
+                let own = core.new_feed(None, false, true).unwrap();
+                let known = core.knowledge(|known| {
+                    (known.pins.contains(&pin), known.own.contains_key(&own.key))
+                });
+                if known != (true, true) {
+                    remembered.store(true, Ordering::Relaxed);
+                }
+                assert_eq!(known, (true, true), "pin and feed {number}");
+            }
+            remembered.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn no_feed_is_taken_from_another_room_or_from_ourselves() {
+        let folder = TestFolder::new();
+        let core = core(&folder);
+        let own = core.new_feed(None, true, false).unwrap();
+        let taken = RoomFeed {
+            key: FeedKey([7; 32]),
+            agent: AgentId([8; 32]),
+            device: DeviceKey([9; 32]),
+            is_entries: true,
+        };
+        let room = KnownRoom {
+            id: RoomId([5; 32]),
+            name: String::new(),
+            entries: own.key,
+            epochs: BTreeMap::new(),
+            feeds: [(taken.key, taken.clone())].into(),
+        };
+        core.knowledge(|known| known.rooms.insert(room.id, room));
+        let (this, other) = (RoomId([5; 32]), RoomId([6; 32]));
+        assert!(core.may_join_room(&this, &taken.key));
+        assert!(!core.may_join_room(&other, &taken.key));
+        assert!(!core.may_join_room(&this, &own.key));
+        assert!(core.may_join_room(&other, &FeedKey([10; 32])));
     }
 }

@@ -1,7 +1,8 @@
 //! The agent without its callers and its tasks: home, store, index, knowledge and plan in one value.
 //!
 //! Everything here blocks; asynchronous callers use worker threads. Locks are taken in the order
-//! `writing`, `index`, `knowledge`, `planning`, and none is held while another thread is waited for.
+//! `writing`, `learning`, `index`, `knowledge`, `planning`, and none is held while another thread is
+//! waited for.
 
 mod entries;
 mod index_file;
@@ -53,6 +54,9 @@ pub(crate) struct Core {
     /// Feeds the index was told of.
     indexed: Mutex<BTreeSet<FeedKey>>,
     knowledge: Mutex<Knowledge>,
+    /// Held from looking into `state.db` to taking what it says into what is known, so that nobody
+    /// takes in an older look after a newer one.
+    learning: Mutex<()>,
     plan: Mutex<Arc<Plan>>,
     planning: Mutex<()>,
     network: Mutex<Option<Arc<Network>>>,
@@ -100,6 +104,7 @@ impl Core {
             index_damaged: AtomicBool::new(false),
             indexed: Mutex::default(),
             knowledge: Mutex::new(knowledge),
+            learning: Mutex::default(),
             plan: Mutex::default(),
             planning: Mutex::default(),
             network: Mutex::default(),

@@ -101,6 +101,7 @@ impl Core {
             is_entries,
             is_plain,
         };
+        let _turn = lock(&self.learning);
         self.state.add_own_feed(&feed)?;
         self.create_in_store(&feed)?;
         self.knowledge(|knowledge| knowledge.own.insert(feed.key, feed.clone()));

@@ -81,6 +81,15 @@ impl Core {
                 "join request of another device than the session's",
             ));
         }
+        let of_another = |key| {
+            let known = room.feeds.get(key);
+            known.is_some_and(|feed: &RoomFeed| feed.device != device.key)
+        };
+        if of_another(&member.entries_feed) || of_another(&member.blobs_feed) {
+            return Err(Error::permission(
+                "join request with the feed of another member",
+            ));
+        }
         if !room.feeds.contains_key(&member.entries_feed) {
             let admit = Admit {
                 member: member.clone(),
@@ -122,7 +131,7 @@ impl Core {
         let blobs = self.feed_with_id(join.blobs_id, None, false, false)?;
         let of_others = response.feeds.into_iter();
         let of_others: Vec<RoomFeed> = of_others
-            .filter(|feed| feed.key != entries.key && feed.key != blobs.key)
+            .filter(|feed| self.may_join_room(&response.room, &feed.key))
             .collect();
         let room = self.begin_room(&response.room, "", &entries, &blobs, &epoch, of_others)?;
         if self.feed(&entries.key)?.head().length == 0 {
@@ -144,4 +153,68 @@ impl Core {
 
 fn refused(error: JoinError) -> Error {
     Error::verification(chain(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use kinlog_feeds::crypto::{DeviceKey, FeedKey, Hash};
+    use kinlog_swarm::{Certificate, SessionId, SessionRole, Transport};
+
+    use super::*;
+    use crate::home::{Phrase, init};
+    use crate::links::Link;
+    use crate::pins::Switches;
+    use crate::test_folder::TestFolder;
+
+    fn core(folder: &TestFolder, name: &str) -> Core {
+        let home = folder.path().join(name);
+        init(&home, name, &Phrase::generate().unwrap()).unwrap();
+        Core::open(&home, Switches::default()).unwrap().0
+    }
+
+    #[test]
+    fn nobody_is_admitted_with_a_feed_of_another_member() {
+        let folder = TestFolder::new();
+        let (ada, bob) = (core(&folder, "ada"), core(&folder, "bob"));
+        let room = ada.create_room("family").unwrap();
+        let Ok(Link::Join(invite)) = ada.invite(&room).unwrap().parse() else {
+            unreachable!("an invite is a link to join by");
+        };
+        let session = SessionInfo {
+            id: SessionId(1),
+            label: Label::Invite,
+            key: invite.public_key().0,
+            role: SessionRole::Initiator,
+            remote_certificate: Some(Certificate {
+                device: bob.keys.device(),
+                identity_hash: Hash::default(),
+            }),
+            transport: Transport::Memory,
+            path: None,
+            plain: false,
+        };
+        let request = |entries, blobs| {
+            let set = bob.own_identity_set().unwrap();
+            let signing = bob.keys.signing();
+            let member = Membership::sign(&room.id, bob.agent, set, signing, entries, blobs);
+            JoinRequest::sign(room.id, member, &invite.key_pair()).encode()
+        };
+        let (entries, blobs) = (FeedKey([7; 32]), FeedKey([8; 32]));
+        for stolen in [request(room.entries, blobs), request(entries, room.entries)] {
+            assert!(ada.admit(&session, &stolen).is_err());
+        }
+        let honest = request(entries, blobs);
+        ada.admit(&session, &honest).unwrap();
+        ada.admit(&session, &honest).unwrap();
+        let devices = ada.room(&room.id.to_string()).unwrap().devices();
+        assert_eq!(devices, [ada.keys.device(), bob.keys.device()].into());
+        let other = SessionInfo {
+            remote_certificate: Some(Certificate {
+                device: DeviceKey([3; 32]),
+                identity_hash: Hash::default(),
+            }),
+            ..session
+        };
+        assert!(ada.admit(&other, &honest).is_err());
+    }
 }
