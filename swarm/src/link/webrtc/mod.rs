@@ -10,6 +10,7 @@ mod runtime;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ::webrtc::data_channel::{DataChannel, DataChannelEvent};
@@ -29,9 +30,32 @@ use crate::link::{
 pub use body::{attempt_of, is_knock, knock};
 pub use negotiation::{Negotiation, Progress, WebrtcSettings};
 
+/// A connection of the stack, closed when it is dropped. The stack's task and its sockets outlive
+/// one that is dropped alone: each attempt that timed out would keep them for ever.
+struct Owned(Arc<dyn PeerConnection>);
+
+impl Deref for Owned {
+    type Target = dyn PeerConnection;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // Without a runtime the stack's task is gone already.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let connection = Arc::clone(&self.0);
+            // It fails only when there is nothing left to close.
+            runtime.spawn(async move { drop(connection.close().await) });
+        }
+    }
+}
+
 /// An open data channel.
 pub struct WebrtcLink {
-    connection: Arc<dyn PeerConnection>,
+    connection: Owned,
     channel: Arc<dyn DataChannel>,
     fingerprints: Fingerprints,
     /// A message that arrived while the link was made.

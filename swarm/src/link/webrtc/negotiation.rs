@@ -12,14 +12,14 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
+    PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
     RTCIceCandidateInit, RTCIceGatheringState, RTCIceServer, RTCPeerConnectionIceEvent,
     RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
 };
 
 use super::body::{self, Text};
 use super::runtime::ConnectionRuntime;
-use super::{WebrtcLink, stack_error};
+use super::{Owned, WebrtcLink, stack_error};
 use crate::limits::{
     GATHERING_WAIT, ICE_CHECK_INTERVAL, ICE_CHECKS_MAX, ICE_DISCONNECTED_AFTER, ICE_FAILED_AFTER,
     ICE_KEEPALIVE_INTERVAL, NEGOTIATION_EVENTS_MAX, WEBRTC_SEND_BUFFER_BYTES_MAX,
@@ -47,7 +47,7 @@ pub struct WebrtcSettings {
 pub struct Negotiation {
     attempt: u64,
     runtime: Arc<ConnectionRuntime>,
-    connection: Arc<dyn PeerConnection>,
+    connection: Owned,
     /// The channel; the side that answers has it once the other one opened it.
     channel: Option<Arc<dyn DataChannel>>,
     events: mpsc::Receiver<Event>,
@@ -294,11 +294,10 @@ impl Negotiation {
             .build()
             .await
             .map_err(stack_error)?;
-        let connection: Arc<dyn PeerConnection> = Arc::new(connection);
         Ok(Negotiation {
             attempt,
             runtime,
-            connection,
+            connection: Owned(Arc::new(connection)),
             channel: None,
             events,
             first: None,
@@ -382,6 +381,32 @@ mod tests {
         })
         .await
         .expect("the channel opens");
+    }
+
+    #[cfg(target_os = "linux")]
+    fn sockets() -> usize {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn attempt_that_is_dropped_leaves_no_socket_open() {
+        let before = sockets();
+        let settings = WebrtcSettings::default();
+        let (left, offer) = Negotiation::offer(&settings, 7).await.unwrap();
+        let (right, _) = Negotiation::answer(&settings, &offer).await.unwrap();
+        assert!(sockets() > before, "the test sees them");
+        drop((left, right));
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while sockets() > before {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("the sockets are closed");
     }
 
     #[tokio::test]
