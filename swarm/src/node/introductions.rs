@@ -324,6 +324,15 @@ impl Introductions {
             .count()
     }
 
+    /// Returns how many peers are seen in these topics.
+    pub(crate) fn peers_in(&self, topics: &[Topic]) -> usize {
+        let is_in = |path: &PeerPath| topics.contains(&path.topic);
+        self.peers
+            .iter()
+            .filter(|(path, peer)| peer.present && is_in(path))
+            .count()
+    }
+
     fn retry(&mut self, now: Time, path: PeerPath) {
         let Some(failures) = self.peers.get(&path).map(|peer| peer.failures) else {
             return;
@@ -448,6 +457,30 @@ mod tests {
         let mut high = Introductions::new(1);
         assert!(high.handle_offer(path(LOW), MEETING, HIGH, 5));
         assert!(high.is_current(&path(LOW), 5));
+    }
+
+    #[test]
+    fn attempt_that_outlives_its_topic_does_not_keep_the_peer_from_being_dialled_again() {
+        let mut low = Introductions::new(1);
+        low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
+        let attempt = offer_to(&mut low, at(0));
+        low.handle_topic_left(0, Topic([2; 32]));
+        // It leads to a link, which nobody wants any more.
+        low.handle_failed(at(300), path(HIGH), attempt);
+        assert_eq!(low.poll_timeout(), None);
+        low.handle_joined(at(400), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
+        offer_to(&mut low, at(400));
+    }
+
+    #[test]
+    fn peers_are_counted_by_topic() {
+        let mut low = Introductions::new(1);
+        low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
+        assert_eq!(low.peers_seen(&MEETING), 1);
+        assert_eq!(low.peers_in(&[Topic([3; 32])]), 0);
+        assert_eq!(low.peers_in(&[Topic([2; 32]), Topic([3; 32])]), 1);
+        low.handle_topic_left(0, Topic([2; 32]));
+        assert_eq!(low.peers_in(&[Topic([2; 32])]), 0);
     }
 
     #[test]

@@ -110,13 +110,13 @@ impl Signalling {
     }
 
     /// Joins and leaves so that exactly `wanted` is joined, in the periods of now. `seen` tells
-    /// how many peers a meeting shows; one that shows nobody is looked for in its neighbour
-    /// periods too. Returns what was left.
+    /// how many peers topics show; where those of now show nobody, the neighbour periods are looked
+    /// into too. Returns what was left.
     pub(super) fn apply(
         &mut self,
         now: Time,
         wanted: impl Iterator<Item = MeetingKey>,
-        seen: impl Fn(&MeetingKey) -> usize,
+        seen: impl Fn(&[Topic]) -> usize,
     ) -> Vec<Left> {
         let seconds = unix_seconds();
         let mut meetings = BTreeMap::new();
@@ -126,10 +126,13 @@ impl Signalling {
             let (entered, said_nobody) =
                 old.map_or((None, false), |old| (old.entered, old.said_nobody));
             let alone = entered.is_some_and(|at| now >= at + NOBODY_IN_TOPIC_AFTER * 2);
-            let topics = if alone && seen(&key) == 0 {
+            // Somebody found in a neighbour period is left alone there: only a peer in the period
+            // of now ends the search.
+            let of_now = topics(key.0, &key.1, seconds);
+            let topics = if alone && seen(&of_now) == 0 {
                 topics_with_neighbours(key.0, &key.1, seconds)
             } else {
-                topics(key.0, &key.1, seconds)
+                of_now
             };
             by_topic.extend(topics.iter().map(|topic| (*topic, key)));
             meetings.insert(

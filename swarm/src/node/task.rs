@@ -106,7 +106,7 @@ impl Task {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.introduce();
-            let introductions = self.introductions.poll_timeout();
+            let introductions = self.next_introduction();
             tokio::select! {
                 () = self.parts.desired.changed() => {
                     if self.apply_wishes().await {
@@ -173,7 +173,7 @@ impl Task {
         let introductions = &self.introductions;
         let left = self
             .signalling
-            .apply(now, wanted, |key| introductions.peers_seen(key));
+            .apply(now, wanted, |topics| introductions.peers_in(topics));
         for (server, topic) in left {
             self.introductions.handle_topic_left(server, topic);
         }

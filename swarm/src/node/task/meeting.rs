@@ -1,7 +1,7 @@
 //! From a topic to a link: what signal servers tell, and attempts to connect.
 
 use bytes::Bytes;
-use kinlog_feeds::PublicKey;
+use kinlog_feeds::{PublicKey, Time};
 use kinlog_signal::{ClientEvent, SignalKind, Topic};
 use tokio::sync::mpsc;
 
@@ -123,8 +123,7 @@ impl Task {
         ) else {
             return;
         };
-        let full = self.sessions.entries.len() >= SESSIONS_MAX;
-        if full || !self.introductions.handle_offer(path, meeting, own, attempt) {
+        if !self.has_room() || !self.introductions.handle_offer(path, meeting, own, attempt) {
             return;
         }
         self.start_attempt(path, attempt, Some(offer));
@@ -139,10 +138,24 @@ impl Task {
         }
     }
 
+    /// Returns when introductions are due next: never, while there is no room for a session. The end
+    /// of one is reported, and looks again.
+    pub(super) fn next_introduction(&self) -> Option<Time> {
+        if self.has_room() {
+            self.introductions.poll_timeout()
+        } else {
+            None
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.sessions.entries.len() < SESSIONS_MAX
+    }
+
     /// Carries out what introductions are due.
     pub(super) fn introduce(&mut self) {
         let now = self.parts.clock.now();
-        if self.sessions.entries.len() >= SESSIONS_MAX {
+        if !self.has_room() {
             return;
         }
         while let Some(action) = self.introductions.poll_action(now) {
@@ -222,11 +235,18 @@ impl Task {
             (Ok(link), Some(meeting)) if self.introductions.is_current(&path, attempt) => {
                 match self.start_session(link, path, role, meeting).await {
                     Ok(id) => self.introductions.handle_session(path, id),
-                    Err(error) => tracing::error!(%error, "session not started"),
+                    Err(error) => {
+                        tracing::error!(%error, "session not started");
+                        self.introductions.handle_failed(now, path, attempt);
+                    }
                 }
             }
-            // Superseded by a newer attempt, or the topic was left: the link closes as it drops.
-            (Ok(link), _) => drop(tokio::spawn(async move { link.close().await })),
+            // Superseded by a newer attempt, or the topic was left meanwhile: then this attempt is
+            // over too, and does not keep the peer from being dialled when the topic is back.
+            (Ok(link), _) => {
+                drop(tokio::spawn(async move { link.close().await }));
+                self.introductions.handle_failed(now, path, attempt);
+            }
             (Err(error), meeting) => {
                 tracing::debug!(%error, attempt, "no connection");
                 if let Some((label, key)) = meeting
