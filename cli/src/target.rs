@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use kinlog_agent::api::{Answer, Reply, Request};
-use kinlog_agent::{NetworkConfig, OpenOptions, Target};
+use kinlog_agent::{Agent, NetworkConfig, OpenOptions, Target};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -52,7 +52,7 @@ impl Context<'_> {
         payload: Bytes,
         mut each: impl FnMut(Answer) -> Result<(), Failure>,
     ) -> Result<Ended, Failure> {
-        let session = Session::open(self, request.needs_network()).await?;
+        let session = Session::open_for(self, &request).await?;
         let result = session.follow(request, payload, &mut each).await;
         session.close().await?;
         result
@@ -68,33 +68,30 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) async fn open(context: &Context<'_>, network: bool) -> Result<Self, Failure> {
+    /// Opens an agent to ask short things.
+    pub(crate) async fn open(context: &Context<'_>) -> Result<Self, Failure> {
         let target = Target::connect_or_open(&context.home, OpenOptions::default()).await?;
-        if !network {
-            return Ok(Session {
-                target,
-                socket: None,
-            });
+        Ok(Session {
+            target,
+            socket: None,
+        })
+    }
+
+    /// Opens an agent with all that `request` needs.
+    async fn open_for(context: &Context<'_>, request: &Request) -> Result<Self, Failure> {
+        let mut session = Session::open(context).await?;
+        if request.needs_network() {
+            session
+                .target
+                .start_network(NetworkConfig::default())
+                .await?;
         }
-        target.start_network(NetworkConfig::default()).await?;
-        let socket = match &target {
-            Target::Running(_) => None,
-            Target::Opened(agent) => {
-                let agent = agent.clone();
-                let (stop, stopped) = oneshot::channel::<()>();
-                let serve = async move {
-                    let shutdown = async move {
-                        // A sender that is gone means the same.
-                        let _ = stopped.await;
-                    };
-                    if let Err(error) = agent.serve_socket(shutdown).await {
-                        tracing::warn!(%error, "other commands cannot reach this one");
-                    }
-                };
-                Some((stop, tokio::spawn(serve)))
-            }
-        };
-        Ok(Session { target, socket })
+        if let Target::Opened(agent) = &session.target
+            && request.lasts()
+        {
+            session.socket = Some(serve_socket(agent.clone()));
+        }
+        Ok(session)
     }
 
     pub(crate) async fn follow(
@@ -124,6 +121,21 @@ impl Session {
         }
         Ok(self.target.close().await?)
     }
+}
+
+/// Serves the socket of an opened home until told to stop.
+fn serve_socket(agent: Agent) -> (oneshot::Sender<()>, JoinHandle<()>) {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serve = async move {
+        let shutdown = async move {
+            // A sender that is gone means the same.
+            let _ = stopped.await;
+        };
+        if let Err(error) = agent.serve_socket(shutdown).await {
+            tracing::warn!(%error, "other commands cannot reach this one");
+        }
+    };
+    (stop, tokio::spawn(serve))
 }
 
 /// Resolves at ctrl-c or SIGTERM, and from then on keeps them from killing the process.

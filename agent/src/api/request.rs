@@ -193,6 +193,15 @@ impl Request {
             Request::Follow { .. } | Request::Seed { .. } | Request::RoomJoin { .. }
         )
     }
+
+    /// Returns whether the answers may go on for long: others want the home meanwhile.
+    pub fn lasts(&self) -> bool {
+        match self {
+            Request::FeedServe { .. } | Request::FeedPull { .. } => true,
+            Request::Read { watch, .. } => *watch,
+            other => other.needs_network(),
+        }
+    }
 }
 
 #[cfg(test)]

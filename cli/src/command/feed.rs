@@ -227,7 +227,7 @@ async fn append(path: String, context: &Context<'_>) -> Result<(), Failure> {
         context.output.say("nothing on stdin, nothing appended");
         return Ok(());
     }
-    let session = Session::open(context, false).await?;
+    let session = Session::open(context).await?;
     let appended = append_batches(&path, first, &session).await;
     session.close().await?;
     show_appended(&appended?, context.output)
