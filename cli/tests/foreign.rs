@@ -14,7 +14,7 @@ use kinlog_feeds::store::{Feed, Kind, MemoryDisk, Options, Store};
 use kinlog_feeds::wire::hypercore::{Data, Handshake, Message, Range, Synchronize};
 use kinlog_feeds::wire::{ChannelId, Config, Connection, Event, Role};
 use kinlog_feeds::{FeedKey, Time};
-use support::Home;
+use support::{Home, MEETING, Signal};
 use testkit::process::{Running, WAIT_MAX};
 
 /// Starts `feed serve` and returns it with its address.
@@ -77,6 +77,34 @@ fn two_histories_of_one_author_exit_with_nine_and_lose_nothing() {
         "the beginning\nand so it went on\n"
     );
     reader.run(["feed", "verify", &key]).ok();
+}
+
+#[test]
+fn a_follow_that_meets_a_second_history_exits_with_nine() {
+    let signal = Signal::start();
+    let author = Home::init("author");
+    let link = author.append("/notes", "the beginning\n");
+    let twin = twin(&author);
+    author.append("/notes", "and so it went on\n");
+    twin.append("/notes", "but it went otherwise\nand on\n");
+    let key = key_of(&author, "/notes");
+
+    let reader = Home::init("reader");
+    let _reader_up = reader.up(&signal);
+    let author_up = author.up(&signal);
+    reader.follow(&link, &["--once"]);
+    author_up.stop().ok();
+    let _twin_up = twin.up(&signal);
+    Running::start(&mut reader.command(["follow", &link]))
+        .finish(MEETING)
+        .exits(9)
+        .says(&key)
+        .says("two histories");
+    assert_eq!(
+        reader.run(["feed", "read", &link]).ok().text(),
+        "the beginning\nand so it went on\n"
+    );
+    reader.run(["feed", "verify", &link]).ok();
 }
 
 /// Serves a feed over plain Hypercore with one byte of every block changed on its way.
