@@ -72,6 +72,8 @@ pub(super) struct Channel {
     /// Proofs of this peer that led nowhere although they were asked up to a root.
     pub(super) unanchored: u32,
     pub(super) probing: bool,
+    /// Requests up to this id were of channels that are closed.
+    first_id: u64,
     last_id: u64,
     /// Ids whose answer has come.
     free_ids: BTreeSet<u64>,
@@ -83,11 +85,23 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    pub(super) fn new(now: Time) -> Self {
+    /// `after` is the highest id in use before: a request may still be on its way to the peer when
+    /// its channel closes and opens again, and the answer to it is none to a request of this one.
+    pub(super) fn new(now: Time, after: u64) -> Self {
         Channel {
             heard: now,
+            first_id: after,
+            last_id: after,
             ..Channel::default()
         }
+    }
+
+    pub(super) fn last_id(&self) -> u64 {
+        self.last_id
+    }
+
+    pub(super) fn is_of_an_earlier_channel(&self, request: u64) -> bool {
+        (1..=self.first_id).contains(&request)
     }
 
     /// Notes a request and returns its id: the smallest that no answer can still come for, as

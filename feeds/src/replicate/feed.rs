@@ -246,6 +246,9 @@ impl Feed {
             }
             return Ok(());
         }
+        if channel.is_of_an_earlier_channel(data.request) {
+            return Ok(());
+        }
         // npm hypercore sends its whole upgrade unasked when it sees another history.
         let from_nothing = |upgrade: &UpgradeProof| upgrade.start == 0;
         let is_probe = data.request == 0
@@ -408,6 +411,9 @@ impl Feed {
         let Some(channel) = self.channels.remove(&peer) else {
             return;
         };
+        if let Some(peer) = cx.peers.get_mut(&peer) {
+            peer.last_request = peer.last_request.max(channel.last_id());
+        }
         for asked in channel.asked.values() {
             cx.flow.done(cx.peers.get_mut(&peer), asked);
             self.give_up(peer, asked);

@@ -20,6 +20,8 @@ pub(super) struct Peer {
     pub(super) requests: VecDeque<(FeedKey, Request)>,
     pub(super) reading: usize,
     pub(super) reading_bytes: usize,
+    /// Highest id that a request of a channel that is closed now had.
+    pub(super) last_request: u64,
     pub(super) invalid_requests: u32,
     pub(super) unsolicited: u32,
     pub(super) oversize_blocks: u32,
@@ -36,6 +38,7 @@ impl Peer {
             requests: VecDeque::new(),
             reading: 0,
             reading_bytes: 0,
+            last_request: 0,
             invalid_requests: 0,
             unsolicited: 0,
             oversize_blocks: 0,

@@ -175,9 +175,11 @@ impl Replicator {
         if !self.feeds.contains_key(&key) {
             return;
         }
-        self.peer(peer).feeds.insert(key);
+        let known = self.peer(peer);
+        known.feeds.insert(key);
+        let after = known.last_request;
         with_feed!(self, &key, |feed, cx| {
-            feed.channels.insert(peer, Channel::new(now));
+            feed.channels.insert(peer, Channel::new(now, after));
             feed.greet(cx, peer);
         });
         self.touch(&key);

@@ -219,3 +219,73 @@ fn requests_for_hashes_and_seeks_are_declined() {
         assert!(declined, "{proof:?}");
     }
 }
+
+#[test]
+fn a_late_answer_to_a_channel_that_is_open_again_is_no_wrong_answer() {
+    let (key, peer, now) = (KEY, PEER, Time::ZERO);
+    let mut reader = Replicator::new(Config::default());
+    let state = FeedState {
+        kind: FeedKind::Kinlog,
+        manifest_known: true,
+        fork: 0,
+        length: 4,
+        byte_length: 4,
+        have: Bitfield::default(),
+    };
+    reader.add_feed(key, state);
+    let (want, live) = (Want::All, true);
+    reader.set_interest(now, &key, Interest { want, live });
+    let open = |reader: &mut Replicator| {
+        reader.handle_channel_open(now, peer, key);
+        let sync = Synchronize {
+            fork: 0,
+            length: 4,
+            remote_length: 4,
+            can_upgrade: true,
+            uploading: true,
+            downloading: false,
+            has_manifest: true,
+            allow_push: false,
+        };
+        let range = hypercore::Range {
+            drop: false,
+            start: 0,
+            length: 4,
+        };
+        for message in [Message::Synchronize(sync), Message::Range(range)] {
+            reader.handle_message(now, peer, &key, message).unwrap();
+        }
+        let mut asked = Vec::new();
+        while let Some(output) = reader.poll_output() {
+            if let Output::Send {
+                message: Message::Request(request),
+                ..
+            } = output
+            {
+                asked.push((request.id, request.proof.block.map(|block| block.index)));
+            }
+        }
+        asked
+    };
+    let before = open(&mut reader);
+    reader.handle_channel_close(now, peer, &key);
+    let after = open(&mut reader);
+    assert_eq!((before.len(), after.len()), (4, 4));
+    for (id, block) in before {
+        assert!(after.iter().all(|(other, _)| *other != id));
+        let block = BlockProof {
+            index: block.unwrap() ^ 1,
+            value: Bytes::from_static(b"x"),
+            nodes: Vec::new(),
+        };
+        let late = Message::Data(Data {
+            request: id,
+            proof: Proof {
+                block: Some(block),
+                ..Proof::default()
+            },
+            manifest: None,
+        });
+        reader.handle_message(now, peer, &key, late).unwrap();
+    }
+}
