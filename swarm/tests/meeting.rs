@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kinlog_feeds::{Hash, KeyPair};
+use kinlog_signal::Settings;
+use kinlog_signal::rules::RuleSettings;
 use kinlog_swarm::link::CandidateKind;
 use kinlog_swarm::{Credentials, Label, NodeEvent, PeerMessage, SessionRole, Step, Transport};
 use support::{SignalServer, TestHost, TestNode, config, store};
@@ -276,6 +278,27 @@ async fn unreachable_server_and_empty_topic_are_told_within_ten_seconds() {
     let status = node.status().await;
     assert!(status.signal[0].connected && !status.signal[1].connected);
     assert!(status.signal[1].reason.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topic_that_the_server_refuses_is_told() {
+    let mut rules = RuleSettings::default();
+    rules.topics_per_connection_max = 0;
+    let server = SignalServer::with(Settings::default().rules(rules)).await;
+    let mut node = TestNode::start(1, &[&server.url]);
+    node.node.join(Label::Feed, KEY);
+    let reason = node
+        .event(|event| match event {
+            NodeEvent::StepFailed {
+                step:
+                    Step::NotConnected {
+                        key: KEY, reason, ..
+                    },
+            } => Some(reason.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(reason, "signal server: at most 0 topics");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -233,10 +233,14 @@ pub(crate) struct SignalServer {
 
 impl SignalServer {
     pub(crate) async fn start() -> Self {
-        SignalServer::on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+        SignalServer::with(Settings::default()).await
     }
 
-    async fn on(address: SocketAddr) -> Self {
+    pub(crate) async fn with(settings: Settings) -> Self {
+        SignalServer::on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), settings).await
+    }
+
+    async fn on(address: SocketAddr, settings: Settings) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -244,7 +248,7 @@ impl SignalServer {
             let stopped = async {
                 let _ = stopped.await;
             };
-            kinlog_signal::serve(listener, Settings::default(), stopped)
+            kinlog_signal::serve(listener, settings, stopped)
                 .await
                 .unwrap();
         });
@@ -263,6 +267,6 @@ impl SignalServer {
     }
 
     pub(crate) async fn start_again(address: SocketAddr) -> Self {
-        SignalServer::on(address).await
+        SignalServer::on(address, Settings::default()).await
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kinlog_feeds::{PublicKey, Time};
-use kinlog_signal::{ClientEvent, SignalKind, Topic};
+use kinlog_signal::{ClientEvent, Refusal, RefusalCode, SignalKind, Topic};
 use tokio::sync::mpsc;
 
 use super::{Attempted, Running, Task};
@@ -89,7 +89,18 @@ impl Task {
                 };
                 self.handle_signal(path, kind, body);
             }
-            ClientEvent::Refused(refusal) => tracing::debug!(?refusal, "signal server refuses"),
+            ClientEvent::Refused(refusal) => {
+                tracing::debug!(?refusal, "signal server refuses");
+                // Asked again later; until then nobody is met there, and somebody may wait for that.
+                let topic = refusal.topic.filter(|_| is_refused_entry(&refusal));
+                if let Some((label, key)) = topic.and_then(|topic| self.signalling.meeting(&topic))
+                {
+                    let reason = format!("signal server: {}", refusal.message);
+                    self.tell(NodeEvent::StepFailed {
+                        step: Step::NotConnected { label, key, reason },
+                    });
+                }
+            }
             _ => {}
         }
     }
@@ -267,4 +278,15 @@ impl Task {
             .own_key(server, topic)
             .map(|key| key.public_key())
     }
+}
+
+/// Returns whether a server keeps this client out of a topic.
+fn is_refused_entry(refusal: &Refusal) -> bool {
+    matches!(
+        refusal.code,
+        RefusalCode::TooManyTopics
+            | RefusalCode::TopicFull
+            | RefusalCode::ServerFull
+            | RefusalCode::BadSignature
+    )
 }
