@@ -403,6 +403,14 @@ async fn plain_tcp_serves_and_pulls_a_feed_but_never_a_room() {
     let error = bob.reply(pull("y".repeat(52))).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NoPeers, "{error}");
 
+    drop(serving);
+    soon(async {
+        while tokio::net::TcpStream::connect(&address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+
     ann.reply(Request::RoomCreate {
         name: "family".into(),
     })

@@ -7,6 +7,7 @@ use kinlog_feeds::FeedKey;
 use kinlog_feeds::store::{Kind, Role};
 use kinlog_swarm::SessionId;
 use tokio::net::{TcpListener, lookup_host};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::api::{AnswerSender, Error, ErrorKind, Reply, Selection, TransferProgress};
@@ -39,16 +40,30 @@ pub(super) async fn serve(
         .local_addr()
         .map_err(|error| Error::general(format!("listener on {address}: {error}")))?;
     let network = running.ensure_network().await?;
-    network.node.serve_plain_tcp(listener, vec![key]);
+    let mut accepting = Accepting(network.node.serve_plain_tcp(listener, vec![key]));
     drop(network);
     to.reply(Reply::Serving {
         key: key.into(),
         address: address.to_string(),
     })
     .await?;
-    // The node serves until it stops; here remains the caller, who ends it by leaving.
-    to.closed().await;
-    Ok(())
+    // The caller ends it by leaving.
+    tokio::select! {
+        () = to.closed() => Ok(()),
+        _ = &mut accepting.0 => {
+            let message = format!("the network stopped: {address} serves no more");
+            Err(Error::general(message).hint("serve it again").into())
+        }
+    }
+}
+
+/// A listener of the node, closed when nobody asks for it any more.
+struct Accepting(JoinHandle<()>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 pub(super) async fn pull(

@@ -192,8 +192,11 @@ impl Node {
     /// Serves feeds to Hypercore peers that connect to `listener`, as Noise responder, until the
     /// node stops. At most [`PLAIN_SESSIONS_MAX`](kinlog_feeds::limits::PLAIN_SESSIONS_MAX)
     /// sessions at once; a connection beyond is closed.
-    pub fn serve_plain_tcp(&self, listener: TcpListener, feeds: Vec<FeedKey>) {
-        tokio::spawn(plain::serve(listener, feeds, self.requests.clone()));
+    ///
+    /// The task returned ends with the node; aborting it closes the listener, and leaves the sessions
+    /// there are. Dropping the handle changes nothing.
+    pub fn serve_plain_tcp(&self, listener: TcpListener, feeds: Vec<FeedKey>) -> JoinHandle<()> {
+        tokio::spawn(plain::serve(listener, feeds, self.requests.clone()))
     }
 
     /// Connects to a Hypercore peer at `address` and asks for one feed, as Noise initiator. What
