@@ -36,6 +36,11 @@ impl Core {
         lock(&self.indexed).contains(key)
     }
 
+    #[cfg(test)]
+    pub(crate) fn pretend_indexed(&self, key: FeedKey) {
+        lock(&self.indexed).insert(key);
+    }
+
     /// Forgets the index and reads everything again.
     pub(crate) fn rebuild_index(&self) -> Result<(), Error> {
         let feeds = self.knowledge(|knowledge| contexts(knowledge));

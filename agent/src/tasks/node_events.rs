@@ -103,9 +103,11 @@ impl Core {
             return self.replan();
         }
         let mut decides = false;
+        // One feed that is not taken in keeps no other from it: nobody tells of that again.
+        let mut failed = Ok(());
         for key in &news.stored {
             if self.is_indexed_feed(key) {
-                self.catch_up_feed(key)?;
+                failed = failed.and(self.catch_up_feed(key));
                 decides = true;
             }
         }
@@ -115,9 +117,70 @@ impl Core {
             plan.asked.get(key).is_some_and(|asked| asked.len() > 1) || self.is_indexed_feed(key)
         });
         if decides {
-            return self.replan();
+            return self.replan().and(failed);
         }
         self.changed();
-        Ok(())
+        failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use kinlog_indexer::RoomId;
+
+    use super::*;
+    use crate::home::{Phrase, init};
+    use crate::knowledge::KnownRoom;
+    use crate::pins::Switches;
+    use crate::state::RoomFeed;
+    use crate::test_folder::TestFolder;
+
+    #[test]
+    fn a_feed_that_is_not_taken_in_keeps_no_other_from_it() {
+        let folder = TestFolder::new();
+        let home = folder.path().join("home");
+        init(&home, "Ada", &Phrase::generate().unwrap()).unwrap();
+        let (core, _events) = Core::open(&home, Switches::default()).unwrap();
+        let mut feeds = [(); 2].map(|()| core.new_feed(None, true, false).unwrap());
+        feeds.sort_by_key(|feed| feed.key);
+        let [bad, good] = &feeds;
+        let feed = |key| RoomFeed {
+            key,
+            agent: core.agent,
+            device: core.keys.device(),
+            is_entries: true,
+        };
+        let room = KnownRoom {
+            id: RoomId([5; 32]),
+            name: String::new(),
+            entries: good.key,
+            epochs: BTreeMap::new(),
+            feeds: [(good.key, feed(good.key))].into(),
+        };
+        let id = room.id;
+        core.knowledge(|known| known.rooms.insert(id, room));
+        core.catch_up().unwrap();
+        // The index was never told of this one, though it is believed to be.
+        core.pretend_indexed(bad.key);
+        core.knowledge(|known| {
+            let room = known.rooms.get_mut(&id).expect("put there");
+            room.feeds.insert(bad.key, feed(bad.key))
+        });
+        for own in &feeds {
+            core.append(own, &[Bytes::from_static(b"\x09what")])
+                .unwrap();
+        }
+        let news = News {
+            stored: feeds.iter().map(|feed| feed.key).collect(),
+            ..News::default()
+        };
+        assert!(core.hear(&news).is_err());
+        assert!(
+            core.index(|index| Ok(index.is_indexed(&good.key, 0)))
+                .unwrap()
+        );
     }
 }
