@@ -432,3 +432,54 @@ async fn plain_tcp_serves_and_pulls_a_feed_but_never_a_room() {
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Permission);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_pull_that_nobody_watches_any_more_fetches_nothing() {
+    let folder = Folder::new();
+    let ann = Cast::new(&folder, "ann").await;
+    let all = blocks(4, 700);
+    let mut served = Vec::new();
+    for path in ["/a", "/b"] {
+        let feed = ann.create(path).await;
+        ann.append(path, &all[..2]).await;
+        let mut serving = ann.ask(Request::FeedServe {
+            feed: path.into(),
+            tcp: "127.0.0.1:0".into(),
+        });
+        let Reply::Serving { address, .. } = soon(serving.next()).await.unwrap().unwrap().reply
+        else {
+            panic!("not serving")
+        };
+        served.push((feed.key.to_string(), address, serving));
+    }
+    let bob = Cast::new(&folder, "bob").await;
+    let pull = |number: usize, live: bool| Request::FeedPull {
+        key: served[number].0.clone(),
+        tcp: served[number].1.clone(),
+        range: None,
+        live,
+    };
+    let mut watched = bob.ask(pull(0, true));
+    soon(async {
+        loop {
+            match watched.next().await.unwrap().unwrap().reply {
+                Reply::Progress(now) if now.blocks == 2 => return,
+                _ => {}
+            }
+        }
+    })
+    .await;
+    drop(watched);
+    // Once the agent has noticed, a block that comes later stays away while another feed comes whole.
+    soon(async {
+        loop {
+            let before = bob.read(&served[0].0, None).await.unwrap().len();
+            ann.append("/a", &all[2..3]).await;
+            bob.reply(pull(1, false)).await.unwrap();
+            if bob.read(&served[0].0, None).await.unwrap().len() == before {
+                return;
+            }
+        }
+    })
+    .await;
+}

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::api::{AnswerSender, Error, ErrorKind, Reply, Selection, TransferProgress};
+use crate::core::Core;
 use crate::limits::{GIVE_UP_AFTER, NOBODY_AFTER, PROGRESS_EVERY};
 use crate::pins::interest_of;
 use crate::requests::feeds::feed_info;
@@ -66,6 +67,27 @@ impl Drop for Accepting {
     }
 }
 
+/// What a pull asks of the node; when it is over, what the pins want of the feed is what is left.
+struct Pulling {
+    core: Arc<Core>,
+    key: FeedKey,
+    session: Option<SessionId>,
+}
+
+impl Drop for Pulling {
+    fn drop(&mut self) {
+        let Some(network) = self.core.network() else {
+            return;
+        };
+        let plan = self.core.plan();
+        let left = plan.interests.get(&self.key).cloned().unwrap_or_default();
+        network.node.set_interest(self.key, left);
+        if let Some(session) = self.session {
+            network.node.close(session);
+        }
+    }
+}
+
 pub(super) async fn pull(
     running: &Arc<Running>,
     key: &str,
@@ -88,6 +110,11 @@ pub(super) async fn pull(
         Ok(())
     })
     .await?;
+    let mut pulling = Pulling {
+        core: core.clone(),
+        key,
+        session: None,
+    };
     network
         .node
         .set_interest(key, interest_of(&selection, live));
@@ -96,6 +123,7 @@ pub(super) async fn pull(
         .pull_plain_tcp(address, key)
         .await
         .map_err(node_error)?;
+    pulling.session = Some(session);
     drop(network);
     let mut moved = Instant::now();
     let mut told = None;

@@ -8,6 +8,7 @@ use kinlog_feeds::replicate::Interest;
 use tokio::sync::Notify;
 
 use super::introductions::MeetingKey;
+use crate::session::SessionId;
 
 /// Wishes of the agent; topics stay, the rest is taken by the task once.
 #[derive(Debug, Default)]
@@ -15,6 +16,7 @@ pub(super) struct Wishes {
     pub(super) topics: BTreeSet<MeetingKey>,
     pub(super) interests: BTreeMap<FeedKey, Interest>,
     pub(super) appended: BTreeSet<FeedKey>,
+    pub(super) closed: BTreeSet<SessionId>,
     pub(super) refresh: bool,
     pub(super) stop: bool,
 }
@@ -48,6 +50,7 @@ impl Desired {
             topics: wishes.topics.clone(),
             interests: std::mem::take(&mut wishes.interests),
             appended: std::mem::take(&mut wishes.appended),
+            closed: std::mem::take(&mut wishes.closed),
             refresh: std::mem::take(&mut wishes.refresh),
             stop: wishes.stop,
         }

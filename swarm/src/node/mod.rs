@@ -175,6 +175,14 @@ impl Node {
             })
     }
 
+    /// Ends a session of [`pull_plain_tcp`](Self::pull_plain_tcp) or [`attach`](Self::attach) that is
+    /// needed no more. One that came of a topic is met again.
+    pub fn close(&self, session: SessionId) {
+        self.desired.change(|it| {
+            it.closed.insert(session);
+        });
+    }
+
     /// Returns every event from now on; a subscriber that lags by more than
     /// [`EVENTS_QUEUED_MAX`] loses the oldest.
     pub fn subscribe(&self) -> broadcast::Receiver<NodeEvent> {

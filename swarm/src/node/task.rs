@@ -159,6 +159,9 @@ impl Task {
         for key in wishes.appended {
             self.parts.replication.appended(key).await;
         }
+        for id in wishes.closed {
+            self.sessions.close(id, SessionError::Closed);
+        }
         self.apply_topics(wishes.topics.into_iter());
         if wishes.refresh {
             for id in self.sessions.entries.keys().copied().collect::<Vec<_>>() {
