@@ -1,6 +1,7 @@
 //! Errors of the rooms below, as what a caller is told: the kind, and every cause in one line.
 
 use std::error::Error as StdError;
+use std::io;
 use std::path::Path;
 
 use kinlog_feeds::store::{AppendError, CreateError, OpenError, ReadError, StoreError};
@@ -28,15 +29,18 @@ pub(crate) fn store_open(folder: &Path, error: OpenError) -> Error {
         OpenError::Store(error) => store_kind(error),
         _ => ErrorKind::General,
     };
-    Error::new(
-        kind,
-        format!("store {}: {}", folder.display(), chain(&error)),
-    )
+    let message = format!("store {}: {}", folder.display(), chain(&error));
+    match kind {
+        ErrorKind::Verification => Error::new(kind, message).hint(
+            "keep the folder as it is; a new --home can follow the same links again from others",
+        ),
+        _ => of_store(kind, message),
+    }
 }
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        Error::new(store_kind(&error), chain(&error))
+        of_store(store_kind(&error), chain(&error))
     }
 }
 
@@ -47,7 +51,7 @@ impl From<CreateError> for Error {
             CreateError::TooManyFeeds { .. } => ErrorKind::Quota,
             _ => ErrorKind::Verification,
         };
-        Error::new(kind, chain(&error))
+        of_store(kind, chain(&error))
     }
 }
 
@@ -59,7 +63,7 @@ impl From<AppendError> for Error {
             AppendError::NotWritable { .. } => ErrorKind::Permission,
             _ => ErrorKind::General,
         };
-        Error::new(kind, chain(&error))
+        of_store(kind, chain(&error))
     }
 }
 
@@ -70,7 +74,7 @@ impl From<ReadError> for Error {
             ReadError::Store(error) => store_kind(error),
             _ => ErrorKind::General,
         };
-        Error::new(kind, chain(&error))
+        of_store(kind, chain(&error))
     }
 }
 
@@ -101,9 +105,39 @@ impl From<crate::links::PathError> for Error {
 fn store_kind(error: &StoreError) -> ErrorKind {
     match error {
         StoreError::Damaged(_) => ErrorKind::Verification,
-        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-            ErrorKind::Quota
+        StoreError::Io { source, .. } | StoreError::WriterStopped { first: source } => {
+            match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Quota,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    ErrorKind::Permission
+                }
+                _ => ErrorKind::General,
+            }
         }
         _ => ErrorKind::General,
+    }
+}
+
+/// Returns an error of the store with what a person can do about its kind.
+fn of_store(kind: ErrorKind, message: String) -> Error {
+    let error = Error::new(kind, message);
+    match kind {
+        ErrorKind::Quota => error.hint("free space on the disk, then run the command again"),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_as_such_though_an_earlier_write_met_it() {
+        let first = Arc::new(io::Error::from(io::ErrorKind::StorageFull));
+        let error = Error::from(AppendError::Store(StoreError::WriterStopped { first }));
+        assert_eq!((error.kind, error.exit_code()), (ErrorKind::Quota, 7));
+        assert!(error.hint.is_some());
     }
 }

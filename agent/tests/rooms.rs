@@ -113,7 +113,7 @@ async fn a_join_that_found_nobody_is_asked_again_after_a_restart() {
         (ErrorKind::NoPeers, 4),
         "{error}"
     );
-    assert_eq!(error.message, "asked to join, waiting for a member");
+    assert_eq!(error.message, "asked to join, no member answered yet");
     assert_eq!(bob.status().await.open_joins.len(), 1);
 
     let bob = bob.reopen().await;

@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 const EXIT_CODES: &str = "\
 Exit codes:
   0 ok                    4 no peers, or timed out     8 needs a running agent
-  1 general               5 verification failed        9 conflict: a fork was found
+  1 general               5 verification failed        9 a fork was found
   2 usage, bad text       6 permission, other process  130 interrupted
   3 not found             7 quota or disk full";
 

@@ -21,7 +21,7 @@ use crate::output::Output;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let output = Output::new(&arguments.global);
-    output::start_log(&arguments.global);
+    output::start_log(&arguments.global, &output);
     match command::run(arguments, &output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

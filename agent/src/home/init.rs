@@ -37,12 +37,7 @@ pub struct Initialised {
 /// `Usage` when the folder is not empty (an agent lives there already) or the name is too long:
 /// nothing is touched then.
 pub fn init(home: &Path, name: &str, phrase: &Phrase) -> Result<Initialised, Error> {
-    check_empty(home)?;
-    let profile = Profile {
-        name: name
-            .try_into()
-            .map_err(|error| Error::usage(format!("name: {error}")))?,
-    };
+    let profile = check(home, name)?;
     let building = Building::new(home)?;
     let layout = Layout::new(&building.folder);
     layout.create()?;
@@ -89,7 +84,7 @@ pub fn init(home: &Path, name: &str, phrase: &Phrase) -> Result<Initialised, Err
             kinlog_feeds::store::Role::Own,
             kinlog_feeds::store::Kind::Kinlog,
         )
-        .map_err(|error| Error::general(format!("directory feed: {error}")))?;
+        .map_err(Error::from)?;
     let clock = Clock {
         ms: wall_ms(),
         counter: 0,
@@ -104,10 +99,8 @@ pub fn init(home: &Path, name: &str, phrase: &Phrase) -> Result<Initialised, Err
         .encode_open()
         .map_err(|error| Error::general(format!("profile: {error}")))?;
     feed.append_batch(&keys.feed(&DIRECTORY_ID), &[block])
-        .map_err(|error| Error::general(format!("directory feed: {error}")))?;
-    store
-        .close()
-        .map_err(|error| Error::general(format!("store: {error}")))?;
+        .map_err(Error::from)?;
+    store.close().map_err(Error::from)?;
 
     revision::write(&layout)?;
     building.finish(home)?;
@@ -122,6 +115,22 @@ pub fn init(home: &Path, name: &str, phrase: &Phrase) -> Result<Initialised, Err
         }
         .to_string(),
     })
+}
+
+/// Checks that [`init`] can begin, before anybody writes down 24 words in vain.
+///
+/// # Errors
+/// `Usage` when the folder is not empty, or the name is empty, too long or has control characters.
+pub fn check(home: &Path, name: &str) -> Result<Profile, Error> {
+    check_empty(home)?;
+    if name.trim().is_empty() || name.chars().any(char::is_control) {
+        return Err(Error::usage(format!("{name:?} is no name for an agent"))
+            .hint("give one that can be read, without control characters: --name desk"));
+    }
+    let name = name
+        .try_into()
+        .map_err(|error| Error::usage(format!("name: {error}")))?;
+    Ok(Profile { name })
 }
 
 fn check_empty(home: &Path) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! One process per home: an exclusive lock on a file that names its owner.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use crate::api::Error;
@@ -16,8 +16,15 @@ pub struct HomeLock {
 /// Takes the lock of a home, or says which process holds it.
 pub fn lock_home(layout: &Layout) -> Result<HomeLock, Error> {
     let path = layout.lock();
-    let failed =
-        |error: std::io::Error| Error::general(format!("lock {}: {error}", path.display()));
+    let failed = |error: std::io::Error| {
+        let message = format!("lock {}: {error}", path.display());
+        match error.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                Error::permission(message).hint("a home has to be writable, also to read from it")
+            }
+            _ => Error::general(message),
+        }
+    };
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)

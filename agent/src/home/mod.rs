@@ -7,7 +7,7 @@ mod open;
 mod phrase;
 mod revision;
 
-pub use init::{Initialised, init};
+pub use init::{Initialised, check, init};
 pub(crate) use layout::private_file;
 pub use layout::{Layout, socket_path};
 pub use lock::{HomeLock, lock_home};

@@ -33,7 +33,13 @@ pub(crate) fn open_home(home: &Path) -> Result<OpenHome, Error> {
     let lock = lock_home(&layout)?;
     let keys = DeviceKeys::new(read_secret(&layout)?);
     let state = State::open(&layout.state())?;
-    let damaged = || Error::general("state.db does not say whose home this is");
+    let damaged = || {
+        let message = format!(
+            "{} does not say whose home this is",
+            layout.state().display()
+        );
+        Error::verification(message).hint("it is damaged or was deleted: put a copy of it back")
+    };
     let agent = state
         .value("agent")?
         .and_then(|bytes| bytes.try_into().ok());

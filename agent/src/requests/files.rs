@@ -1,7 +1,7 @@
 //! Files: into a feed block by block, and out of one.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -111,7 +111,11 @@ pub(super) fn export(
             wanted.end,
             feed.key()
         );
-        return Err(Error::not_found(message).hint("follow it first").into());
+        let hint = match wanted.end > length {
+            true => "ask for blocks that exist: --range A..B, or last:N",
+            false => "follow it first",
+        };
+        return Err(Error::not_found(message).hint(hint).into());
     }
     let part = Part::new(file)?;
     let blocks_total = wanted.end - wanted.start;
@@ -161,14 +165,26 @@ struct Part {
 
 impl Part {
     fn new(target: &Path) -> Result<Part, Error> {
+        if target.is_dir() {
+            return Err(Error::usage(format!("{} is a folder", target.display()))
+                .hint("name the file to write"));
+        }
         let mut name = target
             .file_name()
             .ok_or_else(|| Error::usage(format!("{} is no name of a file", target.display())))?
             .to_owned();
         name.push(format!(".part-{}", std::process::id()));
         let path = target.with_file_name(name);
-        let file = File::create(&path)
-            .map_err(|error| Error::general(format!("{}: {error}", path.display())))?;
+        let file = File::create(&path).map_err(|error| {
+            let message = format!("cannot write {}: {error}", target.display());
+            match error.kind() {
+                ErrorKind::NotFound => Error::not_found(message).hint("make its folder first"),
+                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                    Error::permission(message)
+                }
+                _ => Error::general(message),
+            }
+        })?;
         Ok(Part { path, file })
     }
 

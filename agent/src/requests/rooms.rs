@@ -64,8 +64,8 @@ pub(super) async fn join(
             return Ok(to.reply(Reply::Room(info)).await?);
         }
         if is_late {
-            return Err(Error::no_peers("asked to join, waiting for a member")
-                .hint("`kinlog up` asks again after each start")
+            return Err(Error::no_peers("asked to join, no member answered yet")
+                .hint("the request stays: `kinlog up` goes on with it, `kinlog status` shows it")
                 .into());
         }
         tokio::select! {

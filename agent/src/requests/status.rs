@@ -95,8 +95,9 @@ fn build(core: &Core, look: &Look, is_on: bool) -> Result<Reply, Error> {
 fn feed_status(core: &Core, look: &Look, plan: &Plan, is_on: bool, feed: FeedInfo) -> FeedStatus {
     let key = *feed.key;
     let why = plan.why.get(&key).cloned();
-    let why =
-        why.unwrap_or_else(|| vec!["stored from an earlier pin; nothing asks for it now".into()]);
+    let why = why.unwrap_or_else(|| {
+        vec!["stored from an earlier pin or pull; nothing asks for it now".into()]
+    });
     let asked = plan.asked.get(&key).map(Vec::as_slice).unwrap_or_default();
     let (have, want) = asked_counts(core, &key, asked, feed.length);
     let is_own = core.knowledge(|knowledge| knowledge.own.contains_key(&key));
@@ -272,7 +273,7 @@ fn topic(core: &Core, one: &NodeSession) -> String {
                 .find(|room| key.is_some_and(|key| room.meet_keys().any(|meet| meet == key.0)));
             meant.map_or_else(|| "a room left".to_owned(), |room| room.label())
         }),
-        Label::Invite | Label::Code => "an invitation".to_owned(),
+        Label::Invite | Label::Code => "to a room".to_owned(),
         Label::Feed | Label::Net => one.key.clone(),
     }
 }

@@ -22,7 +22,8 @@ impl Core {
             .try_into()
             .map_err(|error| Error::usage(format!("room name: {error}")))?;
         if name.trim().is_empty() || name.chars().any(char::is_control) {
-            return Err(Error::usage(format!("{name:?} is no name for a room")));
+            return Err(Error::usage(format!("{name:?} is no name for a room"))
+                .hint("give one that can be read, without control characters"));
         }
         let entries = self.new_feed(None, true, false)?;
         let blobs = self.new_feed(None, false, false)?;

@@ -27,9 +27,10 @@ pub(crate) enum FeedCommand {
     /// Make an empty feed at a path of our own
     Create {
         /// Own path, such as /notes
-        path: String,
-        /// List it nowhere; who has the key can have it
-        #[arg(long)]
+        #[arg(required_unless_present = "plain")]
+        path: Option<String>,
+        /// List it nowhere: it has no path, and who has the key can have it
+        #[arg(long, conflicts_with = "path")]
         plain: bool,
     },
     /// List all feeds that are held
@@ -41,7 +42,7 @@ pub(crate) enum FeedCommand {
     },
     /// Append a block per line of stdin
     Append {
-        /// Own path, such as /notes; made if need be
+        /// Own path, such as /notes, made if need be; or the key of an own feed
         path: String,
     },
     /// Print blocks, each on a line of its own
@@ -50,6 +51,14 @@ pub(crate) enum FeedCommand {
         feed: String,
         /// Blocks A..B (B not included) or last:N [default: all that are held]
         range: Option<Selection>,
+        /// The same, as other commands take it
+        #[arg(
+            long = "range",
+            value_name = "RANGE",
+            conflicts_with = "range",
+            hide = true
+        )]
+        named: Option<Selection>,
     },
     /// Append a file in blocks of equal size
     Import {
@@ -85,16 +94,17 @@ pub(crate) async fn run(command: FeedCommand, context: &Context<'_>) -> Result<(
     let text = |range: Option<Selection>| range.map(Text);
     match command {
         FeedCommand::Create { path, plain } => {
+            let path = path.unwrap_or_default();
             show_all(Request::FeedCreate { path, plain }, context).await
         }
         FeedCommand::List => show_all(Request::FeedList, context).await,
         FeedCommand::Info { feed } => show_all(Request::FeedInfo { feed }, context).await,
         FeedCommand::Append { path } => append(path, context).await,
-        FeedCommand::Read { feed, range } => {
+        FeedCommand::Read { feed, range, named } => {
             read(
                 Request::FeedRead {
                     feed,
-                    range: text(range),
+                    range: text(range.or(named)),
                 },
                 context,
             )
@@ -201,14 +211,17 @@ pub(crate) fn show_feed(feed: &FeedInfo, output: &Output) -> Result<(), Failure>
 
 fn feed_line(feed: &FeedInfo, output: &Output) -> String {
     let paint = output.paint();
+    let path = match &feed.path {
+        Some(path) => format!("  {}", paint.strong(&clean(path))),
+        None => String::new(),
+    };
     format!(
-        "{}  {:<9}  {:>7} of {:>7}  {:>8}  {}",
+        "{}  {:<9}  {:>7} of {:>7}  {:>8}{path}",
         feed.key,
         feed.role,
         feed.blocks_held,
         feed.length,
         bytes(feed.bytes_held),
-        paint.strong(&clean(feed.path.as_deref().unwrap_or(""))),
     )
 }
 
@@ -496,15 +509,8 @@ async fn verify(feed: String, context: &Context<'_>) -> Result<(), Failure> {
                 return output.json(&answer.reply);
             }
             for problem in problems {
-                let place = match problem.block {
-                    Some(block) => format!("feed {} block {block}", problem.key),
-                    None => format!("feed {}", problem.key),
-                };
-                output.data(&format!(
-                    "{}: {}",
-                    output.paint().bad(&place),
-                    clean(&problem.problem)
-                ))?;
+                // It says which feed and block.
+                output.data(&output.paint().bad(&clean(&problem.problem)))?;
             }
             if problems.is_empty() {
                 output.say(format!(

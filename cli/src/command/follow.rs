@@ -41,7 +41,8 @@ pub(crate) async fn follow(
     arguments: FollowArguments,
     context: &Context<'_>,
 ) -> Result<(), Failure> {
-    let ends = arguments.once || matches!(arguments.range, Some(Selection::Range(_)));
+    let once = arguments.once;
+    let ends = once || matches!(arguments.range, Some(Selection::Range(_)));
     let request = Request::Follow {
         link: arguments.link,
         range: arguments.range.map(Text),
@@ -50,12 +51,14 @@ pub(crate) async fn follow(
     let mut shown = Shown::new(context, !ends);
     let ended = context
         .follow(request, Bytes::new(), |answer| {
+            if ends && !context.output.is_json() {
+                refuse_to_wait(&answer.reply, once)?;
+            }
             shown.progress(&answer.reply)?;
             if ends {
-                refuse_to_wait(&answer.reply)
-            } else {
-                Ok(())
+                refuse_to_wait(&answer.reply, once)?;
             }
+            Ok(())
         })
         .await;
     shown.bar.clear();
@@ -70,16 +73,23 @@ pub(crate) async fn follow(
 }
 
 /// Fails when nobody was found in the step that a follow is in.
-fn refuse_to_wait(reply: &Reply) -> Result<(), Failure> {
-    match reply {
-        Reply::Follow(now) if now.nobody && !now.complete => {
-            Err(Failure::new(ErrorKind::NoPeers, clean(&now.message)).hint(
-                "the link stays followed, `kinlog up` fetches it when somebody is there; \
-                 without --once this command waits",
-            ))
-        }
-        _ => Ok(()),
+fn refuse_to_wait(reply: &Reply, once: bool) -> Result<(), Failure> {
+    let Reply::Follow(now) = reply else {
+        return Ok(());
+    };
+    if !now.nobody || now.complete {
+        return Ok(());
     }
+    let mut hint = match now.step {
+        FollowStep::Signal => "start that server, or name another: kinlog up --signal URL",
+        FollowStep::Blocks => "the link stays followed, `kinlog up` fetches the rest when it comes",
+        _ => "the link stays followed, `kinlog up` fetches it when somebody is there",
+    }
+    .to_owned();
+    if once {
+        hint.push_str("; without --once this command waits");
+    }
+    Err(Failure::new(ErrorKind::NoPeers, clean(&now.message)).hint(hint))
 }
 
 pub(crate) async fn seed(arguments: SeedArguments, context: &Context<'_>) -> Result<(), Failure> {
@@ -164,7 +174,7 @@ struct Shown<'a> {
     bar: Progress,
     /// Whether the command goes on when all is there.
     open: bool,
-    last: Option<(String, FollowStep, bool)>,
+    last: Option<(String, FollowStep, bool, Option<u64>)>,
     complete: bool,
 }
 
@@ -190,9 +200,14 @@ impl<'a> Shown<'a> {
             return output.flush();
         }
         if now.step == FollowStep::Blocks && now.want > 0 {
-            self.bar.update(now.have, now.want);
+            self.bar.update_blocks(now.have, now.want);
         }
-        let state = (now.link.clone(), now.step, now.nobody);
+        if now.complete {
+            self.bar.clear();
+        }
+        // What is added to a complete feed is news, each block of a fetch is not.
+        let added = now.complete.then_some(now.have);
+        let state = (now.link.clone(), now.step, now.nobody, added);
         if self.last.as_ref() == Some(&state) {
             return Ok(());
         }
@@ -206,7 +221,7 @@ impl<'a> Shown<'a> {
         let paint = self.context.output.paint_words();
         let message = clean(&now.message);
         if now.nobody {
-            return format!("{} {message}", paint.warn("nobody:"));
+            return format!("{} {message}", paint.warn("waiting:"));
         }
         if !now.complete {
             return message;
@@ -216,11 +231,16 @@ impl<'a> Shown<'a> {
         } else {
             ""
         };
+        // The bytes are those of the whole feed.
+        let size = if now.have == now.length {
+            format!(", {}", bytes(now.bytes))
+        } else {
+            format!(" of {}", now.length)
+        };
         format!(
-            "{} {}, {}{goes_on}",
+            "{} {}{size}{goes_on}",
             paint.good("stored:"),
             count(now.have, "block"),
-            bytes(now.bytes)
         )
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kinlog_agent::api::ErrorKind;
-use kinlog_agent::home::{Layout, Phrase, init};
+use kinlog_agent::home::{Layout, Phrase, check, init};
 use zeroize::Zeroizing;
 
 use crate::error::Failure;
@@ -41,6 +41,8 @@ pub(crate) async fn run(arguments: InitArguments, context: &Context<'_>) -> Resu
                 .hint("`kinlog id` shows whose; give another --home for a second agent"),
         );
     }
+    let name = arguments.name.unwrap_or_else(default_name);
+    check(&context.home, &name)?;
     let phrase = Phrase::generate().map_err(|error| Failure::general(error.to_string()))?;
     let phrase_file = match (&arguments.phrase_file, arguments.discard_phrase) {
         (Some(file), _) => Some(write_phrase(&absolute(file)?, &phrase)?),
@@ -50,7 +52,6 @@ pub(crate) async fn run(arguments: InitArguments, context: &Context<'_>) -> Resu
             None
         }
     };
-    let name = arguments.name.unwrap_or_else(default_name);
     let made = match init(&context.home, &name, &phrase) {
         Ok(made) => made,
         Err(error) => {
@@ -85,7 +86,8 @@ pub(crate) async fn run(arguments: InitArguments, context: &Context<'_>) -> Resu
     output.data(&made.link)?;
     output.say("\nNext:");
     output.say("  echo 'hello' | kinlog feed append /notes    write something");
-    output.say("  kinlog up --signal ws://HOST:PORT           go online (kinlog signal serve runs a server)");
+    output.say("  kinlog up --signal ws://HOST:PORT           go online");
+    output.say("  kinlog signal serve --listen 0.0.0.0:4848   run the server for that");
     output.say("  kinlog follow LINK                          follow somebody");
     Ok(())
 }

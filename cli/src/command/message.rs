@@ -90,11 +90,11 @@ pub(crate) async fn search(
     arguments: SearchArguments,
     context: &Context<'_>,
 ) -> Result<(), Failure> {
-    let replies = context
-        .ask(Request::Search {
-            query: arguments.query.join(" "),
-        })
-        .await?;
+    let query = arguments.query.join(" ");
+    if query.trim().is_empty() {
+        return Err(Failure::usage("no word to search for").hint("kinlog search tomatoes"));
+    }
+    let replies = context.ask(Request::Search { query }).await?;
     if replies.is_empty() {
         context.output.say("nothing found");
     }

@@ -108,14 +108,13 @@ fn session_line(session: &SessionStatus, paint: &Paint) -> String {
         None => String::new(),
     };
     format!(
-        "  {}  by {} {}  {} {}  {} in, {} out",
+        "  {}  by {} {}  {} in, {} out\n    {}",
         paint.name(&clean(&who)),
         clean(&session.met_by),
         clean(&session.topic),
-        clean(&session.transport),
-        clean(&path),
         bytes(session.bytes_received),
         bytes(session.bytes_sent),
+        paint.faint(&clean(format!("{} {path}", session.transport).trim())),
     )
 }
 

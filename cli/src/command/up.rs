@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use kinlog_agent::api::{Reply, Request};
@@ -11,8 +12,11 @@ use tokio::sync::oneshot;
 
 use crate::error::Failure;
 use crate::home::absolute;
-use crate::output::{clean, clean_lines};
+use crate::output::{Output, clean, clean_lines};
 use crate::target::{Context, interrupted};
+
+/// Time a signal server has to answer before `up` says that it did not.
+const UNREACHED_AFTER: Duration = Duration::from_secs(3);
 
 #[derive(Args, Debug)]
 pub(crate) struct UpArguments {
@@ -78,6 +82,7 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
         }
     });
 
+    let mut watch = None;
     let reply = agent
         .request(Request::Id, bytes::Bytes::new())
         .last()
@@ -98,6 +103,7 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
                 "{} is up; ctrl-c stops it",
                 paint.strong(&clean(&id.name))
             ));
+            watch = Some(tokio::spawn(tell_unreached(agent.clone(), output.clone())));
             if arguments.signals.is_empty() {
                 output.say("no --signal given: only servers that links named are asked");
             }
@@ -115,6 +121,9 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
         },
     };
     drop(stop);
+    if let Some(watch) = watch {
+        watch.abort();
+    }
     if !output.is_json() {
         output.say("stopping");
     }
@@ -123,6 +132,29 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
         output.json(&Event::Stopped)?;
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// Says once which signal servers are not reached a while after the start; `kinlog status` says so later.
+async fn tell_unreached(agent: Agent, output: Output) {
+    tokio::time::sleep(UNREACHED_AFTER).await;
+    let status = agent.request(Request::Status, bytes::Bytes::new());
+    let Ok(Reply::Status(status)) = status.last().await.map(|answer| answer.reply) else {
+        return;
+    };
+    for signal in status.signals.iter().filter(|signal| !signal.connected) {
+        let url = &signal.url;
+        let problem = match &signal.problem {
+            Some(problem) if problem.contains(url) => problem.clone(),
+            Some(problem) => format!("{url}: {problem}"),
+            None => format!("no answer yet from {url}"),
+        };
+        output.say(format!(
+            "{} {}",
+            output.paint_words().warn("no signal server:"),
+            clean(&problem),
+        ));
+        output.say("it is tried again until it answers; kinlog status shows it");
+    }
 }
 
 /// Resolves when stdin closes, if `watch`; else never.

@@ -129,12 +129,12 @@ impl Report {
         ))?;
         for met in &self.connections {
             output.data(&format!(
-                "  {:<20}  by {:<6}  {} {}  {}",
+                "  {:<20}  by {:<6}  {}, open for {} s\n    {}",
                 format!("{} - {}", met.one, met.other.unwrap_or("?")),
                 met.met_by,
                 met.transport,
-                met.path.as_deref().unwrap_or(""),
-                paint.faint(&format!("open for {} s", met.seconds)),
+                met.seconds,
+                paint.faint(met.path.as_deref().unwrap_or("")),
             ))?;
         }
         Ok(())
@@ -145,12 +145,12 @@ impl Report {
         output.data(&format!("\n{}", paint.strong("What travelled, how fast")))?;
         for transfer in &self.transfers {
             output.data(&format!(
-                "  {:<20}  {:<44} {:>7} in {:>6}  {}",
+                "  {:<20}  {:>7} in {:>6}  {:<7}  {}",
                 format!("{} > {}", transfer.from, transfer.to),
-                clean(&transfer.what),
                 bytes(transfer.bytes),
                 seconds(transfer.time),
-                paint.faint(&rate(transfer.bytes, transfer.time)),
+                rate(transfer.bytes, transfer.time),
+                clean(&transfer.what),
             ))?;
         }
         Ok(())
@@ -222,7 +222,7 @@ pub(crate) fn look_round(folder: &Path, output: &Output) {
         ));
     }
     output.say(format!(
-        "  rm -r {}    when you have seen enough",
+        "  rm -r {}    # when you have seen enough",
         folder.display()
     ));
 }

@@ -5,12 +5,13 @@ use std::io;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Global;
+use crate::output::Output;
 
 /// Variable that chooses what is logged, in the syntax of `tracing_subscriber`.
 const VARIABLE: &str = "KINLOG_LOG";
 
 /// Starts the log: warnings, `-v` ours in detail, `-vv` everything; `KINLOG_LOG` overrides.
-pub(crate) fn start_log(global: &Global) {
+pub(crate) fn start_log(global: &Global, output: &Output) {
     let default = match (global.quiet, global.verbose) {
         (true, _) => "off",
         (false, 0) => "off,kinlog=warn,kinlog_agent=warn",
@@ -20,6 +21,8 @@ pub(crate) fn start_log(global: &Global) {
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_target(global.verbose > 0 || std::env::var_os(VARIABLE).is_some())
+        .with_ansi(output.paint_words().is_colored())
         .with_writer(io::stderr);
     // A second start in one process (tests) keeps the first.
     let _ = if global.json {

@@ -33,6 +33,10 @@ impl Paint {
         Paint { style }
     }
 
+    pub(crate) fn is_colored(self) -> bool {
+        self.style == Style::Colored
+    }
+
     /// Something to look at first.
     pub(crate) fn strong(&self, text: &str) -> String {
         self.wrap("1", text)

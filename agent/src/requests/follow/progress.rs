@@ -188,7 +188,12 @@ fn step(
             "no peer showed the feed's signed head yet".to_owned(),
         );
     }
-    let message = if sum.have < sum.want {
+    let message = if keys.len() == 1 && sum.want > sum.length {
+        format!(
+            "{} of {} blocks are stored; the feed ends at {} so far",
+            sum.have, sum.want, sum.length
+        )
+    } else if sum.have < sum.want {
         format!("{} of {} blocks are stored", sum.have, sum.want)
     } else {
         format!(
@@ -227,8 +232,9 @@ pub(super) fn is_unlisted(
 fn no_peers(look: &Look, pin: &Pin) -> (FollowStep, String) {
     if !look.node.signal.iter().any(|signal| signal.connected) {
         let tried = look.node.signal.iter().map(|signal| match &signal.reason {
+            Some(reason) if reason.contains(&signal.url) => reason.clone(),
             Some(reason) => format!("{}: {reason}", signal.url),
-            None => signal.url.clone(),
+            None => format!("connecting to {}", signal.url),
         });
         let tried = tried.collect::<Vec<_>>().join("; ");
         return (
@@ -250,7 +256,8 @@ fn no_peers(look: &Look, pin: &Pin) -> (FollowStep, String) {
         .map(|one| one.peers_seen)
         .sum();
     let message = match (seen, look.troubles.topics.get(&(label, key))) {
-        (0, _) => format!("nobody who holds anything of {whom} is online"),
+        (0, _) => format!("nobody found yet who holds anything of {whom}"),
+        (1, None) => format!("connecting to a peer of {whom}"),
         (seen, None) => format!("connecting to {seen} peers of {whom}"),
         (seen, Some(reason)) => {
             format!("{seen} peers of {whom} are online, none connects: {reason}")

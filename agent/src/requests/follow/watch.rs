@@ -101,6 +101,11 @@ impl Watched {
             self.moved = Instant::now();
             self.told_nobody = false;
         }
+        if ends && now.step == FollowStep::Directory && self.is_unlisted(running, look) {
+            return Err(Error::not_found(now.message)
+                .hint("the link stays followed in case it comes; `kinlog unfollow LINK` ends that")
+                .into());
+        }
         let waited = self.moved.elapsed();
         if waited >= NOBODY_AFTER && !now.complete {
             now.nobody = true;
@@ -115,9 +120,6 @@ impl Watched {
         self.told = Some(now);
         if !ends {
             return Ok(());
-        }
-        if step == FollowStep::Directory && self.is_unlisted(running, look) {
-            return Err(Error::not_found(message).into());
         }
         if waited >= GIVE_UP_AFTER && step != FollowStep::Complete {
             return Err(Error::no_peers(message)
