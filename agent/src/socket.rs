@@ -109,6 +109,8 @@ struct Socket {
 
 impl Socket {
     /// Binds the socket; a file that a killed process left is replaced, since the home's lock is ours.
+    ///
+    /// It is made beside its place and moved there restricted, so that it is never open to others.
     fn bind(path: PathBuf) -> Result<Socket, Error> {
         let failed = |error: std::io::Error| Error::general(format!("{}: {error}", path.display()));
         if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
@@ -118,14 +120,17 @@ impl Socket {
                 .create(folder)
                 .map_err(failed)?;
         }
-        match std::fs::remove_file(&path) {
+        // Four bytes more than a path of 100 still fit the 108 of a socket's address.
+        let fresh = path.with_extension("new");
+        match std::fs::remove_file(&fresh) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(failed(error));
             }
             _ => {}
         }
-        let listener = UnixListener::bind(&path).map_err(failed)?;
-        restrict(&path).map_err(failed)?;
+        let listener = UnixListener::bind(&fresh).map_err(failed)?;
+        restrict(&fresh).map_err(failed)?;
+        std::fs::rename(&fresh, &path).map_err(failed)?;
         Ok(Socket { listener, path })
     }
 }
