@@ -120,7 +120,6 @@ impl Socket {
                 .create(folder)
                 .map_err(failed)?;
         }
-        // Four bytes more than a path of 100 still fit the 108 of a socket's address.
         let fresh = path.with_extension("new");
         match std::fs::remove_file(&fresh) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
