@@ -134,7 +134,7 @@ impl Walk {
             ("signal", _) => {
                 let mut server = Running::start(&mut command);
                 let url = server.line().expect("the first line is the URL");
-                self.instead.insert("ws://meeting.example:4400", url);
+                self.instead.insert("ws://meeting.example:4848", url);
                 self.staying.push(server);
             }
             ("up", _) => self.stays(command.arg("--json"), |value| value["event"] == "ready"),
@@ -205,7 +205,7 @@ fn the_readme_works_as_it_is_typed() {
     let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
     let mut walk = Walk::default();
     walk.instead
-        .insert("0.0.0.0:4400", "127.0.0.1:0".to_owned());
+        .insert("0.0.0.0:4848", "127.0.0.1:0".to_owned());
     walk.instead
         .insert("0.0.0.0:4500", "127.0.0.1:0".to_owned());
     let desk = Home::empty("desk");

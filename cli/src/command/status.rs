@@ -62,10 +62,7 @@ fn show(status: &Status, context: &Context<'_>) -> Result<(), Failure> {
     heading("Feeds", status.feeds.len(), context)?;
     for feed in &status.feeds {
         output.data(&feed_line(feed, &paint))?;
-        output.data(&format!(
-            "    {}",
-            paint.faint(&clean(&feed.why.join("; ")))
-        ))?;
+        output.data(&format!("    {}", paint.faint(&clean(&reasons(feed)))))?;
     }
     if !status.rooms.is_empty() {
         heading("Rooms", status.rooms.len(), context)?;
@@ -116,6 +113,16 @@ fn session_line(session: &SessionStatus, paint: &Paint) -> String {
         bytes(session.bytes_sent),
         paint.faint(&clean(format!("{} {path}", session.transport).trim())),
     )
+}
+
+/// Returns in which sense a feed is in sync, and why it is stored.
+fn reasons(status: &FeedStatus) -> String {
+    let why = status.why.join("; ");
+    if status.in_sync && status.feed.role != "own" {
+        format!("{}; {why}", status.sync)
+    } else {
+        why
+    }
 }
 
 fn feed_line(status: &FeedStatus, paint: &Paint) -> String {
