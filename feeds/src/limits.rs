@@ -23,7 +23,8 @@ pub const FRAME_BYTES_DEFAULT: usize = 256 * 1024;
 pub const FRAME_BYTES_MAX: usize = KINLOG_BLOCK_BYTES_MAX + 64 * 1024;
 
 /// Bytes of block data requested from all peers together and not yet received, 4 MiB: enough for
-/// 47 MB/s at 80 ms, and what a kill may cost in repeated transfer.
+/// 47 MB/s at 80 ms. With what was received and is not stored yet, it is what a kill may cost in
+/// repeated transfer.
 pub const IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Nodes in one list of a proof: a path in a tree of 2^53 blocks has at most 53 siblings, and an
