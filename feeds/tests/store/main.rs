@@ -3,6 +3,7 @@
 
 mod crash;
 mod damage;
+mod fixtures;
 mod locking;
 mod many_feeds;
 mod model;
