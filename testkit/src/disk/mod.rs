@@ -1,7 +1,10 @@
 //! Disks that fail on purpose: at an operation, or at a power cut.
 
+mod content;
 mod crash;
+mod cuts;
 mod fault;
 
-pub use crash::{CrashDisk, CrashPolicy, Event};
+pub use crash::{CrashDisk, Event};
+pub use cuts::{CrashPolicy, Cuts};
 pub use fault::{Fault, FaultDisk};
