@@ -175,7 +175,7 @@ impl<'a> Batch<'a> {
             self.known = Some(known);
             self.manifest_is_new = true;
         }
-        Ok(Ok(self.keep(&item.proof, verified)))
+        self.keep(&item.proof, verified).map(Ok)
     }
 
     fn check_block_size(&self, proof: &Proof) -> Result<(), ApplyError> {
@@ -267,7 +267,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Takes what is new into the record being filled.
-    fn keep(&mut self, proof: &Proof, verified: Verified) -> Applied {
+    fn keep(&mut self, proof: &Proof, verified: Verified) -> Result<Applied, StoreError> {
         let new_nodes = verified.nodes.len() + 64;
         let value = proof
             .block
@@ -281,7 +281,7 @@ impl<'a> Batch<'a> {
             self.finish_record();
         }
         for node in &verified.nodes {
-            self.keep_node(node);
+            self.keep_node(node)?;
         }
         let mut applied = Applied {
             block: verified.block,
@@ -289,7 +289,7 @@ impl<'a> Batch<'a> {
         };
         if let Some(upgrade) = verified.upgrade {
             for root in &upgrade.head.roots {
-                self.keep_node(root);
+                self.keep_node(root)?;
             }
             applied.upgraded_to = Some(upgrade.head.length);
             self.filled.head = Some(StoredHead {
@@ -309,14 +309,15 @@ impl<'a> Batch<'a> {
             self.value_bytes += block.value.len();
             self.values.push(block.value.clone());
         }
-        applied
+        Ok(applied)
     }
 
-    fn keep_node(&mut self, node: &Node) {
-        let stored = self.feed.entry.read().nodes.get(node.index).is_some();
+    fn keep_node(&mut self, node: &Node) -> Result<(), StoreError> {
+        let stored = self.feed.entry.find_node(node.index)?.is_some();
         if !stored && self.nodes.insert(node.index, *node).is_none() {
             self.filled.nodes.push(*node);
         }
+        Ok(())
     }
 
     fn finish_record(&mut self) {

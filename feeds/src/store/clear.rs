@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::store::body::Body;
 use crate::store::error::StoreError;
 use crate::store::feed::Feed;
-use crate::store::index::Extent;
+use crate::store::publish::Span;
 
 /// What file systems give back: whole pages of 4 KiB.
 const PAGE_BYTES: u64 = 4096;
@@ -25,31 +25,24 @@ impl Feed {
         let body = Body::Cleared {
             ranges: ranges.clone(),
         };
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let entry = self.entry.clone();
-        let publish = Box::new(move |_| {
-            // The receiver waits below; without it nothing has to be punched.
-            let _ = sender.send(entry.unpublish(&ranges));
-        });
+        let freed = self.entry.freed(&self.inner.heads, &ranges)?;
+        let (entry, bytes) = (self.entry.clone(), freed.bytes);
+        let publish = Box::new(move |_| entry.publish_cleared(&ranges, bytes));
         let commit = self.inner.commit(&body, self.entry.number, publish);
         let ticket = self.inner.log.submit(vec![commit])?;
         self.inner.log.wait(ticket)?;
         drop(writer);
-        for extent in receiver.try_iter().flatten() {
-            self.punch(extent)?;
-        }
-        Ok(())
+        freed.spans.iter().try_for_each(|span| self.punch(*span))
     }
 
-    fn punch(&self, extent: Extent) -> Result<(), StoreError> {
-        let start = u64::from(extent.record.offset) + u64::from(extent.at);
-        let end = (start + u64::from(extent.size)) / PAGE_BYTES * PAGE_BYTES;
-        let start = start.next_multiple_of(PAGE_BYTES);
+    fn punch(&self, span: Span) -> Result<(), StoreError> {
+        let end = (span.offset + span.bytes) / PAGE_BYTES * PAGE_BYTES;
+        let start = span.offset.next_multiple_of(PAGE_BYTES);
         if start >= end {
             return Ok(());
         }
-        let file = self.inner.heads.segments().file(extent.record.segment)?;
-        let name = || crate::store::segment::file_name(extent.record.segment);
+        let file = self.inner.heads.segments().file(span.segment)?;
+        let name = || crate::store::segment::file_name(span.segment);
         file.punch_hole(start, end - start)
             .map(|_| ())
             .map_err(|error| StoreError::io("punch_hole", name(), error))

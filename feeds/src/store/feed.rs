@@ -8,11 +8,12 @@ use crate::bitfield::Bitfield;
 use crate::crypto::{DiscoveryKey, FeedKey};
 use crate::manifest::Manifest;
 use crate::store::body::{self, Body};
-use crate::store::error::{Damage, DamageKind, Place, ReadError, StoreError};
+use crate::store::error::{Damage, DamageKind, ReadError, StoreError};
 use crate::store::heads::Heads;
 use crate::store::index::{Extent, NodeRef};
 use crate::store::limits::CHECKSUM_FROM_BYTES;
-use crate::store::log::Commit;
+use crate::store::log::{Commit, Publish};
+use crate::store::publish::NewRun;
 use crate::store::state::{FeedEntry, FeedWriter, Kind, Role};
 use crate::store::store::Inner;
 use crate::tree::{Head, Node, SignedHead};
@@ -164,16 +165,13 @@ impl Feed {
         heads: &Heads,
         block: u64,
     ) -> Result<Option<(Bytes, Extent)>, StoreError> {
-        let state = self.entry.read();
-        let Some(extent) = state.blocks.get(block) else {
+        let Some((extent, leaf)) = self.entry.find_block(heads, block)? else {
             return Ok(None);
         };
-        let leaf = state.nodes.get(2 * block);
-        drop(state);
         match self.read_block(heads, block, extent, leaf) {
             Ok(value) => Ok(Some((value, extent))),
             // Cleared and given back while we read: not held any more.
-            Err(_) if self.entry.read().blocks.get(block) != Some(extent) => Ok(None),
+            Err(_) if !self.has(block) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -183,7 +181,7 @@ impl Feed {
         heads: &Heads,
         block: u64,
         extent: Extent,
-        leaf: Option<NodeRef>,
+        leaf: NodeRef,
     ) -> Result<Bytes, StoreError> {
         let mut value = vec![0; extent.size as usize];
         heads
@@ -204,10 +202,6 @@ impl Feed {
             }
             return Ok(value.into());
         }
-        let leaf = leaf.ok_or(Damage {
-            place,
-            what: DamageKind::Index,
-        })?;
         let from = match leaf.is_fill() {
             true => body::fill_hash_at(leaf.ordinal()),
             false => body::append_leaf_hash_at(leaf.ordinal()),
@@ -275,11 +269,16 @@ impl Feed {
         }
         let kind = body.kind();
         let entry = self.entry.clone();
-        let publish = Box::new(move |place: Place| match body {
-            Body::Append(filled) => entry.publish(place, head_bytes, false, &filled, signed),
-            Body::Fill(filled) => entry.publish(place, head_bytes, true, &filled, signed),
-            _ => {}
-        });
+        let publish: Publish = match body {
+            Body::Append(filled) => {
+                let new = NewRun::of(&filled, head_bytes);
+                Box::new(move |place| entry.publish_append(place, &new, signed))
+            }
+            Body::Fill(filled) => {
+                Box::new(move |place| entry.publish_fill(place, head_bytes, &filled, signed))
+            }
+            _ => Box::new(|_| ()),
+        };
         Commit {
             kind,
             feed: self.entry.number,

@@ -1,10 +1,13 @@
 //! Head parts read back: checked as a whole once, then kept for the proofs of their neighbours.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::store::body::{Body, Filled};
+use crate::store::cache::{Cache, MemoryBytes};
 use crate::store::error::{Damage, DamageKind, Place, StoreError};
+use crate::store::index::Extent;
+use crate::store::index::run::InRun;
+use crate::store::limits::{LAYOUT_CACHE_BYTES, LAYOUT_CACHE_SHARDS};
 use crate::store::record::{CHECK_BYTES, Checker, HEADER_BYTES, Header};
 use crate::store::segment::Segments;
 use crate::tree::Node;
@@ -29,7 +32,9 @@ impl Head {
     pub(super) fn node(&self, ordinal: u32) -> Option<Node> {
         self.filled()?.nodes.get(ordinal as usize).copied()
     }
+}
 
+impl MemoryBytes for Head {
     fn memory_bytes(&self) -> usize {
         let filled = self.filled().map_or(0, |filled| {
             filled.nodes.capacity() * size_of::<Node>() + filled.blocks.capacity() * 24
@@ -38,23 +43,24 @@ impl Head {
     }
 }
 
+/// Where the blocks of a record start in its payload part, and where the last one ends.
+#[derive(Debug)]
+struct Layout(Box<[u32]>);
+
+impl MemoryBytes for Layout {
+    fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.0) + size_of::<Layout>()
+    }
+}
+
 /// Reads head parts, and keeps those read last.
 #[derive(Debug)]
 pub(super) struct Heads {
     segments: Arc<Segments>,
     checker: Checker,
-    cache: Mutex<Cache>,
-    /// Bytes that each of the two generations may take.
-    generation_bytes: usize,
+    cache: Cache<Place, Head>,
+    layouts: Cache<Place, Layout>,
     verifies: bool,
-}
-
-/// Two generations: what is used moves to the young one; when that is full, the old one goes.
-#[derive(Debug, Default)]
-struct Cache {
-    young: HashMap<Place, Arc<Head>>,
-    old: HashMap<Place, Arc<Head>>,
-    young_bytes: usize,
 }
 
 impl Heads {
@@ -64,12 +70,11 @@ impl Heads {
         cache_bytes: usize,
         verifies: bool,
     ) -> Self {
-        let generation_bytes = cache_bytes / 2;
         Heads {
             segments,
             checker,
-            cache: Mutex::default(),
-            generation_bytes,
+            cache: Cache::new(cache_bytes, 1),
+            layouts: Cache::new(LAYOUT_CACHE_BYTES, LAYOUT_CACHE_SHARDS),
             verifies,
         }
     }
@@ -84,24 +89,39 @@ impl Heads {
 
     /// Returns the head part at `place`, from memory if it was read before.
     pub(super) fn get(&self, place: Place) -> Result<Arc<Head>, StoreError> {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(head) = cache.young.get(&place) {
-            return Ok(head.clone());
-        }
-        let old = cache.old.remove(&place);
-        drop(cache);
-        let head = match old {
-            Some(head) => head,
-            None => Arc::new(self.read(place)?),
+        self.cache.get_or(place, || self.read(place))
+    }
+
+    /// Returns where a block of a run stands, from its record where the run does not say.
+    pub(super) fn extent(&self, at: InRun) -> Result<Extent, StoreError> {
+        let (record, payload_at, ordinal) = match at {
+            InRun::At(extent) => return Ok(extent),
+            InRun::Listed {
+                record,
+                payload_at,
+                ordinal,
+            } => (record, payload_at, ordinal as usize),
         };
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.young_bytes += head.memory_bytes();
-        cache.young.insert(place, head.clone());
-        if cache.young_bytes > self.generation_bytes {
-            cache.old = std::mem::take(&mut cache.young);
-            cache.young_bytes = 0;
+        let layout = self.layouts.get_or(record, || self.layout(record))?;
+        match layout.0.get(ordinal..ordinal + 2) {
+            Some([start, end]) => Ok(Extent {
+                record,
+                at: payload_at + start,
+                size: end - start,
+            }),
+            _ => Err(Damage {
+                place: record,
+                what: DamageKind::Index,
+            }
+            .into()),
         }
-        Ok(head)
+    }
+
+    fn layout(&self, record: Place) -> Result<Layout, StoreError> {
+        let head = self.read(record)?;
+        let blocks = head.filled().map_or(&[][..], |filled| &filled.blocks);
+        let ends = blocks.iter().map(|block| block.at + block.size);
+        Ok(Layout(std::iter::once(0).chain(ends).collect()))
     }
 
     /// Reads and checks the head part at `place` from the disk.

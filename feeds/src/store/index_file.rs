@@ -15,16 +15,18 @@ use crate::limits::{MANIFEST_BYTES_MAX, SIGNATURE_BYTES_MAX};
 use crate::manifest::{Manifest, Verifier};
 use crate::store::disk::{Disk, DiskFile, read_exact_at};
 use crate::store::error::{Place, StoreError};
-use crate::store::index::{Entry, Extent, NodeRef, PAGE_ENTRIES, Paged};
+use crate::store::index::layer::Layer;
+use crate::store::index::run::{Run, Sizes};
+use crate::store::index::{Extent, NodeRef};
 use crate::store::record::Checker;
-use crate::store::state::{FeedEntry, FeedState, Kind, KnownManifest, Role};
+use crate::store::state::{FeedEntry, Kind, KnownManifest, Role};
 use crate::tree::{Head, Node, SignedHead};
 
 /// Name of the index.
 pub(super) const FILE: &str = "index";
 const NEW_FILE: &str = "index.new";
 const MAGIC: [u8; 4] = *b"KLIX";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CHECK_BYTES: usize = 32;
 
 /// Bytes gathered before they are written.
@@ -196,14 +198,15 @@ fn put_feed(out: &mut Output<'_>, entry: &FeedEntry) -> io::Result<()> {
         }
         _ => buffer.push(0),
     }
-    put_pages(out, &state.nodes, |out, node| {
-        out.put_raw(&node.to_bits().to_le_bytes())
-    })?;
-    put_pages(out, &state.blocks, |out, extent| {
-        put_place(out, extent.record);
-        out.put_raw(&extent.at.to_le_bytes());
-        out.put_raw(&extent.size.to_le_bytes());
-    })
+    put_layer(&mut out.buffer, &state.places.delta);
+    let held: Vec<_> = state.have.runs(0..u64::MAX).collect();
+    out.buffer.put_uint(held.len() as u64);
+    for run in held {
+        out.buffer.put_uint(run.start);
+        out.buffer.put_uint(run.end - run.start);
+    }
+    out.buffer.put_uint(state.bytes_held);
+    out.flush_if_full()
 }
 
 fn put_signed(out: &mut Vec<u8>, signed: &SignedHead) {
@@ -218,22 +221,38 @@ fn put_signed(out: &mut Vec<u8>, signed: &SignedHead) {
     }
 }
 
-fn put_pages<T: Entry>(
-    out: &mut Output<'_>,
-    paged: &Paged<T>,
-    put: impl Fn(&mut Vec<u8>, &T),
-) -> io::Result<()> {
-    let pages = paged.pages();
-    out.buffer.put_uint(pages.len() as u64);
-    for (number, page) in pages {
-        out.buffer.put_raw(&number.to_le_bytes());
-        out.buffer.put_uint(page.len() as u64);
-        for entry in page {
-            put(&mut out.buffer, entry);
+fn put_layer(out: &mut Vec<u8>, layer: &Layer) {
+    let runs = layer.runs(&(0..u64::MAX));
+    out.put_uint(runs.len() as u64);
+    for run in runs {
+        out.put_raw(&run.start.to_le_bytes());
+        for part in [run.count, run.skip, run.blocks, run.payload_at] {
+            out.put_raw(&part.to_le_bytes());
         }
-        out.flush_if_full()?;
+        put_place(out, run.record);
+        let size = match run.sizes {
+            Sizes::Uniform(size) => size,
+            Sizes::Varied => u32::MAX,
+        };
+        out.put_raw(&size.to_le_bytes());
     }
-    Ok(())
+    let pages = layer.pages();
+    let cells: Vec<_> = pages.iter().filter_map(|page| layer.cells(*page)).collect();
+    out.put_uint(cells.len() as u64);
+    for cells in cells {
+        out.put_uint(cells.blocks.len() as u64);
+        for (block, extent) in &cells.blocks {
+            out.put_raw(&block.to_le_bytes());
+            put_place(out, extent.record);
+            out.put_raw(&extent.at.to_le_bytes());
+            out.put_raw(&extent.size.to_le_bytes());
+        }
+        out.put_uint(cells.nodes.len() as u64);
+        for (index, node) in &cells.nodes {
+            out.put_raw(&index.to_le_bytes());
+            out.put_raw(&node.to_bits().to_le_bytes());
+        }
+    }
 }
 
 fn decode(
@@ -294,33 +313,15 @@ fn feed(reader: &mut Reader<'_>) -> Result<Option<FeedEntry>, DecodeError> {
             };
             state.signed = Some(Arc::new(signed));
         }
-        state.nodes = pages(reader, |reader| Ok(NodeRef::from_bits(reader.u64()?)))?;
-        state.blocks = pages(reader, |reader| {
-            let record = place(reader)?;
-            Ok(Extent {
-                record,
-                at: reader.u32()?,
-                size: reader.u32()?,
-            })
-        })?;
-        count_blocks(&mut state);
+        layer(reader, &mut state.places.delta)?;
+        for _ in 0..reader.uint()? {
+            let (start, length) = (reader.uint()?, reader.uint()?);
+            state.have.set_range(start..start + length);
+            state.blocks_held += length;
+        }
+        state.bytes_held = reader.uint()?;
     }
     Ok(Some(entry))
-}
-
-fn count_blocks(state: &mut FeedState) {
-    let blocks = std::mem::take(&mut state.blocks);
-    for (number, page) in blocks.pages() {
-        let held = (number * PAGE_ENTRIES..)
-            .zip(page)
-            .filter(|(_, held)| **held != Extent::NONE);
-        for (index, extent) in held {
-            state.have.set(index, true);
-            state.blocks_held += 1;
-            state.bytes_held += u64::from(extent.size);
-        }
-    }
-    state.blocks = blocks;
 }
 
 fn signed(reader: &mut Reader<'_>) -> Result<Option<SignedHead>, DecodeError> {
@@ -345,19 +346,36 @@ fn signed(reader: &mut Reader<'_>) -> Result<Option<SignedHead>, DecodeError> {
     }))
 }
 
-fn pages<T: Entry>(
-    reader: &mut Reader<'_>,
-    get: impl Fn(&mut Reader<'_>) -> Result<T, DecodeError>,
-) -> Result<Paged<T>, DecodeError> {
-    let mut paged = Paged::default();
+fn layer(reader: &mut Reader<'_>, layer: &mut Layer) -> Result<(), DecodeError> {
     for _ in 0..reader.uint()? {
-        let number = reader.u64()?;
-        let count = reader.uint_max("entries of a page", PAGE_ENTRIES as usize)?;
-        let mut page = Vec::with_capacity(count);
-        for _ in 0..count {
-            page.push(get(reader)?);
-        }
-        paged.put_page(number, page);
+        let start = reader.u64()?;
+        let [count, skip, blocks, payload_at] =
+            [reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?];
+        let record = place(reader)?;
+        let sizes = match reader.u32()? {
+            u32::MAX => Sizes::Varied,
+            size => Sizes::Uniform(size),
+        };
+        layer.add_run(Run {
+            start,
+            count,
+            skip,
+            blocks,
+            record,
+            payload_at,
+            sizes,
+        });
     }
-    Ok(paged)
+    for _ in 0..reader.uint()? {
+        for _ in 0..reader.uint()? {
+            let block = reader.u64()?;
+            let record = place(reader)?;
+            let (at, size) = (reader.u32()?, reader.u32()?);
+            layer.set_block(block, Extent { record, at, size });
+        }
+        for _ in 0..reader.uint()? {
+            layer.set_node(reader.u64()?, NodeRef::from_bits(reader.u64()?));
+        }
+    }
+    Ok(())
 }

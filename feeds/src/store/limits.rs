@@ -53,3 +53,10 @@ pub const CLEARED_RANGES_MAX: usize = 4 * 1024;
 
 /// Problems that one check of a feed lists, 10,000: what a person can look at; the rest is counted.
 pub const VERIFY_PROBLEMS_MAX: usize = 10_000;
+
+/// Bytes of layouts kept in memory, 8 MiB: where 2 million blocks of varied size stand.
+pub const LAYOUT_CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Shards of the cache of layouts: two readers rarely meet, and one record's layout (at most
+/// 32 KiB) is far below a shard's share.
+pub const LAYOUT_CACHE_SHARDS: usize = 16;

@@ -11,12 +11,15 @@
 mod append;
 mod apply;
 mod body;
+#[allow(dead_code)]
+mod cache;
 mod clear;
 mod disk;
 mod error;
 mod feed;
 mod file_disk;
 mod heads;
+#[allow(dead_code)] // Checkpoints of pages use the rest.
 mod index;
 mod index_file;
 pub mod limits;
@@ -24,6 +27,7 @@ mod log;
 mod memory_disk;
 mod open;
 mod options;
+mod publish;
 mod record;
 mod scan;
 mod segment;

@@ -17,12 +17,13 @@ use crate::store::index_file::{self, Anchor, Found};
 use crate::store::limits::SEGMENT_BYTES_MAX;
 use crate::store::log::{Log, Tail, create_segment};
 use crate::store::options::Options;
+use crate::store::publish::NewRun;
 use crate::store::record::{Checker, Header};
 use crate::store::scan::{FIRST_RECORD, Scanned, Scanner};
 use crate::store::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, Segments, file_name, number_of};
 use crate::store::state::{FeedEntry, Kind, KnownManifest, Role};
 use crate::store::store::{Checkpoint, Feeds};
-use crate::tree::Node;
+use crate::tree::{Node, SignedHead};
 
 /// What opening found and did.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -453,13 +454,16 @@ impl Recovery<'_> {
         let entry = entry.ok_or_else(|| damaged(place, DamageKind::Index))?;
         match body {
             Body::Append(filled) => {
-                self.publish(&entry, place, head_bytes, false, &filled)?;
+                let signed = self.signed_head(&entry, place, &filled)?;
+                entry.publish_append(place, &NewRun::of(&filled, head_bytes), signed);
             }
             Body::Fill(filled) => {
-                self.publish(&entry, place, head_bytes, true, &filled)?;
+                let signed = self.signed_head(&entry, place, &filled)?;
+                entry.publish_fill(place, head_bytes, &filled, signed);
             }
             Body::Cleared { ranges } => {
-                entry.unpublish(&ranges);
+                let freed = entry.freed(self.heads, &ranges)?;
+                entry.publish_cleared(&ranges, freed.bytes);
             }
             Body::Dropped => self.feeds.remove(header.feed),
             Body::Feed { .. } | Body::Checkpoint { .. } => {}
@@ -467,22 +471,17 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn publish(
+    fn signed_head(
         &self,
         entry: &FeedEntry,
-        place: Place,
-        head_bytes: u32,
-        fill: bool,
+        record: Place,
         filled: &Filled,
-    ) -> Result<(), OpenError> {
-        let signed = match &filled.head {
-            None => None,
-            Some(stored) => Some(Arc::new(
-                entry.signed_head(self.heads, place, filled, stored)?,
-            )),
-        };
-        entry.publish(place, head_bytes, fill, filled, signed);
-        Ok(())
+    ) -> Result<Option<Arc<SignedHead>>, StoreError> {
+        let stored = filled.head.as_ref();
+        stored
+            .map(|stored| entry.signed_head(self.heads, record, filled, stored))
+            .transpose()
+            .map(|signed| signed.map(Arc::new))
     }
 
     /// Hashes the blocks of a record that may not have been synced.

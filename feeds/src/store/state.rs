@@ -10,7 +10,7 @@ use crate::store::append::AppendRequest;
 use crate::store::body::{Filled, StoredHead};
 use crate::store::error::{Damage, DamageKind, Place, StoreError};
 use crate::store::heads::Heads;
-use crate::store::index::{Extent, NodeRef, Paged};
+use crate::store::index::places::Places;
 use crate::store::log::Ticket;
 use crate::tree::{Head, Node, NodeSource, SignedHead, root_indexes};
 
@@ -97,8 +97,7 @@ pub(super) struct FeedState {
     pub(super) signed: Option<Arc<SignedHead>>,
     /// The record that carries the signed head.
     pub(super) head_record: Option<Place>,
-    pub(super) nodes: Paged<NodeRef>,
-    pub(super) blocks: Paged<Extent>,
+    pub(super) places: Places,
     pub(super) have: Bitfield,
     pub(super) blocks_held: u64,
     pub(super) bytes_held: u64,
@@ -137,8 +136,7 @@ impl FeedEntry {
             feed_record,
             signed: None,
             head_record: None,
-            nodes: Paged::default(),
-            blocks: Paged::default(),
+            places: Places::default(),
             have: Bitfield::new(),
             blocks_held: 0,
             bytes_held: 0,
@@ -177,7 +175,7 @@ impl FeedEntry {
 
     /// Returns the stored node at `index` from a checked head part.
     pub(super) fn node(&self, heads: &Heads, index: u64) -> Result<Option<Node>, StoreError> {
-        let Some(place) = self.read().nodes.get(index) else {
+        let Some(place) = self.find_node(index)? else {
             return Ok(None);
         };
         let record = place.record();
@@ -190,78 +188,6 @@ impl FeedEntry {
             }
             .into()),
         }
-    }
-
-    /// Makes an append or fill visible that stands at `record` with its payload `payload_at` bytes
-    /// further on.
-    pub(super) fn publish(
-        &self,
-        record: Place,
-        payload_at: u32,
-        fill: bool,
-        filled: &Filled,
-        signed: Option<Arc<SignedHead>>,
-    ) {
-        let mut state = self.write();
-        let nodes = (0..).zip(&filled.nodes);
-        state.nodes.set_all(
-            nodes.map(|(ordinal, node)| (node.index, NodeRef::new(record, fill, ordinal))),
-        );
-        let extents = filled.blocks.iter().map(|block| {
-            let at = payload_at + block.at;
-            (
-                block.index,
-                Extent {
-                    record,
-                    at,
-                    size: block.size,
-                },
-            )
-        });
-        state.blocks.set_all(extents);
-        if let (false, Some(first)) = (fill, filled.blocks.first()) {
-            state
-                .have
-                .set_range(first.index..first.index + filled.blocks.len() as u64);
-            state.blocks_held += filled.blocks.len() as u64;
-            state.bytes_held += filled
-                .blocks
-                .iter()
-                .map(|block| u64::from(block.size))
-                .sum::<u64>();
-        } else {
-            for block in &filled.blocks {
-                if state.have.set(block.index, true) {
-                    state.blocks_held += 1;
-                    state.bytes_held += u64::from(block.size);
-                }
-            }
-        }
-        if let Some(signed) = signed {
-            state.signed = Some(signed);
-            state.head_record = Some(record);
-        }
-    }
-
-    /// Takes blocks away; returns where they stood.
-    pub(super) fn unpublish(&self, ranges: &[(u64, u64)]) -> Vec<Extent> {
-        let mut state = self.write();
-        let mut gone = Vec::new();
-        for (start, length) in ranges {
-            let held: Vec<_> = state
-                .have
-                .runs(*start..start.saturating_add(*length))
-                .collect();
-            for index in held.into_iter().flatten() {
-                if let Some(extent) = state.blocks.remove(index) {
-                    state.blocks_held -= 1;
-                    state.bytes_held -= u64::from(extent.size);
-                    gone.push(extent);
-                }
-                state.have.set(index, false);
-            }
-        }
-        gone
     }
 
     /// Rebuilds the signed head that a record carries: its roots are in the record, in the head
@@ -314,6 +240,14 @@ impl FeedEntry {
 }
 
 impl FeedState {
+    /// Takes a head that came with `record`, if one did.
+    pub(super) fn set_head(&mut self, signed: Option<Arc<SignedHead>>, record: Place) {
+        if let Some(signed) = signed {
+            self.signed = Some(signed);
+            self.head_record = Some(record);
+        }
+    }
+
     pub(super) fn head(&self) -> Option<&Head> {
         self.signed.as_ref().map(|signed| &signed.head)
     }

@@ -100,8 +100,8 @@ impl Feed {
         let state = self.entry.read();
         let (feed_record, head_record) = (state.feed_record, state.head_record);
         let signed = state.signed.clone();
-        let nodes = state.nodes.indexes();
-        let blocks = state.blocks.indexes();
+        let pages = state.places.pages();
+        let have = state.have.clone();
         drop(state);
         let mut check = Check {
             feed: self,
@@ -112,10 +112,13 @@ impl Feed {
         if let (Some(signed), Some(record)) = (&signed, head_record) {
             check.head(signed, record, verifier.as_ref())?;
         }
-        for index in nodes {
-            check.node(index)?;
+        for page in pages {
+            let nodes = self.entry.read().places.nodes_of(page);
+            for index in nodes {
+                check.node(index)?;
+            }
         }
-        for block in blocks {
+        for block in have.runs(0..u64::MAX).flatten() {
             check.block(block)?;
         }
         Ok(report)
@@ -297,7 +300,7 @@ impl Check<'_> {
     }
 
     fn place_of(&self, index: u64) -> Place {
-        let node = self.feed.entry.read().nodes.get(index);
+        let node = self.feed.entry.find_node(index).ok().flatten();
         node.map_or(
             Place {
                 segment: 0,

@@ -1,0 +1,154 @@
+//! A bounded cache of what was read and checked.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A cache in shards of two generations each: what is used moves to the young one; when that is
+/// full, the old one goes.
+///
+/// It holds at most the bytes given and one value a shard beyond. No lock is held while a value is
+/// made.
+pub(super) struct Cache<K, V> {
+    shards: Vec<Mutex<Generations<K, V>>>,
+    hasher: RandomState,
+    /// Bytes that a generation of a shard may take.
+    generation_bytes: usize,
+}
+
+/// What a value takes in memory.
+pub(super) trait MemoryBytes {
+    fn memory_bytes(&self) -> usize;
+}
+
+struct Generations<K, V> {
+    young: HashMap<K, Arc<V>>,
+    old: HashMap<K, Arc<V>>,
+    young_bytes: usize,
+    old_bytes: usize,
+}
+
+impl<K: Copy + Eq + Hash, V: MemoryBytes> Cache<K, V> {
+    pub(super) fn new(bytes: usize, shards: usize) -> Self {
+        let empty = || {
+            Mutex::new(Generations {
+                young: HashMap::new(),
+                old: HashMap::new(),
+                young_bytes: 0,
+                old_bytes: 0,
+            })
+        };
+        Cache {
+            shards: (0..shards.max(1)).map(|_| empty()).collect(),
+            hasher: RandomState::new(),
+            generation_bytes: bytes / 2 / shards.max(1),
+        }
+    }
+
+    /// Returns the value of `key`, made by `make` when it is not there.
+    pub(super) fn get_or<E>(
+        &self,
+        key: K,
+        make: impl FnOnce() -> Result<V, E>,
+    ) -> Result<Arc<V>, E> {
+        if let Some(found) = self.get(key) {
+            return Ok(found);
+        }
+        let value = Arc::new(make()?);
+        self.put(key, value.clone());
+        Ok(value)
+    }
+
+    /// Returns the value of `key` if it is there.
+    pub(super) fn get(&self, key: K) -> Option<Arc<V>> {
+        let mut shard = self.shard(&key);
+        if let Some(value) = shard.young.get(&key) {
+            return Some(value.clone());
+        }
+        let value = shard.old.remove(&key)?;
+        shard.old_bytes -= value.memory_bytes();
+        self.add(&mut shard, key, value.clone());
+        Some(value)
+    }
+
+    /// Adds a value.
+    pub(super) fn put(&self, key: K, value: Arc<V>) {
+        let mut shard = self.shard(&key);
+        self.add(&mut shard, key, value);
+    }
+
+    /// Returns the bytes that all values take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let bytes = |shard: &Mutex<Generations<K, V>>| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.young_bytes + shard.old_bytes
+        };
+        self.shards.iter().map(bytes).sum()
+    }
+
+    fn shard(&self, key: &K) -> MutexGuard<'_, Generations<K, V>> {
+        let at = match self.shards.len() {
+            1 => 0,
+            many => self.hasher.hash_one(key) as usize % many,
+        };
+        self.shards[at]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, shard: &mut Generations<K, V>, key: K, value: Arc<V>) {
+        let bytes = value.memory_bytes();
+        if let Some(same) = shard.young.insert(key, value) {
+            shard.young_bytes -= same.memory_bytes();
+        }
+        shard.young_bytes += bytes;
+        if shard.young_bytes > self.generation_bytes {
+            shard.old = std::mem::take(&mut shard.young);
+            shard.old_bytes = std::mem::take(&mut shard.young_bytes);
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for Cache<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Eq, PartialEq)]
+    struct Kibibyte(u32);
+
+    impl MemoryBytes for Kibibyte {
+        fn memory_bytes(&self) -> usize {
+            1024
+        }
+    }
+
+    fn get(cache: &Cache<u32, Kibibyte>, key: u32, made: &mut u32) {
+        let value = cache.get_or(key, || {
+            *made += 1;
+            Ok::<_, ()>(Kibibyte(key))
+        });
+        assert_eq!(*value.unwrap(), Kibibyte(key));
+    }
+
+    #[test]
+    fn what_is_used_stays_and_the_limit_holds() {
+        let cache = Cache::new(64 * 1024, 4);
+        let mut made = 0;
+        for key in 1..1000 {
+            get(&cache, 0, &mut made);
+            get(&cache, key, &mut made);
+            assert!(cache.memory_bytes() <= (64 + 4) * 1024);
+        }
+        assert_eq!(made, 1000, "each was made once");
+        get(&cache, 1, &mut made);
+        assert_eq!(made, 1001, "what was not used is gone");
+    }
+}

@@ -1,0 +1,179 @@
+//! Making durable records visible to a feed's readers.
+
+use std::sync::Arc;
+
+use crate::store::body::Filled;
+use crate::store::error::{Damage, DamageKind, Place, StoreError};
+use crate::store::heads::Heads;
+use crate::store::index::run::{Run, Sizes};
+use crate::store::index::{Extent, NodeRef};
+use crate::store::state::FeedEntry;
+use crate::tree::SignedHead;
+
+/// What an append makes visible: one run, however many blocks it has.
+#[derive(Debug)]
+pub(super) struct NewRun {
+    start: u64,
+    count: u32,
+    payload_at: u32,
+    sizes: Sizes,
+    bytes: u64,
+}
+
+impl NewRun {
+    /// Describes an append whose payload starts `payload_at` bytes behind its record's start.
+    pub(super) fn of(filled: &Filled, payload_at: u32) -> NewRun {
+        let sizes = || filled.blocks.iter().map(|block| block.size);
+        NewRun {
+            start: filled.blocks.first().map_or(0, |block| block.index),
+            count: filled.blocks.len() as u32,
+            payload_at,
+            sizes: Sizes::of(sizes()),
+            bytes: sizes().map(u64::from).sum(),
+        }
+    }
+}
+
+/// Bytes of a record's payload that stand in one piece.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Span {
+    pub(super) segment: u32,
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+}
+
+/// What clearing ranges of blocks frees.
+#[derive(Debug, Default)]
+pub(super) struct Freed {
+    pub(super) bytes: u64,
+    pub(super) spans: Vec<Span>,
+}
+
+impl Freed {
+    fn add(&mut self, extent: Extent) {
+        let offset = u64::from(extent.record.offset) + u64::from(extent.at);
+        let bytes = u64::from(extent.size);
+        self.bytes += bytes;
+        match self.spans.last_mut() {
+            Some(last)
+                if last.segment == extent.record.segment && last.offset + last.bytes == offset =>
+            {
+                last.bytes += bytes;
+            }
+            _ => self.spans.push(Span {
+                segment: extent.record.segment,
+                offset,
+                bytes,
+            }),
+        }
+    }
+}
+
+impl FeedEntry {
+    /// Makes an append visible.
+    pub(super) fn publish_append(
+        &self,
+        record: Place,
+        new: &NewRun,
+        signed: Option<Arc<SignedHead>>,
+    ) {
+        let mut state = self.write();
+        let (start, count) = (new.start, new.count);
+        let run = Run::whole(start, count, record, new.payload_at, new.sizes);
+        state.places.delta.add_run(run);
+        let blocks = start..start + u64::from(count);
+        state.have.set_range(blocks);
+        state.blocks_held += u64::from(count);
+        state.bytes_held += new.bytes;
+        state.set_head(signed, record);
+    }
+
+    /// Makes a fill visible whose payload starts `payload_at` bytes behind its record's start.
+    pub(super) fn publish_fill(
+        &self,
+        record: Place,
+        payload_at: u32,
+        filled: &Filled,
+        signed: Option<Arc<SignedHead>>,
+    ) {
+        let mut state = self.write();
+        for (ordinal, node) in (0..).zip(&filled.nodes) {
+            let at = NodeRef::new(record, true, ordinal);
+            state.places.delta.set_node(node.index, at);
+        }
+        for block in &filled.blocks {
+            let (at, size) = (payload_at + block.at, block.size);
+            let extent = Extent { record, at, size };
+            state.places.delta.set_block(block.index, extent);
+            if state.have.set(block.index, true) {
+                state.blocks_held += 1;
+                state.bytes_held += u64::from(block.size);
+            }
+        }
+        state.set_head(signed, record);
+    }
+
+    /// Returns what clearing `ranges` would free. Nothing of the feed may change until then.
+    pub(super) fn freed(&self, heads: &Heads, ranges: &[(u64, u64)]) -> Result<Freed, StoreError> {
+        let mut freed = Freed::default();
+        for (start, length) in ranges {
+            let range = *start..start.saturating_add(*length);
+            let held: Vec<_> = self.read().have.runs(range).collect();
+            for block in held.into_iter().flatten() {
+                match self.find_block(heads, block) {
+                    Ok(Some((extent, _))) => freed.add(extent),
+                    // What is damaged can be given up too; how much that frees is not known.
+                    Ok(None) | Err(StoreError::Damaged(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Takes blocks away; their places are forgotten with the next record over them.
+    pub(super) fn publish_cleared(&self, ranges: &[(u64, u64)], bytes: u64) {
+        let mut state = self.write();
+        for (start, length) in ranges {
+            let range = *start..start.saturating_add(*length);
+            state.blocks_held -= state.have.count_range(range.clone());
+            state.have.clear_range(range);
+        }
+        state.bytes_held = state.bytes_held.saturating_sub(bytes);
+    }
+
+    /// Returns where a block that is held stands, and its leaf.
+    pub(super) fn find_block(
+        &self,
+        heads: &Heads,
+        block: u64,
+    ) -> Result<Option<(Extent, NodeRef)>, StoreError> {
+        let state = self.read();
+        if !state.have.get(block) {
+            return Ok(None);
+        }
+        let found = state.places.block(block);
+        let leaf = match found {
+            Some(found) if found.leaf.is_some() => found.leaf,
+            _ => state.places.node(2 * block),
+        };
+        drop(state);
+        match (found, leaf) {
+            (Some(found), Some(leaf)) => Ok(Some((heads.extent(found.at)?, leaf))),
+            // It is held: the index must know where.
+            _ => Err(Damage {
+                place: Place {
+                    segment: 0,
+                    offset: 0,
+                },
+                what: DamageKind::Index,
+            }
+            .into()),
+        }
+    }
+
+    /// Returns where a node stands.
+    pub(super) fn find_node(&self, index: u64) -> Result<Option<NodeRef>, StoreError> {
+        Ok(self.read().places.node(index))
+    }
+}
