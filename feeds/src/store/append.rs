@@ -186,6 +186,17 @@ impl Feed {
             .collect())
     }
 
+    /// Asks whoever owns the store for leave to sign once more.
+    fn ask_guard(&self) -> Result<(), AppendError> {
+        let Some(guard) = &self.inner.options.sign_guard else {
+            return Ok(());
+        };
+        let feed = self.key();
+        guard
+            .before_signature(&feed, &|| self.inner.log.synced())
+            .map_err(|refused| AppendError::Refused { feed, refused })
+    }
+
     fn append_record(
         &self,
         head: &mut Head,
@@ -195,6 +206,7 @@ impl Feed {
     ) -> Result<Commit, AppendError> {
         let feed = self.key();
         let made = tree::append(head, blocks).map_err(|_| AppendError::TooLong { feed })?;
+        self.ask_guard()?;
         let tree_hash = made.head.tree_hash();
         let (length, fork) = (made.head.length, made.head.fork);
         let signature = known
@@ -241,6 +253,10 @@ fn copy_of(error: &AppendError, feed: FeedKey) -> AppendError {
     match error {
         AppendError::NotWritable { .. } => AppendError::NotWritable { feed },
         AppendError::TooLong { .. } => AppendError::TooLong { feed },
+        AppendError::Refused { refused, .. } => AppendError::Refused {
+            feed,
+            refused: refused.clone(),
+        },
         AppendError::TooLarge {
             block, size, limit, ..
         } => AppendError::TooLarge {

@@ -14,7 +14,7 @@ use crate::store::feed::Feed;
 use crate::store::heads::Heads;
 use crate::store::limits::{RECORD_BLOCKS_MAX, RECORD_NODES_MAX, RECORD_PAYLOAD_BYTES};
 use crate::store::log::Commit;
-use crate::store::state::{FeedEntry, Kind, KnownManifest};
+use crate::store::state::{FeedEntry, Kind, KnownManifest, Role};
 use crate::tree::{self, Head, Node, NodeSource, Proof, SignedHead, Verified, VerifyError};
 
 pub use crate::replicate::Incoming;
@@ -49,6 +49,7 @@ impl Feed {
         for item in items {
             results.push(batch.add(item)?);
         }
+        self.tell_guard(&results);
         let head = batch.head.clone();
         let commits = batch.into_commits();
         if commits.is_empty() {
@@ -61,6 +62,24 @@ impl Feed {
         drop(writer);
         self.inner.checkpoint_if_due();
         Ok(results)
+    }
+
+    /// Tells whoever owns the store of heads of its own feeds that it did not sign.
+    fn tell_guard(&self, results: &[Result<Applied, ApplyError>]) {
+        let Some(guard) = &self.inner.options.sign_guard else {
+            return;
+        };
+        if self.role() != Role::Own {
+            return;
+        }
+        let length = results.iter().filter_map(|result| match result {
+            Ok(applied) => applied.upgraded_to,
+            Err(ApplyError::Conflict { conflict, .. }) => Some(conflict.theirs.head.length),
+            Err(_) => None,
+        });
+        if let Some(length) = length.max() {
+            guard.handle_foreign_head(&self.key(), length);
+        }
     }
 
     /// Records the manifest of a feed that was known by its key only.

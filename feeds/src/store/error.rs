@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::crypto::FeedKey;
+use crate::store::SignRefused;
 use crate::tree::Conflict;
 
 /// A place in the log.
@@ -192,6 +193,15 @@ pub enum AppendError {
     TooLong {
         /// The feed.
         feed: FeedKey,
+    },
+    /// The store's [`SignGuard`](crate::store::SignGuard) refused the signature.
+    #[error("feed {feed} is not signed")]
+    Refused {
+        /// The feed.
+        feed: FeedKey,
+        /// Why.
+        #[source]
+        refused: SignRefused,
     },
     /// The disk's fault.
     #[error(transparent)]

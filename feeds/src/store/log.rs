@@ -182,6 +182,11 @@ impl Log {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the sequence of the newest durable record; waits for a write that runs.
+    pub(super) fn synced(&self) -> u64 {
+        self.tail().synced
+    }
+
     /// Returns the number of segments and the bytes of log written.
     pub(super) fn size(&self) -> (u32, u64) {
         let tail = self.tail();

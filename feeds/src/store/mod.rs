@@ -32,6 +32,7 @@ mod record;
 mod scan;
 mod segment;
 mod serve;
+mod sign_guard;
 mod state;
 #[allow(clippy::module_inception)]
 mod store;
@@ -49,6 +50,7 @@ pub use file_disk::FileDisk;
 pub use memory_disk::MemoryDisk;
 pub use open::{OpenReport, TailDropped};
 pub use options::Options;
+pub use sign_guard::{SignGuard, SignRefused};
 pub use state::{Kind, Role};
 pub use store::{Store, StoreStat};
 pub use verify::{Problem, ProblemPlace, VerifyReport};

@@ -1,5 +1,8 @@
 //! How a store is opened.
 
+use std::sync::Arc;
+
+use crate::store::SignGuard;
 use crate::store::limits::{CHECKPOINT_BYTES, GROW_BYTES, HEAD_CACHE_BYTES, SEGMENT_BYTES};
 
 /// How a store is opened; [`Options::new`] gives what a real disk wants.
@@ -16,6 +19,8 @@ pub struct Options {
     pub checkpoint_bytes: u64,
     /// Bytes of verified head parts kept in memory for proofs; default 32 MiB.
     pub head_cache_bytes: usize,
+    /// Asked before each signature; without one every append is signed.
+    pub sign_guard: Option<Arc<dyn SignGuard>>,
     /// Takes everything stored or received as it is, so that a test can show that it would notice.
     #[cfg(feature = "test-switches")]
     pub without_verification: bool,
@@ -30,6 +35,7 @@ impl Options {
             grow_bytes: GROW_BYTES,
             checkpoint_bytes: CHECKPOINT_BYTES,
             head_cache_bytes: HEAD_CACHE_BYTES,
+            sign_guard: None,
             #[cfg(feature = "test-switches")]
             without_verification: false,
         }
@@ -39,6 +45,12 @@ impl Options {
     pub fn segments(mut self, segment_bytes: u64, grow_bytes: u64) -> Self {
         self.segment_bytes = segment_bytes;
         self.grow_bytes = grow_bytes;
+        self
+    }
+
+    /// Asks `guard` before each signature.
+    pub fn guarded(mut self, guard: Arc<dyn SignGuard>) -> Self {
+        self.sign_guard = Some(guard);
         self
     }
 

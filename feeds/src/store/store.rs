@@ -133,6 +133,17 @@ impl Store {
         })
     }
 
+    /// Returns the random id the store was created with.
+    pub fn id(&self) -> [u8; 16] {
+        *self.inner.checker.store_id()
+    }
+
+    /// Returns the sequence of the newest durable record, which never goes back: a smaller one than
+    /// before is an older copy of the store. Waits for a write that runs.
+    pub fn synced_sequence(&self) -> u64 {
+        self.inner.log.synced()
+    }
+
     /// Returns what opening found.
     pub fn open_report(&self) -> &OpenReport {
         &self.inner.report

@@ -9,5 +9,6 @@ mod many_feeds;
 mod model;
 mod refusal;
 mod reopen;
+mod signing;
 mod sparse;
 mod support;
