@@ -8,6 +8,7 @@ mod connect;
 mod end;
 mod npm;
 mod process;
+mod read;
 mod replicate;
 mod report;
 mod row;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let result = match words.split_first() {
         // One end of a transfer, started by a row of its own.
         Some((first, rest)) if first == "end" => end::run(rest),
+        Some((first, rest)) if first == "opened" => read::say_resident(rest),
         _ => run(&Arguments::parse()),
     };
     match result {

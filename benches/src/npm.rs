@@ -1,6 +1,6 @@
 //! npm hypercore as the peer: the scripts of `far-ends/npm`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -67,6 +67,56 @@ impl Npm {
             .as_f64()
             .context("bench.js names no seconds")?;
         Ok(blocks as f64 / seconds)
+    }
+}
+
+/// A feed that npm filled and left in a folder.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    npm: Npm,
+    scratch: Scratch,
+}
+
+impl Filled {
+    /// Fills a feed with `blocks` blocks of one size, in batches of 1,000 small or 16 large ones.
+    pub(crate) fn make(npm: Npm, blocks: u64, block_bytes: usize) -> Result<Filled> {
+        let filled = Filled {
+            npm,
+            scratch: Scratch::new()?,
+        };
+        let batch = if block_bytes < 4096 { "1000" } else { "16" };
+        filled.run(&[
+            "fill",
+            "--blocks",
+            &blocks.to_string(),
+            "--size",
+            &block_bytes.to_string(),
+            "--batch",
+            batch,
+        ])?;
+        Ok(filled)
+    }
+
+    /// Runs `get` or `open` over it in a new process; returns the seconds that the script measured.
+    pub(crate) fn seconds(&self, what: &str, count: u64) -> Result<f64> {
+        let said = self.run(&[what, "--count", &count.to_string()])?;
+        said["seconds"]
+            .as_f64()
+            .context("bench.js names no seconds")
+    }
+
+    /// Returns the folder.
+    pub(crate) fn path(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    fn run(&self, words: &[&str]) -> Result<Value> {
+        let mut node = Command::new("node");
+        node.arg("bench.js")
+            .args(words)
+            .args(["--hypercore", self.npm.major(), "--folder"])
+            .arg(self.scratch.path());
+        last_line(&mut node)
     }
 }
 

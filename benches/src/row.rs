@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{append, connect, replicate};
+use crate::{append, connect, read, replicate};
 
 /// How much to do.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +102,13 @@ impl Measured {
 pub(crate) const ROWS: &[Row] = &[
     append::BATCH_DURABLE,
     append::SINGLE_DURABLE,
+    read::RANDOM_100B,
+    read::RANDOM_100B_ONE_THREAD,
+    read::RANDOM_64K,
+    read::OPEN_1M,
+    read::OVERHEAD_100B,
+    read::OPEN_10K,
+    read::IDLE_FEED,
     replicate::TCP_100B,
     replicate::TCP_64K,
     replicate::WEBRTC_64K,

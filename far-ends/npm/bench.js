@@ -1,39 +1,82 @@
-// Rates of JavaScript Hypercore alone, one JSON line: {"seconds","blocks","bytes"}.
+// Figures of JavaScript Hypercore alone, one JSON line: {"seconds", ...}.
 //
 //   node bench.js append --hypercore 11|10 --blocks N --size BYTES --batch N
+//   node bench.js fill   --hypercore 11|10 --blocks N --size BYTES --batch N --folder DIR
+//   node bench.js get    --hypercore 11|10 --count N --folder DIR
+//   node bench.js open   --hypercore 11|10 --folder DIR
 //
-// The clock runs from the first append to the resolution of the last one; batches follow each
-// other, as `append` of a batch resolves when it is applied (Hypercore does not sync it to disk).
+// `append`: the clock runs from the first append to the resolution of the last one; batches follow
+// each other, as `append` of a batch resolves when it is applied (Hypercore does not sync it to
+// disk). `get`: random blocks of a filled folder, 64 in flight. `open`: from the constructor to the
+// newest block.
 'use strict'
 
 const fs = require('fs')
 const os = require('os')
 const path = require('path')
 
-const options = { hypercore: '11', blocks: '100000', size: '100', batch: '1000' }
+const options = { hypercore: '11', blocks: '100000', size: '100', batch: '1000', count: '1' }
 for (let i = 3; i + 1 < process.argv.length; i += 2) {
   options[process.argv[i].replace(/^--/, '')] = process.argv[i + 1]
 }
 const Hypercore = require('hypercore' + options.hypercore)
-const folder = fs.mkdtempSync(path.join(process.env.KINLOG_BENCH_DIR || os.tmpdir(), 'npm-'))
-process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }))
+const [blocks, size, batch, count] = ['blocks', 'size', 'batch', 'count'].map((name) => Number(options[name]))
+const folder = options.folder || fs.mkdtempSync(path.join(process.env.KINLOG_BENCH_DIR || os.tmpdir(), 'npm-'))
+if (!options.folder) process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }))
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130))
+
+const IN_FLIGHT = 64
+
+const seconds = async (work) => {
+  const started = process.hrtime.bigint()
+  await work()
+  return Number(process.hrtime.bigint() - started) / 1e9
+}
 
 async function append () {
   const core = new Hypercore(folder)
   await core.ready()
-  const [blocks, size, batch] = [options.blocks, options.size, options.batch].map(Number)
   const values = new Array(batch).fill(Buffer.alloc(size, 0x61))
-  const started = process.hrtime.bigint()
-  for (let at = 0; at < blocks; at += batch) {
-    await core.append(batch === 1 ? values[0] : values)
-  }
-  const seconds = Number(process.hrtime.bigint() - started) / 1e9
+  const took = await seconds(async () => {
+    for (let at = 0; at < blocks; at += batch) {
+      await core.append(batch === 1 ? values[0] : values)
+    }
+  })
   if (core.length !== blocks) throw new Error(`length ${core.length}, expected ${blocks}`)
-  process.stdout.write(JSON.stringify({ seconds, blocks, bytes: blocks * size }) + '\n')
   await core.close()
-  process.exit(0)
+  return { seconds: took, blocks, bytes: blocks * size }
 }
 
-if (process.argv[2] !== 'append') throw new Error('say append')
-append().catch((error) => { console.error(error); process.exit(1) })
+async function get () {
+  const core = new Hypercore(folder)
+  await core.ready()
+  let left = count
+  const reader = async () => {
+    while (left-- > 0) {
+      const index = Math.floor(Math.random() * core.length)
+      if (await core.get(index, { wait: false }) === null) throw new Error(`block ${index} is missing`)
+    }
+  }
+  const took = await seconds(() => Promise.all(Array.from({ length: IN_FLIGHT }, reader)))
+  return { seconds: took, count }
+}
+
+async function open () {
+  const core = new Hypercore(folder)
+  await core.ready()
+  if (await core.get(core.length - 1, { wait: false }) === null) throw new Error('the newest block is missing')
+}
+
+const tasks = {
+  append,
+  fill: append,
+  get,
+  open: async () => ({ seconds: await seconds(open) })
+}
+
+const task = tasks[process.argv[2]]
+if (!task) throw new Error(`say one of ${Object.keys(tasks).join(', ')}`)
+task().then((said) => {
+  process.stdout.write(JSON.stringify(said) + '\n')
+  process.exit(0)
+}).catch((error) => { console.error(error); process.exit(1) })
