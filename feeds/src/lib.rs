@@ -6,6 +6,7 @@
 //! - [`encoding`]: the compact encoding that every wire message and every signed layout uses.
 //! - [`tree`]: the Merkle tree, proofs and their verification, as pure functions and values.
 //! - [`manifest`]: who may sign a feed, and the feed key that commits to it.
+//! - [`bundle`]: a feed, whole or in part, as one file that is checked offline.
 //! - [`store`] (feature `std`): the one durable store for all feeds of an agent.
 //! - [`wire`]: Noise, secret stream, protomux and the Hypercore messages, sans-IO.
 //! - [`replicate`]: the replicator, sans-IO: which block is asked of whom, and what is answered.
@@ -14,6 +15,7 @@
 //! [`Time`], randomness as seeds, disks through the `Disk` trait of the store.
 
 pub mod bitfield;
+pub mod bundle;
 pub mod crypto;
 pub mod encoding;
 pub mod limits;

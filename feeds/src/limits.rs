@@ -185,3 +185,21 @@ pub const UNANCHORED_PROOFS_MAX: u32 = 64;
 
 /// Blocks of a feed whose failed requests are remembered, to plan the next one with more care.
 pub const RETRIES_MAX: usize = 16_384;
+
+// Bundles.
+
+/// Blocks in one run of a bundle, 512: one tree node is given for each run, 0.08 bytes a block.
+pub const BUNDLE_RUN_BLOCKS_MAX: usize = 512;
+
+/// Bytes of the blocks in one run, 1 MiB, unless it is a single larger one: what a reader holds.
+pub const BUNDLE_RUN_BYTES: usize = 1024 * 1024;
+
+/// Largest frame of a run, 16 KiB: 512 sizes and tags of 9 bytes, and 2 x 53 nodes of 41.
+pub const BUNDLE_FRAME_BYTES_MAX: usize = 16 * 1024;
+
+/// Ranges that a bundle lists, 65,536: at most 1.2 MiB of header. A feed with more gaps goes into
+/// several bundles.
+pub const BUNDLE_RANGES_MAX: usize = 64 * 1024;
+
+/// Largest header of a bundle, 1.5 MiB: manifest, signature, 53 roots and all ranges.
+pub const BUNDLE_HEADER_BYTES_MAX: usize = 1536 * 1024;

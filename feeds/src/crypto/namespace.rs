@@ -73,6 +73,8 @@ namespaces! {
     IDENTITY_SET = "identity-set";
     /// Signature of a device for its feeds in a room.
     ROOM_CLAIM = "room-claim";
+    /// Check at the end of a bundle.
+    BUNDLE = "bundle";
 }
 
 impl Namespace {

@@ -60,3 +60,12 @@ pub const LAYOUT_CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// Shards of the cache of layouts: two readers rarely meet, and one record's layout (at most
 /// 32 KiB) is far below a shard's share.
 pub const LAYOUT_CACHE_SHARDS: usize = 16;
+
+/// Blocks of a bundle stored with one commit, 4,096: small ones share a sync.
+pub const IMPORT_BLOCKS: usize = 4 * 1024;
+
+/// Bytes of a bundle stored with one commit, 4 MiB: what an import holds in memory beside one run.
+pub const IMPORT_BYTES: usize = 4 * 1024 * 1024;
+
+/// How often a bundle is compared anew with a feed that grew meanwhile.
+pub const IMPORT_TRIES: usize = 3;

@@ -16,9 +16,11 @@ mod cache;
 mod clear;
 mod disk;
 mod error;
+mod export;
 mod feed;
 mod file_disk;
 mod heads;
+mod import;
 #[allow(dead_code)] // Checkpoints of pages use the rest.
 mod index;
 mod index_file;
@@ -47,6 +49,7 @@ pub use error::{
 };
 pub use feed::{Feed, FeedInfo};
 pub use file_disk::FileDisk;
+pub use import::{ImportError, ImportProgress, Imported};
 pub use memory_disk::MemoryDisk;
 pub use open::{OpenReport, TailDropped};
 pub use options::Options;
