@@ -5,3 +5,4 @@ pub mod disk;
 pub mod needles;
 pub mod process;
 pub mod random;
+pub mod soak;

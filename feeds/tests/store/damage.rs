@@ -1,11 +1,8 @@
-//! Bytes that change on the disk: an error that says so, or the same content. Never other bytes.
+//! Damage of each kind is told from the others, and named. All alterations: `tests/damage`.
 
 use std::collections::BTreeMap;
 
-use kinlog_feeds::store::{
-    DamageKind, MemoryDisk, OpenError, Options, ReadError, Store, StoreError,
-};
-use testkit::random::Random;
+use kinlog_feeds::store::{DamageKind, MemoryDisk, OpenError, Options, Store, StoreError};
 
 use crate::support::*;
 
@@ -16,7 +13,7 @@ fn options() -> Options {
 }
 
 /// A small store with an own and a followed feed; several segments.
-fn files(clean: bool) -> BTreeMap<String, Vec<u8>> {
+fn files() -> BTreeMap<String, Vec<u8>> {
     let other = open(&MemoryDisk::new());
     let source_writer = kinlog_feeds::KeyPair::from_seed(&[2; 32]);
     let source = own_feed(&other, &source_writer);
@@ -33,123 +30,9 @@ fn files(clean: bool) -> BTreeMap<String, Vec<u8>> {
     following
         .apply(&[block_item(&source, 4), block_item(&source, 5)])
         .unwrap();
-    if clean {
-        store.close().unwrap();
-    }
+    store.close().unwrap();
     drop((feed, following, store));
     disk.to_files()
-}
-
-/// Opens a store of altered files and asserts that it errs, or holds what it says and says so.
-fn assert_never_wrong(files: &BTreeMap<String, Vec<u8>>, what: &str) {
-    let store = match Store::open(disk_of(files).as_disk(), options()) {
-        Ok(store) => store,
-        Err(error) => {
-            assert!(
-                !matches!(error, OpenError::Locked { .. }),
-                "{what}: {error:?}"
-            );
-            return;
-        }
-    };
-    let dropped = store.open_report().tail_dropped.is_some();
-    let feeds = store.feeds();
-    assert!(feeds.len() == 2 || dropped, "{what}: {} feeds", feeds.len());
-    for feed in feeds {
-        let own = feed
-            .manifest()
-            .is_some_and(|manifest| manifest.signers[0].public_key == writer().public_key());
-        let expected: Vec<u64> = if own {
-            (0..LENGTH).collect()
-        } else {
-            vec![2, 4, 5]
-        };
-        for index in expected {
-            match feed.get(index) {
-                Ok(Some(value)) => assert_eq!(value, block(index), "{what}"),
-                Ok(None) => assert!(dropped, "{what}: block {index} is gone and nothing said so"),
-                Err(ReadError::Damaged {
-                    feed: key, block, ..
-                }) => {
-                    assert_eq!((key, block), (feed.key(), index), "{what}");
-                    let report = feed.verify().unwrap();
-                    assert!(report.problem_count > 0, "{what}: verify is silent");
-                }
-                Err(error) => panic!("{what}: {error:?}"),
-            }
-        }
-    }
-}
-
-#[test]
-fn a_flip_of_any_byte_is_an_error_or_the_same_content() {
-    for clean in [true, false] {
-        let files = files(clean);
-        let mut random = Random::new(11);
-        let mut flips = 0;
-        for (name, content) in &files {
-            for at in 0..content.len() {
-                let mut altered = files.clone();
-                altered.get_mut(name).unwrap()[at] ^= 1 << random.below(8);
-                assert_never_wrong(&altered, &format!("clean {clean}, {name} byte {at}"));
-                flips += 1;
-            }
-        }
-        assert!(flips > 5_000, "{flips}");
-    }
-}
-
-#[test]
-fn a_cut_at_any_length_is_an_error_or_the_same_content() {
-    for clean in [true, false] {
-        let files = files(clean);
-        for (name, content) in &files {
-            for length in 0..content.len() {
-                let mut altered = files.clone();
-                altered.get_mut(name).unwrap().truncate(length);
-                assert_never_wrong_or_shorter(&altered, &format!("clean {clean}, {name} {length}"));
-            }
-        }
-    }
-}
-
-/// A log cut exactly between two records is a shorter log: nothing can tell, but for the index.
-fn assert_never_wrong_or_shorter(files: &BTreeMap<String, Vec<u8>>, what: &str) {
-    let Ok(store) = Store::open(disk_of(files).as_disk(), options()) else {
-        return;
-    };
-    for feed in store.feeds() {
-        for index in feed.have().runs(0..LENGTH).flatten() {
-            match feed.get(index) {
-                Ok(Some(value)) => assert_eq!(value, block(index), "{what}"),
-                Ok(None) => panic!("{what}: said to be held"),
-                Err(ReadError::Damaged { .. }) => {}
-                Err(error) => panic!("{what}: {error:?}"),
-            }
-        }
-        let length = feed.head().length;
-        assert!([0, 5, 8, LENGTH].contains(&length), "{what}: {length}");
-    }
-}
-
-#[test]
-fn zeroed_and_swapped_sectors_are_an_error_or_the_same_content() {
-    let files = files(true);
-    for (name, content) in &files {
-        let sectors = content.len() / 512;
-        for sector in 0..sectors {
-            let mut altered = files.clone();
-            altered.get_mut(name).unwrap()[sector * 512..(sector + 1) * 512].fill(0);
-            assert_never_wrong(&altered, &format!("{name} sector {sector} zeroed"));
-            for other in 0..sector {
-                let mut altered = files.clone();
-                let content = altered.get_mut(name).unwrap();
-                let (low, high) = content.split_at_mut(sector * 512);
-                low[other * 512..(other + 1) * 512].swap_with_slice(&mut high[..512]);
-                assert_never_wrong(&altered, &format!("{name} sectors {other} and {sector}"));
-            }
-        }
-    }
 }
 
 #[test]
@@ -190,7 +73,7 @@ fn damage_before_what_was_synced_is_told_from_a_torn_tail() {
 
 #[test]
 fn a_missing_segment_is_named() {
-    let whole = files(true);
+    let whole = files();
     for (segment, what) in [
         (0, DamageKind::SegmentMissing),
         (1, DamageKind::SyncedRecord),
@@ -207,7 +90,7 @@ fn a_missing_segment_is_named() {
 
 #[test]
 fn an_index_without_a_log_is_not_taken_for_a_new_store() {
-    let mut files = files(true);
+    let mut files = files();
     files.retain(|name, _| !name.starts_with("log-"));
     assert!(!files.is_empty());
     let error = Store::open(disk_of(&files).as_disk(), options()).unwrap_err();
