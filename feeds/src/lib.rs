@@ -7,6 +7,7 @@
 //! - [`tree`]: the Merkle tree, proofs and their verification, as pure functions and values.
 //! - [`manifest`]: who may sign a feed, and the feed key that commits to it.
 //! - [`bundle`]: a feed, whole or in part, as one file that is checked offline.
+//! - [`conflict`]: the proof that a writer signed two heads that contradict each other.
 //! - [`store`] (feature `std`): the one durable store for all feeds of an agent.
 //! - [`wire`]: Noise, secret stream, protomux and the Hypercore messages, sans-IO.
 //! - [`replicate`]: the replicator, sans-IO: which block is asked of whom, and what is answered.
@@ -16,6 +17,7 @@
 
 pub mod bitfield;
 pub mod bundle;
+pub mod conflict;
 pub mod crypto;
 pub mod encoding;
 pub mod limits;

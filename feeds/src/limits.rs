@@ -40,6 +40,10 @@ pub const MANIFEST_SIGNERS_MAX: usize = 128;
 /// Largest signature field (a multisig envelope), 16 KiB.
 pub const SIGNATURE_BYTES_MAX: usize = 16 * 1024;
 
+/// Largest conflict proof, 64 KiB: a manifest and two signature fields at their limits, and three
+/// lists of at most 53 nodes. One writer's, up to 2^40 blocks, stays below 4 KiB.
+pub const CONFLICT_PROOF_BYTES_MAX: usize = 64 * 1024;
+
 /// Largest block index or length the compact encoding carries, 2^53 - 1.
 pub const UINT_MAX: u64 = (1 << 53) - 1;
 

@@ -51,6 +51,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "feeds/src/bitfield.rs",
     "feeds/src/bundle",
+    "feeds/src/conflict.rs",
     "feeds/src/crypto",
     "feeds/src/encoding.rs",
     "feeds/src/manifest",

@@ -128,7 +128,7 @@ pub(super) fn verify(core: &Core, name: &str, to: &AnswerSender) -> Result<(), E
         .map(|problem| BlockProblem {
             key: problem.feed.into(),
             block: match problem.at {
-                ProblemPlace::Manifest | ProblemPlace::Head(_) => None,
+                ProblemPlace::Manifest | ProblemPlace::Head(_) | ProblemPlace::Conflict => None,
                 ProblemPlace::Block(_) | ProblemPlace::Node(_) => Some(problem.block()),
             },
             problem: problem.to_string(),

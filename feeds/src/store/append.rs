@@ -142,6 +142,10 @@ impl Feed {
         if writer.dropped {
             return Err(StoreError::FeedDropped { feed: self.key() }.into());
         }
+        if let Some(proof) = self.conflict()? {
+            let (feed, proof) = (self.key(), Box::new(proof));
+            return Err(AppendError::Conflict { feed, proof });
+        }
         let mut head = match &writer.head {
             Some(head) => head.clone(),
             None => self.entry.head(),
@@ -256,6 +260,10 @@ fn copy_of(error: &AppendError, feed: FeedKey) -> AppendError {
         AppendError::Refused { refused, .. } => AppendError::Refused {
             feed,
             refused: refused.clone(),
+        },
+        AppendError::Conflict { proof, .. } => AppendError::Conflict {
+            feed,
+            proof: proof.clone(),
         },
         AppendError::TooLarge {
             block, size, limit, ..

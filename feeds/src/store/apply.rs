@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::conflict::ConflictProof;
 use crate::crypto::PublicKey;
 use crate::limits::MANIFEST_BYTES_MAX;
 use crate::manifest::{Manifest, Verifier};
@@ -42,6 +43,11 @@ impl Feed {
         items: &[Incoming],
     ) -> Result<Vec<Result<Applied, ApplyError>>, StoreError> {
         let mut writer = self.live_writer()?;
+        if let Some(proof) = self.conflict()? {
+            let (feed, proof) = (self.key(), Box::new(proof));
+            let stopped = ApplyError::Conflict { feed, proof };
+            return Ok(vec![Err(stopped); items.len()]);
+        }
         // Appends that are still on their way to the disk are part of what proofs build on.
         self.inner.log.wait(writer.ticket)?;
         let mut batch = Batch::new(self);
@@ -74,7 +80,7 @@ impl Feed {
         }
         let length = results.iter().filter_map(|result| match result {
             Ok(applied) => applied.upgraded_to,
-            Err(ApplyError::Conflict { conflict, .. }) => Some(conflict.theirs.head.length),
+            Err(ApplyError::Conflict { proof, .. }) => Some(self.foreign_length(proof)),
             Err(_) => None,
         });
         if let Some(length) = length.max() {
@@ -115,7 +121,12 @@ struct Batch<'a> {
     known: Option<Arc<KnownManifest>>,
     manifest_is_new: bool,
     head: Head,
+    /// The head with its signature, `None` when nothing was signed yet.
+    newest: Option<Arc<SignedHead>>,
+    /// The same, when it is of this call and not in a record yet.
     signed: Option<Arc<SignedHead>>,
+    /// What was found to stop the feed.
+    conflict: Option<Box<ConflictProof>>,
     nodes: HashMap<u64, Node>,
     blocks: HashSet<u64>,
     /// The record being filled.
@@ -156,12 +167,15 @@ impl NodeSource for BatchNodes<'_> {
 
 impl<'a> Batch<'a> {
     fn new(feed: &'a Feed) -> Self {
+        let state = feed.entry.read();
         Batch {
             feed,
-            known: feed.entry.read().manifest.clone(),
+            known: state.manifest.clone(),
             manifest_is_new: false,
-            head: feed.entry.head(),
+            head: state.head().cloned().unwrap_or_default(),
+            newest: state.signed.clone(),
             signed: None,
+            conflict: None,
             nodes: HashMap::new(),
             blocks: HashSet::new(),
             filled: Filled::default(),
@@ -172,6 +186,10 @@ impl<'a> Batch<'a> {
     }
 
     fn add(&mut self, item: &Incoming) -> Result<Result<Applied, ApplyError>, StoreError> {
+        if let Some(proof) = &self.conflict {
+            let (feed, proof) = (self.feed.key(), proof.clone());
+            return Ok(Err(ApplyError::Conflict { feed, proof }));
+        }
         if let Err(error) = self.check_block_size(&item.proof) {
             return Ok(Err(error));
         }
@@ -186,6 +204,9 @@ impl<'a> Batch<'a> {
             Err(_) if came == Came::Guessed => {
                 let feed = self.feed.key();
                 return Ok(Err(ApplyError::ManifestUnknown { feed }));
+            }
+            Err(VerifyError::Conflict(conflict)) => {
+                return Ok(Err(self.stop(&known, &item.proof, &conflict)?));
             }
             Err(error) => return Ok(Err(self.apply_error(&item.proof, error))),
         };
@@ -274,6 +295,7 @@ impl<'a> Batch<'a> {
                     at,
                     ours,
                     other,
+                    nodes: Vec::new(),
                 };
                 Err(VerifyError::Conflict(Box::new(conflict)))
             }
@@ -283,6 +305,34 @@ impl<'a> Batch<'a> {
                 actual: proof.fork,
             }),
         }
+    }
+
+    /// Makes the proof of a conflict, which is kept behind everything that came before it.
+    fn stop(
+        &mut self,
+        known: &KnownManifest,
+        proof: &Proof,
+        conflict: &tree::Conflict,
+    ) -> Result<ApplyError, StoreError> {
+        let feed = self.feed.key();
+        let source = BatchNodes {
+            new: &self.nodes,
+            entry: &self.feed.entry,
+            heads: &self.feed.inner.heads,
+        };
+        let ours = self.newest.as_deref();
+        let made = ConflictProof::between(feed, &known.manifest, ours, &source, conflict)?;
+        let Some(made) = made.map(Box::new) else {
+            // An honest peer names sizes as they are, and we hold the way to each node we hold.
+            return Ok(ApplyError::BadData {
+                feed,
+                block: proof.block.as_ref().map(|block| block.index),
+                reason: "a second history with sizes that no tree has".to_owned(),
+                may_be_conflict: false,
+            });
+        };
+        self.conflict = Some(made.clone());
+        Ok(ApplyError::Conflict { feed, proof: made })
     }
 
     /// Takes what is new into the record being filled.
@@ -318,7 +368,9 @@ impl<'a> Batch<'a> {
                 signature: upgrade.signature.clone(),
             });
             self.head = upgrade.head.clone();
-            self.signed = Some(Arc::new(upgrade));
+            let upgrade = Arc::new(upgrade);
+            self.newest = Some(upgrade.clone());
+            self.signed = Some(upgrade);
         }
         if let Some(block) = value
             && !self.feed.has(block.index)
@@ -356,6 +408,9 @@ impl<'a> Batch<'a> {
         if let Some(known) = self.known.take().filter(|_| self.manifest_is_new) {
             self.commits.insert(0, self.feed.commit_manifest(known));
         }
+        if let Some(proof) = &self.conflict {
+            self.commits.push(self.feed.commit_conflict(proof));
+        }
         self.commits
     }
 
@@ -373,7 +428,6 @@ impl<'a> Batch<'a> {
                     may_be_conflict,
                 }
             }
-            VerifyError::Conflict(conflict) => ApplyError::Conflict { feed, conflict },
             VerifyError::Stale { .. } => ApplyError::Stale { feed },
             VerifyError::NotForThisFork { expected, actual } => ApplyError::OtherFork {
                 feed,

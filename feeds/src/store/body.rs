@@ -7,7 +7,10 @@ use bytes::Bytes;
 
 use crate::crypto::{FeedKey, Hash};
 use crate::encoding::{DecodeError, Reader, Writer};
-use crate::limits::{MANIFEST_BYTES_MAX, PLAIN_BLOCK_BYTES_MAX, SIGNATURE_BYTES_MAX, UINT_MAX};
+use crate::limits::{
+    CONFLICT_PROOF_BYTES_MAX, MANIFEST_BYTES_MAX, PLAIN_BLOCK_BYTES_MAX, SIGNATURE_BYTES_MAX,
+    UINT_MAX,
+};
 use crate::store::limits::{
     CHECKSUM_FROM_BYTES, CLEARED_RANGES_MAX, RECORD_BLOCKS_MAX, RECORD_NODES_MAX,
 };
@@ -61,6 +64,11 @@ pub(super) enum Body {
         ranges: Vec<(u64, u64)>,
     },
     Dropped,
+    /// The writer contradicted itself: nothing is added to the feed any more.
+    Conflict {
+        /// The encoded [`ConflictProof`](crate::conflict::ConflictProof).
+        proof: Bytes,
+    },
     Checkpoint {
         segment: u32,
         offset: u32,
@@ -118,6 +126,7 @@ impl Body {
             Body::Fill(_) => kind::FILL,
             Body::Cleared { .. } => kind::CLEARED,
             Body::Dropped => kind::DROPPED,
+            Body::Conflict { .. } => kind::CONFLICT,
             Body::Checkpoint { .. } => kind::CHECKPOINT,
         }
     }
@@ -149,6 +158,7 @@ impl Body {
                 }
             }
             Body::Dropped => {}
+            Body::Conflict { proof } => out.put_raw(proof),
             Body::Checkpoint {
                 segment,
                 offset,
@@ -200,6 +210,19 @@ impl Body {
                 Body::Cleared { ranges }
             }
             kind::DROPPED => Body::Dropped,
+            kind::CONFLICT => {
+                let actual = reader.rest().len();
+                if actual > CONFLICT_PROOF_BYTES_MAX {
+                    return Err(DecodeError::AboveLimit {
+                        what: "conflict proof",
+                        at: 0,
+                        limit: CONFLICT_PROOF_BYTES_MAX as u64,
+                        actual: actual as u64,
+                    });
+                }
+                let proof = Bytes::copy_from_slice(reader.raw(actual)?);
+                Body::Conflict { proof }
+            }
             kind::CHECKPOINT => Body::Checkpoint {
                 segment: reader.u32()?,
                 offset: reader.u32()?,

@@ -4,9 +4,9 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::conflict::ConflictProof;
 use crate::crypto::FeedKey;
 use crate::store::SignRefused;
-use crate::tree::Conflict;
 
 /// A place in the log.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -188,6 +188,14 @@ pub enum AppendError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// Its writer contradicted itself: nothing is added to the feed any more.
+    #[error("feed {feed} is stopped by a conflict: {proof}")]
+    Conflict {
+        /// The feed.
+        feed: FeedKey,
+        /// Both heads, for anybody to check.
+        proof: Box<ConflictProof>,
+    },
     /// The feed would grow beyond what its format can count.
     #[error("feed {feed}: length or size beyond 2^53")]
     TooLong {
@@ -284,13 +292,14 @@ pub enum ApplyError {
         /// history looks like: an upgrade asked for from 0 to our length tells.
         may_be_conflict: bool,
     },
-    /// A valid signature over a tree that contradicts the one held: the author's fault.
-    #[error("feed {feed}: the writer signed two trees that differ at length {}", .conflict.at)]
+    /// The writer contradicted itself, now or earlier: its fault, nobody else's. The feed stops
+    /// where it is; what is held stays.
+    #[error("feed {feed} is stopped by a conflict: {proof}")]
     Conflict {
         /// The feed.
         feed: FeedKey,
-        /// Both heads; the proof of what happened.
-        conflict: Box<Conflict>,
+        /// Both heads, for anybody to check; durable.
+        proof: Box<ConflictProof>,
     },
     /// A block above the limit of the feed's kind.
     #[error("feed {feed}: block {block} has {size} bytes, the limit is {limit}")]

@@ -26,7 +26,7 @@ use crate::tree::{Head, Node, SignedHead};
 pub(super) const FILE: &str = "index";
 const NEW_FILE: &str = "index.new";
 const MAGIC: [u8; 4] = *b"KLIX";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const CHECK_BYTES: usize = 32;
 
 /// Bytes gathered before they are written.
@@ -198,6 +198,13 @@ fn put_feed(out: &mut Output<'_>, entry: &FeedEntry) -> io::Result<()> {
         }
         _ => buffer.push(0),
     }
+    match state.conflict {
+        Some(record) => {
+            out.buffer.push(1);
+            put_place(&mut out.buffer, record);
+        }
+        None => out.buffer.push(0),
+    }
     put_layer(&mut out.buffer, &state.places.delta);
     let held: Vec<_> = state.have.runs(0..u64::MAX).collect();
     out.buffer.put_uint(held.len() as u64);
@@ -312,6 +319,9 @@ fn feed(reader: &mut Reader<'_>) -> Result<Option<FeedEntry>, DecodeError> {
                 return Ok(None);
             };
             state.signed = Some(Arc::new(signed));
+        }
+        if reader.u8()? == 1 {
+            state.conflict = Some(place(reader)?);
         }
         layer(reader, &mut state.places.delta)?;
         for _ in 0..reader.uint()? {

@@ -14,6 +14,7 @@ mod body;
 #[allow(dead_code)]
 mod cache;
 mod clear;
+mod conflict;
 mod disk;
 mod error;
 mod export;
@@ -42,6 +43,7 @@ mod verify;
 
 pub use append::Appended;
 pub use apply::{Applied, Incoming};
+pub use conflict::KeepConflictError;
 pub use disk::{Disk, DiskFile, DiskLock, LockError};
 pub use error::{
     AppendError, ApplyError, CreateError, Damage, DamageKind, OpenError, Place, ProveError,

@@ -466,6 +466,7 @@ impl Recovery<'_> {
                 entry.publish_cleared(&ranges, freed.bytes);
             }
             Body::Dropped => self.feeds.remove(header.feed),
+            Body::Conflict { .. } => entry.stop(place),
             Body::Feed { .. } | Body::Checkpoint { .. } => {}
         }
         Ok(())

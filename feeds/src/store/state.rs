@@ -97,6 +97,8 @@ pub(super) struct FeedState {
     pub(super) signed: Option<Arc<SignedHead>>,
     /// The record that carries the signed head.
     pub(super) head_record: Option<Place>,
+    /// The record of the conflict that stopped the feed.
+    pub(super) conflict: Option<Place>,
     pub(super) places: Places,
     pub(super) have: Bitfield,
     pub(super) blocks_held: u64,
@@ -136,6 +138,7 @@ impl FeedEntry {
             feed_record,
             signed: None,
             head_record: None,
+            conflict: None,
             places: Places::default(),
             have: Bitfield::new(),
             blocks_held: 0,

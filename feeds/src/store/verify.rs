@@ -44,16 +44,18 @@ pub enum ProblemPlace {
     Head(u64),
     /// The manifest.
     Manifest,
+    /// The proof of the conflict that stopped the feed.
+    Conflict,
 }
 
 impl Problem {
-    /// Returns the first block concerned; the manifest concerns all, from 0.
+    /// Returns the first block concerned; manifest and conflict concern all, from 0.
     pub fn block(&self) -> u64 {
         match self.at {
             ProblemPlace::Block(block) => block,
             ProblemPlace::Node(index) => flat_tree::left_span(index) / 2,
             ProblemPlace::Head(length) => length.saturating_sub(1),
-            ProblemPlace::Manifest => 0,
+            ProblemPlace::Manifest | ProblemPlace::Conflict => 0,
         }
     }
 }
@@ -80,12 +82,14 @@ impl std::fmt::Display for Problem {
                 )
             }
             ProblemPlace::Manifest => write!(f, "feed {feed}: manifest: {}", self.damage),
+            ProblemPlace::Conflict => write!(f, "feed {feed}: conflict proof: {}", self.damage),
         }
     }
 }
 
 impl Feed {
-    /// Reads and checks everything stored of the feed: manifest, signed head, nodes, blocks.
+    /// Reads and checks everything stored of the feed: manifest, signed head, conflict proof, nodes,
+    /// blocks.
     ///
     /// # Errors
     ///
@@ -112,6 +116,8 @@ impl Feed {
         if let (Some(signed), Some(record)) = (&signed, head_record) {
             check.head(signed, record, verifier.as_ref())?;
         }
+        let conflict = self.conflict_from(&heads);
+        check.sorted(ProblemPlace::Conflict, conflict)?;
         for page in pages {
             let nodes = self.entry.read().places.nodes_of(page);
             for index in nodes {

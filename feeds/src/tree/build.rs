@@ -37,6 +37,13 @@ pub(crate) struct Learned {
 }
 
 impl Learned {
+    /// Returns all nodes: of those whose size is open, the size as it was named.
+    pub(crate) fn all(self) -> Vec<Node> {
+        let mut nodes = self.proved;
+        nodes.extend(self.unsized_pairs);
+        nodes
+    }
+
     /// Merges two siblings into their parent and notes what that proves.
     pub(crate) fn merge(&mut self, one: Piece, other: Piece) -> Result<Piece, Fault> {
         let node = Node::parent(&one.node, &other.node)

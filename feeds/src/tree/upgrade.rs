@@ -87,11 +87,15 @@ impl<S: NodeSource> Climb<'_, S> {
             };
             if !same_tree(&own, other) {
                 let (ours, other) = (own.tree_hash(), other.tree_hash());
+                let mut nodes = builder.finish().all();
+                nodes.extend(middle.roots);
+                nodes.extend(fold.map(|fold| fold.end.node));
                 return Err(VerifyError::Conflict(Box::new(Conflict {
                     theirs,
                     at,
                     ours,
                     other,
+                    nodes,
                 })));
             }
             linked = at == ours.length;

@@ -81,6 +81,8 @@ pub struct Conflict {
     pub ours: Hash,
     /// Tree hash of theirs at that length.
     pub other: Hash,
+    /// Nodes of their tree: the roots at that length, and what leads from there to their head.
+    pub nodes: Vec<Node>,
 }
 
 /// Why a proof is not accepted. Only [`BadData`](Self::BadData) is its sender's fault.
