@@ -105,6 +105,7 @@ impl From<crate::links::PathError> for Error {
 fn store_kind(error: &StoreError) -> ErrorKind {
     match error {
         StoreError::Damaged(_) => ErrorKind::Verification,
+        StoreError::DiskFull { .. } => ErrorKind::Quota,
         StoreError::Io { source, .. } | StoreError::WriterStopped { first: source } => {
             match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Quota,

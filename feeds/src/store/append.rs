@@ -1,20 +1,22 @@
 //! Appending to a feed: hash, sign once, submit; durable on return.
 //!
 //! Tree and signature are made under the feed's own writer lock, while the batch before is still
-//! being synced. Appends that had to wait for that lock are taken together by whoever gets it, and
-//! share one signature.
+//! being synced. Appends that come while one is being made wait, are taken together by the next
+//! that makes one, and share its signature; each waits once, until it is durable.
 
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::io;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::crypto::{FeedKey, KeyPair};
+use crate::crypto::{FeedKey, KeyPair, PublicKey};
 use crate::store::body::{Body, Filled, StoredHead};
 use crate::store::error::{AppendError, StoreError};
 use crate::store::feed::Feed;
 use crate::store::limits::{RECORD_BLOCKS_MAX, RECORD_PAYLOAD_BYTES};
 use crate::store::log::{Commit, Ticket};
 use crate::store::state::{FeedWriter, KnownManifest};
+use crate::store::turn::Turn;
 use crate::tree::{self, Head, SignedHead};
 
 /// Where appended blocks stand.
@@ -28,11 +30,28 @@ pub struct Appended {
     pub byte_length: u64,
 }
 
+/// Appends of one feed: one caller makes records, the others wait to be taken along.
+#[derive(Debug, Default)]
+pub(super) struct Appends {
+    making: bool,
+    waiting: Vec<Arc<AppendRequest>>,
+}
+
 /// Blocks of one caller that wait to be appended together with others'.
 #[derive(Debug)]
 pub(super) struct AppendRequest {
+    signer: PublicKey,
     blocks: Vec<Bytes>,
-    outcome: OnceLock<Result<(Appended, Ticket), Arc<AppendError>>>,
+    turn: Turn<Word>,
+}
+
+/// What a caller that waits is told.
+#[derive(Debug)]
+enum Word {
+    /// Its blocks are durable, or why not.
+    Done(Result<Appended, Arc<AppendError>>),
+    /// It is the one that makes records now.
+    Make,
 }
 
 impl Feed {
@@ -62,13 +81,78 @@ impl Feed {
                     .any(|signer| signer.public_key == key)
             })
             .ok_or(AppendError::NotWritable { feed: self.key() })?;
-        let (appended, ticket) = match self.entry.try_writer() {
-            Some(mut writer) => self.append_now(&mut writer, &known, signer, &[blocks])?[0],
-            None => self.append_together(&known, signer, blocks)?,
-        };
-        self.inner.log.wait(ticket)?;
+        let mut appends = self.appends();
+        if appends.making {
+            let request = Arc::new(AppendRequest {
+                signer: key,
+                blocks: blocks.to_vec(),
+                turn: Turn::new(),
+            });
+            appends.waiting.push(request.clone());
+            drop(appends);
+            if let Word::Done(done) = request.turn.wait() {
+                return done.clone().map_err(|error| copy_of(&error, self.key()));
+            }
+        } else {
+            appends.making = true;
+            drop(appends);
+        }
+        let appended = self.append_for_all(&known, signer, blocks)?;
         self.inner.checkpoint_if_due();
         Ok(appended)
+    }
+
+    /// Appends `blocks` and those of all that wait, under one signature; tells the others.
+    fn append_for_all(
+        &self,
+        known: &KnownManifest,
+        signer: &KeyPair,
+        blocks: &[Bytes],
+    ) -> Result<Appended, AppendError> {
+        let mut round = Round {
+            feed: self,
+            making: true,
+            requests: Vec::new(),
+        };
+        let mut writer = self.entry.writer();
+        round.requests = self.take_waiting(&signer.public_key());
+        let waiting = round.requests.iter().map(|request| &*request.blocks);
+        let batches: Vec<&[Bytes]> = std::iter::once(blocks).chain(waiting).collect();
+        let made = self.append_now(&mut writer, known, signer, &batches);
+        drop(writer);
+        round.hand_over();
+        let done = made.and_then(|(done, ticket)| {
+            self.inner.log.wait(&ticket)?;
+            Ok(done)
+        });
+        match done {
+            Ok(done) => {
+                let own = done[0];
+                round.tell(done[1..].iter().map(|appended| Ok(*appended)));
+                Ok(own)
+            }
+            Err(error) => {
+                let copy = copy_of(&error, self.key());
+                round.tell(std::iter::repeat(Err(Arc::new(error))));
+                Err(copy)
+            }
+        }
+    }
+
+    fn appends(&self) -> MutexGuard<'_, Appends> {
+        self.entry
+            .appends
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes out what waits under the same signer.
+    fn take_waiting(&self, signer: &PublicKey) -> Vec<Arc<AppendRequest>> {
+        let mut appends = self.appends();
+        appends
+            .waiting
+            .extract_if(.., |request| request.signer == *signer)
+            .collect()
     }
 
     fn check_sizes(&self, blocks: &[Bytes]) -> Result<(), AppendError> {
@@ -84,61 +168,15 @@ impl Feed {
         }
     }
 
-    /// Queues up for the writer; whoever gets it appends for all that wait.
-    fn append_together(
-        &self,
-        known: &KnownManifest,
-        signer: &KeyPair,
-        blocks: &[Bytes],
-    ) -> Result<(Appended, Ticket), AppendError> {
-        let request = Arc::new(AppendRequest {
-            blocks: blocks.to_vec(),
-            outcome: OnceLock::new(),
-        });
-        let appends = || {
-            self.entry
-                .appends
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        appends().push(request.clone());
-        let mut writer = self.entry.writer();
-        if request.outcome.get().is_none() {
-            let requests = std::mem::take(&mut *appends());
-            let batches: Vec<&[Bytes]> = requests
-                .iter()
-                .map(|request| request.blocks.as_slice())
-                .collect();
-            match self.append_now(&mut writer, known, signer, &batches) {
-                Ok(done) => {
-                    for (request, done) in requests.iter().zip(done) {
-                        let _ = request.outcome.set(Ok(done));
-                    }
-                }
-                Err(error) => {
-                    let error = Arc::new(error);
-                    for request in &requests {
-                        let _ = request.outcome.set(Err(error.clone()));
-                    }
-                }
-            }
-        }
-        drop(writer);
-        let outcome = request
-            .outcome
-            .get()
-            .expect("whoever held the writer took all that waited");
-        outcome.clone().map_err(|error| copy_of(&error, self.key()))
-    }
-
-    /// Appends batches behind one another and submits them; returns what each became.
+    /// Appends batches behind one another and submits them; returns what each becomes once the
+    /// ticket is durable.
     fn append_now(
         &self,
         writer: &mut FeedWriter,
         known: &KnownManifest,
         signer: &KeyPair,
         batches: &[&[Bytes]],
-    ) -> Result<Vec<(Appended, Ticket)>, AppendError> {
+    ) -> Result<(Vec<Appended>, Ticket), AppendError> {
         if writer.dropped {
             return Err(StoreError::FeedDropped { feed: self.key() }.into());
         }
@@ -146,6 +184,9 @@ impl Feed {
             let (feed, proof) = (self.key(), Box::new(proof));
             return Err(AppendError::Conflict { feed, proof });
         }
+        // Read before the head: what builds on a refused head is refused with it.
+        let epoch = self.inner.log.epoch();
+        writer.forget_refused();
         let mut head = match &writer.head {
             Some(head) => head.clone(),
             None => self.entry.head(),
@@ -179,15 +220,12 @@ impl Feed {
             commits.push(self.append_record(&mut head, known, signer, now)?);
         }
         let ticket = match commits.is_empty() {
-            true => writer.ticket,
-            false => self.inner.log.submit(commits)?,
+            true => writer.ticket.clone(),
+            false => self.inner.log.submit_in(&epoch, commits)?,
         };
         writer.head = Some(head);
-        writer.ticket = ticket;
-        Ok(done
-            .into_iter()
-            .map(|appended| (appended, ticket))
-            .collect())
+        writer.ticket = ticket.clone();
+        Ok((done, ticket))
     }
 
     /// Asks whoever owns the store for leave to sign once more.
@@ -239,6 +277,45 @@ impl Feed {
             signature,
         };
         Ok(self.commit_filled(Body::Append(filled), blocks, Some(Arc::new(signed))))
+    }
+}
+
+/// One caller's turn to make records, for itself and for `requests`.
+struct Round<'a> {
+    feed: &'a Feed,
+    making: bool,
+    requests: Vec<Arc<AppendRequest>>,
+}
+
+impl Round<'_> {
+    /// Lets the next that waits make records: those behind these are hashed during their sync.
+    fn hand_over(&mut self) {
+        if !std::mem::take(&mut self.making) {
+            return;
+        }
+        let mut appends = self.feed.appends();
+        appends.making = !appends.waiting.is_empty();
+        let next = appends.making.then(|| appends.waiting.remove(0));
+        drop(appends);
+        if let Some(next) = next {
+            next.turn.tell(Word::Make);
+        }
+    }
+
+    fn tell(&mut self, outcomes: impl Iterator<Item = Result<Appended, Arc<AppendError>>>) {
+        for (request, outcome) in self.requests.drain(..).zip(outcomes) {
+            request.turn.tell(Word::Done(outcome));
+        }
+    }
+}
+
+impl Drop for Round<'_> {
+    /// Leaves nobody waiting when the turn ends early.
+    fn drop(&mut self) {
+        self.hand_over();
+        let first = Arc::new(io::Error::other("an append was not finished"));
+        let error = AppendError::Store(StoreError::WriterStopped { first });
+        self.tell(std::iter::repeat(Err(Arc::new(error))));
     }
 }
 

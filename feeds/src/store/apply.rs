@@ -49,7 +49,7 @@ impl Feed {
             return Ok(vec![Err(stopped); items.len()]);
         }
         // Appends that are still on their way to the disk are part of what proofs build on.
-        self.inner.log.wait(writer.ticket)?;
+        writer.settle(&self.inner.log)?;
         let mut batch = Batch::new(self);
         let mut results = Vec::with_capacity(items.len());
         for item in items {
@@ -63,8 +63,8 @@ impl Feed {
         }
         let ticket = self.inner.log.submit(commits)?;
         writer.head = Some(head);
-        writer.ticket = ticket;
-        self.inner.log.wait(ticket)?;
+        writer.ticket = ticket.clone();
+        self.inner.log.wait(&ticket)?;
         drop(writer);
         self.inner.checkpoint_if_due();
         Ok(results)
@@ -95,7 +95,7 @@ impl Feed {
             .inner
             .log
             .submit(vec![self.commit_manifest(Arc::new(known))])?;
-        self.inner.log.wait(ticket)
+        self.inner.log.wait(&ticket)
     }
 
     fn commit_manifest(&self, known: Arc<KnownManifest>) -> Commit {

@@ -15,8 +15,8 @@ impl Feed {
     ///
     /// Whole pages are given back to the file system where it can take them.
     pub fn clear(&self, blocks: Range<u64>) -> Result<(), StoreError> {
-        let writer = self.live_writer()?;
-        self.inner.log.wait(writer.ticket)?;
+        let mut writer = self.live_writer()?;
+        writer.settle(&self.inner.log)?;
         let end = blocks.end.min(self.entry.head().length);
         if blocks.start >= end {
             return Ok(());
@@ -30,7 +30,7 @@ impl Feed {
         let publish = Box::new(move |_| entry.publish_cleared(&ranges, bytes));
         let commit = self.inner.commit(&body, self.entry.number, publish);
         let ticket = self.inner.log.submit(vec![commit])?;
-        self.inner.log.wait(ticket)?;
+        self.inner.log.wait(&ticket)?;
         drop(writer);
         freed.spans.iter().try_for_each(|span| self.punch(*span))
     }

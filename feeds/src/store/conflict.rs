@@ -84,9 +84,10 @@ impl Feed {
         if self.is_stopped() {
             return Ok(false);
         }
+        writer.settle(&self.inner.log)?;
         let ticket = self.inner.log.submit(vec![self.commit_conflict(proof)])?;
-        writer.ticket = ticket;
-        self.inner.log.wait(ticket)?;
+        writer.ticket = ticket.clone();
+        self.inner.log.wait(&ticket)?;
         Ok(true)
     }
 

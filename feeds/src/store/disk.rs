@@ -6,7 +6,7 @@
 //! its file, a name after [`Disk::sync_dir`].
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 /// One folder of files.
@@ -43,6 +43,19 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
 
     /// Writes all of `bytes` at `offset`, growing the file as needed.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Writes all parts behind one another at `offset`, as one write where the system can.
+    ///
+    /// The default joins them, so that a disk of a test sees one write.
+    fn write_vectored_at(&self, offset: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        match parts {
+            [whole] => self.write_at(offset, whole),
+            _ => {
+                let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+                self.write_at(offset, &bytes)
+            }
+        }
+    }
 
     /// Cuts the file to `size` bytes, or grows it by zeros.
     fn set_len(&self, size: u64) -> io::Result<()>;

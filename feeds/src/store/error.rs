@@ -87,6 +87,15 @@ pub enum StoreError {
         #[source]
         source: Arc<io::Error>,
     },
+    /// The disk has no room for what was to be written: nothing of it was, nothing is lost, and the
+    /// next write succeeds once there is room.
+    #[error("the disk is full: the store needs {needed} bytes more, {free} are free")]
+    DiskFull {
+        /// Bytes by which the log was to grow.
+        needed: u64,
+        /// Bytes that the disk could still take; 0 when it does not say.
+        free: u64,
+    },
     /// An earlier write or sync was refused: nothing is written until the store is opened again.
     #[error("the store takes no writes since an earlier one was refused")]
     WriterStopped {
@@ -114,6 +123,22 @@ impl StoreError {
             operation,
             file: file.into(),
             source: Arc::new(error),
+        }
+    }
+
+    /// Returns what a refused growth is: a full disk, which leaves the writer usable, or a fault.
+    pub(super) fn refused(
+        operation: &'static str,
+        file: impl Into<String>,
+        error: io::Error,
+        sizes: impl FnOnce() -> (u64, u64),
+    ) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                let (needed, free) = sizes();
+                StoreError::DiskFull { needed, free }
+            }
+            _ => StoreError::io(operation, file, error),
         }
     }
 }

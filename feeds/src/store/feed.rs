@@ -11,7 +11,7 @@ use crate::store::body::{self, Body};
 use crate::store::error::{Damage, DamageKind, ReadError, StoreError};
 use crate::store::heads::Heads;
 use crate::store::index::{Extent, NodeRef};
-use crate::store::limits::CHECKSUM_FROM_BYTES;
+use crate::store::limits::{CHECKSUM_FROM_BYTES, GATHERED_FROM_BYTES};
 use crate::store::log::{Commit, Publish};
 use crate::store::publish::NewRun;
 use crate::store::state::{FeedEntry, FeedWriter, Kind, Role};
@@ -260,13 +260,20 @@ impl Feed {
         blocks: &[Bytes],
         signed: Option<Arc<SignedHead>>,
     ) -> Commit {
-        let payload_bytes = blocks.iter().map(Bytes::len).sum();
+        let payload_bytes: usize = blocks.iter().map(Bytes::len).sum();
+        let copies = payload_bytes < blocks.len() * GATHERED_FROM_BYTES;
         let mut bytes = self.inner.log.buffer();
-        body.write_head_part(&mut bytes, payload_bytes);
+        body.write_head_part(&mut bytes, if copies { payload_bytes } else { 0 });
         let head_bytes = bytes.len() as u32;
-        for block in blocks {
-            bytes.extend_from_slice(block);
-        }
+        let blocks = match copies {
+            true => {
+                blocks
+                    .iter()
+                    .for_each(|block| bytes.extend_from_slice(block));
+                Vec::new()
+            }
+            false => blocks.to_vec(),
+        };
         let kind = body.kind();
         let entry = self.entry.clone();
         let publish: Publish = match body {
@@ -284,6 +291,7 @@ impl Feed {
             feed: self.entry.number,
             bytes,
             head_bytes,
+            blocks,
             publish,
         }
     }

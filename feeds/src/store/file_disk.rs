@@ -1,7 +1,7 @@
 //! The real disk: a folder (0700) of files (0600), a lock held by `flock`.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,9 @@ use crate::store::disk::{Disk, DiskFile, DiskLock, LockError};
 
 /// The file whose `flock` says that a process uses the folder.
 const LOCK_FILE: &str = "lock";
+
+/// Parts that Linux and others take in one gathered write (IOV_MAX).
+const PARTS_AT_ONCE: usize = 1024;
 
 /// Bytes read of an owner record: a pid, a boot id and a random id fit three times over.
 const OWNER_BYTES_MAX: u64 = 256;
@@ -168,6 +171,30 @@ impl DiskFile for RealFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)
+    }
+
+    fn write_vectored_at(&self, mut offset: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        for parts in parts.chunks(PARTS_AT_ONCE) {
+            let bytes: usize = parts.iter().map(|part| part.len()).sum();
+            let mut written = match rustix::io::pwritev(&self.file, parts, offset) {
+                Ok(written) => written,
+                Err(rustix::io::Errno::INTR) => 0,
+                Err(error) => return Err(error.into()),
+            };
+            if written < bytes {
+                // Interrupted, or the disk became full: part by part says which.
+                let mut at = offset;
+                for part in parts {
+                    let rest = part.get(written.min(part.len())..).unwrap_or_default();
+                    let done = part.len() - rest.len();
+                    self.write_at(at + done as u64, rest)?;
+                    written -= done;
+                    at += part.len() as u64;
+                }
+            }
+            offset += bytes as u64;
+        }
+        Ok(())
     }
 
     fn set_len(&self, size: u64) -> io::Result<()> {

@@ -10,9 +10,15 @@ pub const SEGMENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Segments of a store: their numbers fit 20 bits of the index (256 TiB at full size).
 pub const SEGMENTS_MAX: u32 = (1 << 20) - 1;
 
-/// Zero-filled steps by which a segment grows, 4 MiB: one sync in 23 batches of 1,000 small blocks
-/// carries a size change.
+/// Largest step by which a segment grows by zeros, 4 MiB: what a store keeps unused at most.
 pub const GROW_BYTES: u64 = 4 * 1024 * 1024;
+
+/// First step by which a segment grows, 256 KiB, doubling with the log: an empty home stays small.
+pub const GROW_BYTES_MIN: u64 = 256 * 1024;
+
+/// Zeros written at a time, 1 MiB: with less the syncs of the pieces cost more than they save, with
+/// more a record that needs the room waits longer than for a few batches.
+pub const GROW_PIECE_BYTES: u64 = 1024 * 1024;
 
 /// Bytes of log after which the index is written out, 64 MiB, or four times the last index when
 /// that is more: what opening after a crash scans, and at most a quarter more written.
@@ -39,14 +45,15 @@ pub const HEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// room for a later format.
 pub const PAYLOAD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Bytes that one write of a commit gathers before it goes out, 32 MiB.
-pub const COMMIT_BYTES: usize = 32 * 1024 * 1024;
-
 /// Feeds of one store: a feed number is 32 bits, and the rest is kept for markers.
 pub const FEEDS_MAX: u32 = u32::MAX - 16;
 
 /// Size from which a block carries a CRC32C of its own, 4 KiB: below it the leaf hash is as cheap.
 pub const CHECKSUM_FROM_BYTES: usize = 4 * 1024;
+
+/// Mean size from which the blocks of a record go to the disk from where they are, 2 KiB: a copy of
+/// smaller ones costs less than naming each to the kernel.
+pub const GATHERED_FROM_BYTES: usize = 2 * 1024;
 
 /// Ranges in one cleared record.
 pub const CLEARED_RANGES_MAX: usize = 4 * 1024;

@@ -1,25 +1,31 @@
 //! The log's writing end: group commit, growth, segments, fail-stop.
 //!
 //! Whoever waits for a commit either leads or follows. The leader takes everything submitted,
-//! writes it with one write, makes it durable with one sync, publishes it, and wakes the others;
-//! meanwhile the next group gathers. After the first refused write or sync nothing is written and
-//! nothing published until the store is opened again.
+//! writes it with one write, makes it durable with one sync, publishes it, and wakes those it
+//! concerns; meanwhile the next group gathers, and one of it is told to lead when this one is done.
+//! Room for the records is made before them: where the disk has none, the group and what was
+//! submitted behind it are refused, and the writer goes on. After the first refused write or sync
+//! of a record nothing is written and nothing published until the store is opened again.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
 
 use crate::store::disk::DiskFile;
 use crate::store::error::{Place, StoreError};
-use crate::store::limits::{COMMIT_BYTES, SEGMENTS_MAX};
+use crate::store::limits::SEGMENTS_MAX;
 use crate::store::record::{CHECK_BYTES, Checker, HEADER_BYTES, Header, RECORD_VERSION};
+use crate::store::room::Room;
 use crate::store::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, Segments, file_name};
+use crate::store::turn::Turn;
 
 /// Buffers kept for the next commits; two callers in flight need no more.
 const SPARE_BUFFERS_MAX: usize = 4;
 
-/// Largest buffer kept, 2 MiB: a batch of 16 blocks of 64 KiB fits.
+/// Largest buffer kept, 2 MiB: larger blocks are not copied, so that few head parts pass it.
 const SPARE_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Makes a durable record visible; gets its place.
@@ -29,24 +35,75 @@ pub(super) type Publish = Box<dyn FnOnce(Place) + Send>;
 pub(super) struct Commit {
     pub(super) kind: u8,
     pub(super) feed: u32,
-    /// Head part, then payload part.
+    /// Head part, then the payload part unless that stands in `blocks`.
     pub(super) bytes: Vec<u8>,
     pub(super) head_bytes: u32,
+    /// The payload part where it is not worth a copy.
+    pub(super) blocks: Vec<Bytes>,
     pub(super) publish: Publish,
 }
 
-/// Stands for everything submitted up to it.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct Ticket(u64);
+impl Commit {
+    /// Returns the bytes of head and payload part.
+    fn record_bytes(&self) -> u64 {
+        let blocks: usize = self.blocks.iter().map(Bytes::len).sum();
+        (self.bytes.len() + blocks) as u64
+    }
+}
+
+/// Stands for everything submitted up to it; the default for what opening found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ticket {
+    number: u64,
+    epoch: Epoch,
+}
+
+/// The time between two refusals for want of room; clones are the same. The default never ends.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Epoch(Option<Arc<OnceLock<Refusal>>>);
+
+impl Epoch {
+    fn new() -> Self {
+        Epoch(Some(Arc::default()))
+    }
+
+    /// Returns how it ended, once it has.
+    fn end(&self) -> Option<&Refusal> {
+        self.0.as_deref()?.get()
+    }
+}
+
+/// How an epoch ended.
+#[derive(Debug)]
+struct Refusal {
+    /// Submissions up to this one are durable, those of the epoch behind it were never written.
+    durable: u64,
+    error: StoreError,
+}
+
+impl Ticket {
+    /// Returns whether what it stands for was refused for want of room.
+    pub(super) fn is_refused(&self) -> bool {
+        self.epoch
+            .end()
+            .is_some_and(|end| end.durable < self.number)
+    }
+}
+
+/// What a waiting thread is told.
+#[derive(Debug)]
+enum Word {
+    Done(Result<(), StoreError>),
+    Lead,
+}
 
 /// The log's writing end.
 pub(super) struct Log {
     segments: Arc<Segments>,
     checker: Checker,
     segment_bytes: u64,
-    grow_bytes: u64,
+    room: Room,
     queue: Mutex<Queue>,
-    wake: Condvar,
     tail: Mutex<Tail>,
     /// [`Tail::since_checkpoint`] as of the last group, readable while a group is written.
     since_checkpoint: AtomicU64,
@@ -56,11 +113,27 @@ pub(super) struct Log {
 #[derive(Default)]
 struct Queue {
     waiting: Vec<Commit>,
-    submitted: Ticket,
-    durable: Ticket,
+    submitted: u64,
+    durable: u64,
+    epoch: Epoch,
+    /// Those who follow, with the submission they wait for.
+    followers: Vec<(Ticket, Arc<Turn<Word>>)>,
     leading: bool,
     closing: bool,
     stopped: Option<StoreError>,
+}
+
+impl Queue {
+    /// Returns what became of a submission, if that is certain.
+    fn outcome(&self, ticket: &Ticket) -> Option<Result<(), StoreError>> {
+        match (ticket.epoch.end(), &self.stopped) {
+            (Some(end), _) if end.durable < ticket.number => Some(Err(end.error.clone())),
+            (Some(_), _) => Some(Ok(())),
+            (None, _) if ticket.number <= self.durable => Some(Ok(())),
+            (None, Some(stopped)) => Some(Err(stopped.clone())),
+            (None, None) => None,
+        }
+    }
 }
 
 /// Where the next record goes. Held by the leader, or by a checkpoint.
@@ -69,8 +142,6 @@ pub(super) struct Tail {
     pub(super) file: Arc<dyn DiskFile>,
     /// Place of the next record.
     pub(super) place: Place,
-    /// Size of the file; zeros from the place on.
-    pub(super) size: u64,
     /// Sequence of the next record.
     pub(super) sequence: u64,
     /// Newest durable record.
@@ -92,54 +163,85 @@ impl Log {
         segments: Arc<Segments>,
         checker: Checker,
         segment_bytes: u64,
-        grow_bytes: u64,
+        room: Room,
         tail: Tail,
     ) -> Self {
         Log {
             segments,
             checker,
             segment_bytes,
-            grow_bytes: grow_bytes.max(1),
-            queue: Mutex::default(),
-            wake: Condvar::new(),
+            room,
+            queue: Mutex::new(Queue {
+                epoch: Epoch::new(),
+                ..Queue::default()
+            }),
             since_checkpoint: AtomicU64::new(tail.since_checkpoint),
             tail: Mutex::new(tail),
             spare: Mutex::default(),
         }
     }
 
+    /// Returns the epoch, for [`submit_in`](Self::submit_in).
+    pub(super) fn epoch(&self) -> Epoch {
+        self.queue().epoch.clone()
+    }
+
     /// Queues records, to be written in this order and after all queued before.
     pub(super) fn submit(&self, commits: Vec<Commit>) -> Result<Ticket, StoreError> {
-        let mut queue = self.queue();
+        self.enqueue(self.queue(), commits)
+    }
+
+    /// Queues records that build on others submitted in `epoch`: refused once those were.
+    pub(super) fn submit_in(
+        &self,
+        epoch: &Epoch,
+        commits: Vec<Commit>,
+    ) -> Result<Ticket, StoreError> {
+        let queue = self.queue();
+        match epoch.end() {
+            Some(end) => Err(end.error.clone()),
+            None => self.enqueue(queue, commits),
+        }
+    }
+
+    fn enqueue(
+        &self,
+        mut queue: MutexGuard<'_, Queue>,
+        commits: Vec<Commit>,
+    ) -> Result<Ticket, StoreError> {
         if let Some(stopped) = &queue.stopped {
             return Err(stopped.clone());
         }
         if queue.closing {
             return Err(StoreError::Closed);
         }
-        queue.submitted.0 += commits.len() as u64;
+        queue.submitted += commits.len() as u64;
         queue.waiting.extend(commits);
-        Ok(queue.submitted)
+        Ok(queue.ticket())
     }
 
     /// Returns once everything up to `ticket` is durable and published.
-    pub(super) fn wait(&self, ticket: Ticket) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::DiskFull`] when it was refused for want of room, else why the writer stopped.
+    pub(super) fn wait(&self, ticket: &Ticket) -> Result<(), StoreError> {
         let mut queue = self.queue();
         loop {
-            if queue.durable >= ticket {
-                return Ok(());
-            }
-            if let Some(stopped) = &queue.stopped {
-                return Err(stopped.clone());
+            if let Some(outcome) = queue.outcome(ticket) {
+                return outcome;
             }
             if queue.leading {
-                queue = self
-                    .wake
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner);
-            } else {
-                queue = self.lead(queue);
+                let turn = Arc::new(Turn::new());
+                queue.followers.push((ticket.clone(), turn.clone()));
+                drop(queue);
+                if let Word::Done(outcome) = turn.wait() {
+                    return outcome.clone();
+                }
+                queue = self.queue();
             }
+            queue.leading = true;
+            queue = self.lead(queue);
         }
     }
 
@@ -150,9 +252,11 @@ impl Log {
             return Err(stopped.clone());
         }
         queue.closing = true;
-        let ticket = queue.submitted;
+        let ticket = queue.ticket();
         drop(queue);
-        self.wait(ticket)?;
+        let written = self.wait(&ticket);
+        self.room.close();
+        written?;
         let mut queue = self.queue();
         match queue.stopped.get_or_insert(StoreError::Closed) {
             StoreError::Closed => Ok(()),
@@ -171,10 +275,13 @@ impl Log {
             StoreError::Io { source, .. } => source.clone(),
             other => Arc::new(io::Error::other(other.to_string())),
         };
-        self.queue()
+        let mut queue = self.queue();
+        queue
             .stopped
             .get_or_insert(StoreError::WriterStopped { first });
-        self.wake.notify_all();
+        let told = queue.resolve();
+        drop(queue);
+        tell(told);
     }
 
     /// Returns the tail between two groups.
@@ -190,10 +297,7 @@ impl Log {
     /// Returns the number of segments and the bytes of log written.
     pub(super) fn size(&self) -> (u32, u64) {
         let tail = self.tail();
-        (
-            tail.place.segment + 1,
-            tail.sealed_bytes + u64::from(tail.place.offset),
-        )
+        (tail.place.segment + 1, tail.log_bytes())
     }
 
     /// Returns the bytes of log written since the index was written out.
@@ -209,8 +313,10 @@ impl Log {
 
     /// Writes a record at the tail, which the caller holds, and makes it durable; returns its place.
     pub(super) fn write_now(&self, tail: &mut Tail, commit: Commit) -> Result<Place, StoreError> {
-        let result = self.write(tail, vec![commit]);
-        if let Err(error) = &result {
+        let result = self.write(tail, vec![commit], &mut 0);
+        if let Err(error) = &result
+            && !matches!(error, StoreError::DiskFull { .. })
+        {
             self.stop(error);
         }
         result
@@ -229,75 +335,115 @@ impl Log {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes what is queued; the caller has set `leading`.
     fn lead<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
-        queue.leading = true;
         let commits = std::mem::take(&mut queue.waiting);
-        let covered = queue.submitted;
+        let durable = queue.submitted - commits.len() as u64;
         drop(queue);
 
-        let mut stand_down = StandDown {
+        let mut turn = LeadersTurn {
             log: self,
-            covered: None,
+            durable,
+            written: None,
         };
-        match self.write(&mut self.tail(), commits) {
-            Ok(_) => stand_down.covered = Some(covered),
-            Err(error) => self.stop(&error),
-        }
-        drop(stand_down);
+        let written = self.write(&mut self.tail(), commits, &mut turn.durable);
+        turn.written = Some(written.map(|_| ()));
+        drop(turn);
         self.queue()
     }
 
-    fn write(&self, tail: &mut Tail, commits: Vec<Commit>) -> Result<Place, StoreError> {
-        let mut published = Vec::with_capacity(commits.len());
-        let mut out = Vec::new();
-        let mut from = tail.place;
-        let last = commits.len().saturating_sub(1);
-        for (number, mut commit) in commits.into_iter().enumerate() {
+    /// Writes records, makes them durable and publishes them; counts in `durable` how many were.
+    fn write(
+        &self,
+        tail: &mut Tail,
+        commits: Vec<Commit>,
+        durable: &mut u64,
+    ) -> Result<Place, StoreError> {
+        let mut last = tail.place;
+        let mut commits = commits.into_iter().peekable();
+        while commits.peek().is_some() {
             if u64::from(tail.place.offset) >= self.segment_bytes {
-                self.flush(tail, from, &mut out)?;
-                self.sync(tail)?;
                 self.roll(tail)?;
-                from = tail.place;
             }
-            self.number(tail, &mut commit);
-            published.push((commit.publish, tail.place));
-            tail.place.offset += commit.bytes.len() as u32;
-            tail.since_checkpoint += commit.bytes.len() as u64;
-            tail.sequence += 1;
-            if number == last && out.is_empty() {
-                out = commit.bytes;
-            } else {
-                out.extend_from_slice(&commit.bytes);
-                self.keep(commit.bytes);
+            let mut end = u64::from(tail.place.offset);
+            let mut run = Vec::with_capacity(commits.len());
+            while let Some(commit) = commits.next_if(|_| end < self.segment_bytes) {
+                end += commit.record_bytes();
+                run.push(commit);
             }
-            if out.len() >= COMMIT_BYTES {
-                self.flush(tail, from, &mut out)?;
-                from = tail.place;
-            }
+            self.room.ensure(end, tail.log_bytes())?;
+            last = self.write_run(tail, run, durable)?;
         }
-        self.flush(tail, from, &mut out)?;
-        self.keep(out);
-        self.sync(tail)?;
+        Ok(last)
+    }
+
+    /// Writes records that fit the segment with one write and one sync, and publishes them.
+    fn write_run(
+        &self,
+        tail: &mut Tail,
+        mut run: Vec<Commit>,
+        durable: &mut u64,
+    ) -> Result<Place, StoreError> {
+        let start = tail.place;
+        let mut last = start;
+        let mut places = Vec::with_capacity(run.len());
+        let mut offset = start.offset;
+        let mut sequence = tail.sequence;
+        for commit in &mut run {
+            last = Place { offset, ..start };
+            places.push(last);
+            let bytes = commit.record_bytes() as u32;
+            self.number(last, (sequence, tail.synced), bytes, commit);
+            offset += bytes;
+            sequence += 1;
+        }
+        let parts: Vec<IoSlice<'_>> = run
+            .iter()
+            .flat_map(|commit| {
+                let blocks = commit.blocks.iter().map(|block| IoSlice::new(block));
+                std::iter::once(IoSlice::new(&commit.bytes)).chain(blocks)
+            })
+            .collect();
+        let io =
+            |operation| move |error| StoreError::io(operation, file_name(start.segment), error);
+        tail.file
+            .write_vectored_at(u64::from(start.offset), &parts)
+            .map_err(io("write_at"))?;
+        drop(parts);
+        tail.file.sync_data().map_err(io("sync_data"))?;
+        tail.since_checkpoint += u64::from(offset - start.offset);
+        tail.place.offset = offset;
+        tail.sequence = sequence;
+        tail.synced = sequence - 1;
         self.since_checkpoint
             .store(tail.since_checkpoint, Ordering::Relaxed);
-        let last = published.last().map_or(tail.place, |(_, place)| *place);
-        for (publish, place) in published {
-            publish(place);
+        self.room
+            .look_ahead(start.segment, u64::from(offset), tail.log_bytes());
+        *durable += run.len() as u64;
+        for (commit, place) in run.into_iter().zip(places) {
+            (commit.publish)(place);
+            self.keep(commit.bytes);
         }
         Ok(last)
     }
 
     /// Fills in what only the writer knows: sequence, place and check.
-    fn number(&self, tail: &Tail, commit: &mut Commit) {
+    fn number(
+        &self,
+        place: Place,
+        (sequence, synced): (u64, u64),
+        record_bytes: u32,
+        commit: &mut Commit,
+    ) {
         let head_bytes = commit.head_bytes as usize;
         let header = Header {
             version: RECORD_VERSION,
             kind: commit.kind,
             flags: 0,
             head_bytes: commit.head_bytes,
-            payload_bytes: (commit.bytes.len() - head_bytes) as u32,
-            sequence: tail.sequence,
-            synced: tail.synced,
+            payload_bytes: record_bytes - commit.head_bytes,
+            sequence,
+            synced,
             feed: commit.feed,
         };
         debug_assert!(
@@ -305,33 +451,7 @@ impl Log {
             "a head part has all its parts"
         );
         header.encode(&mut commit.bytes[..HEADER_BYTES]);
-        self.checker
-            .seal(tail.place, &mut commit.bytes[..head_bytes]);
-    }
-
-    /// Writes `out` at `from`; where the segment has to grow, zeros follow in the same write.
-    fn flush(&self, tail: &mut Tail, from: Place, out: &mut Vec<u8>) -> Result<(), StoreError> {
-        if out.is_empty() {
-            return Ok(());
-        }
-        let end = u64::from(from.offset) + out.len() as u64;
-        if end > tail.size {
-            tail.size = end.next_multiple_of(self.grow_bytes);
-            out.resize((tail.size - u64::from(from.offset)) as usize, 0);
-        }
-        tail.file
-            .write_at(u64::from(from.offset), out)
-            .map_err(|error| StoreError::io("write_at", file_name(from.segment), error))?;
-        out.clear();
-        Ok(())
-    }
-
-    fn sync(&self, tail: &mut Tail) -> Result<(), StoreError> {
-        tail.file
-            .sync_data()
-            .map_err(|error| StoreError::io("sync_data", file_name(tail.place.segment), error))?;
-        tail.synced = tail.sequence - 1;
-        Ok(())
+        self.checker.seal(place, &mut commit.bytes[..head_bytes]);
     }
 
     fn roll(&self, tail: &mut Tail) -> Result<(), StoreError> {
@@ -347,7 +467,8 @@ impl Log {
             segment: number,
             offset: SEGMENT_HEADER_BYTES as u32,
         };
-        tail.size = SEGMENT_HEADER_BYTES as u64;
+        self.room
+            .enter(number, tail.file.clone(), SEGMENT_HEADER_BYTES as u64);
         Ok(())
     }
 
@@ -363,26 +484,88 @@ impl Log {
     }
 }
 
-/// Ends a leader's turn, also when publishing panicked: then the writer is stopped.
-struct StandDown<'a> {
-    log: &'a Log,
-    covered: Option<Ticket>,
+impl Queue {
+    fn ticket(&self) -> Ticket {
+        Ticket {
+            number: self.submitted,
+            epoch: self.epoch.clone(),
+        }
+    }
+
+    /// Ends the epoch: what was submitted and is not durable will never be written.
+    fn refuse(&mut self, error: StoreError) {
+        let durable = self.durable;
+        let ended = std::mem::replace(&mut self.epoch, Epoch::new());
+        if let Some(end) = &ended.0 {
+            let _ = end.set(Refusal { durable, error });
+        }
+        self.waiting.clear();
+        self.durable = self.submitted;
+    }
+
+    /// Takes out the followers whose outcome is certain.
+    fn resolve(&mut self) -> Vec<(Arc<Turn<Word>>, Word)> {
+        let mut told = Vec::new();
+        let mut waiting = Vec::new();
+        for (ticket, turn) in std::mem::take(&mut self.followers) {
+            match self.outcome(&ticket) {
+                Some(outcome) => told.push((turn, Word::Done(outcome))),
+                None => waiting.push((ticket, turn)),
+            }
+        }
+        self.followers = waiting;
+        told
+    }
 }
 
-impl Drop for StandDown<'_> {
+fn tell(told: Vec<(Arc<Turn<Word>>, Word)>) {
+    for (turn, word) in told {
+        turn.tell(word);
+    }
+}
+
+impl Tail {
+    /// Returns the bytes of log written.
+    fn log_bytes(&self) -> u64 {
+        self.sealed_bytes + u64::from(self.place.offset)
+    }
+}
+
+/// Ends a leader's turn, also when publishing panicked: then the writer is stopped.
+struct LeadersTurn<'a> {
+    log: &'a Log,
+    /// Submissions that are durable and published.
+    durable: u64,
+    /// How writing went; `None` when it did not come back.
+    written: Option<Result<(), StoreError>>,
+}
+
+impl Drop for LeadersTurn<'_> {
     fn drop(&mut self) {
         let mut queue = self.log.queue();
-        queue.leading = false;
-        match self.covered {
-            Some(covered) => queue.durable = covered,
-            None => {
-                let first = Arc::new(io::Error::other("a commit was not finished"));
+        queue.durable = self.durable;
+        match self.written.take() {
+            Some(Ok(())) => {}
+            Some(Err(error @ StoreError::DiskFull { .. })) => queue.refuse(error),
+            failed => {
+                let first = match failed {
+                    Some(Err(StoreError::Io { source, .. })) => source,
+                    _ => Arc::new(io::Error::other("a commit was not finished")),
+                };
                 queue
                     .stopped
                     .get_or_insert(StoreError::WriterStopped { first });
             }
         }
-        self.log.wake.notify_all();
+        let mut told = queue.resolve();
+        // Whoever waits still has records in the queue: the first goes on with them.
+        queue.leading = !queue.followers.is_empty();
+        if queue.leading {
+            let (_, next) = queue.followers.remove(0);
+            told.insert(0, (next, Word::Lead));
+        }
+        drop(queue);
+        tell(told);
     }
 }
 
@@ -398,14 +581,23 @@ pub(super) fn create_segment(
         let name = name.clone();
         move |error| StoreError::io(operation, name, error)
     };
-    let file = segments.disk().open(&name, true).map_err(io("open"))?;
+    // Until the header is synced nothing depends on the file: it is made anew when there is room.
+    let room = |operation: &'static str| {
+        let (name, disk) = (name.clone(), segments.disk().clone());
+        move |error| {
+            let free = || (SEGMENT_HEADER_BYTES as u64, disk.free_space().unwrap_or(0));
+            StoreError::refused(operation, name, error, free)
+        }
+    };
+    let file = segments.disk().open(&name, true).map_err(room("open"))?;
     file.set_len(0).map_err(io("set_len"))?;
     let header = SegmentHeader {
         number,
         store_id: *checker.store_id(),
         first_sequence,
     };
-    file.write_at(0, &header.encode()).map_err(io("write_at"))?;
+    file.write_at(0, &header.encode())
+        .map_err(room("write_at"))?;
     file.sync_data().map_err(io("sync_data"))?;
     segments.disk().sync_dir().map_err(io("sync_dir"))?;
     segments.add(number, file.clone());

@@ -32,6 +32,7 @@ mod open;
 mod options;
 mod publish;
 mod record;
+mod room;
 mod scan;
 mod segment;
 mod serve;
@@ -39,6 +40,7 @@ mod sign_guard;
 mod state;
 #[allow(clippy::module_inception)]
 mod store;
+mod turn;
 mod verify;
 
 pub use append::Appended;

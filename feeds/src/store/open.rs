@@ -19,6 +19,7 @@ use crate::store::log::{Log, Tail, create_segment};
 use crate::store::options::Options;
 use crate::store::publish::NewRun;
 use crate::store::record::{Checker, Header};
+use crate::store::room::Room;
 use crate::store::scan::{FIRST_RECORD, Scanned, Scanner};
 use crate::store::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, Segments, file_name, number_of};
 use crate::store::state::{FeedEntry, Kind, KnownManifest, Role};
@@ -97,16 +98,17 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Opened, Ope
         report,
     };
     let (start, checkpoint) = recovery.load_index()?;
-    let tail = recovery.replay(start)?;
+    let (tail, size) = recovery.replay(start)?;
     let Recovery { feeds, report, .. } = recovery;
     let segment_bytes = options.segment_bytes.min(SEGMENT_BYTES_MAX);
-    let log = Log::new(
-        segments.clone(),
-        checker.clone(),
-        segment_bytes,
-        options.grow_bytes,
-        tail,
+    let room = Room::new(
+        segments.disk().clone(),
+        (segment_bytes, options.grow_bytes),
+        tail.file.clone(),
+        (tail.place.segment, size),
+        options.grow_ahead,
     );
+    let log = Log::new(segments.clone(), checker.clone(), segment_bytes, room, tail);
     Ok(Opened {
         checker,
         segments,
@@ -264,8 +266,9 @@ impl Recovery<'_> {
         }
     }
 
-    /// Reads the log from `start`, makes its content visible, and cuts off what is torn.
-    fn replay(&mut self, start: Start) -> Result<Tail, OpenError> {
+    /// Reads the log from `start`, makes its content visible, and cuts off what is torn; returns
+    /// its end and the size of the last segment.
+    fn replay(&mut self, start: Start) -> Result<(Tail, u64), OpenError> {
         let mut place = start.place;
         let mut sequence = start.sequence;
         let last = self.found.len() as u32 - 1;
@@ -343,7 +346,7 @@ impl Recovery<'_> {
         scanner: &mut Scanner<'_>,
         mut place: Place,
         mut sequence: u64,
-    ) -> Result<Tail, OpenError> {
+    ) -> Result<(Tail, u64), OpenError> {
         let mut torn = !scanner.is_zero_from(u64::from(place.offset))?;
         let covered = self.known_synced >= sequence
             || torn && scanner.is_covered_later(u64::from(place.offset), sequence)?;
@@ -378,15 +381,15 @@ impl Recovery<'_> {
                 .map_err(|error| StoreError::io("sync_data", file_name(place.segment), error))?;
         }
         let sealed_bytes = self.sealed_bytes(place.segment)?;
-        Ok(Tail {
+        let tail = Tail {
             file,
             place,
-            size,
             sequence,
             synced: sequence - 1,
             sealed_bytes,
             since_checkpoint: self.report.bytes_scanned,
-        })
+        };
+        Ok((tail, size))
     }
 
     fn sealed_bytes(&self, last: u32) -> Result<u64, StoreError> {

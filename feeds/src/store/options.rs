@@ -13,8 +13,11 @@ pub struct Options {
     pub store_id_if_new: [u8; 16],
     /// Size in bytes at which a new segment begins, at most 256 MiB; default 128 MiB.
     pub segment_bytes: u64,
-    /// Zero-filled steps in bytes by which a segment grows; default 4 MiB.
+    /// Largest step in bytes by which a segment grows by zeros; default 4 MiB. The first steps of
+    /// a new store are smaller.
     pub grow_bytes: u64,
+    /// Whether a thread grows segments ahead of need while records come fast; default true.
+    pub grow_ahead: bool,
     /// Bytes of log after which the index is written out; default 64 MiB.
     pub checkpoint_bytes: u64,
     /// Bytes of verified head parts kept in memory for proofs; default 32 MiB.
@@ -33,6 +36,7 @@ impl Options {
             store_id_if_new,
             segment_bytes: SEGMENT_BYTES,
             grow_bytes: GROW_BYTES,
+            grow_ahead: true,
             checkpoint_bytes: CHECKPOINT_BYTES,
             head_cache_bytes: HEAD_CACHE_BYTES,
             sign_guard: None,

@@ -6,12 +6,12 @@ use crate::bitfield::Bitfield;
 use crate::crypto::{DiscoveryKey, FeedKey};
 use crate::limits::{KINLOG_BLOCK_BYTES_MAX, PLAIN_BLOCK_BYTES_MAX};
 use crate::manifest::{Manifest, Verifier};
-use crate::store::append::AppendRequest;
+use crate::store::append::Appends;
 use crate::store::body::{Filled, StoredHead};
 use crate::store::error::{Damage, DamageKind, Place, StoreError};
 use crate::store::heads::Heads;
 use crate::store::index::places::Places;
-use crate::store::log::Ticket;
+use crate::store::log::{Log, Ticket};
 use crate::tree::{Head, Node, NodeSource, SignedHead, root_indexes};
 
 /// Why a feed is in the store.
@@ -83,8 +83,8 @@ pub(super) struct FeedEntry {
     pub(super) kind: Kind,
     state: RwLock<FeedState>,
     writer: Mutex<FeedWriter>,
-    /// Appends that wait for the writer; whoever gets it takes them all.
-    pub(super) appends: Mutex<Vec<Arc<AppendRequest>>>,
+    /// Appends that wait for one that is being made.
+    pub(super) appends: Mutex<Appends>,
 }
 
 /// What is durable, and therefore visible.
@@ -121,6 +121,27 @@ pub(super) struct FeedWriter {
     pub(super) ticket: Ticket,
     /// The feed was taken out of the store: a record of it would have no owner.
     pub(super) dropped: bool,
+}
+
+impl FeedWriter {
+    /// Returns once it is certain what became of everything submitted, and forgets what was
+    /// refused for want of room.
+    pub(super) fn settle(&mut self, log: &Log) -> Result<(), StoreError> {
+        let outcome = log.wait(&self.ticket);
+        if self.ticket.is_refused() {
+            self.forget_refused();
+            return Ok(());
+        }
+        outcome
+    }
+
+    /// Goes back to the head that is visible if what was submitted since was refused.
+    pub(super) fn forget_refused(&mut self) {
+        if self.ticket.is_refused() {
+            self.head = None;
+            self.ticket = Ticket::default();
+        }
+    }
 }
 
 impl FeedEntry {
@@ -165,10 +186,6 @@ impl FeedEntry {
 
     pub(super) fn writer(&self) -> MutexGuard<'_, FeedWriter> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn try_writer(&self) -> Option<MutexGuard<'_, FeedWriter>> {
-        self.writer.try_lock().ok()
     }
 
     /// Returns the head that is visible.

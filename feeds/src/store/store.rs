@@ -199,7 +199,7 @@ impl Store {
         // The feed's own writer waits, so that nothing of it stands behind the record.
         let mut writer = feed.entry.writer();
         let ticket = self.inner.log.submit(vec![commit])?;
-        self.inner.log.wait(ticket)?;
+        self.inner.log.wait(&ticket)?;
         writer.dropped = true;
         Ok(true)
     }
@@ -321,7 +321,7 @@ impl Store {
         });
         let commit = self.inner.commit(&body, number, publish);
         let ticket = self.inner.log.submit(vec![commit])?;
-        self.inner.log.wait(ticket)?;
+        self.inner.log.wait(&ticket)?;
         Ok(self
             .feed(&key)
             .expect("the record that adds the feed was published"))
@@ -365,6 +365,7 @@ impl Inner {
             feed,
             bytes,
             head_bytes,
+            blocks: Vec::new(),
             publish,
         }
     }
@@ -398,6 +399,7 @@ impl Inner {
             .max(4 * self.checkpoint().index_bytes);
         if self.log.written_since_checkpoint() >= due
             && let Err(error) = self.write_checkpoint(due)
+            && !matches!(error, StoreError::DiskFull { .. })
         {
             self.log.stop(&error);
         }

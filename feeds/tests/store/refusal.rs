@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kinlog_feeds::store::{AppendError, Feed, MemoryDisk, Options, Store, StoreError};
+use kinlog_feeds::store::{AppendError, Disk as _, Feed, MemoryDisk, Options, Store, StoreError};
 use testkit::disk::{Fault, FaultDisk};
 
 use crate::support::*;
@@ -85,6 +85,19 @@ fn every_refused_operation_is_an_error_that_loses_nothing() {
                 if let Some((store, feed, error)) = stopped {
                     assert!(matches!(error, AppendError::Store(_)), "{what}: {error:?}");
                     disk.heal();
+                    assert_eq!(
+                        feed.head().length,
+                        length,
+                        "{what}: nothing of it is visible"
+                    );
+                    if let AppendError::Store(StoreError::DiskFull { .. }) = error {
+                        assert_ne!(fault, Fault::Io, "{what}");
+                        let again = feed.append_batch(&writer(), &blocks(length..length + 2));
+                        assert_eq!(again.unwrap().start, length, "{what}: there is room again");
+                        store.close().unwrap();
+                        check(&memory, length + 2, &held, &what);
+                        continue;
+                    }
                     let again = feed.append_batch(&writer(), &blocks(0..1));
                     assert!(
                         matches!(
@@ -130,4 +143,80 @@ fn readers_go_on_when_the_writer_has_stopped() {
     );
     assert_holds(&feed, 10);
     assert_eq!(block_proof(&feed, 4).block.unwrap().value, block(4));
+}
+
+/// Fills a store until its disk is full; returns it with the feed and the disk.
+fn full_store(fault: Fault) -> (FaultDisk, Store, Feed) {
+    let disk = FaultDisk::new(MemoryDisk::new().as_disk());
+    let store = Store::open(Arc::new(disk.clone()), small()).unwrap();
+    let feed = own_feed(&store, &writer());
+    disk.refuse_growth(fault);
+    loop {
+        let length = feed.head().length;
+        match feed.append_batch(&writer(), &blocks(length..length + 3)) {
+            Ok(_) => {}
+            Err(AppendError::Store(StoreError::DiskFull { needed, free })) => {
+                assert!(needed > 0 && free == 0, "{needed} {free}");
+                return (disk, store, feed);
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_appends_and_takes_them_again_when_there_is_room() {
+    for fault in [Fault::NoSpace, Fault::ShortWrite] {
+        let (disk, store, feed) = full_store(fault);
+        let length = feed.head().length;
+        assert!(length > 0);
+        for _ in 0..3 {
+            let again = feed.append_batch(&writer(), &blocks(length..length + 3));
+            let full = matches!(again, Err(AppendError::Store(StoreError::DiskFull { .. })));
+            assert!(full, "{again:?}");
+        }
+        assert_holds(&feed, length);
+        disk.heal();
+        feed.append_batch(&writer(), &blocks(length..length + 3))
+            .unwrap();
+        assert_holds(&feed, length + 3);
+        store.close().unwrap();
+        drop((store, feed));
+        let store = Store::open(Arc::new(disk), small()).unwrap();
+        assert_holds(&store.feeds()[0], length + 3);
+    }
+}
+
+#[test]
+fn a_full_disk_gives_back_what_it_took_of_the_zeros() {
+    let (disk, store, _) = full_store(Fault::ShortWrite);
+    let segment = disk.open("log-00000000", false).unwrap();
+    let size = segment.size().unwrap();
+    assert_eq!(
+        size % 4096,
+        0,
+        "whole steps only, not the half of a refused one: {size}"
+    );
+    drop(store);
+}
+
+#[test]
+fn what_was_submitted_behind_a_refused_append_is_refused_with_it() {
+    use std::thread;
+    let (disk, _store, feed) = full_store(Fault::NoSpace);
+    let length = feed.head().length;
+    // Many callers build on each other's heads while all of it is refused.
+    let refused = thread::scope(|scope| {
+        let callers: Vec<_> = (0..16)
+            .map(|_| scope.spawn(|| feed.append_batch(&writer(), &blocks(0..40))))
+            .collect();
+        let outcomes = callers.into_iter().map(|caller| caller.join().unwrap());
+        outcomes.filter(Result::is_err).count()
+    });
+    assert_eq!(refused, 16);
+    assert_eq!(feed.head().length, length);
+    disk.heal();
+    feed.append_batch(&writer(), &blocks(length..length + 1))
+        .unwrap();
+    assert_holds(&feed, length + 1);
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kinlog_feeds::store::{Disk, DiskFile, DiskLock, LockError};
 
@@ -31,6 +31,7 @@ pub struct FaultDisk {
 struct Plan {
     done: AtomicU64,
     fault: Mutex<Option<(u64, Fault, bool)>>,
+    full: Mutex<Option<Fault>>,
     fired: AtomicBool,
 }
 
@@ -45,6 +46,10 @@ impl Plan {
             self.fired.store(true, Ordering::SeqCst);
         }
         refused.then_some(fault)
+    }
+
+    fn full(&self) -> MutexGuard<'_, Option<Fault>> {
+        self.full.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check(&self) -> io::Result<()> {
@@ -80,8 +85,15 @@ impl FaultDisk {
             .unwrap_or_else(PoisonError::into_inner) = Some((at, fault, persistent));
     }
 
+    /// Refuses whatever makes a file longer or makes a new one, as a full disk does, until
+    /// [`heal`](Self::heal).
+    pub fn refuse_growth(&self, fault: Fault) {
+        *self.plan.full() = Some(fault);
+    }
+
     /// Refuses nothing any more.
     pub fn heal(&self) {
+        *self.plan.full() = None;
         *self
             .plan
             .fault
@@ -103,7 +115,13 @@ impl FaultDisk {
 impl Disk for FaultDisk {
     fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         self.plan.check()?;
-        let file = self.disk.open(name, create)?;
+        let file = match (self.disk.open(name, false), *self.plan.full()) {
+            (Err(missing), Some(fault)) if create && missing.kind() == io::ErrorKind::NotFound => {
+                return Err(error(fault));
+            }
+            (Err(_), _) => self.disk.open(name, create)?,
+            (found, _) => found?,
+        };
         Ok(Arc::new(FaultFile {
             file,
             plan: self.plan.clone(),
@@ -131,7 +149,10 @@ impl Disk for FaultDisk {
     }
 
     fn free_space(&self) -> io::Result<u64> {
-        self.disk.free_space()
+        match *self.plan.full() {
+            Some(_) => Ok(0),
+            None => self.disk.free_space(),
+        }
     }
 
     fn try_lock(&self) -> Result<Box<dyn DiskLock>, LockError> {
@@ -156,7 +177,9 @@ impl DiskFile for FaultFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        match self.plan.count() {
+        let grows = offset + bytes.len() as u64 > self.file.size()?;
+        let full = self.plan.full().filter(|_| grows);
+        match self.plan.count().or(full) {
             None => self.file.write_at(offset, bytes),
             Some(Fault::ShortWrite) => {
                 self.file.write_at(offset, &bytes[..bytes.len() / 2])?;
@@ -168,6 +191,13 @@ impl DiskFile for FaultFile {
 
     fn set_len(&self, size: u64) -> io::Result<()> {
         self.plan.check()?;
+        if let Some(fault) = self
+            .plan
+            .full()
+            .filter(|_| self.file.size().is_ok_and(|now| size > now))
+        {
+            return Err(error(fault));
+        }
         self.file.set_len(size)
     }
 

@@ -1,0 +1,239 @@
+//! Room ahead of the log's end: zeros, written before a record needs them.
+//!
+//! A record that only overwrites zeros costs its sync no change of the file's size, which on a
+//! journalling file system is a second write and a second flush. Growing is a step of its own, so
+//! that a full disk is noticed before anything of a record stands there. While records come fast a
+//! helper thread keeps zeros ahead of them, in pieces that it syncs itself, through a file
+//! description of its own: an error that its sync reports is reported to the writer's as well.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crate::store::disk::{Disk, DiskFile};
+use crate::store::error::StoreError;
+use crate::store::limits::{GROW_BYTES_MIN, GROW_PIECE_BYTES};
+use crate::store::segment::file_name;
+
+/// Zeros behind the log's end, as far as they are written.
+#[derive(Debug)]
+pub(super) struct Room {
+    shared: Arc<Shared>,
+    helper: Mutex<Option<JoinHandle<()>>>,
+    ahead: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    disk: Arc<dyn Disk>,
+    segment_bytes: u64,
+    step_max: u64,
+    state: Mutex<State>,
+    /// Size of the file, zeros from the log's end on; changes under the lock only.
+    size: AtomicU64,
+    /// Segment and size that the helper is asked for: 32 bits each.
+    wanted: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// Held while zeros are written: by the writer or by the helper, a piece at a time.
+#[derive(Debug)]
+struct State {
+    file: Arc<dyn DiskFile>,
+    segment: u32,
+}
+
+impl Room {
+    /// Starts with what opening found; grows ahead of need only if `ahead` is set.
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        (segment_bytes, step_max): (u64, u64),
+        file: Arc<dyn DiskFile>,
+        (segment, size): (u32, u64),
+        ahead: bool,
+    ) -> Self {
+        let state = State { file, segment };
+        let shared = Shared {
+            disk,
+            segment_bytes,
+            step_max: step_max.max(1),
+            state: Mutex::new(state),
+            size: AtomicU64::new(size),
+            wanted: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        };
+        Room {
+            shared: Arc::new(shared),
+            helper: Mutex::default(),
+            ahead,
+        }
+    }
+
+    /// Goes on in a new segment, whose file has `size` bytes.
+    pub(super) fn enter(&self, segment: u32, file: Arc<dyn DiskFile>, size: u64) {
+        let mut state = self.shared.state();
+        *state = State { file, segment };
+        self.shared.size.store(size, Ordering::Release);
+    }
+
+    /// Makes the segment at least `end` bytes long. `log_bytes` is the size of the whole log, from
+    /// which the size of a step follows.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::DiskFull`] when there is no room: then the file is as long as before.
+    pub(super) fn ensure(&self, end: u64, log_bytes: u64) -> Result<(), StoreError> {
+        if end <= self.shared.size() {
+            return Ok(());
+        }
+        let state = self.shared.state();
+        if end <= self.shared.size() {
+            return Ok(());
+        }
+        let target = end.next_multiple_of(self.step(log_bytes));
+        let target = target.min(end.max(self.size_max()));
+        self.shared.grow(&state, target)
+    }
+
+    /// Asks for zeros ahead of `end` if they become few; never waits.
+    pub(super) fn look_ahead(&self, segment: u32, end: u64, log_bytes: u64) {
+        let step = self.step(log_bytes);
+        if !self.ahead || step < GROW_PIECE_BYTES {
+            return;
+        }
+        let target = (end + step).next_multiple_of(GROW_PIECE_BYTES);
+        let target = target.min(self.size_max());
+        let wanted = u64::from(segment) << 32 | target;
+        if target <= self.shared.size()
+            || self.shared.wanted.fetch_max(wanted, Ordering::AcqRel) >= wanted
+        {
+            return;
+        }
+        let mut helper = self.helper();
+        match &*helper {
+            Some(helper) => helper.thread().unpark(),
+            None => {
+                let shared = self.shared.clone();
+                let named = thread::Builder::new().name("kinlog-room".to_owned());
+                // Without a helper the writer grows by itself.
+                *helper = named.spawn(move || shared.keep_ahead()).ok();
+            }
+        }
+    }
+
+    /// Ends the helper: afterwards only the writer touches the file.
+    pub(super) fn close(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        if let Some(helper) = self.helper().take() {
+            helper.thread().unpark();
+            // A helper that panicked has stopped too.
+            let _ = helper.join();
+        }
+    }
+
+    fn helper(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.helper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A young log grows by small steps, which double with it.
+    fn step(&self, log_bytes: u64) -> u64 {
+        let step_max = self.shared.step_max;
+        log_bytes
+            .next_power_of_two()
+            .max(GROW_BYTES_MIN)
+            .min(step_max)
+    }
+
+    /// Zeros behind this size would stay unused: the next record starts another segment.
+    fn size_max(&self) -> u64 {
+        let step_max = self.shared.step_max;
+        self.shared.segment_bytes.next_multiple_of(step_max)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    fn grow(&self, state: &State, target: u64) -> Result<(), StoreError> {
+        let before = self.size();
+        let mut size = before;
+        let zeros = vec![0; GROW_PIECE_BYTES.min(target - before) as usize];
+        while size < target {
+            let piece = &zeros[..GROW_PIECE_BYTES.min(target - size) as usize];
+            if let Err(error) = state.file.write_at(size, piece) {
+                // Zeros that stay behind would do no harm; the space is what matters.
+                let _ = state.file.set_len(before);
+                return Err(self.refused(state.segment, target - before, error));
+            }
+            size += piece.len() as u64;
+        }
+        self.size.store(size, Ordering::Release);
+        Ok(())
+    }
+
+    fn refused(&self, segment: u32, needed: u64, error: io::Error) -> StoreError {
+        StoreError::refused("write_at", file_name(segment), error, || {
+            (needed, self.disk.free_space().unwrap_or(0))
+        })
+    }
+
+    /// Writes zeros up to what is wanted, piece by piece, until told to stop.
+    fn keep_ahead(&self) {
+        let mut own: Option<(u32, Arc<dyn DiskFile>)> = None;
+        let zeros = vec![0; GROW_PIECE_BYTES as usize];
+        while !self.stop.load(Ordering::Acquire) {
+            let state = self.state();
+            let wanted = self.wanted.load(Ordering::Acquire);
+            let missing = (wanted & u64::from(u32::MAX)).saturating_sub(self.size());
+            if wanted >> 32 != u64::from(state.segment) || missing == 0 {
+                drop(state);
+                thread::park();
+                continue;
+            }
+            let piece = &zeros[..missing.min(GROW_PIECE_BYTES) as usize];
+            if self.add_piece(&state, &mut own, piece).is_err() {
+                // The writer meets the same disk and says what is wrong. Nothing is tried again
+                // before it got further.
+                drop(state);
+                thread::park();
+            }
+        }
+    }
+
+    fn add_piece(
+        &self,
+        state: &State,
+        own: &mut Option<(u32, Arc<dyn DiskFile>)>,
+        piece: &[u8],
+    ) -> io::Result<()> {
+        let file = match own {
+            Some((segment, file)) if *segment == state.segment => file,
+            _ => {
+                let opened = self.disk.open(&file_name(state.segment), false)?;
+                &own.insert((state.segment, opened)).1
+            }
+        };
+        let size = self.size();
+        if let Err(error) = file.write_at(size, piece) {
+            let _ = file.set_len(size);
+            return Err(error);
+        }
+        // From here on the zeros are there for the writer, whatever the sync says.
+        self.size
+            .store(size + piece.len() as u64, Ordering::Release);
+        file.sync_data()
+    }
+}
