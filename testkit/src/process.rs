@@ -331,6 +331,19 @@ impl Running {
         }
     }
 
+    /// Lets it run for a time, or until it closes its stdout, and takes in what it says.
+    ///
+    /// Not to wait for anything: for tests of what happens at any moment.
+    pub fn run_for(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while let Ok(chunk) = self
+            .chunks
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            self.seen.extend_from_slice(&chunk);
+        }
+    }
+
     #[track_caller]
     fn line_within(&mut self, what: &str, limit: Duration) -> Option<String> {
         let until = Instant::now() + limit;
