@@ -15,3 +15,4 @@ mod reopen;
 mod signing;
 mod sparse;
 mod support;
+mod sweep;

@@ -11,6 +11,8 @@ use kinlog_feeds::store::{Disk, DiskFile, DiskLock, LockError};
 pub enum Fault {
     /// EIO; nothing happened.
     Io,
+    /// EINTR; nothing happened, and the disk below the store does not try again.
+    Interrupted,
     /// ENOSPC; nothing happened.
     NoSpace,
     /// ENOSPC after half of a write; for other operations like [`Fault::NoSpace`].
@@ -63,6 +65,7 @@ impl Plan {
 fn error(fault: Fault) -> io::Error {
     match fault {
         Fault::Io => io::Error::from_raw_os_error(5),
+        Fault::Interrupted => io::ErrorKind::Interrupted.into(),
         Fault::NoSpace | Fault::ShortWrite => io::Error::from(io::ErrorKind::StorageFull),
     }
 }
