@@ -590,7 +590,7 @@ fn a_second_history_of_the_writer_is_a_conflict_with_both_hashes() {
     let shorter = forked.prove_at(7, &Reader::default().upgrade(7));
     let outcome = reader.verify(&writer, &shorter);
     assert!(
-        matches!(outcome, Err(VerifyError::Stale { .. })),
+        matches!(outcome, Err(VerifyError::Unlinked { .. })),
         "{outcome:?}"
     );
     reader.take(&writer, &reader.block(6)).unwrap();

@@ -34,6 +34,7 @@ impl Feed {
                 channel.told = Some(state);
             }
         }
+        self.tell_heads(cx);
     }
 
     fn state_for(&self, channel: &Channel, downloading: bool) -> Synchronize {

@@ -19,11 +19,18 @@ pub(super) enum What {
     Block(u64),
     /// The head at this length or beyond.
     Upgrade(u64),
-    /// A proof that tells another history from a lie.
+    /// What tells another history from the lie that the peer is accused of.
     Probe,
+    /// The same, of a peer that is accused of nothing.
+    Look,
 }
 
 impl What {
+    /// Returns whether it asks for the way from nothing.
+    pub(super) fn is_whole_history(self) -> bool {
+        matches!(self, What::Probe | What::Look)
+    }
+
     /// Returns whether `proof` holds what was asked for and nothing else: a part that was not asked
     /// for would be stored although nothing here wants it.
     pub(super) fn is_answered_by(self, proof: &Proof) -> bool {
@@ -37,7 +44,9 @@ impl What {
                             .as_ref()
                             .is_some_and(|block| block.index == index)
                 }
-                What::Upgrade(_) | What::Probe => proof.upgrade.is_some() && proof.block.is_none(),
+                What::Upgrade(_) | What::Probe | What::Look => {
+                    proof.upgrade.is_some() && proof.block.is_none()
+                }
             }
     }
 }
@@ -51,6 +60,8 @@ pub(super) struct Asked {
     pub(super) sent: Time,
     /// Order over all requests of the process.
     pub(super) order: u64,
+    /// Fork that it is about.
+    pub(super) fork: u64,
 }
 
 /// A feed's channel with one peer.
@@ -71,7 +82,18 @@ pub(super) struct Channel {
     pub(super) upgrade_refused: Option<u64>,
     /// Proofs of this peer that led nowhere although they were asked up to a root.
     pub(super) unanchored: u32,
-    pub(super) probing: bool,
+    /// Which way from nothing the peer was asked for.
+    pub(super) probing: Option<What>,
+    /// The peer could not show the way to our length; next time it is asked for its own.
+    pub(super) accused_again: bool,
+    /// The peer said that it speaks Kinlog.
+    pub(super) is_kinlog: bool,
+    /// Longest head of ours whose tree hash the peer knows, or learns by asking us.
+    pub(super) head_told: u64,
+    /// Highest fork of the peer that was looked at, on a feed that has none.
+    pub(super) fork_seen: u64,
+    /// The peer was sent the feed's conflict proof, or sent one.
+    pub(super) knows_conflict: bool,
     /// Requests up to this id were of channels that are closed.
     first_id: u64,
     last_id: u64,
@@ -102,6 +124,16 @@ impl Channel {
 
     pub(super) fn is_of_an_earlier_channel(&self, request: u64) -> bool {
         (1..=self.first_id).contains(&request)
+    }
+
+    /// What the peer is being asked for decides about a lie now.
+    pub(super) fn accuse(&mut self) {
+        self.probing = Some(What::Probe);
+        for asked in self.asked.values_mut() {
+            if asked.what == What::Look {
+                asked.what = What::Probe;
+            }
+        }
     }
 
     /// Notes a request and returns its id: the smallest that no answer can still come for, as
@@ -168,6 +200,7 @@ impl Channel {
     /// Returns whether the peer may be asked: it answers and has not gone silent.
     pub(super) fn is_usable(&self, now: Time, fork: u64) -> bool {
         now >= self.snubbed_until
+            && self.probing != Some(What::Probe)
             && self
                 .remote
                 .is_some_and(|remote| remote.uploading && remote.fork == fork)

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::Time;
 use crate::bitfield::Bitfield;
-use crate::crypto::FeedKey;
+use crate::crypto::{FeedKey, Hash};
 use crate::limits::{
     APPLY_BYTES_MAX, BLOCK_BYTES_ASSUMED, BLOCK_BYTES_COUNTED_MIN, KINLOG_BLOCK_BYTES_MAX,
     OVERSIZE_BLOCKS_MAX, PARKED_PROOFS_MAX, PLAIN_BLOCK_BYTES_MAX, RETRIES_MAX,
@@ -14,11 +16,12 @@ use crate::limits::{
 };
 use crate::replicate::channel::{Asked, Channel, What};
 use crate::replicate::climb::Climb;
+use crate::replicate::contest::Contender;
 use crate::replicate::flow::Context;
 use crate::replicate::ranges::Wanted;
 use crate::replicate::{
-    Applied, ApplyFailure, ApplyId, FeedEvent, FeedKind, FeedState, Incoming, Interest, Output,
-    PeerId, ProtocolViolation, Want,
+    Applied, ApplyFailure, ApplyId, FeedEvent, FeedKind, FeedState, HeadState, Incoming, Interest,
+    Output, PeerId, ProtocolViolation, Want,
 };
 use crate::tree::UpgradeProof;
 use crate::wire::hypercore::{Data, Message, NoData, Synchronize};
@@ -63,6 +66,7 @@ pub(super) struct Feed {
     pub(super) manifest_known: bool,
     pub(super) fork: u64,
     pub(super) length: u64,
+    pub(super) tree_hash: Hash,
     /// Held, verified and durable.
     pub(super) have: Bitfield,
     /// Held, asked for, or received and not applied yet.
@@ -77,6 +81,12 @@ pub(super) struct Feed {
     pub(super) retry: BTreeMap<u64, Climb>,
     pub(super) parked: Vec<Item>,
     pub(super) stopped: bool,
+    /// The proof of the conflict that stopped the feed.
+    pub(super) conflict: Option<Bytes>,
+    /// A history that could not be compared with ours: who showed it, and until where.
+    pub(super) contender: Option<Contender>,
+    /// Peers that gave no answer to what they were accused of.
+    pub(super) convicted: Vec<(PeerId, ProtocolViolation)>,
     pub(super) told_complete: bool,
     pub(super) told_nobody: Option<(u64, Option<u64>)>,
     incoming: Vec<Item>,
@@ -91,8 +101,9 @@ impl Feed {
             key,
             kind: state.kind,
             manifest_known: state.manifest_known,
-            fork: state.fork,
-            length: state.length,
+            fork: state.head.fork,
+            length: state.head.length,
+            tree_hash: state.head.tree_hash,
             planned: state.have.clone(),
             have: state.have,
             interest: Interest::default(),
@@ -102,14 +113,17 @@ impl Feed {
             upgrading: None,
             retry: BTreeMap::new(),
             parked: Vec::new(),
-            stopped: false,
+            stopped: state.conflict.is_some(),
+            conflict: state.conflict,
+            contender: None,
+            convicted: Vec::new(),
             told_complete: false,
             told_nobody: None,
             incoming: Vec::new(),
             applying: None,
             block_bytes: BLOCK_BYTES_ASSUMED,
         };
-        feed.learn_block_bytes(state.length, state.byte_length);
+        feed.learn_block_bytes(&state.head);
         feed
     }
 
@@ -158,16 +172,17 @@ impl Feed {
     }
 
     /// The own feed has grown.
-    pub(super) fn handle_appended(&mut self, cx: &mut Context<'_>, length: u64, byte_length: u64) {
-        if length <= self.length {
+    pub(super) fn handle_appended(&mut self, cx: &mut Context<'_>, head: &HeadState) {
+        if head.length <= self.length {
             return;
         }
-        let new = self.length..length;
-        self.length = length;
+        let new = self.length..head.length;
+        self.length = head.length;
+        self.tree_hash = head.tree_hash;
         self.manifest_known = true;
         self.have.set_range(new.clone());
         self.planned.set_range(new.clone());
-        self.learn_block_bytes(length, byte_length);
+        self.learn_block_bytes(head);
         self.synchronize(cx);
         self.announce(cx, &[new]);
     }
@@ -212,11 +227,7 @@ impl Feed {
             self.give_up(peer, &asked);
             return Err(ProtocolViolation::WrongAnswer { key, request });
         }
-        let expected = asked.what.is_answered_by(&data.proof);
-        let fork = channel
-            .remote
-            .map_or(self.fork, |remote| self.fork_for(&remote));
-        if !expected || data.proof.fork != fork {
+        if !asked.what.is_answered_by(&data.proof) || data.proof.fork != asked.fork {
             self.decline(peer, &asked);
             return Ok(());
         }
@@ -252,12 +263,12 @@ impl Feed {
         // npm hypercore sends its whole upgrade unasked when it sees another history.
         let from_nothing = |upgrade: &UpgradeProof| upgrade.start == 0;
         let is_probe = data.request == 0
-            && What::Probe.is_answered_by(&data.proof)
+            && What::Look.is_answered_by(&data.proof)
             && data.proof.upgrade.as_ref().is_some_and(from_nothing);
-        if is_probe && self.length > 0 && !channel.probing {
-            channel.probing = true;
+        if is_probe && self.length > 0 && channel.probing.is_none() {
+            channel.probing = Some(What::Look);
             let order = cx.flow.next_order();
-            return self.receive(cx, peer, What::Probe, order, data);
+            return self.receive(cx, peer, What::Look, order, data);
         }
         let Some(peer) = cx.peers.get_mut(&peer) else {
             return Ok(());
@@ -279,6 +290,9 @@ impl Feed {
         order: u64,
         data: Data,
     ) -> Result<(), ProtocolViolation> {
+        if self.stopped {
+            return Ok(()); // asked for before
+        }
         let limit = match self.kind {
             FeedKind::Kinlog => KINLOG_BLOCK_BYTES_MAX,
             FeedKind::Plain => PLAIN_BLOCK_BYTES_MAX,
@@ -361,7 +375,7 @@ impl Feed {
                     channel.remote_have.set(index, false);
                 }
                 What::Upgrade(_) => channel.upgrade_refused = Some(channel.remote_length()),
-                What::Probe => channel.probing = false,
+                What::Probe | What::Look => {}
             }
         }
         self.give_up(peer, asked);
@@ -379,7 +393,7 @@ impl Feed {
                 }
             }
             What::Upgrade(_) => self.end_upgrade(peer),
-            What::Probe => {}
+            What::Probe | What::Look => self.unanswered(peer),
         }
     }
 
@@ -501,17 +515,16 @@ impl Feed {
             let result = result.unwrap_or(Err(ApplyFailure::Store));
             if result != Err(ApplyFailure::MissingAnchor) {
                 cx.flow.applied(origin.bytes);
-                if let What::Upgrade(_) = origin.what {
-                    self.end_upgrade(origin.peer);
+                match origin.what {
+                    What::Upgrade(_) => self.end_upgrade(origin.peer),
+                    What::Probe | What::Look => self.end_probe(origin.peer),
+                    What::Block(_) => {}
                 }
             }
             match result {
                 Ok(applied) => {
                     stored.extend(applied.block);
-                    upgraded |= self.take_applied(&applied, incoming);
-                    if origin.what == What::Probe {
-                        self.end_probe(origin.peer);
-                    }
+                    upgraded |= self.take_applied(&applied, incoming, origin.peer);
                 }
                 Err(ApplyFailure::MissingAnchor) => {
                     let parked_at = Some(origin.parked_at.unwrap_or(cx.now));
@@ -525,7 +538,7 @@ impl Feed {
                     });
                 }
                 Err(failure) => {
-                    violations.extend(self.handle_failure(cx, &origin, failure));
+                    violations.extend(self.handle_failure(cx, &origin, incoming, failure));
                 }
             }
         }
@@ -551,20 +564,24 @@ impl Feed {
     }
 
     /// Takes note of what is durable now; returns whether the head is longer.
-    fn take_applied(&mut self, applied: &Applied, incoming: &Incoming) -> bool {
+    fn take_applied(&mut self, applied: &Applied, incoming: &Incoming, from: PeerId) -> bool {
         if let Some(block) = applied.block {
             self.have.set(block, true);
             self.planned.set(block, true);
             self.retry.remove(&block);
         }
         self.manifest_known |= incoming.manifest.is_some();
-        let Some(length) = applied.upgraded_to.filter(|length| *length > self.length) else {
+        let Some(head) = applied.head.filter(|head| head.length > self.length) else {
             return false;
         };
-        self.fork = incoming.proof.fork;
-        self.length = length;
+        self.fork = head.fork;
+        self.length = head.length;
+        self.tree_hash = head.tree_hash;
         self.manifest_known = true;
-        self.learn_block_bytes(length, applied.byte_length);
+        self.learn_block_bytes(&head);
+        if let Some(channel) = self.channels.get_mut(&from) {
+            channel.head_told = head.length;
+        }
         self.told_complete = false;
         if !self.interest.live {
             self.head_wanted = false;
@@ -576,6 +593,7 @@ impl Feed {
         &mut self,
         cx: &mut Context<'_>,
         origin: &Origin,
+        incoming: &Incoming,
         failure: ApplyFailure,
     ) -> Option<(PeerId, ProtocolViolation)> {
         let peer = origin.peer;
@@ -584,27 +602,35 @@ impl Feed {
                 self.release(block);
                 Some(block)
             }
-            What::Upgrade(_) | What::Probe => None,
+            What::Upgrade(_) | What::Probe | What::Look => None,
         };
         let bad = ProtocolViolation::BadData {
             key: self.key,
             block,
         };
+        if origin.what.is_whole_history()
+            && matches!(failure, ApplyFailure::Stale | ApplyFailure::Unlinked)
+        {
+            self.contest(cx, peer, incoming);
+        }
         match failure {
             ApplyFailure::MissingAnchor => None,
+            ApplyFailure::Unlinked if origin.what.is_whole_history() => {
+                self.handle_unlinked(origin, incoming)
+            }
             ApplyFailure::Stale if origin.what == What::Probe => Some((peer, bad)),
             // Somebody else brought it first, or the head has moved on.
-            ApplyFailure::Stale => {
+            ApplyFailure::Stale | ApplyFailure::Unlinked => {
                 if let What::Upgrade(_) = origin.what {
                     self.refuse_upgrades(peer);
                 }
                 None
             }
-            ApplyFailure::BadSignature if origin.what != What::Probe && self.length > 0 => {
-                self.probe(cx, peer);
-                None
+            ApplyFailure::OtherTree if !origin.what.is_whole_history() => {
+                let asked = self.accuse(cx, peer);
+                (!asked).then_some((peer, bad))
             }
-            ApplyFailure::BadData | ApplyFailure::BadSignature => Some((peer, bad)),
+            ApplyFailure::BadData | ApplyFailure::OtherTree => Some((peer, bad)),
             ApplyFailure::TooLarge => {
                 if let (Some(block), Some(channel)) = (block, self.channels.get_mut(&peer)) {
                     channel.remote_have.set(block, false);
@@ -622,7 +648,7 @@ impl Feed {
         }
     }
 
-    fn stop(&mut self, cx: &mut Context<'_>, why: FeedEvent) {
+    pub(super) fn stop(&mut self, cx: &mut Context<'_>, why: FeedEvent) {
         if !self.stopped {
             self.stopped = true;
             cx.outputs.push_back(self.event(why));
@@ -632,48 +658,9 @@ impl Feed {
         }
     }
 
-    /// Asks for the way from nothing to our length: another history shows itself there.
-    fn probe(&mut self, cx: &mut Context<'_>, peer: PeerId) {
-        use crate::tree::{ProofRequest, UpgradeRequest};
-        use crate::wire::hypercore::Request;
-
-        let (fork, key) = (self.fork, self.key);
-        let Some(channel) = self.channels.get_mut(&peer) else {
-            return;
-        };
-        let length = self.length.min(channel.remote_length());
-        if channel.probing || length == 0 {
-            return;
-        }
-        channel.probing = true;
-        let asked = Asked {
-            what: What::Probe,
-            bytes: 0,
-            sent: cx.now,
-            order: cx.flow.next_order(),
-        };
-        let id = channel.ask(asked);
-        if let Some(peer) = cx.peers.get_mut(&peer) {
-            cx.flow.asked(peer, 0);
-        }
-        let upgrade = Some(UpgradeRequest { start: 0, length });
-        let proof = ProofRequest {
-            upgrade,
-            ..ProofRequest::default()
-        };
-        let message = Message::Request(Request {
-            id,
-            fork,
-            proof,
-            manifest: false,
-            priority: 0,
-        });
-        cx.outputs.push_back(Output::Send { peer, key, message });
-    }
-
     fn end_probe(&mut self, peer: PeerId) {
         if let Some(channel) = self.channels.get_mut(&peer) {
-            channel.probing = false;
+            channel.probing = None;
         }
     }
 
@@ -693,9 +680,16 @@ impl Feed {
         let mut violations = Vec::new();
         for Item { origin, .. } in dropped {
             cx.flow.applied(origin.bytes);
-            let What::Block(block) = origin.what else {
-                self.refuse_upgrades(origin.peer);
-                continue;
+            let block = match origin.what {
+                What::Block(block) => block,
+                What::Upgrade(_) => {
+                    self.refuse_upgrades(origin.peer);
+                    continue;
+                }
+                What::Probe | What::Look => {
+                    self.unanswered(origin.peer);
+                    continue;
+                }
             };
             self.release(block);
             if self.retry.insert(block, Climb::Roots) == Some(Climb::Roots)
@@ -715,9 +709,10 @@ impl Feed {
         violations
     }
 
-    fn learn_block_bytes(&mut self, length: u64, byte_length: u64) {
-        if let Some(average) = byte_length
-            .checked_div(length)
+    fn learn_block_bytes(&mut self, head: &HeadState) {
+        if let Some(average) = head
+            .byte_length
+            .checked_div(head.length)
             .filter(|average| *average > 0)
         {
             self.block_bytes = usize::try_from(average).unwrap_or(usize::MAX);

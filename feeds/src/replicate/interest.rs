@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use crate::bitfield::Bitfield;
+use crate::crypto::Hash;
 
 /// Which rules a feed follows.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -20,14 +23,25 @@ pub struct FeedState {
     pub kind: FeedKind,
     /// Whether the manifest is known; if not it is asked for with the first upgrade.
     pub manifest_known: bool,
-    /// Fork of the signed head.
-    pub fork: u64,
-    /// Length of the signed head, in blocks.
-    pub length: u64,
-    /// Bytes of all blocks up to `length`.
-    pub byte_length: u64,
+    /// The signed head.
+    pub head: HeadState,
     /// Blocks held, verified and durable.
     pub have: Bitfield,
+    /// The encoded proof of the conflict that stopped the feed.
+    pub conflict: Option<Bytes>,
+}
+
+/// A signed head, as the replicator knows it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HeadState {
+    /// Fork.
+    pub fork: u64,
+    /// Length in blocks.
+    pub length: u64,
+    /// Bytes of all blocks up to there, for the size of requests.
+    pub byte_length: u64,
+    /// Hash of the tree.
+    pub tree_hash: Hash,
 }
 
 /// Which blocks of a feed are wanted.

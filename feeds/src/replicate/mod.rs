@@ -12,6 +12,7 @@
 mod announce;
 mod channel;
 mod climb;
+mod contest;
 mod feed;
 mod flow;
 mod interest;
@@ -22,7 +23,7 @@ mod ranges;
 mod replicator;
 mod serve;
 
-pub use interest::{FeedKind, FeedState, Interest, Want};
+pub use interest::{FeedKind, FeedState, HeadState, Interest, Want};
 pub use output::{
     Applied, ApplyFailure, ApplyId, FeedEvent, Incoming, NotAvailable, Output, PeerId,
     ProtocolViolation, ReadId,

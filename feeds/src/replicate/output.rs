@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::crypto::FeedKey;
+use crate::replicate::HeadState;
 use crate::tree::{Proof, ProofRequest};
 use crate::wire::hypercore::Message;
 
@@ -35,10 +36,8 @@ pub struct Incoming {
 pub struct Applied {
     /// The block that is now held.
     pub block: Option<u64>,
-    /// The length of the new signed head.
-    pub upgraded_to: Option<u64>,
-    /// Bytes of all blocks up to the head, for the size of requests; 0 if not told.
-    pub byte_length: u64,
+    /// The signed head as it is now, if this brought a new one.
+    pub head: Option<HeadState>,
 }
 
 /// Why the store did not take one [`Incoming`].
@@ -48,15 +47,18 @@ pub enum ApplyFailure {
     MissingAnchor,
     /// A hash does not hold, or the proof has no meaning: the peer's fault.
     BadData,
-    /// The signature does not hold over our tree and what was sent: the peer lies, or the writer
-    /// has signed another history. The peer is asked for the proof of either.
-    BadSignature,
-    /// A valid signature over another history: nobody is banned, the feed stops here.
+    /// A signature or a hash does not fit our tree: the peer lies, or the writer has signed another
+    /// history. The peer is asked for the proof of either.
+    OtherTree,
+    /// A valid signature over another history: nobody is banned, the feed stops here. Its proof
+    /// goes to [`handle_conflict`](crate::replicate::Replicator::handle_conflict) first.
     Conflict,
     /// The block is larger than the feed's kind allows.
     TooLarge,
     /// Nothing new.
     Stale,
+    /// A head of another length that cannot be compared with ours, for want of nodes.
+    Unlinked,
     /// The store failed; not the peer's fault.
     Store,
 }
@@ -97,6 +99,9 @@ pub enum ProtocolViolation {
     /// Data that answers a request with something else.
     #[error("data of feed {key} does not answer request {request}")]
     WrongAnswer { key: FeedKey, request: u64 },
+    /// A conflict proof that is none.
+    #[error("what was sent as a conflict proof of feed {key} does not verify")]
+    BadConflict { key: FeedKey },
     /// Blocks whose proofs end nowhere, again and again.
     #[error("{count} proofs of feed {key} lead to no known node")]
     Unanchored { key: FeedKey, count: u32 },
@@ -107,7 +112,9 @@ impl ProtocolViolation {
     pub fn is_proven_lie(&self) -> bool {
         matches!(
             self,
-            ProtocolViolation::BadData { .. } | ProtocolViolation::WrongAnswer { .. }
+            ProtocolViolation::BadData { .. }
+                | ProtocolViolation::WrongAnswer { .. }
+                | ProtocolViolation::BadConflict { .. }
         )
     }
 }
@@ -177,6 +184,28 @@ pub enum Output {
         key: FeedKey,
         /// Whatever arrived since the last drain, in the order it was asked for.
         items: Arc<Vec<Incoming>>,
+    },
+    /// Check what a peer sent as a conflict proof of the feed, keep it durably if it holds, and
+    /// call [`handle_conflict`](crate::replicate::Replicator::handle_conflict) or
+    /// [`handle_bad_conflict`](crate::replicate::Replicator::handle_bad_conflict).
+    KeepConflict {
+        /// Who sent it.
+        peer: PeerId,
+        /// Of which feed.
+        key: FeedKey,
+        /// Unverified bytes.
+        proof: Bytes,
+    },
+    /// Compare two whole histories that peers showed, as ours cannot be compared with either; if
+    /// they contradict each other, keep the proof durably and call
+    /// [`handle_conflict`](crate::replicate::Replicator::handle_conflict).
+    Contest {
+        /// Of which feed.
+        key: FeedKey,
+        /// One.
+        one: Incoming,
+        /// The other.
+        other: Incoming,
     },
     /// A peer broke the protocol: close its connection.
     Violation {

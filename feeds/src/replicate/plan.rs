@@ -28,6 +28,9 @@ impl Feed {
             return planned;
         }
         planned.violations = self.free_what_hangs(cx);
+        planned.violations.append(&mut self.convicted);
+        self.look_at_forks(cx);
+        self.seek_rival(cx);
         self.plan_upgrade(cx);
         self.synchronize(cx);
         if !self.head_wanted || (self.interest.live && self.heads_are_known(cx)) {
@@ -289,6 +292,7 @@ impl Feed {
             bytes,
             sent: cx.now,
             order: cx.flow.next_order(),
+            fork,
         });
         if let Some(peer) = cx.peers.get_mut(&peer) {
             cx.flow.asked(peer, bytes);

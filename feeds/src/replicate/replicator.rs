@@ -10,12 +10,13 @@ use crate::crypto::FeedKey;
 use crate::limits::{IN_FLIGHT_BYTES_MAX, REPLICATE_TICK, REQUESTS_PER_PEER_MAX};
 use crate::replicate::announce::KINLOG_EXTENSION;
 use crate::replicate::channel::Channel;
+use crate::replicate::contest::{CONFLICT_EXTENSION, HEAD_EXTENSION};
 use crate::replicate::feed::Feed;
 use crate::replicate::flow::{Context, Flow};
 use crate::replicate::peer::Peer;
 use crate::replicate::serve::Server;
 use crate::replicate::{
-    Applied, ApplyFailure, ApplyId, FeedState, Interest, NotAvailable, Output, PeerId,
+    Applied, ApplyFailure, ApplyId, FeedState, HeadState, Interest, NotAvailable, Output, PeerId,
     ProtocolViolation, ReadId,
 };
 use crate::tree::Proof;
@@ -151,14 +152,24 @@ impl Replicator {
         self.touch(key);
     }
 
-    /// The own feed `key` has grown to `length` blocks of `byte_length` bytes, durably.
-    pub fn handle_appended(&mut self, now: Time, key: &FeedKey, length: u64, byte_length: u64) {
+    /// The own feed `key` has grown to `head`, durably.
+    pub fn handle_appended(&mut self, now: Time, key: &FeedKey, head: &HeadState) {
         self.now = now;
-        with_feed!(self, key, |feed, cx| feed.handle_appended(
-            cx,
-            length,
-            byte_length
-        ));
+        with_feed!(self, key, |feed, cx| feed.handle_appended(cx, head));
+    }
+
+    /// Feed `key` is stopped by a conflict, durably: `proof` is passed on to its peers. Of a feed
+    /// that is stopped already nothing changes.
+    pub fn handle_conflict(&mut self, now: Time, key: &FeedKey, proof: Bytes) {
+        self.now = now;
+        with_feed!(self, key, |feed, cx| feed.handle_conflict(cx, proof));
+        self.touch(key);
+    }
+
+    /// What [`Output::KeepConflict`] carried is no proof of a conflict of feed `key`.
+    pub fn handle_bad_conflict(&mut self, now: Time, peer: PeerId, key: &FeedKey) {
+        self.now = now;
+        self.cut([(peer, ProtocolViolation::BadConflict { key: *key })]);
     }
 
     /// Blocks of `key` are no longer held, durably.
@@ -281,6 +292,9 @@ impl Replicator {
                 let Some(found) = self.peers.get_mut(&peer) else {
                     return Ok(());
                 };
+                if request.proof.upgrade.is_some() {
+                    channel.head_told = channel.head_told.max(feed.length);
+                }
                 let peer = (peer, found);
                 return self
                     .server
@@ -296,12 +310,34 @@ impl Replicator {
                 with_feed!(self, key, |feed, cx| feed.handle_want(cx, peer, &want));
             }
             Message::Unwant(want) => feed.handle_unwant(peer, &want),
-            Message::Extension { name, .. } if name == KINLOG_EXTENSION => {
-                self.peer(peer).window = REQUESTS_PER_PEER_MAX;
+            Message::Extension { name, payload } => {
+                return self.handle_extension(peer, key, &name, payload);
             }
-            Message::Extension { .. } => {}
         }
         Ok(())
+    }
+
+    fn handle_extension(
+        &mut self,
+        peer: PeerId,
+        key: &FeedKey,
+        name: &[u8],
+        payload: Bytes,
+    ) -> Result<(), ProtocolViolation> {
+        let known = match name {
+            KINLOG_EXTENSION => {
+                self.peer(peer).window = REQUESTS_PER_PEER_MAX;
+                with_feed!(self, key, |feed, cx| feed.handle_kinlog(cx, peer)).map(Ok)
+            }
+            HEAD_EXTENSION => {
+                with_feed!(self, key, |feed, cx| feed.handle_head(cx, peer, &payload)).map(Ok)
+            }
+            CONFLICT_EXTENSION => {
+                with_feed!(self, key, |feed, cx| feed.handle_proof(cx, peer, payload))
+            }
+            _ => None,
+        };
+        known.unwrap_or(Ok(()))
     }
 
     /// The answer to [`Output::Read`].

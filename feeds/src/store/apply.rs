@@ -165,6 +165,17 @@ impl NodeSource for BatchNodes<'_> {
     }
 }
 
+/// What somebody holds who holds nothing.
+pub(super) struct NoNodes;
+
+impl NodeSource for NoNodes {
+    type Error = StoreError;
+
+    fn node(&self, _index: u64) -> Result<Option<Node>, StoreError> {
+        Ok(None)
+    }
+}
+
 impl<'a> Batch<'a> {
     fn new(feed: &'a Feed) -> Self {
         let state = feed.entry.read();
@@ -278,12 +289,12 @@ impl<'a> Batch<'a> {
             return tree::verify(&self.head, &source, &known.verifier, proof);
         }
         // A Kinlog feed has fork 0 for ever: a signed head on another one is a conflict, whatever
-        // its tree. It is looked at as if ours were on that fork.
-        let there = Head {
+        // its tree. It is looked at as by somebody who holds nothing.
+        let nothing = Head {
             fork: proof.fork,
-            ..self.head.clone()
+            ..Head::default()
         };
-        match tree::verify(&there, &source, &known.verifier, proof) {
+        match tree::verify(&nothing, &NoNodes, &known.verifier, proof) {
             Ok(Verified {
                 upgrade: Some(theirs),
                 ..
@@ -299,7 +310,7 @@ impl<'a> Batch<'a> {
                 };
                 Err(VerifyError::Conflict(Box::new(conflict)))
             }
-            Err(conflict @ (VerifyError::Conflict(_) | VerifyError::Source(_))) => Err(conflict),
+            Err(bad @ VerifyError::BadData { .. }) => Err(bad),
             _ => Err(VerifyError::NotForThisFork {
                 expected: 0,
                 actual: proof.fork,
@@ -429,6 +440,7 @@ impl<'a> Batch<'a> {
                 }
             }
             VerifyError::Stale { .. } => ApplyError::Stale { feed },
+            VerifyError::Unlinked { .. } => ApplyError::Unlinked { feed },
             VerifyError::NotForThisFork { expected, actual } => ApplyError::OtherFork {
                 feed,
                 expected,

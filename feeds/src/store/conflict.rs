@@ -4,12 +4,15 @@ use bytes::Bytes;
 
 use crate::conflict::{ConflictProof, Contradiction};
 use crate::crypto::FeedKey;
+use crate::replicate::Incoming;
+use crate::store::apply::NoNodes;
 use crate::store::body::Body;
 use crate::store::error::{Damage, DamageKind, Place, StoreError};
 use crate::store::feed::Feed;
 use crate::store::heads::Heads;
 use crate::store::log::Commit;
 use crate::store::state::{FeedEntry, Kind};
+use crate::tree::{self, Head, Verified, VerifyError};
 
 /// Why a proof does not stop a feed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -89,6 +92,39 @@ impl Feed {
         writer.ticket = ticket.clone();
         self.inner.log.wait(&ticket)?;
         Ok(true)
+    }
+
+    /// Compares two histories that were shown from nothing, where what is held can be compared with
+    /// neither; if they contradict each other, keeps the proof and stops the feed.
+    ///
+    /// Returns whether the feed is stopped. What does not verify contradicts nothing.
+    pub fn contest(&self, one: &Incoming, other: &Incoming) -> Result<bool, StoreError> {
+        let Some(known) = self.entry.read().manifest.clone() else {
+            return Ok(self.is_stopped());
+        };
+        let verify = |head: &Head, shown: &Incoming| {
+            tree::verify(head, &NoNodes, &known.verifier, &shown.proof)
+        };
+        let first = Head {
+            fork: one.proof.fork,
+            ..Head::default()
+        };
+        let Ok(Verified {
+            upgrade: Some(ours),
+            ..
+        }) = verify(&first, one)
+        else {
+            return Ok(self.is_stopped());
+        };
+        let Err(VerifyError::Conflict(conflict)) = verify(&ours.head, other) else {
+            return Ok(self.is_stopped());
+        };
+        let (feed, manifest) = (self.key(), &known.manifest);
+        let made = ConflictProof::between(feed, manifest, Some(&ours), &NoNodes, &conflict)?;
+        match made.map(|proof| self.keep_conflict(&proof)) {
+            Some(Err(KeepConflictError::Store(error))) => Err(error),
+            _ => Ok(self.is_stopped()),
+        }
     }
 
     /// Returns the length of the longest head of a proof that is not the one held.

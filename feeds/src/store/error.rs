@@ -313,8 +313,8 @@ pub enum ApplyError {
         block: Option<u64>,
         /// What does not hold.
         reason: String,
-        /// The signature does not hold over *our* roots, which is also what a head of another
-        /// history looks like: an upgrade asked for from 0 to our length tells.
+        /// A signature or hash does not fit *our* tree, which is also what a head or block of
+        /// another history looks like: an upgrade asked for from 0 to our length tells.
         may_be_conflict: bool,
     },
     /// The writer contradicted itself, now or earlier: its fault, nobody else's. The feed stops
@@ -337,6 +337,12 @@ pub enum ApplyError {
         size: usize,
         /// The limit in bytes.
         limit: usize,
+    },
+    /// A head of another length that cannot be compared with ours, for want of nodes.
+    #[error("feed {feed}: a head that cannot be compared with ours")]
+    Unlinked {
+        /// The feed.
+        feed: FeedKey,
     },
     /// Nothing new: the head is not longer than ours.
     #[error("feed {feed}: nothing newer than what is held")]

@@ -5,8 +5,9 @@ use std::sync::{Arc, MutexGuard};
 use bytes::Bytes;
 
 use crate::bitfield::Bitfield;
-use crate::crypto::{DiscoveryKey, FeedKey};
+use crate::crypto::{DiscoveryKey, FeedKey, Hash};
 use crate::manifest::Manifest;
+use crate::replicate::HeadState;
 use crate::store::body::{self, Body};
 use crate::store::error::{Damage, DamageKind, ReadError, StoreError};
 use crate::store::heads::Heads;
@@ -42,10 +43,25 @@ pub struct FeedInfo {
     pub length: u64,
     /// Bytes of all blocks up to the signed head.
     pub byte_length: u64,
+    /// Hash of the tree that the head signs.
+    pub tree_hash: Hash,
     /// Blocks held.
     pub blocks_held: u64,
     /// Bytes of the blocks held.
     pub bytes_held: u64,
+    /// A conflict stopped the feed.
+    pub is_stopped: bool,
+}
+
+impl From<&FeedInfo> for HeadState {
+    fn from(info: &FeedInfo) -> HeadState {
+        HeadState {
+            fork: info.fork,
+            length: info.length,
+            byte_length: info.byte_length,
+            tree_hash: info.tree_hash,
+        }
+    }
 }
 
 impl Feed {
@@ -110,8 +126,13 @@ impl Feed {
             fork: head.map_or(0, |head| head.fork),
             length: head.map_or(0, |head| head.length),
             byte_length: head.map_or(0, |head| head.byte_length),
+            tree_hash: state
+                .signed
+                .as_ref()
+                .map_or_else(|| Head::default().tree_hash(), |signed| signed.tree_hash),
             blocks_held: state.blocks_held,
             bytes_held: state.bytes_held,
+            is_stopped: state.conflict.is_some(),
         }
     }
 

@@ -283,7 +283,7 @@ fn take_in(
         };
         match apply_one(feed, item)? {
             Ok(()) => {}
-            Err(ApplyError::Stale { .. }) => return Ok(None),
+            Err(ApplyError::Stale { .. } | ApplyError::Unlinked { .. }) => return Ok(None),
             Err(error) => return Err(told_apart(feed, link, error)?.into()),
         }
     } else if let Some(item) = link.proof_from_nothing(theirs)

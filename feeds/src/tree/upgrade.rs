@@ -35,6 +35,10 @@ impl<S: NodeSource> Climb<'_, S> {
             length,
             ours: ours.length,
         };
+        let unlinked = |length| VerifyError::Unlinked {
+            length,
+            ours: ours.length,
+        };
         if start > ours.length {
             let node = 2 * start.saturating_sub(1);
             return Err(VerifyError::MissingAnchor {
@@ -43,7 +47,7 @@ impl<S: NodeSource> Climb<'_, S> {
             });
         }
         let Some(base) = self.trusted.at(start)? else {
-            return Err(stale(end));
+            return Err(unlinked(end));
         };
 
         let mut builder = Builder::new(&base);
@@ -77,6 +81,7 @@ impl<S: NodeSource> Climb<'_, S> {
             signature: self.upgrade.signature.clone(),
         };
         let mut linked = start == ours.length;
+        let mut compared = linked;
         for at in [end, length] {
             if linked || at > ours.length {
                 continue;
@@ -99,6 +104,7 @@ impl<S: NodeSource> Climb<'_, S> {
                 })));
             }
             linked = at == ours.length;
+            compared = true;
         }
         if length > ours.length && linked {
             let learned = builder.finish();
@@ -115,7 +121,8 @@ impl<S: NodeSource> Climb<'_, S> {
                 fold_consumed,
                 upgrade: None,
             }),
-            _ => Err(stale(length)),
+            _ if compared => Err(stale(length)),
+            _ => Err(unlinked(length)),
         }
     }
 

@@ -102,7 +102,11 @@ pub enum VerifyError<E> {
     /// A valid signature over a tree that ours does not continue.
     #[error("the writer signed another tree: they differ at length {}", .0.at)]
     Conflict(Box<Conflict>),
-    /// The upgrade tells nothing new, or starts below our head and cannot be linked to it.
+    /// A head of another length that cannot be compared with ours: nodes of one or the other are
+    /// not known at the shorter length.
+    #[error("a head of length {length} cannot be compared with ours of length {ours}")]
+    Unlinked { length: u64, ours: u64 },
+    /// The upgrade tells nothing new.
     #[error("upgrade from {start} to {length} is stale at length {ours}")]
     Stale { start: u64, length: u64, ours: u64 },
     /// The proof is for another fork.
@@ -115,7 +119,8 @@ pub enum VerifyError<E> {
 
 impl<E> VerifyError<E> {
     /// Returns whether the sender may be honest and the writer not: the signature does not hold
-    /// over *our* roots and what was sent, which is also what a head of another history looks like.
+    /// over *our* roots and what was sent, or a hash differs from ours, which is also what a head
+    /// or a block of another history looks like.
     ///
     /// To tell, ask for an upgrade from 0 to our length: it comes back as
     /// [`Conflict`](Self::Conflict) or as [`BadData`](Self::BadData).
@@ -123,7 +128,7 @@ impl<E> VerifyError<E> {
         matches!(
             self,
             VerifyError::BadData {
-                fault: Fault::Signature { .. },
+                fault: Fault::Signature { .. } | Fault::Checksum { .. },
                 ..
             }
         )

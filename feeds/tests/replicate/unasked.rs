@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use kinlog_feeds::bitfield::Bitfield;
 use kinlog_feeds::replicate::{
-    Config, FeedKind, FeedState, Incoming, Interest, Output, PeerId, Replicator, Want,
+    Config, FeedKind, FeedState, HeadState, Incoming, Interest, Output, PeerId, Replicator, Want,
 };
 use kinlog_feeds::tree::{BlockProof, HashRequest, Proof, ProofRequest, SeekRequest, UpgradeProof};
 use kinlog_feeds::wire::hypercore::{self, Data, Message, NoDataReason, Request, Synchronize};
-use kinlog_feeds::{FeedKey, Time};
+use kinlog_feeds::{FeedKey, Hash, Time};
 
 const KEY: FeedKey = FeedKey([7; 32]);
 const PEER: PeerId = PeerId(1);
@@ -30,9 +30,8 @@ impl Follower {
         let state = FeedState {
             kind: FeedKind::Kinlog,
             manifest_known: true,
-            fork: 0,
-            length,
-            byte_length: length * 100,
+            head: head(length),
+            conflict: None,
             have: Bitfield::new(),
         };
         replicator.add_feed(KEY, state);
@@ -110,6 +109,15 @@ impl Follower {
             .iter()
             .filter_map(|item| item.proof.block.as_ref());
         blocks.map(|block| block.index).collect()
+    }
+}
+
+fn head(length: u64) -> HeadState {
+    HeadState {
+        fork: 0,
+        length,
+        byte_length: length * 100,
+        tree_hash: Hash([0; 32]),
     }
 }
 
@@ -227,9 +235,8 @@ fn a_late_answer_to_a_channel_that_is_open_again_is_no_wrong_answer() {
     let state = FeedState {
         kind: FeedKind::Kinlog,
         manifest_known: true,
-        fork: 0,
-        length: 4,
-        byte_length: 4,
+        head: head(4),
+        conflict: None,
         have: Bitfield::default(),
     };
     reader.add_feed(key, state);

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kinlog_feeds::manifest::Manifest;
+use kinlog_feeds::conflict::ConflictProof;
+use kinlog_feeds::manifest::{Manifest, Verifier};
 use kinlog_feeds::replicate::{
-    Applied, ApplyFailure, ApplyId, Config, FeedEvent, FeedKind, FeedState, Incoming, Interest,
-    NotAvailable, Output, PeerId, ProtocolViolation, ReadId, Replicator, Want,
+    Applied, ApplyFailure, ApplyId, Config, FeedEvent, FeedKind, FeedState, HeadState, Incoming,
+    Interest, NotAvailable, Output, PeerId, ProtocolViolation, ReadId, Replicator, Want,
 };
 use kinlog_feeds::store::{ApplyError, Feed, Kind, MemoryDisk, Options, ProveError, Role, Store};
-use kinlog_feeds::tree::ProofRequest;
+use kinlog_feeds::tree::{ProofRequest, UpgradeRequest};
 use kinlog_feeds::wire::hypercore::Message;
 use kinlog_feeds::{FeedKey, KeyPair, Time};
 
@@ -52,6 +53,16 @@ enum Job {
         id: ApplyId,
         key: FeedKey,
         items: Arc<Vec<Incoming>>,
+    },
+    Keep {
+        peer: PeerId,
+        key: FeedKey,
+        proof: Bytes,
+    },
+    Contest {
+        key: FeedKey,
+        one: Incoming,
+        other: Incoming,
     },
 }
 
@@ -96,10 +107,9 @@ impl Node {
                 _ => FeedKind::Kinlog,
             },
             manifest_known: feed.manifest().is_some(),
-            fork: info.fork,
-            length: info.length,
-            byte_length: info.byte_length,
+            head: HeadState::from(&info),
             have: feed.have(),
+            conflict: feed.conflict().unwrap().map(|proof| proof.encode().into()),
         };
         self.replicator.add_feed(feed.key(), state);
         self.feeds.insert(feed.key(), feed);
@@ -130,24 +140,47 @@ impl Node {
             Job::Apply { id, key, items } => {
                 let feed = &self.feeds[&key];
                 let results = feed.apply(&items).unwrap();
-                let byte_length = feed.info().byte_length;
+                let head = HeadState::from(&feed.info());
+                let found = results.iter().find_map(|result| match result {
+                    Err(ApplyError::Conflict { proof, .. }) => Some(proof.encode()),
+                    _ => None,
+                });
+                if let Some(proof) = found {
+                    self.replicator.handle_conflict(now, &key, proof.into());
+                }
                 let results: Seen = results
                     .into_iter()
                     .map(|result| match result {
-                        Ok(applied) => {
-                            let (block, upgraded_to) = (applied.block, applied.upgraded_to);
-                            Ok(Applied {
-                                block,
-                                upgraded_to,
-                                byte_length,
-                            })
-                        }
+                        Ok(applied) => Ok(Applied {
+                            block: applied.block,
+                            head: applied.upgraded_to.map(|_| head),
+                        }),
                         Err(error) => Err(failure(&error)),
                     })
                     .collect();
                 self.applies += 1;
                 self.seen.extend(results.iter().copied());
                 self.replicator.handle_applied(now, id, results);
+            }
+            Job::Contest { key, one, other } => {
+                let feed = &self.feeds[&key];
+                if feed.contest(&one, &other).unwrap() {
+                    let proof = feed.conflict().unwrap().unwrap().encode();
+                    self.replicator.handle_conflict(now, &key, proof.into());
+                }
+            }
+            Job::Keep { peer, key, proof } => {
+                let feed = &self.feeds[&key];
+                let kept = ConflictProof::decode(&proof)
+                    .ok()
+                    .and_then(|proof| feed.keep_conflict(&proof).ok());
+                match kept {
+                    Some(_) => {
+                        let proof = feed.conflict().unwrap().unwrap().encode();
+                        self.replicator.handle_conflict(now, &key, proof.into());
+                    }
+                    None => self.replicator.handle_bad_conflict(now, peer, &key),
+                }
             }
         }
     }
@@ -161,10 +194,11 @@ fn failure(error: &ApplyError) -> ApplyFailure {
         ApplyError::BadData {
             may_be_conflict: true,
             ..
-        } => ApplyFailure::BadSignature,
+        } => ApplyFailure::OtherTree,
         ApplyError::Conflict { .. } => ApplyFailure::Conflict,
         ApplyError::TooLarge { .. } => ApplyFailure::TooLarge,
         ApplyError::Stale { .. } => ApplyFailure::Stale,
+        ApplyError::Unlinked { .. } => ApplyFailure::Unlinked,
         _ => ApplyFailure::BadData,
     }
 }
@@ -240,6 +274,40 @@ impl World {
         self.nodes[node].add(feed);
     }
 
+    /// Makes the first `blocks` blocks of a feed on a fork above 0, as its writer must not.
+    pub(crate) fn create_on_fork(&mut self, node: usize, seed: u8, blocks: u64, fork: u64) {
+        let pair = KeyPair::from_seed(&[seed; 32]);
+        let manifest = Manifest::single(pair.public_key());
+        let source = Store::open(Arc::new(MemoryDisk::new()), Options::new([9; 16])).unwrap();
+        let source = source
+            .create_feed(&manifest, Role::Own, Kind::Plain)
+            .unwrap();
+        source.append_batch(&pair, &content(0..blocks)).unwrap();
+        let head = source.head();
+        let request = ProofRequest {
+            upgrade: Some(UpgradeRequest {
+                start: 0,
+                length: blocks,
+            }),
+            ..ProofRequest::default()
+        };
+        let mut proof = source.prove(&request).unwrap();
+        proof.fork = fork;
+        let verifier = Verifier::new(manifest.key(), &manifest).unwrap();
+        let tree_hash = head.tree_hash();
+        if let Some(upgrade) = &mut proof.upgrade {
+            upgrade.signature = verifier.sign(&pair, &tree_hash, blocks, fork).unwrap();
+        }
+        let manifest = Some(Bytes::from(manifest.encode()));
+        let store = &self.nodes[node].store;
+        let feed = store
+            .create_unknown(source.key(), Role::Followed, Kind::Plain)
+            .unwrap();
+        let applied = feed.apply(&[Incoming { proof, manifest }]).unwrap();
+        assert!(applied[0].is_ok(), "{applied:?}");
+        self.nodes[node].add(feed);
+    }
+
     pub(crate) fn append(&mut self, node: usize, seed: u8, count: u64) {
         let pair = KeyPair::from_seed(&[seed; 32]);
         let key = Manifest::single(pair.public_key()).key();
@@ -247,11 +315,25 @@ impl World {
         let start = feed.info().length;
         feed.append_batch(&pair, &content(start..start + count))
             .unwrap();
-        let info = feed.info();
+        let head = HeadState::from(&feed.info());
         let now = self.now;
         self.nodes[node]
             .replicator
-            .handle_appended(now, &key, info.length, info.byte_length);
+            .handle_appended(now, &key, &head);
+    }
+
+    /// The same, by a node that joins.
+    pub(crate) fn follow_new(
+        &mut self,
+        node: usize,
+        key: FeedKey,
+        kind: Kind,
+        want: Want,
+        live: bool,
+    ) {
+        assert_eq!(node, self.nodes.len());
+        self.nodes.push(Node::new(node));
+        self.follow(node, key, kind, want, live);
     }
 
     /// Makes `node` follow a feed of which it knows the key.
@@ -441,6 +523,16 @@ impl World {
                     self.nodes[number]
                         .jobs
                         .push_back(Job::Apply { id, key, items });
+                }
+                Output::KeepConflict { peer, key, proof } => {
+                    self.nodes[number]
+                        .jobs
+                        .push_back(Job::Keep { peer, key, proof });
+                }
+                Output::Contest { key, one, other } => {
+                    self.nodes[number]
+                        .jobs
+                        .push_back(Job::Contest { key, one, other });
                 }
                 Output::Violation { peer, reason, ban } => {
                     self.nodes[number].violations.push((peer, reason, ban));

@@ -259,16 +259,17 @@ fn a_signed_head_on_a_higher_fork_is_a_conflict_on_kinlog_feeds_only() {
             }
         }
     }
-    // A fork that the writer did not sign says nothing about the writer.
+    // A fork that the writer did not sign is its sender's lie.
     let store = open(&MemoryDisk::new());
     let feed = follower(&store, &source);
     let mut unsigned = upgrade_item(&source, 0);
     unsigned.proof.fork = 1;
     let results = feed.apply(&[unsigned]).unwrap();
     assert!(
-        matches!(results[0], Err(ApplyError::OtherFork { .. })),
+        matches!(results[0], Err(ApplyError::BadData { .. })),
         "{results:?}"
     );
+    assert!(!feed.is_stopped());
 }
 
 #[test]

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinlog_feeds::replicate::{
-    Config, FeedEvent, FeedKind, FeedState, Interest, Output, PeerId, ProtocolViolation,
+    Config, FeedEvent, FeedKind, FeedState, HeadState, Interest, Output, PeerId, ProtocolViolation,
     Replicator, Want,
 };
-use kinlog_feeds::store::{Feed, Kind, Store};
+use kinlog_feeds::store::{Feed, Kind, Store, StoreError};
 use kinlog_feeds::wire::hypercore::Message;
 use kinlog_feeds::{FeedKey, Time};
 use tokio::sync::{broadcast, mpsc};
 
-use super::workers::{Done, Read, Workers};
+use super::workers::{Done, NotKept, Read, Workers};
 use super::{FromPeer, Input};
 use crate::clock::Clock;
 use crate::limits::{NOBODY_HAS_AFTER, READS_PER_JOB_MAX};
@@ -132,9 +132,8 @@ impl Engine {
             }
             Input::Appended { key } => {
                 if let Some(known) = self.feeds.get(&key) {
-                    let info = known.feed.info();
-                    self.replicator
-                        .handle_appended(now, &key, info.length, info.byte_length);
+                    let head = HeadState::from(&known.feed.info());
+                    self.replicator.handle_appended(now, &key, &head);
                 }
             }
             Input::Status { reply } => {
@@ -209,17 +208,36 @@ impl Engine {
                 id,
                 feed,
                 results,
+                conflict,
                 failed,
             } => {
                 if let Some(error) = failed {
-                    tracing::error!(%feed, %error, "store refused work");
-                    self.tell(NodeEvent::StoreFailed {
-                        reason: error.to_string(),
-                    });
+                    self.refused(&feed, &error);
+                }
+                if let Some(proof) = conflict {
+                    self.replicator.handle_conflict(now, &feed, proof);
                 }
                 self.replicator.handle_applied(now, id, results);
             }
+            Done::Kept { peer, feed, result } => match result {
+                Ok(proof) => self.replicator.handle_conflict(now, &feed, proof),
+                Err(NotKept::Bad) => self.replicator.handle_bad_conflict(now, peer, &feed),
+                Err(NotKept::Allowed) => {}
+                Err(NotKept::Failed(error)) => self.refused(&feed, &error),
+            },
+            Done::Contested { feed, result } => match result {
+                Ok(Some(proof)) => self.replicator.handle_conflict(now, &feed, proof),
+                Ok(None) => {}
+                Err(error) => self.refused(&feed, &error),
+            },
         }
+    }
+
+    fn refused(&self, feed: &FeedKey, error: &StoreError) {
+        tracing::error!(%feed, %error, "store refused work");
+        self.tell(NodeEvent::StoreFailed {
+            reason: error.to_string(),
+        });
     }
 
     /// Carries out everything the replicator wants, messages and reads in as few pieces as may be.
@@ -257,6 +275,16 @@ impl Engine {
                         continue;
                     };
                     self.workers.apply(id, known.feed.clone(), items);
+                }
+                Output::KeepConflict { peer, key, proof } => {
+                    if let Some(known) = self.feeds.get(&key) {
+                        self.workers.keep(peer, known.feed.clone(), proof);
+                    }
+                }
+                Output::Contest { key, one, other } => {
+                    if let Some(known) = self.feeds.get(&key) {
+                        self.workers.contest(known.feed.clone(), one, other);
+                    }
                 }
                 Output::Violation { peer, reason, ban } => {
                     self.handle_violation(peer, &reason, ban);
@@ -424,10 +452,21 @@ fn feed_state(feed: &Feed) -> FeedState {
             Kind::Plain => FeedKind::Plain,
         },
         manifest_known: feed.manifest().is_some(),
-        fork: info.fork,
-        length: info.length,
-        byte_length: info.byte_length,
+        head: HeadState::from(&info),
         have: feed.have().runs(0..info.length).collect(),
+        conflict: conflict_of(feed),
+    }
+}
+
+/// Returns the proof that stopped the feed. One that cannot be read is reported, and the store takes
+/// nothing for the feed either way.
+fn conflict_of(feed: &Feed) -> Option<bytes::Bytes> {
+    match feed.conflict() {
+        Ok(proof) => proof.map(|proof| proof.encode().into()),
+        Err(error) => {
+            tracing::error!(feed = %feed.key(), %error, "the proof of a conflict is damaged");
+            None
+        }
     }
 }
 

@@ -11,8 +11,11 @@ use std::thread;
 
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
-use kinlog_feeds::replicate::{Applied, ApplyFailure, ApplyId, Incoming, NotAvailable, ReadId};
-use kinlog_feeds::store::{ApplyError, Feed, ProveError, StoreError};
+use kinlog_feeds::conflict::ConflictProof;
+use kinlog_feeds::replicate::{
+    Applied, ApplyFailure, ApplyId, HeadState, Incoming, NotAvailable, PeerId, ReadId,
+};
+use kinlog_feeds::store::{ApplyError, Feed, KeepConflictError, ProveError, StoreError};
 use kinlog_feeds::tree::{Proof, ProofRequest};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -35,6 +38,16 @@ enum Job {
         feed: Feed,
         items: Arc<Vec<Incoming>>,
     },
+    Keep {
+        peer: PeerId,
+        feed: Feed,
+        proof: Bytes,
+    },
+    Contest {
+        feed: Feed,
+        one: Incoming,
+        other: Incoming,
+    },
 }
 
 pub(super) type ReadResult = Result<(Proof, Option<Bytes>), NotAvailable>;
@@ -47,8 +60,31 @@ pub(super) enum Done {
         id: ApplyId,
         feed: FeedKey,
         results: Vec<Result<Applied, ApplyFailure>>,
+        /// The proof of the conflict that stopped the feed.
+        conflict: Option<Bytes>,
         failed: Option<StoreError>,
     },
+    Kept {
+        peer: PeerId,
+        feed: FeedKey,
+        /// The proof that the feed is stopped by now.
+        result: Result<Bytes, NotKept>,
+    },
+    Contested {
+        feed: FeedKey,
+        /// The proof that the feed is stopped by, if it is.
+        result: Result<Option<Bytes>, StoreError>,
+    },
+}
+
+/// Why a peer's conflict proof was not kept.
+#[derive(Debug)]
+pub(super) enum NotKept {
+    /// It is none, or of another feed: the peer's fault.
+    Bad,
+    /// What it shows is allowed on this feed.
+    Allowed,
+    Failed(StoreError),
 }
 
 /// The threads; they end when this is dropped and their queues are empty.
@@ -112,12 +148,27 @@ impl Workers {
     }
 
     pub(super) fn apply(&self, id: ApplyId, feed: Feed, items: Arc<Vec<Incoming>>) {
+        let key = feed.key();
+        self.write(key, Job::Apply { id, feed, items });
+    }
+
+    pub(super) fn keep(&self, peer: PeerId, feed: Feed, proof: Bytes) {
+        let key = feed.key();
+        self.write(key, Job::Keep { peer, feed, proof });
+    }
+
+    pub(super) fn contest(&self, feed: Feed, one: Incoming, other: Incoming) {
+        let key = feed.key();
+        self.write(key, Job::Contest { feed, one, other });
+    }
+
+    fn write(&self, key: FeedKey, job: Job) {
         let mut hasher = DefaultHasher::new();
-        feed.key().hash(&mut hasher);
+        key.hash(&mut hasher);
         let lanes = self.apply.len() as u64;
         let lane = usize::try_from(hasher.finish() % lanes).unwrap_or_default();
         if let Some(lane) = self.apply.get(lane) {
-            let _ = lane.send(Job::Apply { id, feed, items });
+            let _ = lane.send(job);
         }
     }
 }
@@ -131,6 +182,18 @@ fn carry_out(job: Job) -> Done {
                 .collect(),
         ),
         Job::Apply { id, feed, items } => apply(id, &feed, &items),
+        Job::Keep { peer, feed, proof } => Done::Kept {
+            peer,
+            feed: feed.key(),
+            result: keep(&feed, &proof),
+        },
+        Job::Contest { feed, one, other } => Done::Contested {
+            feed: feed.key(),
+            result: feed
+                .contest(&one, &other)
+                .and_then(|_| feed.conflict())
+                .map(|proof| proof.map(|proof| proof.encode().into())),
+        },
     }
 }
 
@@ -162,13 +225,18 @@ fn apply(id: ApplyId, feed: &Feed, items: &[Incoming]) -> Done {
     let key = feed.key();
     match feed.apply(items) {
         Ok(results) => {
-            let byte_length = feed.info().byte_length;
-            let outcome = |result| outcome(key, byte_length, result);
+            let head = HeadState::from(&feed.info());
+            let conflict = results.iter().find_map(|result| match result {
+                Err(ApplyError::Conflict { proof, .. }) => Some(proof.encode().into()),
+                _ => None,
+            });
+            let outcome = |result| outcome(key, &head, result);
             let results = results.into_iter().map(outcome).collect();
             Done::Applied {
                 id,
                 feed: key,
                 results,
+                conflict,
                 failed: None,
             }
         }
@@ -178,26 +246,42 @@ fn apply(id: ApplyId, feed: &Feed, items: &[Incoming]) -> Done {
                 id,
                 feed: key,
                 results,
+                conflict: None,
                 failed: Some(error),
             }
         }
     }
 }
 
+fn keep(feed: &Feed, proof: &[u8]) -> Result<Bytes, NotKept> {
+    let key = feed.key();
+    let proof = ConflictProof::decode(proof).map_err(|error| {
+        tracing::warn!(feed = %key, %error, "no conflict proof");
+        NotKept::Bad
+    })?;
+    match feed.keep_conflict(&proof) {
+        Ok(true) => Ok(proof.encode().into()),
+        // The one that is kept may be another.
+        Ok(false) => match feed.conflict() {
+            Ok(kept) => Ok(kept.unwrap_or(proof).encode().into()),
+            Err(error) => Err(NotKept::Failed(error)),
+        },
+        Err(KeepConflictError::Store(error)) => Err(NotKept::Failed(error)),
+        Err(KeepConflictError::MayFork { .. }) => Err(NotKept::Allowed),
+        Err(_) => Err(NotKept::Bad),
+    }
+}
+
 fn outcome(
     feed: FeedKey,
-    byte_length: u64,
+    head: &HeadState,
     result: Result<kinlog_feeds::store::Applied, ApplyError>,
 ) -> Result<Applied, ApplyFailure> {
     match result {
-        Ok(applied) => {
-            let (block, upgraded_to) = (applied.block, applied.upgraded_to);
-            Ok(Applied {
-                block,
-                upgraded_to,
-                byte_length,
-            })
-        }
+        Ok(applied) => Ok(Applied {
+            block: applied.block,
+            head: applied.upgraded_to.map(|_| *head),
+        }),
         Err(error) => {
             let failure = match &error {
                 // Before the first head arrived neither the fork nor the writer is known.
@@ -207,10 +291,11 @@ fn outcome(
                 ApplyError::BadData {
                     may_be_conflict: true,
                     ..
-                } => ApplyFailure::BadSignature,
+                } => ApplyFailure::OtherTree,
                 ApplyError::Conflict { .. } => ApplyFailure::Conflict,
                 ApplyError::TooLarge { .. } => ApplyFailure::TooLarge,
                 ApplyError::Stale { .. } => ApplyFailure::Stale,
+                ApplyError::Unlinked { .. } => ApplyFailure::Unlinked,
                 _ => ApplyFailure::BadData,
             };
             if failure != ApplyFailure::MissingAnchor && failure != ApplyFailure::Stale {
