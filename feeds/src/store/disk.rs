@@ -31,6 +31,9 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
 
     /// Takes the folder for this process; it is free again when the guard is dropped.
     fn try_lock(&self) -> Result<Box<dyn DiskLock>, LockError>;
+
+    /// Keeps others from taking the folder, together with all who only read it; changes nothing.
+    fn try_lock_shared(&self) -> Result<Box<dyn DiskLock>, LockError>;
 }
 
 /// One open file, shared by all threads; every operation names its place.

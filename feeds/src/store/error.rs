@@ -106,6 +106,9 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+    /// The store was opened to be read.
+    #[error("the store is open for reading only")]
+    ReadOnly,
     /// The feed was taken out of the store; the handle is of no use any more.
     #[error("feed {feed} was taken out of the store")]
     FeedDropped {

@@ -42,6 +42,15 @@ impl FileDisk {
         Ok(FileDisk { folder })
     }
 
+    /// Uses `folder`, which is there, and creates nothing.
+    pub fn existing(folder: impl Into<PathBuf>) -> io::Result<Self> {
+        let folder = folder.into();
+        match fs::metadata(&folder)?.is_dir() {
+            true => Ok(FileDisk { folder }),
+            false => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
     /// Returns the folder.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -56,7 +65,12 @@ impl Disk for FileDisk {
             .create(create)
             .truncate(false)
             .mode(0o600)
-            .open(self.folder.join(name))?;
+            .open(self.folder.join(name));
+        let file = match file {
+            // An archive on a medium that cannot be written can still be read.
+            Err(error) if !create && is_read_only(&error) => File::open(self.folder.join(name))?,
+            opened => opened?,
+        };
         Ok(Arc::new(RealFile { file }))
     }
 
@@ -103,24 +117,50 @@ impl Disk for FileDisk {
             Ok(()) => {
                 file.set_len(0)?;
                 file.write_all(owner_record().as_bytes())?;
-                Ok(Box::new(HeldLock { _file: file }))
+                Ok(Box::new(HeldLock { _file: Some(file) }))
             }
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut text = String::new();
-                // An owner record that cannot be read costs the pid in the message, no more.
-                let _ = Read::by_ref(&mut file)
-                    .take(OWNER_BYTES_MAX)
-                    .read_to_string(&mut text);
-                let pid = text
-                    .lines()
-                    .next()
-                    .and_then(|line| line.strip_prefix("pid "));
-                Err(LockError::Held {
-                    pid: pid.and_then(|pid| pid.parse().ok()).unwrap_or(0),
-                })
-            }
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(owner_of(&mut file)),
             Err(other) => Err(LockError::Io(other.into())),
         }
+    }
+
+    fn try_lock_shared(&self) -> Result<Box<dyn DiskLock>, LockError> {
+        let mut file = match File::open(self.folder.join(LOCK_FILE)) {
+            Ok(file) => file,
+            // Nobody ever took the folder: a copy, or an archive.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Box::new(HeldLock { _file: None }));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Box::new(HeldLock { _file: Some(file) })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(owner_of(&mut file)),
+            Err(other) => Err(LockError::Io(other.into())),
+        }
+    }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+    )
+}
+
+/// Returns who wrote the owner record of a lock that another holds.
+fn owner_of(file: &mut File) -> LockError {
+    let mut text = String::new();
+    // An owner record that cannot be read costs the pid in the message, no more.
+    let _ = Read::by_ref(file)
+        .take(OWNER_BYTES_MAX)
+        .read_to_string(&mut text);
+    let pid = text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("pid "));
+    LockError::Held {
+        pid: pid.and_then(|pid| pid.parse().ok()).unwrap_or(0),
     }
 }
 
@@ -141,7 +181,7 @@ fn owner_record() -> String {
 #[derive(Debug)]
 struct HeldLock {
     /// Closing it releases the `flock`.
-    _file: File,
+    _file: Option<File>,
 }
 
 impl DiskLock for HeldLock {}

@@ -284,6 +284,11 @@ impl Log {
         tell(told);
     }
 
+    /// Takes no records at all, from the start.
+    pub(super) fn refuse_writes(&self, why: StoreError) {
+        self.queue().stopped.get_or_insert(why);
+    }
+
     /// Returns the tail between two groups.
     pub(super) fn tail(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)

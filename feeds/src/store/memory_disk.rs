@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::store::disk::{Disk, DiskFile, DiskLock, LockError};
@@ -16,8 +16,12 @@ pub struct MemoryDisk {
 #[derive(Debug, Default)]
 struct Folder {
     files: Mutex<BTreeMap<String, Arc<MemoryFile>>>,
-    locked: Arc<AtomicBool>,
+    /// How many read, or [`WRITER`].
+    holders: Arc<AtomicU32>,
 }
+
+/// Marks a folder that one holds to write.
+const WRITER: u32 = u32::MAX;
 
 impl MemoryDisk {
     /// Makes an empty folder.
@@ -96,27 +100,45 @@ impl Disk for MemoryDisk {
     }
 
     fn try_lock(&self) -> Result<Box<dyn DiskLock>, LockError> {
-        if self.folder.locked.swap(true, Ordering::AcqRel) {
-            return Err(LockError::Held {
+        self.hold(|holders| (holders == 0).then_some(WRITER))
+    }
+
+    fn try_lock_shared(&self) -> Result<Box<dyn DiskLock>, LockError> {
+        self.hold(|holders| (holders < WRITER - 1).then_some(holders + 1))
+    }
+}
+
+impl MemoryDisk {
+    fn hold(&self, taken: fn(u32) -> Option<u32>) -> Result<Box<dyn DiskLock>, LockError> {
+        let holders = &self.folder.holders;
+        match holders.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken) {
+            Ok(_) => Ok(Box::new(MemoryLock {
+                holders: holders.clone(),
+            })),
+            Err(_) => Err(LockError::Held {
                 pid: std::process::id(),
-            });
+            }),
         }
-        Ok(Box::new(MemoryLock {
-            locked: self.folder.locked.clone(),
-        }))
     }
 }
 
 #[derive(Debug)]
 struct MemoryLock {
-    locked: Arc<AtomicBool>,
+    holders: Arc<AtomicU32>,
 }
 
 impl DiskLock for MemoryLock {}
 
 impl Drop for MemoryLock {
     fn drop(&mut self) {
-        self.locked.store(false, Ordering::Release);
+        let freed = |holders| match holders {
+            WRITER => Some(0),
+            readers => Some(readers - 1),
+        };
+        // The closure gives a value for every number of holders.
+        let _ = self
+            .holders
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, freed);
     }
 }
 

@@ -31,6 +31,7 @@ mod memory_disk;
 mod open;
 mod options;
 mod publish;
+mod read_only;
 mod record;
 mod room;
 mod scan;

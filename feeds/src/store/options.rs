@@ -24,6 +24,10 @@ pub struct Options {
     pub head_cache_bytes: usize,
     /// Asked before each signature; without one every append is signed.
     pub sign_guard: Option<Arc<dyn SignGuard>>,
+    /// Nothing is written, to no file; writes are [`StoreError::ReadOnly`]. Default false.
+    ///
+    /// [`StoreError::ReadOnly`]: crate::store::StoreError::ReadOnly
+    pub read_only: bool,
     /// Takes everything stored or received as it is, so that a test can show that it would notice.
     #[cfg(feature = "test-switches")]
     pub without_verification: bool,
@@ -40,9 +44,17 @@ impl Options {
             checkpoint_bytes: CHECKPOINT_BYTES,
             head_cache_bytes: HEAD_CACHE_BYTES,
             sign_guard: None,
+            read_only: false,
             #[cfg(feature = "test-switches")]
             without_verification: false,
         }
+    }
+
+    /// Opens a store that is there to be read, beside others that only read it: not a byte of it is
+    /// changed, not even what a crash left. A new index, where one has to be made, stays in memory.
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
     }
 
     /// Sets the size in bytes at which a new segment begins, and the steps by which it grows.

@@ -17,6 +17,7 @@ use crate::store::limits::FEEDS_MAX;
 use crate::store::log::{Commit, Log, Publish};
 use crate::store::open::{self, OpenReport};
 use crate::store::options::Options;
+use crate::store::read_only::ReadOnlyDisk;
 use crate::store::record::Checker;
 use crate::store::segment::Segments;
 use crate::store::state::{FeedEntry, Kind, KnownManifest, Role};
@@ -115,7 +116,14 @@ impl Store {
     /// typed error with its place. What a crash cut off is no error but told by
     /// [`open_report`](Self::open_report).
     pub fn open(disk: Arc<dyn Disk>, options: Options) -> Result<Store, OpenError> {
+        let disk = match options.read_only {
+            true => Arc::new(ReadOnlyDisk::new(disk)),
+            false => disk,
+        };
         let opened = open::open(disk, &options)?;
+        if options.read_only {
+            opened.log.refuse_writes(StoreError::ReadOnly);
+        }
         let inner = Inner {
             options,
             checker: opened.checker,
@@ -258,11 +266,14 @@ impl Store {
 
     /// Writes what is queued and the index, then frees the disk; everything afterwards is an error.
     pub fn close(&self) -> Result<(), StoreError> {
-        if matches!(self.inner.log.stopped(), Some(StoreError::Closed)) {
-            return Ok(());
-        }
-        let written = self.inner.log.close();
-        let index = written.and_then(|()| self.inner.write_checkpoint(0));
+        let index = match self.inner.log.stopped() {
+            Some(StoreError::Closed) => return Ok(()),
+            Some(StoreError::ReadOnly) => Ok(()),
+            _ => {
+                let written = self.inner.log.close();
+                written.and_then(|()| self.inner.write_checkpoint(0))
+            }
+        };
         *self
             .inner
             .lock

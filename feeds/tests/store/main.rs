@@ -10,6 +10,7 @@ mod locking;
 mod many_feeds;
 mod model;
 mod order;
+mod read_only;
 mod refusal;
 mod reopen;
 mod signing;

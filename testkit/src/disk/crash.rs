@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kinlog_feeds::store::{Disk, DiskFile, DiskLock, LockError};
+use kinlog_feeds::store::{Disk, DiskFile, DiskLock, LockError, MemoryDisk};
 
 use crate::disk::content::Contents;
 
@@ -59,7 +58,8 @@ impl Event {
 #[derive(Clone, Debug, Default)]
 pub struct CrashDisk {
     state: Arc<Mutex<State>>,
-    locked: Arc<AtomicBool>,
+    /// Gives its lock; holds no file.
+    lock: MemoryDisk,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +89,7 @@ impl CrashDisk {
         };
         CrashDisk {
             state: Arc::new(Mutex::new(state)),
-            locked: Arc::default(),
+            lock: MemoryDisk::new(),
         }
     }
 
@@ -205,23 +205,11 @@ impl Disk for CrashDisk {
     }
 
     fn try_lock(&self) -> Result<Box<dyn DiskLock>, LockError> {
-        if self.locked.swap(true, Ordering::SeqCst) {
-            return Err(LockError::Held {
-                pid: std::process::id(),
-            });
-        }
-        Ok(Box::new(CrashLock(self.locked.clone())))
+        self.lock.try_lock()
     }
-}
 
-#[derive(Debug)]
-struct CrashLock(Arc<AtomicBool>);
-
-impl DiskLock for CrashLock {}
-
-impl Drop for CrashLock {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
+    fn try_lock_shared(&self) -> Result<Box<dyn DiskLock>, LockError> {
+        self.lock.try_lock_shared()
     }
 }
 

@@ -161,6 +161,10 @@ impl Disk for FaultDisk {
     fn try_lock(&self) -> Result<Box<dyn DiskLock>, LockError> {
         self.disk.try_lock()
     }
+
+    fn try_lock_shared(&self) -> Result<Box<dyn DiskLock>, LockError> {
+        self.disk.try_lock_shared()
+    }
 }
 
 #[derive(Debug)]

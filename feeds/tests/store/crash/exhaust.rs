@@ -1,6 +1,6 @@
 use testkit::disk::{CrashPolicy, Cuts};
 
-use crate::crash::oracle::{Promise, assert_verifies, check};
+use crate::crash::oracle::{Promise, assert_reading_changes_nothing, assert_verifies, check};
 use crate::crash::workload::{OPERATIONS_MIN, Workload};
 
 const SEEDS: u64 = 4;
@@ -25,6 +25,9 @@ fn cut_everywhere(policy: CrashPolicy) {
             operations += 1;
             let what = format!("cut {} {policy:?} seed {seed}", cuts.position());
             let image = cuts.image(policy, seed);
+            if seed == 0 {
+                assert_reading_changes_nothing(&image, &what);
+            }
             check(&workload, cuts.mark(), &image, promise(policy), &what);
             if operations % VERIFIED_EVERY == 0 && promise(policy) == Promise::Kept {
                 assert_verifies(&image, &what);

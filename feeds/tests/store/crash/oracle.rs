@@ -159,6 +159,27 @@ fn assert_goes_on(
     assert_eq!(last.as_deref(), Some(what.as_bytes()), "{what}");
 }
 
+/// Opens an image to be read: not one operation of the disk, and what opening it to write finds.
+pub(crate) fn assert_reading_changes_nothing(image: &CrashDisk, what: &str) {
+    let reader = Store::open(image.as_disk(), options().read_only());
+    let heads = |store: &Store| -> Vec<_> {
+        let feeds = store.feeds().into_iter();
+        feeds.map(|feed| (feed.key(), feed.signed_head())).collect()
+    };
+    let writer = Store::open(image.fork().as_disk(), options());
+    match (&reader, writer) {
+        (Ok(reader), Ok(writer)) => assert_eq!(heads(reader), heads(&writer), "{what}"),
+        (Err(_), Err(_)) => {}
+        (Err(error), Ok(writer)) => {
+            let created = writer.open_report().created;
+            assert!(created, "{what}: there is a store: {error:?}");
+        }
+        (Ok(_), Err(error)) => panic!("{what}: {error:?}"),
+    }
+    drop(reader);
+    assert_eq!(image.operations(), 0, "{what}: reading changed something");
+}
+
 /// Checks every node and signature of every feed, which is too slow to do for every image.
 pub(crate) fn assert_verifies(image: &CrashDisk, what: &str) {
     let store = Store::open(image.as_disk(), options()).unwrap();
