@@ -14,15 +14,26 @@ use crate::tasks::Running;
 use crate::{requests, socket};
 
 /// How a home is opened.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct OpenOptions {
+    /// Folder with the twins of install records, outside every home: what it knows of a home tells
+    /// that home from its copies.
+    pub state: PathBuf,
     /// Test switch: fetches every public feed of an agent of whom a path is pinned, so that a test
     /// of the pin filter can show that it would notice.
     pub without_pin_filter: bool,
 }
 
 impl OpenOptions {
+    /// Returns the defaults, with `state` the folder that [`init`](crate::home::init) was given.
+    pub fn new(state: impl Into<PathBuf>) -> Self {
+        OpenOptions {
+            state: state.into(),
+            without_pin_filter: false,
+        }
+    }
+
     /// Turns the test switch [`without_pin_filter`](Self::without_pin_filter) on.
     #[must_use]
     pub fn without_pin_filter(mut self) -> Self {
@@ -59,7 +70,8 @@ impl Agent {
         let switches = Switches {
             without_pin_filter: options.without_pin_filter,
         };
-        let opened = tokio::task::spawn_blocking(move || Core::open(&home, switches)).await;
+        let open = move || Core::open(&home, &options.state, switches);
+        let opened = tokio::task::spawn_blocking(open).await;
         let (core, events) =
             opened.map_err(|error| Error::general(format!("worker: {error}")))??;
         Ok(Agent {

@@ -61,6 +61,7 @@ impl From<AppendError> for Error {
             AppendError::Store(error) => store_kind(error),
             AppendError::TooLarge { .. } => ErrorKind::Usage,
             AppendError::NotWritable { .. } => ErrorKind::Permission,
+            AppendError::Refused { refused, .. } => return refused.into(),
             _ => ErrorKind::General,
         };
         of_store(kind, chain(&error))
@@ -107,13 +108,18 @@ fn store_kind(error: &StoreError) -> ErrorKind {
         StoreError::Damaged(_) => ErrorKind::Verification,
         StoreError::DiskFull { .. } => ErrorKind::Quota,
         StoreError::Io { source, .. } | StoreError::WriterStopped { first: source } => {
-            match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Quota,
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    ErrorKind::Permission
-                }
-                _ => ErrorKind::General,
-            }
+            io_kind(source)
+        }
+        _ => ErrorKind::General,
+    }
+}
+
+/// Returns the kind of what a disk refused.
+pub(crate) fn io_kind(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Quota,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            ErrorKind::Permission
         }
         _ => ErrorKind::General,
     }

@@ -10,12 +10,14 @@
 //! - `core`: home, store, index, knowledge and plan in one value; blocking.
 //! - `rooms`: the write side of rooms.
 //! - `pins`, `host`, `knowledge`: policy, as a pure function from what is known to what is done.
+//! - `guard`: whether this device may sign.
 //! - `state`, [`home`], [`links`]: what is on disk, and what people pass on.
 
 mod agent;
 pub mod api;
 mod core;
 mod failure;
+mod guard;
 pub mod home;
 mod host;
 mod keys;

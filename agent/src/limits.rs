@@ -43,6 +43,16 @@ pub const IMPORT_BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Hits one search shows.
 pub const SEARCH_HITS_MAX: usize = 100;
 
+/// Signatures reserved at once, 1,000: what a restored copy may have signed unnoticed by home and state
+/// folder, and so as few as keep the reserving (five syncs) out of the cost of an append.
+pub const SIGNATURES_RESERVED: u64 = 1_000;
+
+/// Time for which reserved signatures may be used, for the same reason.
+pub const RESERVED_FOR: Duration = Duration::from_secs(1);
+
+/// Bytes of an install record or its twin, 16 KiB: each has less than one.
+pub const INSTALL_FILE_BYTES_MAX: u64 = 16 * 1024;
+
 /// Time between two commitments of heads while feeds are written: what a fork guard may miss.
 pub const VOUCH_EVERY: Duration = Duration::from_secs(60);
 

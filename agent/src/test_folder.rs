@@ -21,6 +21,11 @@ impl TestFolder {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Where the twins of all homes of the test are kept.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path.join("state")
+    }
 }
 
 impl Drop for TestFolder {

@@ -17,7 +17,7 @@ use stage::{Cast, Folder, blocks, soon};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_home_says_what_to_do() {
     let folder = Folder::new();
-    let error = Agent::open(folder.path(), OpenOptions::default())
+    let error = Agent::open(folder.path(), OpenOptions::new(folder.state()))
         .await
         .unwrap_err();
     assert_eq!((error.kind, error.exit_code()), (ErrorKind::NotFound, 3));
@@ -44,9 +44,9 @@ async fn a_home_is_made_once_and_for_its_owner_alone() {
         (mode(""), mode("store"), mode("device.secret")),
         (0o700, 0o700, 0o600)
     );
-    let again = init(&ann.home, "bob", &Phrase::generate().unwrap()).unwrap_err();
+    let again = init(&ann.home, &ann.state, "bob", &Phrase::generate().unwrap()).unwrap_err();
     assert_eq!(again.kind, ErrorKind::Usage);
-    let second = Agent::open(&ann.home, OpenOptions::default())
+    let second = Agent::open(&ann.home, OpenOptions::new(folder.state()))
         .await
         .unwrap_err();
     assert_eq!(
@@ -66,7 +66,7 @@ async fn secrets_that_others_may_read_are_refused() {
     let (home, secret) = (ann.home.clone(), ann.home.join("device.secret"));
     ann.stop().await;
     std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o640)).unwrap();
-    let error = Agent::open(&home, OpenOptions::default())
+    let error = Agent::open(&home, OpenOptions::new(folder.state()))
         .await
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Permission);
@@ -84,7 +84,7 @@ async fn a_home_of_another_revision_is_left_alone() {
         .unwrap()
         .modified()
         .unwrap();
-    let error = Agent::open(&home, OpenOptions::default())
+    let error = Agent::open(&home, OpenOptions::new(folder.state()))
         .await
         .unwrap_err();
     assert_eq!(error.exit_code(), 1);
@@ -299,10 +299,13 @@ async fn a_lost_or_damaged_index_is_rebuilt_the_same() {
         if let Some(bytes) = damage {
             std::fs::write(home.join("index.db"), bytes).unwrap();
         }
-        let agent = Agent::open(&home, OpenOptions::default()).await.unwrap();
+        let agent = Agent::open(&home, OpenOptions::new(folder.state()))
+            .await
+            .unwrap();
         let id = stage_id(&agent).await;
         let again = Cast {
             name: "ann",
+            state: folder.state(),
             home: home.clone(),
             id,
             agent,

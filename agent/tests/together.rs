@@ -133,7 +133,7 @@ async fn without_the_pin_filter_more_than_the_pinned_path_comes() {
     ann.create("/b").await;
     let a = ann.append("/a", &blocks(3, 100)).await;
     ann.append("/b", &blocks(4, 100)).await;
-    let options = OpenOptions::default().without_pin_filter();
+    let options = OpenOptions::new(folder.state()).without_pin_filter();
     let bob = Cast::with_options(&folder, "bob", options).await;
     bob.follow(&a, None).await.unwrap();
     soon(async {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::command::{feed, follow, init, message, publish, room, signal, up};
+use crate::command::{device, feed, follow, init, message, publish, room, signal, up};
 use crate::demo;
 
 /// Logs that live with your people: append here, follow there, no server holds your data.
@@ -28,7 +28,7 @@ Exit codes:
   0 ok                    4 no peers, or timed out     8 needs a running agent
   1 general               5 verification failed        9 a fork was found
   2 usage, bad text       6 permission, other process  130 interrupted
-  3 not found             7 quota or disk full";
+  3 not found             7 quota or disk full         10 device must be renewed";
 
 /// What every command understands.
 #[derive(Args, Clone, Debug)]
@@ -36,6 +36,10 @@ pub(crate) struct Global {
     /// Folder with the agent's keys and feeds [default: $XDG_DATA_HOME/kinlog]
     #[arg(long, global = true, value_name = "DIR", env = "KINLOG_HOME")]
     pub(crate) home: Option<PathBuf>,
+
+    /// Folder outside the home that tells it from its copies [default: $XDG_STATE_HOME/kinlog]
+    #[arg(long, global = true, value_name = "DIR", env = "KINLOG_STATE")]
+    pub(crate) state: Option<PathBuf>,
 
     /// Print data as JSON, one object per line where it goes on
     #[arg(long, global = true)]
@@ -74,6 +78,11 @@ pub(crate) enum Command {
     Up(up::UpArguments),
     /// Show peers, feeds, what is held and why
     Status,
+    /// Show the devices of this agent, or make this one new
+    Device {
+        #[command(subcommand)]
+        command: Option<device::DeviceCommand>,
+    },
     /// Make, fill, read and check feeds
     #[command(subcommand)]
     Feed(feed::FeedCommand),

@@ -11,10 +11,26 @@ use crate::error::Failure;
 pub(crate) fn home(global: &Global) -> Result<PathBuf, Failure> {
     let chosen = match &global.home {
         Some(home) => home.clone(),
-        None => data_folder()
+        None => user_folder("XDG_DATA_HOME", ".local/share")
             .ok_or_else(|| {
                 Failure::usage(
                     "no home: neither --home, KINLOG_HOME, XDG_DATA_HOME nor HOME is set",
+                )
+            })?
+            .join("kinlog"),
+    };
+    absolute(&chosen)
+}
+
+/// Returns the absolute folder that tells homes from their copies: `--state`, `KINLOG_STATE`,
+/// `$XDG_STATE_HOME/kinlog`, or `~/.local/state/kinlog`, whichever is given first.
+pub(crate) fn state(global: &Global) -> Result<PathBuf, Failure> {
+    let chosen = match &global.state {
+        Some(state) => state.clone(),
+        None => user_folder("XDG_STATE_HOME", ".local/state")
+            .ok_or_else(|| {
+                Failure::usage(
+                    "no state folder: neither --state, KINLOG_STATE, XDG_STATE_HOME nor HOME is set",
                 )
             })?
             .join("kinlog"),
@@ -27,14 +43,15 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::io(path.display(), &error))
 }
 
-fn data_folder() -> Option<PathBuf> {
+/// Returns the folder that an XDG variable names, or its default below the user's own.
+fn user_folder(variable: &str, default: &str) -> Option<PathBuf> {
     let given = |name: &str| {
         env::var_os(name)
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
     // A relative XDG folder is invalid and ignored (XDG base directory specification).
-    given("XDG_DATA_HOME")
+    given(variable)
         .filter(|folder| folder.is_absolute())
-        .or_else(|| given("HOME").map(|home| home.join(".local/share")))
+        .or_else(|| given("HOME").map(|home| home.join(default)))
 }

@@ -17,6 +17,8 @@ use crate::output::Output;
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
     pub(crate) home: PathBuf,
+    /// Folder with the twins of install records.
+    pub(crate) state: PathBuf,
     pub(crate) output: &'a Output,
 }
 
@@ -70,7 +72,8 @@ pub(crate) struct Session {
 impl Session {
     /// Opens an agent to ask short things.
     pub(crate) async fn open(context: &Context<'_>) -> Result<Self, Failure> {
-        let target = Target::connect_or_open(&context.home, OpenOptions::default()).await?;
+        let target =
+            Target::connect_or_open(&context.home, OpenOptions::new(&context.state)).await?;
         Ok(Session {
             target,
             socket: None,

@@ -401,9 +401,10 @@ fn a_reader_that_goes_away_is_no_error() {
         .collect::<String>();
     home.append("/numbers", &lines);
     let command = format!(
-        "{} --home {} feed read /numbers | head -n 1",
+        "{} --home {} --state {} feed read /numbers | head -n 1",
         env!("CARGO_BIN_EXE_kinlog"),
-        home.path().display()
+        home.path().display(),
+        home.state().display()
     );
     let finished = testkit::process::run(
         std::process::Command::new("bash").args(["-c", &format!("set -o pipefail; {command}")]),

@@ -17,10 +17,11 @@ fn every_command_in_an_empty_home_says_run_init() {
     let file = home.write("file.txt", b"text\n");
     let file = file.to_str().unwrap();
     let out = home.beside("out.txt");
-    let commands: [&[&str]; 27] = [
+    let commands: [&[&str]; 28] = [
         &["id"],
         &["up"],
         &["status"],
+        &["device"],
         &["feed", "list"],
         &["feed", "create", "/notes"],
         &["feed", "info", "/notes"],
@@ -165,6 +166,7 @@ fn kinlog_home_is_taken_when_no_home_is_given() {
     let home = Home::init("environment");
     let out = kinlog()
         .env("KINLOG_HOME", home.path())
+        .env("KINLOG_STATE", home.state())
         .arg("id")
         .output()
         .unwrap();
@@ -189,9 +191,10 @@ fn kinlog_home_is_taken_when_no_home_is_given() {
 /// Runs `kinlog init` on a terminal of its own, made by script(1).
 fn init_on_a_terminal(home: &Home) -> Running {
     let command = format!(
-        "stty -echo; {} --home {} init --name Ada",
+        "stty -echo; {} --home {} --state {} init --name Ada",
         env!("CARGO_BIN_EXE_kinlog"),
-        home.path().display()
+        home.path().display(),
+        home.state().display()
     );
     Running::start(
         Command::new("script")

@@ -105,10 +105,14 @@ fn add_all_of(needles: &mut Needles, home: &Home) {
         let id = id.try_into().unwrap();
         needles.add(&name("feed seed"), feed_seed(&secret, &id).expose());
     }
-    needles.add(
-        &name("secret of the home"),
-        &blobs("SELECT value FROM single WHERE name = 'install'")[0],
-    );
+    let record = std::fs::read(home.path().join("install")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    for field in ["install", "mark", "store"] {
+        let value = record[field].as_str().unwrap();
+        needles.add(&name(field), value.as_bytes());
+        let value = kinlog_feeds::text::decode(value).unwrap();
+        needles.add(&name(field), &value);
+    }
     let words = std::fs::read_to_string(home.beside("words.txt")).unwrap();
     let words = words.split_whitespace().collect::<Vec<_>>();
     assert_eq!(words.len(), 24);

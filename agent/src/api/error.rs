@@ -25,6 +25,8 @@ pub enum ErrorKind {
     NeedsAgent,
     /// Two histories of one feed (9).
     Conflict,
+    /// This device is not certain to be the only and newest holder of its secret: it signs nothing (10).
+    MustRenew,
 }
 
 impl ErrorKind {
@@ -40,6 +42,7 @@ impl ErrorKind {
             ErrorKind::Quota => 7,
             ErrorKind::NeedsAgent => 8,
             ErrorKind::Conflict => 9,
+            ErrorKind::MustRenew => 10,
         }
     }
 }
@@ -126,8 +129,9 @@ mod tests {
             ErrorKind::Quota,
             ErrorKind::NeedsAgent,
             ErrorKind::Conflict,
+            ErrorKind::MustRenew,
         ];
         let codes: Vec<u8> = kinds.iter().map(|kind| kind.exit_code()).collect();
-        assert_eq!(codes, (1..=9).collect::<Vec<u8>>());
+        assert_eq!(codes, (1..=10).collect::<Vec<u8>>());
     }
 }

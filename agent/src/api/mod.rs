@@ -18,8 +18,8 @@ pub(crate) use connection::Told;
 pub use error::{Error, ErrorKind};
 pub use frame::{Frame, read_frame, write_frame};
 pub use reply::{
-    BlockProblem, DocumentInfo, FeedInfo, FeedStatus, FollowProgress, FollowStep, FoundEntry,
-    IceInfo, IdInfo, MemberInfo, MessageInfo, PinInfo, Reply, RoomInfo, SessionStatus,
+    BlockProblem, DeviceInfo, DocumentInfo, FeedInfo, FeedStatus, FollowProgress, FollowStep,
+    FoundEntry, IceInfo, IdInfo, MemberInfo, MessageInfo, PinInfo, Reply, RoomInfo, SessionStatus,
     SignalStatus, Status, StoreStatus, TransferProgress,
 };
 pub use request::{Request, Selection};

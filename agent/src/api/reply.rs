@@ -89,6 +89,8 @@ pub enum Reply {
     Message(MessageInfo),
     /// A hit of a search.
     Found(FoundEntry),
+    /// The devices of this agent, this one first.
+    Devices { devices: Vec<DeviceInfo> },
     /// The state of the index.
     Index {
         dump_hash: String,
@@ -233,6 +235,20 @@ pub struct PinInfo {
     pub want: u64,
 }
 
+/// A device of this agent.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct DeviceInfo {
+    pub key: Text<DeviceKey>,
+    pub name: String,
+    /// `this`, `former` (its paths are continued here) or `other`.
+    pub role: String,
+    /// Paths that it lists in public.
+    pub paths: u64,
+    /// Why it may not write any more, when it is this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub must_renew: Option<String>,
+}
+
 /// A room this agent is a member of.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RoomInfo {
@@ -307,6 +323,9 @@ pub struct Status {
     pub bytes_sent: u64,
     /// Joins that wait for a member, one sentence each.
     pub open_joins: Vec<String>,
+    /// Why this device may not write any more; `kinlog device renew` helps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub must_renew: Option<String>,
 }
 
 /// A signal server.

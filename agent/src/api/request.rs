@@ -77,6 +77,8 @@ pub enum Request {
     Id,
     /// [`Reply::Status`](crate::api::Reply::Status).
     Status,
+    /// [`Reply::Devices`](crate::api::Reply::Devices).
+    Devices,
     /// [`Reply::Feed`](crate::api::Reply::Feed). Creates a feed of raw blocks at `path`; a plain one
     /// is in no directory and known by its key only.
     FeedCreate {

@@ -365,8 +365,8 @@ mod tests {
 
         let folder = TestFolder::new();
         let home = folder.path().join("home");
-        init(&home, "Ada", &Phrase::generate().unwrap()).unwrap();
-        let (core, _events) = Core::open(&home, Switches::default()).unwrap();
+        init(&home, &folder.state(), "Ada", &Phrase::generate().unwrap()).unwrap();
+        let (core, _events) = Core::open(&home, &folder.state(), Switches::default()).unwrap();
         let claimed = FeedKey([7; 32]);
         core.store
             .create_unknown(claimed, Role::Followed, Kind::Kinlog)

@@ -218,8 +218,10 @@ mod tests {
 
     fn core(folder: &TestFolder) -> Core {
         let home = folder.path().join("home");
-        init(&home, "Ada", &Phrase::generate().unwrap()).unwrap();
-        Core::open(&home, Switches::default()).unwrap().0
+        init(&home, &folder.state(), "Ada", &Phrase::generate().unwrap()).unwrap();
+        Core::open(&home, &folder.state(), Switches::default())
+            .unwrap()
+            .0
     }
 
     #[test]

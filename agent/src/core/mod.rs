@@ -28,6 +28,7 @@ use kinlog_indexer::clock::HybridClock;
 use tokio::sync::watch;
 
 use crate::api::Error;
+use crate::guard::ForkGuard;
 use crate::home::{HomeLock, Layout, OpenHome, open_home};
 use crate::host::{AgentHost, HostEvents};
 use crate::keys::DeviceKeys;
@@ -46,6 +47,7 @@ pub(crate) struct Core {
     pub(crate) name: String,
     pub(crate) state: State,
     pub(crate) store: Store,
+    pub(crate) guard: Arc<ForkGuard>,
     pub(crate) host: AgentHost,
     switches: Switches,
     index: Mutex<Index>,
@@ -71,7 +73,11 @@ pub(crate) struct Core {
 
 impl Core {
     /// Opens a home, brings the index up to date and plans; returns what sessions will bring, too.
-    pub(crate) fn open(home: &Path, switches: Switches) -> Result<(Core, HostEvents), Error> {
+    pub(crate) fn open(
+        home: &Path,
+        folder: &Path,
+        switches: Switches,
+    ) -> Result<(Core, HostEvents), Error> {
         let OpenHome {
             layout,
             lock,
@@ -80,7 +86,8 @@ impl Core {
             name,
             state,
             store,
-        } = open_home(home)?;
+            guard,
+        } = open_home(home, folder)?;
         let knowledge = learn::from_state(&state, &keys, agent)?;
         let own = knowledge.agents.get(&agent).ok_or_else(|| {
             Error::general("state.db holds no identity set of the agent whose home it is")
@@ -98,6 +105,7 @@ impl Core {
             name,
             state,
             store,
+            guard,
             host,
             switches,
             index: Mutex::new(index),
@@ -126,7 +134,9 @@ impl Core {
         }
         core.restore_clock();
         core.restore_unvouched()?;
-        core.restore_lines()?;
+        if core.guard.doubt().is_none() {
+            core.restore_lines()?;
+        }
         core.replan()?;
         Ok((core, received))
     }

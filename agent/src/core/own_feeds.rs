@@ -94,6 +94,7 @@ impl Core {
         is_entries: bool,
         is_plain: bool,
     ) -> Result<OwnFeed, Error> {
+        self.guard.check()?;
         let feed = OwnFeed {
             key: self.keys.feed_key(&id),
             id,
@@ -129,6 +130,10 @@ impl Core {
 
     /// Commits the heads of own public feeds that moved to the directory.
     pub(crate) fn vouch(&self) -> Result<(), Error> {
+        // A device that may not sign vouches for nothing.
+        if self.guard.doubt().is_some() {
+            return Ok(());
+        }
         let moved = lock(&self.unvouched).clone();
         let heads: Vec<Head> = moved
             .iter()

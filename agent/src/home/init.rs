@@ -13,6 +13,7 @@ use kinlog_indexer::seal::device_dh_public;
 use serde::Serialize;
 
 use crate::api::{Error, Text};
+use crate::guard::{ForkGuard, Home, StateFolder};
 use crate::home::{Layout, Phrase, open_store, revision};
 use crate::keys::{DIRECTORY_ID, DeviceKeys, random};
 use crate::links::Link;
@@ -31,12 +32,13 @@ pub struct Initialised {
 
 /// Makes a home for a new agent with this device as its first; the root key signs once and is dropped.
 ///
-/// The home is made beside its place and moved there when all of it is on the disk.
+/// The home is made beside its place and moved there when all of it is on the disk. `state` is the
+/// folder where the twin of its install record is kept, outside every home.
 ///
 /// # Errors
 /// `Usage` when the folder is not empty (an agent lives there already) or the name is too long:
 /// nothing is touched then.
-pub fn init(home: &Path, name: &str, phrase: &Phrase) -> Result<Initialised, Error> {
+pub fn init(home: &Path, state: &Path, name: &str, phrase: &Phrase) -> Result<Initialised, Error> {
     let profile = check(home, name)?;
     let building = Building::new(home)?;
     let layout = Layout::new(&building.folder);
@@ -63,21 +65,21 @@ pub fn init(home: &Path, name: &str, phrase: &Phrase) -> Result<Initialised, Err
     let set = IdentitySet::new([statement])
         .map_err(|error| Error::general(format!("identity set: {error}")))?;
 
-    let state = State::open(&layout.state())?;
-    state.set_value("agent", agent.as_bytes())?;
-    state.set_value("name", name.as_bytes())?;
-    state.set_value("install", &random::<16>()?)?;
-    state.put_identity(&agent, &set.encode())?;
-    state.add_own_feed(&OwnFeed {
+    let values = State::open(&layout.state())?;
+    values.set_value("agent", agent.as_bytes())?;
+    values.set_value("name", name.as_bytes())?;
+    values.put_identity(&agent, &set.encode())?;
+    values.add_own_feed(&OwnFeed {
         key: directory,
         id: DIRECTORY_ID,
         path: None,
         is_entries: true,
         is_plain: false,
     })?;
-    drop(state);
+    drop(values);
 
-    let store = open_store(&layout)?;
+    // A secret that was made a moment ago has no other holder: nothing guards it yet.
+    let store = open_store(&layout, None)?;
     let feed = store
         .create_feed(
             &keys.manifest(&DIRECTORY_ID),
@@ -101,6 +103,10 @@ pub fn init(home: &Path, name: &str, phrase: &Phrase) -> Result<Initialised, Err
     feed.append_batch(&keys.feed(&DIRECTORY_ID), &[block])
         .map_err(Error::from)?;
     store.close().map_err(Error::from)?;
+    let device = keys.device();
+    let guarded = Home::new(&layout, device);
+    ForkGuard::new(guarded, StateFolder::new(state))
+        .install(store.id(), store.synced_sequence())?;
 
     revision::write(&layout)?;
     building.finish(home)?;

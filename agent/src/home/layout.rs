@@ -41,6 +41,11 @@ impl Layout {
         self.home.join("revision")
     }
 
+    /// Returns the file with the install record, by which a copy of the home is noticed.
+    pub fn install(&self) -> PathBuf {
+        self.home.join("install")
+    }
+
     /// Returns the folder of the feed store.
     pub fn store(&self) -> PathBuf {
         self.home.join("store")

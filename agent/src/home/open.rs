@@ -1,5 +1,6 @@
 //! Opening a home: every check before the first write.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use kinlog_feeds::store::{FileDisk, OpenError, Options, Store};
 use zeroize::Zeroizing;
 
 use crate::api::Error;
+use crate::guard::{ForkGuard, Home, StateFolder};
 use crate::home::{HomeLock, Layout, lock_home, revision};
 use crate::keys::{DeviceKeys, random};
 use crate::state::State;
@@ -22,10 +24,11 @@ pub(crate) struct OpenHome {
     pub(crate) name: String,
     pub(crate) state: State,
     pub(crate) store: Store,
+    pub(crate) guard: Arc<ForkGuard>,
 }
 
-/// Opens a home for this process alone.
-pub(crate) fn open_home(home: &Path) -> Result<OpenHome, Error> {
+/// Opens a home for this process alone; `folder` has the twin of its install record.
+pub(crate) fn open_home(home: &Path, folder: &Path) -> Result<OpenHome, Error> {
     let layout = Layout::new(home);
     layout.check_initialised()?;
     revision::check(&layout)?;
@@ -46,7 +49,10 @@ pub(crate) fn open_home(home: &Path) -> Result<OpenHome, Error> {
     let agent = AgentId(agent.ok_or_else(damaged)?);
     let name = state.value("name")?.ok_or_else(damaged)?;
     let name = String::from_utf8_lossy(&name).into_owned();
-    let store = open_store(&layout)?;
+    let guarded = Home::new(&layout, keys.device());
+    let guard = Arc::new(ForkGuard::new(guarded, StateFolder::new(folder)));
+    let store = open_store(&layout, Some(&guard))?;
+    guard.begin(&store, BTreeSet::new());
     Ok(OpenHome {
         layout,
         lock,
@@ -55,15 +61,20 @@ pub(crate) fn open_home(home: &Path) -> Result<OpenHome, Error> {
         name,
         state,
         store,
+        guard,
     })
 }
 
-/// Opens the feed store of a home, or makes it.
-pub(super) fn open_store(layout: &Layout) -> Result<Store, Error> {
+/// Opens the feed store of a home, or makes it; `guard` is asked before each signature.
+pub(super) fn open_store(layout: &Layout, guard: Option<&Arc<ForkGuard>>) -> Result<Store, Error> {
     let folder = layout.store();
     let disk = FileDisk::new(&folder)
         .map_err(|error| Error::general(format!("{}: {error}", folder.display())))?;
-    Store::open(Arc::new(disk), Options::new(random()?)).map_err(|error| match error {
+    let mut options = Options::new(random()?);
+    if let Some(guard) = guard {
+        options = options.guarded(guard.clone());
+    }
+    Store::open(Arc::new(disk), options).map_err(|error| match error {
         OpenError::Locked { pid } => Error::permission(format!(
             "store {} is in use by process {pid}",
             folder.display()

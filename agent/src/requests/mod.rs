@@ -1,5 +1,6 @@
 //! One function a request: from its words to answers. Work on disk runs on worker threads.
 
+mod devices;
 mod feeds;
 mod files;
 mod follow;
@@ -68,6 +69,7 @@ async fn dispatch(
     match request {
         Request::Id => to.reply(status::id(core)).await?,
         Request::Status => to.reply(status::status(running).await?).await?,
+        Request::Devices => one(core, to, devices::list).await?,
         Request::FeedCreate { path, plain } => {
             one(core, to, move |core| feeds::create(core, &path, plain)).await?;
         }

@@ -89,6 +89,7 @@ fn build(core: &Core, look: &Look, is_on: bool) -> Result<Reply, Error> {
                 )
             })
             .collect(),
+        must_renew: core.guard.doubt().map(|doubt| doubt.to_string()),
     })))
 }
 

@@ -25,6 +25,7 @@ impl Core {
             return Err(Error::usage(format!("{name:?} is no name for a room"))
                 .hint("give one that can be read, without control characters"));
         }
+        self.guard.sign(&self.store)?;
         let entries = self.new_feed(None, true, false)?;
         let blobs = self.new_feed(None, false, false)?;
         let set = self.own_identity_set()?;

@@ -30,6 +30,7 @@ impl Core {
             entries_id: random()?,
             blobs_id: random()?,
         };
+        self.guard.check()?;
         self.state.add_join(&join)?;
         self.relearn()?;
         self.replan()?;
@@ -48,6 +49,7 @@ impl Core {
         let Some(join) = self.open_join(&PublicKey(session.key)) else {
             return Ok(None);
         };
+        self.guard.sign(&self.store)?;
         let membership = Membership::sign(
             &join.invite.room,
             self.agent,
@@ -168,8 +170,10 @@ mod tests {
 
     fn core(folder: &TestFolder, name: &str) -> Core {
         let home = folder.path().join(name);
-        init(&home, name, &Phrase::generate().unwrap()).unwrap();
-        Core::open(&home, Switches::default()).unwrap().0
+        init(&home, &folder.state(), name, &Phrase::generate().unwrap()).unwrap();
+        Core::open(&home, &folder.state(), Switches::default())
+            .unwrap()
+            .0
     }
 
     #[test]

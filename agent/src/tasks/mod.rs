@@ -55,7 +55,8 @@ impl Running {
         }
         blocking(&self.core, |core| {
             core.vouch()?;
-            Ok(core.store.close()?)
+            core.store.close()?;
+            core.guard.seal(core.store.synced_sequence())
         })
         .await
     }

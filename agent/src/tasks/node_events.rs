@@ -142,8 +142,8 @@ mod tests {
     fn a_feed_that_is_not_taken_in_keeps_no_other_from_it() {
         let folder = TestFolder::new();
         let home = folder.path().join("home");
-        init(&home, "Ada", &Phrase::generate().unwrap()).unwrap();
-        let (core, _events) = Core::open(&home, Switches::default()).unwrap();
+        init(&home, &folder.state(), "Ada", &Phrase::generate().unwrap()).unwrap();
+        let (core, _events) = Core::open(&home, &folder.state(), Switches::default()).unwrap();
         let mut feeds = [(); 2].map(|()| core.new_feed(None, true, false).unwrap());
         feeds.sort_by_key(|feed| feed.key);
         let [bad, good] = &feeds;

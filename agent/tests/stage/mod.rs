@@ -42,6 +42,11 @@ impl Folder {
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
+
+    /// Where the twins of all homes of the test are kept.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.0.join("state")
+    }
 }
 
 impl Drop for Folder {
@@ -74,13 +79,14 @@ impl Signal {
 pub(crate) struct Cast {
     pub(crate) name: &'static str,
     pub(crate) home: PathBuf,
+    pub(crate) state: PathBuf,
     pub(crate) id: Initialised,
     pub(crate) agent: Agent,
 }
 
 impl Cast {
     pub(crate) async fn new(folder: &Folder, name: &'static str) -> Cast {
-        Cast::with_options(folder, name, OpenOptions::default()).await
+        Cast::with_options(folder, name, OpenOptions::new(folder.state())).await
     }
 
     pub(crate) async fn with_options(
@@ -88,11 +94,13 @@ impl Cast {
         name: &'static str,
         options: OpenOptions,
     ) -> Cast {
+        let state = options.state.clone();
         let home = folder.path().join(name);
-        let id = init(&home, name, &Phrase::generate().unwrap()).unwrap();
+        let id = init(&home, &folder.state(), name, &Phrase::generate().unwrap()).unwrap();
         let agent = Agent::open(&home, options).await.unwrap();
         Cast {
             name,
+            state,
             home,
             id,
             agent,
@@ -116,7 +124,7 @@ impl Cast {
     /// Stops cleanly and opens the same home again, without network.
     pub(crate) async fn reopen(self) -> Cast {
         self.agent.shutdown().await.unwrap();
-        let agent = Agent::open(&self.home, OpenOptions::default())
+        let agent = Agent::open(&self.home, OpenOptions::new(&self.state))
             .await
             .unwrap();
         Cast { agent, ..self }

@@ -52,7 +52,7 @@ pub(crate) async fn run(arguments: InitArguments, context: &Context<'_>) -> Resu
             None
         }
     };
-    let made = match init(&context.home, &name, &phrase) {
+    let made = match init(&context.home, &context.state, &name, &phrase) {
         Ok(made) => made,
         Err(error) => {
             // Words of an identity that does not exist would mislead whoever finds them.

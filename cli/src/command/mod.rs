@@ -1,5 +1,6 @@
 //! What each command does, one family a file.
 
+pub(crate) mod device;
 pub(crate) mod feed;
 pub(crate) mod follow;
 pub(crate) mod id;
@@ -17,7 +18,7 @@ use kinlog_agent::api::Reply;
 use crate::arguments::{Arguments, Command};
 use crate::demo;
 use crate::error::Failure;
-use crate::home::home;
+use crate::home::{home, state};
 use crate::output::Output;
 use crate::target::Context;
 
@@ -39,6 +40,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
     let context = || {
         Ok::<_, Failure>(Context {
             home: home(&global)?,
+            state: state(&global)?,
             output,
         })
     };
@@ -47,6 +49,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Id => id::run(&context()?).await,
         Command::Up(arguments) => up::run(arguments, &context()?).await,
         Command::Status => status::run(&context()?).await,
+        Command::Device { command } => device::run(command, &context()?).await,
         Command::Feed(command) => feed::run(command, &context()?).await,
         Command::Publish(arguments) => publish::run(arguments, &context()?).await,
         Command::Follow(arguments) => follow::follow(arguments, &context()?).await,

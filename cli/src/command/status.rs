@@ -41,6 +41,13 @@ fn show(status: &Status, context: &Context<'_>) -> Result<(), Failure> {
         count(status.store.feeds, "feed"),
         count(status.store.blocks, "block"),
     ))?;
+    if let Some(reason) = &status.must_renew {
+        output.data(&paint.warn(&format!(
+            "this device may not write any more: {}",
+            clean(reason)
+        )))?;
+        output.data("  `kinlog device renew` makes this a new device that continues the paths")?;
+    }
     for signal in &status.signals {
         let state = match &signal.problem {
             _ if signal.connected => paint.good("connected"),

@@ -60,7 +60,7 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
     let output = context.output;
     // From here on a signal is a request to stop cleanly.
     let interrupted = interrupted();
-    let mut options = OpenOptions::default();
+    let mut options = OpenOptions::new(&context.state);
     options.without_pin_filter = arguments.test_without_pin_filter;
     let agent = Agent::open(&context.home, options).await?;
     let network = NetworkConfig {

@@ -42,6 +42,7 @@ impl Running {
             .arg("--json")
             .args(arguments)
             .env_remove("KINLOG_HOME")
+            .env_remove("KINLOG_STATE")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -49,7 +50,9 @@ impl Running {
             .process_group(0)
             .kill_on_drop(true);
         if let Some(home) = home {
-            command.arg("--home").arg(home);
+            // Nothing of the demo stays behind among the person's own things.
+            let state = home.with_file_name("state");
+            command.arg("--home").arg(home).arg("--state").arg(state);
         }
         let mut child = command
             .spawn()

@@ -20,9 +20,11 @@ pub fn kinlog() -> Command {
     for variable in [
         "KINLOG_HOME",
         "KINLOG_LOG",
+        "KINLOG_STATE",
         "NO_COLOR",
         "XDG_DATA_HOME",
         "XDG_RUNTIME_DIR",
+        "XDG_STATE_HOME",
     ] {
         command.env_remove(variable);
     }
@@ -57,6 +59,11 @@ impl Home {
         self.folder.join("home")
     }
 
+    /// Returns the folder that tells the home from its copies.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
     /// Returns the path of a file beside the home.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -72,7 +79,12 @@ impl Home {
 
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = kinlog();
-        command.arg("--home").arg(self.path()).args(arguments);
+        command
+            .arg("--home")
+            .arg(self.path())
+            .arg("--state")
+            .arg(self.state())
+            .args(arguments);
         command
     }
 

@@ -1,0 +1,166 @@
+//! Copies, restored backups and other disks: the old device never signs again, everything else goes on.
+#![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use support::Home;
+use testkit::process::{WAIT_MAX, run};
+
+/// Copies a folder as a person does, with `cp -a`.
+#[track_caller]
+fn copy(from: &Path, to: &Path) {
+    run(Command::new("cp").arg("-a").args([from, to]), b"").ok();
+}
+
+/// Asserts that a home writes nothing and says why and what to do, but still reads.
+#[track_caller]
+fn assert_refuses(home: &Home, why: &str) {
+    let before = home.run(["feed", "read", "/notes"]).ok().stdout;
+    assert!(!before.is_empty());
+    for writing in [
+        &["feed", "append", "/notes"][..],
+        &["feed", "append", "/new"],
+        &["feed", "create", "/new"],
+        &["feed", "create", "--plain"],
+        &["room", "create", "kitchen"],
+    ] {
+        home.run_with(writing, b"more\n")
+            .exits(10)
+            .says(why)
+            .says("kinlog device renew");
+    }
+    assert_eq!(home.run(["feed", "read", "/notes"]).ok().stdout, before);
+    home.run(["feed", "verify", "/notes"]).ok();
+    let status = home.status();
+    let reason = status["must_renew"].as_str().unwrap();
+    assert!(reason.contains(why), "{reason}");
+    assert!(home.run(["status"]).ok().text().contains("device renew"));
+    let devices = home.json_one(["device"]);
+    assert_eq!(devices["devices"][0]["role"], "this");
+    assert_eq!(devices["devices"][0]["must_renew"], reason);
+    assert!(home.run(["device", "list"]).ok().text().contains(why));
+}
+
+fn assert_writes(home: &Home) {
+    home.append("/notes", "one more line\n");
+    assert_eq!(home.status()["must_renew"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_copy_of_the_home_signs_nothing_and_the_original_goes_on() {
+    let home = Home::init("original");
+    home.append("/notes", "hello\n");
+    let other = Home::empty("copy");
+    copy(&home.path(), &other.path());
+    // Elsewhere nothing is known of it; here it is known to be another folder.
+    assert_refuses(&other, "nothing is known of this installation");
+    copy(&home.state(), &other.state());
+    assert_refuses(&other, "copied, restored or moved");
+    assert_writes(&home);
+    // Whatever the copy is told of the newer state of the original, it stays a copy.
+    std::fs::remove_dir_all(other.state()).unwrap();
+    copy(&home.state(), &other.state());
+    assert_refuses(&other, "older than when it was last used");
+}
+
+#[test]
+fn a_copy_of_the_store_folder_is_another_store() {
+    let home = Home::init("store");
+    home.append("/notes", "hello\n");
+    let store = home.path().join("store");
+    let aside = home.beside("aside");
+    copy(&store, &aside);
+    assert_writes(&home);
+    let newest = home.beside("newest");
+    std::fs::rename(&store, &newest).unwrap();
+    std::fs::rename(&aside, &store).unwrap();
+    assert_refuses(&home, "copied, restored or moved");
+    // Nothing was signed meanwhile: with its own store back the device goes on.
+    std::fs::rename(&store, &aside).unwrap();
+    std::fs::rename(&newest, &store).unwrap();
+    assert_writes(&home);
+}
+
+#[test]
+fn a_home_restored_from_a_backup_signs_nothing() {
+    let home = Home::init("restored");
+    home.append("/notes", "hello\n");
+    let backup = home.beside("backup");
+    copy(&home.path(), &backup);
+    assert_writes(&home);
+    std::fs::remove_dir_all(home.path()).unwrap();
+    copy(&backup, &home.path());
+    assert_refuses(&home, "older than when it was last used");
+}
+
+#[test]
+fn home_and_state_folder_restored_together_sign_nothing() {
+    for in_place in [false, true] {
+        let home = Home::init("both");
+        home.append("/notes", "hello\n");
+        let (backup, known) = (home.beside("backup"), home.beside("known"));
+        copy(&home.path(), &backup);
+        copy(&home.state(), &known);
+        assert_writes(&home);
+        if in_place {
+            // The folders stay and their files are written over.
+            copy(&backup.join("."), &home.path());
+            copy(&known.join("."), &home.state());
+            assert_refuses(&home, "home and state folder were restored");
+        } else {
+            std::fs::remove_dir_all(home.path()).unwrap();
+            std::fs::remove_dir_all(home.state()).unwrap();
+            copy(&backup, &home.path());
+            copy(&known, &home.state());
+            assert_refuses(&home, "copied, restored or moved");
+        }
+    }
+}
+
+#[test]
+fn another_disk_at_the_same_path_signs_nothing_and_a_moved_home_does() {
+    let home = Home::init("disk");
+    home.append("/notes", "hello\n");
+    let aside = home.beside("aside");
+    std::fs::rename(home.path(), &aside).unwrap();
+    // As when the content was moved to a new disk that is mounted in place of the old one.
+    copy(&aside, &home.path());
+    assert_refuses(&home, "copied, restored or moved");
+    std::fs::remove_dir_all(home.path()).unwrap();
+    std::fs::rename(&aside, home.path()).unwrap();
+    assert_writes(&home);
+}
+
+#[test]
+fn a_lost_state_folder_signs_nothing() {
+    let home = Home::init("lost");
+    home.append("/notes", "hello\n");
+    std::fs::remove_dir_all(home.state()).unwrap();
+    assert_refuses(&home, "nothing is known of this installation");
+    assert!(!home.state().exists());
+}
+
+#[test]
+fn a_stopped_process_still_holds_its_home() {
+    use rustix::process::{Pid, Signal as Stop, kill_process};
+
+    let home = Home::init("stopped");
+    let mut up = home.start(["up"]);
+    up.wait_json("word that it is ready", WAIT_MAX, |value| {
+        (value["event"] == "ready").then_some(())
+    });
+    let pid = Pid::from_raw(up.pid().cast_signed()).unwrap();
+    kill_process(pid, Stop::STOP).unwrap();
+    let second = home.run(["up"]).exits(6);
+    assert!(
+        second.stderr.contains(&format!("process {}", up.pid())),
+        "{}",
+        second.stderr
+    );
+    kill_process(pid, Stop::CONT).unwrap();
+    up.stop().ok();
+    assert_writes(&home);
+}
