@@ -78,6 +78,11 @@ impl Network {
         self.node.appended(*key);
     }
 
+    /// Tells the node that the store changed by other ways than replication.
+    pub(crate) fn stored(&self, key: &FeedKey) {
+        self.node.stored(*key);
+    }
+
     /// Returns what did not work lately.
     pub(crate) fn troubles(&self) -> Troubles {
         self.troubles

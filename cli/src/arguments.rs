@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::command::{device, feed, follow, init, message, publish, room, signal, up};
+use crate::command::{device, feed, follow, init, message, publish, room, signal, store, up};
 use crate::demo;
 
 /// Logs that live with your people: append here, follow there, no server holds your data.
@@ -86,6 +86,9 @@ pub(crate) enum Command {
     /// Make, fill, read and check feeds
     #[command(subcommand)]
     Feed(feed::FeedCommand),
+    /// Look at the store of all feeds, check it, give space back
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Publish text files as searchable documents under a path
     Publish(publish::PublishArguments),
     /// Keep what a link names, now and from now on

@@ -189,7 +189,7 @@ impl Walk {
                 let link = link("kinlog://join/#").expect("invite prints the link");
                 self.instead.insert("kinlog://join/#<invite>", link);
             }
-            ("feed", Some("import")) => {
+            ("feed", Some("import")) if words[2].starts_with('/') => {
                 let desk = &self.machines["desk"];
                 let info = desk.json_one(["feed", "info", &words[2]]);
                 let key = info["key"].as_str().expect("a feed has a key").to_owned();
@@ -215,12 +215,21 @@ fn the_readme_works_as_it_is_typed() {
     desk.write("photos.tar", &photos);
     walk.machines.insert("desk".to_owned(), desk);
 
+    let mut carried = false;
     for line in commands(&readme) {
         walk.step(&line);
+        let bundle = walk.machines["desk"].beside("photos.bundle");
+        if !carried && bundle.exists() {
+            // What a stick does for people.
+            let rack = walk.machines["rack"].beside("photos.bundle");
+            std::fs::copy(bundle, rack).unwrap();
+            carried = true;
+        }
     }
 
     let laptop = &walk.machines["laptop"];
     assert_eq!(std::fs::read(laptop.beside("copy.tar")).unwrap(), photos);
+    assert!(carried, "the README carries a bundle by hand");
     assert_eq!(laptop.json(["search", "tomatoes"])[0]["kind"], "document");
     let rack = &walk.machines["rack"];
     rack.run(["feed", "verify", &walk.instead["<feed-key>"]])

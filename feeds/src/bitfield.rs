@@ -192,6 +192,20 @@ impl Bitfield {
         }
     }
 
+    /// Returns the runs of indexes of `range` that are in the set and not in `other`, in order.
+    pub fn without(&self, other: &Bitfield, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut left = Vec::new();
+        for run in self.runs(range) {
+            let mut at = other.first_unset_from(run.start);
+            while at < run.end {
+                let end = other.first_set_from(at).unwrap_or(run.end).min(run.end);
+                left.push(at..end);
+                at = other.first_unset_from(end);
+            }
+        }
+        left
+    }
+
     /// Returns the bits of `length` indexes from `start` (a multiple of 32) as the wire's bitfield
     /// message carries them, lowest bit first; the last word is filled up with what follows.
     ///

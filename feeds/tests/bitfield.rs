@@ -103,6 +103,11 @@ proptest! {
             prop_assert_eq!(bitfield.all_in(range.clone()), inside == range.end - range.start);
             prop_assert_eq!(bitfield.first_set_from(one), model.range(one..).next().copied());
             prop_assert_eq!(bitfield.first_unset_from(one), first_gap(&model, one));
+            let (mut evens, whole) = (Bitfield::new(), range.start..range.start.saturating_add(200));
+            whole.clone().filter(|at| at % 2 == 0).for_each(|at| { evens.set(at, true); });
+            let without: Vec<u64> = bitfield.without(&evens, whole.clone()).into_iter().flatten().collect();
+            let expected: Vec<u64> = model.range(whole).copied().filter(|at| at % 2 == 1).collect();
+            prop_assert_eq!(without, expected);
             let start = one / 32 * 32;
             let words = bitfield.words(start, 100);
             prop_assert_eq!(words.len(), 4);

@@ -107,6 +107,13 @@ impl Error {
         self
     }
 
+    /// Puts the file concerned in front of the message.
+    #[must_use]
+    pub fn in_file(mut self, file: &std::path::Path) -> Self {
+        self.message = format!("{}: {}", file.display(), self.message);
+        self
+    }
+
     /// Returns the exit code of a command that ends with this error.
     pub const fn exit_code(&self) -> u8 {
         self.kind.exit_code()

@@ -20,7 +20,7 @@ pub use frame::{Frame, read_frame, write_frame};
 pub use reply::{
     BlockProblem, DeviceInfo, DocumentInfo, FeedInfo, FeedStatus, FollowProgress, FollowStep,
     FoundEntry, IceInfo, IdInfo, MemberInfo, MessageInfo, PinInfo, Reply, RoomInfo, SessionStatus,
-    SignalStatus, Status, StoreStatus, TransferProgress,
+    SignalStatus, Status, StoreInfo, StoreStatus, TransferProgress,
 };
 pub use request::{Request, Selection};
 pub use text::Text;

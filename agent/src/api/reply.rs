@@ -52,6 +52,66 @@ pub enum Reply {
         blocks_checked: u64,
         problems: Vec<BlockProblem>,
     },
+    /// A bundle that was written.
+    BundleExported {
+        key: Text<FeedKey>,
+        file: PathBuf,
+        /// Blocks of the signed head in it.
+        length: u64,
+        /// Blocks in it.
+        ranges: Vec<Text<Selection>>,
+        blocks: u64,
+        /// Bytes of the file.
+        bytes: u64,
+    },
+    /// A bundle that was taken in.
+    BundleImported {
+        feed: Box<FeedInfo>,
+        /// The feed was not held before.
+        created: bool,
+        length_before: u64,
+        blocks_new: u64,
+        blocks_held_before: u64,
+        /// Blocks left out, as they hang on nodes of a shorter head that are not held.
+        blocks_untied: u64,
+    },
+    /// What a bundle holds, all of it verified.
+    BundleVerified {
+        key: Text<FeedKey>,
+        fork: u64,
+        length: u64,
+        byte_length: u64,
+        ranges: Vec<Text<Selection>>,
+        blocks: u64,
+        bytes: u64,
+    },
+    /// Blocks that were given up.
+    Cleared {
+        key: Text<FeedKey>,
+        range: Text<Selection>,
+        /// Blocks that were held.
+        blocks: u64,
+        bytes: u64,
+        /// A pin asks for some of them: they are fetched again.
+        wanted: bool,
+    },
+    /// A feed that was taken out.
+    Dropped {
+        key: Text<FeedKey>,
+        blocks: u64,
+        bytes: u64,
+    },
+    /// What the store takes.
+    Store(StoreInfo),
+    /// What a check of everything stored found.
+    StoreChecked {
+        feeds: u64,
+        blocks_checked: u64,
+        nodes_checked: u64,
+        /// How much does not hold; the first of it is listed.
+        problem_count: u64,
+        problems: Vec<BlockProblem>,
+    },
     /// Documents that were published.
     Published {
         key: Text<FeedKey>,
@@ -392,6 +452,23 @@ pub struct FeedStatus {
     pub sync: String,
     /// Why it is stored: own, a pin, a room, the directory of a pinned path.
     pub why: Vec<String>,
+}
+
+/// The store on disk, in detail.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct StoreInfo {
+    pub folder: PathBuf,
+    pub feeds: u64,
+    /// Blocks held, of all feeds.
+    pub blocks: u64,
+    pub block_bytes: u64,
+    pub segments: u64,
+    /// Bytes of log written.
+    pub log_bytes: u64,
+    /// Bytes of the index when it was last written out.
+    pub index_bytes: u64,
+    /// Bytes the disk can still take.
+    pub free_bytes: u64,
 }
 
 /// The store on disk.

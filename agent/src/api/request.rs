@@ -118,6 +118,36 @@ pub enum Request {
     /// [`Reply::Verified`](crate::api::Reply::Verified); if there are problems, then an error of
     /// kind [`ErrorKind::Verification`](crate::api::ErrorKind::Verification).
     FeedVerify { feed: String },
+    /// [`Reply::Progress`](crate::api::Reply::Progress) several times, then
+    /// [`Reply::BundleExported`](crate::api::Reply::BundleExported). Without ranges all that is held.
+    /// The file appears whole or not at all.
+    BundleExport {
+        feed: String,
+        file: PathBuf,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ranges: Vec<Text<Selection>>,
+    },
+    /// [`Reply::Progress`](crate::api::Reply::Progress) several times, then
+    /// [`Reply::BundleImported`](crate::api::Reply::BundleImported). Nothing is stored of a bundle
+    /// that does not hold as a whole.
+    BundleImport { file: PathBuf },
+    /// [`Reply::Cleared`](crate::api::Reply::Cleared). Gives up blocks and keeps their tree nodes;
+    /// those of an own feed only with `own`.
+    FeedClear {
+        feed: String,
+        range: Text<Selection>,
+        #[serde(default)]
+        own: bool,
+    },
+    /// [`Reply::Dropped`](crate::api::Reply::Dropped). Takes out a feed that is not our own and that
+    /// nothing asks for.
+    FeedDrop { feed: String },
+    /// [`Reply::Store`](crate::api::Reply::Store).
+    StoreStat,
+    /// [`Reply::Progress`](crate::api::Reply::Progress) for each feed, then
+    /// [`Reply::StoreChecked`](crate::api::Reply::StoreChecked); if there are problems, then an error
+    /// of kind [`ErrorKind::Verification`](crate::api::ErrorKind::Verification).
+    StoreCheck,
     /// [`Reply::Published`](crate::api::Reply::Published). A document entry for each text file;
     /// creates `path` as a feed of entries if need be.
     Publish { path: String, files: Vec<PathBuf> },

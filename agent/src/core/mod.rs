@@ -169,6 +169,16 @@ impl Core {
         self.replan()
     }
 
+    /// Tells network, index and watchers that the store holds more or less of a feed than before, by
+    /// other ways than replication.
+    pub(crate) fn stored(&self, key: &FeedKey) -> Result<(), Error> {
+        if let Some(network) = self.network() {
+            network.stored(key);
+        }
+        self.catch_up_feed(key)?;
+        self.replan()
+    }
+
     /// Returns a receiver that sees every change of feeds, index and plan from now on.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()

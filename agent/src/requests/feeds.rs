@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
-use kinlog_feeds::store::{Feed, Kind, ProblemPlace, Role};
+use kinlog_feeds::store::{Feed, Kind, ProblemPlace, Role, VerifyReport};
 use kinlog_indexer::entry::Content;
 
 use crate::api::{
@@ -122,18 +122,7 @@ pub(super) fn read(
 pub(super) fn verify(core: &Core, name: &str, to: &AnswerSender) -> Result<(), Ended> {
     let feed = core.feed(&core.feed_key(name)?)?;
     let report = feed.verify().map_err(Error::from)?;
-    let problems: Vec<BlockProblem> = report
-        .problems
-        .iter()
-        .map(|problem| BlockProblem {
-            key: problem.feed.into(),
-            block: match problem.at {
-                ProblemPlace::Manifest | ProblemPlace::Head(_) | ProblemPlace::Conflict => None,
-                ProblemPlace::Block(_) | ProblemPlace::Node(_) => Some(problem.block()),
-            },
-            problem: problem.to_string(),
-        })
-        .collect();
+    let problems = problems(&report);
     let first = problems.first().map(|problem| problem.problem.clone());
     to.blocking_answer(
         Reply::Verified {
@@ -155,6 +144,19 @@ pub(super) fn verify(core: &Core, name: &str, to: &AnswerSender) -> Result<(), E
         )
         .into()),
     }
+}
+
+/// Returns what a check found, in words.
+pub(super) fn problems(report: &VerifyReport) -> Vec<BlockProblem> {
+    let problems = report.problems.iter().map(|problem| BlockProblem {
+        key: problem.feed.into(),
+        block: match problem.at {
+            ProblemPlace::Manifest | ProblemPlace::Head(_) | ProblemPlace::Conflict => None,
+            ProblemPlace::Block(_) | ProblemPlace::Node(_) => Some(problem.block()),
+        },
+        problem: problem.to_string(),
+    });
+    problems.collect()
 }
 
 /// Returns what a feed is, with its path and author where they are known.

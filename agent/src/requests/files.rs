@@ -158,13 +158,13 @@ pub(super) fn export(
 const PROGRESS_EVERY_BLOCKS: u64 = 64;
 
 /// A file being written beside its place; removed unless it was finished.
-struct Part {
+pub(super) struct Part {
     path: std::path::PathBuf,
-    file: File,
+    pub(super) file: File,
 }
 
 impl Part {
-    fn new(target: &Path) -> Result<Part, Error> {
+    pub(super) fn new(target: &Path) -> Result<Part, Error> {
         if target.is_dir() {
             return Err(Error::usage(format!("{} is a folder", target.display()))
                 .hint("name the file to write"));
@@ -188,12 +188,17 @@ impl Part {
         Ok(Part { path, file })
     }
 
-    fn finish(self, target: &Path) -> Result<(), Error> {
+    /// Returns how many bytes were written.
+    pub(super) fn bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    pub(super) fn finish(self, target: &Path) -> Result<(), Error> {
         self.file.sync_all().map_err(|error| self.failed(&error))?;
         fs::rename(&self.path, target).map_err(|error| self.failed(&error))
     }
 
-    fn failed(&self, error: &std::io::Error) -> Error {
+    pub(super) fn failed(&self, error: &std::io::Error) -> Error {
         let kind = match error.kind() {
             std::io::ErrorKind::StorageFull => crate::api::ErrorKind::Quota,
             _ => crate::api::ErrorKind::General,

@@ -1,5 +1,6 @@
 //! One function a request: from its words to answers. Work on disk runs on worker threads.
 
+mod bundles;
 mod devices;
 mod feeds;
 mod files;
@@ -8,6 +9,7 @@ mod found;
 mod plain;
 mod publish;
 mod rooms;
+mod space;
 mod status;
 
 use std::sync::Arc;
@@ -105,6 +107,27 @@ async fn dispatch(
             })
             .await?;
         }
+        Request::BundleExport { feed, file, ranges } => {
+            let ranges: Vec<_> = ranges.into_iter().map(|range| range.0).collect();
+            many(core, to, move |core, to| {
+                bundles::export(core, &feed, &file, &ranges, to)
+            })
+            .await?;
+        }
+        Request::BundleImport { file } => {
+            many(core, to, move |core, to| bundles::import(core, &file, to)).await?;
+        }
+        Request::FeedClear { feed, range, own } => {
+            one(core, to, move |core| {
+                space::clear(core, &feed, &range.0, own)
+            })
+            .await?;
+        }
+        Request::FeedDrop { feed } => {
+            one(core, to, move |core| space::drop_feed(core, &feed)).await?;
+        }
+        Request::StoreStat => one(core, to, space::stat).await?,
+        Request::StoreCheck => many(core, to, space::check).await?,
         Request::FeedVerify { feed } => {
             many(core, to, move |core, to| feeds::verify(core, &feed, to)).await?;
         }

@@ -13,9 +13,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::api::{AnswerSender, Error, ErrorKind, Reply, Selection, TransferProgress};
 use crate::core::Core;
 use crate::limits::{GIVE_UP_AFTER, NOBODY_AFTER, PROGRESS_EVERY};
+use crate::network::Network;
 use crate::pins::interest_of;
 use crate::requests::feeds::feed_info;
 use crate::requests::follow::{Look, counts};
+use crate::requests::space::forget_empty;
 use crate::requests::{Ended, blocking};
 use crate::tasks::{Running, node_error};
 
@@ -110,14 +112,30 @@ pub(super) async fn pull(
         Ok(())
     })
     .await?;
+    let pulled = pull_from(running, key, address, network, &selection, live, to).await;
+    if pulled.is_err() {
+        // What nobody sent anything of is not kept as an empty feed.
+        blocking(core, move |core| forget_empty(core, &key)).await?;
+    }
+    pulled
+}
+
+async fn pull_from(
+    running: &Arc<Running>,
+    key: FeedKey,
+    address: SocketAddr,
+    network: Arc<Network>,
+    selection: &Selection,
+    live: bool,
+    to: &AnswerSender,
+) -> Result<(), Ended> {
+    let core = &running.core;
     let mut pulling = Pulling {
         core: core.clone(),
         key,
         session: None,
     };
-    network
-        .node
-        .set_interest(key, interest_of(&selection, live));
+    network.node.set_interest(key, interest_of(selection, live));
     let session = network
         .node
         .pull_plain_tcp(address, key)
@@ -136,7 +154,7 @@ pub(super) async fn pull(
         if let Some(reason) = &look.troubles.store {
             return Err(Error::general(format!("the store takes nothing more: {reason}")).into());
         }
-        let now = counts(core, &key, &selection);
+        let now = counts(core, &key, selection);
         let progress = TransferProgress {
             what: "pull".into(),
             blocks: now.have,

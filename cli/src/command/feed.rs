@@ -9,7 +9,7 @@ use kinlog_agent::api::{Answer, FeedInfo, Reply, Request, Selection, Text};
 use kinlog_agent::home::Layout;
 use serde::Serialize;
 
-use crate::command::{tcp, unexpected};
+use crate::command::{bundle, space, tcp, unexpected};
 use crate::error::Failure;
 use crate::home::absolute;
 use crate::output::{Output, bytes, clean, clean_lines, count};
@@ -60,28 +60,53 @@ pub(crate) enum FeedCommand {
         )]
         named: Option<Selection>,
     },
-    /// Append a file in blocks of equal size
+    /// Append a file in blocks of equal size, or take in a bundle
     Import {
         /// Own path, such as /files/film; made if need be
-        path: String,
-        file: PathBuf,
+        #[arg(required_unless_present = "bundle")]
+        path: Option<String>,
+        #[arg(required_unless_present = "bundle")]
+        file: Option<PathBuf>,
         /// Bytes in a block
         #[arg(long, value_name = "BYTES", default_value_t = 65_536)]
         block_size: u32,
+        /// Check a bundle, then store what of it is not held
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "file", "block_size"])]
+        bundle: Option<PathBuf>,
     },
-    /// Write the blocks of a feed into a file, one after the other
+    /// Write the blocks of a feed into a file, one after the other, or with their proofs as a bundle
     Export {
         /// Own path, key or link
         feed: String,
         /// File to write; it appears whole or not at all
-        file: PathBuf,
-        /// Blocks A..B (B not included) or last:N [default: all]
+        #[arg(required_unless_present = "bundle")]
+        file: Option<PathBuf>,
+        /// Blocks A..B (B not included) or last:N; a bundle takes several [default: all]
         #[arg(long)]
-        range: Option<Selection>,
+        range: Vec<Selection>,
+        /// Write a bundle: blocks, proofs and signed head in one file that anybody can check
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        bundle: Option<PathBuf>,
     },
-    /// Check everything that is stored of a feed against its signature
+    /// Check what is stored of a feed, or a bundle, against its signature
     Verify {
+        /// Own path, key or link; or a file, which needs no home
+        #[arg(value_name = "FEED|FILE")]
+        feed: String,
+    },
+    /// Give up blocks: their bytes go, their proofs and the feed's length stay
+    Clear {
         /// Own path, key or link
+        feed: String,
+        /// Blocks A..B (B not included) or last:N
+        range: Selection,
+        /// Also blocks of an own feed, which nobody else may hold
+        #[arg(long)]
+        own: bool,
+    },
+    /// Take a feed out of the store: one that is not our own and that no pin asks for
+    Drop {
+        /// Key or link
         feed: String,
     },
     /// Serve a public feed as plain Hypercore 11 over TCP
@@ -111,16 +136,24 @@ pub(crate) async fn run(command: FeedCommand, context: &Context<'_>) -> Result<(
             .await
         }
         FeedCommand::Import {
+            bundle: Some(file), ..
+        } => {
+            let file = absolute(&file)?;
+            transfer(Request::BundleImport { file }, context).await
+        }
+        FeedCommand::Import {
             path,
             file,
             block_size,
+            bundle: None,
         } => {
             if block_size == 0 {
                 return Err(Failure::usage(
                     "--block-size 0: a block has at least one byte",
                 ));
             }
-            let file = absolute(&file)?;
+            let file = absolute(&file.unwrap_or_default())?;
+            let path = path.unwrap_or_default();
             transfer(
                 Request::FeedImport {
                     path,
@@ -131,19 +164,50 @@ pub(crate) async fn run(command: FeedCommand, context: &Context<'_>) -> Result<(
             )
             .await
         }
-        FeedCommand::Export { feed, file, range } => {
+        FeedCommand::Export {
+            feed,
+            range,
+            bundle: Some(file),
+            ..
+        } => {
             let file = absolute(&file)?;
+            let ranges = range.into_iter().map(Text).collect();
+            transfer(Request::BundleExport { feed, file, ranges }, context).await
+        }
+        FeedCommand::Export {
+            feed,
+            file,
+            mut range,
+            bundle: None,
+        } => {
+            if range.len() > 1 {
+                return Err(Failure::usage("several ranges go into a bundle only")
+                    .hint("--bundle FILE, or one --range"));
+            }
+            let file = absolute(&file.unwrap_or_default())?;
             transfer(
                 Request::FeedExport {
                     feed,
                     file,
-                    range: text(range),
+                    range: text(range.pop()),
                 },
                 context,
             )
             .await
         }
-        FeedCommand::Verify { feed } => verify(feed, context).await,
+        FeedCommand::Verify { feed } => {
+            // A path of ours that is also a file here can be named by its key.
+            let file = PathBuf::from(&feed);
+            match file.is_file() {
+                true => bundle::verify(file, context.output).await,
+                false => verify(feed, context).await,
+            }
+        }
+        FeedCommand::Clear { feed, range, own } => {
+            let range = Text(range);
+            space::cleared(Request::FeedClear { feed, range, own }, context).await
+        }
+        FeedCommand::Drop { feed } => space::dropped(Request::FeedDrop { feed }, context).await,
         FeedCommand::Serve(arguments) => tcp::serve(arguments, context).await,
         FeedCommand::Pull(arguments) => tcp::pull(arguments, context).await,
     }
@@ -481,6 +545,9 @@ pub(crate) async fn transfer(request: Request, context: &Context<'_>) -> Result<
                 } => {
                     output.say(format!("blocks {range}, {} written", bytes(*size)));
                     output.data(&file.display().to_string())
+                }
+                Reply::BundleExported { .. } | Reply::BundleImported { .. } => {
+                    bundle::show(reply, output)
                 }
                 other => Err(unexpected(other)),
             }

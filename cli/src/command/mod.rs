@@ -1,5 +1,6 @@
 //! What each command does, one family a file.
 
+pub(crate) mod bundle;
 pub(crate) mod device;
 pub(crate) mod feed;
 pub(crate) mod follow;
@@ -9,7 +10,9 @@ pub(crate) mod message;
 pub(crate) mod publish;
 pub(crate) mod room;
 pub(crate) mod signal;
+pub(crate) mod space;
 pub(crate) mod status;
+pub(crate) mod store;
 pub(crate) mod tcp;
 pub(crate) mod up;
 
@@ -51,6 +54,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Status => status::run(&context()?).await,
         Command::Device { command } => device::run(command, &context()?).await,
         Command::Feed(command) => feed::run(command, &context()?).await,
+        Command::Store(command) => store::run(command, &context()?).await,
         Command::Publish(arguments) => publish::run(arguments, &context()?).await,
         Command::Follow(arguments) => follow::follow(arguments, &context()?).await,
         Command::Unfollow(arguments) => follow::unfollow(arguments, &context()?).await,

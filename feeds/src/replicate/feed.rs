@@ -187,6 +187,38 @@ impl Feed {
         self.announce(cx, &[new]);
     }
 
+    /// The store holds something else than what came from here: what is new is announced, what is
+    /// gone is taken back.
+    pub(super) fn handle_stored(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &HeadState,
+        held: &Bitfield,
+    ) {
+        if head.fork != self.fork {
+            return;
+        }
+        let length = head.length;
+        if length > self.length {
+            self.length = length;
+            self.tree_hash = head.tree_hash;
+            self.manifest_known = true;
+            self.learn_block_bytes(head);
+            self.synchronize(cx);
+        }
+        for gone in self.have.without(held, 0..length) {
+            self.handle_cleared(cx, gone);
+        }
+        let new = held.without(&self.have, 0..length);
+        for range in &new {
+            self.have.set_range(range.clone());
+            self.planned.set_range(range.clone());
+        }
+        if !new.is_empty() {
+            self.announce(cx, &new);
+        }
+    }
+
     /// Blocks are no longer held.
     pub(super) fn handle_cleared(&mut self, cx: &mut Context<'_>, range: Range<u64>) {
         self.have.clear_range(range.clone());

@@ -6,6 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::Time;
+use crate::bitfield::Bitfield;
 use crate::crypto::FeedKey;
 use crate::limits::{IN_FLIGHT_BYTES_MAX, REPLICATE_TICK, REQUESTS_PER_PEER_MAX};
 use crate::replicate::announce::KINLOG_EXTENSION;
@@ -170,6 +171,14 @@ impl Replicator {
     pub fn handle_bad_conflict(&mut self, now: Time, peer: PeerId, key: &FeedKey) {
         self.now = now;
         self.cut([(peer, ProtocolViolation::BadConflict { key: *key })]);
+    }
+
+    /// The store holds `held` of the blocks of `key` up to `head`, by other ways than this
+    /// replicator: a bundle, or giving space back.
+    pub fn handle_stored(&mut self, now: Time, key: &FeedKey, head: &HeadState, held: &Bitfield) {
+        self.now = now;
+        with_feed!(self, key, |feed, cx| feed.handle_stored(cx, head, held));
+        self.touch(key);
     }
 
     /// Blocks of `key` are no longer held, durably.

@@ -38,6 +38,32 @@ fn a_reader_fetches_a_whole_feed_knowing_only_its_key() {
 }
 
 #[test]
+fn what_a_bundle_brings_is_passed_on_and_what_is_cleared_is_not() {
+    let mut world = World::new(1, 4);
+    let key = world.create(0, 1, Kind::Kinlog, 300);
+    for reader in 1..4 {
+        world.follow(reader, key, Kind::Kinlog, Want::All, true);
+    }
+    world.connect(1, 2);
+    world.settle();
+    assert_holds(&world, 2, &key, 0..0);
+    world.carry(0, 1, &key);
+    world.settle();
+    assert_holds(&world, 2, &key, 0..300);
+
+    // One more block ties what follows to what was carried.
+    world.append(0, 1, 1);
+    world.set_interest(1, &key, Want::None, false);
+    world.carry(0, 1, &key);
+    world.disconnect(1, 2);
+    world.nodes[1].feed(&key).clear(50..100).unwrap();
+    world.stored(1, &key);
+    world.connect(1, 3);
+    world.settle();
+    assert_holds(&world, 3, &key, (0..50).chain(100..301));
+}
+
+#[test]
 fn answers_out_of_order_are_parked_and_all_arrive() {
     let mut parked = 0;
     for seed in 1..=10 {

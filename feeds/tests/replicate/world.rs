@@ -2,10 +2,12 @@
 //! generator chooses what happens next.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kinlog_feeds::bundle::BundleWriter;
 use kinlog_feeds::conflict::ConflictProof;
 use kinlog_feeds::manifest::{Manifest, Verifier};
 use kinlog_feeds::replicate::{
@@ -334,6 +336,30 @@ impl World {
         assert_eq!(node, self.nodes.len());
         self.nodes.push(Node::new(node));
         self.follow(node, key, kind, want, live);
+    }
+
+    /// Carries all of a feed from one node to another by hand.
+    pub(crate) fn carry(&mut self, from: usize, to: usize, key: &FeedKey) {
+        let feed = self.nodes[from].feed(key);
+        let all = 0..feed.head().length;
+        let header = feed.bundle_header(Vec::from([all])).unwrap();
+        let mut bundle = BundleWriter::new::<()>(Vec::new(), &header).unwrap();
+        while bundle.write_run(feed).unwrap().is_some() {}
+        let bundle = bundle.finish::<()>().unwrap();
+        let store = self.nodes[to].store.clone();
+        store
+            .import_bundle(&mut Cursor::new(bundle), feed.kind(), &mut |_| true)
+            .unwrap();
+        self.stored(to, key);
+    }
+
+    /// Tells a node's replicator that its store changed by other ways.
+    pub(crate) fn stored(&mut self, node: usize, key: &FeedKey) {
+        let head = HeadState::from(&self.nodes[node].feed(key).info());
+        let held = self.nodes[node].feed(key).have();
+        self.nodes[node]
+            .replicator
+            .handle_stored(self.now, key, &head, &held);
     }
 
     /// Makes `node` follow a feed of which it knows the key.

@@ -159,6 +159,14 @@ impl Node {
         });
     }
 
+    /// Tells that the store holds more or less of a feed than replication brought, durably: a bundle
+    /// was taken in, blocks were cleared, or the feed was dropped.
+    pub fn stored(&self, key: FeedKey) {
+        self.desired.change(|it| {
+            it.stored.insert(key);
+        });
+    }
+
     /// Sends a message to the other side of a session; it is dropped when the session is gone.
     ///
     /// # Errors

@@ -159,6 +159,9 @@ impl Task {
         for key in wishes.appended {
             self.parts.replication.appended(key).await;
         }
+        for key in wishes.stored {
+            self.parts.replication.stored(key).await;
+        }
         for id in wishes.closed {
             self.sessions.close(id, SessionError::Closed);
         }

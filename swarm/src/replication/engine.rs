@@ -136,6 +136,7 @@ impl Engine {
                     self.replicator.handle_appended(now, &key, &head);
                 }
             }
+            Input::Stored { key } => self.handle_stored(now, key),
             Input::Status { reply } => {
                 // Whoever asked may have gone meanwhile.
                 let _ = reply.send(self.status());
@@ -181,6 +182,22 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Compares what the replicator knows of a feed with the store.
+    fn handle_stored(&mut self, now: Time, key: FeedKey) {
+        let Some(feed) = self.store.feed(&key) else {
+            self.replicator.remove_feed(now, &key);
+            self.feeds.remove(&key);
+            self.interests.remove(&key);
+            return;
+        };
+        if self.known(&key).is_none() {
+            return;
+        }
+        let head = HeadState::from(&feed.info());
+        self.replicator
+            .handle_stored(now, &key, &head, &feed.have());
     }
 
     fn handle_peer_gone(&mut self, now: Time, peer: PeerId) {

@@ -57,6 +57,9 @@ enum Input {
     Appended {
         key: FeedKey,
     },
+    Stored {
+        key: FeedKey,
+    },
     Status {
         reply: oneshot::Sender<Vec<FeedStatus>>,
     },
@@ -114,6 +117,11 @@ impl Sender {
     /// A feed has grown by an append of ours, durably.
     pub(crate) async fn appended(&self, key: FeedKey) {
         self.send(Input::Appended { key }).await;
+    }
+
+    /// What the store holds of a feed changed by other ways than replication, or it is gone.
+    pub(crate) async fn stored(&self, key: FeedKey) {
+        self.send(Input::Stored { key }).await;
     }
 
     /// Returns how far every feed is.
