@@ -180,8 +180,8 @@ impl Feed {
         let is_rival =
             |first: &mut Contender| first.peer != peer && first.length == shown_length(incoming);
         if let Some(first) = self.contender.take_if(is_rival) {
-            let (one, other) = (first.shown, incoming.clone());
-            cx.outputs.push_back(Output::Contest { key, one, other });
+            let shown = Box::new([first.shown, incoming.clone()]);
+            cx.outputs.push_back(Output::Contest { key, shown });
         }
     }
 

@@ -202,10 +202,8 @@ pub enum Output {
     Contest {
         /// Of which feed.
         key: FeedKey,
-        /// One.
-        one: Incoming,
-        /// The other.
-        other: Incoming,
+        /// What each of them showed.
+        shown: Box<[Incoming; 2]>,
     },
     /// A peer broke the protocol: close its connection.
     Violation {

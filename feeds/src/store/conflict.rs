@@ -98,7 +98,7 @@ impl Feed {
     /// neither; if they contradict each other, keeps the proof and stops the feed.
     ///
     /// Returns whether the feed is stopped. What does not verify contradicts nothing.
-    pub fn contest(&self, one: &Incoming, other: &Incoming) -> Result<bool, StoreError> {
+    pub fn contest(&self, [one, other]: &[Incoming; 2]) -> Result<bool, StoreError> {
         let Some(known) = self.entry.read().manifest.clone() else {
             return Ok(self.is_stopped());
         };

@@ -63,8 +63,7 @@ enum Job {
     },
     Contest {
         key: FeedKey,
-        one: Incoming,
-        other: Incoming,
+        shown: Box<[Incoming; 2]>,
     },
 }
 
@@ -164,9 +163,9 @@ impl Node {
                 self.seen.extend(results.iter().copied());
                 self.replicator.handle_applied(now, id, results);
             }
-            Job::Contest { key, one, other } => {
+            Job::Contest { key, shown } => {
                 let feed = &self.feeds[&key];
-                if feed.contest(&one, &other).unwrap() {
+                if feed.contest(&shown).unwrap() {
                     let proof = feed.conflict().unwrap().unwrap().encode();
                     self.replicator.handle_conflict(now, &key, proof.into());
                 }
@@ -555,10 +554,10 @@ impl World {
                         .jobs
                         .push_back(Job::Keep { peer, key, proof });
                 }
-                Output::Contest { key, one, other } => {
+                Output::Contest { key, shown } => {
                     self.nodes[number]
                         .jobs
-                        .push_back(Job::Contest { key, one, other });
+                        .push_back(Job::Contest { key, shown });
                 }
                 Output::Violation { peer, reason, ban } => {
                     self.nodes[number].violations.push((peer, reason, ban));

@@ -298,9 +298,9 @@ impl Engine {
                         self.workers.keep(peer, known.feed.clone(), proof);
                     }
                 }
-                Output::Contest { key, one, other } => {
+                Output::Contest { key, shown } => {
                     if let Some(known) = self.feeds.get(&key) {
-                        self.workers.contest(known.feed.clone(), one, other);
+                        self.workers.contest(known.feed.clone(), shown);
                     }
                 }
                 Output::Violation { peer, reason, ban } => {

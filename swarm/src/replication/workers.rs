@@ -45,8 +45,7 @@ enum Job {
     },
     Contest {
         feed: Feed,
-        one: Incoming,
-        other: Incoming,
+        shown: Box<[Incoming; 2]>,
     },
 }
 
@@ -157,9 +156,9 @@ impl Workers {
         self.write(key, Job::Keep { peer, feed, proof });
     }
 
-    pub(super) fn contest(&self, feed: Feed, one: Incoming, other: Incoming) {
+    pub(super) fn contest(&self, feed: Feed, shown: Box<[Incoming; 2]>) {
         let key = feed.key();
-        self.write(key, Job::Contest { feed, one, other });
+        self.write(key, Job::Contest { feed, shown });
     }
 
     fn write(&self, key: FeedKey, job: Job) {
@@ -187,10 +186,10 @@ fn carry_out(job: Job) -> Done {
             feed: feed.key(),
             result: keep(&feed, &proof),
         },
-        Job::Contest { feed, one, other } => Done::Contested {
+        Job::Contest { feed, shown } => Done::Contested {
             feed: feed.key(),
             result: feed
-                .contest(&one, &other)
+                .contest(&shown)
                 .and_then(|_| feed.conflict())
                 .map(|proof| proof.map(|proof| proof.encode().into())),
         },
