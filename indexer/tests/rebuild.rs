@@ -242,6 +242,8 @@ fn a_new_column_changes_the_hash_and_a_checkpoint_does_not() {
         index.ingest(&world.blocks()).unwrap();
     }
     let alter = |sql: &str| {
+        // What a clean stop left to tell an altered file by.
+        std::fs::remove_file(folder.join("index.db-sum")).unwrap();
         rusqlite::Connection::open(&path)
             .unwrap()
             .execute_batch(sql)

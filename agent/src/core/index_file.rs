@@ -26,7 +26,7 @@ pub(super) fn open_index(layout: &Layout) -> Result<(Index, bool), Error> {
 }
 
 fn new_index(path: &Path) -> Result<Index, Error> {
-    for suffix in ["", "-wal", "-shm"] {
+    for suffix in ["", "-wal", "-shm", "-sum"] {
         let mut file = path.as_os_str().to_owned();
         file.push(suffix);
         // One that is not there need not be removed; any other trouble shows at opening.

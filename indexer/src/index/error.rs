@@ -23,6 +23,12 @@ pub enum OpenError {
         expected: u32,
         actual: u32,
     },
+    /// It could not be read.
+    #[error("index {}", .path.display())]
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// SQLite could not open or read it.
     #[error("index {}", .path.display())]
     Sqlite {

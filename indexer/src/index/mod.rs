@@ -20,6 +20,7 @@ mod report;
 mod runs;
 mod schema;
 mod state;
+mod sum;
 mod views;
 mod words;
 mod writer;
@@ -44,6 +45,7 @@ use crate::clock::{Frontier, FrontierEntry};
 use crate::entry::LinkScope;
 use crate::index::links::frontier_of;
 use crate::index::state::State;
+use crate::index::sum::SumAtClose;
 use crate::index::writer::{Keys, Writer};
 use crate::seal::ContentKey;
 
@@ -56,20 +58,35 @@ pub struct Index {
     keys: Keys,
     state: State,
     trees: Option<Box<dyn TreeHashes>>,
+    /// Behind the connection: it is dropped later.
+    _sum: SumAtClose,
 }
 
 impl Index {
     /// Opens the index at `path`, or creates it.
     ///
     /// Checks the whole file first: a damaged one gives [`OpenError::Damaged`], and the caller
-    /// deletes it (with its `-wal` and `-shm`) and rebuilds.
+    /// deletes it (with its `-wal`, `-shm` and `-sum`) and rebuilds. After a clean stop any bit that
+    /// changed is noticed, after a crash what SQLite's own check sees.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        Index::prepare(Connection::open(path), path)
+        let holds = sum::holds(path).map_err(|source| OpenError::Io {
+            path: path.into(),
+            source,
+        })?;
+        if !holds {
+            return Err(OpenError::Damaged {
+                path: path.into(),
+                reason: "it is not what its last user left".to_owned(),
+            });
+        }
+        let opened = Connection::open(path);
+        Index::prepare(opened, path, SumAtClose::of(path))
     }
 
     /// Creates an index in memory.
     pub fn open_in_memory() -> Result<Self, OpenError> {
-        Index::prepare(Connection::open_in_memory(), Path::new(":memory:"))
+        let opened = Connection::open_in_memory();
+        Index::prepare(opened, Path::new(":memory:"), SumAtClose::none())
     }
 
     /// Takes the tree hashes by which links are checked from now on.
@@ -153,7 +170,11 @@ impl Index {
         })
     }
 
-    fn prepare(opened: rusqlite::Result<Connection>, path: &Path) -> Result<Self, OpenError> {
+    fn prepare(
+        opened: rusqlite::Result<Connection>,
+        path: &Path,
+        sum: SumAtClose,
+    ) -> Result<Self, OpenError> {
         let fault = |source| OpenError::of(path, source);
         let mut connection = opened.map_err(fault)?;
         schema::prepare(&mut connection, path)?;
@@ -163,6 +184,7 @@ impl Index {
             keys: BTreeMap::new(),
             state,
             trees: None,
+            _sum: sum,
         })
     }
 
