@@ -20,6 +20,7 @@ mod output;
 mod peer;
 mod plan;
 mod ranges;
+mod reorg;
 mod replicator;
 mod serve;
 
@@ -28,4 +29,5 @@ pub use output::{
     Applied, ApplyFailure, ApplyId, FeedEvent, Incoming, NotAvailable, Output, PeerId,
     ProtocolViolation, ReadId,
 };
+pub use reorg::{Reorg, ReorgStep};
 pub use replicator::{Config, FeedStatus, PeerStatus, Replicator};

@@ -10,6 +10,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use crate::crypto::{FeedKey, KeyPair, PublicKey};
+use crate::store::SignRefused;
 use crate::store::body::{Body, Filled, StoredHead};
 use crate::store::error::{AppendError, StoreError};
 use crate::store::feed::Feed;
@@ -229,14 +230,12 @@ impl Feed {
     }
 
     /// Asks whoever owns the store for leave to sign once more.
-    fn ask_guard(&self) -> Result<(), AppendError> {
+    pub(super) fn ask_guard(&self) -> Result<(), SignRefused> {
         let Some(guard) = &self.inner.options.sign_guard else {
             return Ok(());
         };
         let feed = self.key();
-        guard
-            .before_signature(&feed, &|| self.inner.log.synced())
-            .map_err(|refused| AppendError::Refused { feed, refused })
+        guard.before_signature(&feed, &|| self.inner.log.synced())
     }
 
     fn append_record(
@@ -248,7 +247,8 @@ impl Feed {
     ) -> Result<Commit, AppendError> {
         let feed = self.key();
         let made = tree::append(head, blocks).map_err(|_| AppendError::TooLong { feed })?;
-        self.ask_guard()?;
+        self.ask_guard()
+            .map_err(|refused| AppendError::Refused { feed, refused })?;
         let tree_hash = made.head.tree_hash();
         let (length, fork) = (made.head.length, made.head.fork);
         let signature = known

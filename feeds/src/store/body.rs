@@ -63,6 +63,12 @@ pub(super) enum Body {
     Cleared {
         ranges: Vec<(u64, u64)>,
     },
+    /// A plain feed was cut to `length` blocks and has a head of another fork, with the nodes that
+    /// lead there. In bytes a fill, and the length behind it.
+    Truncate {
+        length: u64,
+        filled: Filled,
+    },
     Dropped,
     /// The writer contradicted itself: nothing is added to the feed any more.
     Conflict {
@@ -125,6 +131,7 @@ impl Body {
             Body::Append(_) => kind::APPEND,
             Body::Fill(_) => kind::FILL,
             Body::Cleared { .. } => kind::CLEARED,
+            Body::Truncate { .. } => kind::TRUNCATE,
             Body::Dropped => kind::DROPPED,
             Body::Conflict { .. } => kind::CONFLICT,
             Body::Checkpoint { .. } => kind::CHECKPOINT,
@@ -157,6 +164,10 @@ impl Body {
                     out.put_uint(*length);
                 }
             }
+            Body::Truncate { length, filled } => {
+                encode_fill(filled, out);
+                out.put_raw(&length.to_le_bytes());
+            }
             Body::Dropped => {}
             Body::Conflict { proof } => out.put_raw(proof),
             Body::Checkpoint {
@@ -175,7 +186,9 @@ impl Body {
     fn bytes_expected(&self) -> usize {
         match self {
             Body::Append(filled) => 256 + filled.nodes.len() * 40 + filled.blocks.len() * 4,
-            Body::Fill(filled) => 256 + filled.nodes.len() * 48 + filled.blocks.len() * 14,
+            Body::Fill(filled) | Body::Truncate { filled, .. } => {
+                256 + filled.nodes.len() * 48 + filled.blocks.len() * 14
+            }
             _ => 256,
         }
     }
@@ -209,6 +222,10 @@ impl Body {
                     .collect::<Result<_, DecodeError>>()?;
                 Body::Cleared { ranges }
             }
+            kind::TRUNCATE => Body::Truncate {
+                filled: decode_fill(&mut reader)?,
+                length: reader.u64()?,
+            },
             kind::DROPPED => Body::Dropped,
             kind::CONFLICT => {
                 let actual = reader.rest().len();
@@ -232,7 +249,9 @@ impl Body {
         };
         reader.finish()?;
         let expected = match &body {
-            Body::Append(filled) | Body::Fill(filled) => filled.payload_bytes(),
+            Body::Append(filled) | Body::Fill(filled) | Body::Truncate { filled, .. } => {
+                filled.payload_bytes()
+            }
             _ => 0,
         };
         if expected != u64::from(payload_bytes) {

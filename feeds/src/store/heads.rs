@@ -23,7 +23,9 @@ impl Head {
     /// Returns the nodes and blocks of an append or a fill.
     pub(super) fn filled(&self) -> Option<&Filled> {
         match &self.body {
-            Body::Append(filled) | Body::Fill(filled) => Some(filled),
+            Body::Append(filled) | Body::Fill(filled) | Body::Truncate { filled, .. } => {
+                Some(filled)
+            }
             _ => None,
         }
     }

@@ -41,6 +41,7 @@ mod sign_guard;
 mod state;
 #[allow(clippy::module_inception)]
 mod store;
+mod truncate;
 mod turn;
 mod verify;
 
@@ -61,4 +62,5 @@ pub use options::Options;
 pub use sign_guard::{SignGuard, SignRefused};
 pub use state::{Kind, Role};
 pub use store::{Store, StoreStat};
+pub use truncate::TruncateError;
 pub use verify::{Problem, ProblemPlace, VerifyReport};

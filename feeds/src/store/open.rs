@@ -457,16 +457,23 @@ impl Recovery<'_> {
         let entry = entry.ok_or_else(|| damaged(place, DamageKind::Index))?;
         match body {
             Body::Append(filled) => {
-                let signed = self.signed_head(&entry, place, &filled)?;
+                let signed = self.signed_head(&entry, place, &filled, u64::MAX)?;
                 entry.publish_append(place, &NewRun::of(&filled, head_bytes), signed);
             }
             Body::Fill(filled) => {
-                let signed = self.signed_head(&entry, place, &filled)?;
+                let signed = self.signed_head(&entry, place, &filled, u64::MAX)?;
                 entry.publish_fill(place, head_bytes, &filled, signed);
             }
             Body::Cleared { ranges } => {
                 let freed = entry.freed(self.heads, &ranges)?;
                 entry.publish_cleared(&ranges, freed.bytes);
+            }
+            Body::Truncate { length, filled } => {
+                let freed = entry.freed_behind(self.heads, length)?;
+                let signed = self.signed_head(&entry, place, &filled, length)?;
+                if let Some(signed) = signed {
+                    entry.publish_truncated(place, length, &filled, signed, freed);
+                }
             }
             Body::Dropped => self.feeds.remove(header.feed),
             Body::Conflict { .. } => entry.stop(place),
@@ -480,10 +487,11 @@ impl Recovery<'_> {
         entry: &FeedEntry,
         record: Place,
         filled: &Filled,
+        kept: u64,
     ) -> Result<Option<Arc<SignedHead>>, StoreError> {
         let stored = filled.head.as_ref();
         stored
-            .map(|stored| entry.signed_head(self.heads, record, filled, stored))
+            .map(|stored| entry.signed_head(self.heads, record, filled, stored, kept))
             .transpose()
             .map(|signed| signed.map(Arc::new))
     }

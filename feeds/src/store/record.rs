@@ -25,10 +25,11 @@ pub(super) mod kind {
     pub(in crate::store) const APPEND: u8 = 2;
     pub(in crate::store) const FILL: u8 = 3;
     pub(in crate::store) const CLEARED: u8 = 4;
+    pub(in crate::store) const TRUNCATE: u8 = 6;
     pub(in crate::store) const DROPPED: u8 = 7;
     pub(in crate::store) const CHECKPOINT: u8 = 8;
     pub(in crate::store) const CONFLICT: u8 = 10;
-    // 5 moved, 6 truncate and 9 reserve are named by the format and not written yet.
+    // 5 moved and 9 reserve are named by the format and not written yet.
 }
 
 /// The fixed start of a record.

@@ -10,6 +10,7 @@ use crate::store::append::Appends;
 use crate::store::body::{Filled, StoredHead};
 use crate::store::error::{Damage, DamageKind, Place, StoreError};
 use crate::store::heads::Heads;
+use crate::store::index::completed_by;
 use crate::store::index::places::Places;
 use crate::store::log::{Log, Ticket};
 use crate::tree::{Head, Node, NodeSource, SignedHead, root_indexes};
@@ -210,7 +211,8 @@ impl FeedEntry {
         }
     }
 
-    /// Rebuilds the signed head that a record carries: its roots are in the record, in the head
+    /// Rebuilds the signed head that a record carries behind the first `kept` blocks of what came
+    /// before: its roots are in the record, in the head
     /// before, or among the nodes stored earlier.
     pub(super) fn signed_head(
         &self,
@@ -218,6 +220,7 @@ impl FeedEntry {
         record: Place,
         filled: &Filled,
         stored: &StoredHead,
+        kept: u64,
     ) -> Result<SignedHead, StoreError> {
         let damaged = |what| {
             StoreError::from(Damage {
@@ -237,14 +240,14 @@ impl FeedEntry {
                 .rev()
                 .find(|node| node.index == index)
                 .copied();
-            let known = here.or_else(|| before.root(index).copied());
+            let stays = completed_by(index) < kept;
+            let known = here.or_else(|| before.root(index).filter(|_| stays).copied());
             let root = match known {
-                Some(root) => root,
-                None => self
-                    .node(heads, index)?
-                    .ok_or_else(|| damaged(DamageKind::Node))?,
+                Some(root) => Some(root),
+                None if stays => self.node(heads, index)?,
+                None => None,
             };
-            roots.push(root);
+            roots.push(root.ok_or_else(|| damaged(DamageKind::Node))?);
         }
         let head = Head::from_roots(stored.fork, roots).ok_or_else(|| damaged(DamageKind::Node))?;
         if head.tree_hash() != stored.tree_hash {

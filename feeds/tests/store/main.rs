@@ -17,3 +17,4 @@ mod signing;
 mod sparse;
 mod support;
 mod sweep;
+mod truncate;
