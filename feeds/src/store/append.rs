@@ -71,21 +71,11 @@ impl Feed {
         blocks: &[Bytes],
     ) -> Result<Appended, AppendError> {
         self.check_sizes(blocks)?;
-        let known = self.entry.read().manifest.clone();
-        let key = signer.public_key();
-        let known = known
-            .filter(|known| {
-                known
-                    .manifest
-                    .signers
-                    .iter()
-                    .any(|signer| signer.public_key == key)
-            })
-            .ok_or(AppendError::NotWritable { feed: self.key() })?;
+        let known = self.known_to(signer)?;
         let mut appends = self.appends();
         if appends.making {
             let request = Arc::new(AppendRequest {
-                signer: key,
+                signer: signer.public_key(),
                 blocks: blocks.to_vec(),
                 turn: Turn::new(),
             });
@@ -156,7 +146,20 @@ impl Feed {
             .collect()
     }
 
-    fn check_sizes(&self, blocks: &[Bytes]) -> Result<(), AppendError> {
+    /// Returns the feed's manifest if `signer` is one of those it names.
+    pub(super) fn known_to(&self, signer: &KeyPair) -> Result<Arc<KnownManifest>, AppendError> {
+        let known = self.entry.read().manifest.clone();
+        let key = signer.public_key();
+        let names = |known: &Arc<KnownManifest>| {
+            let mut signers = known.manifest.signers.iter();
+            signers.any(|signer| signer.public_key == key)
+        };
+        known
+            .filter(names)
+            .ok_or(AppendError::NotWritable { feed: self.key() })
+    }
+
+    pub(super) fn check_sizes(&self, blocks: &[Bytes]) -> Result<(), AppendError> {
         let limit = self.kind().block_bytes_max();
         match blocks.iter().position(|block| block.len() > limit) {
             None => Ok(()),
@@ -171,7 +174,7 @@ impl Feed {
 
     /// Appends batches behind one another and submits them; returns what each becomes once the
     /// ticket is durable.
-    fn append_now(
+    pub(super) fn append_now(
         &self,
         writer: &mut FeedWriter,
         known: &KnownManifest,

@@ -55,6 +55,10 @@ pub const CHECKSUM_FROM_BYTES: usize = 4 * 1024;
 /// smaller ones costs less than naming each to the kernel.
 pub const GATHERED_FROM_BYTES: usize = 2 * 1024;
 
+/// Bytes of relaxed appends that wait to be written, 16 MiB: as much again may be on its way to the
+/// disk, so that a process holds, and a power cut takes, at most twice this and one batch.
+pub const RELAXED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
 /// Ranges in one cleared record.
 pub const CLEARED_RANGES_MAX: usize = 4 * 1024;
 

@@ -107,12 +107,15 @@ pub(super) struct Log {
     tail: Mutex<Tail>,
     /// [`Tail::since_checkpoint`] as of the last group, readable while a group is written.
     since_checkpoint: AtomicU64,
+    /// [`Tail::synced`] as of the last group.
+    synced: AtomicU64,
     spare: Mutex<Vec<Vec<u8>>>,
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: Vec<Commit>,
+    waiting_bytes: u64,
     submitted: u64,
     durable: u64,
     epoch: Epoch,
@@ -176,6 +179,7 @@ impl Log {
                 ..Queue::default()
             }),
             since_checkpoint: AtomicU64::new(tail.since_checkpoint),
+            synced: AtomicU64::new(tail.synced),
             tail: Mutex::new(tail),
             spare: Mutex::default(),
         }
@@ -216,6 +220,7 @@ impl Log {
             return Err(StoreError::Closed);
         }
         queue.submitted += commits.len() as u64;
+        queue.waiting_bytes += commits.iter().map(Commit::record_bytes).sum::<u64>();
         queue.waiting.extend(commits);
         Ok(queue.ticket())
     }
@@ -245,8 +250,19 @@ impl Log {
         }
     }
 
+    /// Returns what stands for everything submitted so far.
+    pub(super) fn newest(&self) -> Ticket {
+        self.queue().ticket()
+    }
+
+    /// Returns the bytes that are queued and that nobody writes yet.
+    pub(super) fn queued_bytes(&self) -> u64 {
+        self.queue().waiting_bytes
+    }
+
     /// Takes no further records; those queued before are written first.
     pub(super) fn close(&self) -> Result<(), StoreError> {
+        self.room.close();
         let mut queue = self.queue();
         if let Some(stopped) = &queue.stopped {
             return Err(stopped.clone());
@@ -254,9 +270,7 @@ impl Log {
         queue.closing = true;
         let ticket = queue.ticket();
         drop(queue);
-        let written = self.wait(&ticket);
-        self.room.close();
-        written?;
+        self.wait(&ticket)?;
         let mut queue = self.queue();
         match queue.stopped.get_or_insert(StoreError::Closed) {
             StoreError::Closed => Ok(()),
@@ -294,9 +308,9 @@ impl Log {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the sequence of the newest durable record; waits for a write that runs.
+    /// Returns the sequence of the newest durable record.
     pub(super) fn synced(&self) -> u64 {
-        self.tail().synced
+        self.synced.load(Ordering::Acquire)
     }
 
     /// Returns the number of segments and the bytes of log written.
@@ -343,6 +357,7 @@ impl Log {
     /// Writes what is queued; the caller has set `leading`.
     fn lead<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
         let commits = std::mem::take(&mut queue.waiting);
+        queue.waiting_bytes = 0;
         let durable = queue.submitted - commits.len() as u64;
         drop(queue);
 
@@ -420,6 +435,7 @@ impl Log {
         tail.place.offset = offset;
         tail.sequence = sequence;
         tail.synced = sequence - 1;
+        self.synced.store(tail.synced, Ordering::Release);
         self.since_checkpoint
             .store(tail.since_checkpoint, Ordering::Relaxed);
         self.room
@@ -505,6 +521,7 @@ impl Queue {
             let _ = end.set(Refusal { durable, error });
         }
         self.waiting.clear();
+        self.waiting_bytes = 0;
         self.durable = self.submitted;
     }
 

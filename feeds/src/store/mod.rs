@@ -33,6 +33,7 @@ mod options;
 mod publish;
 mod read_only;
 mod record;
+mod relaxed;
 mod room;
 mod scan;
 mod segment;

@@ -14,7 +14,7 @@ pub trait SignGuard: fmt::Debug + Send + Sync + 'static {
     /// Allows or refuses one signature over a longer head of `feed`.
     ///
     /// Called under the feed's writer lock, right before the signature is made. `synced` returns the
-    /// sequence of the newest durable record of the store; it waits for a write that runs.
+    /// sequence of the newest durable record of the store.
     fn before_signature(&self, feed: &FeedKey, synced: &dyn Fn() -> u64)
     -> Result<(), SignRefused>;
 

@@ -19,6 +19,7 @@ use crate::store::open::{self, OpenReport};
 use crate::store::options::Options;
 use crate::store::read_only::ReadOnlyDisk;
 use crate::store::record::Checker;
+use crate::store::relaxed::Syncer;
 use crate::store::segment::Segments;
 use crate::store::state::{FeedEntry, Kind, KnownManifest, Role};
 
@@ -28,7 +29,7 @@ use crate::store::state::{FeedEntry, Kind, KnownManifest, Role};
 /// [`close`](Self::close) makes the next opening short.
 #[derive(Clone, Debug)]
 pub struct Store {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
@@ -37,7 +38,8 @@ pub(super) struct Inner {
     pub(super) checker: Checker,
     segments: Arc<Segments>,
     pub(super) heads: Heads,
-    pub(super) log: Log,
+    pub(super) log: Arc<Log>,
+    pub(super) syncer: Syncer,
     pub(super) feeds: RwLock<Feeds>,
     pub(super) report: OpenReport,
     /// Held while a feed is created, so that one key gets one number.
@@ -124,12 +126,14 @@ impl Store {
         if options.read_only {
             opened.log.refuse_writes(StoreError::ReadOnly);
         }
+        let log = Arc::new(opened.log);
         let inner = Inner {
             options,
             checker: opened.checker,
             segments: opened.segments,
             heads: opened.heads,
-            log: opened.log,
+            syncer: Syncer::new(log.clone()),
+            log,
             feeds: RwLock::new(opened.feeds),
             report: opened.report,
             creating: Mutex::default(),
@@ -147,7 +151,7 @@ impl Store {
     }
 
     /// Returns the sequence of the newest durable record, which never goes back: a smaller one than
-    /// before is an older copy of the store. Waits for a write that runs.
+    /// before is an older copy of the store.
     pub fn synced_sequence(&self) -> u64 {
         self.inner.log.synced()
     }
@@ -265,12 +269,15 @@ impl Store {
     }
 
     /// Writes what is queued and the index, then frees the disk; everything afterwards is an error.
+    ///
+    /// Like [`sync`](Self::sync) it says what befell blocks appended without waiting.
     pub fn close(&self) -> Result<(), StoreError> {
         let index = match self.inner.log.stopped() {
             Some(StoreError::Closed) => return Ok(()),
             Some(StoreError::ReadOnly) => Ok(()),
             _ => {
                 let written = self.inner.log.close();
+                self.inner.syncer.stop();
                 written.and_then(|()| self.inner.write_checkpoint(0))
             }
         };
@@ -279,7 +286,7 @@ impl Store {
             .lock
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = None;
-        index
+        index.and(self.inner.syncer.loss())
     }
 
     fn create(

@@ -12,6 +12,7 @@ mod model;
 mod order;
 mod read_only;
 mod refusal;
+mod relaxed;
 mod reopen;
 mod signing;
 mod sparse;
