@@ -6,6 +6,7 @@
 mod append;
 mod connect;
 mod end;
+mod hypercore_crate;
 mod npm;
 mod process;
 mod read;

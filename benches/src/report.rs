@@ -26,6 +26,7 @@ pub(crate) fn json(row: &Row, measured: &Measured, syncs: &Option<Syncs>) -> Val
         "limit": limit.map(|(_, limit)| rounded(limit)),
         "limit_is": limit.map(|(what, _)| what),
         "of_limit": limit.map(|(_, limit)| rounded(ours / limit)),
+        "alone": measured.parts.iter().map(part_json).collect::<Vec<Value>>(),
         "repeats": measured.ours.iter().copied().map(rounded).collect::<Vec<f64>>(),
         "peers": measured.peers.iter().map(peer_json).collect::<Vec<Value>>(),
         "fdatasyncs": syncs.as_ref().map(|syncs| json!({ "calls": syncs.calls, "for": syncs.work })),
@@ -54,10 +55,17 @@ pub(crate) fn words(row: &Row, measured: &Measured, syncs: &Option<Syncs>) -> St
             grouped(limit)
         );
     }
+    for (what, figures) in &measured.parts {
+        words += &format!("; {what} alone {}", grouped(median(figures)));
+    }
     if let Some(syncs) = syncs {
         words += &format!("; {} fdatasync calls for {}", syncs.calls, syncs.work);
     }
     words
+}
+
+fn part_json((what, figures): &(&'static str, Vec<f64>)) -> Value {
+    json!({ "part": what, "figure": rounded(median(figures)) })
 }
 
 fn peer_json(peer: &Peer) -> Value {

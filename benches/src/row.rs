@@ -45,6 +45,8 @@ pub(crate) struct Measured {
     pub(crate) peers: Vec<Peer>,
     /// What the machine does at most, measured in the same run, and what that is.
     pub(crate) limit: Option<(&'static str, Vec<f64>)>,
+    /// Parts of that by themselves, in the same run and the row's unit.
+    pub(crate) parts: Vec<(&'static str, Vec<f64>)>,
 }
 
 /// The figures of somebody else, or why there are none.
@@ -96,12 +98,31 @@ impl Measured {
         measured.peers = running.into_iter().map(|(peer, _)| peer).collect();
         Ok(measured)
     }
+
+    /// Measures parts of the limit by themselves, as often as the row.
+    pub(crate) fn with_parts(
+        mut self,
+        effort: &Effort,
+        parts: Vec<(&'static str, Run<'_>)>,
+    ) -> Result<Measured> {
+        for (what, mut run) in parts {
+            let figures = (0..effort.repeats()).map(|_| run());
+            self.parts.push((what, figures.collect::<Result<_>>()?));
+        }
+        Ok(self)
+    }
 }
 
 /// Every row, in the order of the report.
 pub(crate) const ROWS: &[Row] = &[
     append::BATCH_DURABLE,
+    append::BATCH_DURABLE_2,
+    append::SINGLE_RELAXED,
     append::SINGLE_DURABLE,
+    append::MANY_WRITERS_DURABLE,
+    append::MANY_FEEDS_DURABLE,
+    append::LARGE_DURABLE,
+    append::LARGE_RELAXED,
     read::RANDOM_100B,
     read::RANDOM_100B_ONE_THREAD,
     read::RANDOM_64K,

@@ -44,9 +44,9 @@ impl Feed {
         let mut writer = self.entry.writer();
         let (done, ticket) = self.append_now(&mut writer, &known, signer, &[blocks])?;
         drop(writer);
-        match self.inner.log.queued_bytes() > RELAXED_BYTES_MAX || !self.inner.syncer.wake() {
-            true => self.inner.log.wait(&ticket)?,
-            false => {}
+        let taken = self.inner.log.queued_bytes() <= RELAXED_BYTES_MAX && self.inner.syncer.wake();
+        if !taken {
+            self.inner.log.wait(&ticket)?;
         }
         self.inner.checkpoint_if_due();
         Ok(done[0])
