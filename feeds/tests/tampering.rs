@@ -10,7 +10,8 @@ use bytes::Bytes;
 use kinlog_feeds::KeyPair;
 use kinlog_feeds::manifest::Manifest;
 use kinlog_feeds::store::{
-    ApplyError, Feed, Incoming, Kind, MemoryDisk, Options, ProblemPlace, Role, Store, VerifyReport,
+    ApplyError, Feed, Incoming, Kind, MemoryDisk, Mistake, Options, ProblemPlace, Role, Store,
+    VerifyReport,
 };
 use kinlog_feeds::tree::{BlockRequest, Node, Proof, ProofRequest, UpgradeRequest};
 use testkit::random::{self, Random};
@@ -36,7 +37,7 @@ fn options(verification: bool) -> Options {
     if verification {
         options
     } else {
-        options.without_verification()
+        options.mistaken(Mistake::SkipVerification)
     }
 }
 

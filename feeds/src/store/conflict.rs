@@ -11,6 +11,7 @@ use crate::store::error::{Damage, DamageKind, Place, StoreError};
 use crate::store::feed::Feed;
 use crate::store::heads::Heads;
 use crate::store::log::Commit;
+use crate::store::mistake::Mistake;
 use crate::store::state::{FeedEntry, Kind};
 use crate::tree::{self, Head, Verified, VerifyError};
 
@@ -139,8 +140,11 @@ impl Feed {
 
     /// Puts a proof into the form that the log takes.
     pub(super) fn commit_conflict(&self, proof: &ConflictProof) -> Commit {
-        let body = Body::Conflict {
-            proof: Bytes::from(proof.encode()),
+        let body = match self.inner.options.makes(Mistake::ForgetConflict) {
+            true => Body::Cleared { ranges: Vec::new() },
+            false => Body::Conflict {
+                proof: Bytes::from(proof.encode()),
+            },
         };
         let entry = self.entry.clone();
         let publish = Box::new(move |place| entry.stop(place));

@@ -14,6 +14,7 @@ use crate::store::heads::Heads;
 use crate::store::index::{Extent, NodeRef};
 use crate::store::limits::{CHECKSUM_FROM_BYTES, GATHERED_FROM_BYTES};
 use crate::store::log::{Commit, Publish};
+use crate::store::mistake::Mistake;
 use crate::store::publish::NewRun;
 use crate::store::state::{FeedEntry, FeedWriter, Kind, Role};
 use crate::store::store::Inner;
@@ -297,6 +298,13 @@ impl Feed {
         };
         let kind = body.kind();
         let entry = self.entry.clone();
+        let behind = match &body {
+            Body::Append(filled) | Body::Fill(filled) => filled.blocks.last(),
+            _ => None,
+        };
+        let claimed = behind
+            .filter(|_| self.inner.options.makes(Mistake::BitmapOffByOne))
+            .map(|last| last.index + 1);
         let publish: Publish = match body {
             Body::Append(filled) => {
                 let new = NewRun::of(&filled, head_bytes);
@@ -306,6 +314,16 @@ impl Feed {
                 Box::new(move |place| entry.publish_fill(place, head_bytes, &filled, signed))
             }
             _ => Box::new(|_| ()),
+        };
+        let publish: Publish = match claimed {
+            None => publish,
+            Some(claimed) => {
+                let entry = self.entry.clone();
+                Box::new(move |place| {
+                    publish(place);
+                    entry.write().have.set(claimed, true);
+                })
+            }
         };
         Commit {
             kind,

@@ -17,6 +17,8 @@ use bytes::Bytes;
 use crate::store::disk::DiskFile;
 use crate::store::error::{Place, StoreError};
 use crate::store::limits::SEGMENTS_MAX;
+use crate::store::mistake::Mistake;
+use crate::store::options::Options;
 use crate::store::record::{CHECK_BYTES, Checker, HEADER_BYTES, Header, RECORD_VERSION};
 use crate::store::room::Room;
 use crate::store::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, Segments, file_name};
@@ -110,6 +112,23 @@ pub(super) struct Log {
     /// [`Tail::synced`] as of the last group.
     synced: AtomicU64,
     spare: Mutex<Vec<Vec<u8>>>,
+    mistakes: SyncMistakes,
+}
+
+/// Mistakes of a test with the sync of a commit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SyncMistakes {
+    skip: bool,
+    publish_first: bool,
+}
+
+impl SyncMistakes {
+    pub(super) fn of(options: &Options) -> Self {
+        SyncMistakes {
+            skip: options.makes(Mistake::SkipSync),
+            publish_first: options.makes(Mistake::PublishBeforeSync),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -168,6 +187,7 @@ impl Log {
         segment_bytes: u64,
         room: Room,
         tail: Tail,
+        mistakes: SyncMistakes,
     ) -> Self {
         Log {
             segments,
@@ -182,6 +202,7 @@ impl Log {
             synced: AtomicU64::new(tail.synced),
             tail: Mutex::new(tail),
             spare: Mutex::default(),
+            mistakes,
         }
     }
 
@@ -430,7 +451,14 @@ impl Log {
             .write_vectored_at(u64::from(start.offset), &parts)
             .map_err(io("write_at"))?;
         drop(parts);
-        tail.file.sync_data().map_err(io("sync_data"))?;
+        if self.mistakes.publish_first {
+            for (commit, place) in run.iter_mut().zip(&places) {
+                std::mem::replace(&mut commit.publish, Box::new(|_| ()))(*place);
+            }
+        }
+        if !self.mistakes.skip {
+            tail.file.sync_data().map_err(io("sync_data"))?;
+        }
         tail.since_checkpoint += u64::from(offset - start.offset);
         tail.place.offset = offset;
         tail.sequence = sequence;

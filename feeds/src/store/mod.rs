@@ -28,6 +28,7 @@ mod index_file;
 pub mod limits;
 mod log;
 mod memory_disk;
+mod mistake;
 mod open;
 mod options;
 mod publish;
@@ -58,6 +59,8 @@ pub use feed::{Feed, FeedInfo};
 pub use file_disk::FileDisk;
 pub use import::{ImportError, ImportProgress, Imported};
 pub use memory_disk::MemoryDisk;
+#[cfg(feature = "test-switches")]
+pub use mistake::Mistake;
 pub use open::{OpenReport, TailDropped};
 pub use options::Options;
 pub use sign_guard::{SignGuard, SignRefused};

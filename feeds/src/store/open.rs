@@ -15,7 +15,8 @@ use crate::store::error::{Damage, DamageKind, OpenError, Place, StoreError};
 use crate::store::heads::Heads;
 use crate::store::index_file::{self, Anchor, Found};
 use crate::store::limits::SEGMENT_BYTES_MAX;
-use crate::store::log::{Log, Tail, create_segment};
+use crate::store::log::{Log, SyncMistakes, Tail, create_segment};
+use crate::store::mistake::Mistake;
 use crate::store::options::Options;
 use crate::store::publish::NewRun;
 use crate::store::record::{Checker, Header};
@@ -63,7 +64,11 @@ pub(super) struct Opened {
 }
 
 pub(super) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Opened, OpenError> {
-    let lock = disk.try_lock().map_err(|error| match error {
+    let taken = match options.makes(Mistake::WrongLock) {
+        true => disk.try_lock_shared(),
+        false => disk.try_lock(),
+    };
+    let lock = taken.map_err(|error| match error {
         LockError::Held { pid } => OpenError::Locked { pid },
         LockError::Io(error) => StoreError::io("try_lock", "lock", error).into(),
     })?;
@@ -96,6 +101,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Opened, Ope
         uncovered: VecDeque::new(),
         known_synced: 0,
         report,
+        serves_cleared: options.makes(Mistake::ClearedRangeServed),
     };
     let (start, checkpoint) = recovery.load_index()?;
     let (tail, size) = recovery.replay(start)?;
@@ -108,7 +114,14 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Opened, Ope
         (tail.place.segment, size),
         options.grow_ahead,
     );
-    let log = Log::new(segments.clone(), checker.clone(), segment_bytes, room, tail);
+    let log = Log::new(
+        segments.clone(),
+        checker.clone(),
+        segment_bytes,
+        room,
+        tail,
+        SyncMistakes::of(options),
+    );
     Ok(Opened {
         checker,
         segments,
@@ -193,6 +206,8 @@ struct Recovery<'a> {
     /// Newest record known to have been durable.
     known_synced: u64,
     report: OpenReport,
+    /// A mistake of a test.
+    serves_cleared: bool,
 }
 
 /// Where the scan starts.
@@ -464,6 +479,7 @@ impl Recovery<'_> {
                 let signed = self.signed_head(&entry, place, &filled, u64::MAX)?;
                 entry.publish_fill(place, head_bytes, &filled, signed);
             }
+            Body::Cleared { .. } if self.serves_cleared => {}
             Body::Cleared { ranges } => {
                 let freed = entry.freed(self.heads, &ranges)?;
                 entry.publish_cleared(&ranges, freed.bytes);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::store::SignGuard;
 use crate::store::limits::{CHECKPOINT_BYTES, GROW_BYTES, HEAD_CACHE_BYTES, SEGMENT_BYTES};
+use crate::store::mistake::Mistake;
 
 /// How a store is opened; [`Options::new`] gives what a real disk wants.
 #[derive(Clone, Debug)]
@@ -28,9 +29,9 @@ pub struct Options {
     ///
     /// [`StoreError::ReadOnly`]: crate::store::StoreError::ReadOnly
     pub read_only: bool,
-    /// Takes everything stored or received as it is, so that a test can show that it would notice.
+    /// Made on purpose, so that a test can show that it would notice.
     #[cfg(feature = "test-switches")]
-    pub without_verification: bool,
+    pub mistake: Option<Mistake>,
 }
 
 impl Options {
@@ -46,7 +47,7 @@ impl Options {
             sign_guard: None,
             read_only: false,
             #[cfg(feature = "test-switches")]
-            without_verification: false,
+            mistake: None,
         }
     }
 
@@ -76,20 +77,26 @@ impl Options {
         self
     }
 
-    /// Switches every check of stored and received data off.
+    /// Makes a mistake.
     #[cfg(feature = "test-switches")]
-    pub fn without_verification(mut self) -> Self {
-        self.without_verification = true;
+    pub fn mistaken(mut self, mistake: Mistake) -> Self {
+        self.mistake = Some(mistake);
         self
     }
 
+    /// Returns whether a mistake is to be made.
     #[cfg(feature = "test-switches")]
-    pub(super) fn verifies(&self) -> bool {
-        !self.without_verification
+    pub(super) fn makes(&self, mistake: Mistake) -> bool {
+        self.mistake == Some(mistake)
     }
 
+    /// Returns whether a mistake is to be made: never.
     #[cfg(not(feature = "test-switches"))]
+    pub(super) fn makes(&self, _mistake: Mistake) -> bool {
+        false
+    }
+
     pub(super) fn verifies(&self) -> bool {
-        true
+        !self.makes(Mistake::SkipVerification)
     }
 }

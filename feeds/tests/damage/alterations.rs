@@ -1,12 +1,12 @@
 //! Every byte and every length.
 
-use kinlog_feeds::store::Disk as _;
+use kinlog_feeds::store::{Disk as _, Mistake, Options};
 use testkit::disk::CrashDisk;
 use testkit::random::{Random, seed};
 use testkit::soak;
 
 use crate::oracle::{Allowed, Content};
-use crate::stores::{Stop, written};
+use crate::stores::{Stop, options, written};
 
 /// Parts of the exhaustive sweeps, run beside each other.
 const PARTS: usize = 4;
@@ -26,10 +26,15 @@ pub(crate) fn altered(disk: &CrashDisk, name: &str, at: usize, bytes: &[u8]) -> 
 }
 
 fn flip_every_byte(bytes: u64, stop: Stop, part: usize) {
+    flip(bytes, stop, part, options());
+}
+
+/// Flips a bit of every byte of a part, and opens the store like this.
+fn flip(bytes: u64, stop: Stop, part: usize, options: Options) {
     let seed = seed();
     println!("KINLOG_SEED={seed}");
     let disk = written(bytes, stop);
-    let content = Content::of(&disk);
+    let content = Content::with(&disk, options);
     let mut random = Random::new(seed);
     let (mut flips, mut erred) = (0, 0);
     for (name, file) in disk.to_files() {
@@ -102,4 +107,13 @@ in_parts! {
     part_1: 1;
     part_2: 2;
     part_3: 3;
+}
+
+#[test]
+fn a_store_that_verifies_nothing_is_noticed() {
+    let noticed = std::panic::catch_unwind(|| {
+        let mistaken = options().mistaken(Mistake::SkipVerification);
+        flip(KILLED_BYTES, Stop::Clean, 0, mistaken);
+    });
+    assert!(noticed.is_err(), "nobody noticed");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::manifest::Manifest;
-use kinlog_feeds::store::{Feed, OpenError, ReadError, Store};
+use kinlog_feeds::store::{Feed, OpenError, Options, ReadError, Store};
 use kinlog_feeds::tree::SignedHead;
 use testkit::disk::CrashDisk;
 use testkit::soak::Stopwatch;
@@ -38,6 +38,7 @@ pub(crate) enum Allowed {
 /// What a store holds before it is altered.
 pub(crate) struct Content {
     feeds: BTreeMap<FeedKey, Holding>,
+    options: Options,
     files_bytes: usize,
 }
 
@@ -50,9 +51,14 @@ struct Holding {
 impl Content {
     /// Takes down what an unaltered store holds.
     pub(crate) fn of(disk: &CrashDisk) -> Content {
+        Content::with(disk, options())
+    }
+
+    /// Takes down what it holds, to be compared with altered stores that are opened like this.
+    pub(crate) fn with(disk: &CrashDisk, options: Options) -> Content {
         let disk = disk.fork();
         let files_bytes = disk.to_files().values().map(Vec::len).sum();
-        let store = Store::open(disk.as_disk(), options()).unwrap();
+        let store = Store::open(disk.as_disk(), options.clone()).unwrap();
         assert_eq!(store.open_report().tail_dropped, None);
         let feeds = store.feeds().into_iter().map(|feed| {
             let blocks = (0..feed.head().length).map(|index| feed.get(index).unwrap());
@@ -65,6 +71,7 @@ impl Content {
         });
         Content {
             feeds: feeds.collect(),
+            options,
             files_bytes,
         }
     }
@@ -86,7 +93,7 @@ impl Content {
     }
 
     fn read(&self, altered: &CrashDisk, allowed: Allowed, what: &str) -> bool {
-        let store = match Store::open(altered.as_disk(), options()) {
+        let store = match Store::open(altered.as_disk(), self.options.clone()) {
             Ok(store) => store,
             Err(error) => {
                 assert!(

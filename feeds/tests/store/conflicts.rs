@@ -229,6 +229,12 @@ fn a_damaged_proof_is_reported_and_the_feed_stays_stopped() {
 
 #[test]
 fn a_proof_that_was_kept_survives_a_power_cut_after_any_operation() {
+    a_kept_proof_survives(small());
+}
+
+/// Cuts the power after each operation of a store that is opened like this and keeps a proof.
+pub(crate) fn a_kept_proof_survives(options: Options) {
+    let open = |disk: &CrashDisk| Store::open(disk.as_disk(), options.clone()).unwrap();
     let proof = proof_of_two(12);
     let disk = CrashDisk::new();
     let store = open(&disk);

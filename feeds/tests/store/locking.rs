@@ -38,18 +38,31 @@ impl Drop for Folder {
 
 #[test]
 fn a_second_handle_on_one_folder_is_refused_with_the_pid() {
-    let folder = Folder::new("handle");
-    let store = folder.open().unwrap();
-    let pid = std::process::id();
-    assert!(matches!(folder.open(), Err(OpenError::Locked { pid: held }) if held == pid));
-    store.close().unwrap();
-    folder.open().unwrap();
+    a_second_handle_is_refused(Options::new([3; 16]));
 
     let disk = MemoryDisk::new();
     let store = open(&disk);
     assert!(matches!(try_open(&disk), Err(OpenError::Locked { .. })));
     drop(store);
     open(&disk);
+}
+
+/// Opens a folder twice, like this.
+pub(crate) fn a_second_handle_is_refused(options: Options) {
+    let folder = Folder::new("handle");
+    let open = || {
+        let disk = FileDisk::new(&folder.0).unwrap();
+        Store::open(Arc::new(disk), options.clone())
+    };
+    let store = open().unwrap();
+    let pid = std::process::id();
+    let refused = open();
+    assert!(
+        matches!(refused, Err(OpenError::Locked { pid: held }) if held == pid),
+        "{refused:?}"
+    );
+    store.close().unwrap();
+    open().unwrap();
 }
 
 /// Run by the test below in a process of its own.

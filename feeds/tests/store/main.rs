@@ -8,6 +8,7 @@ mod fixtures;
 mod kill;
 mod locking;
 mod many_feeds;
+mod mistakes;
 mod model;
 mod order;
 mod read_only;

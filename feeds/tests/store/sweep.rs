@@ -21,7 +21,7 @@ const OPERATIONS_MIN: usize = 1_200;
 
 const STEPS: u64 = 70;
 
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     small().checkpoint_every(8 * 1024)
 }
 
@@ -72,10 +72,11 @@ impl Refused {
 /// Runs until the first error, which it returns with the store, if that was open.
 fn run(
     disk: Arc<TraceDisk>,
+    options: &Options,
     source: &Feed,
     done: &mut Acknowledged,
 ) -> Option<(Option<Store>, Refused)> {
-    let store = match Store::open(disk.clone(), options()) {
+    let store = match Store::open(disk.clone(), options.clone()) {
         Ok(store) => store,
         Err(error) => return Some((None, Refused::Open(error))),
     };
@@ -83,7 +84,7 @@ fn run(
         return Some((Some(store), refused));
     }
     drop(store);
-    let store = match Store::open(disk, options()) {
+    let store = match Store::open(disk, options.clone()) {
         Ok(store) => store,
         Err(error) => return Some((None, Refused::Open(error))),
     };
@@ -224,11 +225,20 @@ fn check_stopped(
     }
 }
 
-fn refuse_every(fault: Fault, is_meant: fn(OperationKind) -> bool) {
+/// Refuses each operation that is meant, once and for good, on stores that are opened like this.
+pub(crate) fn refuse_every(fault: Fault, options: &Options, is_meant: fn(OperationKind) -> bool) {
     let source = source();
     let traced = |disk: &FaultDisk| Arc::new(TraceDisk::new(Arc::new(disk.clone())));
     let healthy = traced(&FaultDisk::new(CrashDisk::new().as_disk()));
-    assert!(run(healthy.clone(), &source, &mut Acknowledged::default()).is_none());
+    assert!(
+        run(
+            healthy.clone(),
+            options,
+            &source,
+            &mut Acknowledged::default()
+        )
+        .is_none()
+    );
     let operations = healthy.operations();
     assert!(
         operations.len() >= OPERATIONS_MIN,
@@ -248,7 +258,7 @@ fn refuse_every(fault: Fault, is_meant: fn(OperationKind) -> bool) {
             let disk = traced(&faulty);
             faulty.refuse(at as u64, fault, persistent);
             let mut done = Acknowledged::default();
-            let ended = run(disk.clone(), &source, &mut done);
+            let ended = run(disk.clone(), options, &source, &mut done);
             assert!(faulty.fired(), "{what}");
             faulty.heal();
             let refused = disk.operations()[at].clone();
@@ -275,22 +285,22 @@ fn refuse_every(fault: Fault, is_meant: fn(OperationKind) -> bool) {
 
 #[test]
 fn every_operation_refused_with_eio_is_a_typed_error() {
-    refuse_every(Fault::Io, |_| true);
+    refuse_every(Fault::Io, &options(), |_| true);
 }
 
 #[test]
 fn every_operation_refused_with_enospc_is_a_typed_error() {
-    refuse_every(Fault::NoSpace, |_| true);
+    refuse_every(Fault::NoSpace, &options(), |_| true);
 }
 
 #[test]
 fn every_operation_refused_with_eintr_is_a_typed_error() {
-    refuse_every(Fault::Interrupted, |_| true);
+    refuse_every(Fault::Interrupted, &options(), |_| true);
 }
 
 #[test]
 fn every_write_cut_short_is_a_typed_error() {
-    refuse_every(Fault::ShortWrite, |kind| {
+    refuse_every(Fault::ShortWrite, &options(), |kind| {
         matches!(kind, OperationKind::Write | OperationKind::Grow)
     });
 }

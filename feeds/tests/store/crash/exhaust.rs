@@ -1,7 +1,8 @@
+use kinlog_feeds::store::Options;
 use testkit::disk::{CrashPolicy, Cuts};
 
 use crate::crash::oracle::{Promise, assert_reading_changes_nothing, assert_verifies, check};
-use crate::crash::workload::{OPERATIONS_MIN, Workload};
+use crate::crash::workload::{OPERATIONS_MIN, Workload, options};
 
 const SEEDS: u64 = 4;
 
@@ -16,9 +17,14 @@ pub(super) fn promise(policy: CrashPolicy) -> Promise {
 }
 
 fn cut_everywhere(policy: CrashPolicy) {
+    cut(policy, options(), SEEDS);
+}
+
+/// Cuts the workloads of `seeds` seeds, on stores that are opened like this.
+pub(crate) fn cut(policy: CrashPolicy, options: Options, seeds: u64) {
     let mut images = 0;
-    for seed in 0..SEEDS {
-        let workload = Workload::new(seed);
+    for seed in 0..seeds {
+        let workload = Workload::with(seed, options.clone());
         let mut cuts = Cuts::new(&workload.disk);
         let mut operations = 0;
         while cuts.advance() {
@@ -26,11 +32,11 @@ fn cut_everywhere(policy: CrashPolicy) {
             let what = format!("cut {} {policy:?} seed {seed}", cuts.position());
             let image = cuts.image(policy, seed);
             if seed == 0 {
-                assert_reading_changes_nothing(&image, &what);
+                assert_reading_changes_nothing(&workload, &image, &what);
             }
             check(&workload, cuts.mark(), &image, promise(policy), &what);
             if operations % VERIFIED_EVERY == 0 && promise(policy) == Promise::Kept {
-                assert_verifies(&image, &what);
+                assert_verifies(&workload, &image, &what);
             }
             images += 1;
         }

@@ -8,3 +8,6 @@ mod exhaust;
 mod nested;
 mod oracle;
 mod workload;
+
+pub(crate) use exhaust::cut;
+pub(crate) use workload::options;

@@ -6,16 +6,16 @@ use testkit::random::Random;
 
 use crate::crash::exhaust::promise;
 use crate::crash::oracle::{Promise, check};
-use crate::crash::workload::{Workload, options};
+use crate::crash::workload::Workload;
 use crate::support::*;
 
 /// Cases in which the power goes three times.
 const DEPTH_3: usize = 2_000;
 
 /// Opens an image, if it opens, and returns the disk as that left it.
-fn recovered(image: &CrashDisk) -> CrashDisk {
+fn recovered(workload: &Workload, image: &CrashDisk) -> CrashDisk {
     // A lying drive may have left damage: a typed error, which `check` has judged.
-    drop(Store::open(image.as_disk(), options()));
+    drop(Store::open(image.as_disk(), workload.options.clone()));
     image.clone()
 }
 
@@ -25,7 +25,7 @@ fn cut_recovery_everywhere(policy: CrashPolicy) {
     let mut cuts = Cuts::new(&workload.disk);
     let mut images = 0;
     while cuts.advance() {
-        let first = recovered(&cuts.image(policy, 0));
+        let first = recovered(&workload, &cuts.image(policy, 0));
         let mut again = Cuts::new(&first);
         while again.advance() {
             let image = again.image(policy, 0);
@@ -112,7 +112,7 @@ fn the_power_goes_three_times() {
         let (policy, variant) = pick(&mut what, &mut random);
         let mut image = cuts.image(policy, variant);
         for _ in 0..2 {
-            let disk = recovered(&image);
+            let disk = recovered(&workload, &image);
             let count = disk.operations() as u64;
             let mut again = Cuts::new(&disk);
             for _ in 0..random.below(count + 1) {

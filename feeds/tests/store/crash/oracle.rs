@@ -3,7 +3,7 @@
 use kinlog_feeds::store::{Feed, OpenError, ReadError, Store, StoreError};
 use testkit::disk::CrashDisk;
 
-use crate::crash::workload::{FeedState, Workload, options, writer_of};
+use crate::crash::workload::{FeedState, Workload, writer_of};
 use crate::support::*;
 
 /// What is asked of an image.
@@ -25,7 +25,7 @@ pub(crate) fn check(
     promise: Promise,
     what: &str,
 ) -> usize {
-    let store = match Store::open(image.as_disk(), options()) {
+    let store = match Store::open(image.as_disk(), workload.options.clone()) {
         Ok(store) => store,
         Err(OpenError::Store(StoreError::Damaged(_))) if promise == Promise::NeverWrong => {
             return image.operations();
@@ -33,19 +33,24 @@ pub(crate) fn check(
         Err(error) => panic!("{what}: {error:?}"),
     };
     let recovery = image.operations();
-    assert_recovered_is_recovered(image, &store, what);
+    assert_recovered_is_recovered(workload, image, &store, what);
     match promise {
         Promise::Kept => assert_kept(workload, mark, &store, what),
-        Promise::NeverWrong => assert_never_wrong(workload, mark, &store, what),
+        Promise::NeverWrong => assert_never_wrong(workload, &store, what),
     }
     assert_goes_on(workload, image, store, promise, what);
     recovery
 }
 
 /// Opening once more changes not one byte, and finds nothing to drop.
-fn assert_recovered_is_recovered(image: &CrashDisk, first: &Store, what: &str) {
+fn assert_recovered_is_recovered(
+    workload: &Workload,
+    image: &CrashDisk,
+    first: &Store,
+    what: &str,
+) {
     let again = image.fork();
-    let store = Store::open(again.as_disk(), options()).unwrap();
+    let store = Store::open(again.as_disk(), workload.options.clone()).unwrap();
     assert!(!again.was_changed(), "{what}: recovered twice");
     assert_eq!(store.open_report().tail_dropped, None, "{what}");
     assert_eq!(store.feeds().len(), first.feeds().len(), "{what}");
@@ -85,6 +90,13 @@ fn assert_feed(feed: &Feed, old: Option<&FeedState>, new: Option<&FeedState>, wh
             feed.key()
         ),
     }
+    assert!(
+        states
+            .clone()
+            .any(|state| state.is_stopped == feed.is_stopped()),
+        "{what}: stopped {}",
+        feed.is_stopped()
+    );
     for index in 0..length {
         let found = feed.get(index).unwrap();
         assert_eq!(found.is_some(), feed.has(index), "{what}: block {index}");
@@ -102,28 +114,20 @@ fn assert_feed(feed: &Feed, old: Option<&FeedState>, new: Option<&FeedState>, wh
 }
 
 /// Every head was signed once, every block was written once; what is missing is said to be.
-fn assert_never_wrong(workload: &Workload, mark: u64, store: &Store, what: &str) {
-    let newest = workload.states.len() - 1;
-    let after = &workload.states[newest.min(mark as usize + 1)];
+fn assert_never_wrong(workload: &Workload, store: &Store, what: &str) {
     for feed in store.feeds() {
         let (key, head) = (feed.key(), feed.head());
-        let written = workload.written.get(&key);
         if head.length > 0 {
             let tree_hash = workload.signed.get(&(key, head.fork, head.length));
             assert_eq!(tree_hash, Some(&head.tree_hash()), "{what}: another tree");
-            let longest = after.get(&key).map(|state| state.length);
-            assert!(
-                longest.is_none_or(|longest| head.length <= longest),
-                "{what}"
-            );
         }
         for index in 0..head.length {
             match feed.get(index) {
-                Ok(Some(value)) => assert_eq!(
-                    written.and_then(|written| written.get(index as usize)),
-                    Some(&value),
-                    "{what}: block {index}"
-                ),
+                Ok(Some(value)) => {
+                    let ever = workload.ever.get(&(key, index));
+                    let was_written = ever.is_some_and(|ever| ever.contains(&value));
+                    assert!(was_written, "{what}: block {index}");
+                }
                 Ok(None) => assert!(!feed.has(index), "{what}: block {index}"),
                 Err(ReadError::Damaged { .. }) => {}
                 Err(error) => panic!("{what}: block {index}: {error:?}"),
@@ -151,7 +155,7 @@ fn assert_goes_on(
     assert_eq!(appended.unwrap().start, length, "{what}");
     let head = own.signed_head();
     drop((own, store));
-    let store = Store::open(image.as_disk(), options()).unwrap();
+    let store = Store::open(image.as_disk(), workload.options.clone()).unwrap();
     assert_eq!(store.open_report().tail_dropped, None, "{what}");
     let own = store.feed(&key).unwrap();
     assert_eq!(own.signed_head(), head, "{what}");
@@ -160,7 +164,8 @@ fn assert_goes_on(
 }
 
 /// Opens an image to be read: not one operation of the disk, and what opening it to write finds.
-pub(crate) fn assert_reading_changes_nothing(image: &CrashDisk, what: &str) {
+pub(crate) fn assert_reading_changes_nothing(workload: &Workload, image: &CrashDisk, what: &str) {
+    let options = || workload.options.clone();
     let reader = Store::open(image.as_disk(), options().read_only());
     let heads = |store: &Store| -> Vec<_> {
         let feeds = store.feeds().into_iter();
@@ -181,8 +186,8 @@ pub(crate) fn assert_reading_changes_nothing(image: &CrashDisk, what: &str) {
 }
 
 /// Checks every node and signature of every feed, which is too slow to do for every image.
-pub(crate) fn assert_verifies(image: &CrashDisk, what: &str) {
-    let store = Store::open(image.as_disk(), options()).unwrap();
+pub(crate) fn assert_verifies(workload: &Workload, image: &CrashDisk, what: &str) {
+    let store = Store::open(image.as_disk(), workload.options.clone()).unwrap();
     for feed in store.feeds() {
         assert_eq!(feed.verify().unwrap().problems, vec![], "{what}");
         let held: Vec<u64> = feed.have().runs(0..feed.head().length).flatten().collect();

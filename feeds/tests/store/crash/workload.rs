@@ -31,6 +31,7 @@ pub(crate) struct FeedState {
     pub(crate) fork: u64,
     pub(crate) length: u64,
     pub(crate) tree_hash: Option<Hash>,
+    pub(crate) is_stopped: bool,
     pub(crate) blocks: Vec<Option<Bytes>>,
 }
 
@@ -42,8 +43,12 @@ pub(crate) struct Workload {
     pub(crate) disk: CrashDisk,
     /// By mark; while an operation runs, the next one may hold already.
     pub(crate) states: Vec<State>,
-    /// Every block that was ever appended or received.
+    /// The blocks of each feed's newest fork.
     pub(crate) written: HashMap<FeedKey, Vec<Bytes>>,
+    /// Every block that was ever appended or received at a place.
+    pub(crate) ever: HashMap<(FeedKey, u64), Vec<Bytes>>,
+    /// How the store is opened.
+    pub(crate) options: Options,
     /// Tree hash of every head that was ever signed.
     pub(crate) signed: HashMap<(FeedKey, u64, u64), Hash>,
     /// The feed that goes on after a crash, and who signs it.
@@ -71,14 +76,19 @@ struct Run {
 impl Workload {
     /// Runs the workload of a seed.
     pub(crate) fn new(seed: u64) -> Workload {
-        let mut run = Run::new(seed);
+        Workload::with(seed, options())
+    }
+
+    /// Runs the workload of a seed on a store that is opened like this.
+    pub(crate) fn with(seed: u64, options: Options) -> Workload {
+        let mut run = Run::new(seed, options);
         run.all();
         run.workload
     }
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, options: Options) -> Self {
         let mut random = Random::new(seed);
         let other = open(&MemoryDisk::new());
         let source = own_feed(&other, &writer_of(9));
@@ -87,11 +97,15 @@ impl Run {
             .collect();
         source.append_batch(&writer_of(9), &source_blocks).unwrap();
         let disk = CrashDisk::new();
-        let store = Store::open(disk.as_disk(), options()).unwrap();
+        let store = Store::open(disk.as_disk(), options.clone()).unwrap();
+        let places = (0..).zip(&source_blocks);
+        let ever = places.map(|(index, block)| ((source.key(), index), vec![block.clone()]));
         let workload = Workload {
             disk,
             states: vec![State::new()],
+            ever: ever.collect(),
             written: HashMap::from([(source.key(), source_blocks)]),
+            options,
             signed: HashMap::new(),
             own: source.key(),
         };
@@ -119,6 +133,7 @@ impl Run {
             .unwrap();
         self.done();
         self.fill(following, 0);
+        let mut stopped = own;
         for step in 0..200 {
             let size = size(&mut self.random);
             self.append(own, 0, 1, size);
@@ -131,6 +146,12 @@ impl Run {
             match step {
                 40 => self.append(own, 0, 64, 700),
                 80 => self.drop_feed(dropped),
+                30 | 50 | 110 => self.truncate(plain, 1),
+                100 => {
+                    stopped = self.create(3);
+                    self.append(stopped, 3, 4, 5000);
+                }
+                115 => self.stop(stopped, 3),
                 120 => self.reopen(true),
                 140 => dropped = self.create(2),
                 141 => self.append(dropped, 2, 5, 100),
@@ -169,7 +190,10 @@ impl Run {
         let start = feed.head().length as usize;
         let written = self.workload.written.entry(key).or_default();
         while written.len() < start + count {
-            written.push(self.random.bytes(size).into());
+            let (place, block) = (written.len() as u64, Bytes::from(self.random.bytes(size)));
+            let ever = self.workload.ever.entry((key, place)).or_default();
+            ever.push(block.clone());
+            written.push(block);
         }
         let blocks = &written[start..start + count];
         feed.append_batch(&writer_of(writer), blocks).unwrap();
@@ -207,6 +231,33 @@ impl Run {
         self.done();
     }
 
+    /// Takes the newer half of a plain feed back; what is appended next differs.
+    fn truncate(&mut self, key: FeedKey, writer: u8) {
+        let feed = self.feed(key);
+        let length = feed.head().length / 2;
+        let signed = feed.truncate(&writer_of(writer), length).unwrap();
+        let written = self.workload.written.get_mut(&key).unwrap();
+        written.truncate(length as usize);
+        let head = (key, signed.head.fork, length);
+        self.workload.signed.insert(head, signed.tree_hash);
+        self.done();
+    }
+
+    /// Shows the feed a second history of its writer.
+    fn stop(&mut self, key: FeedKey, writer: u8) {
+        let [one, other] = [0, 1].map(|history: u8| {
+            let store = open(&MemoryDisk::new());
+            let feed = own_feed(&store, &writer_of(writer));
+            feed.append_batch(&writer_of(writer), &[vec![history; 9].into()])
+                .unwrap();
+            feed
+        });
+        one.apply(&[upgrade_item(&other, 0)]).unwrap();
+        let proof = one.conflict().unwrap().unwrap();
+        assert!(self.feed(key).keep_conflict(&proof).unwrap());
+        self.done();
+    }
+
     fn drop_feed(&mut self, key: FeedKey) {
         assert!(self.store.drop_feed(&key).unwrap());
         self.done();
@@ -219,7 +270,8 @@ impl Run {
         }
         // Only one store at a time uses a disk.
         self.store = open(&MemoryDisk::new());
-        self.store = Store::open(self.workload.disk.as_disk(), options()).unwrap();
+        let options = self.workload.options.clone();
+        self.store = Store::open(self.workload.disk.as_disk(), options).unwrap();
         assert_eq!(self.store.open_report().tail_dropped, None);
         self.done();
     }
@@ -260,6 +312,7 @@ fn state_of(feed: &Feed, written: Option<&Vec<Bytes>>, old: Option<&FeedState>) 
         fork: head.fork,
         length: head.length,
         tree_hash,
+        is_stopped: feed.is_stopped(),
         blocks,
     }
 }
