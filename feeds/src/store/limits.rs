@@ -80,3 +80,6 @@ pub const IMPORT_BYTES: usize = 4 * 1024 * 1024;
 
 /// How often a bundle is compared anew with a feed that grew meanwhile.
 pub const IMPORT_TRIES: usize = 3;
+
+/// Bytes of a repaired log that one write gathers, 4 MiB.
+pub const REPAIR_WRITE_BYTES: usize = 4 * 1024 * 1024;

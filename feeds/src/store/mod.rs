@@ -35,6 +35,7 @@ mod publish;
 mod read_only;
 mod record;
 mod relaxed;
+mod repair;
 mod room;
 mod scan;
 mod segment;
@@ -63,6 +64,9 @@ pub use memory_disk::MemoryDisk;
 pub use mistake::Mistake;
 pub use open::{OpenReport, TailDropped};
 pub use options::Options;
+pub use repair::{
+    Gap, RepairError, RepairReport, RepairedFeed, RepairedFolder, repair, repair_folder, survey,
+};
 pub use sign_guard::{SignGuard, SignRefused};
 pub use state::{Kind, Role};
 pub use store::{Store, StoreStat};

@@ -17,6 +17,10 @@ const WINDOW_BYTES: usize = 256 * 1024;
 /// Only blocks made to look like records could ask for more.
 const SEARCH_HASHED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// Bytes of supposed head parts that a repair hashes between two records that hold, 4 GiB: a few
+/// seconds. Only blocks made to look like records of this store could ask for more.
+const SALVAGE_HASHED_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
 /// What stands at a place of the log.
 #[derive(Debug)]
 pub(super) enum Scanned {
@@ -143,6 +147,51 @@ impl<'a> Scanner<'a> {
             at += 1;
         }
         Ok(false)
+    }
+
+    /// Looks from `offset` on for a record newer than number `sequence` whose head part holds, and
+    /// returns where it stands. Its payload may be cut off.
+    pub(super) fn next_that_holds(
+        &mut self,
+        offset: u64,
+        sequence: u64,
+    ) -> Result<Option<(u64, Header)>, StoreError> {
+        let mut at = offset;
+        let mut hashed = 0;
+        while at.saturating_add(HEADER_BYTES as u64) <= self.size {
+            let count = (self.size - at).min(WINDOW_BYTES as u64) as usize;
+            let bytes = self.bytes(at, count)?.unwrap_or_default();
+            let found = bytes
+                .windows(RECORD_MAGIC.len())
+                .position(|four| four == RECORD_MAGIC);
+            let Some(found) = found else {
+                at += (count - RECORD_MAGIC.len() + 1) as u64;
+                continue;
+            };
+            at += found as u64;
+            let header = self.bytes(at, HEADER_BYTES)?;
+            let header = header
+                .and_then(|bytes| bytes.first_chunk())
+                .and_then(Header::decode)
+                .filter(|header| header.sequence > sequence);
+            if let Some(header) = header {
+                if self.holds(at, &header)? {
+                    return Ok(Some((at, header)));
+                }
+                hashed += u64::from(header.head_bytes);
+                if hashed > SALVAGE_HASHED_BYTES_MAX {
+                    return Ok(None);
+                }
+            }
+            at += 1;
+        }
+        Ok(None)
+    }
+
+    /// Returns the head part that holds at `offset`.
+    pub(super) fn head(&mut self, offset: u64, header: &Header) -> Result<Vec<u8>, StoreError> {
+        let head = self.bytes(offset, header.head_bytes as usize)?;
+        Ok(head.unwrap_or_default().to_vec())
     }
 
     fn header(&mut self, offset: u64) -> Result<Option<Header>, StoreError> {

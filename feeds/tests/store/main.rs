@@ -15,6 +15,7 @@ mod read_only;
 mod refusal;
 mod relaxed;
 mod reopen;
+mod repair;
 mod signing;
 mod sparse;
 mod support;
