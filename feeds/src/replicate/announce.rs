@@ -76,8 +76,12 @@ impl Feed {
         let whole = self.is_whole().then_some(0..self.length);
         let runs = whole.as_ref().map_or(runs, std::slice::from_ref);
         for (peer, channel) in &self.channels {
+            // What a peer of another fork holds says nothing about ours.
+            let is_of_ours = channel
+                .remote
+                .is_some_and(|remote| remote.fork == self.fork);
             for run in runs {
-                if !channel.remote_have.all_in(run.clone()) {
+                if !is_of_ours || !channel.remote_have.all_in(run.clone()) {
                     cx.outputs.push_back(self.send(*peer, held(run.clone())));
                 }
             }

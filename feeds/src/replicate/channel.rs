@@ -23,6 +23,8 @@ pub(super) enum What {
     Probe,
     /// The same, of a peer that is accused of nothing.
     Look,
+    /// The way to the peer's head on a higher fork.
+    Reorg,
 }
 
 impl What {
@@ -44,7 +46,7 @@ impl What {
                             .as_ref()
                             .is_some_and(|block| block.index == index)
                 }
-                What::Upgrade(_) | What::Probe | What::Look => {
+                What::Upgrade(_) | What::Probe | What::Look | What::Reorg => {
                     proof.upgrade.is_some() && proof.block.is_none()
                 }
             }
@@ -90,6 +92,8 @@ pub(super) struct Channel {
     pub(super) is_kinlog: bool,
     /// Longest head of ours whose tree hash the peer knows, or learns by asking us.
     pub(super) head_told: u64,
+    /// Fork and length of the peer to which it is not followed.
+    pub(super) fork_refused: Option<(u64, u64)>,
     /// Highest fork of the peer that was looked at, on a feed that has none.
     pub(super) fork_seen: u64,
     /// The peer was sent the feed's conflict proof, or sent one.
@@ -183,6 +187,14 @@ impl Channel {
         let snub = SNUB_TIME * 2u32.saturating_pow(self.snubs.min(10));
         self.snubs += 1;
         self.snubbed_until = now + snub.min(SNUB_TIME_MAX);
+        ids.into_iter()
+            .filter_map(|id| Some((id, self.cancel(id)?)))
+            .collect()
+    }
+
+    /// Takes back all requests.
+    pub(super) fn take_back(&mut self) -> Vec<(u64, Asked)> {
+        let ids: Vec<u64> = self.asked.keys().copied().collect();
         ids.into_iter()
             .filter_map(|id| Some((id, self.cancel(id)?)))
             .collect()

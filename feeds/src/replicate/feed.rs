@@ -18,6 +18,7 @@ use crate::replicate::channel::{Asked, Channel, What};
 use crate::replicate::climb::Climb;
 use crate::replicate::contest::Contender;
 use crate::replicate::flow::Context;
+use crate::replicate::follow::Following;
 use crate::replicate::ranges::Wanted;
 use crate::replicate::{
     Applied, ApplyFailure, ApplyId, FeedEvent, FeedKind, FeedState, HeadState, Incoming, Interest,
@@ -85,6 +86,8 @@ pub(super) struct Feed {
     pub(super) conflict: Option<Bytes>,
     /// A history that could not be compared with ours: who showed it, and until where.
     pub(super) contender: Option<Contender>,
+    /// The peer that is followed onto its fork.
+    pub(super) following: Option<Following>,
     /// Peers that gave no answer to what they were accused of.
     pub(super) convicted: Vec<(PeerId, ProtocolViolation)>,
     pub(super) told_complete: bool,
@@ -116,6 +119,7 @@ impl Feed {
             stopped: state.conflict.is_some(),
             conflict: state.conflict,
             contender: None,
+            following: None,
             convicted: Vec::new(),
             told_complete: false,
             told_nobody: None,
@@ -173,6 +177,10 @@ impl Feed {
 
     /// The own feed has grown.
     pub(super) fn handle_appended(&mut self, cx: &mut Context<'_>, head: &HeadState) {
+        if head.fork > self.fork {
+            self.handle_truncated(cx, head);
+            return;
+        }
         if head.length <= self.length {
             return;
         }
@@ -261,6 +269,13 @@ impl Feed {
         }
         if !asked.what.is_answered_by(&data.proof) || data.proof.fork != asked.fork {
             self.decline(peer, &asked);
+            return Ok(());
+        }
+        if asked.what == What::Reorg {
+            let Data {
+                proof, manifest, ..
+            } = data;
+            self.receive_reorg(cx, peer, Incoming { proof, manifest });
             return Ok(());
         }
         self.receive(cx, peer, asked.what, asked.order, data)
@@ -402,12 +417,17 @@ impl Feed {
     /// The peer cannot answer: it is not asked that again until it says otherwise.
     fn decline(&mut self, peer: PeerId, asked: &Asked) {
         if let Some(channel) = self.channels.get_mut(&peer) {
+            // A peer that moved to another fork declines what was asked of the one before.
+            let moved = channel
+                .remote
+                .is_some_and(|remote| remote.fork != asked.fork);
             match asked.what {
+                What::Block(_) if moved => {}
                 What::Block(index) => {
                     channel.remote_have.set(index, false);
                 }
                 What::Upgrade(_) => channel.upgrade_refused = Some(channel.remote_length()),
-                What::Probe | What::Look => {}
+                What::Probe | What::Look | What::Reorg => {}
             }
         }
         self.give_up(peer, asked);
@@ -426,6 +446,7 @@ impl Feed {
             }
             What::Upgrade(_) => self.end_upgrade(peer),
             What::Probe | What::Look => self.unanswered(peer),
+            What::Reorg => self.end_reorg(peer),
         }
     }
 
@@ -483,13 +504,16 @@ impl Feed {
     /// Lets go of everything that was received, before the feed is removed.
     pub(super) fn forget(&mut self, cx: &mut Context<'_>) {
         let applying = self.applying.take().map(|applying| applying.origins);
-        let waiting = self
-            .incoming
-            .drain(..)
-            .chain(self.parked.drain(..))
-            .map(|item| item.origin);
-        for origin in applying.into_iter().flatten().chain(waiting) {
+        for origin in applying.into_iter().flatten() {
             cx.flow.applied(origin.bytes);
+        }
+        self.let_go(cx);
+    }
+
+    /// Lets go of what was received and is not with the store.
+    pub(super) fn let_go(&mut self, cx: &mut Context<'_>) {
+        for item in self.incoming.drain(..).chain(self.parked.drain(..)) {
+            cx.flow.applied(item.origin.bytes);
         }
     }
 
@@ -544,13 +568,18 @@ impl Feed {
         let mut upgraded = false;
         let results = results.into_iter().map(Some).chain(std::iter::repeat(None));
         for ((origin, incoming), result) in origins.into_iter().zip(items.iter()).zip(results) {
-            let result = result.unwrap_or(Err(ApplyFailure::Store));
+            let mut result = result.unwrap_or(Err(ApplyFailure::Store));
+            let is_of_this_fork = self.length == 0 || incoming.proof.fork == self.fork;
+            if result == Err(ApplyFailure::MissingAnchor) && !is_of_this_fork {
+                // We have moved to another fork meanwhile.
+                result = Err(ApplyFailure::Stale);
+            }
             if result != Err(ApplyFailure::MissingAnchor) {
                 cx.flow.applied(origin.bytes);
                 match origin.what {
                     What::Upgrade(_) => self.end_upgrade(origin.peer),
                     What::Probe | What::Look => self.end_probe(origin.peer),
-                    What::Block(_) => {}
+                    What::Block(_) | What::Reorg => {}
                 }
             }
             match result {
@@ -634,7 +663,7 @@ impl Feed {
                 self.release(block);
                 Some(block)
             }
-            What::Upgrade(_) | What::Probe | What::Look => None,
+            What::Upgrade(_) | What::Probe | What::Look | What::Reorg => None,
         };
         let bad = ProtocolViolation::BadData {
             key: self.key,
@@ -685,9 +714,7 @@ impl Feed {
             self.stopped = true;
             cx.outputs.push_back(self.event(why));
         }
-        for item in self.incoming.drain(..).chain(self.parked.drain(..)) {
-            cx.flow.applied(item.origin.bytes);
-        }
+        self.let_go(cx);
     }
 
     fn end_probe(&mut self, peer: PeerId) {
@@ -718,7 +745,7 @@ impl Feed {
                     self.refuse_upgrades(origin.peer);
                     continue;
                 }
-                What::Probe | What::Look => {
+                What::Probe | What::Look | What::Reorg => {
                     self.unanswered(origin.peer);
                     continue;
                 }

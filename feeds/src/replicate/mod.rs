@@ -15,6 +15,7 @@ mod climb;
 mod contest;
 mod feed;
 mod flow;
+mod follow;
 mod interest;
 mod output;
 mod peer;

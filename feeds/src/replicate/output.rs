@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::crypto::FeedKey;
-use crate::replicate::HeadState;
+use crate::replicate::{HeadState, Reorg};
 use crate::tree::{Proof, ProofRequest};
 use crate::wire::hypercore::Message;
 
@@ -128,6 +128,11 @@ pub enum FeedEvent {
         /// New length, in blocks.
         length: u64,
     },
+    /// A plain feed was cut by its writer: blocks from here on are gone, the head is of another fork.
+    Truncated {
+        /// Blocks that stayed.
+        length: u64,
+    },
     /// Blocks are verified and durable.
     BlocksStored {
         /// A run of them.
@@ -204,6 +209,18 @@ pub enum Output {
         key: FeedKey,
         /// What each of them showed.
         shown: Box<[Incoming; 2]>,
+    },
+    /// Move a reorg on with a peer's answer, keep what it comes to durably, and call
+    /// [`handle_reorganised`](crate::replicate::Replicator::handle_reorganised).
+    Reorganise {
+        /// Of which feed.
+        key: FeedKey,
+        /// Who is followed.
+        peer: PeerId,
+        /// How far the search is.
+        reorg: Box<Reorg>,
+        /// Unverified.
+        answer: Box<Incoming>,
     },
     /// A peer broke the protocol: close its connection.
     Violation {

@@ -31,6 +31,7 @@ impl Feed {
         planned.violations.append(&mut self.convicted);
         self.look_at_forks(cx);
         self.seek_rival(cx);
+        self.plan_reorg(cx);
         self.plan_upgrade(cx);
         self.synchronize(cx);
         if !self.head_wanted || (self.interest.live && self.heads_are_known(cx)) {
@@ -121,9 +122,13 @@ impl Feed {
     /// Asks peers that hold blocks with gaps what they hold of the regions that are wanted.
     fn plan_wants(&mut self, cx: &mut Context<'_>) {
         let length = self.plan_length();
+        let (fork, is_new) = (self.fork, self.length == 0);
         let mut due = Vec::new();
         for (peer, channel) in &mut self.channels {
-            let Some(remote) = channel.remote else {
+            let Some(remote) = channel
+                .remote
+                .filter(|remote| is_new || remote.fork == fork)
+            else {
                 continue;
             };
             let end = length.min(remote.length);
@@ -274,7 +279,7 @@ impl Feed {
     }
 
     #[allow(clippy::too_many_arguments)] // one call for the three kinds of request
-    fn ask(
+    pub(super) fn ask(
         &mut self,
         cx: &mut Context<'_>,
         peer: PeerId,

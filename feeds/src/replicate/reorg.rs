@@ -19,14 +19,14 @@ pub struct Reorg {
     /// They differ at this length.
     differs: u64,
     /// An answer whose signature held, and where it starts.
-    best: Option<(u64, Incoming)>,
+    best: Option<Box<(u64, Incoming)>>,
 }
 
 /// What the store makes of an answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ReorgStep {
     /// Ask the peer again.
-    Ask(Reorg),
+    Ask(Box<Reorg>),
     /// The feed has the peer's head, durably; blocks up to here stayed.
     Done {
         /// Length of the common beginning.
@@ -77,7 +77,7 @@ impl Reorg {
     pub fn agrees(&mut self, length: u64, answer: Incoming) {
         self.length = length;
         self.common = self.common.max(self.start);
-        self.best = Some((self.start, answer));
+        self.best = Some(Box::new((self.start, answer)));
     }
 
     /// The trees are the same up to the start of `shared`, and differ at its end.
@@ -104,10 +104,8 @@ impl Reorg {
 
     /// Returns the answer that starts at the end of the common beginning, if there was one.
     pub fn best(&self) -> Option<&Incoming> {
-        let at_common = self
-            .best
-            .as_ref()
-            .filter(|(start, _)| *start == self.common);
-        at_common.map(|(_, answer)| answer)
+        let best = self.best.as_deref();
+        best.filter(|(start, _)| *start == self.common)
+            .map(|(_, answer)| answer)
     }
 }

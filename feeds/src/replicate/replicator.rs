@@ -18,7 +18,7 @@ use crate::replicate::peer::Peer;
 use crate::replicate::serve::Server;
 use crate::replicate::{
     Applied, ApplyFailure, ApplyId, FeedState, HeadState, Interest, NotAvailable, Output, PeerId,
-    ProtocolViolation, ReadId,
+    ProtocolViolation, ReadId, ReorgStep,
 };
 use crate::tree::Proof;
 use crate::wire::hypercore::Message;
@@ -153,10 +153,27 @@ impl Replicator {
         self.touch(key);
     }
 
-    /// The own feed `key` has grown to `head`, durably.
+    /// The own feed `key` has grown to `head`, durably, or was truncated to it.
     pub fn handle_appended(&mut self, now: Time, key: &FeedKey, head: &HeadState) {
         self.now = now;
         with_feed!(self, key, |feed, cx| feed.handle_appended(cx, head));
+    }
+
+    /// The answer to [`Output::Reorganise`], and the head as it is now.
+    pub fn handle_reorganised(
+        &mut self,
+        now: Time,
+        key: &FeedKey,
+        peer: PeerId,
+        result: Result<ReorgStep, ApplyFailure>,
+        head: &HeadState,
+    ) {
+        self.now = now;
+        let cut = with_feed!(self, key, |feed, cx| {
+            feed.handle_reorganised(cx, peer, result, head)
+        });
+        self.cut(cut.flatten());
+        self.touch(key);
     }
 
     /// Feed `key` is stopped by a conflict, durably: `proof` is passed on to its peers. Of a feed

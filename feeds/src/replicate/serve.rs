@@ -11,7 +11,7 @@ use crate::limits::{
 };
 use crate::replicate::feed::Feed;
 use crate::replicate::peer::Peer;
-use crate::replicate::{NotAvailable, Output, PeerId, ProtocolViolation, ReadId};
+use crate::replicate::{FeedKind, NotAvailable, Output, PeerId, ProtocolViolation, ReadId};
 use crate::tree::Proof;
 use crate::wire::hypercore::{Data, Message, NoData, NoDataReason, Request};
 
@@ -244,8 +244,9 @@ fn judge(feed: &Feed, request: &Request) -> Judgement {
         return Judgement::Invalid;
     }
     match proof.block {
-        // Of the tree alone nothing is given out yet.
-        _ if proof.hash.is_some() || proof.seek.is_some() => Judgement::Decline,
+        // Of the tree alone a reader needs nothing, but to follow a plain feed onto another fork.
+        _ if proof.seek.is_some() => Judgement::Decline,
+        _ if proof.hash.is_some() && feed.kind == FeedKind::Kinlog => Judgement::Decline,
         Some(block) if !feed.have.get(block.index) => Judgement::Decline,
         _ => Judgement::Read,
     }

@@ -189,13 +189,13 @@ impl Feed {
         while let Some(next) = reorg.next() {
             // What is not known of our own tree cannot be compared.
             match held.tree_at(next)? {
-                Some(_) => return Ok(Ok(ReorgStep::Ask(reorg.ask(next)))),
+                Some(_) => return Ok(Ok(ReorgStep::Ask(Box::new(reorg.ask(next))))),
                 None => reorg.differs(next),
             }
         }
         let Some(best) = reorg.best().cloned() else {
             let common = reorg.common();
-            return Ok(Ok(ReorgStep::Ask(reorg.ask(common))));
+            return Ok(Ok(ReorgStep::Ask(Box::new(reorg.ask(common)))));
         };
         let common = reorg.common();
         match held.verify(&known, &reorg.ask(common), &best)? {

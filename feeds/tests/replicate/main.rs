@@ -6,6 +6,7 @@ mod forks;
 mod hostile;
 mod lies;
 mod loss;
+mod reorgs;
 mod sharing;
 mod unasked;
 mod world;

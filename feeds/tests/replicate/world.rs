@@ -12,7 +12,7 @@ use kinlog_feeds::conflict::ConflictProof;
 use kinlog_feeds::manifest::{Manifest, Verifier};
 use kinlog_feeds::replicate::{
     Applied, ApplyFailure, ApplyId, Config, FeedEvent, FeedKind, FeedState, HeadState, Incoming,
-    Interest, NotAvailable, Output, PeerId, ProtocolViolation, ReadId, Replicator, Want,
+    Interest, NotAvailable, Output, PeerId, ProtocolViolation, ReadId, Reorg, Replicator, Want,
 };
 use kinlog_feeds::store::{ApplyError, Feed, Kind, MemoryDisk, Options, ProveError, Role, Store};
 use kinlog_feeds::tree::{ProofRequest, UpgradeRequest};
@@ -60,6 +60,12 @@ enum Job {
         peer: PeerId,
         key: FeedKey,
         proof: Bytes,
+    },
+    Reorganise {
+        key: FeedKey,
+        peer: PeerId,
+        reorg: Box<Reorg>,
+        answer: Box<Incoming>,
     },
     Contest {
         key: FeedKey,
@@ -163,6 +169,19 @@ impl Node {
                 self.seen.extend(results.iter().copied());
                 self.replicator.handle_applied(now, id, results);
             }
+            Job::Reorganise {
+                key,
+                peer,
+                reorg,
+                answer,
+            } => {
+                let feed = &self.feeds[&key];
+                let result = feed.reorganise(*reorg, *answer).unwrap();
+                let head = HeadState::from(&feed.info());
+                let result = result.map_err(|error| failure(&error));
+                self.replicator
+                    .handle_reorganised(now, &key, peer, result, &head);
+            }
             Job::Contest { key, shown } => {
                 let feed = &self.feeds[&key];
                 if feed.contest(&shown).unwrap() {
@@ -262,7 +281,7 @@ impl World {
         kind: Kind,
         blocks: u64,
         from: u64,
-    ) {
+    ) -> FeedKey {
         let pair = KeyPair::from_seed(&[seed; 32]);
         let manifest = Manifest::single(pair.public_key());
         let store = &self.nodes[node].store;
@@ -273,6 +292,7 @@ impl World {
         }
         feed.append_batch(&pair, &history).unwrap();
         self.nodes[node].add(feed);
+        manifest.key()
     }
 
     /// Makes the first `blocks` blocks of a feed on a fork above 0, as its writer must not.
@@ -316,6 +336,18 @@ impl World {
         let start = feed.info().length;
         feed.append_batch(&pair, &content(start..start + count))
             .unwrap();
+        let head = HeadState::from(&feed.info());
+        let now = self.now;
+        self.nodes[node]
+            .replicator
+            .handle_appended(now, &key, &head);
+    }
+
+    pub(crate) fn truncate(&mut self, node: usize, seed: u8, length: u64) {
+        let pair = KeyPair::from_seed(&[seed; 32]);
+        let key = Manifest::single(pair.public_key()).key();
+        let feed = self.nodes[node].feed(&key).clone();
+        feed.truncate(&pair, length).unwrap();
         let head = HeadState::from(&feed.info());
         let now = self.now;
         self.nodes[node]
@@ -553,6 +585,19 @@ impl World {
                     self.nodes[number]
                         .jobs
                         .push_back(Job::Keep { peer, key, proof });
+                }
+                Output::Reorganise {
+                    key,
+                    peer,
+                    reorg,
+                    answer,
+                } => {
+                    self.nodes[number].jobs.push_back(Job::Reorganise {
+                        key,
+                        peer,
+                        reorg,
+                        answer,
+                    });
                 }
                 Output::Contest { key, shown } => {
                     self.nodes[number]

@@ -130,7 +130,7 @@ fn follow(reader: &Feed, source: &Feed) -> (u64, usize) {
             manifest: None,
         };
         match reader.reorganise(reorg, answer).unwrap().unwrap() {
-            ReorgStep::Ask(next) => reorg = next,
+            ReorgStep::Ask(next) => reorg = *next,
             ReorgStep::Done { common } => return (common, answers),
         }
     }

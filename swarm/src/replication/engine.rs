@@ -242,6 +242,23 @@ impl Engine {
                 Err(NotKept::Allowed) => {}
                 Err(NotKept::Failed(error)) => self.refused(&feed, &error),
             },
+            Done::Reorganised {
+                peer,
+                feed,
+                head,
+                result,
+                conflict,
+                failed,
+            } => {
+                if let Some(error) = failed {
+                    self.refused(&feed, &error);
+                }
+                if let Some(proof) = conflict {
+                    self.replicator.handle_conflict(now, &feed, proof);
+                }
+                self.replicator
+                    .handle_reorganised(now, &feed, peer, result, &head);
+            }
             Done::Contested { feed, result } => match result {
                 Ok(Some(proof)) => self.replicator.handle_conflict(now, &feed, proof),
                 Ok(None) => {}
@@ -298,6 +315,17 @@ impl Engine {
                         self.workers.keep(peer, known.feed.clone(), proof);
                     }
                 }
+                Output::Reorganise {
+                    key,
+                    peer,
+                    reorg,
+                    answer,
+                } => {
+                    if let Some(known) = self.feeds.get(&key) {
+                        let feed = known.feed.clone();
+                        self.workers.reorganise(peer, feed, reorg, answer);
+                    }
+                }
                 Output::Contest { key, shown } => {
                     if let Some(known) = self.feeds.get(&key) {
                         self.workers.contest(known.feed.clone(), shown);
@@ -343,6 +371,10 @@ impl Engine {
         let event = match event {
             FeedEvent::Upgraded { length } => {
                 let fork = info.map_or(0, |info| info.fork);
+                NodeEvent::FeedUpgraded { key, fork, length }
+            }
+            FeedEvent::Truncated { .. } => {
+                let (fork, length) = info.map_or((0, 0), |info| (info.fork, info.length));
                 NodeEvent::FeedUpgraded { key, fork, length }
             }
             FeedEvent::BlocksStored { range } => {

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::conflict::ConflictProof;
 use kinlog_feeds::replicate::{
-    Applied, ApplyFailure, ApplyId, HeadState, Incoming, NotAvailable, PeerId, ReadId,
+    Applied, ApplyFailure, ApplyId, HeadState, Incoming, NotAvailable, PeerId, ReadId, Reorg,
+    ReorgStep,
 };
 use kinlog_feeds::store::{ApplyError, Feed, KeepConflictError, ProveError, StoreError};
 use kinlog_feeds::tree::{Proof, ProofRequest};
@@ -43,6 +44,12 @@ enum Job {
         feed: Feed,
         proof: Bytes,
     },
+    Reorganise {
+        peer: PeerId,
+        feed: Feed,
+        reorg: Box<Reorg>,
+        answer: Box<Incoming>,
+    },
     Contest {
         feed: Feed,
         shown: Box<[Incoming; 2]>,
@@ -68,6 +75,14 @@ pub(super) enum Done {
         feed: FeedKey,
         /// The proof that the feed is stopped by now.
         result: Result<Bytes, NotKept>,
+    },
+    Reorganised {
+        peer: PeerId,
+        feed: FeedKey,
+        head: HeadState,
+        result: Result<ReorgStep, ApplyFailure>,
+        conflict: Option<Bytes>,
+        failed: Option<StoreError>,
     },
     Contested {
         feed: FeedKey,
@@ -156,6 +171,23 @@ impl Workers {
         self.write(key, Job::Keep { peer, feed, proof });
     }
 
+    pub(super) fn reorganise(
+        &self,
+        peer: PeerId,
+        feed: Feed,
+        reorg: Box<Reorg>,
+        answer: Box<Incoming>,
+    ) {
+        let key = feed.key();
+        let job = Job::Reorganise {
+            peer,
+            feed,
+            reorg,
+            answer,
+        };
+        self.write(key, job);
+    }
+
     pub(super) fn contest(&self, feed: Feed, shown: Box<[Incoming; 2]>) {
         let key = feed.key();
         self.write(key, Job::Contest { feed, shown });
@@ -186,6 +218,12 @@ fn carry_out(job: Job) -> Done {
             feed: feed.key(),
             result: keep(&feed, &proof),
         },
+        Job::Reorganise {
+            peer,
+            feed,
+            reorg,
+            answer,
+        } => reorganise(peer, &feed, *reorg, *answer),
         Job::Contest { feed, shown } => Done::Contested {
             feed: feed.key(),
             result: feed
@@ -252,6 +290,33 @@ fn apply(id: ApplyId, feed: &Feed, items: &[Incoming]) -> Done {
     }
 }
 
+fn reorganise(peer: PeerId, feed: &Feed, reorg: Reorg, answer: Incoming) -> Done {
+    let key = feed.key();
+    let (mut conflict, mut failed) = (None, None);
+    let result = match feed.reorganise(reorg, answer) {
+        Ok(Ok(step)) => Ok(step),
+        Ok(Err(error)) => {
+            if let ApplyError::Conflict { proof, .. } = &error {
+                conflict = Some(proof.encode().into());
+            }
+            tracing::warn!(feed = %key, %error, "not followed onto its fork");
+            Err(failure(&error))
+        }
+        Err(error) => {
+            failed = Some(error);
+            Err(ApplyFailure::Store)
+        }
+    };
+    Done::Reorganised {
+        peer,
+        feed: key,
+        head: HeadState::from(&feed.info()),
+        result,
+        conflict,
+        failed,
+    }
+}
+
 fn keep(feed: &Feed, proof: &[u8]) -> Result<Bytes, NotKept> {
     let key = feed.key();
     let proof = ConflictProof::decode(proof).map_err(|error| {
@@ -282,25 +347,29 @@ fn outcome(
             head: applied.upgraded_to.map(|_| *head),
         }),
         Err(error) => {
-            let failure = match &error {
-                // Before the first head arrived neither the fork nor the writer is known.
-                ApplyError::MissingAnchor { .. }
-                | ApplyError::ManifestUnknown { .. }
-                | ApplyError::OtherFork { .. } => ApplyFailure::MissingAnchor,
-                ApplyError::BadData {
-                    may_be_conflict: true,
-                    ..
-                } => ApplyFailure::OtherTree,
-                ApplyError::Conflict { .. } => ApplyFailure::Conflict,
-                ApplyError::TooLarge { .. } => ApplyFailure::TooLarge,
-                ApplyError::Stale { .. } => ApplyFailure::Stale,
-                ApplyError::Unlinked { .. } => ApplyFailure::Unlinked,
-                _ => ApplyFailure::BadData,
-            };
+            let failure = failure(&error);
             if failure != ApplyFailure::MissingAnchor && failure != ApplyFailure::Stale {
                 tracing::warn!(%feed, %error, "data not stored");
             }
             Err(failure)
         }
+    }
+}
+
+fn failure(error: &ApplyError) -> ApplyFailure {
+    match error {
+        // Before the first head arrived neither the fork nor the writer is known.
+        ApplyError::MissingAnchor { .. }
+        | ApplyError::ManifestUnknown { .. }
+        | ApplyError::OtherFork { .. } => ApplyFailure::MissingAnchor,
+        ApplyError::BadData {
+            may_be_conflict: true,
+            ..
+        } => ApplyFailure::OtherTree,
+        ApplyError::Conflict { .. } => ApplyFailure::Conflict,
+        ApplyError::TooLarge { .. } => ApplyFailure::TooLarge,
+        ApplyError::Stale { .. } => ApplyFailure::Stale,
+        ApplyError::Unlinked { .. } => ApplyFailure::Unlinked,
+        _ => ApplyFailure::BadData,
     }
 }
