@@ -5,6 +5,7 @@ mod conflicts;
 mod crash;
 mod damage;
 mod fixtures;
+mod group_commit;
 mod kill;
 mod locking;
 mod many_feeds;
