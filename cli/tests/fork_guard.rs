@@ -6,8 +6,8 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use support::Home;
-use testkit::process::{WAIT_MAX, run};
+use support::{Home, MEETING, Signal};
+use testkit::process::{Finished, WAIT_MAX, run};
 
 /// Copies a folder as a person does, with `cp -a`.
 #[track_caller]
@@ -44,6 +44,26 @@ fn assert_refuses(home: &Home, why: &str) {
     assert!(home.run(["device", "list"]).ok().text().contains(why));
 }
 
+/// Makes a home whose phrase is written beside it.
+fn with_phrase(name: &str) -> Home {
+    let home = Home::empty(name);
+    let words = home.beside("words.txt");
+    let words = words.to_str().unwrap();
+    home.run(["init", "--name", name, "--phrase-file", words])
+        .ok();
+    home
+}
+
+fn words(home: &Home) -> Vec<u8> {
+    std::fs::read(home.beside("words.txt")).unwrap()
+}
+
+/// Renews the device as its owner does: the words come on stdin.
+fn renew(home: &Home) -> Finished {
+    home.run_with(["device", "renew"], &words(home))
+}
+
+#[track_caller]
 fn assert_writes(home: &Home) {
     home.append("/notes", "one more line\n");
     assert_eq!(home.status()["must_renew"], serde_json::Value::Null);
@@ -163,4 +183,114 @@ fn a_stopped_process_still_holds_its_home() {
     kill_process(pid, Stop::CONT).unwrap();
     up.stop().ok();
     assert_writes(&home);
+}
+
+#[test]
+fn a_renewed_device_continues_the_paths() {
+    let home = with_phrase("renewed");
+    home.append("/notes", "one\ntwo\n");
+    let link = home.append("/more", "other\n");
+    let text = home.write("tree.md", b"# Trees\nof hashes\n");
+    home.run(["publish", "/docs", text.to_str().unwrap()]).ok();
+    let before = home.json_one(["id"]);
+    std::fs::remove_dir_all(home.state()).unwrap();
+    assert_refuses(&home, "nothing is known of this installation");
+
+    let others = with_phrase("other");
+    home.run_with(["device", "renew"], &words(&others))
+        .exits(2)
+        .says("another agent");
+    home.run_with(["device", "renew"], b"one two three\n")
+        .exits(2)
+        .says("24 words");
+    assert_refuses(&home, "nothing is known of this installation");
+
+    let secret = std::fs::read(home.path().join("device.secret")).unwrap();
+    renew(&home).ok().says("3 paths").says("4 blocks");
+    assert_ne!(
+        std::fs::read(home.path().join("device.secret")).unwrap(),
+        secret
+    );
+    let after = home.json_one(["id"]);
+    assert_eq!(after["agent"], before["agent"]);
+    assert_ne!(after["device"], before["device"]);
+    let devices = home.json_one(["device", "list"]);
+    let devices = devices["devices"].as_array().unwrap();
+    assert_eq!(devices.len(), 2);
+    assert_eq!(
+        (&devices[0]["role"], &devices[0]["key"]),
+        (&"this".into(), &after["device"])
+    );
+    assert_eq!(
+        (&devices[1]["role"], &devices[1]["key"]),
+        (&"former".into(), &before["device"])
+    );
+
+    assert_eq!(
+        home.run(["feed", "read", "/notes"]).ok().text(),
+        "one\ntwo\n"
+    );
+    assert_eq!(home.append("/more", "and on\n"), link);
+    let read = home.run(["feed", "read", "/more"]).ok();
+    assert_eq!(read.text(), "other\nand on\n");
+    let last = home.run(["feed", "read", "/more", "--range", "1..2"]).ok();
+    assert_eq!(last.text(), "and on\n");
+    assert!(home.run(["search", "hashes"]).ok().text().contains("Trees"));
+    assert_writes(&home);
+    // The next device takes over from this one just the same.
+    std::fs::remove_dir_all(home.state()).unwrap();
+    renew(&home).ok();
+    let read = home.run(["feed", "read", "/more"]).ok();
+    assert_eq!(read.text(), "other\nand on\n");
+    assert_writes(&home);
+}
+
+#[test]
+fn a_device_is_not_renewed_while_another_process_holds_the_home() {
+    let home = with_phrase("held");
+    let mut up = home.start(["up"]);
+    up.wait_json("word that it is ready", WAIT_MAX, |value| {
+        (value["event"] == "ready").then_some(())
+    });
+    let device = home.json_one(["id"])["device"].clone();
+    let refused = renew(&home).exits(6);
+    assert!(refused.stderr.contains(&up.pid().to_string()));
+    assert_eq!(home.json_one(["id"])["device"], device);
+    up.stop().ok();
+}
+
+#[test]
+fn followers_see_a_path_go_on_in_a_renewed_device() {
+    let signal = Signal::start();
+    let author = with_phrase("author");
+    let link = author.append("/notes", "one\ntwo\n");
+    let reader = Home::init("reader");
+    let _reader_up = reader.up(&signal);
+    let author_up = author.up(&signal);
+    reader.follow(&link, &["--once"]);
+    let mut following = reader.start(["follow", &link]);
+    author_up.stop().ok();
+
+    // Nobody saw the third line, and the home was lost and restored.
+    author.append("/notes", "three\n");
+    std::fs::remove_dir_all(author.state()).unwrap();
+    renew(&author).ok().says("1 path").says("1 block");
+    author.append("/notes", "four\n");
+    let _author_up = author.up(&signal);
+    following.wait_json("the path as it goes on", MEETING, |value| {
+        (value["have"] == 4 && value["complete"] == true).then_some(())
+    });
+    let all = "one\ntwo\nthree\nfour\n";
+    assert_eq!(author.run(["feed", "read", "/notes"]).ok().text(), all);
+    assert_eq!(reader.run(["feed", "read", &link]).ok().text(), all);
+    author.append("/notes", "five\n");
+    following.wait_json("what is written later", MEETING, |value| {
+        (value["have"] == 5).then_some(())
+    });
+    // Whoever follows only now gets both feeds of the path.
+    let late = Home::init("late");
+    let _late_up = late.up(&signal);
+    late.follow(&link, &["--once"]);
+    let read = late.run(["feed", "read", &link]).ok();
+    assert_eq!(read.text(), "one\ntwo\nthree\nfour\nfive\n");
 }

@@ -17,11 +17,12 @@ fn every_command_in_an_empty_home_says_run_init() {
     let file = home.write("file.txt", b"text\n");
     let file = file.to_str().unwrap();
     let out = home.beside("out.txt");
-    let commands: [&[&str]; 28] = [
+    let commands: [&[&str]; 29] = [
         &["id"],
         &["up"],
         &["status"],
         &["device"],
+        &["device", "renew"],
         &["feed", "list"],
         &["feed", "create", "/notes"],
         &["feed", "info", "/notes"],

@@ -317,6 +317,8 @@ mod tests {
                 key: key(*number),
                 device,
                 is_entries: true,
+                start: 0,
+                cut: None,
             };
             known.lines = lines.iter().map(line).collect();
             known

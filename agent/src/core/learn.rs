@@ -26,6 +26,8 @@ pub(super) fn from_state(
         .into_iter()
         .map(|feed| (feed.key, feed))
         .collect();
+    let former = state.former_feeds()?.into_iter();
+    knowledge.former = former.map(|feed| (feed.key, feed)).collect();
     for (agent, set) in state.identities()? {
         match KnownAgent::verify(&agent, set.into()) {
             Ok(known) => {
@@ -89,15 +91,22 @@ impl Core {
         // The index is held until all is taken in, so that nobody takes in older rows after it.
         self.index(|index| {
             let (rows, name) = (index.directory(agent)?, index.profile(agent)?);
-            let lines = rows.into_iter().filter_map(|row| {
-                Some(Line {
-                    path: row.label.parse().ok()?,
+            let mut lines: Vec<Line> = Vec::with_capacity(rows.len());
+            for row in rows {
+                let Ok(path) = row.label.parse() else {
+                    continue;
+                };
+                let before = lines.last().filter(|line| line.path == path);
+                let start = before.map_or(0, |line| line.start + line.cut.unwrap_or(0));
+                lines.push(Line {
+                    path,
                     key: row.feed,
                     device: row.device,
                     is_entries: row.content == Content::Entries,
-                })
-            });
-            let lines: Vec<Line> = lines.collect();
+                    start,
+                    cut: row.cut,
+                });
+            }
             self.knowledge(|knowledge| {
                 if let Some(known) = knowledge.agents.get_mut(agent) {
                     known.lines = lines;

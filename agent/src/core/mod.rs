@@ -4,6 +4,8 @@
 //! `writing`, `learning`, `index`, `knowledge`, `planning`, and none is held while another thread is
 //! waited for.
 
+mod chain;
+mod continuing;
 mod entries;
 mod index_file;
 mod indexing;
@@ -15,7 +17,7 @@ mod trees;
 
 pub(crate) use entries::Place;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,6 +69,8 @@ pub(crate) struct Core {
     writing: Mutex<()>,
     /// Own public feeds whose head the directory does not commit to yet.
     unvouched: Mutex<BTreeSet<FeedKey>>,
+    /// Own heads that peers were shown and `state.db` does not say so yet.
+    shown: Mutex<BTreeMap<FeedKey, u64>>,
     changes: watch::Sender<u64>,
     _lock: HomeLock,
 }
@@ -119,6 +123,7 @@ impl Core {
             clock: Mutex::default(),
             writing: Mutex::default(),
             unvouched: Mutex::default(),
+            shown: Mutex::default(),
             changes: watch::Sender::new(0),
             _lock: lock,
         };
@@ -135,6 +140,7 @@ impl Core {
         core.restore_clock();
         core.restore_unvouched()?;
         if core.guard.doubt().is_none() {
+            core.continue_paths()?;
             core.restore_lines()?;
         }
         core.replan()?;

@@ -1,5 +1,7 @@
 //! Feeds this device signs: making them, appending to them, vouching for their heads.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::store::{Appended, Feed, Kind, Role};
@@ -49,22 +51,7 @@ impl Core {
     }
 
     fn list(&self, feed: &OwnFeed, path: &FeedPath) -> Result<(), Error> {
-        let line = DirectoryLine {
-            label: path
-                .as_str()
-                .try_into()
-                .map_err(|error| Error::usage(format!("path: {error}")))?,
-            kind: "log"
-                .try_into()
-                .expect("three letters are within the limit"),
-            content: match feed.is_entries {
-                true => Content::Entries,
-                false => Content::Bytes,
-            },
-            feed: feed.key,
-            feed_id: feed.id,
-        };
-        let body = Body::DirectoryLine(line);
+        let body = line(feed, path)?;
         self.write_entries(&self.directory()?, Place::Public, vec![body])?;
         Ok(())
     }
@@ -166,6 +153,25 @@ impl Core {
         Ok(())
     }
 
+    /// Notes the own heads that peers were shown.
+    pub(crate) fn note_shown(&self, heads: &BTreeMap<FeedKey, u64>) {
+        let mut shown = lock(&self.shown);
+        for (key, length) in heads {
+            let known = shown.entry(*key).or_default();
+            *known = (*known).max(*length);
+        }
+    }
+
+    /// Writes down which own heads peers were shown. What a crash keeps from being written down is
+    /// written again by a later device, no more.
+    pub(crate) fn keep_shown(&self) -> Result<(), Error> {
+        let shown = std::mem::take(&mut *lock(&self.shown));
+        if shown.is_empty() {
+            return Ok(());
+        }
+        Ok(self.state.note_published(shown)?)
+    }
+
     /// Finds the own public feeds that grew after the last commitment, as after a crash.
     pub(super) fn restore_unvouched(&self) -> Result<(), Error> {
         for own in self.state.own_feeds()? {
@@ -180,7 +186,7 @@ impl Core {
         Ok(())
     }
 
-    fn directory(&self) -> Result<OwnFeed, Error> {
+    pub(super) fn directory(&self) -> Result<OwnFeed, Error> {
         let key = self.keys.feed_key(&DIRECTORY_ID);
         self.knowledge(|knowledge| knowledge.own.get(&key).cloned())
             .ok_or_else(|| Error::general("state.db does not know the public directory"))
@@ -196,4 +202,24 @@ impl Core {
             .store
             .create_feed(&self.keys.manifest(&feed.id), Role::Own, kind)?)
     }
+}
+
+/// Returns the directory's line of an own path.
+pub(super) fn line(feed: &OwnFeed, path: &FeedPath) -> Result<Body, Error> {
+    let line = DirectoryLine {
+        label: path
+            .as_str()
+            .try_into()
+            .map_err(|error| Error::usage(format!("path: {error}")))?,
+        kind: "log"
+            .try_into()
+            .expect("three letters are within the limit"),
+        content: match feed.is_entries {
+            true => Content::Entries,
+            false => Content::Bytes,
+        },
+        feed: feed.key,
+        feed_id: feed.id,
+    };
+    Ok(Body::DirectoryLine(line))
 }

@@ -68,6 +68,7 @@ pub fn init(home: &Path, state: &Path, name: &str, phrase: &Phrase) -> Result<In
     let values = State::open(&layout.state())?;
     values.set_value("agent", agent.as_bytes())?;
     values.set_value("name", name.as_bytes())?;
+    values.set_value("device", keys.device().as_bytes())?;
     values.put_identity(&agent, &set.encode())?;
     values.add_own_feed(&OwnFeed {
         key: directory,
@@ -160,7 +161,7 @@ fn check_empty(home: &Path) -> Result<(), Error> {
     }
 }
 
-fn write_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
+pub(super) fn write_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
     let write = || {
         let mut file = OpenOptions::new()
             .write(true)
@@ -212,6 +213,6 @@ impl Drop for Building {
     }
 }
 
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }

@@ -36,6 +36,11 @@ impl Layout {
         self.home.join("device.secret")
     }
 
+    /// Returns the file with the secret of a new device until it takes the place of the old one.
+    pub fn next_secret(&self) -> PathBuf {
+        self.home.join("device.secret.new")
+    }
+
     /// Returns the file with the revision of format 0 that the home was written by.
     pub fn revision(&self) -> PathBuf {
         self.home.join("revision")

@@ -5,6 +5,7 @@ mod layout;
 mod lock;
 mod open;
 mod phrase;
+mod renew;
 mod revision;
 
 pub use init::{Initialised, check, init};
@@ -13,5 +14,6 @@ pub use layout::{Layout, socket_path};
 pub use lock::{HomeLock, lock_home};
 pub(crate) use open::{OpenHome, open_home};
 pub use phrase::{Phrase, PhraseError};
+pub use renew::{Renewed, renew};
 
 use open::open_store;

@@ -1,6 +1,5 @@
 //! Opening a home: every check before the first write.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::api::Error;
 use crate::guard::{ForkGuard, Home, StateFolder};
-use crate::home::{HomeLock, Layout, lock_home, revision};
+use crate::home::{HomeLock, Layout, lock_home, renew, revision};
 use crate::keys::{DeviceKeys, random};
 use crate::state::State;
 
@@ -34,8 +33,9 @@ pub(crate) fn open_home(home: &Path, folder: &Path) -> Result<OpenHome, Error> {
     revision::check(&layout)?;
     layout.check_modes()?;
     let lock = lock_home(&layout)?;
-    let keys = DeviceKeys::new(read_secret(&layout)?);
     let state = State::open(&layout.state())?;
+    renew::finish(&layout, &state)?;
+    let keys = DeviceKeys::new(read_secret(&layout.device_secret())?);
     let damaged = || {
         let message = format!(
             "{} does not say whose home this is",
@@ -52,7 +52,8 @@ pub(crate) fn open_home(home: &Path, folder: &Path) -> Result<OpenHome, Error> {
     let guarded = Home::new(&layout, keys.device());
     let guard = Arc::new(ForkGuard::new(guarded, StateFolder::new(folder)));
     let store = open_store(&layout, Some(&guard))?;
-    guard.begin(&store, BTreeSet::new());
+    let former = state.former_feeds()?;
+    guard.begin(&store, former.iter().map(|feed| feed.key).collect());
     Ok(OpenHome {
         layout,
         lock,
@@ -83,9 +84,8 @@ pub(super) fn open_store(layout: &Layout, guard: Option<&Arc<ForkGuard>>) -> Res
     })
 }
 
-fn read_secret(layout: &Layout) -> Result<Secret, Error> {
-    let path = layout.device_secret();
-    let bytes = std::fs::read(&path)
+pub(super) fn read_secret(path: &Path) -> Result<Secret, Error> {
+    let bytes = std::fs::read(path)
         .map(Zeroizing::new)
         .map_err(|error| Error::general(format!("{}: {error}", path.display())))?;
     let secret = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 use kinlog_indexer::identity::{Identity, IdentityError, IdentitySet};
 
+use crate::api::Selection;
 use crate::links::FeedPath;
 
 /// A public path.
@@ -14,6 +15,28 @@ pub(crate) struct Line {
     /// Device whose directory lists it.
     pub(crate) device: DeviceKey,
     pub(crate) is_entries: bool,
+    /// Blocks of the path before this feed, which a later device continues it in.
+    pub(crate) start: u64,
+    /// Blocks of this feed that are the path's, when a later device continues it.
+    pub(crate) cut: Option<u64>,
+}
+
+impl Line {
+    /// Returns what of this feed is meant by a selection of its path; `None` for nothing.
+    pub(crate) fn selection(&self, of_path: &Selection) -> Option<Selection> {
+        let local = match (of_path, self.cut) {
+            (Selection::Range(range), cut) => {
+                let end = range.end.saturating_sub(self.start);
+                let end = cut.map_or(end, |cut| end.min(cut));
+                range.start.saturating_sub(self.start)..end
+            }
+            (other, None) => return Some(other.clone()),
+            (Selection::All, Some(cut)) => 0..cut,
+            // As if the feeds after it were empty: a few blocks too many, never one too few.
+            (Selection::Last(count), Some(cut)) => cut.saturating_sub(*count)..cut,
+        };
+        (!local.is_empty()).then_some(Selection::Range(local))
+    }
 }
 
 /// An agent whose identity set is held and verified.
@@ -60,9 +83,14 @@ impl KnownAgent {
         self.identity.devices.iter().map(|device| device.directory)
     }
 
-    /// Returns the line of a path.
+    /// Returns the newest line of a path: the feed that it goes on in.
     pub(crate) fn line(&self, path: &FeedPath) -> Option<&Line> {
-        self.lines.iter().find(|line| line.path == *path)
+        self.lines.iter().rfind(|line| line.path == *path)
+    }
+
+    /// Returns the lines of a path, each continuing the one before.
+    pub(crate) fn lines_of(&self, path: &FeedPath) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(move |line| line.path == *path)
     }
 
     /// Returns what to call the agent: its name and the start of its id.
@@ -95,6 +123,35 @@ mod tests {
             Statement::device_added(root, added)
         });
         IdentitySet::new(statements).expect("few").encode()
+    }
+
+    #[test]
+    fn a_selection_of_a_path_is_shared_out_among_its_feeds() {
+        let line = |start, cut| Line {
+            path: "/notes".parse().expect("valid"),
+            key: FeedKey([1; 32]),
+            device: DeviceKey([1; 32]),
+            is_entries: false,
+            start,
+            cut,
+        };
+        // The path has blocks 0..10 in one feed and goes on in another.
+        let (old, new) = (line(0, Some(10)), line(10, None));
+        let of = |line: &Line, text: &str| {
+            let selection = line.selection(&text.parse().expect("valid"));
+            selection.map_or(String::new(), |selection| selection.to_string())
+        };
+        for (asked, of_old, of_new) in [
+            ("all", "0..10", "all"),
+            ("2..5", "2..5", ""),
+            ("8..13", "8..10", "0..3"),
+            ("12..13", "", "2..3"),
+            ("last:3", "7..10", "last:3"),
+        ] {
+            assert_eq!(of(&old, asked), of_old, "{asked}");
+            assert_eq!(of(&new, asked), of_new, "{asked}");
+        }
+        assert_eq!(of(&line(0, Some(0)), "all"), "");
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(crate) use agents::{KnownAgent, Line};
 pub(crate) use rooms::KnownRoom;
 
 use crate::links::FeedPath;
-use crate::state::{OpenJoin, OwnFeed, Pin};
+use crate::state::{FormerFeed, OpenJoin, OwnFeed, Pin};
 
 /// Everything policy is decided from.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Knowledge {
     pub(crate) agent: AgentId,
     /// Feeds this device signs.
     pub(crate) own: BTreeMap<FeedKey, OwnFeed>,
+    /// Feeds that earlier devices of this home signed.
+    pub(crate) former: BTreeMap<FeedKey, FormerFeed>,
     /// Agents whose identity set is held, this one included.
     pub(crate) agents: BTreeMap<AgentId, KnownAgent>,
     pub(crate) pins: Vec<Pin>,
@@ -38,6 +40,7 @@ impl Knowledge {
         Knowledge {
             agent,
             own: BTreeMap::new(),
+            former: BTreeMap::new(),
             agents: BTreeMap::new(),
             pins: Vec::new(),
             rooms: BTreeMap::new(),

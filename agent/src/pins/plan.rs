@@ -47,6 +47,7 @@ pub(crate) fn plan(
         plan: Plan::default(),
     };
     planning.own_feeds();
+    planning.former_feeds();
     for pin in &knowledge.pins {
         planning.pin(pin, switches);
     }
@@ -105,6 +106,29 @@ impl Planning<'_> {
         }
     }
 
+    /// What earlier devices of this home wrote is kept whole and served on, as far as others have it:
+    /// what they were never shown stays here.
+    fn former_feeds(&mut self) {
+        let agent = self.knowledge.agent;
+        for feed in self.knowledge.former.values() {
+            let is_directory = self.knowledge.directory_of(&feed.key) == Some(agent);
+            let what = match &feed.path {
+                Some(path) => format!("path {path} of an earlier device of this home"),
+                None if is_directory => "directory of an earlier device of this home".to_owned(),
+                None => continue,
+            };
+            if feed.has_unpublished() {
+                let why = format!("{what}; its newest blocks were never published and stay here");
+                self.plan.why.entry(feed.key).or_default().push(why);
+                continue;
+            }
+            let offered = self.plan.view.agents.entry(agent.0).or_default();
+            offered.serves.insert(feed.key);
+            offered.wants.insert(feed.key);
+            self.ask(feed.key, Selection::All, true, &what);
+        }
+    }
+
     fn pin(&mut self, pin: &Pin, switches: Switches) {
         let knowledge = self.knowledge;
         match &pin.target {
@@ -114,7 +138,8 @@ impl Planning<'_> {
                 (offered.serves, offered.wants) = (true, true);
                 self.ask(
                     *key,
-                    pin,
+                    pin.selection.clone(),
+                    pin.live,
                     &format!("feed pinned ({}): {}", pin.reason, pin.selection),
                 );
             }
@@ -139,12 +164,15 @@ impl Planning<'_> {
                     let offered = self.plan.view.agents.entry(agent.0).or_default();
                     offered.serves.insert(line.key);
                     offered.wants.insert(line.key);
+                    let Some(selection) = line.selection(&pin.selection) else {
+                        continue;
+                    };
                     let name = known.label();
                     let why = format!(
-                        "path {} of {name} pinned ({}): {}",
-                        line.path, pin.reason, pin.selection
+                        "path {} of {name} pinned ({}): {selection}",
+                        line.path, pin.reason
                     );
-                    self.ask(line.key, pin, &why);
+                    self.ask(line.key, selection, pin.live, &why);
                 }
             }
         }
@@ -175,14 +203,11 @@ impl Planning<'_> {
         }
     }
 
-    fn ask(&mut self, key: FeedKey, pin: &Pin, why: &str) {
+    fn ask(&mut self, key: FeedKey, selection: Selection, live: bool, why: &str) {
         if self.knowledge.own.contains_key(&key) {
             return;
         }
-        let asked = Asked {
-            selection: pin.selection.clone(),
-            live: pin.live,
-        };
+        let asked = Asked { selection, live };
         self.plan.asked.entry(key).or_default().push(asked);
         self.plan.why.entry(key).or_default().push(why.to_owned());
     }
@@ -272,6 +297,8 @@ mod tests {
                 key: key(feed),
                 device,
                 is_entries: false,
+                start: 0,
+                cut: None,
             })
             .collect();
         known

@@ -10,6 +10,7 @@ pub(super) fn list(core: &Core) -> Result<Reply, Error> {
         let known = knowledge.agents.get(&core.agent);
         let devices = known.into_iter().flat_map(|known| {
             let devices = known.identity.devices.iter();
+            let former = &knowledge.former;
             let must_renew = &must_renew;
             devices.map(move |device| {
                 let lines = known.lines.iter();
@@ -17,7 +18,14 @@ pub(super) fn list(core: &Core) -> Result<Reply, Error> {
                 DeviceInfo {
                     key: device.key.into(),
                     name: device.name.clone(),
-                    role: if device.key == this { "this" } else { "other" }.to_owned(),
+                    role: if device.key == this {
+                        "this"
+                    } else if former.values().any(|feed| feed.device == device.key) {
+                        "former"
+                    } else {
+                        "other"
+                    }
+                    .to_owned(),
                     paths: paths as u64,
                     must_renew: must_renew.clone().filter(|_| device.key == this),
                 }

@@ -83,26 +83,26 @@ pub(super) fn read(
     range: Option<Selection>,
     to: &AnswerSender,
 ) -> Result<(), Ended> {
-    let feed = core.feed(&core.feed_key(name)?)?;
-    let length = feed.head().length;
+    let chain = core.chain(name)?;
+    let length = chain.length();
     let wanted = blocks(range.as_ref().unwrap_or(&Selection::All), length);
     if wanted.end > length {
         let message = format!(
             "feed {} has {length} blocks, {}..{} were asked for",
-            feed.key(),
+            chain.key(),
             wanted.start,
             wanted.end
         );
         return Err(Error::not_found(message).into());
     }
     for index in wanted {
-        let Some(block) = feed.get(index).map_err(Error::from)? else {
+        let Some(block) = chain.get(index)? else {
             if range.is_none() {
                 continue;
             }
             return Err(Error::not_found(format!(
                 "block {index} of feed {} is not held",
-                feed.key()
+                chain.key()
             ))
             .hint("follow its range first")
             .into());

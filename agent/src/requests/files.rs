@@ -98,18 +98,17 @@ pub(super) fn export(
     range: Option<Selection>,
     to: &AnswerSender,
 ) -> Result<(), Ended> {
-    let feed = core.feed(&core.feed_key(name)?)?;
-    let length = feed.head().length;
+    let chain = core.chain(name)?;
+    let length = chain.length();
     let selection = range.unwrap_or_default();
     let wanted = blocks(&selection, length);
-    let have = feed.have();
-    if wanted.end > length || !have.all_in(wanted.clone()) {
+    let held = chain.count_held(wanted.clone());
+    if wanted.end > length || held < wanted.end - wanted.start {
         let message = format!(
-            "{} of blocks {}..{} of feed {} are held (its length is {length})",
-            have.count_range(wanted.clone()),
+            "{held} of blocks {}..{} of feed {} are held (its length is {length})",
             wanted.start,
             wanted.end,
-            feed.key()
+            chain.key()
         );
         let hint = match wanted.end > length {
             true => "ask for blocks that exist: --range A..B, or last:N",
@@ -122,8 +121,8 @@ pub(super) fn export(
     let mut bytes = 0;
     let mut output = BufWriter::new(&part.file);
     for index in wanted.clone() {
-        let block = feed.get(index).map_err(Error::from)?.ok_or_else(|| {
-            Error::not_found(format!("block {index} of feed {} is not held", feed.key()))
+        let block = chain.get(index)?.ok_or_else(|| {
+            Error::not_found(format!("block {index} of feed {} is not held", chain.key()))
         })?;
         output
             .write_all(&block)
@@ -146,7 +145,7 @@ pub(super) fn export(
     part.finish(file)?;
     let range = Selection::Range(wanted).into();
     let exported = Reply::Exported {
-        key: feed.key().into(),
+        key: chain.key().into(),
         file: file.to_owned(),
         range,
         bytes,

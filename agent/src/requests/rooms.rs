@@ -44,7 +44,12 @@ pub(super) async fn join(
     let core = &running.core;
     let id = invite.room;
     let mut changes = core.changes();
-    if core.knowledge(|knowledge| !knowledge.rooms.contains_key(&id)) {
+    // A device that took the place of a member is none itself.
+    let is_member = core.knowledge(|knowledge| {
+        let room = knowledge.rooms.get(&id);
+        room.is_some_and(|room| knowledge.own.contains_key(&room.entries))
+    });
+    if !is_member {
         blocking(core, move |core| core.ask_to_join(&invite)).await?;
         let waiting = Reply::Waiting {
             room: id.to_string(),
@@ -59,7 +64,10 @@ pub(super) async fn join(
         let room = core.knowledge(|knowledge| knowledge.rooms.get(&id).cloned());
         // The name comes with the genesis; without it the room is joined all the same.
         let is_late = Instant::now() >= until;
-        if let Some(room) = room.filter(|room| is_late || !room.name.is_empty()) {
+        let is_in = |room: &KnownRoom| {
+            core.knowledge(|knowledge| knowledge.own.contains_key(&room.entries))
+        };
+        if let Some(room) = room.filter(|room| is_in(room) && (is_late || !room.name.is_empty())) {
             let info = blocking(core, move |core| room_info(core, &room)).await?;
             return Ok(to.reply(Reply::Room(info)).await?);
         }

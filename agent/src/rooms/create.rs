@@ -126,10 +126,11 @@ impl Core {
     ) -> Result<(OwnFeed, Appended), Error> {
         let own = self.knowledge(|knowledge| knowledge.own.get(&room.entries).cloned());
         let own = own.ok_or_else(|| {
-            Error::general(format!(
-                "state.db does not know our feed in room {}",
+            Error::permission(format!(
+                "this device is no member of room {} yet: the one before it was",
                 room.label()
             ))
+            .hint("ask a member for an invite: `kinlog room join LINK`")
         })?;
         let epoch = room
             .epoch()
@@ -139,7 +140,7 @@ impl Core {
     }
 
     /// Returns what this agent calls itself, as an entry.
-    pub(super) fn profile(&self) -> Result<Profile, Error> {
+    pub(crate) fn profile(&self) -> Result<Profile, Error> {
         let name = self.name.as_str().try_into();
         Ok(Profile {
             name: name.map_err(|error| Error::usage(format!("name: {error}")))?,

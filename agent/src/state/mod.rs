@@ -3,6 +3,7 @@
 //! SQLite with `synchronous=FULL`: what a call here wrote has survived when it returns. Calls block
 //! for one disk flush; async code makes them on worker threads.
 
+mod former_feeds;
 mod identities;
 mod own_feeds;
 mod pins;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use rusqlite::Connection;
 
+pub(crate) use former_feeds::{FormerFeed, Renewal};
 pub(crate) use own_feeds::OwnFeed;
 pub(crate) use pins::{Pin, PinTarget};
 pub(crate) use rooms::{OpenJoin, RoomFeed, StoredEpoch, StoredRoom};

@@ -1,6 +1,7 @@
 //! Feeds of this device: the random id each key derives from, and the path it is found under.
 
 use kinlog_feeds::crypto::FeedKey;
+use rusqlite::Connection;
 
 use crate::links::FeedPath;
 use crate::state::{State, StateError, fixed};
@@ -22,18 +23,7 @@ pub(crate) struct OwnFeed {
 impl State {
     /// Remembers an own feed before anything is signed with its key; again changes nothing.
     pub(crate) fn add_own_feed(&self, feed: &OwnFeed) -> Result<(), StateError> {
-        self.lock().execute(
-            "INSERT OR IGNORE INTO own_feeds (feed_key, feed_id, path, content, plain)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-            (
-                feed.key.as_bytes(),
-                feed.id,
-                feed.path.as_ref().map(FeedPath::as_str),
-                content_text(feed.is_entries),
-                feed.is_plain,
-            ),
-        )?;
-        Ok(())
+        Ok(insert(&self.lock(), feed)?)
     }
 
     /// Returns all own feeds, by key.
@@ -66,6 +56,21 @@ impl State {
         })
         .collect()
     }
+}
+
+pub(super) fn insert(connection: &Connection, feed: &OwnFeed) -> rusqlite::Result<()> {
+    connection.execute(
+        "INSERT OR IGNORE INTO own_feeds (feed_key, feed_id, path, content, plain)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        (
+            feed.key.as_bytes(),
+            feed.id,
+            feed.path.as_ref().map(FeedPath::as_str),
+            content_text(feed.is_entries),
+            feed.is_plain,
+        ),
+    )?;
+    Ok(())
 }
 
 pub(super) fn content_text(is_entries: bool) -> &'static str {

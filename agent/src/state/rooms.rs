@@ -54,7 +54,9 @@ impl State {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         transaction.execute(
-            "INSERT OR IGNORE INTO rooms (id, name, entries_id, blobs_id) VALUES (?1, ?2, ?3, ?4)",
+            // Joined again by a device that took the place of another: its feeds, the name as it is.
+            "INSERT INTO rooms (id, name, entries_id, blobs_id) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (id) DO UPDATE SET entries_id = excluded.entries_id, blobs_id = excluded.blobs_id",
             (room.id.0, &room.name, room.entries_id, room.blobs_id),
         )?;
         for epoch in epochs {

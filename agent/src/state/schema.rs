@@ -74,6 +74,19 @@ const STEPS: &[&str] = &["
         connection_path TEXT NOT NULL,
         PRIMARY KEY (user_id, peer_id, signal_address)
     ) STRICT, WITHOUT ROWID;
+", "
+    ALTER TABLE own_feeds ADD COLUMN published INTEGER NOT NULL DEFAULT 0;
+
+    CREATE TABLE former_feeds (
+        feed_key BLOB PRIMARY KEY,
+        device BLOB NOT NULL,
+        path TEXT,
+        content TEXT NOT NULL,
+        plain INTEGER NOT NULL,
+        length INTEGER NOT NULL,
+        published INTEGER NOT NULL,
+        successor BLOB
+    ) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings the schema up to date, each step in a transaction with its number.

@@ -35,6 +35,7 @@ impl Running {
         let tasks = vec![
             tokio::spawn(sessions::attend(core.clone(), host_events)),
             tokio::spawn(vouching::vouch_regularly(core.clone())),
+            tokio::spawn(vouching::keep_shown_regularly(core.clone())),
         ];
         let network = tokio::sync::Mutex::default();
         Arc::new(Running {
@@ -54,6 +55,7 @@ impl Running {
             let _ = task.await;
         }
         blocking(&self.core, |core| {
+            core.keep_shown()?;
             core.vouch()?;
             core.store.close()?;
             core.guard.seal(core.store.synced_sequence())

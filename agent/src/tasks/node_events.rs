@@ -1,6 +1,6 @@
 //! What the node tells: blocks to index, heads that moved, steps that found nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use kinlog_feeds::FeedKey;
@@ -48,6 +48,8 @@ struct News {
     stored: BTreeSet<FeedKey>,
     /// Feeds with a longer head.
     upgraded: BTreeSet<FeedKey>,
+    /// Own feeds whose head was shown to a peer, with its length.
+    shown: BTreeMap<FeedKey, u64>,
     /// Events were lost: anything may have changed.
     is_incomplete: bool,
 }
@@ -60,6 +62,9 @@ impl News {
             }
             NodeEvent::FeedUpgraded { key, .. } => {
                 self.upgraded.insert(key);
+            }
+            NodeEvent::HeadShown { key, length } => {
+                self.shown.insert(key, length);
             }
             NodeEvent::StepFailed { step } => {
                 if let Some(network) = network.upgrade() {
@@ -98,6 +103,7 @@ impl News {
 
 impl Core {
     fn hear(&self, news: &News) -> Result<(), Error> {
+        self.note_shown(&news.shown);
         if news.is_incomplete {
             self.catch_up()?;
             return self.replan();
@@ -126,8 +132,6 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use bytes::Bytes;
     use kinlog_indexer::RoomId;
 

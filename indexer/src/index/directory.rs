@@ -11,8 +11,8 @@ use crate::entry::{Body, tag};
 use crate::index::writer::Writer;
 use crate::index::{IndexError, Scope};
 
-/// A row of the `directory` table: label, kind, content, feed id, device.
-type Line = (String, String, String, [u8; 16], String);
+/// A row of the `directory` table: label, kind, content, feed id, device, position, cut.
+type Line = (String, String, String, [u8; 16], String, u64, Option<u64>);
 
 /// A directory entry where its timeline puts it: depth, clock and counter, feed, index.
 type Order = (u64, u64, u64, FeedKey, u64);
@@ -21,10 +21,13 @@ impl Writer<'_> {
     /// Makes an agent's directory anew from the lines, renames and redirects of its devices.
     ///
     /// The first line of a feed fixes its kind, content and id; later lines and renames change the
-    /// label only. As long as the directory: 10,000 paths take some 20 ms.
+    /// label only. Several feeds of one label are one path that later devices continue: in the order of
+    /// their first lines, each but the last up to the newest head that another device committed to. As
+    /// long as the directory: 10,000 paths take some 20 ms.
     pub(super) fn remake_directory(&mut self, agent: &AgentId) -> Result<(), IndexError> {
         let mut lines: BTreeMap<FeedKey, Line> = BTreeMap::new();
         let mut redirects: BTreeMap<String, String> = BTreeMap::new();
+        let mut order: Vec<FeedKey> = Vec::new();
         for (device, body) in self.directory_bodies(agent)?.into_values() {
             match body {
                 Body::DirectoryLine(line) => {
@@ -34,7 +37,8 @@ impl Writer<'_> {
                         .or_insert_with(|| {
                             let content = line.content.as_str().to_owned();
                             let (label, kind) = (line.label.to_string(), line.kind.to_string());
-                            (label, kind, content, line.feed_id, device)
+                            order.push(line.feed);
+                            (label, kind, content, line.feed_id, device, 0, None)
                         });
                 }
                 Body::DirectoryRename(rename) => {
@@ -45,14 +49,31 @@ impl Writer<'_> {
                 Body::DirectoryRedirect(redirect) => {
                     redirects.insert(redirect.from.into_string(), redirect.to.into_string());
                 }
+                Body::DirectoryHeads(heads) => {
+                    for head in heads.heads() {
+                        if let Some(line) = lines.get_mut(&head.feed)
+                            && line.4 != device
+                        {
+                            line.6 = Some(head.length);
+                        }
+                    }
+                }
                 _ => {}
+            }
+        }
+        let mut positions: BTreeMap<String, u64> = BTreeMap::new();
+        for feed in &order {
+            if let Some(line) = lines.get_mut(feed) {
+                let position = positions.entry(line.0.clone()).or_default();
+                line.5 = *position;
+                *position += 1;
             }
         }
         let user = agent.to_string();
         let known: BTreeMap<FeedKey, Line> = self
             .db
             .prepare_cached(
-                "SELECT feed, label, kind, content, feed_id, device FROM directory
+                "SELECT feed, label, kind, content, feed_id, device, position, cut FROM directory
                  WHERE user_id = ?1",
             )?
             .query_map([&user], |row| {
@@ -62,6 +83,8 @@ impl Writer<'_> {
                     row.get(3)?,
                     row.get(4)?,
                     row.get(5)?,
+                    row.get(6)?,
+                    row.get(7)?,
                 );
                 Ok((FeedKey(row.get(0)?), line))
             })?
@@ -70,12 +93,14 @@ impl Writer<'_> {
             if known.get(feed) == Some(line) {
                 continue;
             }
-            let (label, kind, content, feed_id, device) = line;
+            let (label, kind, content, feed_id, device, position, cut) = line;
             self.db
                 .prepare_cached(
-                    "INSERT OR REPLACE INTO directory VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    "INSERT OR REPLACE INTO directory VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 )?
-                .execute(params![user, feed.0, label, kind, content, feed_id, device])?;
+                .execute(params![
+                    user, feed.0, label, kind, content, feed_id, device, position, cut
+                ])?;
         }
         for (label, target) in &redirects {
             self.db
@@ -85,15 +110,25 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Returns whether an agent has more than one device.
+    pub(super) fn has_several_directories(&self, agent: &AgentId) -> bool {
+        let feeds = self.state.feeds.values();
+        let of_agent = feeds.filter(
+            |feed| matches!(feed.scope, Scope::Directory { author, .. } if author == *agent),
+        );
+        of_agent.count() > 1
+    }
+
     fn directory_bodies(
         &self,
         agent: &AgentId,
     ) -> rusqlite::Result<BTreeMap<Order, (String, Body)>> {
+        let has_several = self.has_several_directories(agent);
         let mut bodies = BTreeMap::new();
         // `tag < 6` names the partial index.
         let mut statement = self.db.prepare_cached(
             "SELECT tag, order_depth, ms, counter, idx, body FROM facts
-             WHERE feed = ?1 AND tag < 6 AND tag IN (?2, ?3, ?4) AND state = 0",
+             WHERE feed = ?1 AND tag < 6 AND tag IN (?2, ?3, ?4, ?5) AND state = 0",
         )?;
         for (key, feed) in &self.state.feeds {
             let Scope::Directory { author, device } = feed.scope else {
@@ -106,8 +141,14 @@ impl Writer<'_> {
                 tag::DIRECTORY_LINE,
                 tag::DIRECTORY_RENAME,
                 tag::DIRECTORY_REDIRECT,
+                // A device alone continues nobody's path: its many commitments are not read.
+                if has_several {
+                    tag::DIRECTORY_HEADS
+                } else {
+                    tag::DIRECTORY_LINE
+                },
             );
-            let mut rows = statement.query(params![key.0, tags.0, tags.1, tags.2])?;
+            let mut rows = statement.query(params![key.0, tags.0, tags.1, tags.2, tags.3])?;
             while let Some(row) = rows.next()? {
                 let order = (row.get(1)?, row.get(2)?, row.get(3)?, *key, row.get(4)?);
                 let bytes = Bytes::copy_from_slice(row.get_ref(5)?.as_blob()?);

@@ -198,11 +198,12 @@ impl Index {
         )
     }
 
-    /// Returns up to [`DIRECTORY_ROWS_MAX`] public paths of an agent, by label.
+    /// Returns up to [`DIRECTORY_ROWS_MAX`] public feeds of an agent, by label; those of one label in
+    /// the order in which they continue each other.
     pub fn directory(&self, agent: &AgentId) -> Result<Vec<DirectoryRow>, IndexError> {
         self.all(
-            "SELECT label, kind, content, feed, feed_id, device FROM directory
-             WHERE user_id = ?1 ORDER BY label, feed LIMIT ?2",
+            "SELECT label, kind, content, feed, feed_id, device, cut FROM directory
+             WHERE user_id = ?1 ORDER BY label, position, feed LIMIT ?2",
             params![agent.to_string(), DIRECTORY_ROWS_MAX as i64],
             |row| {
                 let content: String = row.get(2)?;
@@ -217,6 +218,7 @@ impl Index {
                     feed: FeedKey(row.get(3)?),
                     feed_id: row.get(4)?,
                     device: parse(row, 5)?,
+                    cut: row.get(6)?,
                 })
             },
         )

@@ -203,6 +203,8 @@ pub struct DirectoryRow {
     pub feed_id: [u8; 16],
     /// Device whose directory lists it.
     pub device: DeviceKey,
+    /// Blocks of it that belong to the path, when another device continues it.
+    pub cut: Option<u64>,
 }
 
 /// The newest head of a feed that its device vouches for.

@@ -13,7 +13,8 @@ use crate::index::OpenError;
 use crate::limits::PREPARED_STATEMENTS_MAX;
 
 /// `user_version` counts these; a later one is only ever added at the end.
-const MIGRATIONS: &[&str] = &[r"
+const MIGRATIONS: &[&str] = &[
+    r"
 -- Feeds as they were told of. scope: 0 unknown, 1 directory, 2 author, 3 room.
 CREATE TABLE feeds (
     feed BLOB PRIMARY KEY, scope INTEGER NOT NULL, room_id TEXT, author TEXT, device TEXT
@@ -127,7 +128,13 @@ CREATE VIRTUAL TABLE documents_search USING fts5 (
     title, text, content = 'documents',
     tokenize = 'unicode61 remove_diacritics 2 categories ''L* N* Co M*'''
 );
-"];
+",
+    r"
+-- Feeds of one label, oldest first: a later device continues a path. cut: the length that it accepts.
+ALTER TABLE directory ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE directory ADD COLUMN cut INTEGER;
+",
+];
 
 /// Marks the file as an index (`kl`) of this preview revision.
 const APPLICATION_ID: u32 = 0x6b6c_0000 | FORMAT_0_REVISION as u32;

@@ -263,6 +263,10 @@ impl Writer<'_> {
                 Ok(())
             }
             (Some(Body::DirectoryHeads(heads)), Some(author)) if is_directory => {
+                // It may say how much of another device's feeds is accepted.
+                if self.has_several_directories(&author) {
+                    self.stale_directories.insert(author);
+                }
                 self.put_heads(&author, heads)
             }
             _ => Ok(()),

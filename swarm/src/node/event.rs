@@ -31,6 +31,13 @@ pub enum NodeEvent {
         /// Its new length.
         length: u64,
     },
+    /// A peer is about to be shown the signed head of a feed that this store writes.
+    HeadShown {
+        /// The feed.
+        key: FeedKey,
+        /// Its length, not shown before since the node was started.
+        length: u64,
+    },
     /// Blocks arrived, verified, and are durable.
     BlocksStored {
         /// The feed.

@@ -6,7 +6,7 @@ use kinlog_feeds::replicate::{
     Config, FeedEvent, FeedKind, FeedState, HeadState, Interest, Output, PeerId, ProtocolViolation,
     Replicator, Want,
 };
-use kinlog_feeds::store::{Feed, Kind, Store, StoreError};
+use kinlog_feeds::store::{Feed, Kind, Role, Store, StoreError};
 use kinlog_feeds::wire::hypercore::Message;
 use kinlog_feeds::{FeedKey, Time};
 use tokio::sync::{broadcast, mpsc};
@@ -44,6 +44,8 @@ struct Known {
     feed: Feed,
     channels: BTreeSet<PeerId>,
     said_nobody_has: bool,
+    /// Longest own head that any peer was shown.
+    shown: u64,
 }
 
 impl Engine {
@@ -291,9 +293,16 @@ impl Engine {
                     manifest,
                     ..
                 } => {
-                    let Some(known) = self.feeds.get(&key) else {
+                    let Some(known) = self.feeds.get_mut(&key) else {
                         continue;
                     };
+                    let length = known.feed.head().length;
+                    let is_own = known.feed.role() == Role::Own;
+                    if request.upgrade.is_some() && is_own && length > known.shown {
+                        known.shown = length;
+                        // Nobody has to listen.
+                        let _ = self.events.send(NodeEvent::HeadShown { key, length });
+                    }
                     reads.push(Read {
                         id,
                         feed: known.feed.clone(),
@@ -408,6 +417,7 @@ impl Engine {
                 feed,
                 channels: BTreeSet::new(),
                 said_nobody_has: false,
+                shown: 0,
             };
             self.feeds.insert(*key, known);
         }

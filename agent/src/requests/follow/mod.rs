@@ -47,8 +47,9 @@ pub(super) async fn follow(
 /// Puts the blocks that were fetched in place of a pin that was for once: a later start fetches
 /// nothing that nobody asked for.
 fn settle(core: &Core, pin: &Pin) -> Result<(), Error> {
-    let keys = progress::keys(core, &pin.target);
-    let ([key], Selection::All | Selection::Last(_)) = (keys.as_slice(), &pin.selection) else {
+    let keys = progress::keys(core, pin);
+    let ([(key, _)], Selection::All | Selection::Last(_)) = (keys.as_slice(), &pin.selection)
+    else {
         return Ok(());
     };
     let held = blocks(&pin.selection, core.feed(key)?.head().length);
@@ -182,10 +183,10 @@ pub(super) fn pins(core: &Core) -> Result<Reply, Error> {
 }
 
 fn pin_info(core: &Core, pin: &Pin) -> PinInfo {
-    let keys = progress::keys(core, &pin.target);
+    let keys = progress::keys(core, pin);
     let mut sum = progress::Counts::default();
-    for key in &keys {
-        sum.add(&counts(core, key, &pin.selection));
+    for (key, selection) in &keys {
+        sum.add(&counts(core, key, selection));
     }
     let (agent, path) = match &pin.target {
         PinTarget::Path(agent, path) => (Some((*agent).into()), path.as_ref()),
@@ -196,7 +197,7 @@ fn pin_info(core: &Core, pin: &Pin) -> PinInfo {
         agent,
         path: path.map(ToString::to_string),
         key: match keys.as_slice() {
-            [key] => Some((*key).into()),
+            [(key, _)] => Some((*key).into()),
             _ => None,
         },
         range: pin.selection.clone().into(),

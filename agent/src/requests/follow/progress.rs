@@ -8,7 +8,7 @@ use kinlog_swarm::{FeedStatus, Label, NodeStatus};
 
 use crate::api::{FollowProgress, FollowStep, Selection};
 use crate::core::Core;
-use crate::knowledge::KnownAgent;
+use crate::knowledge::{KnownAgent, Line};
 use crate::links::FeedPath;
 use crate::network::{Network, Troubles};
 use crate::pins::{blocks, covered};
@@ -94,26 +94,27 @@ pub(in crate::requests) fn counts(core: &Core, key: &FeedKey, selection: &Select
     }
 }
 
-/// Returns the feeds that a pin's target names, as far as directories are held.
-pub(super) fn keys(core: &Core, target: &PinTarget) -> Vec<FeedKey> {
-    match target {
-        PinTarget::Feed(key) => vec![*key],
+/// Returns the feeds that a pin names, as far as directories are held, with what it asks of each.
+pub(super) fn keys(core: &Core, pin: &Pin) -> Vec<(FeedKey, Selection)> {
+    match &pin.target {
+        PinTarget::Feed(key) => vec![(*key, pin.selection.clone())],
         PinTarget::Path(agent, path) => core.knowledge(|knowledge| {
             let known = knowledge.agents.get(agent);
             let lines = known
                 .into_iter()
                 .flat_map(|known| covered(known, path.as_ref()));
-            lines.map(|line| line.key).collect()
+            let asked = |line: &Line| Some((line.key, line.selection(&pin.selection)?));
+            lines.filter_map(asked).collect()
         }),
     }
 }
 
 /// Returns how far a pin is.
 pub(super) fn progress(core: &Core, look: &Look, pin: &Pin) -> FollowProgress {
-    let keys = keys(core, &pin.target);
+    let keys = keys(core, pin);
     let mut sum = Counts::default();
-    for key in &keys {
-        sum.add(&counts(core, key, &pin.selection));
+    for (key, selection) in &keys {
+        sum.add(&counts(core, key, selection));
     }
     let (label, topic) = match &pin.target {
         PinTarget::Path(agent, _) => (Label::Agent, agent.to_string()),
@@ -127,7 +128,7 @@ pub(super) fn progress(core: &Core, look: &Look, pin: &Pin) -> FollowProgress {
         message,
         nobody: false,
         key: match keys.as_slice() {
-            [key] => Some((*key).into()),
+            [(key, _)] => Some((*key).into()),
             _ => None,
         },
         path: match &pin.target {
@@ -147,16 +148,17 @@ fn step(
     core: &Core,
     look: &Look,
     pin: &Pin,
-    keys: &[FeedKey],
+    keys: &[(FeedKey, Selection)],
     sum: &Counts,
     peers: u64,
 ) -> (FollowStep, String) {
     let holds_all = !keys.is_empty() && sum.have == sum.want && sum.want > 0;
-    let is_range = matches!(pin.selection, Selection::Range(_));
-    let is_confirmed = keys
-        .iter()
-        .all(|key| look.is_confirmed(key, counts(core, key, &Selection::All).length));
-    if holds_all && (is_range || is_confirmed) {
+    let is_confirmed =
+        |key: &FeedKey| look.is_confirmed(key, counts(core, key, &Selection::All).length);
+    let is_all = |(key, selection): &(FeedKey, Selection)| {
+        matches!(selection, Selection::Range(_)) || is_confirmed(key)
+    };
+    if holds_all && keys.iter().all(is_all) {
         return (
             FollowStep::Complete,
             format!("all {} blocks asked for are stored", sum.want),

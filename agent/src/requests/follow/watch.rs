@@ -81,10 +81,10 @@ impl Watched {
         to: &AnswerSender,
     ) -> Result<(), Ended> {
         let core = &running.core;
-        let keys = keys(core, &self.pin.target);
-        if let Some(key) = keys
+        let keys = keys(core, &self.pin);
+        if let Some((key, _)) = keys
             .iter()
-            .find(|key| look.troubles.conflicts.contains(*key))
+            .find(|(key, _)| look.troubles.conflicts.contains(key))
         {
             return Err(Error::new(
                 ErrorKind::Conflict,

@@ -1,0 +1,109 @@
+//! A path as its readers see it: the feeds of it, one continuing the other, as one row of blocks.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::store::Feed;
+
+use crate::api::Error;
+use crate::core::Core;
+use crate::knowledge::{KnownAgent, Line};
+use crate::links::FeedName;
+
+/// The feeds of a path that are here.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    feed: Feed,
+    /// Block of the path that is the feed's first.
+    start: u64,
+    /// Blocks of the path behind the feed's last.
+    end: u64,
+}
+
+impl Chain {
+    /// Returns the key of the feed that the path goes on in.
+    pub(crate) fn key(&self) -> FeedKey {
+        self.newest().feed.key()
+    }
+
+    /// Returns how many blocks the path has.
+    pub(crate) fn length(&self) -> u64 {
+        self.newest().end
+    }
+
+    /// Returns how many blocks of a range are held.
+    pub(crate) fn count_held(&self, range: Range<u64>) -> u64 {
+        let held = |part: &Part| {
+            let start = range.start.max(part.start) - part.start;
+            let end = range.end.min(part.end).saturating_sub(part.start);
+            part.feed.have().count_range(start..end.max(start))
+        };
+        self.parts.iter().map(held).sum()
+    }
+
+    /// Returns a block of the path, `None` when it is not held.
+    pub(crate) fn get(&self, index: u64) -> Result<Option<Bytes>, Error> {
+        let mut parts = self.parts.iter();
+        match parts.find(|part| (part.start..part.end).contains(&index)) {
+            Some(part) => Ok(part.feed.get(index - part.start)?),
+            None => Ok(None),
+        }
+    }
+
+    fn newest(&self) -> &Part {
+        self.parts
+            .last()
+            .expect("a chain is made of one feed at least")
+    }
+}
+
+impl Core {
+    /// Returns the feeds behind what people call a feed: a key, a path of ours, a link.
+    pub(crate) fn chain(&self, name: &str) -> Result<Chain, Error> {
+        let newest = self.feed_key(name)?;
+        let lines = self.lines_before(name, &newest)?;
+        let mut parts = Vec::with_capacity(lines.len() + 1);
+        for line in &lines {
+            let feed = self.store.feed(&line.key);
+            parts.extend(feed.map(|feed| Part {
+                feed,
+                start: line.start,
+                end: line.start + line.cut.unwrap_or(0),
+            }));
+        }
+        let feed = self.feed(&newest)?;
+        let start = lines
+            .last()
+            .map_or(0, |line| line.start + line.cut.unwrap_or(0));
+        let end = start + feed.head().length;
+        parts.push(Part { feed, start, end });
+        Ok(Chain { parts })
+    }
+
+    /// Returns the lines of a path that the feed `newest` continues.
+    fn lines_before(&self, name: &str, newest: &FeedKey) -> Result<Vec<Line>, Error> {
+        let (agent, path) = match name.parse::<FeedName>()? {
+            FeedName::Key(_) => return Ok(Vec::new()),
+            FeedName::Own(path) => (self.agent, path),
+            FeedName::Of(agent, path) => (agent, path),
+        };
+        let before = |known: &KnownAgent| {
+            let lines = known.lines_of(&path);
+            lines
+                .take_while(|line| line.key != *newest)
+                .cloned()
+                .collect()
+        };
+        Ok(
+            self.knowledge(|knowledge| {
+                knowledge.agents.get(&agent).map(before).unwrap_or_default()
+            }),
+        )
+    }
+}

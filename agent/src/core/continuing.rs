@@ -1,0 +1,120 @@
+//! Going on where an earlier device of this home ended: its paths in new feeds, with what no peer saw.
+
+use bytes::Bytes;
+use kinlog_feeds::store::Feed;
+use kinlog_indexer::entry::{Body, DirectoryHeads, Entry, Head, OPEN_BLOCK};
+use kinlog_indexer::index::TreeHashes;
+
+use crate::api::Error;
+use crate::core::own_feeds::line;
+use crate::core::trees::StoreTrees;
+use crate::core::{Core, Place};
+use crate::limits::{APPEND_BLOCKS_MAX, IMPORT_BATCH_BYTES};
+use crate::state::{FormerFeed, OwnFeed};
+
+impl Core {
+    /// Begins the directory of a new device, and continues the paths of the one before.
+    ///
+    /// A crash leaves some of it done; the next opening does the rest.
+    pub(super) fn continue_paths(&self) -> Result<(), Error> {
+        let directory = self.directory()?;
+        if self.feed(&directory.key)?.head().length == 0 {
+            let profile = Body::Profile(self.profile()?);
+            self.write_entries(&directory, Place::Public, vec![profile])?;
+        }
+        for former in self.state.former_feeds()? {
+            let successor = self.knowledge(|knowledge| {
+                let successor = former.successor.as_ref()?;
+                knowledge.own.get(successor).cloned()
+            });
+            // One whose successor is a former feed as well was continued by the device after it.
+            let Some(own) = successor else { continue };
+            if self.knowledge(|knowledge| knowledge.listed(&own.key).is_none()) {
+                self.list_continued(&directory, &former, &own)?;
+            }
+            self.write_again(&former, &own)?;
+        }
+        Ok(())
+    }
+
+    /// Commits to how much of the old feed is the path's, and lists the new one after it.
+    fn list_continued(
+        &self,
+        directory: &OwnFeed,
+        former: &FormerFeed,
+        own: &OwnFeed,
+    ) -> Result<(), Error> {
+        let Some(path) = &own.path else {
+            return Ok(());
+        };
+        let trees = StoreTrees(self.store.clone());
+        let length = former.published;
+        let mut bodies = Vec::with_capacity(2);
+        if let Some(tree_hash) = trees.tree_hash(&former.key, length) {
+            let head = Head {
+                feed: former.key,
+                length,
+                tree_hash,
+            };
+            let heads = DirectoryHeads::new(vec![head])
+                .map_err(|error| Error::general(format!("heads: {error}")))?;
+            bodies.push(Body::DirectoryHeads(heads));
+        }
+        bodies.push(line(own, path)?);
+        self.write_entries(directory, Place::Public, bodies)?;
+        Ok(())
+    }
+
+    /// Appends the blocks that no peer was shown to the new feed: the first thing it holds, so that
+    /// its length says how far this came.
+    fn write_again(&self, former: &FormerFeed, own: &OwnFeed) -> Result<(), Error> {
+        let (old, new) = (self.feed(&former.key)?, self.feed(&own.key)?);
+        let mut next = former.published + new.head().length;
+        while next < former.length {
+            let batch = read_batch(&old, next..former.length)?;
+            next += batch.len() as u64;
+            if own.is_entries {
+                for block in batch {
+                    self.write_entry_again(own, block)?;
+                }
+            } else {
+                self.append(own, &batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_entry_again(&self, own: &OwnFeed, block: Bytes) -> Result<(), Error> {
+        let open = block.first() == Some(&OPEN_BLOCK);
+        match open.then(|| Entry::decode(&block.slice(1..))) {
+            Some(Ok(entry)) => {
+                self.write_entries(own, Place::Public, vec![entry.body])?;
+            }
+            // What this build cannot read goes on as it is.
+            _ => {
+                self.append(own, &[block])?;
+                self.catch_up_feed(&own.key)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads blocks until there are enough for one commit.
+fn read_batch(feed: &Feed, range: std::ops::Range<u64>) -> Result<Vec<Bytes>, Error> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    for index in range {
+        // A block of ours that is cleared or damaged leaves an empty one: the others keep their order.
+        let block = feed.get(index).unwrap_or_else(|error| {
+            tracing::warn!(feed = %feed.key(), index, %error, "block is not written again");
+            None
+        });
+        let block = block.unwrap_or_default();
+        bytes += block.len();
+        batch.push(block);
+        if bytes >= IMPORT_BATCH_BYTES || batch.len() >= APPEND_BLOCKS_MAX {
+            break;
+        }
+    }
+    Ok(batch)
+}

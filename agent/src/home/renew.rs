@@ -1,0 +1,191 @@
+//! A new device in place of one that may not sign any more.
+//!
+//! The phrase certifies it; the old secret is gone afterwards. The paths are continued when the home
+//! is opened the next time, from what is written down here.
+
+use std::fs;
+use std::path::Path;
+
+use kinlog_feeds::crypto::{AgentId, DeviceKey, Secret};
+use kinlog_indexer::identity::{DeviceAdded, IdentitySet, Powers, Statement};
+use kinlog_indexer::seal::device_dh_public;
+use serde::Serialize;
+
+use crate::api::{Error, Text};
+use crate::guard::{ForkGuard, Home, StateFolder};
+use crate::home::init::{sync_folder, write_secret};
+use crate::home::open::read_secret;
+use crate::home::{Layout, Phrase, lock_home, open_store, revision};
+use crate::keys::{DIRECTORY_ID, DeviceKeys, random};
+use crate::state::{FormerFeed, OwnFeed, Renewal, State};
+
+/// A device that was renewed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Renewed {
+    pub agent: Text<AgentId>,
+    /// The new device.
+    pub device: Text<DeviceKey>,
+    /// The one whose paths it continues.
+    pub former: Text<DeviceKey>,
+    /// Paths that go on in a new feed.
+    pub paths: u64,
+    /// Blocks that no peer was shown, and are written again.
+    pub blocks_written_again: u64,
+}
+
+/// Makes a new device for the agent whose phrase this is, in place of the one in `home`.
+///
+/// What happens at a crash: before the change of `state.db` the home is as it was, and may not sign;
+/// after it the next opening puts the new secret in place.
+///
+/// # Errors
+/// `Usage` for the words of another agent; `Permission` while another process holds the home.
+pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Error> {
+    let layout = Layout::new(home);
+    layout.check_initialised()?;
+    revision::check(&layout)?;
+    layout.check_modes()?;
+    let _lock = lock_home(&layout)?;
+    let values = State::open(&layout.state())?;
+    finish(&layout, &values)?;
+    let old = DeviceKeys::new(read_secret(&layout.device_secret())?);
+    let agent = agent_of(&values)?;
+    let root = phrase.root();
+    if AgentId(root.public_key().0) != agent {
+        return Err(Error::usage("these 24 words are those of another agent"));
+    }
+    let name = values.value("name")?.unwrap_or_default();
+    let name = String::from_utf8_lossy(&name).into_owned();
+
+    // One that an earlier attempt left was never in use.
+    let _ = fs::remove_file(layout.next_secret());
+    let secret = Secret::new(random()?);
+    write_secret(&layout.next_secret(), &secret)?;
+    sync_folder(layout.home()).map_err(|error| Error::general(error.to_string()))?;
+    let keys = DeviceKeys::new(secret);
+    let directory = keys.feed_key(&DIRECTORY_ID);
+    let added = DeviceAdded {
+        agent,
+        device: keys.device(),
+        x25519: device_dh_public(keys.dh()),
+        directory,
+        name: name
+            .as_str()
+            .try_into()
+            .map_err(|error| Error::usage(format!("name: {error}")))?,
+        powers: Powers::ALL,
+    };
+    let statement = Statement::device_added(&root, added);
+    drop(root);
+
+    let guarded = Home::new(&layout, keys.device());
+    let guard = ForkGuard::new(guarded, StateFolder::new(state));
+    let store = open_store(&layout, None)?;
+    let published = values.published()?;
+    let (mut own, mut former) = (Vec::new(), Vec::new());
+    own.push(OwnFeed {
+        key: directory,
+        id: DIRECTORY_ID,
+        path: None,
+        is_entries: true,
+        is_plain: false,
+    });
+    for feed in values.own_feeds()? {
+        let successor = match &feed.path {
+            None => None,
+            Some(path) => {
+                let id = random()?;
+                own.push(OwnFeed {
+                    key: keys.feed_key(&id),
+                    id,
+                    path: Some(path.clone()),
+                    is_entries: feed.is_entries,
+                    is_plain: false,
+                });
+                Some(keys.feed_key(&id))
+            }
+        };
+        let shown = published.iter().find(|(key, _)| *key == feed.key);
+        let length = store.feed(&feed.key).map_or(0, |feed| feed.head().length);
+        former.push(FormerFeed {
+            key: feed.key,
+            device: old.device(),
+            path: feed.path,
+            is_entries: feed.is_entries,
+            is_plain: feed.is_plain,
+            length,
+            published: shown.map_or(0, |(_, length)| *length).min(length),
+            successor,
+        });
+    }
+    store.close()?;
+    guard.install(store.id(), store.synced_sequence())?;
+
+    let continued = former.iter().filter(|feed| feed.successor.is_some());
+    let renewed = Renewed {
+        agent: agent.into(),
+        device: keys.device().into(),
+        former: old.device().into(),
+        paths: continued.clone().count() as u64,
+        blocks_written_again: continued.map(|feed| feed.length - feed.published).sum(),
+    };
+    values.renew(&Renewal {
+        agent,
+        device: keys.device(),
+        identity_set: with(&values, &agent, statement)?,
+        own,
+        former,
+    })?;
+    finish(&layout, &values)?;
+    Ok(renewed)
+}
+
+/// Puts the secret of the device in place that `state.db` says is this one.
+pub(super) fn finish(layout: &Layout, values: &State) -> Result<(), Error> {
+    let next = layout.next_secret();
+    if !next.exists() {
+        return Ok(());
+    }
+    let device = values.value("device")?;
+    let keys = DeviceKeys::new(read_secret(&next)?);
+    if device.as_deref() != Some(keys.device().as_bytes()) {
+        return Ok(());
+    }
+    let failed = |error: std::io::Error| Error::general(format!("{}: {error}", next.display()));
+    fs::rename(&next, layout.device_secret()).map_err(failed)?;
+    sync_folder(layout.home()).map_err(failed)
+}
+
+fn agent_of(values: &State) -> Result<AgentId, Error> {
+    let agent = values
+        .value("agent")?
+        .and_then(|bytes| bytes.try_into().ok());
+    let agent =
+        agent.ok_or_else(|| Error::verification("state.db does not say whose home this is"));
+    Ok(AgentId(agent?))
+}
+
+/// Returns the identity set that is held with one more statement.
+fn with(values: &State, agent: &AgentId, statement: Statement) -> Result<Vec<u8>, Error> {
+    let refused = |error: kinlog_indexer::identity::IdentityError| {
+        Error::general(format!("identity set: {error}"))
+    };
+    let held = values
+        .identities()?
+        .into_iter()
+        .find(|(one, _)| one == agent);
+    let held = held.map_or_else(
+        || Ok(IdentitySet::default()),
+        |(_, set)| IdentitySet::decode(&set),
+    );
+    let statements = held
+        .map_err(refused)?
+        .statements()
+        .cloned()
+        .chain([statement])
+        .collect::<Vec<_>>();
+    Ok(IdentitySet::new(statements)
+        .map_err(refused)?
+        .encode()
+        .to_vec())
+}
