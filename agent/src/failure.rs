@@ -32,7 +32,7 @@ pub(crate) fn store_open(folder: &Path, error: OpenError) -> Error {
     let message = format!("store {}: {}", folder.display(), chain(&error));
     match kind {
         ErrorKind::Verification => Error::new(kind, message).hint(
-            "keep the folder as it is; a new --home can follow the same links again from others",
+            "`kinlog store check` names what is damaged, `kinlog store repair` keeps all that holds",
         ),
         _ => of_store(kind, message),
     }

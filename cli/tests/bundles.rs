@@ -291,3 +291,68 @@ fn a_pull_that_came_to_nothing_leaves_no_feed() {
     assert_ne!(finished.code, 0);
     home.run(["feed", "info", &key]).exits(3);
 }
+
+/// Flips a bit in the head part of the first append record of the home's log that is longer than
+/// `bytes`.
+fn damage(home: &Home) -> Vec<u8> {
+    let log = home.path().join("store/log-00000000");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let starts: Vec<usize> = bytes
+        .windows(6)
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == b"KLRC\x01\x02")
+        .map(|(at, _)| at)
+        .collect();
+    let middle = starts[starts.len() / 2];
+    bytes[middle + 40] ^= 1;
+    std::fs::write(&log, &bytes).unwrap();
+    // With it, opening would not look at what is older than the last checkpoint.
+    std::fs::remove_file(home.path().join("store/index")).unwrap();
+    bytes
+}
+
+#[test]
+fn a_damaged_store_is_checked_and_repaired_and_what_is_lost_is_named() {
+    let home = Home::init("damaged");
+    home.run(["store", "repair"])
+        .ok()
+        .says("nothing was changed");
+    let file = home.write("foreign", &foreign_bundle(8, &["kept"; 40]));
+    home.run(["feed", "import", "--bundle", file.to_str().unwrap()])
+        .ok();
+    for line in ["one\n", "two\n", "three\n", "four\n"] {
+        home.append("/log", line);
+    }
+    home.run(["store", "check"]).ok();
+    let key = home.json_one(["feed", "info", "/log"])["key"].clone();
+    let bytes = damage(&home);
+
+    home.run(["feed", "list"]).exits(5).says("store repair");
+    let checked = home.run(["store", "check", "--json"]).exits(5).json();
+    assert_eq!(
+        checked[0]["gaps"].as_array().unwrap().len(),
+        1,
+        "{checked:?}"
+    );
+
+    let repaired = home.json_one(["store", "repair"]);
+    assert_eq!(repaired["sound"], false);
+    assert_eq!(repaired["gaps"].as_array().unwrap().len(), 1);
+    let feeds = repaired["feeds"].as_array().unwrap();
+    let lost: u64 = feeds
+        .iter()
+        .map(|feed| feed["blocks_lost"].as_u64().unwrap())
+        .sum();
+    assert!(lost > 0, "{feeds:?}");
+    assert!(feeds.iter().any(|feed| feed["key"] == key));
+    let damaged = home.path().join("store.damaged-1");
+    assert_eq!(std::fs::read(damaged.join("log-00000000")).unwrap(), bytes);
+
+    home.run(["store", "check"]).ok();
+    home.run(["store", "repair"])
+        .ok()
+        .says("nothing was changed");
+    // What was lost could have been a newer head: the device signs nothing with this store.
+    home.run_with(["feed", "append", "/log"], b"five\n")
+        .exits(10);
+}

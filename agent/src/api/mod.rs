@@ -19,8 +19,8 @@ pub use error::{Error, ErrorKind};
 pub use frame::{Frame, read_frame, write_frame};
 pub use reply::{
     BlockProblem, DeviceInfo, DocumentInfo, FeedInfo, FeedStatus, FollowProgress, FollowStep,
-    FoundEntry, IceInfo, IdInfo, MemberInfo, MessageInfo, PinInfo, Reply, RoomInfo, SessionStatus,
-    SignalStatus, Status, StoreInfo, StoreStatus, TransferProgress,
+    FoundEntry, IceInfo, IdInfo, MemberInfo, MessageInfo, PinInfo, RepairedFeedInfo, Reply,
+    RoomInfo, SessionStatus, SignalStatus, Status, StoreInfo, StoreStatus, TransferProgress,
 };
 pub use request::{Request, Selection};
 pub use text::Text;

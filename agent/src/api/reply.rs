@@ -111,6 +111,25 @@ pub enum Reply {
         /// How much does not hold; the first of it is listed.
         problem_count: u64,
         problems: Vec<BlockProblem>,
+        /// Pieces of the log that do not hold, of a store that does not open.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        gaps: Vec<String>,
+    },
+    /// What a repair of the store did.
+    StoreRepaired {
+        folder: PathBuf,
+        /// All of it holds; nothing was done.
+        sound: bool,
+        /// Where the old store is kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        damaged: Option<PathBuf>,
+        feeds: Vec<RepairedFeedInfo>,
+        /// Pieces of the old log that do not hold.
+        gaps: Vec<String>,
+        /// Records that could not be carried over.
+        records_left: u64,
+        /// Feeds of which the record with their key is lost.
+        feeds_without_name: u64,
     },
     /// Documents that were published.
     Published {
@@ -452,6 +471,20 @@ pub struct FeedStatus {
     pub sync: String,
     /// Why it is stored: own, a pin, a room, the directory of a pinned path.
     pub why: Vec<String>,
+}
+
+/// What a repair kept and lost of a feed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RepairedFeedInfo {
+    pub key: Text<FeedKey>,
+    pub length: u64,
+    /// Length of the newest head of which anything is left.
+    pub length_seen: u64,
+    pub blocks_held: u64,
+    pub blocks_lost: u64,
+    pub lost: Vec<Text<Selection>>,
+    /// A newer head may have been lost.
+    pub unconfirmed: bool,
 }
 
 /// The store on disk, in detail.

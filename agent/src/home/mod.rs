@@ -6,6 +6,7 @@ mod lock;
 mod open;
 mod phrase;
 mod renew;
+mod repair;
 mod revision;
 
 pub use init::{Initialised, check, init};
@@ -15,5 +16,6 @@ pub use lock::{HomeLock, lock_home};
 pub(crate) use open::{OpenHome, open_home};
 pub use phrase::{Phrase, PhraseError};
 pub use renew::{Renewed, renew};
+pub use repair::{repair_store, survey_store};
 
 use open::open_store;

@@ -134,6 +134,7 @@ pub(super) fn check(core: &Core, to: &AnswerSender) -> Result<(), Ended> {
         nodes_checked,
         problem_count: count,
         problems: found,
+        gaps: Vec::new(),
     };
     to.blocking_answer(checked.into())?;
     match first {
