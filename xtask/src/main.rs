@@ -5,6 +5,7 @@ mod generate;
 mod layers;
 mod parts;
 mod repository;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Task {
     },
     /// Measures ours beside npm hypercore in one run; a JSON line a row.
     Bench(bench::Options),
+    /// Runs tests with many more cases, for as long as asked; `--list` names them.
+    Soak(soak::Options),
     /// Regenerates the Rust of every `<crate>/proto/*.proto` into `<crate>/src/generated/`.
     Gen {
         /// Writes nothing; fails when the committed files differ.
@@ -56,6 +59,7 @@ fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Test { without } => return Ok(test::run(&without)),
         Task::Bench(options) => bench::run(&options)?,
+        Task::Soak(options) => soak::run(&options)?,
         Task::Gen { check: false } => generate::write()?,
         Task::Gen { check: true } => generate::check()?,
         Task::CheckLayers => layers::check()?,

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
+use std::thread;
 use std::time::Duration;
 
 use kinlog_feeds::store::{FileDisk, MemoryDisk, OpenError, Options, Store};
 
 use testkit::process::Running;
-use testkit::soak::Stopwatch;
+use testkit::soak::{self, Stopwatch};
 
 use crate::support::*;
 
@@ -143,6 +144,31 @@ fn a_stopped_process_still_holds_its_store() {
     assert!(quickest < REFUSED_WITHIN, "{quickest:?}");
     holder.kill();
     folder.open().unwrap();
+}
+
+#[test]
+fn of_many_that_open_at_once_one_gets_the_store() {
+    let folder = Folder::new("race");
+    for race in 0..soak::choose(20, 1_000) {
+        let start = Barrier::new(4);
+        let stores: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        folder.open()
+                    })
+                })
+                .collect();
+            let opened = threads.into_iter().map(|thread| thread.join().unwrap());
+            opened.collect()
+        });
+        let open = stores.iter().filter(|store| store.is_ok()).count();
+        assert_eq!(open, 1, "race {race}: {stores:?}");
+        for store in stores {
+            assert!(matches!(store, Ok(_) | Err(OpenError::Locked { .. })));
+        }
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod exhaust;
 mod nested;
 mod oracle;
+mod random;
 mod workload;
 
 pub(crate) use exhaust::cut;

@@ -3,6 +3,7 @@
 use kinlog_feeds::store::Store;
 use testkit::disk::{CrashDisk, CrashPolicy, Cuts};
 use testkit::random::Random;
+use testkit::soak;
 
 use crate::crash::exhaust::promise;
 use crate::crash::oracle::{Promise, check};
@@ -11,6 +12,9 @@ use crate::support::*;
 
 /// Cases in which the power goes three times.
 const DEPTH_3: usize = 2_000;
+
+/// The same in the longer variant.
+const DEPTH_3_SOAK: usize = 200_000;
 
 /// Opens an image, if it opens, and returns the disk as that left it.
 fn recovered(workload: &Workload, image: &CrashDisk) -> CrashDisk {
@@ -89,7 +93,7 @@ fn the_power_goes_three_times() {
     println!("KINLOG_SEED={seed}");
     let mut random = Random::new(seed);
     let workload = Workload::new(0);
-    let mut cases: Vec<u64> = (0..DEPTH_3)
+    let mut cases: Vec<u64> = (0..soak::choose(DEPTH_3, DEPTH_3_SOAK))
         .map(|_| random.below(workload.disk.operations() as u64))
         .collect();
     cases.sort_unstable();

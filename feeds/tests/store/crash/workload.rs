@@ -85,6 +85,13 @@ impl Workload {
         run.all();
         run.workload
     }
+
+    /// Runs some operations in some order, all drawn from a seed.
+    pub(crate) fn random(seed: u64) -> Workload {
+        let mut run = Run::new(seed, options());
+        run.any();
+        run.workload
+    }
 }
 
 impl Run {
@@ -165,6 +172,37 @@ impl Run {
         }
         self.store.close().unwrap();
         self.done();
+    }
+
+    fn any(&mut self) {
+        let own = self.create(0);
+        self.workload.own = own;
+        self.append(own, 0, 1, 10);
+        let plain = self.create_plain(1);
+        self.append(plain, 1, 2, 30);
+        let following = self.source.key();
+        self.store
+            .create_unknown(following, Role::Followed, Kind::Kinlog)
+            .unwrap();
+        self.done();
+        self.fill(following, 0);
+        for _ in 0..20 + self.random.below(60) {
+            let size = size(&mut self.random);
+            let count = 1 + self.random.index(9);
+            match self.random.below(16) {
+                0..=4 => self.append(own, 0, 1, size),
+                5 => self.append(own, 0, 10 * count, 300),
+                6..=8 => self.append(plain, 1, count, 100),
+                9..=11 => self.fill(following, count),
+                12 => self.clear(following),
+                13 => self.clear(own),
+                14 => self.truncate(plain, 1),
+                _ => {
+                    let clean = self.random.below(2) == 0;
+                    self.reopen(clean);
+                }
+            }
+        }
     }
 
     fn create(&mut self, writer: u8) -> FeedKey {
