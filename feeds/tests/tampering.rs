@@ -33,7 +33,9 @@ enum Violation {
 }
 
 fn options(verification: bool) -> Options {
-    let options = Options::new([7; 16]).segments(16 * 1024, 1024);
+    let options = Options::new([7; 16])
+        .segments(16 * 1024, 1024)
+        .without_keeper();
     if verification {
         options
     } else {

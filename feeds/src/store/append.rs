@@ -146,8 +146,9 @@ impl Feed {
             .collect()
     }
 
-    /// Returns the feed's manifest if `signer` is one of those it names.
+    /// Returns the feed's manifest if `signer` is one of those it names, and its tables are known.
     pub(super) fn known_to(&self, signer: &KeyPair) -> Result<Arc<KnownManifest>, AppendError> {
+        self.entry.ensure_known()?;
         let known = self.entry.read().manifest.clone();
         let key = signer.public_key();
         let names = |known: &Arc<KnownManifest>| {

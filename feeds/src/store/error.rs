@@ -8,7 +8,7 @@ use crate::conflict::ConflictProof;
 use crate::crypto::FeedKey;
 use crate::store::SignRefused;
 
-/// A place in the log.
+/// A place in the log, or in the index.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Place {
     /// Number of the segment file.
@@ -17,8 +17,16 @@ pub struct Place {
     pub offset: u32,
 }
 
+impl Place {
+    /// Stands for the index in place of a segment; offsets in it end at 4 GiB.
+    pub const INDEX: u32 = u32::MAX;
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.segment == Self::INDEX {
+            return write!(f, "index offset {}", self.offset);
+        }
         write!(f, "segment {} offset {}", self.segment, self.offset)
     }
 }
@@ -64,6 +72,9 @@ pub enum DamageKind {
     /// A record that later records say was synced fails.
     #[error("a record that was synced does not hold")]
     SyncedRecord,
+    /// A page of the index does not match its check. Opening the store again makes a new index.
+    #[error("the page of the index does not match its check; opening again makes a new index")]
+    IndexPage,
     /// A segment's header does not match its check.
     #[error("the header of the segment does not hold")]
     SegmentHeader,

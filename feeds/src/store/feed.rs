@@ -107,11 +107,13 @@ impl Feed {
 
     /// Returns whether a block is held.
     pub fn has(&self, block: u64) -> bool {
+        self.know();
         self.entry.read().have.get(block)
     }
 
     /// Returns the blocks held, all of them durable.
     pub fn have(&self) -> Bitfield {
+        self.know();
         self.entry.read().have.clone()
     }
 
@@ -165,6 +167,11 @@ impl Feed {
         self.entry
             .node(&self.inner.heads, index)
             .map_err(|error| self.node_error(index, error))
+    }
+
+    /// Asks the index which blocks are held; those of which it cannot say so now count as not held.
+    fn know(&self) {
+        let _ = self.entry.ensure_known();
     }
 
     pub(super) fn node_error(&self, index: u64, error: StoreError) -> ReadError {

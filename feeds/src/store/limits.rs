@@ -1,5 +1,7 @@
 //! Named limits of the store, each with its reason and its worst case.
 
+use std::time::Duration;
+
 /// Bytes of log in one segment, 128 MiB: large enough that a new file is rare, small enough that
 /// compaction moves little. The last record may stand across this mark.
 pub const SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
@@ -20,9 +22,37 @@ pub const GROW_BYTES_MIN: u64 = 256 * 1024;
 /// more a record that needs the room waits longer than for a few batches.
 pub const GROW_PIECE_BYTES: u64 = 1024 * 1024;
 
-/// Bytes of log after which the index is written out, 64 MiB, or four times the last index when
-/// that is more: what opening after a crash scans, and at most a quarter more written.
+/// Bytes of log after which what changed of the index is written out, 64 MiB: what opening after a
+/// crash scans. Places of as much log are kept in memory, at most about as many bytes again.
 pub const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Checkpoints' worth of log at which a caller waits for the one being written: places of at most
+/// 256 MiB of log are in memory however slowly the index is written.
+pub const CHECKPOINTS_BEHIND_MAX: u64 = 4;
+
+/// Time from a change to its checkpoint when less than [`CHECKPOINT_BYTES`] follow.
+pub const CHECKPOINT_AFTER: Duration = Duration::from_secs(30);
+
+/// Bytes of pages and tables of the index kept in memory, 32 MiB for all feeds: the pages of some
+/// 60 million appended blocks, or of a million that came one by one.
+pub const INDEX_CACHE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Shards of that cache: a page has at most about 50 KiB, far below a shard's share.
+pub const INDEX_CACHE_SHARDS: usize = 16;
+
+/// Bytes of the index pointed to no more below which it is not written anew, 1 MiB; above, it is as
+/// soon as they are more than half.
+pub const INDEX_GARBAGE_BYTES: u64 = 1024 * 1024;
+
+/// Largest blob of the index, 64 MiB: the chunks and segments that a root lists for 100 million
+/// feeds, or the tables of a feed of 2^39 blocks.
+pub const INDEX_BLOB_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Largest row of a feed in the index, 64 KiB: manifest and signature of 16 KiB each, 64 roots.
+pub const INDEX_ROW_BYTES_MAX: usize = 64 * 1024;
+
+/// Segment files open at once, 32: with index, lock and folder a store stays below 64 files.
+pub const SEGMENT_FILES_MAX: usize = 32;
 
 /// Bytes of verified head parts kept in memory, 32 MiB: the proofs of 200,000 neighbouring blocks.
 pub const HEAD_CACHE_BYTES: usize = 32 * 1024 * 1024;

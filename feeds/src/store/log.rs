@@ -21,7 +21,9 @@ use crate::store::mistake::Mistake;
 use crate::store::options::Options;
 use crate::store::record::{CHECK_BYTES, Checker, HEADER_BYTES, Header, RECORD_VERSION};
 use crate::store::room::Room;
-use crate::store::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, Segments, file_name};
+use crate::store::segment::{
+    SEGMENT_HEADER_BYTES, SegmentHeader, SegmentInfo, Segments, file_name,
+};
 use crate::store::turn::Turn;
 
 /// Buffers kept for the next commits; two callers in flight need no more.
@@ -107,8 +109,10 @@ pub(super) struct Log {
     room: Room,
     queue: Mutex<Queue>,
     tail: Mutex<Tail>,
-    /// [`Tail::since_checkpoint`] as of the last group, readable while a group is written.
-    since_checkpoint: AtomicU64,
+    /// [`Tail::written`] as of the last group, readable while a group is written.
+    written: AtomicU64,
+    /// What it was at the last checkpoint.
+    checkpointed: AtomicU64,
     /// [`Tail::synced`] as of the last group.
     synced: AtomicU64,
     spare: Mutex<Vec<Vec<u8>>>,
@@ -170,8 +174,8 @@ pub(super) struct Tail {
     pub(super) synced: u64,
     /// Bytes of the segments before.
     pub(super) sealed_bytes: u64,
-    /// Bytes written since the index was written out.
-    pub(super) since_checkpoint: u64,
+    /// Bytes scanned when the store was opened, and written since.
+    pub(super) written: u64,
 }
 
 impl fmt::Debug for Log {
@@ -198,7 +202,8 @@ impl Log {
                 epoch: Epoch::new(),
                 ..Queue::default()
             }),
-            since_checkpoint: AtomicU64::new(tail.since_checkpoint),
+            written: AtomicU64::new(tail.written),
+            checkpointed: AtomicU64::new(0),
             synced: AtomicU64::new(tail.synced),
             tail: Mutex::new(tail),
             spare: Mutex::default(),
@@ -340,15 +345,16 @@ impl Log {
         (tail.place.segment + 1, tail.log_bytes())
     }
 
-    /// Returns the bytes of log written since the index was written out.
+    /// Returns the bytes of log written since the last checkpoint.
     pub(super) fn written_since_checkpoint(&self) -> u64 {
-        self.since_checkpoint.load(Ordering::Relaxed)
+        let written = self.written.load(Ordering::Relaxed);
+        written.saturating_sub(self.checkpointed.load(Ordering::Relaxed))
     }
 
-    /// Counts from here: the index was written out at this tail.
-    pub(super) fn index_written(&self, tail: &mut Tail) {
-        tail.since_checkpoint = 0;
-        self.since_checkpoint.store(0, Ordering::Relaxed);
+    /// Counts from here on; called when a checkpoint is published.
+    pub(super) fn checkpoint_published(&self) {
+        let written = self.written.load(Ordering::Relaxed);
+        self.checkpointed.store(written, Ordering::Relaxed);
     }
 
     /// Writes a record at the tail, which the caller holds, and makes it durable; returns its place.
@@ -459,13 +465,12 @@ impl Log {
         if !self.mistakes.skip {
             tail.file.sync_data().map_err(io("sync_data"))?;
         }
-        tail.since_checkpoint += u64::from(offset - start.offset);
+        tail.written += u64::from(offset - start.offset);
         tail.place.offset = offset;
         tail.sequence = sequence;
         tail.synced = sequence - 1;
         self.synced.store(tail.synced, Ordering::Release);
-        self.since_checkpoint
-            .store(tail.since_checkpoint, Ordering::Relaxed);
+        self.written.store(tail.written, Ordering::Relaxed);
         self.room
             .look_ahead(start.segment, u64::from(offset), tail.log_bytes());
         *durable += run.len() as u64;
@@ -511,7 +516,11 @@ impl Log {
         }
         let file = create_segment(&self.segments, &self.checker, number, tail.sequence)?;
         tail.file = file;
-        tail.sealed_bytes += u64::from(tail.place.offset);
+        let sealed_bytes = u64::from(tail.place.offset);
+        tail.sealed_bytes += sealed_bytes;
+        if let Some(sealed) = self.segments.known().get_mut(&tail.place.segment) {
+            sealed.bytes = sealed_bytes;
+        }
         tail.place = Place {
             segment: number,
             offset: SEGMENT_HEADER_BYTES as u32,
@@ -651,5 +660,10 @@ pub(super) fn create_segment(
     file.sync_data().map_err(io("sync_data"))?;
     segments.disk().sync_dir().map_err(io("sync_dir"))?;
     segments.add(number, file.clone());
+    let info = SegmentInfo {
+        first_sequence,
+        ..SegmentInfo::default()
+    };
+    segments.known().insert(number, info);
     Ok(file)
 }

@@ -11,8 +11,8 @@
 mod append;
 mod apply;
 mod body;
-#[allow(dead_code)]
 mod cache;
+mod checkpoint;
 mod clear;
 mod conflict;
 mod disk;
@@ -22,9 +22,8 @@ mod feed;
 mod file_disk;
 mod heads;
 mod import;
-#[allow(dead_code)] // Checkpoints of pages use the rest.
 mod index;
-mod index_file;
+mod keeper;
 pub mod limits;
 mod log;
 mod memory_disk;

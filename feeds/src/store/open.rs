@@ -6,14 +6,17 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::manifest::{Manifest, Verifier};
 use crate::store::body::{Body, Filled};
+use crate::store::checkpoint::{ChangedFeeds, Checkpoints, is_want_of_room};
 use crate::store::disk::{Disk, DiskLock, LockError, read_exact_at};
 use crate::store::error::{Damage, DamageKind, OpenError, Place, StoreError};
 use crate::store::heads::Heads;
-use crate::store::index_file::{self, Anchor, Found};
+use crate::store::index::file::FILE;
+use crate::store::index::writer::{self, Found, IndexWriter, Loaded};
 use crate::store::limits::SEGMENT_BYTES_MAX;
 use crate::store::log::{Log, SyncMistakes, Tail, create_segment};
 use crate::store::mistake::Mistake;
@@ -22,9 +25,11 @@ use crate::store::publish::NewRun;
 use crate::store::record::{Checker, Header};
 use crate::store::room::Room;
 use crate::store::scan::{FIRST_RECORD, Scanned, Scanner};
-use crate::store::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, Segments, file_name, number_of};
-use crate::store::state::{FeedEntry, Kind, KnownManifest, Role};
-use crate::store::store::{Checkpoint, Feeds};
+use crate::store::segment::{
+    SEGMENT_HEADER_BYTES, SegmentHeader, SegmentInfo, Segments, file_name, number_of,
+};
+use crate::store::state::{FeedEntry, Kind, KnownManifest, Role, StoredRow};
+use crate::store::store::Feeds;
 use crate::tree::{Node, SignedHead};
 
 /// What opening found and did.
@@ -59,7 +64,8 @@ pub(super) struct Opened {
     pub(super) log: Log,
     pub(super) feeds: Feeds,
     pub(super) report: OpenReport,
-    pub(super) checkpoint: Checkpoint,
+    pub(super) changed: Arc<ChangedFeeds>,
+    pub(super) checkpoints: Checkpoints,
     pub(super) lock: Box<dyn DiskLock>,
 }
 
@@ -72,40 +78,82 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Opened, Ope
         LockError::Held { pid } => OpenError::Locked { pid },
         LockError::Io(error) => StoreError::io("try_lock", "lock", error).into(),
     })?;
-    let segments = Arc::new(Segments::new(disk));
+    let segments = Arc::new(Segments::new(disk.clone()));
+    let last = last_segment(&segments)?;
+    let changed = Arc::new(ChangedFeeds::default());
     let mut report = OpenReport::default();
-    let mut found = find_segments(&segments)?;
-    if found.is_empty() {
-        let checker = Checker::new(options.store_id_if_new);
-        create_segment(&segments, &checker, 0, 1)?;
-        found.push(SegmentHeader {
-            number: 0,
-            store_id: options.store_id_if_new,
-            first_sequence: 1,
-        });
-        report.created = true;
-    }
+    let heads = |checker: &Checker| {
+        let (segments, checker) = (segments.clone(), checker.clone());
+        Heads::new(
+            segments,
+            checker,
+            options.head_cache_bytes,
+            options.verifies(),
+        )
+    };
+    let from_index = match writer::load(&disk)? {
+        Found::Index(loaded) => {
+            let checker = Checker::new(loaded.store_id);
+            start_at_index(&segments, last, loaded, &heads(&checker))?
+        }
+        Found::Unusable => None,
+        Found::Nothing => {
+            report.created = last.is_none();
+            None
+        }
+    };
+    report.index_rebuilt = from_index.is_none() && !report.created;
+    let (found, start, loaded) = match from_index {
+        Some((found, start, loaded)) => (found, start, Some(loaded)),
+        None => {
+            let found = all_segments(&segments, last, options, &mut report)?;
+            let place = Place {
+                segment: 0,
+                offset: FIRST_RECORD as u32,
+            };
+            let sequence = found[0].first_sequence;
+            (found, Start { place, sequence }, None)
+        }
+    };
     let checker = Checker::new(found[0].store_id);
-    let heads = Heads::new(
-        segments.clone(),
-        checker.clone(),
-        options.head_cache_bytes,
-        options.verifies(),
-    );
+    let heads = heads(&checker);
+    let mut feeds = Feeds::default();
+    let (writer, anchor) = match loaded {
+        None => (IndexWriter::new(disk, *checker.store_id()), None),
+        Some(mut loaded) => {
+            feeds.reserve(loaded.root.last_number);
+            for (row, bytes) in std::mem::take(&mut loaded.rows) {
+                let file = loaded.file.clone();
+                let stored = StoredRow { row: bytes, file };
+                let entry = FeedEntry::stored(&row, stored, changed.clone());
+                feeds.insert(Arc::new(entry));
+            }
+            let anchor = loaded.root.anchor;
+            (loaded.into_writer(), Some(anchor))
+        }
+    };
     let mut recovery = Recovery {
         segments: &segments,
         checker: &checker,
         heads: &heads,
         found: &found,
-        feeds: Feeds::default(),
+        feeds,
+        changed: &changed,
+        writer,
+        keep_bytes: options.rebuild_bytes,
+        unwritten_bytes: 0,
         uncovered: VecDeque::new(),
-        known_synced: 0,
+        known_synced: anchor.map_or(0, |anchor| anchor.sequence),
         report,
         serves_cleared: options.makes(Mistake::ClearedRangeServed),
     };
-    let (start, checkpoint) = recovery.load_index()?;
     let (tail, size) = recovery.replay(start)?;
-    let Recovery { feeds, report, .. } = recovery;
+    let Recovery {
+        feeds,
+        writer,
+        report,
+        ..
+    } = recovery;
     let segment_bytes = options.segment_bytes.min(SEGMENT_BYTES_MAX);
     let room = Room::new(
         segments.disk().clone(),
@@ -129,55 +177,145 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Opened, Ope
         log,
         feeds,
         report,
-        checkpoint,
+        changed,
+        checkpoints: Checkpoints {
+            last: anchor,
+            writer,
+        },
         lock,
     })
 }
 
-/// Lists the segments with their headers, in order.
-///
-/// A last one without a header is one whose making was cut off: it is not listed, and made anew.
-fn find_segments(segments: &Segments) -> Result<Vec<SegmentHeader>, StoreError> {
+fn damage(segment: u32, what: DamageKind) -> StoreError {
+    Damage {
+        place: Place { segment, offset: 0 },
+        what,
+    }
+    .into()
+}
+
+/// Returns the number of the last segment; there is one of each number before.
+fn last_segment(segments: &Segments) -> Result<Option<u32>, StoreError> {
     let names = segments
         .disk()
         .list()
         .map_err(|error| StoreError::io("list", "folder", error))?;
     let mut numbers: Vec<u32> = names.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
-    let damaged = |segment, what| {
-        StoreError::from(Damage {
-            place: Place { segment, offset: 0 },
-            what,
-        })
-    };
-    let mut found: Vec<SegmentHeader> = Vec::new();
     for (expected, number) in (0..).zip(&numbers) {
         if *number != expected {
-            return Err(damaged(expected, DamageKind::SegmentMissing));
-        }
-        let file = segments.file(*number)?;
-        let mut bytes = [0; SEGMENT_HEADER_BYTES];
-        let read = match read_exact_at(&*file, 0, &mut bytes) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
-            Err(error) => return Err(StoreError::io("read_at", file_name(*number), error)),
-            Ok(()) => SegmentHeader::decode(*number, &bytes),
-        };
-        let same_store = |header: &SegmentHeader| {
-            found
-                .first()
-                .is_none_or(|first| first.store_id == header.store_id)
-        };
-        match read.filter(same_store) {
-            Some(header) => found.push(header),
-            None if *number as usize + 1 == numbers.len() && is_unborn(segments, *number)? => {}
-            None => return Err(damaged(*number, DamageKind::SegmentHeader)),
+            return Err(damage(expected, DamageKind::SegmentMissing));
         }
     }
-    if found.is_empty() && names.iter().any(|name| name == index_file::FILE) {
+    if numbers.is_empty() && names.iter().any(|name| name == FILE) {
         // There was a log: a new one here would hide that it is gone.
-        return Err(damaged(0, DamageKind::SegmentMissing));
+        return Err(damage(0, DamageKind::SegmentMissing));
+    }
+    Ok(numbers.last().copied())
+}
+
+/// Lists all segments with their headers; makes the first one when there is none.
+fn all_segments(
+    segments: &Segments,
+    last: Option<u32>,
+    options: &Options,
+    report: &mut OpenReport,
+) -> Result<Vec<SegmentHeader>, StoreError> {
+    let found = match last {
+        Some(last) => read_headers(segments, 0..=last, None)?,
+        None => Vec::new(),
+    };
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let store_id = options.store_id_if_new;
+    create_segment(segments, &Checker::new(store_id), 0, 1)?;
+    report.created = true;
+    report.index_rebuilt = false;
+    Ok(vec![SegmentHeader {
+        number: 0,
+        store_id,
+        first_sequence: 1,
+    }])
+}
+
+/// Reads the headers of segments, which must be of one store.
+///
+/// A last one without a header is one whose making was cut off: it is not listed, and made anew.
+fn read_headers(
+    segments: &Segments,
+    numbers: RangeInclusive<u32>,
+    store_id: Option<[u8; 16]>,
+) -> Result<Vec<SegmentHeader>, StoreError> {
+    let last = *numbers.end();
+    let mut found: Vec<SegmentHeader> = Vec::new();
+    for number in numbers {
+        let expected = store_id.or(found.first().map(|first| first.store_id));
+        let header = read_header(segments, number)?;
+        match header.filter(|header| expected.is_none_or(|id| id == header.store_id)) {
+            Some(header) => {
+                let info = SegmentInfo {
+                    first_sequence: header.first_sequence,
+                    ..SegmentInfo::default()
+                };
+                segments.known().entry(number).or_insert(info);
+                found.push(header);
+            }
+            None if number == last && is_unborn(segments, number)? => {}
+            None => return Err(damage(number, DamageKind::SegmentHeader)),
+        }
     }
     Ok(found)
+}
+
+fn read_header(segments: &Segments, number: u32) -> Result<Option<SegmentHeader>, StoreError> {
+    let file = segments.file(number)?;
+    let mut bytes = [0; SEGMENT_HEADER_BYTES];
+    match read_exact_at(&*file, 0, &mut bytes) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(StoreError::io("read_at", file_name(number), error)),
+        Ok(()) => Ok(SegmentHeader::decode(number, &bytes)),
+    }
+}
+
+/// Segments from an index's on, where the scan starts, and the index.
+type AtIndex = (Vec<SegmentHeader>, Start, Box<Loaded>);
+
+/// Checks an index against the log; `None` when it is another store's.
+///
+/// Only segments from the one it stands in are opened: of those before, their names are enough.
+fn start_at_index(
+    segments: &Segments,
+    last: Option<u32>,
+    loaded: Box<Loaded>,
+    heads: &Heads,
+) -> Result<Option<AtIndex>, OpenError> {
+    let anchor = loaded.root.anchor;
+    // The index is sound, and the log is not what it was written from.
+    let lost = || damaged(anchor.place, DamageKind::SyncedRecord);
+    let last = last
+        .filter(|last| *last >= anchor.place.segment)
+        .ok_or_else(lost)?;
+    let header = read_header(segments, anchor.place.segment)?;
+    if header.is_some_and(|header| header.store_id != loaded.store_id) {
+        return Ok(None);
+    }
+    *segments.known() = loaded.root.segments.clone();
+    let numbers = anchor.place.segment..=last;
+    let found = read_headers(segments, numbers, Some(loaded.store_id))?;
+    match heads.read(anchor.place) {
+        Ok(head) if head.header.sequence == anchor.sequence => {
+            let bytes = head.header.head_bytes + head.header.payload_bytes;
+            let place = Place {
+                segment: anchor.place.segment,
+                offset: anchor.place.offset + bytes,
+            };
+            let sequence = anchor.sequence + 1;
+            Ok(Some((found, Start { place, sequence }, loaded)))
+        }
+        Ok(_) | Err(StoreError::Damaged(_)) => Err(lost()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Returns whether a segment was never finished being made: nothing stands behind its header.
@@ -202,6 +340,11 @@ struct Recovery<'a> {
     heads: &'a Heads,
     found: &'a [SegmentHeader],
     feeds: Feeds,
+    changed: &'a Arc<ChangedFeeds>,
+    writer: IndexWriter,
+    /// Bytes of log whose places may be in memory.
+    keep_bytes: u64,
+    unwritten_bytes: u64,
     uncovered: VecDeque<Uncovered>,
     /// Newest record known to have been durable.
     known_synced: u64,
@@ -218,75 +361,13 @@ struct Start {
 }
 
 impl Recovery<'_> {
-    fn load_index(&mut self) -> Result<(Start, Checkpoint), OpenError> {
-        let first = self.found[0];
-        let mut start = Start {
-            place: Place {
-                segment: 0,
-                offset: FIRST_RECORD as u32,
-            },
-            sequence: first.first_sequence,
-        };
-        let mut checkpoint = Checkpoint::default();
-        match index_file::read(&**self.segments.disk(), self.checker)? {
-            Found::Index(loaded) => match self.behind(&loaded.anchor)? {
-                Some(behind) => {
-                    start = behind;
-                    self.known_synced = loaded.anchor.sequence;
-                    checkpoint = Checkpoint {
-                        place: Some(loaded.anchor.place),
-                        sequence: loaded.anchor.sequence,
-                        index_bytes: loaded.bytes,
-                    };
-                    self.feeds.reserve(loaded.anchor.last_number);
-                    for entry in loaded.entries {
-                        self.feeds.insert(Arc::new(entry));
-                    }
-                }
-                None => {
-                    // The index is sound and the log is not what it was written from.
-                    let damage = Damage {
-                        place: loaded.anchor.place,
-                        what: DamageKind::SyncedRecord,
-                    };
-                    return Err(StoreError::from(damage).into());
-                }
-            },
-            Found::Unusable => self.report.index_rebuilt = true,
-            Found::Nothing => self.report.index_rebuilt = !self.report.created,
-        }
-        Ok((start, checkpoint))
-    }
-
-    /// Returns the place behind the checkpoint record that an index stands at.
-    fn behind(&self, anchor: &Anchor) -> Result<Option<Start>, StoreError> {
-        if anchor.place.segment as usize >= self.found.len() {
-            return Ok(None);
-        }
-        match self.heads.read(anchor.place) {
-            Ok(head) if head.header.sequence == anchor.sequence => {
-                let bytes = head.header.head_bytes + head.header.payload_bytes;
-                let offset = anchor.place.offset + bytes;
-                let place = Place {
-                    segment: anchor.place.segment,
-                    offset,
-                };
-                Ok(Some(Start {
-                    place,
-                    sequence: anchor.sequence + 1,
-                }))
-            }
-            Ok(_) | Err(StoreError::Damaged(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Reads the log from `start`, makes its content visible, and cuts off what is torn; returns
     /// its end and the size of the last segment.
     fn replay(&mut self, start: Start) -> Result<(Tail, u64), OpenError> {
         let mut place = start.place;
         let mut sequence = start.sequence;
-        let last = self.found.len() as u32 - 1;
+        let first = self.found[0].number;
+        let last = first + (self.found.len() - 1) as u32;
         loop {
             let file = self.segments.file(place.segment)?;
             let mut scanner = Scanner::new(file, self.checker, place.segment)?;
@@ -294,7 +375,10 @@ impl Recovery<'_> {
             if place.segment == last {
                 return self.end(&mut scanner, place, sequence);
             }
-            let next = self.found[place.segment as usize + 1];
+            if let Some(info) = self.segments.known().get_mut(&place.segment) {
+                info.bytes = u64::from(place.offset);
+            }
+            let next = self.found[(place.segment - first) as usize + 1];
             if next.first_sequence != sequence {
                 return Err(damaged(place, DamageKind::SyncedRecord));
             }
@@ -395,26 +479,33 @@ impl Recovery<'_> {
             file.sync_data()
                 .map_err(|error| StoreError::io("sync_data", file_name(place.segment), error))?;
         }
-        let sealed_bytes = self.sealed_bytes(place.segment)?;
+        let known = self.segments.known();
+        let sealed = known.range(..place.segment).map(|(_, info)| info.bytes);
+        let sealed_bytes = sealed.sum();
+        drop(known);
         let tail = Tail {
             file,
             place,
             sequence,
             synced: sequence - 1,
             sealed_bytes,
-            since_checkpoint: self.report.bytes_scanned,
+            written: self.report.bytes_scanned,
         };
         Ok((tail, size))
     }
 
-    fn sealed_bytes(&self, last: u32) -> Result<u64, StoreError> {
-        (0..last)
-            .map(|segment| {
-                let file = self.segments.file(segment)?;
-                file.size()
-                    .map_err(|error| StoreError::io("size", file_name(segment), error))
-            })
-            .sum()
+    /// Writes places out of memory when those of much log have gathered.
+    fn keep_memory_bounded(&mut self, record: &Header) -> Result<(), StoreError> {
+        self.unwritten_bytes += record.record_bytes();
+        if self.unwritten_bytes < self.keep_bytes {
+            return Ok(());
+        }
+        self.unwritten_bytes = 0;
+        match self.feeds.write_places(self.changed, &mut self.writer) {
+            // A store on a full disk opens; it takes more memory until there is room.
+            Err(error) if is_want_of_room(&error) => Ok(()),
+            written => written,
+        }
     }
 
     fn make_visible(&mut self, record: Uncovered) -> Result<(), OpenError> {
@@ -424,6 +515,7 @@ impl Recovery<'_> {
             body,
         } = record;
         let head_bytes = header.head_bytes;
+        self.keep_memory_bounded(&header)?;
         let entry = self.feeds.by_number.get(&header.feed).cloned();
         let body = match body {
             None | Some(Body::Checkpoint { .. }) => return Ok(()),
@@ -461,7 +553,8 @@ impl Recovery<'_> {
                     }
                     None => {
                         let number = header.feed;
-                        let entry = FeedEntry::new(number, key, role, kind, known, place);
+                        let changed = self.changed.clone();
+                        let entry = FeedEntry::new(number, key, role, kind, known, place, changed);
                         self.feeds.insert(Arc::new(entry));
                     }
                 }
@@ -491,7 +584,10 @@ impl Recovery<'_> {
                     entry.publish_truncated(place, length, &filled, signed, freed);
                 }
             }
-            Body::Dropped => self.feeds.remove(header.feed),
+            Body::Dropped => {
+                self.feeds.remove(header.feed);
+                self.changed.add(header.feed);
+            }
             Body::Conflict { .. } => entry.stop(place),
             Body::Feed { .. } | Body::Checkpoint { .. } => {}
         }

@@ -21,6 +21,8 @@ pub struct Options {
     pub grow_ahead: bool,
     /// Bytes of log after which the index is written out; default 64 MiB.
     pub checkpoint_bytes: u64,
+    /// Bytes of log whose places are in memory at most while the index is made anew; default 64 MiB.
+    pub rebuild_bytes: u64,
     /// Bytes of verified head parts kept in memory for proofs; default 32 MiB.
     pub head_cache_bytes: usize,
     /// Asked before each signature; without one every append is signed.
@@ -29,6 +31,9 @@ pub struct Options {
     ///
     /// [`StoreError::ReadOnly`]: crate::store::StoreError::ReadOnly
     pub read_only: bool,
+    /// Checkpoints are made by a thread of the store's own; else by whoever writes when one is due.
+    /// Default true.
+    pub keeper: bool,
     /// Made on purpose, so that a test can show that it would notice.
     #[cfg(feature = "test-switches")]
     pub mistake: Option<Mistake>,
@@ -43,9 +48,11 @@ impl Options {
             grow_bytes: GROW_BYTES,
             grow_ahead: true,
             checkpoint_bytes: CHECKPOINT_BYTES,
+            rebuild_bytes: CHECKPOINT_BYTES,
             head_cache_bytes: HEAD_CACHE_BYTES,
             sign_guard: None,
             read_only: false,
+            keeper: true,
             #[cfg(feature = "test-switches")]
             mistake: None,
         }
@@ -74,6 +81,19 @@ impl Options {
     /// Sets the bytes of log after which the index is written out.
     pub fn checkpoint_every(mut self, bytes: u64) -> Self {
         self.checkpoint_bytes = bytes;
+        self
+    }
+
+    /// Sets the bytes of log whose places are in memory at most while the index is made anew.
+    pub fn rebuild_every(mut self, bytes: u64) -> Self {
+        self.rebuild_bytes = bytes;
+        self
+    }
+
+    /// Makes checkpoints in the thread that writes, so that the operations of one thread are always
+    /// the same.
+    pub fn without_keeper(mut self) -> Self {
+        self.keeper = false;
         self
     }
 

@@ -1,5 +1,6 @@
 //! Making durable records visible to a feed's readers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::store::body::Filled;
@@ -82,6 +83,7 @@ impl FeedEntry {
         let run = Run::whole(start, count, record, new.payload_at, new.sizes);
         state.places.delta.add_run(run);
         let blocks = start..start + u64::from(count);
+        state.places.delta.have_changes(&blocks);
         state.have.set_range(blocks);
         state.blocks_held += u64::from(count);
         state.bytes_held += new.bytes;
@@ -106,6 +108,8 @@ impl FeedEntry {
             let extent = Extent { record, at, size };
             state.places.delta.set_block(block.index, extent);
             if state.have.set(block.index, true) {
+                let changed = block.index..block.index + 1;
+                state.places.delta.have_changes(&changed);
                 state.blocks_held += 1;
                 state.bytes_held += u64::from(block.size);
             }
@@ -115,6 +119,7 @@ impl FeedEntry {
 
     /// Returns what clearing `ranges` would free. Nothing of the feed may change until then.
     pub(super) fn freed(&self, heads: &Heads, ranges: &[(u64, u64)]) -> Result<Freed, StoreError> {
+        self.ensure_known()?;
         let mut freed = Freed::default();
         for (start, length) in ranges {
             let range = *start..start.saturating_add(*length);
@@ -135,9 +140,7 @@ impl FeedEntry {
     pub(super) fn publish_cleared(&self, ranges: &[(u64, u64)], bytes: u64) {
         let mut state = self.write();
         for (start, length) in ranges {
-            let range = *start..start.saturating_add(*length);
-            state.blocks_held -= state.have.count_range(range.clone());
-            state.have.clear_range(range);
+            state.forget_held(*start..start.saturating_add(*length));
         }
         state.bytes_held = state.bytes_held.saturating_sub(bytes);
     }
@@ -148,32 +151,64 @@ impl FeedEntry {
         heads: &Heads,
         block: u64,
     ) -> Result<Option<(Extent, NodeRef)>, StoreError> {
+        self.ensure_known()?;
         let state = self.read();
         if !state.have.get(block) {
             return Ok(None);
         }
-        let found = state.places.block(block);
-        let leaf = match found {
-            Some(found) if found.leaf.is_some() => found.leaf,
-            _ => state.places.node(2 * block),
-        };
+        let looked = state.places.block(block);
         drop(state);
-        match (found, leaf) {
-            (Some(found), Some(leaf)) => Ok(Some((heads.extent(found.at)?, leaf))),
-            // It is held: the index must know where.
-            _ => Err(Damage {
-                place: Place {
-                    segment: 0,
-                    offset: 0,
-                },
-                what: DamageKind::Index,
-            }
-            .into()),
-        }
+        let found = looked.or_ask(|base| base.block(block))?;
+        // It is held: the index must know where.
+        let nowhere = || Damage {
+            place: Place {
+                segment: 0,
+                offset: 0,
+            },
+            what: DamageKind::Index,
+        };
+        let found = found.ok_or_else(nowhere)?;
+        let leaf = match found.leaf {
+            Some(leaf) => leaf,
+            None => self.find_node(2 * block)?.ok_or_else(nowhere)?,
+        };
+        Ok(Some((heads.extent(found.at)?, leaf)))
     }
 
     /// Returns where a node stands.
     pub(super) fn find_node(&self, index: u64) -> Result<Option<NodeRef>, StoreError> {
-        Ok(self.read().places.node(index))
+        self.ensure_known()?;
+        let state = self.read();
+        let looked = state.places.node(index);
+        drop(state);
+        looked.or_ask(|base| base.node(index))
+    }
+
+    /// Returns the pages of the index of which anything is known.
+    pub(super) fn pages(&self) -> Result<BTreeSet<u64>, StoreError> {
+        let state = self.read();
+        let (mut pages, base) = (state.places.pages(), state.places.base());
+        drop(state);
+        if let Some(base) = base {
+            pages.extend(base.pages()?);
+        }
+        Ok(pages)
+    }
+
+    /// Returns the nodes of a page that are stored, in order.
+    pub(super) fn nodes_of(&self, page: u64) -> Result<BTreeSet<u64>, StoreError> {
+        let state = self.read();
+        let (mut nodes, base) = (state.places.nodes_of(page), state.places.base());
+        drop(state);
+        if let Some(base) = base {
+            nodes.extend(base.nodes_of(page)?);
+        }
+        let mut stored = BTreeSet::new();
+        for index in nodes {
+            if self.find_node(index)?.is_some() {
+                stored.insert(index);
+            }
+        }
+        Ok(stored)
     }
 }

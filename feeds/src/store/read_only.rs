@@ -32,13 +32,12 @@ impl Disk for ReadOnlyDisk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             made => return made,
         }
-        match self.disk.open(name, false) {
-            Ok(file) => Ok(Arc::new(ReadOnlyFile { file })),
-            Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
-                self.made.open(name, true)
-            }
-            Err(error) => Err(error),
+        if create {
+            // What is there by that name was cut off while it was made, and is made anew.
+            return self.made.open(name, true);
         }
+        let file = self.disk.open(name, false)?;
+        Ok(Arc::new(ReadOnlyFile { file }))
     }
 
     fn sync_dir(&self) -> io::Result<()> {

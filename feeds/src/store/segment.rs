@@ -1,12 +1,14 @@
 //! Segment files: their names, headers and handles.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::crypto::{blake2b_256, namespace};
 use crate::store::disk::{Disk, DiskFile, read_exact_at};
 use crate::store::error::{Damage, DamageKind, Place, StoreError};
+use crate::store::limits::SEGMENT_FILES_MAX;
 
 /// Bytes before the first record of a segment.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 64;
@@ -67,11 +69,30 @@ fn check(bytes: &[u8]) -> [u8; 16] {
     std::array::from_fn(|i| hash[i])
 }
 
-/// The open segment files of a store.
+/// What is known of a segment without opening it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct SegmentInfo {
+    pub(super) first_sequence: u64,
+    /// Bytes written, as of the last checkpoint where it still grows.
+    pub(super) bytes: u64,
+    /// Bytes of records and blocks that nothing needs any more.
+    pub(super) dead_bytes: u64,
+}
+
+/// The segments of a store, of which at most [`SEGMENT_FILES_MAX`] are open.
 #[derive(Debug)]
 pub(super) struct Segments {
     disk: Arc<dyn Disk>,
-    open: RwLock<HashMap<u32, Arc<dyn DiskFile>>>,
+    open: RwLock<HashMap<u32, OpenSegment>>,
+    /// Counts how often a file was opened: the age of a use.
+    opened: AtomicU64,
+    known: Mutex<BTreeMap<u32, SegmentInfo>>,
+}
+
+#[derive(Debug)]
+struct OpenSegment {
+    file: Arc<dyn DiskFile>,
+    last_used: AtomicU64,
 }
 
 impl Segments {
@@ -79,6 +100,8 @@ impl Segments {
         Segments {
             disk,
             open: RwLock::default(),
+            opened: AtomicU64::new(0),
+            known: Mutex::default(),
         }
     }
 
@@ -86,11 +109,20 @@ impl Segments {
         &self.disk
     }
 
-    /// Returns the file of segment `number`, opened once.
+    /// Gives what is known of all segments.
+    pub(super) fn known(&self) -> MutexGuard<'_, BTreeMap<u32, SegmentInfo>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the file of segment `number`; opens it when it is not open.
     pub(super) fn file(&self, number: u32) -> Result<Arc<dyn DiskFile>, StoreError> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = open.get(&number) {
-            return Ok(file.clone());
+        if let Some(segment) = open.get(&number) {
+            let now = self.opened.load(Ordering::Relaxed);
+            if segment.last_used.load(Ordering::Relaxed) != now {
+                segment.last_used.store(now, Ordering::Relaxed);
+            }
+            return Ok(segment.file.clone());
         }
         drop(open);
         let name = file_name(number);
@@ -112,11 +144,29 @@ impl Segments {
         Ok(file)
     }
 
+    /// Keeps an open file, in place of the one least recently used when there are many.
     pub(super) fn add(&self, number: u32, file: Arc<dyn DiskFile>) {
+        let now = self.opened.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= SEGMENT_FILES_MAX && !open.contains_key(&number) {
+            let age = |segment: &OpenSegment| segment.last_used.load(Ordering::Relaxed);
+            let oldest = open
+                .iter()
+                .min_by_key(|(_, segment)| age(segment))
+                .map(|(number, _)| *number);
+            oldest.and_then(|number| open.remove(&number));
+        }
+        let last_used = AtomicU64::new(now);
+        open.insert(number, OpenSegment { file, last_used });
+    }
+
+    /// Returns how many segment files are open.
+    #[cfg(test)]
+    fn open_files(&self) -> usize {
         self.open
-            .write()
+            .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(number, file);
+            .len()
     }
 
     /// Reads exactly `buffer.len()` bytes; a segment that ends earlier is damage.
@@ -158,6 +208,22 @@ mod tests {
             altered[at] ^= 1;
             assert_eq!(SegmentHeader::decode(7, &altered), None, "byte {at}");
         }
+    }
+
+    #[test]
+    fn few_files_are_open_and_those_in_use_stay() {
+        let disk = crate::store::MemoryDisk::new();
+        let segments = Segments::new(Arc::new(disk.clone()));
+        for number in 0..200 {
+            disk.open(&file_name(number), true).unwrap();
+            segments.file(0).unwrap();
+            segments.file(number).unwrap();
+            assert!(segments.open_files() <= SEGMENT_FILES_MAX);
+        }
+        disk.unlink(&file_name(0)).unwrap();
+        disk.unlink(&file_name(1)).unwrap();
+        segments.file(0).unwrap();
+        assert!(segments.file(1).is_err(), "it was closed, and is gone now");
     }
 
     #[test]

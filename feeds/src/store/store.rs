@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
 
 use crate::crypto::{DiscoveryKey, FeedKey};
 use crate::manifest::{Manifest, Verifier};
 use crate::store::body::Body;
+use crate::store::checkpoint::{ChangedFeeds, Checkpoints};
 use crate::store::disk::{Disk, DiskLock};
-use crate::store::error::{CreateError, OpenError, Place, StoreError};
+use crate::store::error::{CreateError, OpenError, StoreError};
 use crate::store::feed::Feed;
 use crate::store::heads::Heads;
-use crate::store::index_file;
+use crate::store::keeper;
 use crate::store::limits::FEEDS_MAX;
 use crate::store::log::{Commit, Log, Publish};
 use crate::store::open::{self, OpenReport};
@@ -36,7 +38,7 @@ pub struct Store {
 pub(super) struct Inner {
     pub(super) options: Options,
     pub(super) checker: Checker,
-    segments: Arc<Segments>,
+    pub(super) segments: Arc<Segments>,
     pub(super) heads: Heads,
     pub(super) log: Arc<Log>,
     pub(super) syncer: Syncer,
@@ -44,8 +46,17 @@ pub(super) struct Inner {
     pub(super) report: OpenReport,
     /// Held while a feed is created, so that one key gets one number.
     creating: Mutex<()>,
-    last_checkpoint: Mutex<Checkpoint>,
+    /// What changed since the last checkpoint.
+    pub(super) changed: Arc<ChangedFeeds>,
+    pub(super) checkpoints: Mutex<Checkpoints>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn DiskLock>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.changed.end();
+    }
 }
 
 /// The feeds by their names.
@@ -55,14 +66,6 @@ pub(super) struct Feeds {
     by_key: HashMap<FeedKey, Arc<FeedEntry>>,
     by_discovery: HashMap<DiscoveryKey, Arc<FeedEntry>>,
     last_number: u32,
-}
-
-/// Where the index was last written out, and how large it was.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Checkpoint {
-    pub(super) place: Option<Place>,
-    pub(super) sequence: u64,
-    pub(super) index_bytes: u64,
 }
 
 /// What a store takes on its disk.
@@ -78,8 +81,10 @@ pub struct StoreStat {
     pub segments: u32,
     /// Bytes of log written, zeros ahead of them apart.
     pub log_bytes: u64,
-    /// Bytes of the index when it was last written out.
+    /// Bytes of the index, with what is pointed to no more.
     pub index_bytes: u64,
+    /// Bytes of pages and tables of the index that are in memory.
+    pub index_cached_bytes: usize,
     /// Bytes the disk can still take.
     pub free_bytes: u64,
 }
@@ -137,12 +142,17 @@ impl Store {
             feeds: RwLock::new(opened.feeds),
             report: opened.report,
             creating: Mutex::default(),
-            last_checkpoint: Mutex::new(opened.checkpoint),
+            changed: opened.changed,
+            checkpoints: Mutex::new(opened.checkpoints),
+            keeper: Mutex::default(),
             lock: Mutex::new(Some(opened.lock)),
         };
-        Ok(Store {
-            inner: Arc::new(inner),
-        })
+        let inner = Arc::new(inner);
+        if inner.options.keeper && !inner.options.read_only {
+            let keeper = keeper::start(&inner);
+            *inner.keeper.lock().unwrap_or_else(PoisonError::into_inner) = keeper;
+        }
+        Ok(Store { inner })
     }
 
     /// Returns the random id the store was created with.
@@ -206,7 +216,10 @@ impl Store {
         };
         let inner = self.inner.clone();
         let number = feed.entry.number;
-        let publish = Box::new(move |_| inner.feeds_mut(|feeds| feeds.remove(number)));
+        let publish = Box::new(move |_| {
+            inner.feeds_mut(|feeds| feeds.remove(number));
+            inner.changed.add(number);
+        });
         let commit = self.inner.commit(&Body::Dropped, number, publish);
         // The feed's own writer waits, so that nothing of it stands behind the record.
         let mut writer = feed.entry.writer();
@@ -246,16 +259,19 @@ impl Store {
         let (mut blocks, mut block_bytes) = (0, 0);
         let entries = self.inner.entries();
         for entry in &entries {
-            let state = entry.read();
-            blocks += state.blocks_held;
-            block_bytes += state.bytes_held;
+            let (held, bytes) = entry.held();
+            blocks += held;
+            block_bytes += bytes;
         }
         let disk = self.inner.heads.segments().disk();
         let free_bytes = disk
             .free_space()
             .map_err(|error| StoreError::io("free_space", "folder", error))?;
         let (segments, log_bytes) = self.inner.log.size();
-        let index_bytes = self.inner.checkpoint().index_bytes;
+        let checkpoints = self.inner.checkpoints();
+        let index_bytes = checkpoints.writer.bytes();
+        let index_cached_bytes = checkpoints.writer.cached_bytes();
+        drop(checkpoints);
         let feeds = entries.len();
         Ok(StoreStat {
             feeds,
@@ -264,6 +280,7 @@ impl Store {
             segments,
             log_bytes,
             index_bytes,
+            index_cached_bytes,
             free_bytes,
         })
     }
@@ -276,9 +293,10 @@ impl Store {
             Some(StoreError::Closed) => return Ok(()),
             Some(StoreError::ReadOnly) => Ok(()),
             _ => {
+                self.inner.end_keeper();
                 let written = self.inner.log.close();
                 self.inner.syncer.stop();
-                written.and_then(|()| self.inner.write_checkpoint(0))
+                written.and_then(|()| self.inner.last_checkpoint())
             }
         };
         *self
@@ -334,7 +352,8 @@ impl Store {
         };
         let inner = self.inner.clone();
         let publish = Box::new(move |place| {
-            let entry = FeedEntry::new(number, key, role, kind, known, place);
+            let changed = inner.changed.clone();
+            let entry = FeedEntry::new(number, key, role, kind, known, place, changed);
             inner.feeds_mut(|feeds| feeds.insert(Arc::new(entry)));
         });
         let commit = self.inner.commit(&body, number, publish);
@@ -361,12 +380,26 @@ impl Store {
 }
 
 impl Inner {
+    /// Waits until the keeper has made the checkpoint that it may be making, and ends it.
+    fn end_keeper(&self) {
+        self.changed.end();
+        let keeper = &self.keeper;
+        let keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A keeper that panicked made no checkpoint: closing does.
+        let _ = keeper.map(JoinHandle::join);
+    }
+
     /// Returns all feeds by number.
     pub(super) fn entries(&self) -> Vec<Arc<FeedEntry>> {
         let feeds = self.feeds.read().unwrap_or_else(PoisonError::into_inner);
         let mut entries: Vec<_> = feeds.by_number.values().cloned().collect();
         entries.sort_unstable_by_key(|entry| entry.number);
         entries
+    }
+
+    /// Returns the feeds, locked for reading.
+    pub(super) fn feeds(&self) -> RwLockReadGuard<'_, Feeds> {
+        self.feeds.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn feeds_mut(&self, change: impl FnOnce(&mut Feeds)) {
@@ -398,74 +431,5 @@ impl Inner {
             cache_bytes,
             options.verifies(),
         )
-    }
-
-    fn checkpoint(&self) -> Checkpoint {
-        *self
-            .last_checkpoint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes the index out when enough log has been written since.
-    ///
-    /// A refusal stops the writer, and is what the next write reports.
-    pub(super) fn checkpoint_if_due(&self) {
-        let due = self
-            .options
-            .checkpoint_bytes
-            .max(4 * self.checkpoint().index_bytes);
-        if self.log.written_since_checkpoint() >= due
-            && let Err(error) = self.write_checkpoint(due)
-            && !matches!(error, StoreError::DiskFull { .. })
-        {
-            self.log.stop(&error);
-        }
-    }
-
-    /// Writes a checkpoint record and the index as it is then, unless fewer than `due` bytes of log
-    /// were written since another caller did. Commits wait meanwhile.
-    fn write_checkpoint(&self, due: u64) -> Result<(), StoreError> {
-        let mut tail = self.log.tail();
-        if tail.since_checkpoint < due {
-            return Ok(());
-        }
-        let mut last = self
-            .last_checkpoint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let before = last.place.unwrap_or(Place {
-            segment: 0,
-            offset: 0,
-        });
-        let body = Body::Checkpoint {
-            segment: before.segment,
-            offset: before.offset,
-            sequence: last.sequence,
-        };
-        let sequence = tail.sequence;
-        let place = self
-            .log
-            .write_now(&mut tail, self.commit(&body, 0, Box::new(|_| ())))?;
-        let entries = self.entries();
-        let last_number = self
-            .feeds
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .last_number();
-        let segments = self.heads.segments();
-        let anchor = index_file::Anchor {
-            place,
-            sequence,
-            last_number,
-        };
-        let index_bytes = index_file::write(&**segments.disk(), &self.checker, anchor, &entries)?;
-        self.log.index_written(&mut tail);
-        *last = Checkpoint {
-            place: Some(place),
-            sequence,
-            index_bytes,
-        };
-        Ok(())
     }
 }

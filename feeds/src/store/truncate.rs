@@ -364,10 +364,8 @@ impl FeedEntry {
     ) {
         let mut state = self.write();
         state.places.delta.truncate(length);
-        let behind = length..u64::MAX;
-        state.blocks_held -= state.have.count_range(behind.clone());
+        state.forget_held(length..u64::MAX);
         state.bytes_held = state.bytes_held.saturating_sub(freed);
-        state.have.clear_range(behind);
         for (ordinal, node) in (0..).zip(&filled.nodes) {
             let at = NodeRef::new(record, true, ordinal);
             state.places.delta.set_node(node.index, at);

@@ -6,6 +6,7 @@ use crate::store::body::Body;
 use crate::store::error::{Damage, DamageKind, Place, StoreError};
 use crate::store::feed::Feed;
 use crate::store::heads::Heads;
+use crate::store::index::PAGE_BLOCKS;
 use crate::store::limits::{CHECKSUM_FROM_BYTES, VERIFY_PROBLEMS_MAX};
 use crate::tree::{Node, SignedHead};
 
@@ -101,10 +102,10 @@ impl Feed {
         }
         // A cache of its own: what was read and checked before must be read again.
         let heads = self.inner.fresh_heads();
+        let known = self.entry.ensure_known();
         let state = self.entry.read();
         let (feed_record, head_record) = (state.feed_record, state.head_record);
         let signed = state.signed.clone();
-        let pages = state.places.pages();
         let have = state.have.clone();
         drop(state);
         let mut check = Check {
@@ -118,9 +119,12 @@ impl Feed {
         }
         let conflict = self.conflict_from(&heads);
         check.sorted(ProblemPlace::Conflict, conflict)?;
-        for page in pages {
-            let nodes = self.entry.read().places.nodes_of(page);
-            for index in nodes {
+        check.sorted(ProblemPlace::Block(0), known)?;
+        let pages = check.sorted(ProblemPlace::Block(0), self.entry.pages())?;
+        for page in pages.unwrap_or_default() {
+            let at = ProblemPlace::Block(page * PAGE_BLOCKS);
+            let nodes = check.sorted(at, self.entry.nodes_of(page))?;
+            for index in nodes.unwrap_or_default() {
                 check.node(index)?;
             }
         }

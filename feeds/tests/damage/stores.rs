@@ -21,6 +21,7 @@ pub(crate) enum Stop {
 pub(crate) fn options() -> Options {
     Options::new([7; 16])
         .segments(14 * 1024, 1024)
+        .without_keeper()
         .checkpoint_every(24 * 1024)
 }
 

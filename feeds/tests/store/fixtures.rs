@@ -194,6 +194,7 @@ fn written(checkpoint_bytes: u64, clean: bool) -> Files {
     let disk = MemoryDisk::new();
     let options = Options::new([7; 16])
         .segments(8 * 1024, 512)
+        .without_keeper()
         .checkpoint_every(checkpoint_bytes);
     let store = Store::open(disk.as_disk(), options).unwrap();
     let feed = own_feed(&store, &writer());

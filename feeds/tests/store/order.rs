@@ -29,7 +29,8 @@ fn appends_and_tells() {
     let disk = FileDisk::new(std::env::var_os(FOLDER).unwrap()).unwrap();
     let options = Options::new([3; 16])
         .segments(16 * 1024, 4 * 1024)
-        .checkpoint_every(12 * 1024);
+        .checkpoint_every(12 * 1024)
+        .without_keeper();
     let store = Store::open(Arc::new(disk), options).unwrap();
     let feed = own_feed(&store, &writer());
     for number in 0..APPENDS {

@@ -13,7 +13,9 @@ use kinlog_feeds::tree::{BlockRequest, Proof, ProofRequest, UpgradeRequest};
 
 /// Options with segments of 16 KiB, so that small tests cross them.
 pub(crate) fn small() -> Options {
-    Options::new([7; 16]).segments(16 * 1024, 4 * 1024)
+    Options::new([7; 16])
+        .segments(16 * 1024, 4 * 1024)
+        .without_keeper()
 }
 
 pub(crate) fn open(disk: &impl AsDisk) -> Store {

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::store::index::cells::Cells;
 use crate::store::index::run::{InRun, Run, Runs};
+use crate::store::index::table::HAVE_CHUNK_BLOCKS;
 use crate::store::index::{Extent, NodeRef, PAGE_BLOCKS, completed_by};
 
 /// Where a block stands, and its leaf if that follows.
@@ -25,45 +26,61 @@ pub(in crate::store) enum Said<T> {
     Nothing,
 }
 
+/// Looks a block up in cells, which are newer, then in runs.
+pub(in crate::store) fn block_in(
+    cells: Option<&Cells>,
+    runs: &Runs,
+    block: u64,
+) -> Said<FoundBlock> {
+    if let Some(extent) = cells.and_then(|cells| cells.block(block)) {
+        let at = InRun::At(extent);
+        return Said::Found(FoundBlock { at, leaf: None });
+    }
+    match runs.find(block) {
+        Some(run) => Said::Found(FoundBlock {
+            at: run.block(block),
+            leaf: Some(run.leaf(block)),
+        }),
+        None => Said::Nothing,
+    }
+}
+
+/// Looks a node up in cells, which are newer, then in runs.
+pub(in crate::store) fn node_in(cells: Option<&Cells>, runs: &Runs, index: u64) -> Said<NodeRef> {
+    if let Some(node) = cells.and_then(|cells| cells.node(index)) {
+        return Said::Found(node);
+    }
+    match runs.find(completed_by(index)) {
+        Some(run) => Said::Found(run.node(index)),
+        None => Said::Nothing,
+    }
+}
+
 /// Runs and cells, and perhaps a length behind which older layers count no more.
 #[derive(Clone, Debug, Default)]
 pub(in crate::store) struct Layer {
     runs: Runs,
     cells: BTreeMap<u64, Cells>,
     truncated_at: Option<u64>,
+    /// Chunks of the have-bitfield in which something changed.
+    have_changed: BTreeSet<u64>,
 }
 
 impl Layer {
-    pub(in crate::store) fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.cells.is_empty() && self.truncated_at.is_none()
-    }
-
     /// Returns where a block stands.
     pub(in crate::store) fn block(&self, block: u64) -> Said<FoundBlock> {
-        let cell = self.cells.get(&(block / PAGE_BLOCKS));
-        if let Some(extent) = cell.and_then(|cells| cells.block(block)) {
-            let at = InRun::At(extent);
-            return Said::Found(FoundBlock { at, leaf: None });
-        }
-        match self.runs.find(block) {
-            Some(run) => Said::Found(FoundBlock {
-                at: run.block(block),
-                leaf: Some(run.leaf(block)),
-            }),
-            None => self.unsaid(block),
+        match block_in(self.cells.get(&(block / PAGE_BLOCKS)), &self.runs, block) {
+            Said::Nothing => self.unsaid(block),
+            said => said,
         }
     }
 
     /// Returns where a node stands.
     pub(in crate::store) fn node(&self, index: u64) -> Said<NodeRef> {
         let block = completed_by(index);
-        let cell = self.cells.get(&(block / PAGE_BLOCKS));
-        if let Some(node) = cell.and_then(|cells| cells.node(index)) {
-            return Said::Found(node);
-        }
-        match self.runs.find(block) {
-            Some(run) => Said::Found(run.node(index)),
-            None => self.unsaid(block),
+        match node_in(self.cells.get(&(block / PAGE_BLOCKS)), &self.runs, index) {
+            Said::Nothing => self.unsaid(block),
+            said => said,
         }
     }
 
@@ -91,6 +108,20 @@ impl Layer {
         self.cells.entry(page).or_default().set_node(index, node);
     }
 
+    /// Notes that which blocks of a range are held has changed.
+    pub(in crate::store) fn have_changes(&mut self, blocks: &Range<u64>) {
+        if blocks.is_empty() {
+            return;
+        }
+        let chunks = blocks.start / HAVE_CHUNK_BLOCKS..=(blocks.end - 1) / HAVE_CHUNK_BLOCKS;
+        self.have_changed.extend(chunks);
+    }
+
+    /// Returns the chunks of the have-bitfield in which something changed.
+    pub(in crate::store) fn have_changed(&self) -> &BTreeSet<u64> {
+        &self.have_changed
+    }
+
     /// Forgets blocks from `length` on, and the nodes they complete, here and in older layers.
     pub(in crate::store) fn truncate(&mut self, length: u64) {
         let behind = length..u64::MAX;
@@ -108,6 +139,7 @@ impl Layer {
         for run in newer.runs.iter() {
             self.add_run(*run);
         }
+        self.have_changed.extend(&newer.have_changed);
         for (page, cells) in &newer.cells {
             self.cells.entry(*page).or_default().absorb(cells);
         }

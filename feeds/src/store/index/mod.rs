@@ -4,10 +4,17 @@
 //! block and node in it follows. What came as fills is kept as *cells*, one for each block and
 //! node. Both in layers: what changed since the last checkpoint lies above what is on the disk.
 
+pub(in crate::store) mod base;
 pub(in crate::store) mod cells;
+pub(in crate::store) mod directory;
+pub(in crate::store) mod file;
 pub(in crate::store) mod layer;
+pub(in crate::store) mod page;
 pub(in crate::store) mod places;
 pub(in crate::store) mod run;
+pub(in crate::store) mod snapshot;
+pub(in crate::store) mod table;
+pub(in crate::store) mod writer;
 
 use crate::store::error::Place;
 
@@ -45,14 +52,6 @@ impl NodeRef {
 
     pub(in crate::store) fn is_fill(self) -> bool {
         self.0 & FILL_BIT != 0
-    }
-
-    pub(in crate::store) fn to_bits(self) -> u64 {
-        self.0
-    }
-
-    pub(in crate::store) fn from_bits(bits: u64) -> Self {
-        NodeRef(bits)
     }
 
     pub(in crate::store) fn ordinal(self) -> u32 {

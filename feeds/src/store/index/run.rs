@@ -151,10 +151,6 @@ impl Run {
 pub(in crate::store) struct Runs(Vec<Run>);
 
 impl Runs {
-    pub(in crate::store) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(in crate::store) fn iter(&self) -> impl Iterator<Item = &Run> {
         self.0.iter()
     }

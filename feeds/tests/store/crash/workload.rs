@@ -22,6 +22,7 @@ const SOURCE_LENGTH: u64 = 160;
 pub(crate) fn options() -> Options {
     Options::new([7; 16])
         .segments(192 * 1024, 16 * 1024)
+        .without_keeper()
         .checkpoint_every(96 * 1024)
 }
 
