@@ -91,7 +91,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Opened, Ope
             options.verifies(),
         )
     };
-    let from_index = match writer::load(&disk)? {
+    let from_index = match writer::load(&disk, options.index_cache_bytes)? {
         Found::Index(loaded) => {
             let checker = Checker::new(loaded.store_id);
             start_at_index(&segments, last, loaded, &heads(&checker))?
@@ -119,7 +119,11 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Opened, Ope
     let heads = heads(&checker);
     let mut feeds = Feeds::default();
     let (writer, anchor) = match loaded {
-        None => (IndexWriter::new(disk, *checker.store_id()), None),
+        None => {
+            let cache_bytes = options.index_cache_bytes;
+            let writer = IndexWriter::new(disk, *checker.store_id(), cache_bytes);
+            (writer, None)
+        }
         Some(mut loaded) => {
             feeds.reserve(loaded.root.last_number);
             for (row, bytes) in std::mem::take(&mut loaded.rows) {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::store::SignGuard;
-use crate::store::limits::{CHECKPOINT_BYTES, GROW_BYTES, HEAD_CACHE_BYTES, SEGMENT_BYTES};
+use crate::store::limits::{
+    CHECKPOINT_BYTES, GROW_BYTES, HEAD_CACHE_BYTES, INDEX_CACHE_BYTES, SEGMENT_BYTES,
+};
 use crate::store::mistake::Mistake;
 
 /// How a store is opened; [`Options::new`] gives what a real disk wants.
@@ -23,6 +25,8 @@ pub struct Options {
     pub checkpoint_bytes: u64,
     /// Bytes of log whose places are in memory at most while the index is made anew; default 64 MiB.
     pub rebuild_bytes: u64,
+    /// Bytes of pages and tables of the index kept in memory; default 32 MiB.
+    pub index_cache_bytes: usize,
     /// Bytes of verified head parts kept in memory for proofs; default 32 MiB.
     pub head_cache_bytes: usize,
     /// Asked before each signature; without one every append is signed.
@@ -49,6 +53,7 @@ impl Options {
             grow_ahead: true,
             checkpoint_bytes: CHECKPOINT_BYTES,
             rebuild_bytes: CHECKPOINT_BYTES,
+            index_cache_bytes: INDEX_CACHE_BYTES,
             head_cache_bytes: HEAD_CACHE_BYTES,
             sign_guard: None,
             read_only: false,
@@ -87,6 +92,12 @@ impl Options {
     /// Sets the bytes of log whose places are in memory at most while the index is made anew.
     pub fn rebuild_every(mut self, bytes: u64) -> Self {
         self.rebuild_bytes = bytes;
+        self
+    }
+
+    /// Sets the bytes of pages and tables of the index that are kept in memory.
+    pub fn index_cache(mut self, bytes: usize) -> Self {
+        self.index_cache_bytes = bytes;
         self
     }
 

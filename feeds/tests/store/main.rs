@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod fixtures;
 mod group_commit;
+mod index;
 mod kill;
 mod locking;
 mod many_feeds;

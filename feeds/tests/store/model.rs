@@ -31,6 +31,12 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Opens with checkpoints after every few operations.
+fn opened(disk: &MemoryDisk) -> Store {
+    let options = small().checkpoint_every(3 * 1024).rebuild_every(5 * 1024);
+    Store::open(disk.as_disk(), options).unwrap()
+}
+
 /// A writer's store and a follower's on one disk each, and what each should hold.
 struct World {
     disks: [MemoryDisk; 2],
@@ -43,7 +49,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let disks = [MemoryDisk::new(), MemoryDisk::new()];
-        let stores = [open(&disks[0]), open(&disks[1])];
+        let stores = [opened(&disks[0]), opened(&disks[1])];
         let own = own_feed(&stores[0], &writer());
         let following = follower(&stores[1], &own);
         World {
@@ -91,7 +97,7 @@ impl World {
                         files.remove("index");
                     }
                     self.disks[side] = disk_of(&files);
-                    self.stores[side] = open(&self.disks[side]);
+                    self.stores[side] = opened(&self.disks[side]);
                     let key = self.feeds[side].key();
                     self.feeds[side] = self.stores[side].feed(&key).unwrap();
                     assert_eq!(self.stores[side].open_report().tail_dropped, None);

@@ -20,7 +20,7 @@ use crate::store::index::file::{
 use crate::store::index::page::Page;
 use crate::store::index::snapshot::{FeedSnapshot, Snapshot};
 use crate::store::index::table::{HAVE_CHUNK_BLOCKS, Spine, TABLE_PAGES, Table, encode_have};
-use crate::store::limits::{INDEX_CACHE_BYTES, INDEX_CACHE_SHARDS, INDEX_GARBAGE_BYTES};
+use crate::store::limits::{INDEX_CACHE_SHARDS, INDEX_GARBAGE_BYTES};
 use crate::store::segment::SegmentInfo;
 
 /// Bytes gathered before they are written.
@@ -71,7 +71,10 @@ impl Loaded {
 
 /// Reads slots, root and directory; whatever is wrong with their content makes the index unusable,
 /// and no error.
-pub(in crate::store) fn load(disk: &Arc<dyn Disk>) -> Result<Found, StoreError> {
+pub(in crate::store) fn load(
+    disk: &Arc<dyn Disk>,
+    cache_bytes: usize,
+) -> Result<Found, StoreError> {
     let io = |operation: &'static str| move |error| StoreError::io(operation, FILE, error);
     let file = match disk.open(FILE, false) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
@@ -87,7 +90,7 @@ pub(in crate::store) fn load(disk: &Arc<dyn Disk>) -> Result<Found, StoreError> 
     slots.sort_by_key(|(_, slot)| std::cmp::Reverse(slot.generation));
     let newest = slots.first().map_or(0, |(_, slot)| slot.generation);
     for (number, slot) in slots {
-        let cache = Arc::new(BlobCache::new(INDEX_CACHE_BYTES, INDEX_CACHE_SHARDS));
+        let cache = Arc::new(BlobCache::new(cache_bytes, INDEX_CACHE_SHARDS));
         let file = IndexFile::new(disk.clone(), file.clone(), slot.store_id, cache.clone(), 0);
         let file = Arc::new(file);
         let Some((root, rows)) = read_directory(&file, &slot)? else {
@@ -149,11 +152,15 @@ pub(in crate::store) type NewBases = Vec<(u32, Option<Arc<Base>>)>;
 
 impl IndexWriter {
     /// Prepares to write an index where there is none.
-    pub(in crate::store) fn new(disk: Arc<dyn Disk>, store_id: [u8; 16]) -> Self {
+    pub(in crate::store) fn new(
+        disk: Arc<dyn Disk>,
+        store_id: [u8; 16],
+        cache_bytes: usize,
+    ) -> Self {
         IndexWriter {
             disk,
             store_id,
-            cache: Arc::new(BlobCache::new(INDEX_CACHE_BYTES, INDEX_CACHE_SHARDS)),
+            cache: Arc::new(BlobCache::new(cache_bytes, INDEX_CACHE_SHARDS)),
             file: None,
             named: false,
             files_made: 0,
