@@ -13,8 +13,10 @@ use crate::store::body::{Body, Filled, StoredHead};
 use crate::store::error::{ApplyError, StoreError};
 use crate::store::feed::Feed;
 use crate::store::heads::Heads;
-use crate::store::limits::{RECORD_BLOCKS_MAX, RECORD_NODES_MAX, RECORD_PAYLOAD_BYTES};
-use crate::store::log::Commit;
+use crate::store::limits::{
+    APPLY_PART_BYTES, RECORD_BLOCKS_MAX, RECORD_NODES_MAX, RECORD_PAYLOAD_BYTES,
+};
+use crate::store::log::{Commit, Epoch, Ticket};
 use crate::store::state::{FeedEntry, Kind, KnownManifest, Role};
 use crate::tree::{self, Head, Node, NodeSource, Proof, SignedHead, Verified, VerifyError};
 
@@ -33,11 +35,12 @@ impl Feed {
     /// Verifies proofs in order and stores what they prove, with one sync for all.
     ///
     /// Each proof may build on those before it. A proof that does not hold concerns no other. On
-    /// return everything accepted is durable and visible.
+    /// return everything accepted is durable and visible. Of many bytes the first are written while
+    /// the next are verified.
     ///
     /// # Errors
     ///
-    /// The outer error is the disk's: then nothing of the call is visible.
+    /// The outer error is the disk's: then the last of the call are not visible.
     pub fn apply(
         &self,
         items: &[Incoming],
@@ -51,20 +54,22 @@ impl Feed {
         // Appends that are still on their way to the disk are part of what proofs build on.
         writer.settle(&self.inner.log)?;
         let mut batch = Batch::new(self);
-        let mut results = Vec::with_capacity(items.len());
-        for item in items {
-            results.push(batch.add(item)?);
-        }
-        self.tell_guard(&results);
-        let head = batch.head.clone();
-        let commits = batch.into_commits();
-        if commits.is_empty() {
-            return Ok(results);
-        }
-        let ticket = self.inner.log.submit(commits)?;
+        let results: Result<Vec<_>, StoreError> =
+            items.iter().map(|item| batch.add(item)).collect();
+        let results = results.and_then(|results| {
+            self.tell_guard(&results);
+            batch.finish()?;
+            Ok(results)
+        });
+        let Some((head, ticket)) = batch.submitted else {
+            return results;
+        };
         writer.head = Some(head);
         writer.ticket = ticket.clone();
-        self.inner.log.wait(&ticket)?;
+        // Nothing of the call is left behind, also when it ends early.
+        let written = self.inner.log.wait(&ticket);
+        let results = results?;
+        written?;
         drop(writer);
         self.inner.checkpoint_if_due();
         Ok(results)
@@ -134,6 +139,10 @@ struct Batch<'a> {
     values: Vec<Bytes>,
     value_bytes: usize,
     commits: Vec<Commit>,
+    /// What the call builds on may be refused for want of room: then so is the rest of it.
+    epoch: Epoch,
+    /// The newest submission, with the head behind it.
+    submitted: Option<(Head, Ticket)>,
 }
 
 /// Where a manifest comes from.
@@ -178,6 +187,8 @@ impl NodeSource for NoNodes {
 
 impl<'a> Batch<'a> {
     fn new(feed: &'a Feed) -> Self {
+        // Read before the head: see `submit_in`.
+        let epoch = feed.inner.log.epoch();
         let state = feed.entry.read();
         Batch {
             feed,
@@ -193,6 +204,8 @@ impl<'a> Batch<'a> {
             values: Vec::new(),
             value_bytes: 0,
             commits: Vec::new(),
+            epoch,
+            submitted: None,
         }
     }
 
@@ -391,6 +404,13 @@ impl<'a> Batch<'a> {
             self.value_bytes += block.value.len();
             self.values.push(block.value.clone());
         }
+        // The guard of an own feed is told of foreign heads before they are written.
+        if self.value_bytes >= APPLY_PART_BYTES && self.feed.role() != Role::Own {
+            self.finish_record();
+            self.submit()?;
+            // Without that thread all of it is written in the end.
+            self.feed.inner.syncer.wake();
+        }
         Ok(applied)
     }
 
@@ -414,15 +434,26 @@ impl<'a> Batch<'a> {
             .push(self.feed.commit_filled(Body::Fill(filled), &values, signed));
     }
 
-    fn into_commits(mut self) -> Vec<Commit> {
+    /// Submits all that is left.
+    fn finish(&mut self) -> Result<(), StoreError> {
         self.finish_record();
-        if let Some(known) = self.known.take().filter(|_| self.manifest_is_new) {
-            self.commits.insert(0, self.feed.commit_manifest(known));
-        }
         if let Some(proof) = &self.conflict {
             self.commits.push(self.feed.commit_conflict(proof));
         }
-        self.commits
+        self.submit()
+    }
+
+    fn submit(&mut self) -> Result<(), StoreError> {
+        let mut commits = std::mem::take(&mut self.commits);
+        if let Some(known) = self.known.clone().filter(|_| self.manifest_is_new) {
+            commits.insert(0, self.feed.commit_manifest(known));
+            self.manifest_is_new = false;
+        }
+        if !commits.is_empty() {
+            let ticket = self.feed.inner.log.submit_in(&self.epoch, commits)?;
+            self.submitted = Some((self.head.clone(), ticket));
+        }
+        Ok(())
     }
 
     fn apply_error(&self, proof: &Proof, error: VerifyError<StoreError>) -> ApplyError {

@@ -318,7 +318,12 @@ impl Feed {
                 Box::new(move |place| entry.publish_append(place, &new, signed))
             }
             Body::Fill(filled) => {
-                Box::new(move |place| entry.publish_fill(place, head_bytes, &filled, signed))
+                let inner = self.inner.clone();
+                Box::new(move |place| {
+                    entry.publish_fill(place, head_bytes, &filled, signed);
+                    let of = (entry.number, head_bytes);
+                    inner.heads.keep_fill(place, of, filled);
+                })
             }
             _ => Box::new(|_| ()),
         };

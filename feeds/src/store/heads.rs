@@ -8,13 +8,14 @@ use crate::store::error::{Damage, DamageKind, Place, StoreError};
 use crate::store::index::Extent;
 use crate::store::index::run::InRun;
 use crate::store::limits::{LAYOUT_CACHE_BYTES, LAYOUT_CACHE_SHARDS};
-use crate::store::record::{CHECK_BYTES, Checker, HEADER_BYTES, Header};
+use crate::store::record::{CHECK_BYTES, Checker, HEADER_BYTES, Header, RECORD_VERSION, kind};
 use crate::store::segment::Segments;
 use crate::tree::Node;
 
 /// A head part whose check holds.
 #[derive(Debug)]
 pub(super) struct Head {
+    /// As it was read; of one that was never read, sequence and synced are 0.
     pub(super) header: Header,
     pub(super) body: Body,
 }
@@ -92,6 +93,24 @@ impl Heads {
     /// Returns the head part at `place`, from memory if it was read before.
     pub(super) fn get(&self, place: Place) -> Result<Arc<Head>, StoreError> {
         self.cache.get_or(place, || self.read(place))
+    }
+
+    /// Keeps the head part of a fill that was just written, for the proofs of the next: they build
+    /// on what it holds.
+    pub(super) fn keep_fill(&self, place: Place, (feed, head_bytes): (u32, u32), filled: Filled) {
+        let payload_bytes = filled.blocks.last().map_or(0, |last| last.at + last.size);
+        let header = Header {
+            version: RECORD_VERSION,
+            kind: kind::FILL,
+            flags: 0,
+            head_bytes,
+            payload_bytes,
+            sequence: 0,
+            synced: 0,
+            feed,
+        };
+        let body = Body::Fill(filled);
+        self.cache.put(place, Arc::new(Head { header, body }));
     }
 
     /// Returns where a block of a run stands, from its record where the run does not say.

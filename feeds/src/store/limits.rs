@@ -89,6 +89,10 @@ pub const GATHERED_FROM_BYTES: usize = 2 * 1024;
 /// disk, so that a process holds, and a power cut takes, at most twice this and one batch.
 pub const RELAXED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Bytes of blocks in an apply after which they are written while the next are verified, 1 MiB:
+/// hashing as much takes as long as a sync.
+pub const APPLY_PART_BYTES: usize = 1024 * 1024;
+
 /// Ranges in one cleared record.
 pub const CLEARED_RANGES_MAX: usize = 4 * 1024;
 

@@ -86,6 +86,12 @@ struct Refusal {
 }
 
 impl Ticket {
+    /// Returns why what it stands for was refused, if it was for want of room.
+    pub(super) fn refusal(&self) -> Option<StoreError> {
+        let end = self.epoch.end().filter(|end| end.durable < self.number)?;
+        Some(end.error.clone())
+    }
+
     /// Returns whether what it stands for was refused for want of room.
     pub(super) fn is_refused(&self) -> bool {
         self.epoch

@@ -17,7 +17,7 @@ use crate::store::append::Appended;
 use crate::store::error::{AppendError, StoreError};
 use crate::store::feed::Feed;
 use crate::store::limits::RELAXED_BYTES_MAX;
-use crate::store::log::Log;
+use crate::store::log::{Log, Ticket};
 use crate::store::store::Store;
 
 impl Feed {
@@ -43,6 +43,7 @@ impl Feed {
         self.inner.syncer.loss()?;
         let mut writer = self.entry.writer();
         let (done, ticket) = self.append_now(&mut writer, &known, signer, &[blocks])?;
+        self.inner.syncer.note(&ticket);
         drop(writer);
         let taken = self.inner.log.queued_bytes() <= RELAXED_BYTES_MAX && self.inner.syncer.wake();
         if !taken {
@@ -73,6 +74,16 @@ impl Store {
 pub(super) struct Syncer {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    returned: Mutex<Returned>,
+}
+
+/// What relaxed calls have returned for.
+#[derive(Debug, Default)]
+struct Returned {
+    /// The newest of it. What came before shares its fate, unless it was refused already.
+    newest: Ticket,
+    /// Why some of it is lost, until somebody is told.
+    lost: Option<StoreError>,
 }
 
 #[derive(Debug)]
@@ -81,8 +92,6 @@ struct Shared {
     /// Something was queued since the thread looked last.
     asked: AtomicBool,
     stop: AtomicBool,
-    /// What befell blocks that a call had returned for, until somebody was told.
-    loss: Mutex<Option<StoreError>>,
 }
 
 impl Syncer {
@@ -91,16 +100,16 @@ impl Syncer {
             log,
             asked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
-            loss: Mutex::default(),
         };
         Syncer {
             shared: Arc::new(shared),
             thread: Mutex::default(),
+            returned: Mutex::default(),
         }
     }
 
     /// Lets the thread write what is queued; returns false when there can be none.
-    fn wake(&self) -> bool {
+    pub(super) fn wake(&self) -> bool {
         if self.shared.asked.swap(true, Ordering::AcqRel) {
             return true;
         }
@@ -116,9 +125,23 @@ impl Syncer {
         thread.is_some()
     }
 
-    /// Tells what was lost, once.
+    /// Remembers what a call is about to return for.
+    fn note(&self, ticket: &Ticket) {
+        let mut returned = self.returned();
+        if let Some(error) = returned.newest.refusal() {
+            returned.lost.get_or_insert(error);
+        }
+        returned.newest = ticket.clone();
+    }
+
+    /// Tells why something is lost that a call had returned for, once.
     pub(super) fn loss(&self) -> Result<(), StoreError> {
-        match self.shared.loss().take() {
+        let mut returned = self.returned();
+        if let Some(error) = returned.newest.refusal() {
+            returned.lost.get_or_insert(error);
+            returned.newest = Ticket::default();
+        }
+        match returned.lost.take() {
             Some(error) => Err(error),
             None => Ok(()),
         }
@@ -127,11 +150,17 @@ impl Syncer {
     /// Ends the thread after the write that runs.
     pub(super) fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread().take() {
+        if let Some(thread) = self.thread().take()
+            && thread.thread().id() != thread::current().id()
+        {
             thread.thread().unpark();
             // A thread that panicked has stopped the writer already.
             let _ = thread.join();
         }
+    }
+
+    fn returned(&self) -> MutexGuard<'_, Returned> {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
@@ -146,19 +175,14 @@ impl Drop for Syncer {
 }
 
 impl Shared {
-    fn loss(&self) -> MutexGuard<'_, Option<StoreError>> {
-        self.loss.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn run(&self) {
         while !self.stop.load(Ordering::Acquire) {
             if !self.asked.swap(false, Ordering::AcqRel) {
                 thread::park();
                 continue;
             }
-            if let Err(error) = self.log.wait(&self.log.newest()) {
-                self.loss().get_or_insert(error);
-            }
+            // Whom an error concerns finds it by the ticket.
+            let _ = self.log.wait(&self.log.newest());
         }
     }
 }

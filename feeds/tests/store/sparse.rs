@@ -7,6 +7,7 @@ use kinlog_feeds::store::{
 };
 use kinlog_feeds::tree::ProofRequest;
 use kinlog_feeds::{FeedKey, KeyPair};
+use testkit::disk::{Fault, FaultDisk};
 use testkit::random::Random;
 
 use crate::support::*;
@@ -358,4 +359,42 @@ fn a_head_without_the_manifest_it_needs_is_nobodys_fault() {
     assert_eq!(feed.head().length, 0);
     feed.apply(&[upgrade_item(&source, 0)]).unwrap();
     assert_eq!(feed.head().length, 5);
+}
+
+#[test]
+fn an_apply_of_many_bytes_is_several_records_and_one_that_fails_leaves_what_holds() {
+    let source_store = open(&MemoryDisk::new());
+    let source = own_feed(&source_store, &writer());
+    let large = |index: u64| Bytes::from(vec![index as u8; 300 * 1024]);
+    let values: Vec<Bytes> = (0..24).map(large).collect();
+    source.append_batch(&writer(), &values).unwrap();
+    let mut items = vec![upgrade_item(&source, 0)];
+    items.extend((0..24).map(|index| block_item(&source, index)));
+
+    let disk = FaultDisk::new(MemoryDisk::new().as_disk());
+    let store = Store::open(disk.as_disk(), small()).unwrap();
+    let following = follower(&store, &source);
+    let results = following.apply(&items).unwrap();
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    for (index, value) in (0..).zip(&values) {
+        assert_eq!(following.get(index).unwrap().as_ref(), Some(value));
+    }
+    assert_eq!(following.verify().unwrap().problems, vec![]);
+
+    // A full disk in the middle: what is held is held with its nodes, the rest can come again.
+    let disk = FaultDisk::new(MemoryDisk::new().as_disk());
+    let store = Store::open(disk.as_disk(), small()).unwrap();
+    let following = follower(&store, &source);
+    following.apply(&items[..4]).unwrap();
+    disk.refuse_growth(Fault::NoSpace);
+    assert!(following.apply(&items).is_err());
+    disk.heal();
+    for index in (0..24).filter(|index| following.has(*index)) {
+        assert_eq!(following.get(index).unwrap(), Some(large(index)));
+        block_proof(&following, index);
+    }
+    let results = following.apply(&items[1..]).unwrap();
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(following.info().blocks_held, 24);
+    assert_eq!(following.verify().unwrap().problems, vec![]);
 }
