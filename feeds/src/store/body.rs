@@ -12,7 +12,8 @@ use crate::limits::{
     UINT_MAX,
 };
 use crate::store::limits::{
-    CHECKSUM_FROM_BYTES, CLEARED_RANGES_MAX, RECORD_BLOCKS_MAX, RECORD_NODES_MAX,
+    CHECKSUM_FROM_BYTES, CLEARED_RANGES_MAX, GAPS_MAX, RECORD_BLOCKS_MAX, RECORD_NODES_MAX,
+    SEGMENTS_MAX,
 };
 use crate::store::record::{CHECK_BYTES, HEADER_BYTES, kind};
 use crate::tree::{Node, completed_parents};
@@ -80,6 +81,21 @@ pub(super) enum Body {
         offset: u32,
         sequence: u64,
     },
+    /// Where compaction has taken segments out, ascending.
+    Emptied {
+        gaps: Vec<Gap>,
+    },
+}
+
+/// Segments that are gone because nothing in them was of use any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Gap {
+    /// Number of the first of them.
+    pub(super) first: u32,
+    /// How many.
+    pub(super) count: u32,
+    /// Sequence of the first record that was in them.
+    pub(super) sequence: u64,
 }
 
 /// Nodes, blocks and perhaps a head: of an append or of verified proofs.
@@ -135,6 +151,7 @@ impl Body {
             Body::Dropped => kind::DROPPED,
             Body::Conflict { .. } => kind::CONFLICT,
             Body::Checkpoint { .. } => kind::CHECKPOINT,
+            Body::Emptied { .. } => kind::EMPTIED,
         }
     }
 
@@ -179,6 +196,14 @@ impl Body {
                 out.put_raw(&offset.to_le_bytes());
                 out.put_raw(&sequence.to_le_bytes());
             }
+            Body::Emptied { gaps } => {
+                out.put_uint(gaps.len() as u64);
+                for gap in gaps {
+                    out.put_uint(u64::from(gap.first));
+                    out.put_uint(u64::from(gap.count));
+                    out.put_raw(&gap.sequence.to_le_bytes());
+                }
+            }
         }
         out.resize(out.len() + CHECK_BYTES, 0);
     }
@@ -213,8 +238,8 @@ impl Body {
                     manifest,
                 }
             }
-            kind::APPEND => Body::Append(decode_append(&mut reader)?),
-            kind::FILL => Body::Fill(decode_fill(&mut reader)?),
+            kind::APPEND | kind::MOVED_APPEND => Body::Append(decode_append(&mut reader)?),
+            kind::FILL | kind::MOVED_FILL => Body::Fill(decode_fill(&mut reader)?),
             kind::CLEARED => {
                 let count = reader.uint_max("cleared ranges", CLEARED_RANGES_MAX)?;
                 let ranges = (0..count)
@@ -245,6 +270,9 @@ impl Body {
                 offset: reader.u32()?,
                 sequence: reader.u64()?,
             },
+            kind::EMPTIED => Body::Emptied {
+                gaps: decode_gaps(&mut reader)?,
+            },
             _ => return Ok(None),
         };
         reader.finish()?;
@@ -263,6 +291,33 @@ impl Body {
         }
         Ok(Some(body))
     }
+}
+
+/// Reads gaps: ascending, not touching, within the numbers that segments have.
+fn decode_gaps(reader: &mut Reader<'_>) -> Result<Vec<Gap>, DecodeError> {
+    let count = reader.uint_max("gaps", GAPS_MAX)?;
+    let mut gaps = Vec::new();
+    let mut free = 0;
+    for _ in 0..count {
+        let at = reader.position();
+        let first = reader.uint_max("emptied segment", SEGMENTS_MAX as usize)? as u32;
+        let count = reader.uint_max("emptied segments", SEGMENTS_MAX as usize)? as u32;
+        let sequence = reader.u64()?;
+        if count == 0 || first < free || first + count > SEGMENTS_MAX {
+            return Err(DecodeError::UnknownValue {
+                what: "gap",
+                at,
+                actual: u64::from(first),
+            });
+        }
+        free = first + count + 1;
+        gaps.push(Gap {
+            first,
+            count,
+            sequence,
+        });
+    }
+    Ok(gaps)
 }
 
 fn encode_append(filled: &Filled, out: &mut Vec<u8>) {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use crate::store::body::Body;
 use crate::store::error::{Place, StoreError};
 use crate::store::index::directory::Anchor;
+use crate::store::index::file::FILE;
 use crate::store::index::snapshot::Snapshot;
 use crate::store::index::writer::{IndexWriter, Shrunk};
 use crate::store::limits::CHECKPOINTS_BEHIND_MAX;
@@ -155,6 +156,25 @@ impl Inner {
         }
         if let Err(error) = self.write_index(&mut checkpoints, &frozen) {
             self.log.stop(&error);
+        }
+    }
+
+    /// Makes a checkpoint whatever was written, durable on return.
+    pub(super) fn checkpoint_now(self: &Arc<Self>) -> Result<(), StoreError> {
+        let mut checkpoints = self.checkpoints();
+        let (commit, frozen) = self.checkpoint_commit(&checkpoints);
+        let before = checkpoints.last;
+        let ticket = self.log.submit(vec![commit])?;
+        self.log.wait(&ticket)?;
+        self.write_index(&mut checkpoints, &frozen)?;
+        match checkpoints.last == before {
+            // That is what it means when the index could not be written and the log goes on.
+            true => Err(StoreError::io(
+                "write_at",
+                FILE,
+                io::Error::from(io::ErrorKind::StorageFull),
+            )),
+            false => Ok(()),
         }
     }
 

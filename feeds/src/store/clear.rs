@@ -32,6 +32,7 @@ impl Feed {
         let ticket = self.inner.log.submit(vec![commit])?;
         self.inner.log.wait(&ticket)?;
         drop(writer);
+        self.inner.segments.add_freed(&freed);
         freed.spans.iter().try_for_each(|span| self.punch(*span))
     }
 

@@ -194,15 +194,19 @@ impl Feed {
         heads: &Heads,
         block: u64,
     ) -> Result<Option<(Bytes, Extent)>, StoreError> {
-        let Some((extent, leaf)) = self.entry.find_block(heads, block)? else {
-            return Ok(None);
-        };
-        match self.read_block(heads, block, extent, leaf) {
-            Ok(value) => Ok(Some((value, extent))),
-            // Cleared and given back while we read: not held any more.
-            Err(_) if !self.has(block) => Ok(None),
-            Err(error) => Err(error),
+        let mut found = self.entry.find_block(heads, block)?;
+        while let Some((extent, leaf)) = found {
+            let error = match self.read_block(heads, block, extent, leaf) {
+                Ok(value) => return Ok(Some((value, extent))),
+                Err(error) => error,
+            };
+            // Cleared and given back while we read, or moved by compaction?
+            found = self.entry.find_block(heads, block)?;
+            if found == Some((extent, leaf)) {
+                return Err(error);
+            }
         }
+        Ok(None)
     }
 
     fn read_block(
@@ -289,22 +293,8 @@ impl Feed {
         blocks: &[Bytes],
         signed: Option<Arc<SignedHead>>,
     ) -> Commit {
-        let payload_bytes: usize = blocks.iter().map(Bytes::len).sum();
-        let copies = payload_bytes < blocks.len() * GATHERED_FROM_BYTES;
-        let mut bytes = self.inner.log.buffer();
-        body.write_head_part(&mut bytes, if copies { payload_bytes } else { 0 });
-        let head_bytes = bytes.len() as u32;
-        let blocks = match copies {
-            true => {
-                blocks
-                    .iter()
-                    .for_each(|block| bytes.extend_from_slice(block));
-                Vec::new()
-            }
-            false => blocks.to_vec(),
-        };
-        let kind = body.kind();
-        let entry = self.entry.clone();
+        let mut commit = self.commit_blocks(&body, blocks);
+        let (entry, head_bytes) = (self.entry.clone(), commit.head_bytes);
         let behind = match &body {
             Body::Append(filled) | Body::Fill(filled) => filled.blocks.last(),
             _ => None,
@@ -327,7 +317,7 @@ impl Feed {
             }
             _ => Box::new(|_| ()),
         };
-        let publish: Publish = match claimed {
+        commit.publish = match claimed {
             None => publish,
             Some(claimed) => {
                 let entry = self.entry.clone();
@@ -337,13 +327,33 @@ impl Feed {
                 })
             }
         };
+        commit
+    }
+
+    /// Puts a body with its blocks into the form that the log takes; makes nothing visible.
+    pub(super) fn commit_blocks(&self, body: &Body, blocks: &[Bytes]) -> Commit {
+        let payload_bytes: usize = blocks.iter().map(Bytes::len).sum();
+        let copies = payload_bytes < blocks.len() * GATHERED_FROM_BYTES;
+        let mut bytes = self.inner.log.buffer();
+        body.write_head_part(&mut bytes, if copies { payload_bytes } else { 0 });
+        let head_bytes = bytes.len() as u32;
+        let blocks = match copies {
+            true => {
+                blocks
+                    .iter()
+                    .for_each(|block| bytes.extend_from_slice(block));
+                Vec::new()
+            }
+            false => blocks.to_vec(),
+        };
+        let kind = body.kind();
         Commit {
             kind,
             feed: self.entry.number,
             bytes,
             head_bytes,
             blocks,
-            publish,
+            publish: Box::new(|_| ()),
         }
     }
 }

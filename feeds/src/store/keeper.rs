@@ -1,6 +1,7 @@
-//! The thread that makes a store's checkpoints: when enough was written, or some time after a
-//! change.
+//! The thread that makes a store's checkpoints, when enough was written or some time after a change,
+//! and gives the space of dead segments back.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, Weak};
 use std::thread;
 
@@ -23,9 +24,11 @@ pub(super) fn start(inner: &Arc<Inner>) -> Option<thread::JoinHandle<()>> {
 }
 
 fn keep(store: &Weak<Inner>, changed: &ChangedFeeds) {
+    let mut kept = BTreeSet::new();
     while wait(changed) {
         let Some(inner) = store.upgrade() else { return };
         inner.checkpoint(1);
+        inner.compact_if_due(&mut kept);
     }
 }
 

@@ -96,6 +96,21 @@ pub const APPLY_PART_BYTES: usize = 1024 * 1024;
 /// Ranges in one cleared record.
 pub const CLEARED_RANGES_MAX: usize = 4 * 1024;
 
+/// Bytes of records that compaction submits before it waits for them, 8 MiB: what it may hold in
+/// memory beside one record of a segment.
+pub const MOVED_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Dead share of a sealed segment from which it is compacted in the background, one in 2: what is
+/// written again is at most what is given back.
+pub const COMPACT_DEAD_ONE_IN: u64 = 2;
+
+/// Dead share of a segment from which it is compacted when asked for, one in 8.
+pub const COMPACT_ASKED_DEAD_ONE_IN: u64 = 8;
+
+/// Gaps that compaction left between segments, 128 Ki: between two of them a segment exists, so that
+/// more are possible above 16 TiB only. Their record has at most 2 MiB.
+pub const GAPS_MAX: usize = 128 * 1024;
+
 /// Problems that one check of a feed lists, 10,000: what a person can look at; the rest is counted.
 pub const VERIFY_PROBLEMS_MAX: usize = 10_000;
 

@@ -49,7 +49,7 @@ pub(super) struct Commit {
 
 impl Commit {
     /// Returns the bytes of head and payload part.
-    fn record_bytes(&self) -> u64 {
+    pub(super) fn record_bytes(&self) -> u64 {
         let blocks: usize = self.blocks.iter().map(Bytes::len).sum();
         (self.bytes.len() + blocks) as u64
     }
@@ -345,10 +345,10 @@ impl Log {
         self.synced.load(Ordering::Acquire)
     }
 
-    /// Returns the number of segments and the bytes of log written.
-    pub(super) fn size(&self) -> (u32, u64) {
-        let tail = self.tail();
-        (tail.place.segment + 1, tail.log_bytes())
+    /// Returns the newest segment and the bytes written to it.
+    pub(super) fn newest_segment(&self) -> (u32, u64) {
+        let place = self.tail().place;
+        (place.segment, u64::from(place.offset))
     }
 
     /// Returns the bytes of log written since the last checkpoint.
@@ -372,6 +372,22 @@ impl Log {
             self.stop(error);
         }
         result
+    }
+
+    /// Begins a new segment, unless the newest has no record yet.
+    pub(super) fn seal(&self) -> Result<(), StoreError> {
+        let mut tail = self.tail();
+        if let Some(stopped) = self.stopped() {
+            return Err(stopped);
+        }
+        if tail.place.offset as usize == SEGMENT_HEADER_BYTES {
+            return Ok(());
+        }
+        let rolled = self.roll(&mut tail);
+        if let Err(error) = &rolled {
+            self.stop(error);
+        }
+        rolled
     }
 
     /// Returns an empty buffer, a used one if there is.
@@ -526,6 +542,7 @@ impl Log {
         tail.sealed_bytes += sealed_bytes;
         if let Some(sealed) = self.segments.known().get_mut(&tail.place.segment) {
             sealed.bytes = sealed_bytes;
+            sealed.end_sequence = tail.sequence;
         }
         tail.place = Place {
             segment: number,

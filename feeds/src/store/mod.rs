@@ -14,12 +14,14 @@ mod body;
 mod cache;
 mod checkpoint;
 mod clear;
+mod compact;
 mod conflict;
 mod disk;
 mod error;
 mod export;
 mod feed;
 mod file_disk;
+mod gaps;
 mod heads;
 mod import;
 mod index;
@@ -49,6 +51,7 @@ mod verify;
 
 pub use append::Appended;
 pub use apply::{Applied, Incoming};
+pub use compact::CompactReport;
 pub use conflict::KeepConflictError;
 pub use disk::{Disk, DiskFile, DiskLock, LockError};
 pub use error::{

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::manifest::{Manifest, Verifier};
@@ -14,6 +13,7 @@ use crate::store::body::{Body, Filled};
 use crate::store::checkpoint::{ChangedFeeds, Checkpoints, is_want_of_room};
 use crate::store::disk::{Disk, DiskLock, LockError, read_exact_at};
 use crate::store::error::{Damage, DamageKind, OpenError, Place, StoreError};
+use crate::store::gaps::Ahead;
 use crate::store::heads::Heads;
 use crate::store::index::file::FILE;
 use crate::store::index::writer::{self, Found, IndexWriter, Loaded};
@@ -22,7 +22,7 @@ use crate::store::log::{Log, SyncMistakes, Tail, create_segment};
 use crate::store::mistake::Mistake;
 use crate::store::options::Options;
 use crate::store::publish::NewRun;
-use crate::store::record::{Checker, Header};
+use crate::store::record::{Checker, Header, kind};
 use crate::store::room::Room;
 use crate::store::scan::{FIRST_RECORD, Scanned, Scanner};
 use crate::store::segment::{
@@ -79,7 +79,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Opened, Ope
         LockError::Io(error) => StoreError::io("try_lock", "lock", error).into(),
     })?;
     let segments = Arc::new(Segments::new(disk.clone()));
-    let last = last_segment(&segments)?;
+    let numbers = segment_numbers(&segments)?;
     let changed = Arc::new(ChangedFeeds::default());
     let mut report = OpenReport::default();
     let heads = |checker: &Checker| {
@@ -94,11 +94,11 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Opened, Ope
     let from_index = match writer::load(&disk, options.index_cache_bytes)? {
         Found::Index(loaded) => {
             let checker = Checker::new(loaded.store_id);
-            start_at_index(&segments, last, loaded, &heads(&checker))?
+            start_at_index(&segments, &numbers, loaded, &heads(&checker))?
         }
         Found::Unusable => None,
         Found::Nothing => {
-            report.created = last.is_none();
+            report.created = numbers.is_empty();
             None
         }
     };
@@ -106,9 +106,9 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Opened, Ope
     let (found, start, loaded) = match from_index {
         Some((found, start, loaded)) => (found, start, Some(loaded)),
         None => {
-            let found = all_segments(&segments, last, options, &mut report)?;
+            let found = all_segments(&segments, &numbers, options, &mut report)?;
             let place = Place {
-                segment: 0,
+                segment: found[0].number,
                 offset: FIRST_RECORD as u32,
             };
             let sequence = found[0].first_sequence;
@@ -117,6 +117,13 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Opened, Ope
     };
     let checker = Checker::new(found[0].store_id);
     let heads = heads(&checker);
+    let ahead = match loaded.is_none() && has_gaps(&numbers) {
+        true => Some(Ahead::gather(&segments, &checker, &found)?),
+        false => None,
+    };
+    if loaded.is_some() && !options.read_only {
+        remove_leftovers(&segments, &numbers, found[0].number)?;
+    }
     let mut feeds = Feeds::default();
     let (writer, anchor) = match loaded {
         None => {
@@ -147,11 +154,13 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Opened, Ope
         keep_bytes: options.rebuild_bytes,
         unwritten_bytes: 0,
         uncovered: VecDeque::new(),
+        ahead,
         known_synced: anchor.map_or(0, |anchor| anchor.sequence),
         report,
         serves_cleared: options.makes(Mistake::ClearedRangeServed),
     };
     let (tail, size) = recovery.replay(start)?;
+    recovery.close_gaps()?;
     let Recovery {
         feeds,
         writer,
@@ -198,37 +207,29 @@ fn damage(segment: u32, what: DamageKind) -> StoreError {
     .into()
 }
 
-/// Returns the number of the last segment; there is one of each number before.
-fn last_segment(segments: &Segments) -> Result<Option<u32>, StoreError> {
+/// Returns the numbers of all segments, ascending.
+fn segment_numbers(segments: &Segments) -> Result<Vec<u32>, StoreError> {
     let names = segments
         .disk()
         .list()
         .map_err(|error| StoreError::io("list", "folder", error))?;
     let mut numbers: Vec<u32> = names.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
-    for (expected, number) in (0..).zip(&numbers) {
-        if *number != expected {
-            return Err(damage(expected, DamageKind::SegmentMissing));
-        }
-    }
     if numbers.is_empty() && names.iter().any(|name| name == FILE) {
         // There was a log: a new one here would hide that it is gone.
         return Err(damage(0, DamageKind::SegmentMissing));
     }
-    Ok(numbers.last().copied())
+    Ok(numbers)
 }
 
 /// Lists all segments with their headers; makes the first one when there is none.
 fn all_segments(
     segments: &Segments,
-    last: Option<u32>,
+    numbers: &[u32],
     options: &Options,
     report: &mut OpenReport,
 ) -> Result<Vec<SegmentHeader>, StoreError> {
-    let found = match last {
-        Some(last) => read_headers(segments, 0..=last, None)?,
-        None => Vec::new(),
-    };
+    let found = read_headers(segments, numbers, None)?;
     if !found.is_empty() {
         return Ok(found);
     }
@@ -243,17 +244,34 @@ fn all_segments(
     }])
 }
 
+/// Returns whether compaction has taken segments out.
+fn has_gaps(numbers: &[u32]) -> bool {
+    (0..)
+        .zip(numbers)
+        .any(|(expected, number)| expected != *number)
+}
+
+/// Unlinks segments before `first` that the index does not list: they were emptied right before a
+/// crash.
+fn remove_leftovers(segments: &Segments, numbers: &[u32], first: u32) -> Result<(), StoreError> {
+    let known = segments.known().clone();
+    let is_leftover = |number: &u32| *number < first && !known.contains_key(number);
+    for number in numbers.iter().copied().filter(is_leftover) {
+        segments.remove(number)?;
+    }
+    Ok(())
+}
+
 /// Reads the headers of segments, which must be of one store.
 ///
 /// A last one without a header is one whose making was cut off: it is not listed, and made anew.
 fn read_headers(
     segments: &Segments,
-    numbers: RangeInclusive<u32>,
+    numbers: &[u32],
     store_id: Option<[u8; 16]>,
 ) -> Result<Vec<SegmentHeader>, StoreError> {
-    let last = *numbers.end();
     let mut found: Vec<SegmentHeader> = Vec::new();
-    for number in numbers {
+    for number in numbers.iter().copied() {
         let expected = store_id.or(found.first().map(|first| first.store_id));
         let header = read_header(segments, number)?;
         match header.filter(|header| expected.is_none_or(|id| id == header.store_id)) {
@@ -265,7 +283,7 @@ fn read_headers(
                 segments.known().entry(number).or_insert(info);
                 found.push(header);
             }
-            None if number == last && is_unborn(segments, number)? => {}
+            None if Some(&number) == numbers.last() && is_unborn(segments, number)? => {}
             None => return Err(damage(number, DamageKind::SegmentHeader)),
         }
     }
@@ -285,27 +303,39 @@ fn read_header(segments: &Segments, number: u32) -> Result<Option<SegmentHeader>
 /// Segments from an index's on, where the scan starts, and the index.
 type AtIndex = (Vec<SegmentHeader>, Start, Box<Loaded>);
 
-/// Checks an index against the log; `None` when it is another store's.
+/// Checks an index against the log; `None` when it is another store's, or from before segments
+/// were emptied that it still lists.
 ///
 /// Only segments from the one it stands in are opened: of those before, their names are enough.
 fn start_at_index(
     segments: &Segments,
-    last: Option<u32>,
+    numbers: &[u32],
     loaded: Box<Loaded>,
     heads: &Heads,
 ) -> Result<Option<AtIndex>, OpenError> {
     let anchor = loaded.root.anchor;
     // The index is sound, and the log is not what it was written from.
     let lost = || damaged(anchor.place, DamageKind::SyncedRecord);
-    let last = last
-        .filter(|last| *last >= anchor.place.segment)
-        .ok_or_else(lost)?;
+    if numbers
+        .last()
+        .is_none_or(|last| *last < anchor.place.segment)
+    {
+        return Err(lost());
+    }
+    let is_there = |number: &u32| numbers.binary_search(number).is_ok();
+    if !loaded.root.segments.keys().all(is_there) || !is_there(&anchor.place.segment) {
+        return Ok(None);
+    }
+    let numbers = &numbers[numbers.partition_point(|number| *number < anchor.place.segment)..];
+    let mut expected = (anchor.place.segment..).zip(numbers);
+    if let Some((missing, _)) = expected.find(|(expected, number)| expected != *number) {
+        return Err(damage(missing, DamageKind::SegmentMissing).into());
+    }
     let header = read_header(segments, anchor.place.segment)?;
     if header.is_some_and(|header| header.store_id != loaded.store_id) {
         return Ok(None);
     }
     *segments.known() = loaded.root.segments.clone();
-    let numbers = anchor.place.segment..=last;
     let found = read_headers(segments, numbers, Some(loaded.store_id))?;
     match heads.read(anchor.place) {
         Ok(head) if head.header.sequence == anchor.sequence => {
@@ -350,6 +380,8 @@ struct Recovery<'a> {
     keep_bytes: u64,
     unwritten_bytes: u64,
     uncovered: VecDeque<Uncovered>,
+    /// What is said further on, where there are gaps and no index.
+    ahead: Option<Ahead>,
     /// Newest record known to have been durable.
     known_synced: u64,
     report: OpenReport,
@@ -370,28 +402,60 @@ impl Recovery<'_> {
     fn replay(&mut self, start: Start) -> Result<(Tail, u64), OpenError> {
         let mut place = start.place;
         let mut sequence = start.sequence;
-        let first = self.found[0].number;
-        let last = first + (self.found.len() - 1) as u32;
+        if let Some(ahead) = &self.ahead
+            && !ahead.may_start_at(place.segment)
+        {
+            return Err(damage(0, DamageKind::SegmentMissing).into());
+        }
+        let mut rest = self.found.iter().skip(1);
         loop {
             let file = self.segments.file(place.segment)?;
             let mut scanner = Scanner::new(file, self.checker, place.segment)?;
             self.replay_segment(&mut scanner, &mut place, &mut sequence)?;
-            if place.segment == last {
+            let Some(next) = rest.next() else {
                 return self.end(&mut scanner, place, sequence);
-            }
+            };
             if let Some(info) = self.segments.known().get_mut(&place.segment) {
                 info.bytes = u64::from(place.offset);
+                info.end_sequence = sequence;
             }
-            let next = self.found[(place.segment - first) as usize + 1];
-            if next.first_sequence != sequence {
+            let expected = match (next.number - place.segment, &self.ahead) {
+                (1, _) => next.first_sequence,
+                (_, Some(ahead)) => ahead
+                    .sequence_behind(place.segment, next.number)
+                    .ok_or_else(|| damage(place.segment + 1, DamageKind::SegmentMissing))?,
+                (_, None) => sequence,
+            };
+            if sequence != expected || next.first_sequence < sequence {
                 return Err(damaged(place, DamageKind::SyncedRecord));
             }
+            // Whatever was in a gap was durable too.
+            sequence = next.first_sequence;
             self.cover(sequence - 1)?;
             place = Place {
                 segment: next.number,
                 offset: FIRST_RECORD as u32,
             };
         }
+    }
+
+    /// Puts heads together whose nodes were moved behind them.
+    fn close_gaps(&mut self) -> Result<(), OpenError> {
+        let Some(ahead) = self.ahead.take() else {
+            return Ok(());
+        };
+        for (number, record) in ahead.into_heads() {
+            let Some(entry) = self.feeds.by_number.get(&number) else {
+                continue;
+            };
+            let head = self.heads.get(record)?;
+            if let Some((filled, stored)) = head.filled().and_then(|f| Some((f, f.head.as_ref()?)))
+            {
+                let signed = entry.signed_head(self.heads, record, filled, stored, u64::MAX)?;
+                entry.write().set_head(Some(Arc::new(signed)), record);
+            }
+        }
+        Ok(())
     }
 
     fn replay_segment(
@@ -513,61 +577,31 @@ impl Recovery<'_> {
     }
 
     fn make_visible(&mut self, record: Uncovered) -> Result<(), OpenError> {
-        let Uncovered {
-            place,
-            header,
-            body,
-        } = record;
-        let head_bytes = header.head_bytes;
-        self.keep_memory_bounded(&header)?;
-        let entry = self.feeds.by_number.get(&header.feed).cloned();
-        let body = match body {
-            None | Some(Body::Checkpoint { .. }) => return Ok(()),
-            Some(Body::Feed {
-                key,
-                role,
-                kind,
-                manifest,
-            }) => {
-                let known = match manifest {
-                    None => None,
-                    Some(encoded) => {
-                        let manifest = Manifest::decode(&encoded)
-                            .map_err(|_| damaged(place, DamageKind::Manifest))?;
-                        let verifier = Verifier::new(key, &manifest)
-                            .map_err(|_| damaged(place, DamageKind::Manifest))?;
-                        Some(KnownManifest { manifest, verifier })
-                    }
-                };
-                let (Some(role), Some(kind)) = (Role::from_code(role), Kind::from_code(kind))
-                else {
-                    let (kind, version) = (header.kind, header.version);
-                    return Err(OpenError::UnknownRecord {
-                        place,
-                        kind,
-                        version,
-                    });
-                };
-                match entry {
-                    Some(entry) => {
-                        let mut state = entry.write();
-                        state.role = role;
-                        state.manifest = known.map(Arc::new);
-                        state.feed_record = place;
-                    }
-                    None => {
-                        let number = header.feed;
-                        let changed = self.changed.clone();
-                        let entry = FeedEntry::new(number, key, role, kind, known, place, changed);
-                        self.feeds.insert(Arc::new(entry));
-                    }
-                }
-                return Ok(());
+        self.keep_memory_bounded(&record.header)?;
+        let (place, header) = (record.place, record.header);
+        let body = match &record.body {
+            None | Some(Body::Checkpoint { .. } | Body::Emptied { .. }) => return Ok(()),
+            Some(body @ Body::Feed { .. }) => {
+                let entry = self.feeds.by_number.get(&header.feed).cloned();
+                return self.name_feed(entry.as_deref(), place, &header, body);
             }
-            Some(body) => body,
+            Some(body) => body.clone(),
         };
-        let entry = entry.ok_or_else(|| damaged(place, DamageKind::Index))?;
+        let Some(entry) = self.entry_of(&record)? else {
+            // Nothing is looked for in what is left of a feed that was dropped.
+            return Ok(());
+        };
+        let head_bytes = header.head_bytes;
         match body {
+            body if matches!(header.kind, kind::MOVED_APPEND | kind::MOVED_FILL) => {
+                if let (Some(ahead), Body::Append(filled) | Body::Fill(filled)) =
+                    (&mut self.ahead, &body)
+                    && let Some(stored) = &filled.head
+                {
+                    ahead.note_head(entry.number, place, stored);
+                }
+                entry.publish_moved(place, head_bytes, &body);
+            }
             Body::Append(filled) => {
                 let signed = self.signed_head(&entry, place, &filled, u64::MAX)?;
                 entry.publish_append(place, &NewRun::of(&filled, head_bytes), signed);
@@ -579,37 +613,118 @@ impl Recovery<'_> {
             Body::Cleared { .. } if self.serves_cleared => {}
             Body::Cleared { ranges } => {
                 let freed = entry.freed(self.heads, &ranges)?;
+                self.segments.add_freed(&freed);
                 entry.publish_cleared(&ranges, freed.bytes);
             }
             Body::Truncate { length, filled } => {
                 let freed = entry.freed_behind(self.heads, length)?;
                 let signed = self.signed_head(&entry, place, &filled, length)?;
-                if let Some(signed) = signed {
-                    entry.publish_truncated(place, length, &filled, signed, freed);
-                }
+                self.segments.add_freed(&freed);
+                entry.publish_truncated(place, length, &filled, signed, freed.bytes);
             }
             Body::Dropped => {
+                for (segment, bytes) in entry.footprint(self.heads)? {
+                    self.segments.add_dead(segment, bytes);
+                }
                 self.feeds.remove(header.feed);
                 self.changed.add(header.feed);
             }
             Body::Conflict { .. } => entry.stop(place),
-            Body::Feed { .. } | Body::Checkpoint { .. } => {}
+            Body::Feed { .. } | Body::Checkpoint { .. } | Body::Emptied { .. } => {}
         }
         Ok(())
     }
 
+    /// Takes key, role and manifest of a feed from the record that names it.
+    fn name_feed(
+        &mut self,
+        entry: Option<&FeedEntry>,
+        place: Place,
+        header: &Header,
+        body: &Body,
+    ) -> Result<(), OpenError> {
+        let Body::Feed {
+            key,
+            role,
+            kind,
+            manifest,
+        } = body
+        else {
+            return Ok(());
+        };
+        let no_manifest = |_| damaged(place, DamageKind::Manifest);
+        let known = match manifest {
+            None => None,
+            Some(encoded) => {
+                let manifest =
+                    Manifest::decode(encoded).map_err(|_| damaged(place, DamageKind::Manifest))?;
+                let verifier = Verifier::new(*key, &manifest).map_err(no_manifest)?;
+                Some(KnownManifest { manifest, verifier })
+            }
+        };
+        let (Some(role), Some(kind)) = (Role::from_code(*role), Kind::from_code(*kind)) else {
+            let (kind, version) = (header.kind, header.version);
+            return Err(OpenError::UnknownRecord {
+                place,
+                kind,
+                version,
+            });
+        };
+        match entry {
+            Some(entry) => {
+                let mut state = entry.write();
+                state.role = role;
+                state.manifest = known.map(Arc::new);
+                state.feed_record = place;
+            }
+            None => {
+                let (number, changed) = (header.feed, self.changed.clone());
+                let entry = FeedEntry::new(number, *key, role, kind, known, place, changed);
+                self.feeds.insert(Arc::new(entry));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the feed that a record is of; `None` for one that was dropped, whose first records
+    /// are gone.
+    fn entry_of(&mut self, record: &Uncovered) -> Result<Option<Arc<FeedEntry>>, OpenError> {
+        let number = record.header.feed;
+        if let Some(entry) = self.feeds.by_number.get(&number) {
+            return Ok(Some(entry.clone()));
+        }
+        let lost = || damaged(record.place, DamageKind::Index);
+        let ahead = self.ahead.as_mut().ok_or_else(lost)?;
+        match ahead.feed(number) {
+            Some((place, header, body)) => {
+                self.name_feed(None, place, &header, &body)?;
+                Ok(self.feeds.by_number.get(&number).cloned())
+            }
+            None if ahead.is_dropped(number) => {
+                self.feeds.reserve(number);
+                Ok(None)
+            }
+            None => Err(lost()),
+        }
+    }
+
+    /// Puts the head together that a record carries; with gaps that waits until all nodes are known.
     fn signed_head(
-        &self,
+        &mut self,
         entry: &FeedEntry,
         record: Place,
         filled: &Filled,
         kept: u64,
     ) -> Result<Option<Arc<SignedHead>>, StoreError> {
-        let stored = filled.head.as_ref();
-        stored
-            .map(|stored| entry.signed_head(self.heads, record, filled, stored, kept))
-            .transpose()
-            .map(|signed| signed.map(Arc::new))
+        let Some(stored) = &filled.head else {
+            return Ok(None);
+        };
+        if let Some(ahead) = &mut self.ahead {
+            ahead.note_head(entry.number, record, stored);
+            return Ok(None);
+        }
+        let signed = entry.signed_head(self.heads, record, filled, stored, kept)?;
+        Ok(Some(Arc::new(signed)))
     }
 
     /// Hashes the blocks of a record that may not have been synced.

@@ -1,14 +1,14 @@
 //! Making durable records visible to a feed's readers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::store::body::Filled;
+use crate::store::body::{Body, Filled, StoredBlock};
 use crate::store::error::{Damage, DamageKind, Place, StoreError};
 use crate::store::heads::Heads;
 use crate::store::index::run::{Run, Sizes};
 use crate::store::index::{Extent, NodeRef};
-use crate::store::state::FeedEntry;
+use crate::store::state::{FeedEntry, FeedState};
 use crate::tree::SignedHead;
 
 /// What an append makes visible: one run, however many blocks it has.
@@ -70,6 +70,26 @@ impl Freed {
     }
 }
 
+/// Bytes of a block's leaf and parent in the head part of an append.
+const APPEND_HEAD_BYTES: u64 = 72;
+
+/// Bytes of a block's leaf and parent in the head part of a fill, about.
+const FILL_HEAD_BYTES: u64 = 96;
+
+impl FeedState {
+    /// Counts blocks as held that were not.
+    fn hold(&mut self, blocks: &[StoredBlock]) {
+        for block in blocks {
+            if self.have.set(block.index, true) {
+                let changed = block.index..block.index + 1;
+                self.places.delta.have_changes(&changed);
+                self.blocks_held += 1;
+                self.bytes_held += u64::from(block.size);
+            }
+        }
+    }
+}
+
 impl FeedEntry {
     /// Makes an append visible.
     pub(super) fn publish_append(
@@ -107,14 +127,59 @@ impl FeedEntry {
             let (at, size) = (payload_at + block.at, block.size);
             let extent = Extent { record, at, size };
             state.places.delta.set_block(block.index, extent);
-            if state.have.set(block.index, true) {
-                let changed = block.index..block.index + 1;
-                state.places.delta.have_changes(&changed);
-                state.blocks_held += 1;
-                state.bytes_held += u64::from(block.size);
+        }
+        state.hold(&filled.blocks);
+        state.set_head(signed, record);
+    }
+
+    /// Looks for what compaction moved at its new place from here on; what is not held yet, because
+    /// its old place is gone, is held now.
+    pub(super) fn publish_moved(&self, record: Place, payload_at: u32, moved: &Body) {
+        let filled = match moved {
+            Body::Append(filled) => {
+                let new = NewRun::of(filled, payload_at);
+                let mut state = self.write();
+                let run = Run::whole(new.start, new.count, record, payload_at, new.sizes);
+                state.places.delta.add_run(run);
+                state.hold(&filled.blocks);
+                filled
+            }
+            Body::Fill(filled) => {
+                self.publish_fill(record, payload_at, filled, None);
+                filled
+            }
+            _ => return,
+        };
+        let Some(head) = &filled.head else { return };
+        let mut state = self.write();
+        let is_ours = state.signed.as_ref().is_some_and(|signed| {
+            (signed.head.fork, signed.head.length) == (head.fork, head.length)
+                && signed.tree_hash == head.tree_hash
+        });
+        if is_ours {
+            state.head_record = Some(record);
+        }
+    }
+
+    /// Returns the bytes that what is held takes in each segment, head parts counted by the block.
+    pub(super) fn footprint(&self, heads: &Heads) -> Result<BTreeMap<u32, u64>, StoreError> {
+        let mut footprint = BTreeMap::new();
+        let held: Vec<_> = self.read().have.runs(0..u64::MAX).collect();
+        for block in held.into_iter().flatten() {
+            match self.find_block(heads, block) {
+                Ok(Some((extent, leaf))) => {
+                    let head = match leaf.is_fill() {
+                        true => FILL_HEAD_BYTES,
+                        false => APPEND_HEAD_BYTES,
+                    };
+                    *footprint.entry(extent.record.segment).or_default() +=
+                        head + u64::from(extent.size);
+                }
+                Ok(None) | Err(StoreError::Damaged(_)) => {}
+                Err(error) => return Err(error),
             }
         }
-        state.set_head(signed, record);
+        Ok(footprint)
     }
 
     /// Returns what clearing `ranges` would free. Nothing of the feed may change until then.

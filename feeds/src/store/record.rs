@@ -25,11 +25,16 @@ pub(super) mod kind {
     pub(in crate::store) const APPEND: u8 = 2;
     pub(in crate::store) const FILL: u8 = 3;
     pub(in crate::store) const CLEARED: u8 = 4;
+    /// What lives of an append, written again by compaction; a body like an append's.
+    pub(in crate::store) const MOVED_APPEND: u8 = 5;
     pub(in crate::store) const TRUNCATE: u8 = 6;
     pub(in crate::store) const DROPPED: u8 = 7;
     pub(in crate::store) const CHECKPOINT: u8 = 8;
     pub(in crate::store) const CONFLICT: u8 = 10;
-    // 5 moved and 9 reserve are named by the format and not written yet.
+    /// What lives of an append or fill, written again by compaction; a body like a fill's.
+    pub(in crate::store) const MOVED_FILL: u8 = 11;
+    pub(in crate::store) const EMPTIED: u8 = 12;
+    // 9 reserve is named by the format and not written.
 }
 
 /// The fixed start of a record.

@@ -9,6 +9,7 @@ use crate::crypto::{blake2b_256, namespace};
 use crate::store::disk::{Disk, DiskFile, read_exact_at};
 use crate::store::error::{Damage, DamageKind, Place, StoreError};
 use crate::store::limits::SEGMENT_FILES_MAX;
+use crate::store::publish::Freed;
 
 /// Bytes before the first record of a segment.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 64;
@@ -77,6 +78,8 @@ pub(super) struct SegmentInfo {
     pub(super) bytes: u64,
     /// Bytes of records and blocks that nothing needs any more.
     pub(super) dead_bytes: u64,
+    /// Sequence behind its last record; 0 while it grows.
+    pub(super) end_sequence: u64,
 }
 
 /// The segments of a store, of which at most [`SEGMENT_FILES_MAX`] are open.
@@ -158,6 +161,34 @@ impl Segments {
         }
         let last_used = AtomicU64::new(now);
         open.insert(number, OpenSegment { file, last_used });
+    }
+
+    /// Unlinks a segment; whoever reads it at this moment goes on.
+    pub(super) fn remove(&self, number: u32) -> Result<(), StoreError> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.remove(&number);
+        drop(open);
+        let name = file_name(number);
+        self.disk
+            .unlink(&name)
+            .map_err(|error| StoreError::io("unlink", name, error))?;
+        self.disk
+            .sync_dir()
+            .map_err(|error| StoreError::io("sync_dir", "folder", error))
+    }
+
+    /// Counts bytes of a segment that nothing needs any more.
+    pub(super) fn add_dead(&self, number: u32, bytes: u64) {
+        if let Some(info) = self.known().get_mut(&number) {
+            info.dead_bytes += bytes;
+        }
+    }
+
+    /// Counts what was freed as bytes that nothing needs any more.
+    pub(super) fn add_freed(&self, freed: &Freed) {
+        for span in &freed.spans {
+            self.add_dead(span.segment, span.bytes);
+        }
     }
 
     /// Returns how many segment files are open.

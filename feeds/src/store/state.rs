@@ -17,6 +17,7 @@ use crate::store::body::{Filled, StoredHead};
 use crate::store::checkpoint::ChangedFeeds;
 use crate::store::error::{Damage, DamageKind, Place, StoreError};
 use crate::store::heads::Heads;
+use crate::store::index::NodeRef;
 use crate::store::index::base::Base;
 use crate::store::index::completed_by;
 use crate::store::index::directory::{FeedRow, row_runs};
@@ -360,13 +361,26 @@ impl FeedEntry {
 
     /// Returns the stored node at `index` from a checked head part.
     pub(super) fn node(&self, heads: &Heads, index: u64) -> Result<Option<Node>, StoreError> {
-        let Some(place) = self.find_node(index)? else {
-            return Ok(None);
-        };
+        let mut found = self.find_node(index)?;
+        while let Some(place) = found {
+            let error = match self.node_at(heads, index, place) {
+                Ok(node) => return Ok(Some(node)),
+                Err(error) => error,
+            };
+            // Moved by compaction meanwhile?
+            found = self.find_node(index)?;
+            if found == Some(place) {
+                return Err(error);
+            }
+        }
+        Ok(None)
+    }
+
+    fn node_at(&self, heads: &Heads, index: u64, place: NodeRef) -> Result<Node, StoreError> {
         let record = place.record();
         let head = heads.get(record)?;
         match head.node(place.ordinal()) {
-            Some(node) if node.index == index && head.header.feed == self.number => Ok(Some(node)),
+            Some(node) if node.index == index && head.header.feed == self.number => Ok(node),
             _ => Err(Damage {
                 place: record,
                 what: DamageKind::Index,

@@ -49,6 +49,8 @@ pub(super) struct Inner {
     /// What changed since the last checkpoint.
     pub(super) changed: Arc<ChangedFeeds>,
     pub(super) checkpoints: Mutex<Checkpoints>,
+    /// Held while segments are emptied: one at a time.
+    pub(super) compacting: Mutex<()>,
     keeper: Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn DiskLock>>>,
 }
@@ -81,6 +83,8 @@ pub struct StoreStat {
     pub segments: u32,
     /// Bytes of log written, zeros ahead of them apart.
     pub log_bytes: u64,
+    /// Bytes of log that compaction could give back, about.
+    pub dead_bytes: u64,
     /// Bytes of the index, with what is pointed to no more.
     pub index_bytes: u64,
     /// Bytes of pages and tables of the index that are in memory.
@@ -144,6 +148,7 @@ impl Store {
             creating: Mutex::default(),
             changed: opened.changed,
             checkpoints: Mutex::new(opened.checkpoints),
+            compacting: Mutex::default(),
             keeper: Mutex::default(),
             lock: Mutex::new(Some(opened.lock)),
         };
@@ -223,9 +228,14 @@ impl Store {
         let commit = self.inner.commit(&Body::Dropped, number, publish);
         // The feed's own writer waits, so that nothing of it stands behind the record.
         let mut writer = feed.entry.writer();
+        writer.settle(&self.inner.log)?;
+        let footprint = feed.entry.footprint(&self.inner.heads)?;
         let ticket = self.inner.log.submit(vec![commit])?;
         self.inner.log.wait(&ticket)?;
         writer.dropped = true;
+        for (segment, bytes) in footprint {
+            self.inner.segments.add_dead(segment, bytes);
+        }
         Ok(true)
     }
 
@@ -267,7 +277,13 @@ impl Store {
         let free_bytes = disk
             .free_space()
             .map_err(|error| StoreError::io("free_space", "folder", error))?;
-        let (segments, log_bytes) = self.inner.log.size();
+        let (newest, newest_bytes) = self.inner.log.newest_segment();
+        let known = self.inner.segments.known();
+        let sealed = known.range(..newest).map(|(_, info)| info.bytes);
+        let log_bytes = sealed.sum::<u64>() + newest_bytes;
+        let dead_bytes = known.values().map(|info| info.dead_bytes).sum();
+        let segments = known.len() as u32;
+        drop(known);
         let checkpoints = self.inner.checkpoints();
         let index_bytes = checkpoints.writer.bytes();
         let index_cached_bytes = checkpoints.writer.cached_bytes();
@@ -279,6 +295,7 @@ impl Store {
             block_bytes,
             segments,
             log_bytes,
+            dead_bytes,
             index_bytes,
             index_cached_bytes,
             free_bytes,

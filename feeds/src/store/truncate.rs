@@ -16,6 +16,7 @@ use crate::store::error::{ApplyError, Place, StoreError};
 use crate::store::feed::Feed;
 use crate::store::heads::Heads;
 use crate::store::index::{NodeRef, completed_by};
+use crate::store::publish::Freed;
 use crate::store::state::{FeedEntry, FeedWriter, Kind, KnownManifest};
 use crate::tree::{self, Fault, Head, Node, SignedHead, VerifyError, root_indexes};
 
@@ -251,14 +252,17 @@ impl Feed {
             length,
             filled: filled.clone(),
         };
+        let bytes = freed.bytes;
         let publish = Box::new(move |place| {
-            entry.publish_truncated(place, length, &filled, signed, freed);
+            entry.publish_truncated(place, length, &filled, Some(signed), bytes);
         });
         let commit = self.inner.commit(&body, self.entry.number, publish);
         let ticket = self.inner.log.submit(vec![commit])?;
         writer.head = Some(head);
         writer.ticket = ticket.clone();
-        self.inner.log.wait(&ticket)
+        self.inner.log.wait(&ticket)?;
+        self.inner.segments.add_freed(&freed);
+        Ok(())
     }
 }
 
@@ -345,12 +349,8 @@ impl Held<'_> {
 
 impl FeedEntry {
     /// Returns the bytes of the blocks held from `length` on.
-    pub(super) fn freed_behind(&self, heads: &Heads, length: u64) -> Result<u64, StoreError> {
-        let head = self.head();
-        if length >= head.length {
-            return Ok(0);
-        }
-        Ok(self.freed(heads, &[(length, head.length - length)])?.bytes)
+    pub(super) fn freed_behind(&self, heads: &Heads, length: u64) -> Result<Freed, StoreError> {
+        self.freed(heads, &[(length, u64::MAX - length)])
     }
 
     /// Makes a truncation visible that stands at `record`: what was behind `length` is gone.
@@ -359,7 +359,7 @@ impl FeedEntry {
         record: Place,
         length: u64,
         filled: &Filled,
-        signed: Arc<SignedHead>,
+        signed: Option<Arc<SignedHead>>,
         freed: u64,
     ) {
         let mut state = self.write();
@@ -370,6 +370,6 @@ impl FeedEntry {
             let at = NodeRef::new(record, true, ordinal);
             state.places.delta.set_node(node.index, at);
         }
-        state.set_head(Some(signed), record);
+        state.set_head(signed, record);
     }
 }

@@ -1,6 +1,7 @@
 //! The store against a model, against crashes, against refusals of its disk, against damage.
 #![allow(clippy::unwrap_used, clippy::panic)] // Tests fail by panicking.
 
+mod compact;
 mod conflicts;
 mod crash;
 mod damage;

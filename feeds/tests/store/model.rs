@@ -12,6 +12,7 @@ enum Op {
     Get(u64),
     Fetch(Vec<u64>),
     Clear(u64, u64),
+    Compact,
     Reopen { clean: bool, keep_index: bool },
 }
 
@@ -26,6 +27,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0..80u64).prop_map(Op::Get),
         3 => proptest::collection::vec(0..80u64, 0..6).prop_map(Op::Fetch),
         1 => (0..80u64, 1..10u64).prop_map(|(start, count)| Op::Clear(start, count)),
+        1 => Just(Op::Compact),
         1 => any::<(bool, bool)>()
             .prop_map(|(clean, keep_index)| Op::Reopen { clean, keep_index }),
     ]
@@ -85,6 +87,11 @@ impl World {
                     if let Some(gone) = self.held[side].get_mut(start as usize..end) {
                         gone.fill(None);
                     }
+                }
+            }
+            Op::Compact => {
+                for store in &self.stores {
+                    store.compact().unwrap();
                 }
             }
             Op::Reopen { clean, keep_index } => {

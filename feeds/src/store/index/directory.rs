@@ -203,6 +203,7 @@ impl Root {
             out.put_raw(&info.first_sequence.to_le_bytes());
             out.put_uint(info.bytes);
             out.put_uint(info.dead_bytes);
+            out.put_raw(&info.end_sequence.to_le_bytes());
         }
         out.put_uint(self.chunks.len() as u64);
         for (number, at) in &self.chunks {
@@ -228,6 +229,7 @@ impl Root {
                 first_sequence: reader.u64()?,
                 bytes: reader.uint()?,
                 dead_bytes: reader.uint()?,
+                end_sequence: reader.u64()?,
             };
             segments.insert(number, info);
         }

@@ -160,10 +160,12 @@ impl Run {
                     self.append(stopped, 3, 4, 5000);
                 }
                 115 => self.stop(stopped, 3),
+                90 => self.compact(),
                 120 => self.reopen(true),
                 140 => dropped = self.create(2),
                 141 => self.append(dropped, 2, 5, 100),
                 160 => self.reopen(false),
+                180 => self.compact(),
                 _ => {}
             }
         }
@@ -294,6 +296,16 @@ impl Run {
         one.apply(&[upgrade_item(&other, 0)]).unwrap();
         let proof = one.conflict().unwrap().unwrap();
         assert!(self.feed(key).keep_conflict(&proof).unwrap());
+        self.done();
+    }
+
+    /// Gives up most of what is old, and its space.
+    fn compact(&mut self) {
+        let feed = self.feed(self.workload.own);
+        feed.clear(0..feed.head().length / 2).unwrap();
+        self.done();
+        let report = self.store.compact().unwrap();
+        assert!(report.segments > 0, "there is something to compact");
         self.done();
     }
 
