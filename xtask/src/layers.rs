@@ -22,7 +22,7 @@ const LAYERS: [&str; 7] = [
 ];
 
 /// Crates for development: nothing above names them but as a dev-dependency.
-const DEVELOPMENT: [&str; 3] = ["testkit", "xtask", "kinlog-benches"];
+const DEVELOPMENT: [&str; 4] = ["testkit", "xtask", "kinlog-benches", "kinlog-fuzz"];
 
 /// What a crate knows nothing of.
 const FOREIGN: &[(&str, &[&str])] = &[

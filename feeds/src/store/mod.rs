@@ -32,6 +32,8 @@ mod memory_disk;
 mod mistake;
 mod open;
 mod options;
+#[cfg(feature = "test-switches")]
+pub mod probe;
 mod publish;
 mod read_only;
 mod record;

@@ -1,0 +1,148 @@
+//! The targets, in the order of the layers.
+
+mod agent;
+mod bundles;
+mod crypto;
+mod entries;
+mod golden;
+mod signal;
+mod store;
+mod wire;
+
+use crate::Target;
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "record_header",
+        run: kinlog_feeds::store::probe::record_header,
+        seeds: store::record_header_seeds,
+        cases: 100_000,
+    },
+    Target {
+        name: "record_body",
+        run: kinlog_feeds::store::probe::record_body,
+        seeds: store::record_body_seeds,
+        cases: 200_000,
+    },
+    Target {
+        name: "segment_header",
+        run: kinlog_feeds::store::probe::segment_header,
+        seeds: store::segment_header_seeds,
+        cases: 200_000,
+    },
+    Target {
+        name: "store_log",
+        run: store::log,
+        seeds: store::log_seeds,
+        cases: 4_000,
+    },
+    Target {
+        name: "store_index",
+        run: store::index,
+        seeds: store::index_seeds,
+        cases: 4_000,
+    },
+    Target {
+        name: "store_repair",
+        run: store::repair,
+        seeds: store::log_seeds,
+        cases: 1_500,
+    },
+    Target {
+        name: "bitfield",
+        run: wire::bitfield,
+        seeds: wire::bitfield_seeds,
+        cases: 100_000,
+    },
+    Target {
+        name: "bundle",
+        run: bundles::read,
+        seeds: golden::bundles,
+        cases: 10_000,
+    },
+    Target {
+        name: "bundle_import",
+        run: bundles::import,
+        seeds: golden::bundles,
+        cases: 4_000,
+    },
+    Target {
+        name: "manifest",
+        run: crypto::manifest,
+        seeds: crypto::manifest_seeds,
+        cases: 60_000,
+    },
+    Target {
+        name: "multisig",
+        run: crypto::multisig,
+        seeds: crypto::multisig_seeds,
+        cases: 40_000,
+    },
+    Target {
+        name: "proof",
+        run: wire::proof,
+        seeds: wire::proof_seeds,
+        cases: 15_000,
+    },
+    Target {
+        name: "conflict_proof",
+        run: crypto::conflict_proof,
+        seeds: crypto::conflict_proof_seeds,
+        cases: 10_000,
+    },
+    Target {
+        name: "wire_message",
+        run: wire::message,
+        seeds: wire::message_seeds,
+        cases: 200_000,
+    },
+    Target {
+        name: "wire_connection",
+        run: wire::connection,
+        seeds: wire::connection_seeds,
+        cases: 2_000,
+    },
+    Target {
+        name: "key_text",
+        run: crypto::key_text,
+        seeds: crypto::key_text_seeds,
+        cases: 200_000,
+    },
+    Target {
+        name: "link",
+        run: agent::link,
+        seeds: agent::link_seeds,
+        cases: 60_000,
+    },
+    Target {
+        name: "invite",
+        run: agent::invite,
+        seeds: agent::invite_seeds,
+        cases: 30_000,
+    },
+    Target {
+        name: "selection",
+        run: agent::selection,
+        seeds: agent::selection_seeds,
+        cases: 200_000,
+    },
+    Target {
+        name: "entry",
+        run: entries::entry,
+        seeds: entries::entry_seeds,
+        cases: 100_000,
+    },
+    Target {
+        name: "client_message",
+        run: signal::client_message,
+        seeds: signal::client_message_seeds,
+        cases: 100_000,
+    },
+    Target {
+        name: "server_message",
+        run: signal::server_message,
+        seeds: signal::server_message_seeds,
+        cases: 100_000,
+    },
+];
