@@ -62,6 +62,10 @@ impl From<AppendError> for Error {
             AppendError::TooLarge { .. } => ErrorKind::Usage,
             AppendError::NotWritable { .. } => ErrorKind::Permission,
             AppendError::Refused { refused, .. } => return refused.into(),
+            AppendError::Conflict { .. } => {
+                return Error::new(ErrorKind::Conflict, chain(&error))
+                    .hint("`kinlog feed conflicts` shows both histories");
+            }
             _ => ErrorKind::General,
         };
         of_store(kind, chain(&error))

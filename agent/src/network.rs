@@ -29,8 +29,6 @@ struct Told {
 pub(crate) struct Troubles {
     /// Topics in which a peer could not be connected to, with the reason.
     pub(crate) topics: BTreeMap<(Label, [u8; 32]), String>,
-    /// Feeds with two histories.
-    pub(crate) conflicts: BTreeSet<FeedKey>,
     /// Sessions whose other side broke the protocol, with the reason; the newest few.
     pub(crate) violations: BTreeMap<SessionId, String>,
     /// Why the store takes nothing more.

@@ -2,9 +2,12 @@
 //
 //   node peer.js serve --hypercore 11|10 --count N [--seed S] [--kind bytes|text] [--size BYTES] [--compat]
 //   node peer.js pull  --hypercore 11|10 --count N --key HEX --port P
+//   node peer.js follow --hypercore 11|10 --key HEX --port P
 //
 // `serve` fills a new feed, prints {"key","port",...} and serves as Noise responder until its stdin
-// ends. `pull` fetches N blocks as Noise initiator, reads them back and prints their digest. Every
+// ends; a line `cut LENGTH COUNT SEED` on it truncates the feed and appends other blocks, and
+// prints {"fork","length",...}. `pull` fetches N blocks as Noise initiator, reads them back and prints
+// their digest. `follow` does so whenever the feed has changed, and prints {"fork","length",...}. Every
 // line on stdout is one JSON object. Feeds lie in a temporary folder that is removed at the end.
 'use strict'
 
@@ -60,8 +63,44 @@ async function serve () {
   server.listen(0, '127.0.0.1', () => {
     say({ key: core.key.toString('hex'), port: server.address().port, ...digest.final() })
   })
-  process.stdin.on('end', () => process.exit(0))
-  process.stdin.resume()
+  const lines = require('readline').createInterface({ input: process.stdin })
+  lines.on('close', () => process.exit(0))
+  for await (const line of lines) {
+    const [length, more, seed] = line.split(' ').slice(1).map(Number)
+    await core.truncate(length)
+    const batch = []
+    for (let index = length; index < length + more; index++) batch.push(block(seed, index, options.kind))
+    await core.append(batch)
+    say({ fork: core.fork, length: core.length, ...(await digestOf(core)) })
+  }
+}
+
+async function digestOf (core) {
+  const digest = new Digest()
+  for (let index = 0; index < core.length; index++) digest.update(await core.get(index, { wait: false }))
+  return digest.final()
+}
+
+// Prints the digest of the whole feed whenever it is held, until killed.
+async function follow () {
+  const core = new Hypercore(folder, Buffer.from(options.key, 'hex'))
+  await core.ready()
+  const socket = net.connect(Number(options.port), '127.0.0.1')
+  replicate(core, true, socket)
+  core.download({ start: 0, end: -1 })
+  let told = ''
+  let looking = false
+  const look = async () => {
+    const { fork, length } = core
+    if (looking || length === 0 || core.contiguousLength < length || told === fork + ':' + length) return
+    looking = true
+    const digest = await digestOf(core)
+    looking = false
+    if (core.fork !== fork || core.length !== length) return
+    told = fork + ':' + length
+    say({ fork, length, ...digest })
+  }
+  for (const event of ['append', 'truncate', 'download']) core.on(event, () => look().catch(fail))
 }
 
 async function pull () {
@@ -80,4 +119,5 @@ async function pull () {
 
 if (role === 'serve') serve().catch(fail)
 else if (role === 'pull') pull().catch(fail)
-else fail('say serve or pull')
+else if (role === 'follow') follow().catch(fail)
+else fail('say serve, pull or follow')

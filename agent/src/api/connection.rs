@@ -12,6 +12,10 @@ use crate::home::socket_path;
 /// What the agent writes on the socket.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, and nearly all are answers"
+)]
 pub(crate) enum Told {
     /// One answer, its payload beside it.
     Answer { answer: Reply },

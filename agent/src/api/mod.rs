@@ -18,9 +18,10 @@ pub(crate) use connection::Told;
 pub use error::{Error, ErrorKind};
 pub use frame::{Frame, read_frame, write_frame};
 pub use reply::{
-    BlockProblem, DeviceInfo, DocumentInfo, FeedInfo, FeedStatus, FollowProgress, FollowStep,
-    FoundEntry, IceInfo, IdInfo, MemberInfo, MessageInfo, PinInfo, RepairedFeedInfo, Reply,
-    RoomInfo, SessionStatus, SignalStatus, Status, StoreInfo, StoreStatus, TransferProgress,
+    BlockProblem, ConflictHead, ConflictInfo, DeviceInfo, DocumentInfo, FeedInfo, FeedStatus,
+    FollowProgress, FollowStep, FoundEntry, IceInfo, IdInfo, MemberInfo, MessageInfo, PinInfo,
+    RepairedFeedInfo, Reply, RoomInfo, SessionStatus, SignalStatus, Status, StoreInfo, StoreStatus,
+    TransferProgress,
 };
 pub use request::{Request, Selection};
 pub use text::Text;

@@ -101,6 +101,8 @@ pub enum Reply {
         blocks: u64,
         bytes: u64,
     },
+    /// Feeds whose authors signed two histories.
+    Conflicts { conflicts: Vec<ConflictInfo> },
     /// What the store takes.
     Store(StoreInfo),
     /// What a check of everything stored found.
@@ -215,6 +217,40 @@ pub struct FeedInfo {
     pub bytes_held: u64,
     /// Blocks from the start without a gap.
     pub contiguous: u64,
+    /// In what way its author signed two histories: the feed stops where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<String>,
+}
+
+/// A feed that is stopped, and the proof of why.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ConflictInfo {
+    pub key: Text<FeedKey>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Its author, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Text<AgentId>>,
+    /// Blocks of the signed head that is held.
+    pub length: u64,
+    /// What the two heads are, in words.
+    pub what: String,
+    /// The block from which on the histories may differ; none for heads of two forks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_block: Option<u64>,
+    /// Both heads.
+    pub heads: Vec<ConflictHead>,
+    /// The encoded proof in hex: anybody can check it.
+    pub proof: String,
+}
+
+/// One of two heads that contradict each other.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ConflictHead {
+    pub fork: u64,
+    pub length: u64,
+    /// In hex.
+    pub tree_hash: String,
 }
 
 /// How far a transfer is.

@@ -118,6 +118,15 @@ pub enum Request {
     /// [`Reply::Verified`](crate::api::Reply::Verified); if there are problems, then an error of
     /// kind [`ErrorKind::Verification`](crate::api::ErrorKind::Verification).
     FeedVerify { feed: String },
+    /// [`Reply::Conflicts`](crate::api::Reply::Conflicts), of one feed or of all; if there are any,
+    /// then an error of kind [`ErrorKind::Conflict`](crate::api::ErrorKind::Conflict).
+    FeedConflicts {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        feed: Option<String>,
+    },
+    /// [`Reply::Feed`](crate::api::Reply::Feed). Cuts an own plain feed to its first blocks; durable
+    /// when the answer comes.
+    FeedTruncate { feed: String, length: u64 },
     /// [`Reply::Progress`](crate::api::Reply::Progress) several times, then
     /// [`Reply::BundleExported`](crate::api::Reply::BundleExported). Without ranges all that is held.
     /// The file appears whole or not at all.

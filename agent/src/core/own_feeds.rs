@@ -115,6 +115,14 @@ impl Core {
         self.changed();
     }
 
+    /// Tells network and watchers that an own plain feed was cut.
+    pub(crate) fn cut(&self, key: &FeedKey) {
+        if let Some(network) = self.network() {
+            network.appended(key);
+        }
+        self.changed();
+    }
+
     /// Commits the heads of own public feeds that moved to the directory.
     pub(crate) fn vouch(&self) -> Result<(), Error> {
         // A device that may not sign vouches for nothing.

@@ -11,7 +11,7 @@ use crate::api::{
 use crate::core::Core;
 use crate::links::{FeedPath, Link};
 use crate::pins::blocks;
-use crate::requests::Ended;
+use crate::requests::{Ended, conflicts};
 
 pub(super) fn create(core: &Core, path: &str, plain: bool) -> Result<Reply, Error> {
     let own = if plain {
@@ -220,6 +220,7 @@ pub(super) fn feed_info(core: &Core, feed: &Feed) -> Result<FeedInfo, Error> {
         blocks_held: info.blocks_held,
         bytes_held: info.bytes_held,
         contiguous: feed.have().contiguous_length(),
+        conflict: conflicts::summary(feed),
     })
 }
 

@@ -1,6 +1,7 @@
 //! One function a request: from its words to answers. Work on disk runs on worker threads.
 
 mod bundles;
+mod conflicts;
 mod devices;
 mod feeds;
 mod files;
@@ -120,6 +121,18 @@ async fn dispatch(
         Request::FeedClear { feed, range, own } => {
             one(core, to, move |core| {
                 space::clear(core, &feed, &range.0, own)
+            })
+            .await?;
+        }
+        Request::FeedConflicts { feed } => {
+            many(core, to, move |core, to| {
+                conflicts::list(core, feed.as_deref(), to)
+            })
+            .await?;
+        }
+        Request::FeedTruncate { feed, length } => {
+            one(core, to, move |core| {
+                conflicts::truncate(core, &feed, length)
             })
             .await?;
         }

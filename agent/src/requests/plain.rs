@@ -147,9 +147,11 @@ async fn pull_from(
     let mut told = None;
     loop {
         let look = Look::take(core.network().as_ref()).await;
-        if look.troubles.conflicts.contains(&key) {
+        if core.store.feed(&key).is_some_and(|feed| feed.is_stopped()) {
             let message = format!("feed {key} has two histories, both signed by its author");
-            return Err(Error::new(ErrorKind::Conflict, message).into());
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .hint("what was stored before stays; `kinlog feed conflicts` shows both")
+                .into());
         }
         if let Some(reason) = &look.troubles.store {
             return Err(Error::general(format!("the store takes nothing more: {reason}")).into());

@@ -159,10 +159,10 @@ fn sync(
     have: u64,
     want: u64,
 ) -> (bool, String) {
-    if look.troubles.conflicts.contains(key) {
+    if let Some(conflict) = &feed.conflict {
         return (
             false,
-            "two histories of this feed exist; it stays as it was".into(),
+            format!("two histories of this feed exist, it stays as it was: {conflict}"),
         );
     }
     if is_own {

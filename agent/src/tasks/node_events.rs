@@ -73,11 +73,6 @@ impl News {
             }
             NodeEvent::FeedConflict { key } => {
                 tracing::warn!(%key, "two histories of a feed");
-                if let Some(network) = network.upgrade() {
-                    network.note(|troubles| {
-                        troubles.conflicts.insert(key);
-                    });
-                }
             }
             NodeEvent::StoreFailed { reason } => {
                 tracing::error!(reason, "the store takes nothing more");

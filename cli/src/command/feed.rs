@@ -9,7 +9,7 @@ use kinlog_agent::api::{Answer, FeedInfo, Reply, Request, Selection, Text};
 use kinlog_agent::home::Layout;
 use serde::Serialize;
 
-use crate::command::{bundle, space, tcp, unexpected};
+use crate::command::{bundle, conflicts, space, tcp, unexpected};
 use crate::error::Failure;
 use crate::home::absolute;
 use crate::output::{Output, bytes, clean, clean_lines, count};
@@ -108,6 +108,16 @@ pub(crate) enum FeedCommand {
     Drop {
         /// Key or link
         feed: String,
+    },
+    /// Show feeds whose author signed two histories, with the proof; exit 9 if there are any
+    Conflicts(conflicts::ConflictsArguments),
+    /// Cut an own plain feed to its first blocks; readers follow
+    Truncate {
+        /// Key of an own feed made with --plain
+        feed: String,
+        /// Blocks that stay
+        #[arg(long, value_name = "N")]
+        length: u64,
     },
     /// Serve a public feed as plain Hypercore 11 over TCP
     Serve(tcp::ServeArguments),
@@ -208,6 +218,10 @@ pub(crate) async fn run(command: FeedCommand, context: &Context<'_>) -> Result<(
             space::cleared(Request::FeedClear { feed, range, own }, context).await
         }
         FeedCommand::Drop { feed } => space::dropped(Request::FeedDrop { feed }, context).await,
+        FeedCommand::Conflicts(arguments) => conflicts::run(arguments, context).await,
+        FeedCommand::Truncate { feed, length } => {
+            show_all(Request::FeedTruncate { feed, length }, context).await
+        }
         FeedCommand::Serve(arguments) => tcp::serve(arguments, context).await,
         FeedCommand::Pull(arguments) => tcp::pull(arguments, context).await,
     }
@@ -270,7 +284,11 @@ pub(crate) fn show_feed(feed: &FeedInfo, output: &Output) -> Result<(), Failure>
             bytes(feed.bytes_held)
         ),
     )?;
-    row("fork", feed.fork.to_string())
+    row("fork", feed.fork.to_string())?;
+    match &feed.conflict {
+        Some(conflict) => row("conflict", paint.bad(&clean(conflict))),
+        None => Ok(()),
+    }
 }
 
 fn feed_line(feed: &FeedInfo, output: &Output) -> String {

@@ -1,6 +1,7 @@
 //! What each command does, one family a file.
 
 pub(crate) mod bundle;
+pub(crate) mod conflicts;
 pub(crate) mod device;
 pub(crate) mod feed;
 pub(crate) mod follow;

@@ -37,8 +37,8 @@ impl Feed {
             .filter_map(|(peer, channel)| {
                 let remote = channel.remote.as_ref()?;
                 let shown = (remote.fork, remote.length);
+                // npm hypercore says that it can upgrade its own fork's readers only.
                 let usable = channel.is_usable(cx.now, remote.fork)
-                    && remote.can_upgrade
                     && remote.fork > self.fork
                     && remote.length > 0
                     && channel.fork_refused != Some(shown);

@@ -42,6 +42,8 @@ impl Default for Config {
 /// How far a feed is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct FeedStatus {
+    /// Fork of the signed head.
+    pub fork: u64,
     /// Length of the signed head.
     pub length: u64,
     /// Blocks held.
@@ -61,6 +63,8 @@ pub struct FeedStatus {
 pub struct PeerStatus {
     /// Which peer.
     pub peer: PeerId,
+    /// Fork of the peer's head; 0 if it said nothing yet.
+    pub remote_fork: u64,
     /// Length of the peer's head; 0 if it said nothing yet.
     pub remote_length: u64,
     /// Blocks the peer said to hold.
@@ -435,11 +439,13 @@ impl Replicator {
         let feed = self.feeds.get(key)?;
         let peers = feed.channels.iter().map(|(peer, channel)| PeerStatus {
             peer: *peer,
+            remote_fork: channel.remote.map_or(0, |remote| remote.fork),
             remote_length: channel.remote_length(),
             remote_held: channel.remote_have.count(),
             in_flight: channel.asked.len() as u64,
         });
         Some(FeedStatus {
+            fork: feed.fork,
             length: feed.length,
             held: feed.have.count(),
             wanted: feed.wanted.count(feed.length),

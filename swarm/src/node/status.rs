@@ -90,6 +90,8 @@ pub struct FeedStatus {
     pub length: u64,
     /// The longest length a connected peer says it has.
     pub remote_length: u64,
+    /// A connected peer is on a higher fork: its head is to be followed there first.
+    pub fork_ahead: bool,
     /// Blocks wanted at that length.
     pub blocks_wanted: u64,
     /// Blocks held of those wanted.

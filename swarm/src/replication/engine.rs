@@ -477,6 +477,10 @@ impl Engine {
                         .map(|peer| peer.remote_length)
                         .max()
                         .unwrap_or_default(),
+                    fork_ahead: status
+                        .peers
+                        .iter()
+                        .any(|peer| peer.remote_fork > status.fork),
                     blocks_wanted: status.wanted,
                     blocks_held: status.wanted.saturating_sub(status.missing),
                     blocks_in_flight: status.in_flight,

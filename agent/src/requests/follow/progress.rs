@@ -50,7 +50,10 @@ impl Look {
     /// Returns whether a connected peer showed the feed's head and we have all of it that is wanted.
     pub(in crate::requests) fn is_confirmed(&self, key: &FeedKey, length: u64) -> bool {
         self.feed(key).is_some_and(|feed| {
-            feed.peers > 0 && feed.remote_length > 0 && feed.remote_length <= length
+            feed.peers > 0
+                && feed.remote_length > 0
+                && feed.remote_length <= length
+                && !feed.fork_ahead
         })
     }
 

@@ -84,13 +84,13 @@ impl Watched {
         let keys = keys(core, &self.pin);
         if let Some((key, _)) = keys
             .iter()
-            .find(|(key, _)| look.troubles.conflicts.contains(key))
+            .find(|(key, _)| core.store.feed(key).is_some_and(|feed| feed.is_stopped()))
         {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 format!("feed {key} has two histories, both signed by its author"),
             )
-            .hint("nothing is lost: what was stored before stays; ask the author")
+            .hint("what was stored before stays; `kinlog feed conflicts` shows both")
             .into());
         }
         let mut now = progress(core, look, &self.pin);
