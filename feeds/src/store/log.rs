@@ -384,7 +384,9 @@ impl Log {
             return Ok(());
         }
         let rolled = self.roll(&mut tail);
-        if let Err(error) = &rolled {
+        if let Err(error) = &rolled
+            && !matches!(error, StoreError::DiskFull { .. })
+        {
             self.stop(error);
         }
         rolled

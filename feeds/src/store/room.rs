@@ -237,3 +237,72 @@ impl Shared {
         file.sync_data()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryDisk;
+
+    const MIB: u64 = 1024 * 1024;
+
+    fn room(disk: &MemoryDisk, ahead: bool) -> (Room, Arc<dyn DiskFile>) {
+        let file = disk.open(&file_name(0), true).unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        let room = Room::new(disk, (128 * MIB, 4 * MIB), file.clone(), (0, 0), ahead);
+        (room, file)
+    }
+
+    #[test]
+    fn steps_double_with_the_log_up_to_the_largest() {
+        let (room, file) = room(&MemoryDisk::new(), false);
+        let mut sizes = Vec::new();
+        for kib in 1..=20 * 1024 {
+            let end = kib * 1024;
+            room.ensure(end, end).unwrap();
+            if sizes.last() != Some(&file.size().unwrap()) {
+                sizes.push(file.size().unwrap());
+            }
+        }
+        let expected = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 20.0];
+        assert_eq!(sizes, expected.map(|mib| (mib * MIB as f64) as u64));
+    }
+
+    #[test]
+    fn a_segment_is_not_grown_beyond_its_end_but_for_its_last_record() {
+        let (room, file) = room(&MemoryDisk::new(), false);
+        room.ensure(127 * MIB, 127 * MIB).unwrap();
+        assert_eq!(file.size().unwrap(), 128 * MIB);
+        room.ensure(129 * MIB + 1, 129 * MIB).unwrap();
+        assert_eq!(file.size().unwrap(), 129 * MIB + 1);
+    }
+
+    #[test]
+    fn the_helper_keeps_zeros_ahead_in_the_segment_that_is_written() {
+        let disk = MemoryDisk::new();
+        let (room, file) = room(&disk, true);
+        room.ensure(5 * MIB, 5 * MIB).unwrap();
+        room.look_ahead(0, 5 * MIB, 5 * MIB);
+        while file.size().unwrap() < 9 * MIB {
+            thread::yield_now();
+        }
+        let next = disk.open(&file_name(1), true).unwrap();
+        room.enter(1, next.clone(), 0);
+        // What was asked for the segment before concerns it no more.
+        room.look_ahead(0, 20 * MIB, 20 * MIB);
+        room.ensure(MIB, 21 * MIB).unwrap();
+        room.look_ahead(1, 2 * MIB, 22 * MIB);
+        while next.size().unwrap() < 6 * MIB {
+            thread::yield_now();
+        }
+        room.close();
+        assert_eq!(file.size().unwrap(), 9 * MIB);
+        assert_eq!(next.size().unwrap(), 6 * MIB);
+    }
+
+    #[test]
+    fn a_young_log_has_no_helper() {
+        let (room, _) = room(&MemoryDisk::new(), true);
+        room.look_ahead(0, MIB / 2, MIB / 2);
+        assert!(room.helper().is_none());
+    }
+}

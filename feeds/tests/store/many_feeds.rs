@@ -1,7 +1,7 @@
 use std::thread;
 
 use kinlog_feeds::KeyPair;
-use kinlog_feeds::store::MemoryDisk;
+use kinlog_feeds::store::{MemoryDisk, Options, Store};
 use testkit::disk::{CrashDisk, Event};
 
 use crate::support::*;
@@ -145,4 +145,15 @@ fn nothing_is_visible_before_it_was_written_and_synced() {
             assert!(writes <= 1, "the header only");
         }
     }
+}
+
+#[test]
+fn a_young_store_takes_little_room() {
+    let disk = MemoryDisk::new();
+    let store = Store::open(disk.as_disk(), Options::new([7; 16])).unwrap();
+    let feed = own_feed(&store, &writer());
+    feed.append_batch(&writer(), &blocks(0..10)).unwrap();
+    store.close().unwrap();
+    let bytes: usize = disk.to_files().values().map(Vec::len).sum();
+    assert!(bytes < 512 * 1024, "{bytes} bytes");
 }
