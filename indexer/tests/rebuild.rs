@@ -14,7 +14,7 @@ use std::path::Path;
 use kinlog_feeds::crypto::Hash;
 use kinlog_indexer::Index;
 use kinlog_indexer::entry::LinkScope;
-use kinlog_indexer::index::{Block, FeedContext, Scope};
+use kinlog_indexer::index::{Block, FeedContext, Mistake, Scope};
 use testkit::process::Folder;
 use world::{Random, World, busy_world, message, path_feed, room_feed};
 
@@ -266,6 +266,17 @@ fn a_new_column_changes_the_hash_and_a_checkpoint_does_not() {
 
 #[test]
 fn rows_and_checkpoint_are_one_transaction() {
+    rows_and_checkpoint_go_together(None);
+}
+
+#[test]
+fn a_checkpoint_in_a_transaction_of_its_own_is_noticed() {
+    let mistake = Some(Mistake::CheckpointApart);
+    let noticed = std::panic::catch_unwind(|| rows_and_checkpoint_go_together(mistake));
+    assert!(noticed.is_err(), "nobody noticed");
+}
+
+fn rows_and_checkpoint_go_together(mistake: Option<Mistake>) {
     let folder = Folder::new("transaction");
     let path = folder.join("index.db");
     let mut world = World::new(1, 1);
@@ -277,6 +288,9 @@ fn rows_and_checkpoint_are_one_transaction() {
         index.checkpoint(&room_feed(0)).unwrap(),
     );
     let block = world.write(room_feed(0), 1, 2_000, Default::default(), message("soup"));
+    if let Some(mistake) = mistake {
+        index.make(mistake);
+    }
     // The checkpoint cannot be written: the rows, written before it, must go too.
     let other = rusqlite::Connection::open(&path).unwrap();
     other

@@ -19,7 +19,7 @@ use crate::store::error::{Place, StoreError};
 use crate::store::limits::SEGMENTS_MAX;
 use crate::store::mistake::Mistake;
 use crate::store::options::Options;
-use crate::store::record::{CHECK_BYTES, Checker, HEADER_BYTES, Header, RECORD_VERSION};
+use crate::store::record::{CHECK_BYTES, Checker, HEADER_BYTES, Header, RECORD_VERSION, kind};
 use crate::store::room::Room;
 use crate::store::segment::{
     SEGMENT_HEADER_BYTES, SegmentHeader, SegmentInfo, Segments, file_name,
@@ -129,6 +129,7 @@ pub(super) struct Log {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SyncMistakes {
     skip: bool,
+    skip_checkpoints: bool,
     publish_first: bool,
 }
 
@@ -136,6 +137,7 @@ impl SyncMistakes {
     pub(super) fn of(options: &Options) -> Self {
         SyncMistakes {
             skip: options.makes(Mistake::SkipSync),
+            skip_checkpoints: options.makes(Mistake::CheckpointBeforeData),
             publish_first: options.makes(Mistake::PublishBeforeSync),
         }
     }
@@ -486,7 +488,9 @@ impl Log {
                 std::mem::replace(&mut commit.publish, Box::new(|_| ()))(*place);
             }
         }
-        if !self.mistakes.skip {
+        let only_checkpoints = || run.iter().all(|commit| commit.kind == kind::CHECKPOINT);
+        let skips = self.mistakes.skip || self.mistakes.skip_checkpoints && only_checkpoints();
+        if !skips {
             tail.file.sync_data().map_err(io("sync_data"))?;
         }
         tail.written += u64::from(offset - start.offset);

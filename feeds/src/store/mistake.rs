@@ -10,6 +10,10 @@
 pub enum Mistake {
     /// A commit is acknowledged without the sync of its segment.
     SkipSync,
+    /// The index is made durable before the log record that it stands at.
+    CheckpointBeforeData,
+    /// The index is believed to know everything: what stands behind its checkpoint is not replayed.
+    StaleIndexBelieved,
     /// Blocks become visible before the sync that makes them durable.
     PublishBeforeSync,
     /// Everything stored or received is taken as it is.

@@ -158,6 +158,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Opened, Ope
         known_synced: anchor.map_or(0, |anchor| anchor.sequence),
         report,
         serves_cleared: options.makes(Mistake::ClearedRangeServed),
+        believes_index: anchor.is_some() && options.makes(Mistake::StaleIndexBelieved),
     };
     let (tail, size) = recovery.replay(start)?;
     recovery.close_gaps()?;
@@ -387,6 +388,8 @@ struct Recovery<'a> {
     report: OpenReport,
     /// A mistake of a test.
     serves_cleared: bool,
+    /// Another.
+    believes_index: bool,
 }
 
 /// Where the scan starts.
@@ -577,6 +580,9 @@ impl Recovery<'_> {
     }
 
     fn make_visible(&mut self, record: Uncovered) -> Result<(), OpenError> {
+        if self.believes_index {
+            return Ok(());
+        }
         self.keep_memory_bounded(&record.header)?;
         let (place, header) = (record.place, record.header);
         let body = match &record.body {

@@ -57,7 +57,7 @@ fn told(feed: &Feed) -> Value {
             Err(error) => panic!("{error:?}"),
         }
     }
-    json!({
+    let mut told = json!({
         "key": hex(&feed.key().0),
         "role": format!("{:?}", feed.role()),
         "kind": format!("{:?}", feed.kind()),
@@ -69,7 +69,12 @@ fn told(feed: &Feed) -> Value {
         "signature": signed.as_ref().map(|signed| hex(&signed.signature)),
         "blocks": held,
         "damaged": damaged,
-    })
+    });
+    // Versions before there were conflicts say nothing of them.
+    if let Some(conflict) = feed.conflict().unwrap() {
+        told["conflict"] = hex(&conflict.encode()).into();
+    }
+    told
 }
 
 /// Opens a store and says what is in it, in the words of `expected.json`.
@@ -221,6 +226,9 @@ fn written(checkpoint_bytes: u64, clean: bool) -> Files {
         )
         .unwrap();
     store.drop_feed(&dropped.key()).unwrap();
+    plain.truncate(&plain_writer, 2).unwrap();
+    plain.append_batch(&plain_writer, &blocks(20..22)).unwrap();
+    stop(&store, &KeyPair::from_seed(&[5; 32]));
     store
         .create_unknown(FeedKey([9; 32]), Role::Seeded, Kind::Kinlog)
         .unwrap();
@@ -235,6 +243,17 @@ fn written(checkpoint_bytes: u64, clean: bool) -> Files {
     }
     drop((feed, following, plain, dropped, store));
     disk.to_files()
+}
+
+/// Adds a feed whose writer shows two histories.
+fn stop(store: &Store, writer: &KeyPair) {
+    let feed = own_feed(store, writer);
+    feed.append_batch(writer, &blocks(0..2)).unwrap();
+    let other = open(&MemoryDisk::new());
+    let other = own_feed(&other, writer);
+    other.append_batch(writer, &blocks(1..3)).unwrap();
+    feed.apply(&[upgrade_item(&other, 0)]).unwrap();
+    assert!(feed.is_stopped());
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub(crate) fn a_second_handle_is_refused(options: Options) {
     let refused = open();
     assert!(
         matches!(refused, Err(OpenError::Locked { pid: held }) if held == pid),
-        "{refused:?}"
+        "a second handle on one folder is refused"
     );
     store.close().unwrap();
     open().unwrap();

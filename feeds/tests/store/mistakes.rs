@@ -61,6 +61,16 @@ fn a_lock_that_lets_others_in_is_noticed() {
 }
 
 #[test]
+fn an_index_that_is_durable_before_the_log_is_noticed() {
+    assert_noticed_by_power_cuts(Mistake::CheckpointBeforeData, CrashPolicy::DropPending);
+}
+
+#[test]
+fn an_old_index_that_is_believed_is_noticed() {
+    assert_noticed_by_power_cuts(Mistake::StaleIndexBelieved, CrashPolicy::KeepPending);
+}
+
+#[test]
 fn a_cleared_range_that_is_served_is_noticed() {
     assert_noticed_by_power_cuts(Mistake::ClearedRangeServed, CrashPolicy::DropPending);
 }

@@ -46,7 +46,7 @@ use crate::entry::LinkScope;
 use crate::index::links::frontier_of;
 use crate::index::state::State;
 use crate::index::sum::SumAtClose;
-use crate::index::writer::{Keys, Writer};
+use crate::index::writer::{Keys, Writer, write_checkpoint};
 use crate::seal::ContentKey;
 
 /// The index of one agent.
@@ -58,8 +58,18 @@ pub struct Index {
     keys: Keys,
     state: State,
     trees: Option<Box<dyn TreeHashes>>,
+    #[cfg(feature = "test-switches")]
+    mistake: Option<Mistake>,
     /// Behind the connection: it is dropped later.
     _sum: SumAtClose,
+}
+
+/// Something done in the wrong way, so that a test can show that it would be noticed.
+#[cfg(feature = "test-switches")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mistake {
+    /// The checkpoint is written in a transaction of its own, after that of the rows.
+    CheckpointApart,
 }
 
 impl Index {
@@ -87,6 +97,12 @@ impl Index {
     pub fn open_in_memory() -> Result<Self, OpenError> {
         let opened = Connection::open_in_memory();
         Index::prepare(opened, Path::new(":memory:"), SumAtClose::none())
+    }
+
+    /// Makes a mistake from now on.
+    #[cfg(feature = "test-switches")]
+    pub fn make(&mut self, mistake: Mistake) {
+        self.mistake = Some(mistake);
     }
 
     /// Takes the tree hashes by which links are checked from now on.
@@ -184,6 +200,8 @@ impl Index {
             keys: BTreeMap::new(),
             state,
             trees: None,
+            #[cfg(feature = "test-switches")]
+            mistake: None,
             _sum: sum,
         })
     }
@@ -211,7 +229,16 @@ impl Index {
         let trees = self.trees.as_deref();
         let mut writer = Writer::new(&transaction, &mut self.state, &self.keys, trees)?;
         work(&mut writer)?;
-        let report = writer.finish()?;
+        let (report, touched) = writer.finish()?;
+        #[cfg(feature = "test-switches")]
+        let transaction = match self.mistake {
+            None => transaction,
+            Some(Mistake::CheckpointApart) => {
+                transaction.commit()?;
+                self.connection.transaction()?
+            }
+        };
+        write_checkpoint(&transaction, &mut self.state, &touched)?;
         transaction.commit()?;
         Ok(report)
     }

@@ -183,8 +183,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Writes what was gathered, with the checkpoint.
-    pub(super) fn finish(mut self) -> Result<IngestReport, IndexError> {
+    /// Writes what was gathered; returns the feeds whose checkpoint has to go with it.
+    pub(super) fn finish(mut self) -> Result<(IngestReport, BTreeSet<FeedKey>), IndexError> {
         self.finish_views()?;
         for (&(scope, (feed, index)), depth) in &self.frontier_changes {
             let scope = scope_to_sql(&scope);
@@ -212,24 +212,7 @@ impl<'a> Writer<'a> {
         self.db
             .prepare_cached("DELETE FROM tallies WHERE count = 0")?
             .execute([])?;
-        for key in &self.touched_feeds {
-            let Some(feed) = self.state.feeds.get_mut(key) else {
-                continue;
-            };
-            for (start, end) in feed.runs.take_changes() {
-                match end {
-                    Some(end) => self
-                        .db
-                        .prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2, ?3)")?
-                        .execute(params![key.0, start, end])?,
-                    None => self
-                        .db
-                        .prepare_cached("DELETE FROM meta WHERE feed = ?1 AND start = ?2")?
-                        .execute(params![key.0, start])?,
-                };
-            }
-        }
-        Ok(self.report)
+        Ok((self.report, self.touched_feeds))
     }
 
     fn add_sealed(&mut self, place: Place, block: &Bytes) -> Result<(), IndexError> {
@@ -317,4 +300,28 @@ impl<'a> Writer<'a> {
     pub(super) fn tally(&mut self, sort: &'static str, count: i64) {
         *self.tallies.entry(sort).or_default() += count;
     }
+}
+
+/// Writes how far the touched feeds are indexed.
+pub(super) fn write_checkpoint(
+    db: &Connection,
+    state: &mut State,
+    touched: &BTreeSet<FeedKey>,
+) -> Result<(), IndexError> {
+    for key in touched {
+        let Some(feed) = state.feeds.get_mut(key) else {
+            continue;
+        };
+        for (start, end) in feed.runs.take_changes() {
+            match end {
+                Some(end) => db
+                    .prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2, ?3)")?
+                    .execute(params![key.0, start, end])?,
+                None => db
+                    .prepare_cached("DELETE FROM meta WHERE feed = ?1 AND start = ?2")?
+                    .execute(params![key.0, start])?,
+            };
+        }
+    }
+    Ok(())
 }
