@@ -259,6 +259,38 @@ fn feeds_of_others_can_be_dropped_and_own_ones_cannot() {
 }
 
 #[test]
+fn what_was_cleared_is_given_back_when_asked() {
+    let home = Home::init("compact");
+    home.run(["store", "compact"])
+        .ok()
+        .says("nothing to give back");
+    let lines: String = (0..20_000).map(|line| format!("{line:0200}\n")).collect();
+    home.append("/log", &lines);
+    home.run(["feed", "clear", "/log", "0..19990", "--own"])
+        .ok();
+    let before = home.json_one(["store", "stat"]);
+    assert!(before["dead_bytes"].as_u64() > Some(100_000), "{before}");
+    let compacted = home.json_one(["store", "compact"]);
+    assert_eq!(
+        (&compacted["segments"], &compacted["kept"]),
+        (&1.into(), &0.into())
+    );
+    let after = home.json_one(["store", "stat"]);
+    assert!(
+        after["log_bytes"].as_u64() < before["log_bytes"].as_u64(),
+        "{after}"
+    );
+    assert_eq!(after["dead_bytes"], 0);
+    let last: String = (19_990..20_000)
+        .map(|line| format!("{line:0200}\n"))
+        .collect();
+    assert_eq!(home.run(["feed", "read", "/log"]).ok().text(), last);
+    home.append("/log", "and on\n");
+    assert_eq!(home.json_one(["feed", "info", "/log"])["length"], 20_001);
+    home.run(["store", "check"]).ok();
+}
+
+#[test]
 fn a_feed_that_a_pin_asks_for_is_not_dropped() {
     let home = Home::init("pinned");
     let file = home.write("foreign", &foreign_bundle(4, &["a"]));

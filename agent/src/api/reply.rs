@@ -105,6 +105,17 @@ pub enum Reply {
     Conflicts { conflicts: Vec<ConflictInfo> },
     /// What the store takes.
     Store(StoreInfo),
+    /// What compacting the store did.
+    StoreCompacted {
+        /// Segments that are gone.
+        segments: u64,
+        /// Bytes of log that were in them.
+        bytes_before: u64,
+        /// Bytes of log that what lived of them takes now.
+        bytes_moved: u64,
+        /// Segments that have to stay although much of them is dead.
+        kept: u64,
+    },
     /// What a check of everything stored found.
     StoreChecked {
         feeds: u64,
@@ -534,6 +545,8 @@ pub struct StoreInfo {
     pub segments: u64,
     /// Bytes of log written.
     pub log_bytes: u64,
+    /// Bytes of log that compaction could give back, about.
+    pub dead_bytes: u64,
     /// Bytes of the index when it was last written out.
     pub index_bytes: u64,
     /// Bytes the disk can still take.

@@ -153,6 +153,9 @@ pub enum Request {
     FeedDrop { feed: String },
     /// [`Reply::Store`](crate::api::Reply::Store).
     StoreStat,
+    /// Gives the space of cleared blocks and dropped feeds back; answered by
+    /// [`Reply::StoreCompacted`](crate::api::Reply::StoreCompacted).
+    StoreCompact,
     /// [`Reply::Progress`](crate::api::Reply::Progress) for each feed, then
     /// [`Reply::StoreChecked`](crate::api::Reply::StoreChecked); if there are problems, then an error
     /// of kind [`ErrorKind::Verification`](crate::api::ErrorKind::Verification).

@@ -140,6 +140,7 @@ async fn dispatch(
             one(core, to, move |core| space::drop_feed(core, &feed)).await?;
         }
         Request::StoreStat => one(core, to, space::stat).await?,
+        Request::StoreCompact => one(core, to, space::compact).await?,
         Request::StoreCheck => many(core, to, space::check).await?,
         Request::FeedVerify { feed } => {
             many(core, to, move |core, to| feeds::verify(core, &feed, to)).await?;

@@ -101,9 +101,21 @@ pub(super) fn stat(core: &Core) -> Result<Reply, Error> {
         block_bytes: stat.block_bytes,
         segments: u64::from(stat.segments),
         log_bytes: stat.log_bytes,
+        dead_bytes: stat.dead_bytes,
         index_bytes: stat.index_bytes,
         free_bytes: stat.free_bytes,
     }))
+}
+
+/// Gives the space of cleared blocks and dropped feeds back.
+pub(super) fn compact(core: &Core) -> Result<Reply, Error> {
+    let report = core.store.compact()?;
+    Ok(Reply::StoreCompacted {
+        segments: u64::from(report.segments),
+        bytes_before: report.bytes_before,
+        bytes_moved: report.bytes_moved,
+        kept: u64::from(report.kept),
+    })
 }
 
 /// Reads and hashes everything that is stored of every feed.

@@ -14,6 +14,8 @@ use crate::target::{Context, Ended};
 pub(crate) enum StoreCommand {
     /// Show what the store takes on the disk
     Stat,
+    /// Give the space of cleared blocks and dropped feeds back
+    Compact,
     /// Read and hash everything that is stored
     Check,
     /// Copy everything that holds of a damaged store into a fresh one; the old one is kept
@@ -23,6 +25,7 @@ pub(crate) enum StoreCommand {
 pub(crate) async fn run(command: StoreCommand, context: &Context<'_>) -> Result<(), Failure> {
     match command {
         StoreCommand::Stat => stat(context).await,
+        StoreCommand::Compact => compact(context).await,
         StoreCommand::Check => check(context).await,
         StoreCommand::Repair => repair(context).await,
     }
@@ -59,8 +62,45 @@ fn show_stat(info: &StoreInfo, output: &Output) -> Result<(), Failure> {
             count(info.segments, "segment")
         ),
     )?;
+    row("not needed", bytes(info.dead_bytes))?;
     row("index", bytes(info.index_bytes))?;
     row("disk free", bytes(info.free_bytes))
+}
+
+async fn compact(context: &Context<'_>) -> Result<(), Failure> {
+    let output = context.output;
+    for reply in context.ask(Request::StoreCompact).await? {
+        if output.is_json() {
+            output.json(&reply)?;
+            continue;
+        }
+        let Reply::StoreCompacted {
+            segments,
+            bytes_before,
+            bytes_moved,
+            kept,
+        } = reply
+        else {
+            return Err(unexpected(&reply));
+        };
+        match segments {
+            0 => output.say("nothing to give back"),
+            _ => output.say(format!(
+                "{} back: {} rewritten, {} of {} kept",
+                bytes(bytes_before.saturating_sub(bytes_moved)),
+                count(segments, "segment"),
+                bytes(bytes_moved),
+                bytes(bytes_before),
+            )),
+        }
+        if kept > 0 {
+            output.say(format!(
+                "{} stay as they are until those before them are gone",
+                count(kept, "segment")
+            ));
+        }
+    }
+    Ok(())
 }
 
 async fn check(context: &Context<'_>) -> Result<(), Failure> {
