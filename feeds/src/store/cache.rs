@@ -1,9 +1,8 @@
 //! A bounded cache of what was read and checked.
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::{BuildHasher, Hash};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A cache in shards of two generations each: what is used moves to the young one; when that is
@@ -13,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// made.
 pub(super) struct Cache<K, V> {
     shards: Vec<Mutex<Generations<K, V>>>,
-    hasher: RandomState,
     /// Bytes that a generation of a shard may take.
     generation_bytes: usize,
 }
@@ -24,25 +22,52 @@ pub(super) trait MemoryBytes {
 }
 
 struct Generations<K, V> {
-    young: HashMap<K, Arc<V>>,
-    old: HashMap<K, Arc<V>>,
+    young: HashMap<K, Arc<V>, Mixing>,
+    old: HashMap<K, Arc<V>, Mixing>,
     young_bytes: usize,
     old_bytes: usize,
+}
+
+type Mixing = BuildHasherDefault<Mixer>;
+
+/// Hashes places and offsets, which are ours and which nobody can choose: a multiplication each.
+#[derive(Debug, Default)]
+struct Mixer(u64);
+
+impl Hasher for Mixer {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes
+            .iter()
+            .for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // Odd, with its ones spread: the fraction of the golden ratio.
+        let mixed = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 29);
+    }
 }
 
 impl<K: Copy + Eq + Hash, V: MemoryBytes> Cache<K, V> {
     pub(super) fn new(bytes: usize, shards: usize) -> Self {
         let empty = || {
             Mutex::new(Generations {
-                young: HashMap::new(),
-                old: HashMap::new(),
+                young: HashMap::default(),
+                old: HashMap::default(),
                 young_bytes: 0,
                 old_bytes: 0,
             })
         };
         Cache {
             shards: (0..shards.max(1)).map(|_| empty()).collect(),
-            hasher: RandomState::new(),
             generation_bytes: bytes / 2 / shards.max(1),
         }
     }
@@ -91,7 +116,8 @@ impl<K: Copy + Eq + Hash, V: MemoryBytes> Cache<K, V> {
     fn shard(&self, key: &K) -> MutexGuard<'_, Generations<K, V>> {
         let at = match self.shards.len() {
             1 => 0,
-            many => self.hasher.hash_one(key) as usize % many,
+            // Not the bits that choose a place in the shard.
+            many => (Mixing::default().hash_one(key) >> 32) as usize % many,
         };
         self.shards[at]
             .lock()

@@ -207,9 +207,18 @@ impl Segments {
         from: u64,
         buffer: &mut [u8],
     ) -> Result<(), StoreError> {
-        let file = self.file(place.segment)?;
+        Self::read_in(&*self.file(place.segment)?, place, from, buffer)
+    }
+
+    /// Reads like [`read`](Self::read), from the segment's file.
+    pub(super) fn read_in(
+        file: &dyn DiskFile,
+        place: Place,
+        from: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), StoreError> {
         let offset = u64::from(place.offset) + from;
-        read_exact_at(&*file, offset, buffer).map_err(|error| match error.kind() {
+        read_exact_at(file, offset, buffer).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => Damage {
                 place,
                 what: DamageKind::Missing,
