@@ -10,15 +10,14 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-
-use bytes::Bytes;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::store::disk::DiskFile;
 use crate::store::error::{Place, StoreError};
 use crate::store::limits::SEGMENTS_MAX;
 use crate::store::mistake::Mistake;
 use crate::store::options::Options;
+use crate::store::queue::{Queue, Word, tell};
 use crate::store::record::{CHECK_BYTES, Checker, HEADER_BYTES, Header, RECORD_VERSION, kind};
 use crate::store::room::Room;
 use crate::store::segment::{
@@ -26,86 +25,13 @@ use crate::store::segment::{
 };
 use crate::store::turn::Turn;
 
+pub(super) use crate::store::queue::{Commit, Epoch, Publish, Ticket};
+
 /// Buffers kept for the next commits; two callers in flight need no more.
 const SPARE_BUFFERS_MAX: usize = 4;
 
 /// Largest buffer kept, 2 MiB: larger blocks are not copied, so that few head parts pass it.
 const SPARE_BYTES_MAX: usize = 2 * 1024 * 1024;
-
-/// Makes a durable record visible; gets its place.
-pub(super) type Publish = Box<dyn FnOnce(Place) + Send>;
-
-/// A record on its way to the disk.
-pub(super) struct Commit {
-    pub(super) kind: u8,
-    pub(super) feed: u32,
-    /// Head part, then the payload part unless that stands in `blocks`.
-    pub(super) bytes: Vec<u8>,
-    pub(super) head_bytes: u32,
-    /// The payload part where it is not worth a copy.
-    pub(super) blocks: Vec<Bytes>,
-    pub(super) publish: Publish,
-}
-
-impl Commit {
-    /// Returns the bytes of head and payload part.
-    pub(super) fn record_bytes(&self) -> u64 {
-        let blocks: usize = self.blocks.iter().map(Bytes::len).sum();
-        (self.bytes.len() + blocks) as u64
-    }
-}
-
-/// Stands for everything submitted up to it; the default for what opening found.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Ticket {
-    number: u64,
-    epoch: Epoch,
-}
-
-/// The time between two refusals for want of room; clones are the same. The default never ends.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Epoch(Option<Arc<OnceLock<Refusal>>>);
-
-impl Epoch {
-    fn new() -> Self {
-        Epoch(Some(Arc::default()))
-    }
-
-    /// Returns how it ended, once it has.
-    fn end(&self) -> Option<&Refusal> {
-        self.0.as_deref()?.get()
-    }
-}
-
-/// How an epoch ended.
-#[derive(Debug)]
-struct Refusal {
-    /// Submissions up to this one are durable, those of the epoch behind it were never written.
-    durable: u64,
-    error: StoreError,
-}
-
-impl Ticket {
-    /// Returns why what it stands for was refused, if it was for want of room.
-    pub(super) fn refusal(&self) -> Option<StoreError> {
-        let end = self.epoch.end().filter(|end| end.durable < self.number)?;
-        Some(end.error.clone())
-    }
-
-    /// Returns whether what it stands for was refused for want of room.
-    pub(super) fn is_refused(&self) -> bool {
-        self.epoch
-            .end()
-            .is_some_and(|end| end.durable < self.number)
-    }
-}
-
-/// What a waiting thread is told.
-#[derive(Debug)]
-enum Word {
-    Done(Result<(), StoreError>),
-    Lead,
-}
 
 /// The log's writing end.
 pub(super) struct Log {
@@ -139,33 +65,6 @@ impl SyncMistakes {
             skip: options.makes(Mistake::SkipSync),
             skip_checkpoints: options.makes(Mistake::CheckpointBeforeData),
             publish_first: options.makes(Mistake::PublishBeforeSync),
-        }
-    }
-}
-
-#[derive(Default)]
-struct Queue {
-    waiting: Vec<Commit>,
-    waiting_bytes: u64,
-    submitted: u64,
-    durable: u64,
-    epoch: Epoch,
-    /// Those who follow, with the submission they wait for.
-    followers: Vec<(Ticket, Arc<Turn<Word>>)>,
-    leading: bool,
-    closing: bool,
-    stopped: Option<StoreError>,
-}
-
-impl Queue {
-    /// Returns what became of a submission, if that is certain.
-    fn outcome(&self, ticket: &Ticket) -> Option<Result<(), StoreError>> {
-        match (ticket.epoch.end(), &self.stopped) {
-            (Some(end), _) if end.durable < ticket.number => Some(Err(end.error.clone())),
-            (Some(_), _) => Some(Ok(())),
-            (None, _) if ticket.number <= self.durable => Some(Ok(())),
-            (None, Some(stopped)) => Some(Err(stopped.clone())),
-            (None, None) => None,
         }
     }
 }
@@ -568,47 +467,6 @@ impl Log {
         if spare.len() < SPARE_BUFFERS_MAX {
             spare.push(buffer);
         }
-    }
-}
-
-impl Queue {
-    fn ticket(&self) -> Ticket {
-        Ticket {
-            number: self.submitted,
-            epoch: self.epoch.clone(),
-        }
-    }
-
-    /// Ends the epoch: what was submitted and is not durable will never be written.
-    fn refuse(&mut self, error: StoreError) {
-        let durable = self.durable;
-        let ended = std::mem::replace(&mut self.epoch, Epoch::new());
-        if let Some(end) = &ended.0 {
-            let _ = end.set(Refusal { durable, error });
-        }
-        self.waiting.clear();
-        self.waiting_bytes = 0;
-        self.durable = self.submitted;
-    }
-
-    /// Takes out the followers whose outcome is certain.
-    fn resolve(&mut self) -> Vec<(Arc<Turn<Word>>, Word)> {
-        let mut told = Vec::new();
-        let mut waiting = Vec::new();
-        for (ticket, turn) in std::mem::take(&mut self.followers) {
-            match self.outcome(&ticket) {
-                Some(outcome) => told.push((turn, Word::Done(outcome))),
-                None => waiting.push((ticket, turn)),
-            }
-        }
-        self.followers = waiting;
-        told
-    }
-}
-
-fn tell(told: Vec<(Arc<Turn<Word>>, Word)>) {
-    for (turn, word) in told {
-        turn.tell(word);
     }
 }
 

@@ -35,6 +35,7 @@ mod options;
 #[cfg(feature = "test-switches")]
 pub mod probe;
 mod publish;
+mod queue;
 mod read_only;
 mod record;
 mod relaxed;
