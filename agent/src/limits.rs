@@ -46,6 +46,10 @@ pub const SEARCH_HITS_MAX: usize = 100;
 /// Time between two notes of which own heads peers were shown: each costs a sync of `state.db`.
 pub const KEEP_SHOWN_EVERY: Duration = Duration::from_secs(1);
 
+/// Time in which the first peers may show newer heads of own feeds before these are published: some
+/// round trips through a slow relay.
+pub const ASK_FIRST: Duration = Duration::from_secs(2);
+
 /// Signatures reserved at once, 1,000: what a restored copy may have signed unnoticed by home and state
 /// folder, and so as few as keep the reserving (five syncs) out of the cost of an append.
 pub const SIGNATURES_RESERVED: u64 = 1_000;

@@ -1,10 +1,12 @@
 //! The network while it is on: a swarm node that is told the plan, and what went wrong last.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::Interest;
+use tokio::sync::Notify;
+
 use kinlog_swarm::{Label, Node, PeerMessage, SessionId, SessionInfo, Step};
 
 use crate::pins::Plan;
@@ -16,6 +18,8 @@ pub(crate) struct Network {
     told: Mutex<Told>,
     troubles: Mutex<Troubles>,
     sessions: Mutex<BTreeMap<SessionId, SessionInfo>>,
+    /// The first session has opened.
+    met: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +46,7 @@ impl Network {
             told: Mutex::default(),
             troubles: Mutex::default(),
             sessions: Mutex::default(),
+            met: Arc::default(),
         }
     }
 
@@ -96,11 +101,17 @@ impl Network {
 
     /// Notes an open session, or what is newly known of it; returns whether it is a new one.
     pub(crate) fn session_opened(&self, session: SessionInfo) -> bool {
+        self.met.notify_one();
         self.note(|troubles| {
             troubles.topics.remove(&(session.label, session.key));
         });
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.insert(session.id, session).is_none()
+    }
+
+    /// Returns what tells that the first session opened.
+    pub(crate) fn met(&self) -> Arc<Notify> {
+        self.met.clone()
     }
 
     /// Forgets a session.

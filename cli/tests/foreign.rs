@@ -59,6 +59,9 @@ fn forge(home: &Home, path: &str, lines: &[&'static str]) {
     let blocks: Vec<_> = lines.iter().map(|line| bytes::Bytes::from(*line)).collect();
     feed.append_batch(&pair, &blocks).unwrap();
     store.close().unwrap();
+    // He shows it as if it had been shown before.
+    let sql = "UPDATE own_feeds SET published = 1000";
+    state.execute(sql, []).unwrap();
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -294,3 +294,82 @@ fn followers_see_a_path_go_on_in_a_renewed_device() {
     let read = late.run(["feed", "read", &link]).ok();
     assert_eq!(read.text(), "one\ntwo\nthree\nfour\nfive\n");
 }
+
+#[test]
+fn a_machine_that_was_set_back_learns_it_from_its_peers() {
+    let signal = Signal::start();
+    let author = with_phrase("author");
+    let link = author.append("/notes", "one\ntwo\n");
+    let reader = Home::init("reader");
+    let _reader_up = reader.up(&signal);
+    let author_up = author.up(&signal);
+    reader.follow(&link, &["--once"]);
+    author_up.stop().ok();
+    // A snapshot of the whole machine: what stands where is the same when it is put back.
+    let (home, state) = (author.beside("home-then"), author.beside("state-then"));
+    copy(&author.path(), &home);
+    copy(&author.state(), &state);
+    let mut following = reader.start(["follow", &link]);
+    let author_up = author.up(&signal);
+    author.append("/notes", "three\n");
+    following.wait_json("the third line", MEETING, |value| {
+        (value["have"] == 3).then_some(())
+    });
+    author_up.stop().ok();
+    set_back(&author, &home, &state);
+
+    // Offline nobody can tell it, so it writes; the reader is asked before it is shown that.
+    author.append("/notes", "otherwise\n");
+    let mut author_up = author.up(&signal);
+    author_up.wait_stderr("this device signs nothing more");
+    author
+        .run_with(["feed", "append", "/notes"], b"more\n")
+        .exits(10)
+        .says("a peer has a head of 3 blocks");
+    let info = reader.json_one(["feed", "info", &link]);
+    assert_eq!(info["length"], 3, "{info}");
+    reader.run(["feed", "verify", &link]).ok();
+    author_up.stop().ok();
+    assert!(author.status()["must_renew"].is_string());
+
+    renew(&author).ok().says("1 block");
+    let _author_up = author.up(&signal);
+    following.wait_json("the path as it goes on", MEETING, |value| {
+        (value["have"] == 3 && value["length"] == 4).then_some(())
+    });
+    let all = "one\ntwo\notherwise\n";
+    assert_eq!(author.run(["feed", "read", "/notes"]).ok().text(), all);
+    assert_eq!(reader.run(["feed", "read", &link]).ok().text(), all);
+}
+
+/// Puts a copy in place as a snapshot of the disk does: to the install record everything stands where
+/// it stood.
+fn set_back(author: &Home, home: &Path, state: &Path) {
+    for (now, then) in [(author.path(), home), (author.state(), state)] {
+        std::fs::remove_dir_all(&now).unwrap();
+        copy(then, &now);
+    }
+    let twin = std::fs::read_dir(author.state()).unwrap().next().unwrap();
+    let twin = twin.unwrap().path();
+    let record = author.path().join("install");
+    let read = |path: &Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let marks = |path: &Path| {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::metadata(path).unwrap();
+        let born = metadata.created().unwrap();
+        let born = born.duration_since(std::time::UNIX_EPOCH).unwrap();
+        serde_json::json!({ "inode": metadata.ino(), "born_ns": born.as_nanos() as u64 })
+    };
+    let mut value = read(&record);
+    value["place"]["folder"] = marks(&author.path().join("store"));
+    let bytes = serde_json::to_vec(&value).unwrap();
+    std::fs::write(&record, &bytes).unwrap();
+    let hash = kinlog_feeds::crypto::blake2b_256(&[b"kinlog/install", &bytes]);
+    let mut value = read(&twin);
+    value["record"] = kinlog_feeds::text::encode(&hash).into();
+    value["file"] = marks(&record);
+    std::fs::write(&twin, serde_json::to_vec(&value).unwrap()).unwrap();
+    assert_eq!(author.status()["must_renew"], serde_json::Value::Null);
+}

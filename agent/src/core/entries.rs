@@ -33,6 +33,7 @@ impl Core {
         place: Place<'_>,
         bodies: Vec<Body>,
     ) -> Result<Appended, Error> {
+        self.guard.check()?;
         let feed = self.feed(&own.key)?;
         let appended = {
             let _turn = lock(&self.writing);

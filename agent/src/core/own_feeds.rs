@@ -1,6 +1,6 @@
 //! Feeds this device signs: making them, appending to them, vouching for their heads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
@@ -12,7 +12,7 @@ use crate::core::entries::Place;
 use crate::core::{Core, lock};
 use crate::keys::{DIRECTORY_ID, random};
 use crate::links::FeedPath;
-use crate::state::OwnFeed;
+use crate::state::{FormerFeed, OwnFeed};
 
 impl Core {
     /// Makes the feeds in the store that `state.db` knows and a crash kept from being made.
@@ -98,6 +98,7 @@ impl Core {
 
     /// Appends raw blocks to an own feed; durable on return.
     pub(crate) fn append(&self, own: &OwnFeed, blocks: &[Bytes]) -> Result<Appended, Error> {
+        self.guard.check()?;
         let feed = self.feed(&own.key)?;
         let appended = feed.append_batch(&self.keys.feed(&own.id), blocks)?;
         if own.path.is_some() {
@@ -178,6 +179,26 @@ impl Core {
             return Ok(());
         }
         Ok(self.state.note_published(shown)?)
+    }
+
+    /// Returns the feeds that peers are shown nothing of: those of earlier devices with blocks that no
+    /// peer saw, and when this one may not write any more, its own with such blocks.
+    pub(crate) fn unpublished(&self) -> Result<BTreeSet<FeedKey>, Error> {
+        self.keep_shown()?;
+        let former = self.state.former_feeds()?.into_iter();
+        let mut unpublished: BTreeSet<FeedKey> = former
+            .filter(FormerFeed::has_unpublished)
+            .map(|feed| feed.key)
+            .collect();
+        if self.guard.doubt().is_some() {
+            let own = self.state.published()?.into_iter();
+            let is_ahead = |(key, published): &(FeedKey, u64)| {
+                let feed = self.store.feed(key);
+                feed.is_some_and(|feed| feed.head().length > *published)
+            };
+            unpublished.extend(own.filter(is_ahead).map(|(key, _)| key));
+        }
+        Ok(unpublished)
     }
 
     /// Finds the own public feeds that grew after the last commitment, as after a crash.

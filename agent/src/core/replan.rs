@@ -12,6 +12,8 @@ impl Core {
     /// Decides anew from everything known, and puts it into effect.
     pub(crate) fn replan(&self) -> Result<(), Error> {
         let _turn = lock(&self.planning);
+        let must_renew = self.guard.doubt().is_some();
+        self.knowledge(|knowledge| knowledge.must_renew = must_renew);
         let length = |key: &_| self.store.feed(key).map_or(0, |feed| feed.head().length);
         let plan = self.knowledge(|knowledge| plan(knowledge, self.switches, length));
         for key in plan.interests.keys() {

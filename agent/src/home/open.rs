@@ -52,6 +52,12 @@ pub(crate) fn open_home(home: &Path, folder: &Path) -> Result<OpenHome, Error> {
     let guarded = Home::new(&layout, keys.device());
     let guard = Arc::new(ForkGuard::new(guarded, StateFolder::new(folder)));
     let store = open_store(&layout, Some(&guard))?;
+    if store.open_report().tail_dropped.is_some() {
+        tracing::warn!(
+            "the newest commit was cut off when this home was last used; it was not acknowledged, and \
+             peers are asked before anything newer is published"
+        );
+    }
     let former = state.former_feeds()?;
     guard.begin(&store, former.iter().map(|feed| feed.key).collect());
     Ok(OpenHome {

@@ -32,6 +32,8 @@ pub(crate) struct Knowledge {
     pub(crate) invites: BTreeMap<PublicKey, RoomId>,
     /// Joins that wait for a member.
     pub(crate) joins: Vec<OpenJoin>,
+    /// This device may not write any more.
+    pub(crate) must_renew: bool,
 }
 
 impl Knowledge {
@@ -46,6 +48,7 @@ impl Knowledge {
             rooms: BTreeMap::new(),
             invites: BTreeMap::new(),
             joins: Vec::new(),
+            must_renew: false,
         }
     }
 

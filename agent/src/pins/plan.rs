@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinlog_feeds::crypto::FeedKey;
-use kinlog_feeds::replicate::Interest;
+use kinlog_feeds::replicate::{Interest, Want};
 use kinlog_swarm::Label;
 
 use crate::api::Selection;
@@ -57,6 +57,16 @@ pub(crate) fn plan(
     for (key, asked) in &plan.asked {
         plan.interests.insert(*key, merge(asked, length(key)));
     }
+    // Of what this device writes only heads are asked for: a newer one than ours says that it is not
+    // the only writer, or not the newest. Then what it lacks is fetched like anybody else's.
+    let own = match knowledge.must_renew {
+        true => Want::All,
+        false => Want::None,
+    };
+    for key in knowledge.own.keys() {
+        let (want, live) = (own.clone(), true);
+        plan.interests.insert(*key, Interest { want, live });
+    }
     plan
 }
 
@@ -91,13 +101,16 @@ impl Planning<'_> {
         for feed in self.knowledge.own.values() {
             let why = if let Some(path) = &feed.path {
                 offered.serves.insert(feed.key);
+                offered.wants.insert(feed.key);
                 format!("own path {path}")
             } else if feed.is_plain {
                 self.plan.topics.insert((Label::Feed, feed.key.0));
-                self.plan.view.feeds.entry(feed.key.0).or_default().serves = true;
+                let offered = self.plan.view.feeds.entry(feed.key.0).or_default();
+                (offered.serves, offered.wants) = (true, true);
                 "own plain feed".to_owned()
             } else if self.knowledge.directory_of(&feed.key) == Some(agent) {
                 offered.serves.insert(feed.key);
+                offered.wants.insert(feed.key);
                 "own public directory".to_owned()
             } else {
                 continue;
@@ -220,11 +233,7 @@ impl Planning<'_> {
                 let offered = self.plan.view.rooms.entry(meet_key).or_default();
                 offered.devices.extend(&devices);
                 offered.serves.extend(room.feeds.keys());
-                let of_others = room
-                    .feeds
-                    .keys()
-                    .filter(|key| !self.knowledge.own.contains_key(*key));
-                offered.wants.extend(of_others);
+                offered.wants.extend(room.feeds.keys());
             }
             for feed in room.feeds.values() {
                 let is_own = self.knowledge.own.contains_key(&feed.key);
@@ -262,7 +271,6 @@ impl Planning<'_> {
 #[cfg(test)]
 mod tests {
     use kinlog_feeds::crypto::{AgentId, DeviceKey, KeyPair, Secret};
-    use kinlog_feeds::replicate::Want;
     use kinlog_indexer::RoomId;
     use kinlog_indexer::identity::{DeviceAdded, IdentitySet, Powers, Statement};
     use kinlog_indexer::seal::EpochSecret;
@@ -359,16 +367,31 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_pins_nothing_serves_its_own_and_fetches_nothing() {
+    fn an_agent_that_pins_nothing_serves_its_own_and_asks_for_heads_of_it_only() {
         let knowledge = knowledge();
         let plan = of(&knowledge);
         let expected = [(Label::Agent, knowledge.agent.0), (Label::Feed, [90; 32])];
         assert_eq!(plan.topics, expected.into());
-        assert!(plan.interests.is_empty());
+        let heads = Interest {
+            want: Want::None,
+            live: true,
+        };
+        let own = [10, 90, 100 + OWN].map(|number| (key(number), heads.clone()));
+        assert_eq!(plan.interests, own.into());
         let offered = &plan.view.agents[&knowledge.agent.0];
         assert_eq!(offered.serves, [key(10), key(100 + OWN)].into());
-        assert!(offered.wants.is_empty() && !offered.is_followed);
+        assert_eq!(offered.wants, offered.serves);
+        assert!(!offered.is_followed);
         assert!(plan.view.feeds[&[90; 32]].serves);
+    }
+
+    #[test]
+    fn a_device_that_may_not_write_fetches_what_others_have_of_its_feeds() {
+        let mut knowledge = knowledge();
+        knowledge.must_renew = true;
+        let plan = of(&knowledge);
+        assert!(plan.interests.values().all(|one| one.want == Want::All));
+        assert_eq!(plan.interests.len(), 3);
     }
 
     #[test]
@@ -386,6 +409,7 @@ mod tests {
         let wants: Vec<_> = plan
             .interests
             .iter()
+            .filter(|(key, _)| !knowledge.own.contains_key(*key))
             .map(|(key, interest)| (*key, interest.want.clone()))
             .collect();
         assert_eq!(
@@ -450,7 +474,7 @@ mod tests {
         let agent = other(&knowledge);
         let path = Some("/paths".parse().expect("valid"));
         knowledge.pins = vec![pin(PinTarget::Path(agent, path), Selection::All)];
-        let feeds = |plan: Plan| plan.interests.into_keys().collect::<Vec<_>>();
+        let feeds = |plan: Plan| plan.asked.into_keys().collect::<Vec<_>>();
         assert_eq!(feeds(of(&knowledge)), [key(20), key(21), key(100 + OTHER)]);
         let switches = Switches {
             without_pin_filter: true,

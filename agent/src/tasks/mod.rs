@@ -1,5 +1,6 @@
 //! What runs beside requests: the network's start, sessions, node events, the directory's heads.
 
+mod asking;
 mod node_events;
 mod sessions;
 mod start;

@@ -103,7 +103,15 @@ impl Core {
             self.catch_up()?;
             return self.replan();
         }
-        let mut decides = false;
+        // A head of ours that came from a peer: others have it, and nothing more is signed.
+        let from_peers = news.upgraded.iter().filter_map(|key| {
+            let is_own = self.knowledge(|knowledge| knowledge.own.contains_key(key));
+            let length = self.store.feed(key)?.head().length;
+            is_own.then_some((*key, length))
+        });
+        let from_peers: BTreeMap<FeedKey, u64> = from_peers.collect();
+        self.note_shown(&from_peers);
+        let mut decides = !from_peers.is_empty();
         // One feed that is not taken in keeps no other from it: nobody tells of that again.
         let mut failed = Ok(());
         for key in &news.stored {

@@ -11,7 +11,7 @@ use crate::failure::chain;
 use crate::links::is_signal_url;
 use crate::network::Network;
 use crate::requests::blocking;
-use crate::tasks::{Running, node_events};
+use crate::tasks::{Running, asking, node_events};
 
 impl Running {
     /// Starts the network with the servers given and those remembered; one that runs already goes
@@ -95,12 +95,15 @@ impl Running {
         config.stun_urls.clone_from(&wanted.stun_urls);
         config.message_log.clone_from(&wanted.message_log);
         config.format_revision = FORMAT_0_REVISION;
+        config.withhold_own = true;
         let host = Arc::new(core.host.clone());
         let node = Node::start(config, core.store.clone(), host).map_err(node_error)?;
         let events = node.subscribe();
         let network = Arc::new(Network::new(node));
         let watching = node_events::watch(core.clone(), Arc::downgrade(&network), events);
+        let asking = asking::ask_first(core.clone(), Arc::downgrade(&network));
         self.tasks().push(tokio::spawn(watching));
+        self.tasks().push(tokio::spawn(asking));
         blocking(core, move |core| core.set_network(Some(network))).await
     }
 }

@@ -44,7 +44,7 @@ impl Feed {
         };
         Synchronize {
             fork: self.fork,
-            length: self.length,
+            length: if self.withheld { 0 } else { self.length },
             remote_length,
             can_upgrade: true,
             uploading: true,
@@ -62,14 +62,24 @@ impl Feed {
             .push_back(self.send(peer, Message::Extension { name, payload }));
         self.synchronize(cx);
         let contiguous = self.have.contiguous_length().min(self.length);
-        if contiguous > 0 {
+        if contiguous > 0 && !self.withheld {
             cx.outputs.push_back(self.send(peer, held(0..contiguous)));
         }
     }
 
+    /// Shows peers what was withheld from them.
+    pub(super) fn publish(&mut self, cx: &mut Context<'_>) {
+        if !std::mem::take(&mut self.withheld) {
+            return;
+        }
+        self.synchronize(cx);
+        let runs: Vec<Range<u64>> = self.have.runs(0..self.length).collect();
+        self.announce(cx, &runs);
+    }
+
     /// Tells every peer of blocks that are newly held and that it does not hold itself.
     pub(super) fn announce(&self, cx: &mut Context<'_>, runs: &[Range<u64>]) {
-        if runs.is_empty() {
+        if runs.is_empty() || self.withheld {
             return;
         }
         // A feed without gaps is announced whole: it costs no more and mends what was missed.
@@ -90,6 +100,9 @@ impl Feed {
 
     /// Answers a want with the bits of the region, once: what is added later is announced.
     pub(super) fn handle_want(&mut self, cx: &mut Context<'_>, peer: PeerId, want: &Want) {
+        if self.withheld {
+            return;
+        }
         let writable = cx.peers.get(&peer).is_some_and(|peer| peer.writable);
         let Some(channel) = self.channels.get_mut(&peer) else {
             return;

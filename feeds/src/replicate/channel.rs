@@ -96,6 +96,8 @@ pub(super) struct Channel {
     pub(super) fork_refused: Option<(u64, u64)>,
     /// Highest fork of the peer that was looked at, on a feed that has none.
     pub(super) fork_seen: u64,
+    /// Longest of its heads, not above ours, that it was asked for while the feed is withheld.
+    pub(super) looked_at: u64,
     /// The peer was sent the feed's conflict proof, or sent one.
     pub(super) knows_conflict: bool,
     /// Requests up to this id were of channels that are closed.

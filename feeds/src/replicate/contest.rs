@@ -48,7 +48,7 @@ impl Feed {
     /// are as long as we are, or longer and not followed. Who gets its head from the other one
     /// checks it against its own tree anyway.
     pub(super) fn tell_heads(&mut self, cx: &mut Context<'_>) {
-        if self.stopped || self.length == 0 {
+        if self.stopped || self.length == 0 || self.withheld {
             return;
         }
         let follows = self.interest.live || self.head_wanted;
@@ -105,6 +105,32 @@ impl Feed {
                 && let Some(channel) = self.channels.get_mut(&peer)
             {
                 channel.fork_seen = fork;
+            }
+        }
+    }
+
+    /// Asks peers of a feed that is withheld for heads that are not longer than ours: a longer one is
+    /// asked for anyway, and whoever has one of another history would be shown ours first.
+    pub(super) fn look_while_withheld(&mut self, cx: &mut Context<'_>) {
+        if !self.withheld {
+            return;
+        }
+        let due: Vec<_> = self
+            .channels
+            .iter()
+            .filter_map(|(peer, channel)| {
+                let remote = channel.remote.as_ref()?;
+                let is_due = remote.fork == self.fork
+                    && remote.length > channel.looked_at
+                    && remote.length <= self.length;
+                is_due.then_some((*peer, remote.fork, remote.length))
+            })
+            .collect();
+        for (peer, fork, length) in due {
+            if self.look(cx, peer, What::Look, fork, length)
+                && let Some(channel) = self.channels.get_mut(&peer)
+            {
+                channel.looked_at = length;
             }
         }
     }
@@ -291,7 +317,10 @@ impl Feed {
     }
 
     fn pass_on(&mut self, cx: &mut Context<'_>) {
-        let Some(proof) = &self.conflict else { return };
+        // The proof holds our head, which is shown to nobody while the feed is withheld.
+        let Some(proof) = self.conflict.as_ref().filter(|_| !self.withheld) else {
+            return;
+        };
         for (peer, channel) in &mut self.channels {
             if !channel.is_kinlog || channel.knows_conflict {
                 continue;

@@ -82,6 +82,8 @@ pub(super) struct Feed {
     pub(super) retry: BTreeMap<u64, Climb>,
     pub(super) parked: Vec<Item>,
     pub(super) stopped: bool,
+    /// Peers are asked for their heads and shown nothing of ours.
+    pub(super) withheld: bool,
     /// The proof of the conflict that stopped the feed.
     pub(super) conflict: Option<Bytes>,
     /// A history that could not be compared with ours: who showed it, and until where.
@@ -117,6 +119,7 @@ impl Feed {
             retry: BTreeMap::new(),
             parked: Vec::new(),
             stopped: state.conflict.is_some(),
+            withheld: false,
             conflict: state.conflict,
             contender: None,
             following: None,

@@ -30,6 +30,7 @@ impl Feed {
         planned.violations = self.free_what_hangs(cx);
         planned.violations.append(&mut self.convicted);
         self.look_at_forks(cx);
+        self.look_while_withheld(cx);
         self.seek_rival(cx);
         self.plan_reorg(cx);
         self.plan_upgrade(cx);

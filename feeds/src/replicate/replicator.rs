@@ -163,6 +163,21 @@ impl Replicator {
         with_feed!(self, key, |feed, cx| feed.handle_appended(cx, head));
     }
 
+    /// Shows peers nothing of `key` until [`publish`](Self::publish): neither length nor head nor block.
+    /// They are asked for theirs, also for those that are not longer than ours.
+    pub fn withhold(&mut self, key: &FeedKey) {
+        if let Some(feed) = self.feeds.get_mut(key) {
+            feed.withheld = true;
+        }
+    }
+
+    /// Shows peers what was withheld from them.
+    pub fn publish(&mut self, now: Time, key: &FeedKey) {
+        self.now = now;
+        with_feed!(self, key, |feed, cx| feed.publish(cx));
+        self.touch(key);
+    }
+
     /// The answer to [`Output::Reorganise`], and the head as it is now.
     pub fn handle_reorganised(
         &mut self,

@@ -231,7 +231,7 @@ enum Judgement {
 
 fn judge(feed: &Feed, request: &Request) -> Judgement {
     let proof = &request.proof;
-    if request.fork != feed.fork || feed.length == 0 {
+    if request.fork != feed.fork || feed.length == 0 || feed.withheld {
         return Judgement::Decline;
     }
     if let Some(upgrade) = proof.upgrade

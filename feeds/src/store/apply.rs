@@ -77,18 +77,21 @@ impl Feed {
 
     /// Tells whoever owns the store of heads of its own feeds that it did not sign.
     fn tell_guard(&self, results: &[Result<Applied, ApplyError>]) {
-        let Some(guard) = &self.inner.options.sign_guard else {
-            return;
-        };
-        if self.role() != Role::Own {
-            return;
-        }
         let length = results.iter().filter_map(|result| match result {
             Ok(applied) => applied.upgraded_to,
             Err(ApplyError::Conflict { proof, .. }) => Some(self.foreign_length(proof)),
             Err(_) => None,
         });
         if let Some(length) = length.max() {
+            self.tell_guard_of(length);
+        }
+    }
+
+    /// Tells of a head of `length` blocks of this feed that somebody else signed, if it is our own.
+    pub(super) fn tell_guard_of(&self, length: u64) {
+        if let Some(guard) = &self.inner.options.sign_guard
+            && self.role() == Role::Own
+        {
             guard.handle_foreign_head(&self.key(), length);
         }
     }

@@ -88,6 +88,7 @@ impl Feed {
         if self.is_stopped() {
             return Ok(false);
         }
+        self.tell_guard_of(self.foreign_length(proof));
         writer.settle(&self.inner.log)?;
         let ticket = self.inner.log.submit(vec![self.commit_conflict(proof)])?;
         writer.ticket = ticket.clone();

@@ -9,4 +9,5 @@ mod loss;
 mod reorgs;
 mod sharing;
 mod unasked;
+mod withheld;
 mod world;

@@ -20,6 +20,9 @@ pub struct NodeConfig {
     /// Revision of preview format 0 that this build speaks; 0 states none. Sessions with peers of
     /// another revision are refused.
     pub format_revision: u16,
+    /// Withholds the feeds that the store writes from all peers, while these are asked for their heads,
+    /// until [`Node::publish_own`](crate::Node::publish_own).
+    pub withhold_own: bool,
     /// File to which the size of every received link message is appended, a decimal line each.
     pub message_log: Option<PathBuf>,
 }
@@ -33,6 +36,7 @@ impl NodeConfig {
             stun_urls: Vec::new(),
             bind: Vec::new(),
             format_revision: 0,
+            withhold_own: false,
             message_log: None,
         }
     }

@@ -19,6 +19,8 @@ pub(super) struct Wishes {
     pub(super) stored: BTreeSet<FeedKey>,
     pub(super) closed: BTreeSet<SessionId>,
     pub(super) refresh: bool,
+    /// Own feeds are published, but these.
+    pub(super) publish_own: Option<BTreeSet<FeedKey>>,
     pub(super) stop: bool,
 }
 
@@ -54,6 +56,7 @@ impl Desired {
             stored: std::mem::take(&mut wishes.stored),
             closed: std::mem::take(&mut wishes.closed),
             refresh: std::mem::take(&mut wishes.refresh),
+            publish_own: std::mem::take(&mut wishes.publish_own),
             stop: wishes.stop,
         }
     }

@@ -103,7 +103,8 @@ impl Node {
         let desired = Arc::new(Desired::default());
         let (events, _) = broadcast::channel(EVENTS_QUEUED_MAX);
         let (requests, incoming) = mpsc::channel(PEER_MESSAGES_QUEUED_MAX);
-        let (replication, replicating) = replication::start(store.clone(), clock, events.clone());
+        let (replication, replicating) =
+            replication::start(store.clone(), clock, events.clone(), config.withhold_own);
         let task = task::Task::new(task::Parts {
             config,
             clock,
@@ -145,6 +146,12 @@ impl Node {
         self.desired.change(|it| {
             it.interests.insert(key, interest);
         });
+    }
+
+    /// Shows peers the feeds that the store writes, but `except`, which were withheld until now
+    /// ([`NodeConfig::withhold_own`]).
+    pub fn publish_own(&self, except: std::collections::BTreeSet<FeedKey>) {
+        self.desired.change(|it| it.publish_own = Some(except));
     }
 
     /// Asks the host again what every session serves and wants.

@@ -165,6 +165,9 @@ impl Task {
         for id in wishes.closed {
             self.sessions.close(id, SessionError::Closed);
         }
+        if let Some(except) = wishes.publish_own {
+            self.parts.replication.publish_own(except).await;
+        }
         self.apply_topics(wishes.topics.into_iter());
         if wishes.refresh {
             for id in self.sessions.entries.keys().copied().collect::<Vec<_>>() {

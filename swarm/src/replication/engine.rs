@@ -31,6 +31,24 @@ pub(super) struct Engine {
     interests: BTreeMap<FeedKey, Interest>,
     /// When the first session opened of those that are open now.
     peers_since: Option<Time>,
+    /// Own feeds that peers are shown nothing of.
+    withheld: Withheld,
+}
+
+/// Some of the feeds that the store writes.
+#[derive(Debug)]
+enum Withheld {
+    All,
+    Only(BTreeSet<FeedKey>),
+}
+
+impl Withheld {
+    fn contains(&self, key: &FeedKey) -> bool {
+        match self {
+            Withheld::All => true,
+            Withheld::Only(keys) => keys.contains(key),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -49,7 +67,12 @@ struct Known {
 }
 
 impl Engine {
-    pub(super) fn new(store: Store, clock: Clock, events: broadcast::Sender<NodeEvent>) -> Self {
+    pub(super) fn new(
+        store: Store,
+        clock: Clock,
+        events: broadcast::Sender<NodeEvent>,
+        withholds_own: bool,
+    ) -> Self {
         let (done_sender, done) = mpsc::unbounded_channel();
         Engine {
             store,
@@ -62,6 +85,10 @@ impl Engine {
             feeds: BTreeMap::new(),
             interests: BTreeMap::new(),
             peers_since: None,
+            withheld: match withholds_own {
+                true => Withheld::All,
+                false => Withheld::Only(BTreeSet::new()),
+            },
         }
     }
 
@@ -139,6 +166,14 @@ impl Engine {
                 }
             }
             Input::Stored { key } => self.handle_stored(now, key),
+            Input::PublishOwn { except } => {
+                for (key, known) in &self.feeds {
+                    if known.feed.role() == Role::Own && !except.contains(key) {
+                        self.replicator.publish(now, key);
+                    }
+                }
+                self.withheld = Withheld::Only(except);
+            }
             Input::Status { reply } => {
                 // Whoever asked may have gone meanwhile.
                 let _ = reply.send(self.status());
@@ -409,6 +444,9 @@ impl Engine {
         if !self.feeds.contains_key(key) {
             let feed = self.store.feed(key)?;
             self.replicator.add_feed(*key, feed_state(&feed));
+            if feed.role() == Role::Own && self.withheld.contains(key) {
+                self.replicator.withhold(key);
+            }
             if let Some(interest) = self.interests.get(key) {
                 self.replicator
                     .set_interest(self.clock.now(), key, interest.clone());

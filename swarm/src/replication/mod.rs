@@ -9,6 +9,8 @@
 mod engine;
 mod workers;
 
+use std::collections::BTreeSet;
+
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::Interest;
 use kinlog_feeds::store::Store;
@@ -60,6 +62,9 @@ enum Input {
     Stored {
         key: FeedKey,
     },
+    PublishOwn {
+        except: BTreeSet<FeedKey>,
+    },
     Status {
         reply: oneshot::Sender<Vec<FeedStatus>>,
     },
@@ -77,9 +82,10 @@ pub(crate) fn start(
     store: Store,
     clock: Clock,
     events: broadcast::Sender<NodeEvent>,
+    withholds_own: bool,
 ) -> (Sender, JoinHandle<()>) {
     let (inputs, receiver) = mpsc::channel(REPLICATION_BATCHES_MAX);
-    let task = tokio::spawn(engine::Engine::new(store, clock, events).run(receiver));
+    let task = tokio::spawn(engine::Engine::new(store, clock, events, withholds_own).run(receiver));
     (Sender { inputs }, task)
 }
 
@@ -122,6 +128,11 @@ impl Sender {
     /// What the store holds of a feed changed by other ways than replication, or it is gone.
     pub(crate) async fn stored(&self, key: FeedKey) {
         self.send(Input::Stored { key }).await;
+    }
+
+    /// Own feeds are withheld no more, but `except`.
+    pub(crate) async fn publish_own(&self, except: BTreeSet<FeedKey>) {
+        self.send(Input::PublishOwn { except }).await;
     }
 
     /// Returns how far every feed is.
