@@ -153,3 +153,121 @@ fn npm_hypercore_11_pulls_what_we_serve() {
 fn npm_hypercore_10_pulls_what_we_serve() {
     serve_to_npm(14, "10");
 }
+
+/// Pulls a feed that npm serves, lets npm cut it and go on otherwise, and pulls again.
+#[track_caller]
+fn follow_npm_onto_a_fork(hypercore: &str, length: u32, cut: u32, more: u32) {
+    let count = length.to_string();
+    let arguments = [
+        "serve",
+        "--hypercore",
+        hypercore,
+        "--count",
+        &count,
+        "--kind",
+        "text",
+    ];
+    let mut peer = npm(&arguments);
+    let serving = said(&mut peer);
+    let key = serving["key"].as_str().unwrap().to_owned();
+    let address = format!("127.0.0.1:{}", serving["port"]);
+    let home = Home::init("reader");
+    let pull = || home.start(["feed", "pull", &key, "--tcp", &address]);
+    pull().finish(TRANSFER).ok();
+
+    for (round, (cut, more)) in (1u32..).zip([(cut, more), (cut / 2, more + 7)]) {
+        peer.write(format!("cut {cut} {more} {}\n", 40 + round).as_bytes());
+        let after = said(&mut peer);
+        assert_eq!(
+            (&after["fork"], &after["length"]),
+            (&round.into(), &(cut + more).into())
+        );
+        pull().finish(TRANSFER).ok();
+        let info = home.json_one(["feed", "info", &key]);
+        assert_eq!(
+            (&info["fork"], &info["length"]),
+            (&after["fork"], &after["length"])
+        );
+        assert_eq!(info["blocks_held"], info["length"]);
+        let read = home.run(["feed", "read", &key]).ok();
+        let blocks = split_lines(&read.stdout);
+        assert_eq!(digest(&blocks), after["digest"], "round {round}");
+        home.json_one(["feed", "verify", &key]);
+    }
+    peer.kill();
+}
+
+/// Takes lines apart again, for blocks that hold no newline.
+fn split_lines(lines: &[u8]) -> Vec<Vec<u8>> {
+    let lines = lines.strip_suffix(b"\n").unwrap_or(lines);
+    lines
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::to_vec)
+        .collect()
+}
+
+/// Serves an own plain feed to npm, cuts it and goes on otherwise; npm follows.
+#[track_caller]
+fn take_npm_along_onto_a_fork(hypercore: &str, length: usize, cut: usize, more: usize) {
+    let home = Home::init("cutter");
+    let created = home.json_one(["feed", "create", "--plain"]);
+    let key = created["key"].as_str().unwrap().to_owned();
+    let line = |round: usize, index: usize| format!("round {round} line {index}").into_bytes();
+    let mut expected: Vec<Vec<u8>> = (0..length).map(|index| line(0, index)).collect();
+    home.run_with(["feed", "append", &key], &lines(&expected))
+        .ok();
+    let mut serve = home.start(["feed", "serve", &key, "--tcp", "127.0.0.1:0"]);
+    let address = serve.wait_json("the address", TRANSFER, |value| {
+        value["address"].as_str().map(str::to_owned)
+    });
+    let hex = text::encode_hex(&text::decode_key(&key).unwrap());
+    let port = address.rsplit(':').next().unwrap();
+    let arguments = [
+        "follow",
+        "--hypercore",
+        hypercore,
+        "--key",
+        &hex,
+        "--port",
+        port,
+    ];
+    let mut peer = npm(&arguments);
+    let mut holds = |fork: u64, expected: &[Vec<u8>]| {
+        let wanted = digest(expected);
+        peer.wait_json("npm to hold it", TRANSFER, |value| {
+            assert!(value["error"].is_null(), "{value}");
+            (value["fork"] == fork && value["digest"] == wanted).then_some(())
+        });
+    };
+    holds(0, &expected);
+    for (round, (cut, more)) in (1..).zip([(cut, more), (cut / 2, more + 7)]) {
+        home.json_one(["feed", "truncate", &key, "--length", &cut.to_string()]);
+        expected.truncate(cut);
+        let new: Vec<_> = (cut..cut + more).map(|index| line(round, index)).collect();
+        home.run_with(["feed", "append", &key], &lines(&new)).ok();
+        expected.extend(new);
+        holds(round as u64, &expected);
+    }
+    peer.kill();
+    serve.stop();
+}
+
+#[test]
+fn npm_hypercore_11_is_followed_onto_a_fork() {
+    follow_npm_onto_a_fork("11", 1000, 600, 50);
+}
+
+#[test]
+fn npm_hypercore_10_is_followed_onto_a_fork() {
+    follow_npm_onto_a_fork("10", 1000, 300, 900);
+}
+
+#[test]
+fn npm_hypercore_11_follows_us_onto_a_fork() {
+    take_npm_along_onto_a_fork("11", 1000, 600, 50);
+}
+
+#[test]
+fn npm_hypercore_10_follows_us_onto_a_fork() {
+    take_npm_along_onto_a_fork("10", 1000, 300, 900);
+}

@@ -91,16 +91,23 @@ async function follow () {
   let told = ''
   let looking = false
   const look = async () => {
-    const { fork, length } = core
-    if (looking || length === 0 || core.contiguousLength < length || told === fork + ':' + length) return
+    if (looking) return
     looking = true
-    const digest = await digestOf(core)
+    while (told !== core.fork + ':' + core.length && core.length > 0) {
+      const { fork, length } = core
+      const digest = new Digest()
+      for (let index = 0; index < length && core.fork === fork; index++) {
+        const bytes = await core.get(index).catch(() => null)
+        if (bytes === null) break // it was cut meanwhile
+        digest.update(bytes)
+      }
+      if (core.fork !== fork || core.length !== length) continue
+      told = fork + ':' + length
+      say({ fork, length, ...digest.final() })
+    }
     looking = false
-    if (core.fork !== fork || core.length !== length) return
-    told = fork + ':' + length
-    say({ fork, length, ...digest })
   }
-  for (const event of ['append', 'truncate', 'download']) core.on(event, () => look().catch(fail))
+  for (const event of ['append', 'truncate']) core.on(event, () => look().catch(fail))
 }
 
 async function pull () {
