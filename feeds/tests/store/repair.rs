@@ -354,6 +354,48 @@ fn a_feed_that_was_truncated_comes_through() {
     }
 }
 
+#[test]
+fn a_compacted_store_comes_through() {
+    let elsewhere = open(&MemoryDisk::new());
+    let author = KeyPair::from_seed(&[2; 32]);
+    let source = own_feed(&elsewhere, &author);
+    source.append_batch(&author, &blocks(0..3)).unwrap();
+    let disk = MemoryDisk::new();
+    let store = open(&disk);
+    // Its head and nodes stand in the first segment, which goes.
+    let early = follower(&store, &source);
+    early.apply(&[upgrade_item(&source, 0)]).unwrap();
+    early.apply(&[block_item(&source, 1)]).unwrap();
+    let feed = own_feed(&store, &writer());
+    for start in 0..40 {
+        feed.append_batch(&writer(), &blocks(3 * start..3 * start + 3))
+            .unwrap();
+    }
+    feed.clear(5..100).unwrap();
+    let compacted = store.compact().unwrap();
+    assert!(compacted.segments > 0, "{compacted:?}");
+    feed.append_batch(&writer(), &blocks(120..121)).unwrap();
+    let before: Vec<_> = store
+        .feeds()
+        .iter()
+        .map(|feed| (feed.info(), feed.signed_head(), feed.have()))
+        .collect();
+    store.close().unwrap();
+    let mut files = disk.to_files();
+    files.remove("index");
+    let (report, store) = repaired(&files).unwrap();
+    assert!(!report.is_loss(), "{report:?}");
+    let after: Vec<_> = store
+        .feeds()
+        .iter()
+        .map(|feed| {
+            assert_eq!(feed.verify().unwrap().problems, []);
+            (feed.info(), feed.signed_head(), feed.have())
+        })
+        .collect();
+    assert_eq!(before, after);
+}
+
 fn write_files(folder: &Path, files: &Files) {
     std::fs::create_dir_all(folder).unwrap();
     for (name, bytes) in files {

@@ -1,4 +1,5 @@
-//! Two passes over the old log: what is known of each feed, then every record that holds, copied.
+//! Passes over the old log: what each feed is called, what is known of it, then every record that
+//! holds, copied.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -13,7 +14,7 @@ use crate::store::body::{Body, Filled, StoredBlock, StoredHead};
 use crate::store::disk::Disk;
 use crate::store::error::Place;
 use crate::store::options::Options;
-use crate::store::record::{CHECK_BYTES, FLAG_IGNORABLE, HEADER_BYTES, RECORD_VERSION};
+use crate::store::record::{CHECK_BYTES, FLAG_IGNORABLE, HEADER_BYTES, RECORD_VERSION, kind};
 use crate::store::repair::new_log::NewLog;
 use crate::store::repair::old_log::{OldLog, Survivor};
 use crate::store::repair::report::{Gap, RepairError, RepairReport, RepairedFeed};
@@ -25,9 +26,6 @@ use crate::tree::{Head, Node, root_indexes};
 pub(super) struct Copy {
     pub(super) feeds: BTreeMap<u32, OldFeed>,
     dropped: BTreeSet<u32>,
-    /// What the first reading found to be wanted of each feed, for the second.
-    wanted: BTreeMap<u32, Climb>,
-    wants_more: bool,
     nameless: BTreeSet<u32>,
     pub(super) gaps: Vec<Gap>,
     records_kept: u64,
@@ -39,6 +37,12 @@ pub(super) struct Copy {
 pub(super) struct OldFeed {
     pub(super) key: FeedKey,
     pub(super) role: Role,
+    /// The newest record that names it.
+    named: Vec<u8>,
+    /// The newest head.
+    newest: Option<StoredHead>,
+    /// Roots of the newest head, where they stand behind it: compaction writes nodes again.
+    newest_roots: Vec<Node>,
     /// Length of the newest head all of whose roots are there.
     pub(super) length: u64,
     /// Length of the newest head of all, and where it stands.
@@ -92,22 +96,19 @@ impl Climb {
 }
 
 impl Climb {
-    /// Wants the roots of a shorter tree that are not there; returns whether some are new.
-    fn want(&mut self, nodes: &[Node], length: u64) -> bool {
+    /// Wants the roots of a tree that are not there yet.
+    fn want(&mut self, nodes: &[Node], length: u64) {
         if length > FEED_LENGTH_MAX {
-            return false;
+            return;
         }
-        let mut is_new = false;
         for index in root_indexes(length) {
             let there = nodes.iter().any(|node| node.index == index)
                 || self.roots.contains_key(&index)
                 || self.wanted.contains_key(&index);
             if !there {
                 self.wanted.insert(index, None);
-                is_new = true;
             }
         }
-        is_new
     }
 
     fn pass(&mut self, nodes: &[Node]) {
@@ -136,27 +137,47 @@ impl Copy {
     pub(super) fn survey(old: &OldLog) -> Result<Copy, RepairError> {
         let mut copy = Copy::default();
         copy.gaps = old.walk(&mut |record| {
-            copy.note(record);
+            copy.name(record);
             Ok(())
         })?;
-        if copy.wants_more {
-            let feeds = std::mem::take(&mut copy.feeds).into_iter();
-            copy = Copy {
-                wanted: feeds
-                    .map(|(number, feed)| (number, feed.climb.again()))
-                    .collect(),
-                ..Copy::default()
-            };
-            copy.gaps = old.walk(&mut |record| {
-                copy.note(record);
-                Ok(())
-            })?;
-        }
         let dropped = std::mem::take(&mut copy.dropped);
         copy.feeds.retain(|number, _| !dropped.contains(number));
-        copy.nameless.retain(|number| !dropped.contains(number));
         copy.dropped = dropped;
+        copy.note_all(old)?;
+        let mut again = false;
+        for feed in copy.feeds.values_mut() {
+            again |= feed.forget();
+        }
+        if again {
+            copy.note_all(old)?;
+        }
+        copy.feeds.values_mut().for_each(OldFeed::reach_newest);
         Ok(copy)
+    }
+
+    fn note_all(&mut self, old: &OldLog) -> Result<(), RepairError> {
+        old.walk(&mut |record| {
+            self.note(record);
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Takes in which feed a number stands for. The record that says it may stand behind others of
+    /// the feed, as compaction writes it again.
+    fn name(&mut self, record: &Survivor<'_>) {
+        let number = record.header.feed;
+        match decoded(record) {
+            Some(Body::Feed { key, role, .. }) => {
+                let role = Role::from_code(role).unwrap_or(Role::Followed);
+                let named = record.head.to_vec();
+                self.feeds.insert(number, OldFeed::new(key, role, named));
+            }
+            Some(Body::Dropped) => {
+                self.dropped.insert(number);
+            }
+            _ => {}
+        }
     }
 
     fn note(&mut self, record: &Survivor<'_>) {
@@ -164,25 +185,11 @@ impl Copy {
         let Some(body) = decoded(record) else {
             return;
         };
-        if let Body::Feed { key, role, .. } = &body {
-            let role = Role::from_code(*role).unwrap_or(Role::Followed);
-            let wanted = &mut self.wanted;
-            let feed = self.feeds.entry(number).or_insert_with(|| OldFeed {
-                key: *key,
-                role,
-                length: 0,
-                length_seen: 0,
-                copied_below: 0,
-                head_at: None,
-                listed: Bitfield::new(),
-                cleared: Bitfield::new(),
-                climb: wanted.remove(&number).unwrap_or_default(),
-            });
-            feed.role = role;
-            self.nameless.remove(&number);
-            return;
-        }
-        if matches!(body, Body::Checkpoint { .. }) {
+        if matches!(
+            body,
+            Body::Feed { .. } | Body::Dropped | Body::Checkpoint { .. } | Body::Emptied { .. }
+        ) || self.dropped.contains(&number)
+        {
             return;
         }
         let Some(feed) = self.feeds.get_mut(&number) else {
@@ -196,17 +203,24 @@ impl Copy {
                     feed.cleared.set(block.index, false);
                 }
                 if let Some(head) = &filled.head {
-                    if head.length >= feed.length_seen {
-                        feed.see(head, record.place);
+                    if is_moved(record) {
+                        // It may be an older one than those read already.
+                        if head.length > feed.length_seen {
+                            feed.see(head, record.place);
+                        }
+                    } else {
+                        if head.length >= feed.length_seen {
+                            feed.see(head, record.place);
+                        }
+                        feed.reach(&filled.nodes, head);
                     }
-                    feed.reach(&filled.nodes, head);
                 }
                 feed.climb.pass(&filled.nodes);
             }
             Body::Truncate { length, filled } => {
                 feed.listed.clear_range(length..u64::MAX);
                 feed.cleared.clear_range(length..u64::MAX);
-                self.wants_more |= feed.climb.want(&filled.nodes, length);
+                feed.climb.want(&filled.nodes, length);
                 if let Some(head) = &filled.head {
                     feed.see(head, record.place);
                     feed.reach(&filled.nodes, head);
@@ -220,9 +234,6 @@ impl Copy {
                     feed.cleared.set_range(range);
                 }
             }
-            Body::Dropped => {
-                self.dropped.insert(number);
-            }
             _ => {}
         }
     }
@@ -234,11 +245,25 @@ impl Copy {
         into: &Arc<dyn Disk>,
         options: &Options,
     ) -> Result<(), RepairError> {
-        for feed in self.feeds.values_mut() {
-            feed.climb = feed.climb.again();
-        }
         let mut log = NewLog::create(into.clone(), options)?;
+        for (number, feed) in &mut self.feeds {
+            feed.climb = feed.climb.again();
+            log.push(kind::FEED, 0, *number, feed.named.clone(), &[])?;
+        }
         old.walk(&mut |record| self.copy(record, &mut log))?;
+        for (number, feed) in &self.feeds {
+            if feed.newest_roots.is_empty() {
+                continue;
+            }
+            let body = Body::Fill(Filled {
+                nodes: feed.newest_roots.clone(),
+                head: feed.newest.clone(),
+                ..Filled::default()
+            });
+            let mut head = Vec::new();
+            body.write_head_part(&mut head, 0);
+            log.push(body.kind(), 0, *number, head, &[])?;
+        }
         Ok(log.finish()?)
     }
 
@@ -249,7 +274,9 @@ impl Copy {
             log.push(header.kind, header.flags, number, record.head.to_vec(), &[])
         };
         let body = match decoded(record) {
-            Some(Body::Checkpoint { .. }) => return Ok(()),
+            Some(Body::Checkpoint { .. } | Body::Emptied { .. } | Body::Feed { .. }) => {
+                return Ok(());
+            }
             None => {
                 // What a later build wrote and this one may skip; it may name places of the old log.
                 self.records_left += u64::from(header.flags & FLAG_IGNORABLE == 0);
@@ -272,7 +299,7 @@ impl Copy {
                 }
                 whole(log)?;
             }
-            Body::Feed { .. } | Body::Cleared { .. } | Body::Conflict { .. } => whole(log)?,
+            Body::Cleared { .. } | Body::Conflict { .. } => whole(log)?,
             _ => {
                 self.records_left += 1;
                 return Ok(());
@@ -298,7 +325,66 @@ impl Copy {
 }
 
 impl OldFeed {
+    fn new(key: FeedKey, role: Role, named: Vec<u8>) -> OldFeed {
+        OldFeed {
+            key,
+            role,
+            named,
+            newest: None,
+            newest_roots: Vec::new(),
+            length: 0,
+            length_seen: 0,
+            copied_below: 0,
+            head_at: None,
+            listed: Bitfield::new(),
+            cleared: Bitfield::new(),
+            climb: Climb::default(),
+        }
+    }
+
+    /// Goes back to the start of the log; returns whether reading it again can tell more.
+    fn forget(&mut self) -> bool {
+        let mut climb = self.climb.again();
+        if self.length != self.length_seen {
+            climb.want(&[], self.length_seen);
+        }
+        let more = !climb.wanted.is_empty();
+        let named = std::mem::take(&mut self.named);
+        if more {
+            *self = OldFeed {
+                climb,
+                ..OldFeed::new(self.key, self.role, named)
+            };
+        } else {
+            self.named = named;
+        }
+        more
+    }
+
+    /// Takes the newest head if its roots stand anywhere in the log.
+    fn reach_newest(&mut self) {
+        let Some(newest) = self.newest.clone() else {
+            return;
+        };
+        if self.length == newest.length || newest.length > FEED_LENGTH_MAX {
+            return;
+        }
+        let found = root_indexes(newest.length)
+            .iter()
+            .filter_map(|index| self.climb.wanted.get(index).copied().flatten())
+            .collect();
+        let reached = Head::from_roots(newest.fork, found);
+        if let Some(reached) = reached
+            .filter(|head| head.length == newest.length && head.tree_hash() == newest.tree_hash)
+        {
+            self.length = newest.length;
+            self.copied_below = self.copied_below.max(newest.length);
+            self.newest_roots = reached.roots;
+        }
+    }
+
     fn see(&mut self, head: &StoredHead, place: Place) {
+        self.newest = Some(head.clone());
         self.length_seen = head.length;
         self.head_at = Some(place);
     }
@@ -317,7 +403,8 @@ impl OldFeed {
         log: &mut NewLog,
     ) -> Result<(), RepairError> {
         let head = filled.head.clone();
-        let head = head.filter(|head| self.climb.reach(&filled.nodes, head));
+        let is_moved = is_moved(record);
+        let head = head.filter(|head| !is_moved && self.climb.reach(&filled.nodes, head));
         self.climb.pass(&filled.nodes);
         let leaves: HashMap<u64, &Node> = filled
             .nodes
@@ -343,7 +430,7 @@ impl OldFeed {
         }
         let header = record.header;
         let is_whole = kept.blocks == filled.blocks && kept.head == filled.head;
-        if is_whole {
+        if is_whole && !is_moved {
             let head = record.head.to_vec();
             log.push(header.kind, header.flags, header.feed, head, &payload)?;
             return Ok(());
@@ -388,6 +475,11 @@ impl OldFeed {
                 || newest_may_be_gone,
         }
     }
+}
+
+/// Returns whether compaction wrote the record: what it holds is older than where it stands.
+fn is_moved(record: &Survivor<'_>) -> bool {
+    matches!(record.header.kind, kind::MOVED_APPEND | kind::MOVED_FILL)
 }
 
 fn holds(block: &StoredBlock, value: &Bytes, leaf: Option<&Node>) -> bool {

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::store::body::StoredBlock;
+use crate::store::body::{Body, StoredBlock};
 use crate::store::disk::{Disk, DiskFile, read_exact_at};
 use crate::store::error::{Place, StoreError};
-use crate::store::record::{Checker, Header};
+use crate::store::record::{CHECK_BYTES, Checker, HEADER_BYTES, Header, kind};
 use crate::store::repair::report::{Gap, RepairError};
 use crate::store::scan::{FIRST_RECORD, Scanner};
 use crate::store::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, file_name, number_of};
@@ -84,6 +85,7 @@ impl OldLog {
     ) -> Result<Vec<Gap>, RepairError> {
         let mut walk = Walk {
             gaps: Vec::new(),
+            emptied: Vec::new(),
             sequence: 0,
         };
         let mut expected = 0;
@@ -102,12 +104,14 @@ impl OldLog {
                 .map_err(|error| StoreError::io("open", name, error))?;
             walk.segment(*number, &file, &self.checker, each)?;
         }
-        Ok(walk.gaps)
+        Ok(walk.unexplained())
     }
 }
 
 struct Walk {
     gaps: Vec<Gap>,
+    /// Segments that compaction has taken out, as the newest record about it lists them.
+    emptied: Vec<Range<u32>>,
     /// Of the newest record that holds.
     sequence: u64,
 }
@@ -120,6 +124,35 @@ impl Walk {
             bytes,
             records: None,
         });
+    }
+
+    /// Returns the gaps that compaction did not leave.
+    fn unexplained(self) -> Vec<Gap> {
+        let Walk {
+            mut gaps, emptied, ..
+        } = self;
+        gaps.retain(|gap| {
+            let Place { segment, offset } = gap.place;
+            let taken_out = offset == 0 && emptied.iter().any(|range| range.contains(&segment));
+            let behind = gap.bytes == 0
+                && u64::from(offset) == FIRST_RECORD
+                && emptied.iter().any(|range| range.end == segment);
+            !taken_out && !behind
+        });
+        gaps
+    }
+
+    fn note_emptied(&mut self, header: &Header, head: &[u8]) {
+        let body = head.get(HEADER_BYTES..head.len().saturating_sub(CHECK_BYTES));
+        let Some(body) = body.filter(|_| header.kind == kind::EMPTIED) else {
+            return;
+        };
+        if let Ok(Some(Body::Emptied { gaps })) = Body::decode(header.kind, body, 0) {
+            let ranges = gaps
+                .iter()
+                .map(|gap| gap.first..gap.first.saturating_add(gap.count));
+            self.emptied = ranges.collect();
+        }
     }
 
     fn segment(
@@ -153,6 +186,7 @@ impl Walk {
             }
             self.sequence = header.sequence;
             let head = scanner.head(found, &header)?;
+            self.note_emptied(&header, &head);
             let place = Place {
                 segment: number,
                 offset: offset_of(found),
