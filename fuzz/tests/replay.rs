@@ -37,10 +37,12 @@ fn replay(name: &str) {
 
 macro_rules! targets {
     ($($name:ident)*) => {
-        $(#[test]
-        fn $name() {
-            replay(stringify!($name));
-        })*
+        mod fuzz {
+            $(#[test]
+            fn $name() {
+                super::replay(stringify!($name));
+            })*
+        }
 
         #[test]
         fn every_target_is_replayed() {

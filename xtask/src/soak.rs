@@ -34,7 +34,7 @@ struct Soak {
     about: &'static str,
 }
 
-const SOAKS: [Soak; 7] = [
+const SOAKS: [Soak; 8] = [
     Soak {
         name: "power",
         package: "kinlog-feeds",
@@ -64,6 +64,12 @@ const SOAKS: [Soak; 7] = [
         package: "kinlog-feeds",
         tests: "of_many_that_open_at_once",
         about: "1,000 races for one folder",
+    },
+    Soak {
+        name: "fuzz",
+        package: "kinlog-fuzz",
+        tests: "fuzz::",
+        about: "200 times the mutations of the tests for each fuzz target",
     },
     Soak {
         name: "index-kill",
