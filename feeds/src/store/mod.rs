@@ -38,6 +38,7 @@ mod publish;
 mod queue;
 mod read_only;
 mod record;
+mod recovery;
 mod relaxed;
 mod repair;
 mod room;
