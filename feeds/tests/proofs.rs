@@ -496,13 +496,18 @@ fn nodes_above_our_head_do_not_hide_a_trusted_node_below() {
 fn a_head_that_is_not_longer_is_stale() {
     let writer = Writer::new(blocks(9));
     let reader = Reader::at(&writer, 9);
-    let older = writer.prove_at(5, &Reader::default().upgrade(5));
+    // The root of eight blocks is one of the roots of nine.
+    let older = writer.prove_at(8, &Reader::default().upgrade(8));
     let expected = Err(VerifyError::Stale {
         start: 0,
-        length: 5,
+        length: 8,
         ours: 9,
     });
     assert_eq!(reader.verify(&writer, &older), expected);
+    // The roots of five are not known to who holds nothing but the head.
+    let unknown = writer.prove_at(5, &Reader::default().upgrade(5));
+    let expected = Err(VerifyError::Unlinked { length: 5, ours: 9 });
+    assert_eq!(reader.verify(&writer, &unknown), expected);
     let same = writer.prove(&Reader::default().upgrade(9));
     let expected = Err(VerifyError::Stale {
         start: 0,
@@ -625,7 +630,13 @@ fn a_continuation_is_accepted_from_zero_when_it_shows_our_length() {
     let proof = writer.prove(&Reader::default().upgrade(21));
     let outcome = reader.verify(&writer, &proof);
     assert!(
-        matches!(outcome, Err(VerifyError::Stale { ours: 8, .. })),
+        matches!(
+            outcome,
+            Err(VerifyError::Unlinked {
+                length: 21,
+                ours: 8
+            })
+        ),
         "{outcome:?}"
     );
 }
