@@ -175,7 +175,12 @@ fn stores() -> BTreeMap<&'static str, Files> {
         .unwrap();
     log[at + 50] ^= 4;
     let mut flipped_head = written(u64::MAX, false);
-    let log = flipped_head.get_mut("log-00000000").unwrap();
+    // Compaction makes a checkpoint, from which on nothing would be read of what is flipped.
+    flipped_head.remove("index");
+    let (_, log) = flipped_head
+        .iter_mut()
+        .find(|(name, _)| name.starts_with("log-"))
+        .unwrap();
     let records: Vec<_> = (0..log.len())
         .filter(|at| log[*at..].starts_with(b"KLRC"))
         .collect();
@@ -238,10 +243,18 @@ fn written(checkpoint_bytes: u64, clean: bool) -> Files {
     feed.append_batch(&writer(), &blocks(7..14)).unwrap();
     feed.clear(2..4).unwrap();
     feed.append_batch(&writer(), &blocks(14..20)).unwrap();
+    let short_lived = KeyPair::from_seed(&[6; 32]);
+    let dead = own_feed(&store, &short_lived);
+    for _ in 0..5 {
+        dead.append_batch(&short_lived, &[block(3)]).unwrap();
+    }
+    store.drop_feed(&dead.key()).unwrap();
+    assert!(store.compact().unwrap().segments > 0, "records are moved");
+    feed.append_batch(&writer(), &blocks(20..22)).unwrap();
     if clean {
         store.close().unwrap();
     }
-    drop((feed, following, plain, dropped, store));
+    drop((feed, following, plain, dropped, dead, store));
     disk.to_files()
 }
 

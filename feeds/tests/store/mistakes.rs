@@ -10,29 +10,35 @@ use testkit::disk::{CrashPolicy, Fault, OperationKind};
 use crate::support::*;
 use crate::{conflicts, crash, locking, sweep};
 
-/// Asserts that a suite fails, and says how.
-fn assert_noticed(mistake: Mistake, suite: impl FnOnce()) {
+/// Asserts that a suite fails with these words, which are what the mistake leads to.
+fn assert_noticed(mistake: Mistake, words: &str, suite: impl FnOnce()) {
     let noticed = catch_unwind(AssertUnwindSafe(suite)).expect_err("nobody noticed the mistake");
-    let words = noticed.downcast_ref::<String>().cloned();
-    println!("{mistake:?} was noticed: {}", words.unwrap_or_default());
+    let told = noticed.downcast_ref::<String>().cloned();
+    let told = told.or_else(|| {
+        noticed
+            .downcast_ref::<&str>()
+            .map(|words| (*words).to_owned())
+    });
+    let told = told.unwrap_or_default();
+    assert!(told.contains(words), "{mistake:?} led to: {told}");
 }
 
 /// Cuts the power under a policy while the store makes a mistake.
-fn assert_noticed_by_power_cuts(mistake: Mistake, policy: CrashPolicy) {
-    assert_noticed(mistake, || {
+fn assert_noticed_by_power_cuts(mistake: Mistake, words: &str, policy: CrashPolicy) {
+    assert_noticed(mistake, words, || {
         crash::cut(policy, crash::options().mistaken(mistake), 1);
     });
 }
 
 #[test]
 fn a_commit_without_its_sync_is_noticed() {
-    assert_noticed_by_power_cuts(Mistake::SkipSync, CrashPolicy::DropPending);
+    assert_noticed_by_power_cuts(Mistake::SkipSync, "is lost", CrashPolicy::DropPending);
 }
 
 #[test]
 fn blocks_that_are_visible_before_they_are_durable_are_noticed() {
     let mistake = Mistake::PublishBeforeSync;
-    assert_noticed(mistake, || {
+    assert_noticed(mistake, "more is visible", || {
         let options = sweep::options().mistaken(mistake);
         sweep::refuse_every(Fault::Io, &options, |kind| kind == OperationKind::Sync);
     });
@@ -40,13 +46,17 @@ fn blocks_that_are_visible_before_they_are_durable_are_noticed() {
 
 #[test]
 fn a_bitmap_that_is_off_by_one_is_noticed() {
-    assert_noticed_by_power_cuts(Mistake::BitmapOffByOne, CrashPolicy::KeepPending);
+    assert_noticed_by_power_cuts(
+        Mistake::BitmapOffByOne,
+        ": block ",
+        CrashPolicy::KeepPending,
+    );
 }
 
 #[test]
 fn a_proof_of_a_conflict_that_is_not_kept_is_noticed() {
     let mistake = Mistake::ForgetConflict;
-    assert_noticed(mistake, || {
+    assert_noticed(mistake, "the proof is lost", || {
         conflicts::a_kept_proof_survives(small().mistaken(mistake));
     });
 }
@@ -54,7 +64,7 @@ fn a_proof_of_a_conflict_that_is_not_kept_is_noticed() {
 #[test]
 fn a_lock_that_lets_others_in_is_noticed() {
     let mistake = Mistake::WrongLock;
-    assert_noticed(mistake, || {
+    assert_noticed(mistake, "is refused", || {
         let options = kinlog_feeds::store::Options::new([3; 16]);
         locking::a_second_handle_is_refused(options.mistaken(mistake));
     });
@@ -62,15 +72,27 @@ fn a_lock_that_lets_others_in_is_noticed() {
 
 #[test]
 fn an_index_that_is_durable_before_the_log_is_noticed() {
-    assert_noticed_by_power_cuts(Mistake::CheckpointBeforeData, CrashPolicy::DropPending);
+    assert_noticed_by_power_cuts(
+        Mistake::CheckpointBeforeData,
+        "SyncedRecord",
+        CrashPolicy::DropPending,
+    );
 }
 
 #[test]
 fn an_old_index_that_is_believed_is_noticed() {
-    assert_noticed_by_power_cuts(Mistake::StaleIndexBelieved, CrashPolicy::KeepPending);
+    assert_noticed_by_power_cuts(
+        Mistake::StaleIndexBelieved,
+        "cut ",
+        CrashPolicy::KeepPending,
+    );
 }
 
 #[test]
 fn a_cleared_range_that_is_served_is_noticed() {
-    assert_noticed_by_power_cuts(Mistake::ClearedRangeServed, CrashPolicy::DropPending);
+    assert_noticed_by_power_cuts(
+        Mistake::ClearedRangeServed,
+        ": block ",
+        CrashPolicy::DropPending,
+    );
 }

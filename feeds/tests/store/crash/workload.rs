@@ -192,7 +192,7 @@ impl Run {
         for _ in 0..20 + self.random.below(60) {
             let size = size(&mut self.random);
             let count = 1 + self.random.index(9);
-            match self.random.below(16) {
+            match self.random.below(17) {
                 0..=4 => self.append(own, 0, 1, size),
                 5 => self.append(own, 0, 10 * count, 300),
                 6..=8 => self.append(plain, 1, count, 100),
@@ -200,6 +200,9 @@ impl Run {
                 12 => self.clear(following),
                 13 => self.clear(own),
                 14 => self.truncate(plain, 1),
+                15 => {
+                    self.give_space_back();
+                }
                 _ => {
                     let clean = self.random.below(2) == 0;
                     self.reopen(clean);
@@ -304,9 +307,14 @@ impl Run {
         let feed = self.feed(self.workload.own);
         feed.clear(0..feed.head().length / 2).unwrap();
         self.done();
-        let report = self.store.compact().unwrap();
-        assert!(report.segments > 0, "there is something to compact");
+        assert!(self.give_space_back() > 0, "there is something to compact");
+    }
+
+    /// Compacts; returns how many segments were.
+    fn give_space_back(&mut self) -> u64 {
+        let segments = self.store.compact().unwrap().segments;
         self.done();
+        segments.into()
     }
 
     fn drop_feed(&mut self, key: FeedKey) {
