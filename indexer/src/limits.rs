@@ -43,6 +43,28 @@ pub const FILE_CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks of one file: 2^32 x 64 KiB.
 pub const FILE_CHUNKS_MAX: u64 = 1 << 32;
 
+/// Acts that one act names as seen; more heads than that are rare, and the next act joins them.
+pub const ROOM_ACT_PARENTS_MAX: usize = 16;
+
+/// Members of a room: past that a room is a broadcast, and every new epoch costs a copy for each.
+pub const ROOM_MEMBERS_MAX: usize = 256;
+
+/// Devices in a room: 512 copies of an epoch secret are 58 KB of an entry.
+pub const ROOM_DEVICES_MAX: usize = 512;
+
+/// Cuts in one act: two feeds for each of 256 devices.
+pub const ROOM_CUTS_MAX: usize = 512;
+
+/// Parents of one epoch.
+pub const ROOM_EPOCH_PARENTS_MAX: usize = 16;
+
+/// Epochs given in one act, and keys in one entry: 2,048 x 34 B stay inside an entry. One epoch a
+/// week and one a change of devices make some hundred a year.
+pub const ROOM_EPOCH_KEYS_MAX: usize = 2048;
+
+/// Bytes of the reason for a removal.
+pub const REASON_BYTES_MAX: usize = 1024;
+
 /// Statements in one identity set.
 pub const IDENTITY_STATEMENTS_MAX: usize = 256;
 

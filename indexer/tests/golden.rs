@@ -15,8 +15,8 @@ use bytes::Bytes;
 use kinlog_feeds::crypto::{FeedKey, Hash, Secret};
 use kinlog_feeds::text::encode_hex;
 use kinlog_indexer::entry::{
-    Body, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename, Entry, EntryError,
-    Envelope, Genesis, Head, History, Link, LinkScope, LinkTag, Links, Membership,
+    Body, Deed, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename, Entry,
+    EntryError, Envelope, Genesis, Head, History, Link, LinkScope, LinkTag, Links, Membership,
 };
 use kinlog_indexer::identity::{IdentitySet, Statement};
 use kinlog_indexer::seal::{
@@ -34,7 +34,7 @@ const VECTORS: &str = include_str!("vectors/entries-0.json");
 fn bodies() -> Vec<(&'static str, Body)> {
     let agent = Agent::new(1);
     let (genesis, room) = genesis(&agent);
-    let member = agent.membership(&room, FeedKey([3; 32]));
+    let member = agent.membership(&room, 1);
     let label = |label: &str| Text::new(label).unwrap();
     let line = DirectoryLine {
         label: label("/notes"),
@@ -56,7 +56,6 @@ fn bodies() -> Vec<(&'static str, Body)> {
         length: 300,
         tree_hash: Hash([4; 32]),
     };
-    let role = kinlog_indexer::entry::Role::Member;
     vec![
         ("profile", profile("Ada")),
         ("directory_line", Body::DirectoryLine(line)),
@@ -67,11 +66,8 @@ fn bodies() -> Vec<(&'static str, Body)> {
             Body::DirectoryHeads(DirectoryHeads::new(vec![head]).unwrap()),
         ),
         ("document", document("Proofs", "What a Merkle proof is")),
-        ("genesis", Body::Genesis(genesis)),
-        (
-            "admit",
-            Body::Admit(kinlog_indexer::entry::Admit { member, role }),
-        ),
+        ("genesis", world::act(Deed::Genesis(genesis))),
+        ("admit", world::admit(member)),
         ("message", message("héllo")),
         ("file", file("cat.png")),
     ]
@@ -85,8 +81,8 @@ fn genesis(agent: &Agent) -> (Genesis, RoomId) {
         agent.id,
         agent.set.clone(),
         &agent.device,
-        FeedKey([5; 32]),
-        FeedKey([6; 32]),
+        &world::room_pair(0),
+        &world::blobs_pair(0),
     )
 }
 

@@ -11,12 +11,12 @@ mod world;
 use bytes::Bytes;
 use kinlog_feeds::crypto::{FeedKey, Hash};
 use kinlog_indexer::entry::{
-    Admit, Body, Content, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename,
-    Envelope, Head, Link, LinkScope, Links, Role,
+    Body, Content, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename, Envelope,
+    Head, Link, LinkScope, Links, Role,
 };
 use kinlog_indexer::index::{Block, FeedContext, Scope, SearchHit};
 use kinlog_indexer::{Index, Text};
-use world::{World, document, file, message, path_feed, profile, room_feed};
+use world::{World, admit, document, file, message, path_feed, profile, room_feed};
 
 const MINUTE: u64 = 60_000;
 
@@ -104,16 +104,13 @@ fn members_are_those_whom_members_admitted() {
 fn an_admit_that_the_device_did_not_sign_for_counts_for_nothing() {
     let mut world = World::new(1, 4);
     // The owner lies: agent 1's device never claimed this feed, or not in this room.
-    let mut stolen = world.agents[1].membership(&world.room, room_feed(1));
+    let mut stolen = world.agents[1].membership(&world.room, 1);
     stolen.entries_feed = room_feed(3);
-    let other_room = world.agents[2].membership(&kinlog_indexer::RoomId([3; 32]), room_feed(2));
-    let mut no_device = world.agents[1].membership(&world.room, room_feed(1));
+    let other_room = world.agents[2].membership(&kinlog_indexer::RoomId([3; 32]), 2);
+    let mut no_device = world.agents[1].membership(&world.room, 1);
     no_device.identity_set = world.agents[2].set.clone();
     for (depth, member) in (1..).zip([stolen, other_room, no_device]) {
-        let admit = Body::Admit(Admit {
-            member,
-            role: Role::Member,
-        });
+        let admit = admit(member);
         world.write(room_feed(0), depth, 2_000, Links::default(), admit);
     }
     world.write(
@@ -153,11 +150,8 @@ fn of_two_claims_to_one_feed_the_earlier_stated_wins_in_either_order() {
     world.write(room_feed(1), 9, 9_000, Links::default(), message("whose?"));
     world.write(room_feed(1), 10, 9_001, Links::default(), file("whose.png"));
     // Agent 2's device signs for agent 1's feed too, and agent 0 lets it in at a lower depth.
-    let member = world.agents[2].membership(&world.room, room_feed(1));
-    let admit = Body::Admit(Admit {
-        member,
-        role: Role::Owner,
-    });
+    let member = world.agents[2].membership(&world.room, 1);
+    let admit = admit(member);
     let late = world.write(room_feed(0), 0, 1_500, Links::default(), admit);
     let straight = world.indexed();
     let mut index = world.index();

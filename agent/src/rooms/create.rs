@@ -2,7 +2,9 @@
 
 use kinlog_feeds::crypto::Secret;
 use kinlog_feeds::store::Appended;
-use kinlog_indexer::entry::{Body, Genesis, History, Invite as RoomInvite, Message, Profile};
+use kinlog_indexer::entry::{
+    Act, Body, Deed, Genesis, History, Invite as RoomInvite, Message, Parents, Profile, Role,
+};
 use kinlog_indexer::seal::EpochSecret;
 
 use crate::api::Error;
@@ -37,11 +39,12 @@ impl Core {
             self.agent,
             set,
             device,
-            entries.key,
-            blobs.key,
+            &self.keys.feed(&entries.id),
+            &self.keys.feed(&blobs.id),
         );
         let epoch = EpochSecret::new(random()?);
-        let bodies = vec![Body::Genesis(genesis), Body::Profile(self.profile()?)];
+        let genesis = act(Deed::Genesis(genesis));
+        let bodies = vec![genesis, Body::Profile(self.profile()?)];
         self.write_entries(&entries, Place::Room(&id, &epoch), bodies)?;
         self.begin_room(&id, name, &entries, &blobs, &epoch, Vec::new())
     }
@@ -103,7 +106,13 @@ impl Core {
             self.state.add_invite(&room.id, &invite)?;
             // The entry lets every member admit, also when we are away.
             let public_key = invite.public_key();
-            self.write_in_room(room, vec![Body::Invite(RoomInvite { public_key })])?;
+            let invite = RoomInvite {
+                public_key,
+                role: Role::Member,
+                expires_at_ms: None,
+                uses: None,
+            };
+            self.write_in_room(room, vec![act(Deed::Invite(invite))])?;
             self.relearn()?;
             self.replan()?;
         }
@@ -152,4 +161,10 @@ impl Core {
         self.knowledge(|knowledge| knowledge.agents.get(&self.agent).map(|own| own.set.clone()))
             .ok_or_else(|| Error::general("state.db holds no identity set of this agent"))
     }
+}
+
+/// Returns an act that names none before it.
+pub(super) fn act(deed: Deed) -> Body {
+    let parents = Parents::default();
+    Body::Act(Box::new(Act { parents, deed }))
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::PublicKey;
-use kinlog_indexer::entry::{Admit, Body, Membership, Role};
+use kinlog_indexer::entry::{Admit, Body, Deed, Membership, Role};
 use kinlog_indexer::seal::{open_sealed_secret, seal_to_device};
 use kinlog_swarm::{Label, SessionInfo};
 
@@ -11,6 +11,7 @@ use crate::core::Core;
 use crate::failure::chain;
 use crate::keys::random;
 use crate::links::Invite;
+use crate::rooms::create::act;
 use crate::rooms::join_message::{JoinError, JoinRequest, JoinResponse};
 use crate::state::{OpenJoin, RoomFeed};
 
@@ -55,8 +56,8 @@ impl Core {
             self.agent,
             self.own_identity_set()?,
             self.keys.signing(),
-            self.keys.feed_key(&join.entries_id),
-            self.keys.feed_key(&join.blobs_id),
+            &self.keys.feed(&join.entries_id),
+            &self.keys.feed(&join.blobs_id),
         );
         let request = JoinRequest::sign(join.invite.room, membership, &join.invite.key_pair());
         Ok(Some(request.encode()))
@@ -96,8 +97,10 @@ impl Core {
             let admit = Admit {
                 member: member.clone(),
                 role: Role::Member,
+                invite: Some(request.invite),
+                epochs: room.epochs.keys().copied().collect(),
             };
-            self.write_in_room(&room, vec![Body::Admit(admit)])?;
+            self.write_in_room(&room, vec![act(Deed::Admit(admit))])?;
             self.replan()?;
         }
         let epoch = room
@@ -159,7 +162,7 @@ fn refused(error: JoinError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use kinlog_feeds::crypto::{DeviceKey, FeedKey, Hash};
+    use kinlog_feeds::crypto::{DeviceKey, Hash};
     use kinlog_swarm::{Certificate, SessionId, SessionRole, Transport};
 
     use super::*;
@@ -197,17 +200,22 @@ mod tests {
             path: None,
             plain: false,
         };
-        let request = |entries, blobs| {
+        let request = |entries: kinlog_feeds::KeyPair, blobs: kinlog_feeds::KeyPair| {
             let set = bob.own_identity_set().unwrap();
             let signing = bob.keys.signing();
-            let member = Membership::sign(&room.id, bob.agent, set, signing, entries, blobs);
+            let member = Membership::sign(&room.id, bob.agent, set, signing, &entries, &blobs);
             JoinRequest::sign(room.id, member, &invite.key_pair()).encode()
         };
-        let (entries, blobs) = (FeedKey([7; 32]), FeedKey([8; 32]));
-        for stolen in [request(room.entries, blobs), request(entries, room.entries)] {
+        let pair = |number: u8| kinlog_feeds::KeyPair::from_seed(&[number; 32]);
+        let stored = ada.state.rooms().unwrap().remove(0);
+        let ada_entries = || ada.keys.feed(&stored.entries_id);
+        for stolen in [
+            request(ada_entries(), pair(8)),
+            request(pair(7), ada_entries()),
+        ] {
             assert!(ada.admit(&session, &stolen).is_err());
         }
-        let honest = request(entries, blobs);
+        let honest = request(pair(7), pair(8));
         ada.admit(&session, &honest).unwrap();
         ada.admit(&session, &honest).unwrap();
         let devices = ada.room(&room.id.to_string()).unwrap().devices();

@@ -3,18 +3,15 @@
 //!
 //! Request: `u16 revision | room 32 | uint length, membership | signature by the invite key 64`; the
 //! membership carries the device's own signature. Signed is
-//! `NS("join-request") || room || H(membership)`.
+//! `NS("join-request") || room || agent || device || entries feed || blobs feed`.
 //! Response: `u16 revision | room 32 | sealed epoch secret 81 | uint n <= 512 | n x (feed 32 |
 //! agent 32 | device 32 | u8 content)`, content 0 entries, 1 bytes.
 
 use bytes::Bytes;
-use kinlog_feeds::crypto::{
-    AgentId, DeviceKey, FeedKey, KeyPair, PublicKey, SIGNATURE_BYTES, SignatureError, blake2b_256,
-    namespace, verify,
-};
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, KeyPair, PublicKey, SignatureError};
 use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
 use kinlog_indexer::FORMAT_0_REVISION;
-use kinlog_indexer::entry::{BodyError, Membership, MembershipError};
+use kinlog_indexer::entry::{BodyError, InviteUse, Membership, MembershipError};
 use kinlog_indexer::seal::SEALED_SECRET_BYTES;
 use kinlog_swarm::limits::JOIN_BYTES_MAX;
 
@@ -45,16 +42,16 @@ pub(super) enum JoinError {
 pub(super) struct JoinRequest {
     pub(super) room: RoomId,
     pub(super) membership: Membership,
-    signature: [u8; SIGNATURE_BYTES],
+    pub(super) invite: InviteUse,
 }
 
 impl JoinRequest {
     pub(super) fn sign(room: RoomId, membership: Membership, invite: &KeyPair) -> Self {
-        let signature = invite.sign(&signed_bytes(&room, &membership.encode()));
+        let invite = InviteUse::sign(invite, &room, &membership);
         JoinRequest {
             room,
             membership,
-            signature,
+            invite,
         }
     }
 
@@ -62,7 +59,7 @@ impl JoinRequest {
         let mut out = FORMAT_0_REVISION.to_le_bytes().to_vec();
         out.put_raw(self.room.as_bytes());
         out.put_buffer(&self.membership.encode());
-        out.put_raw(&self.signature);
+        out.put_raw(&self.invite.signature);
         out.into()
     }
 
@@ -81,22 +78,19 @@ impl JoinRequest {
         let encoded = Bytes::copy_from_slice(reader.buffer("membership", JOIN_BYTES_MAX)?);
         let signature = reader.fixed()?;
         reader.finish()?;
-        verify(invite, &signed_bytes(room, &encoded), &signature)?;
         let membership = Membership::decode(&encoded)?;
+        let invite = InviteUse {
+            public_key: *invite,
+            signature,
+        };
+        invite.verify(room, &membership)?;
         membership.verify(room)?;
         Ok(JoinRequest {
             room: *room,
             membership,
-            signature,
+            invite,
         })
     }
-}
-
-fn signed_bytes(room: &RoomId, membership: &[u8]) -> Vec<u8> {
-    let mut out = namespace::JOIN_REQUEST.hash().to_vec();
-    out.put_raw(room.as_bytes());
-    out.put_raw(&blake2b_256(&[membership]));
-    out
 }
 
 /// Lets a device into a room: the epoch secret for it alone, and where the members' feeds are.
@@ -199,8 +193,8 @@ mod tests {
             },
         );
         let set = IdentitySet::new([statement]).expect("one").encode();
-        let (entries, blobs) = (FeedKey([6; 32]), FeedKey([7; 32]));
-        let membership = Membership::sign(&ROOM, agent, set, &device, entries, blobs);
+        let (entries, blobs) = (KeyPair::from_seed(&[6; 32]), KeyPair::from_seed(&[7; 32]));
+        let membership = Membership::sign(&ROOM, agent, set, &device, &entries, &blobs);
         JoinRequest::sign(ROOM, membership, invite)
     }
 

@@ -73,6 +73,24 @@ namespaces! {
     IDENTITY_SET = "identity-set";
     /// Signature of a device for its feeds in a room.
     ROOM_CLAIM = "room-claim";
+    /// Key of an epoch that seals acts.
+    ACT = "act";
+    /// Name of an act in a room.
+    ACT_HASH = "act-hash";
+    /// Signature of a feed for its device.
+    FEED_CLAIM = "feed-claim";
+    /// Signature of a new device's key for its agent.
+    DEVICE_ACCEPT = "device-accept";
+    /// Signature of a new root key for its agent.
+    ROOT_ACCEPT = "root-accept";
+    /// Safety number of an agent.
+    SAFETY = "safety";
+    /// The room that an agent's own devices are.
+    OWN_ROOM = "own-room";
+    /// Signature of a seed grant.
+    SEED_GRANT = "seed-grant";
+    /// Tag of a room in a seed grant.
+    ROOM_TAG = "room-tag";
     /// Check at the end of a bundle.
     BUNDLE = "bundle";
 }

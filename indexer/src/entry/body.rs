@@ -4,8 +4,8 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::entry::{
-    Admit, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename, Document, File,
-    Genesis, Invite, Message, Profile,
+    Act, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename, Document, EpochKeys,
+    File, Message, Profile,
 };
 use crate::generated::kinlog_entry_v0 as wire;
 use crate::{BODY_FORMAT, TextError};
@@ -24,16 +24,41 @@ pub mod tag {
     pub const DIRECTORY_HEADS: u64 = 5;
     /// [`Document`](super::Document)
     pub const DOCUMENT: u64 = 6;
-    /// [`Genesis`](super::Genesis)
+    /// [`Deed::Genesis`](crate::entry::Deed::Genesis)
     pub const GENESIS: u64 = 16;
-    /// [`Admit`](super::Admit)
+    /// [`Deed::Admit`](crate::entry::Deed::Admit)
     pub const ADMIT: u64 = 17;
     /// [`Message`](super::Message)
     pub const MESSAGE: u64 = 18;
     /// [`File`](super::File)
     pub const FILE: u64 = 19;
-    /// [`Invite`](super::Invite)
+    /// [`Deed::Invite`](crate::entry::Deed::Invite)
     pub const INVITE: u64 = 20;
+    /// [`Deed::Role`](crate::entry::Deed::Role)
+    pub const ROLE: u64 = 21;
+    /// [`Deed::Remove`](crate::entry::Deed::Remove)
+    pub const REMOVE: u64 = 22;
+    /// [`Deed::Leave`](crate::entry::Deed::Leave)
+    pub const LEAVE: u64 = 23;
+    /// [`Deed::DeviceJoin`](crate::entry::Deed::DeviceJoin)
+    pub const DEVICE_JOIN: u64 = 24;
+    /// [`Deed::DeviceRevoke`](crate::entry::Deed::DeviceRevoke)
+    pub const DEVICE_REVOKE: u64 = 25;
+    /// [`Deed::InviteRevoke`](crate::entry::Deed::InviteRevoke)
+    pub const INVITE_REVOKE: u64 = 26;
+    /// [`Deed::Epoch`](crate::entry::Deed::Epoch)
+    pub const EPOCH: u64 = 27;
+    /// [`Deed::Grant`](crate::entry::Deed::Grant)
+    pub const GRANT: u64 = 28;
+    /// [`Deed::GrantRevoke`](crate::entry::Deed::GrantRevoke)
+    pub const GRANT_REVOKE: u64 = 29;
+    /// [`EpochKeys`](super::EpochKeys)
+    pub const EPOCH_KEYS: u64 = 30;
+
+    /// Returns whether entries with this tag are acts: they decide who is in a room.
+    pub const fn is_act(tag: u64) -> bool {
+        matches!(tag, GENESIS | ADMIT | INVITE..=GRANT_REVOKE)
+    }
 }
 
 /// A body that this build does not read.
@@ -83,16 +108,14 @@ pub enum Body {
     DirectoryHeads(DirectoryHeads),
     /// A searchable text.
     Document(Document),
-    /// The start of a room.
-    Genesis(Genesis),
-    /// A device becomes a member's.
-    Admit(Admit),
+    /// Something that decides who is in a room.
+    Act(Box<Act>),
+    /// Keys of the epochs before.
+    EpochKeys(EpochKeys),
     /// A chat message.
     Message(Message),
     /// A file.
     File(File),
-    /// An invitation by link.
-    Invite(Invite),
 }
 
 impl Body {
@@ -117,11 +140,13 @@ impl Body {
                 tag, bytes,
             )?)),
             tag::DOCUMENT => Ok(Body::Document(parse::<wire::Document, _>(tag, bytes)?)),
-            tag::GENESIS => Ok(Body::Genesis(parse::<wire::Genesis, _>(tag, bytes)?)),
-            tag::ADMIT => Ok(Body::Admit(parse::<wire::Admit, _>(tag, bytes)?)),
             tag::MESSAGE => Ok(Body::Message(parse::<wire::Message, _>(tag, bytes)?)),
             tag::FILE => Ok(Body::File(parse::<wire::File, _>(tag, bytes)?)),
-            tag::INVITE => Ok(Body::Invite(parse::<wire::Invite, _>(tag, bytes)?)),
+            tag::EPOCH_KEYS => Ok(Body::EpochKeys(parse::<wire::EpochKeys, _>(tag, bytes)?)),
+            _ if tag::is_act(tag) => {
+                let act = Act::from_wire(tag, message::<wire::Act>(tag, bytes)?)?;
+                Ok(Body::Act(Box::new(act)))
+            }
             _ => Err(BodyError::Newer { tag, format }),
         }
     }
@@ -135,11 +160,10 @@ impl Body {
             Body::DirectoryRedirect(_) => tag::DIRECTORY_REDIRECT,
             Body::DirectoryHeads(_) => tag::DIRECTORY_HEADS,
             Body::Document(_) => tag::DOCUMENT,
-            Body::Genesis(_) => tag::GENESIS,
-            Body::Admit(_) => tag::ADMIT,
+            Body::Act(act) => act.deed.tag(),
+            Body::EpochKeys(_) => tag::EPOCH_KEYS,
             Body::Message(_) => tag::MESSAGE,
             Body::File(_) => tag::FILE,
-            Body::Invite(_) => tag::INVITE,
         }
     }
 
@@ -152,11 +176,10 @@ impl Body {
             Body::DirectoryRedirect(body) => wire::DirectoryRedirect::from(body).encode_to_vec(),
             Body::DirectoryHeads(body) => wire::DirectoryHeads::from(body).encode_to_vec(),
             Body::Document(body) => wire::Document::from(body).encode_to_vec(),
-            Body::Genesis(body) => wire::Genesis::from(body).encode_to_vec(),
-            Body::Admit(body) => wire::Admit::from(body).encode_to_vec(),
+            Body::Act(body) => wire::Act::from(&**body).encode_to_vec(),
+            Body::EpochKeys(body) => wire::EpochKeys::from(body).encode_to_vec(),
             Body::Message(body) => wire::Message::from(body).encode_to_vec(),
             Body::File(body) => wire::File::from(body).encode_to_vec(),
-            Body::Invite(body) => wire::Invite::from(body).encode_to_vec(),
         };
         bytes.into()
     }
@@ -168,11 +191,14 @@ where
     W: prost::Message + Default,
     T: TryFrom<W, Error = BodyError>,
 {
-    let message = W::decode(bytes.clone()).map_err(|error| BodyError::Protobuf {
+    T::try_from(message::<W>(tag, bytes)?)
+}
+
+fn message<W: prost::Message + Default>(tag: u64, bytes: &Bytes) -> Result<W, BodyError> {
+    W::decode(bytes.clone()).map_err(|error| BodyError::Protobuf {
         tag,
         reason: error.to_string(),
-    })?;
-    T::try_from(message)
+    })
 }
 
 /// Checks that a field has exactly `N` bytes.

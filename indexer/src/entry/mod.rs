@@ -5,19 +5,31 @@
 //! become values here and nowhere else: [`Envelope::decode`] and [`Body::decode`] check every
 //! bound, and say "newer than this build" where they meet something they do not know.
 
+mod act;
+mod act_wire;
 mod body;
+mod claim;
 mod envelope;
+mod epoch_keys;
+mod genesis;
 mod link;
+mod membership;
 mod message;
 mod public;
-mod room;
 
+pub use act::{
+    Act, ActHash, Admit, Deed, DeviceJoin, DeviceRevoke, Epoch, EpochCopy, Grant, GrantRevoke,
+    Invite, InviteRevoke, InviteUse, Leave, Parents, Remove, Role, RoleChange,
+};
 pub use body::{Body, BodyError, tag};
+pub use claim::{ClaimScope, Cut, FeedClaim, FeedClaimError, Ref};
 pub use envelope::{Entry, EntryError, Envelope, OPEN_BLOCK};
+pub use epoch_keys::EpochKeys;
+pub use genesis::{Genesis, History};
 pub use link::{LINK_HASH_BYTES, Link, LinkScope, LinkTag, Links, LinksError};
+pub use membership::{Membership, MembershipError};
 pub use message::{File, Message};
 pub use public::{
     Content, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename, Document, Head,
     Profile,
 };
-pub use room::{Admit, Genesis, History, Invite, Membership, MembershipError, Role};

@@ -67,6 +67,32 @@ pub struct Document {
     #[prost(string, tag = "4")]
     pub language: ::prost::alloc::string::String,
 }
+/// An entry, by its feed and block.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ref {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub feed: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "2")]
+    pub index: u64,
+}
+/// That a feed is a device's, signed by the feed's own key.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FeedClaim {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub public_key: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub signature: ::prost::bytes::Bytes,
+}
+/// How much of a feed is accepted.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cut {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub feed: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "2")]
+    pub length: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub tree_hash: ::prost::bytes::Bytes,
+}
 /// A device of an agent with its two feeds in a room; the claim is the device's signature.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Membership {
@@ -82,8 +108,50 @@ pub struct Membership {
     pub blobs_feed: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "6")]
     pub claim: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "7")]
+    pub entries_claim: ::core::option::Option<FeedClaim>,
+    #[prost(message, optional, tag = "8")]
+    pub blobs_claim: ::core::option::Option<FeedClaim>,
 }
-/// Tag 16: the first entry of the owner's room feed; its hash is the room's id.
+/// An epoch secret sealed to one device.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EpochCopy {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub device_key: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub sealed: ::prost::bytes::Bytes,
+}
+/// Tags 16, 17, 20 to 29: one act in a room. The tag says which of the fields from 2 on is there.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Act {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub parents: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(message, optional, tag = "2")]
+    pub genesis: ::core::option::Option<Genesis>,
+    #[prost(message, optional, tag = "3")]
+    pub admit: ::core::option::Option<Admit>,
+    #[prost(message, optional, tag = "4")]
+    pub invite: ::core::option::Option<Invite>,
+    #[prost(message, optional, tag = "5")]
+    pub role: ::core::option::Option<RoleChange>,
+    #[prost(message, optional, tag = "6")]
+    pub remove: ::core::option::Option<Remove>,
+    #[prost(message, optional, tag = "7")]
+    pub leave: ::core::option::Option<Leave>,
+    #[prost(message, optional, tag = "8")]
+    pub device_join: ::core::option::Option<DeviceJoin>,
+    #[prost(message, optional, tag = "9")]
+    pub device_revoke: ::core::option::Option<DeviceRevoke>,
+    #[prost(message, optional, tag = "10")]
+    pub invite_revoke: ::core::option::Option<InviteRevoke>,
+    #[prost(message, optional, tag = "11")]
+    pub epoch: ::core::option::Option<Epoch>,
+    #[prost(message, optional, tag = "12")]
+    pub grant: ::core::option::Option<Grant>,
+    #[prost(message, optional, tag = "13")]
+    pub grant_revoke: ::core::option::Option<GrantRevoke>,
+}
+/// The first entry of the owner's room feed; its hash is the room's id.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Genesis {
     #[prost(string, tag = "1")]
@@ -98,14 +166,123 @@ pub struct Genesis {
     #[prost(message, optional, tag = "5")]
     pub owner: ::core::option::Option<Membership>,
 }
-/// Tag 17: a member admits a device.
+/// A device of a new member, with the epochs that it is given.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Admit {
     #[prost(message, optional, tag = "1")]
     pub member: ::core::option::Option<Membership>,
-    /// 0 member, 1 owner
+    /// 0 guest, 1 member, 2 admin, 3 owner
     #[prost(uint32, tag = "2")]
     pub role: u32,
+    /// empty: without an invite
+    #[prost(bytes = "bytes", tag = "3")]
+    pub invite_key: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub invite_signature: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub epochs: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// Whoever holds the seed of this key may be admitted.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Invite {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub public_key: ::prost::bytes::Bytes,
+    #[prost(uint32, tag = "2")]
+    pub role: u32,
+    /// ms; 0: never
+    #[prost(uint64, tag = "3")]
+    pub expires_at: u64,
+    /// 0: without limit
+    #[prost(uint32, tag = "4")]
+    pub uses: u32,
+}
+/// A member gets another role.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoleChange {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub agent: ::prost::bytes::Bytes,
+    #[prost(uint32, tag = "2")]
+    pub role: u32,
+}
+/// A member is removed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Remove {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub agent: ::prost::bytes::Bytes,
+    #[prost(message, repeated, tag = "2")]
+    pub cuts: ::prost::alloc::vec::Vec<Cut>,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// The author's agent leaves.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Leave {
+    #[prost(message, repeated, tag = "1")]
+    pub cuts: ::prost::alloc::vec::Vec<Cut>,
+}
+/// Another device of the author's agent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeviceJoin {
+    #[prost(message, optional, tag = "1")]
+    pub device: ::core::option::Option<Membership>,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub epochs: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// A device is its agent's no more, as the identity set says.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeviceRevoke {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub agent: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub device_key: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub identity_set: ::prost::bytes::Bytes,
+    #[prost(message, repeated, tag = "4")]
+    pub cuts: ::prost::alloc::vec::Vec<Cut>,
+}
+/// Nobody is admitted by this invite any more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InviteRevoke {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub public_key: ::prost::bytes::Bytes,
+}
+/// A new epoch.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Epoch {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub epoch_id: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub act_id: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub parents: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(message, repeated, tag = "4")]
+    pub copies: ::prost::alloc::vec::Vec<EpochCopy>,
+}
+/// A seeder may keep the room's feeds.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Grant {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub seeder: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "2")]
+    pub expires_at: u64,
+    #[prost(uint32, tag = "3")]
+    pub quota_class: u32,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub grant_hash: ::prost::bytes::Bytes,
+}
+/// It may no more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GrantRevoke {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub grant_hash: ::prost::bytes::Bytes,
+}
+/// Tag 30: keys of the epochs before this one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EpochKeys {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub secrets: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub act_keys: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 /// Tag 18: a chat message.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -132,10 +309,4 @@ pub struct File {
     pub blocks: u64,
     #[prost(bytes = "bytes", tag = "8")]
     pub key: ::prost::bytes::Bytes,
-}
-/// Tag 20: whoever holds the seed of this key may be admitted by any member.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Invite {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub public_key: ::prost::bytes::Bytes,
 }

@@ -12,7 +12,7 @@ use kinlog_feeds::crypto::FeedKey;
 use rusqlite::params;
 
 use crate::RoomId;
-use crate::entry::{Admit, Genesis, Membership, Role};
+use crate::entry::{Genesis, Membership, Role};
 use crate::index::words::segment;
 use crate::index::writer::{Placed, Writer};
 use crate::index::{IndexError, Scope};
@@ -65,12 +65,12 @@ impl Writer<'_> {
         room: RoomId,
         placed: &Placed,
         stated_depth: u64,
-        admit: &Admit,
+        member: &Membership,
     ) -> Result<(), IndexError> {
-        if admit.member.verify(&room).is_err() {
+        if member.verify(&room).is_err() {
             return Ok(());
         }
-        self.add_admit_row(room, placed, stated_depth, false, &admit.member)
+        self.add_admit_row(room, placed, stated_depth, false, member)
     }
 
     fn add_admit_row(

@@ -3,7 +3,7 @@
 use kinlog_feeds::crypto::{AgentId, FeedKey, Hash, PublicKey, Secret};
 use rusqlite::{OptionalExtension, Row, params};
 
-use crate::entry::{Body, Content, Role, tag};
+use crate::entry::{Body, Content, Deed, Role, tag};
 use crate::index::state::{damaged, parse, parse_option};
 use crate::index::words;
 use crate::index::{
@@ -99,7 +99,10 @@ impl Index {
         )?;
         let invites = bodies.into_iter().filter_map(|body| {
             match Body::decode(tag::INVITE, u64::from(BODY_FORMAT), &body.into()) {
-                Ok(Body::Invite(invite)) => Some(invite.public_key),
+                Ok(Body::Act(act)) => match act.deed {
+                    Deed::Invite(invite) => Some(invite.public_key),
+                    _ => None,
+                },
                 _ => None,
             }
         });

@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::BODY_FORMAT;
 use crate::clock::Clock;
-use crate::entry::{Body, DirectoryHeads, Document, File, LinkScope, Message, Profile, tag};
+use crate::entry::{Body, Deed, DirectoryHeads, Document, File, LinkScope, Message, Profile, tag};
 use crate::index::state::Place;
 use crate::index::words::segment;
 use crate::index::writer::{Placed, Writer};
@@ -31,12 +31,17 @@ impl Writer<'_> {
         };
         match feed.scope {
             Scope::Room(room) => {
-                match body {
-                    Some(Body::Genesis(genesis)) => self.add_genesis(room, placed, genesis)?,
-                    Some(Body::Admit(admit)) => {
-                        self.add_admit(room, placed, stated_depth, admit)?;
+                if let Some(Body::Act(act)) = body {
+                    match &act.deed {
+                        Deed::Genesis(genesis) => self.add_genesis(room, placed, genesis)?,
+                        Deed::Admit(admit) => {
+                            self.add_admit(room, placed, stated_depth, &admit.member)?;
+                        }
+                        Deed::DeviceJoin(join) => {
+                            self.add_admit(room, placed, stated_depth, &join.device)?;
+                        }
+                        _ => {}
                     }
-                    _ => {}
                 }
                 self.apply_in_room(placed, body)
             }

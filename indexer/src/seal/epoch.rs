@@ -33,6 +33,16 @@ impl ContentKey {
         EpochId(*id)
     }
 
+    /// Takes a key that was given without the secret of its epoch.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        ContentKey(Secret::new(bytes))
+    }
+
+    /// Returns the bytes; whoever calls this keeps them out of logs and errors.
+    pub const fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+
     pub(crate) fn secret(&self) -> &Secret {
         &self.0
     }
@@ -56,6 +66,12 @@ impl EpochSecret {
     /// Returns the key that seals entries: `derive(secret, "content", "")`.
     pub fn content_key(&self) -> ContentKey {
         ContentKey(derive(&self.0, namespace::CONTENT, &[]))
+    }
+
+    /// Returns the key that seals acts, which every member gets: `derive(secret, "act", "")`. Its
+    /// public name is made as that of the content key.
+    pub fn act_key(&self) -> ContentKey {
+        ContentKey(derive(&self.0, namespace::ACT, &[]))
     }
 
     /// Returns the key by which members meet: `derive(secret, "meet", "")`.

@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, KeyPair, Secret};
+use kinlog_feeds::manifest::Manifest;
 use kinlog_feeds::tree::{Head, append};
 use kinlog_indexer::clock::HybridClock;
 use kinlog_indexer::entry::{
-    Admit, Body, Content, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename,
-    Document, Entry, Envelope, File, Genesis, History, LinkScope, Links, Membership, Message,
-    OPEN_BLOCK, Profile, Role,
+    Act, Admit, Body, Content, Deed, DirectoryHeads, DirectoryLine, DirectoryRedirect,
+    DirectoryRename, Document, Entry, Envelope, File, Genesis, History, LinkScope, Links,
+    Membership, Message, OPEN_BLOCK, Parents, Profile, Role,
 };
 use kinlog_indexer::identity::{DeviceAdded, IdentitySet, Powers, Statement};
 use kinlog_indexer::index::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
@@ -121,16 +122,11 @@ impl Agent {
         DeviceKey(self.device.public_key().0)
     }
 
-    pub(crate) fn membership(&self, room: &RoomId, entries: FeedKey) -> Membership {
-        let blobs = FeedKey([entries.0[0] ^ 0xff; 32]);
-        Membership::sign(
-            room,
-            self.id,
-            self.set.clone(),
-            &self.device,
-            entries,
-            blobs,
-        )
+    /// Its membership in `room` with the feeds of member `number`.
+    pub(crate) fn membership(&self, room: &RoomId, number: usize) -> Membership {
+        let (entries, blobs) = (room_pair(number), blobs_pair(number));
+        let set = self.set.clone();
+        Membership::sign(room, self.id, set, &self.device, &entries, &blobs)
     }
 }
 
@@ -145,8 +141,18 @@ pub(crate) struct World {
     random: Random,
 }
 
+/// The pair that signs the entries feed of a member.
+pub(crate) fn room_pair(agent: usize) -> KeyPair {
+    KeyPair::from_seed(&[agent as u8 + 1; 32])
+}
+
+/// The pair that signs the blobs feed of a member.
+pub(crate) fn blobs_pair(agent: usize) -> KeyPair {
+    KeyPair::from_seed(&[!(agent as u8); 32])
+}
+
 pub(crate) fn room_feed(agent: usize) -> FeedKey {
-    FeedKey([agent as u8 + 1; 32])
+    Manifest::single(room_pair(agent).public_key()).key()
 }
 
 pub(crate) fn path_feed(agent: usize) -> FeedKey {
@@ -187,6 +193,20 @@ pub(crate) fn file(name: &str) -> Body {
     })
 }
 
+pub(crate) fn act(deed: Deed) -> Body {
+    let parents = Parents::default();
+    Body::Act(Box::new(Act { parents, deed }))
+}
+
+pub(crate) fn admit(member: Membership) -> Body {
+    act(Deed::Admit(Admit {
+        member,
+        role: Role::Member,
+        invite: None,
+        epochs: Vec::new(),
+    }))
+}
+
 impl World {
     /// A room of agent 0 with nothing in it but its genesis.
     pub(crate) fn new(seed: u64, agents: u8) -> Self {
@@ -199,8 +219,8 @@ impl World {
             owner.id,
             owner.set.clone(),
             &owner.device,
-            room_feed(0),
-            FeedKey([room_feed(0).0[0] ^ 0xff; 32]),
+            &room_pair(0),
+            &blobs_pair(0),
         );
         let mut world = World {
             feeds: BTreeMap::new(),
@@ -224,7 +244,7 @@ impl World {
             0,
             1_000,
             Links::default(),
-            Body::Genesis(genesis),
+            act(Deed::Genesis(genesis)),
         );
         world
     }
@@ -242,11 +262,7 @@ impl World {
     }
 
     pub(crate) fn admit_body(&self, agent: usize) -> Body {
-        let member = self.agents[agent].membership(&self.room, room_feed(agent));
-        Body::Admit(Admit {
-            member,
-            role: Role::Member,
-        })
+        admit(self.agents[agent].membership(&self.room, agent))
     }
 
     /// Writes an entry with everything stated by the caller, sealed in rooms, open elsewhere.
