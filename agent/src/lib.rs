@@ -12,6 +12,7 @@
 //! - `pins`, `host`, `knowledge`: policy, as a pure function from what is known to what is done.
 //! - `guard`: whether this device may sign.
 //! - `state`, [`home`], [`links`]: what is on disk, and what people pass on.
+//! - [`vault`]: secrets at rest.
 
 mod agent;
 pub mod api;
@@ -34,6 +35,7 @@ mod target;
 mod tasks;
 #[cfg(test)]
 mod test_folder;
+pub mod vault;
 mod wall;
 
 pub use agent::{Agent, NetworkConfig, OpenOptions};

@@ -87,3 +87,21 @@ pub const SOCKET_CALLERS_MAX: usize = 64;
 
 /// Wait after a caller could not be accepted: descriptors come free when others end.
 pub const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Shortest passphrase that may be chosen, 8 characters: argon2id buys each guess time, not many bits.
+pub const PASSPHRASE_CHARACTERS_MIN: usize = 8;
+
+/// Bytes of a passphrase, 1 KiB: nobody types more.
+pub const PASSPHRASE_BYTES_MAX: usize = 1024;
+
+/// Memory that an envelope may ask for, 1 GiB: more is no envelope of ours, and may take a machine down.
+pub const KDF_MEMORY_KIB_MAX: u32 = 1024 * 1024;
+
+/// Passes that an envelope may ask for: 16 over 1 GiB take about 20 s.
+pub const KDF_PASSES_MAX: u32 = 16;
+
+/// Lanes that an envelope may ask for.
+pub const KDF_LANES_MAX: u32 = 16;
+
+/// Bytes of an envelope, 64 KiB: it holds keys, and capsules of a few statements.
+pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;

@@ -93,6 +93,14 @@ namespaces! {
     ROOM_TAG = "room-tag";
     /// Check at the end of a bundle.
     BUNDLE = "bundle";
+    /// Key of a home, sealed under a passphrase.
+    HOME_KEY = "home-key";
+    /// Associated data of a secret in a home's files.
+    HOME_SECRET = "home-secret";
+    /// Key of a backup, sealed under a passphrase.
+    BACKUP = "backup";
+    /// Associated data of a part of a backup.
+    BACKUP_PART = "backup-part";
 }
 
 impl Namespace {
