@@ -87,6 +87,10 @@ impl Agent {
         self.running.start_network(config).await
     }
 
+    pub(crate) fn running(&self) -> &Arc<Running> {
+        &self.running
+    }
+
     /// Does one request; dropping the answers ends it.
     pub fn request(&self, request: Request, payload: Bytes) -> Answers {
         let (sender, answers) = Answers::channel();

@@ -5,6 +5,7 @@
 //!
 //! - [`api`]: requests and answers, in one process and over the local socket.
 //! - [`Agent`], [`Target`]: the running agent, and the way to it.
+//! - [`introduce()`]: two agents of one process that meet without a network.
 //! - `requests`: one function a request.
 //! - `tasks`, `network`: what runs beside requests: sessions, node events, the directory's heads.
 //! - `core`: home, store, index, knowledge and plan in one value; blocking.
@@ -21,6 +22,7 @@ mod failure;
 mod guard;
 pub mod home;
 mod host;
+mod introduce;
 mod keys;
 mod knowledge;
 pub mod limits;
@@ -39,6 +41,7 @@ pub mod vault;
 mod wall;
 
 pub use agent::{Agent, NetworkConfig, OpenOptions};
+pub use introduce::{Introduction, introduce};
 pub use target::Target;
 
 use wall::wall_ms;

@@ -105,3 +105,7 @@ pub const KDF_LANES_MAX: u32 = 16;
 
 /// Bytes of an envelope, 64 KiB: it holds keys, and capsules of a few statements.
 pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
+
+/// Ended sessions remembered, so that whoever made their links makes others: far more than end between two
+/// looks.
+pub const SESSIONS_ENDED_KEPT_MAX: usize = 256;

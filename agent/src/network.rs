@@ -1,6 +1,6 @@
 //! The network while it is on: a swarm node that is told the plan, and what went wrong last.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kinlog_feeds::FeedKey;
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use kinlog_swarm::{Label, Node, PeerMessage, SessionId, SessionInfo, Step};
 
+use crate::limits::SESSIONS_ENDED_KEPT_MAX;
 use crate::pins::Plan;
 
 /// A running node and what it was told.
@@ -18,6 +19,8 @@ pub(crate) struct Network {
     told: Mutex<Told>,
     troubles: Mutex<Troubles>,
     sessions: Mutex<BTreeMap<SessionId, SessionInfo>>,
+    /// Sessions that ended, the newest few: whoever made their link makes another.
+    last_ended: Mutex<VecDeque<SessionId>>,
     /// The first session has opened.
     met: Arc<Notify>,
 }
@@ -46,6 +49,7 @@ impl Network {
             told: Mutex::default(),
             troubles: Mutex::default(),
             sessions: Mutex::default(),
+            last_ended: Mutex::default(),
             met: Arc::default(),
         }
     }
@@ -116,10 +120,25 @@ impl Network {
 
     /// Forgets a session.
     pub(crate) fn session_closed(&self, session: SessionId) {
-        self.sessions
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.remove(&session);
+        let mut ended = self
+            .last_ended
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&session);
+            .unwrap_or_else(PoisonError::into_inner);
+        ended.push_back(session);
+        if ended.len() > SESSIONS_ENDED_KEPT_MAX {
+            ended.pop_front();
+        }
+    }
+
+    /// Returns whether a session ended not long ago.
+    pub(crate) fn has_ended(&self, session: &SessionId) -> bool {
+        let ended = self
+            .last_ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        ended.contains(session)
     }
 
     /// Returns the open sessions about a key.

@@ -162,3 +162,35 @@ async fn a_follower_of_a_path_learns_nothing_of_a_room() {
     .unwrap();
     assert_eq!(found, []);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_agents_of_one_process_join_and_talk_over_memory_alone() {
+    let folder = Folder::new();
+    let (ann, bob) = (
+        Cast::new(&folder, "ann").await,
+        Cast::new(&folder, "bob").await,
+    );
+    let introduction = kinlog_agent::introduce(&ann.agent, &bob.agent)
+        .await
+        .unwrap();
+    let room = "kitchen";
+    room_of(&ann, room).await;
+    let link = ann.invite(room).await;
+    bob.join(&link).await.unwrap();
+    ann.send(room, "in memory").await;
+    bob.wait_for_message(room, "in memory").await;
+    assert!(
+        bob.status()
+            .await
+            .sessions
+            .iter()
+            .all(|one| one.transport == "memory")
+    );
+    drop(introduction);
+    ann.send(room, "nobody hears").await;
+    let again = kinlog_agent::introduce(&bob.agent, &ann.agent)
+        .await
+        .unwrap();
+    bob.wait_for_message(room, "nobody hears").await;
+    drop(again);
+}

@@ -8,6 +8,7 @@ mod vouching;
 
 pub(crate) use start::node_error;
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kinlog_swarm::Node;
@@ -26,6 +27,8 @@ pub(crate) struct Running {
     pub(crate) core: Arc<Core>,
     /// The network's settings while it is on; held while it starts.
     network: tokio::sync::Mutex<Option<NetworkConfig>>,
+    /// Agents of this process that this one is introduced to.
+    pub(crate) introductions: AtomicUsize,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -42,6 +45,7 @@ impl Running {
         Arc::new(Running {
             core,
             network,
+            introductions: AtomicUsize::new(0),
             tasks: Mutex::new(tasks),
         })
     }

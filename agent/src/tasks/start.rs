@@ -1,6 +1,7 @@
 //! Starting the network, and starting it again when a link brings a new signal server.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use kinlog_indexer::FORMAT_0_REVISION;
 use kinlog_swarm::{Node, NodeConfig, NodeError};
@@ -56,7 +57,8 @@ impl Running {
             .ok_or_else(|| Error::general("the network stopped again"))
     }
 
-    /// As [`ensure_network`](Self::ensure_network), and there is a signal server to meet others at.
+    /// As [`ensure_network`](Self::ensure_network), and there is a way to meet others: a signal server,
+    /// or an introduction in this process.
     pub(crate) async fn ensure_signals(&self) -> Result<Arc<Network>, Error> {
         let network = self.ensure_network().await?;
         let known = self
@@ -65,7 +67,7 @@ impl Running {
             .await
             .as_ref()
             .map_or(0, |config| config.signal_urls.len());
-        if known == 0 {
+        if known == 0 && self.introductions.load(Ordering::Relaxed) == 0 {
             return Err(
                 Error::no_peers("no signal server is known to meet others at")
                     .hint("name one with --signal URL, or use a link that carries one"),
