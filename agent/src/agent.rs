@@ -11,6 +11,7 @@ use crate::core::Core;
 use crate::home::socket_path;
 use crate::pins::Switches;
 use crate::tasks::Running;
+use crate::vault::Passphrase;
 use crate::{requests, socket};
 
 /// How a home is opened.
@@ -23,6 +24,8 @@ pub struct OpenOptions {
     /// Test switch: fetches every public feed of an agent of whom a path is pinned, so that a test
     /// of the pin filter can show that it would notice.
     pub without_pin_filter: bool,
+    /// Opens a locked home for this process alone.
+    pub passphrase: Option<Passphrase>,
 }
 
 impl OpenOptions {
@@ -31,7 +34,15 @@ impl OpenOptions {
         OpenOptions {
             state: state.into(),
             without_pin_filter: false,
+            passphrase: None,
         }
+    }
+
+    /// Opens a locked home with its passphrase, for this process alone.
+    #[must_use]
+    pub fn passphrase(mut self, passphrase: Passphrase) -> Self {
+        self.passphrase = Some(passphrase);
+        self
     }
 
     /// Turns the test switch [`without_pin_filter`](Self::without_pin_filter) on.
@@ -64,13 +75,14 @@ impl Agent {
     ///
     /// # Errors
     /// `NotFound` for an empty home, `Permission` naming the process that holds it or a secret that
-    /// others may read, `General` for a home of another preview format.
+    /// others may read, or for a locked home, `General` for a home of another preview format.
     pub async fn open(home: &Path, options: OpenOptions) -> Result<Agent, Error> {
         let home = home.to_owned();
         let switches = Switches {
             without_pin_filter: options.without_pin_filter,
         };
-        let open = move || Core::open(&home, &options.state, switches);
+        let open =
+            move || Core::open_with(&home, &options.state, options.passphrase.as_ref(), switches);
         let opened = tokio::task::spawn_blocking(open).await;
         let (core, events) =
             opened.map_err(|error| Error::general(format!("worker: {error}")))??;

@@ -109,3 +109,10 @@ pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 /// Ended sessions remembered, so that whoever made their links makes others: far more than end between two
 /// looks.
 pub const SESSIONS_ENDED_KEPT_MAX: usize = 256;
+
+/// Time that locking waits for whoever holds the home: an agent that stops commits heads and closes its
+/// store first.
+pub const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+/// Time between two looks whether a home is free.
+pub const LOCK_LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);

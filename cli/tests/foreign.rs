@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::thread::JoinHandle;
 
-use kinlog_feeds::crypto::{KeyPair, Secret, feed_seed};
+use kinlog_feeds::crypto::{KeyPair, feed_seed};
 use kinlog_feeds::manifest::Manifest;
 use kinlog_feeds::store::{Feed, FileDisk, Kind, MemoryDisk, Options, Store};
 use kinlog_feeds::wire::hypercore::{Data, Handshake, Message, Range, Synchronize};
@@ -40,8 +40,7 @@ fn twin(home: &Home) -> Home {
 
 /// Appends to a path as an author does who removed the fork guard from the program.
 fn forge(home: &Home, path: &str, lines: &[&'static str]) {
-    let secret = std::fs::read(home.path().join("device.secret")).unwrap();
-    let secret = Secret::new(secret.try_into().unwrap());
+    let secret = home.device_secret();
     let state = rusqlite::Connection::open(home.path().join("state.db")).unwrap();
     let id: [u8; 16] = state
         .query_row(

@@ -95,16 +95,15 @@ fn start_with_frames(command: &mut Command) -> Running {
 }
 
 fn room_secrets(home: &Home) -> Vec<(&'static str, Vec<u8>)> {
-    let state = rusqlite::Connection::open_with_flags(
-        home.path().join("state.db"),
-        rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
-    );
-    let state = state.unwrap();
+    let state = home.state_db();
     let of = |name, query| (name, state.query_row(query, [], |row| row.get(0)).unwrap());
     vec![
         of("room id", "SELECT id FROM rooms"),
         of("epoch id", "SELECT id FROM epochs"),
-        of("epoch secret", "SELECT secret FROM epochs"),
+        (
+            "epoch secret",
+            home.sealed("epochs", "secret", "id").remove(0),
+        ),
     ]
 }
 

@@ -46,12 +46,9 @@ fn home_with_words(name: &str) -> Home {
 /// Adds everything that belongs to an agent and to nobody else.
 fn add_all_of(needles: &mut Needles, home: &Home) {
     let name = |what: &str| format!("{what} of {}", home.name);
-    let secret: [u8; 32] = std::fs::read(home.path().join("device.secret"))
-        .unwrap()
-        .try_into()
-        .unwrap();
-    let secret = Secret::new(secret);
+    let secret = home.device_secret();
     needles.add(&name("device secret"), secret.expose());
+    needles.add(&name("home key"), home.home_key().expose());
     needles.add(&name("device signing seed"), device_seed(&secret).expose());
     needles.add(
         &name("device DH secret"),
@@ -72,17 +69,13 @@ fn add_all_of(needles: &mut Needles, home: &Home) {
         needles.add(&name("discovery key"), &key(&feed["discovery_key"]));
     }
 
-    let state = rusqlite::Connection::open_with_flags(
-        home.path().join("state.db"),
-        rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
-    );
-    let state = state.unwrap();
+    let state = home.state_db();
     let blobs = |query: &str| {
         let mut rows = state.prepare(query).unwrap();
         let rows = rows.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
         rows.map(Result::unwrap).collect::<Vec<_>>()
     };
-    let epochs = blobs("SELECT secret FROM epochs");
+    let epochs = home.sealed("epochs", "secret", "id");
     assert!(!epochs.is_empty());
     for epoch in epochs {
         needles.add(&name("epoch secret"), &epoch);
@@ -122,7 +115,7 @@ fn add_all_of(needles: &mut Needles, home: &Home) {
         &name("words of the phrase"),
         words[8..12].join(" ").as_bytes(),
     );
-    for seed in blobs("SELECT seed FROM invites") {
+    for seed in home.sealed("invites", "seed", "public_key") {
         needles.add(&name("invite seed"), &seed);
     }
     for room in blobs("SELECT id FROM rooms") {

@@ -19,21 +19,20 @@ pub(super) fn open_index(layout: &Layout) -> Result<(Index, bool), Error> {
         Ok(index) => Ok((index, !existed)),
         Err(error) if error.needs_rebuild() => {
             tracing::warn!(%error, "index is made anew");
-            Ok((new_index(&path)?, true))
+            Ok((new_index(layout)?, true))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-fn new_index(path: &Path) -> Result<Index, Error> {
-    for suffix in ["", "-wal", "-shm", "-sum"] {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
+fn new_index(layout: &Layout) -> Result<Index, Error> {
+    for file in layout.index_files() {
         // One that is not there need not be removed; any other trouble shows at opening.
         let _ = std::fs::remove_file(file);
     }
-    private(path)?;
-    Ok(Index::open(path)?)
+    let path = layout.index();
+    private(&path)?;
+    Ok(Index::open(&path)?)
 }
 
 fn private(path: &Path) -> Result<(), Error> {
@@ -64,7 +63,7 @@ impl Core {
             let mut index = lock(&self.index);
             // The damaged file is closed before it is deleted.
             *index = Index::open_in_memory()?;
-            *index = new_index(&self.layout.index())?;
+            *index = new_index(&self.layout)?;
         }
         self.set_tree_hashes();
         self.rebuild_index()?;

@@ -39,6 +39,7 @@ use crate::limits::HOST_EVENTS_QUEUED_MAX;
 use crate::network::Network;
 use crate::pins::{Plan, Switches};
 use crate::state::State;
+use crate::vault::Passphrase;
 
 /// One agent with its home open.
 #[derive(Debug)]
@@ -76,10 +77,21 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// Opens a home, brings the index up to date and plans; returns what sessions will bring, too.
+    /// Opens a home that is not locked.
+    #[cfg(test)]
     pub(crate) fn open(
         home: &Path,
         folder: &Path,
+        switches: Switches,
+    ) -> Result<(Core, HostEvents), Error> {
+        Core::open_with(home, folder, None, switches)
+    }
+
+    /// Opens a home, brings the index up to date and plans; returns what sessions will bring, too.
+    pub(crate) fn open_with(
+        home: &Path,
+        folder: &Path,
+        passphrase: Option<&Passphrase>,
         switches: Switches,
     ) -> Result<(Core, HostEvents), Error> {
         let OpenHome {
@@ -91,7 +103,7 @@ impl Core {
             state,
             store,
             guard,
-        } = open_home(home, folder)?;
+        } = open_home(home, folder, passphrase)?;
         let knowledge = learn::from_state(&state, &keys, agent)?;
         let own = knowledge.agents.get(&agent).ok_or_else(|| {
             Error::general("state.db holds no identity set of the agent whose home it is")

@@ -14,3 +14,4 @@ mod verdict;
 
 pub(crate) use fork_guard::{ForkGuard, Home};
 pub(crate) use keeper::StateFolder;
+pub(crate) use record::{read_small, replace};

@@ -129,7 +129,7 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
 }
 
 /// Reads a small file; `None` when there is none.
-pub(super) fn read_small(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_small(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let file = match File::open(path) {
         Ok(file) => file,
@@ -144,7 +144,7 @@ pub(super) fn read_small(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Puts `bytes` in place of what stands at `path`, durably: 0600, a new file each time.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = Path::new(&beside);

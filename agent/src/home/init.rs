@@ -1,8 +1,6 @@
 //! How a home begins: whole or not at all.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, Secret};
@@ -14,7 +12,7 @@ use serde::Serialize;
 
 use crate::api::{Error, Text};
 use crate::guard::{ForkGuard, Home, StateFolder};
-use crate::home::{Layout, Phrase, open_store, revision};
+use crate::home::{Layout, Phrase, make_home_key, open_store, revision, write_secret};
 use crate::keys::{DIRECTORY_ID, DeviceKeys, random};
 use crate::links::Link;
 use crate::state::{OwnFeed, State};
@@ -45,7 +43,8 @@ pub fn init(home: &Path, state: &Path, name: &str, phrase: &Phrase) -> Result<In
     layout.create()?;
 
     let secret = Secret::new(random()?);
-    write_secret(&layout.device_secret(), &secret)?;
+    let key = make_home_key(&layout)?;
+    write_secret(&layout.device_secret(), &secret, &key)?;
     let keys = DeviceKeys::new(secret);
     let directory = keys.feed_key(&DIRECTORY_ID);
     let root = phrase.root();
@@ -65,7 +64,7 @@ pub fn init(home: &Path, state: &Path, name: &str, phrase: &Phrase) -> Result<In
     let set = IdentitySet::new([statement])
         .map_err(|error| Error::general(format!("identity set: {error}")))?;
 
-    let values = State::open(&layout.state())?;
+    let values = State::open_with(&layout.state(), &key)?;
     values.set_value("agent", agent.as_bytes())?;
     values.set_value("name", name.as_bytes())?;
     values.set_value("device", keys.device().as_bytes())?;
@@ -159,19 +158,6 @@ fn check_empty(home: &Path) -> Result<(), Error> {
             home.display()
         ))),
     }
-}
-
-pub(super) fn write_secret(path: &Path, secret: &Secret) -> Result<(), Error> {
-    let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        file.write_all(secret.expose())?;
-        file.sync_all()
-    };
-    write().map_err(|error| Error::general(format!("{}: {error}", path.display())))
 }
 
 /// The folder beside the home in which it is made; removed unless it was moved to its place.

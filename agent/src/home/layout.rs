@@ -1,7 +1,8 @@
 //! Where things stand in a home, and who may read them.
 
+use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use kinlog_feeds::crypto::blake2b_256;
@@ -31,7 +32,17 @@ impl Layout {
         &self.home
     }
 
-    /// Returns the file with the device secret, 32 bytes, mode 0600.
+    /// Returns the file with the home's key, 32 bytes, mode 0600; there is none under a passphrase.
+    pub fn home_key(&self) -> PathBuf {
+        self.home.join("home.key")
+    }
+
+    /// Returns the file with the home's key under its passphrase.
+    pub fn vault(&self) -> PathBuf {
+        self.home.join("vault")
+    }
+
+    /// Returns the file with the device secret, sealed with the home's key, mode 0600.
     pub fn device_secret(&self) -> PathBuf {
         self.home.join("device.secret")
     }
@@ -91,7 +102,7 @@ impl Layout {
     /// Makes the home and the store's folder, 0700.
     pub fn create(&self) -> Result<(), Error> {
         for folder in [self.home.clone(), self.store()] {
-            std::fs::DirBuilder::new()
+            fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(&folder)
@@ -100,14 +111,13 @@ impl Layout {
         Ok(())
     }
 
-    /// Refuses secrets that others than the owner may read.
+    /// Refuses key files that others than the owner may read; takes their rights to anything else.
+    ///
+    /// Whoever could read a key may have done so: making it private again would hide that.
     pub fn check_modes(&self) -> Result<(), Error> {
-        for file in [self.device_secret(), self.state()] {
-            let Ok(metadata) = std::fs::metadata(&file) else {
-                continue;
-            };
-            let mode = metadata.mode() & 0o777;
-            if mode & 0o077 != 0 {
+        let keys = [self.home_key(), self.device_secret(), self.state()];
+        for file in keys {
+            if let Some(mode) = open_to_others(&file) {
                 return Err(Error::permission(format!(
                     "{} has mode {mode:o}: others may read it, expected 600",
                     file.display()
@@ -115,14 +125,54 @@ impl Layout {
                 .hint(format!("chmod 600 {}", file.display())));
             }
         }
+        for (folder, mode) in [(self.home.clone(), 0o700), (self.store(), 0o700)]
+            .into_iter()
+            .chain(self.private_files().map(|file| (file, 0o600)))
+        {
+            let Some(found) = open_to_others(&folder) else {
+                continue;
+            };
+            tracing::warn!(path = %folder.display(), "mode {found:o} let others in; it is {mode:o} now");
+            fs::set_permissions(&folder, Permissions::from_mode(mode))
+                .map_err(|error| Error::permission(format!("{}: {error}", folder.display())))?;
+        }
         Ok(())
     }
+
+    /// Returns the files of the index: the database and what stands beside it.
+    pub(crate) fn index_files(&self) -> impl Iterator<Item = PathBuf> {
+        beside(self.index(), ["", "-wal", "-shm", "-sum"])
+    }
+
+    fn private_files(&self) -> impl Iterator<Item = PathBuf> {
+        [self.vault(), self.install()]
+            .into_iter()
+            .chain(beside(self.state(), ["-wal", "-shm"]))
+            .chain(self.index_files())
+    }
+}
+
+fn beside<const N: usize>(
+    file: PathBuf,
+    suffixes: [&'static str; N],
+) -> impl Iterator<Item = PathBuf> {
+    suffixes.into_iter().map(move |suffix| {
+        let mut file = file.clone().into_os_string();
+        file.push(suffix);
+        file.into()
+    })
+}
+
+/// Returns the mode of what others than the owner have a right to.
+fn open_to_others(path: &Path) -> Option<u32> {
+    let mode = fs::metadata(path).ok()?.mode() & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
 }
 
 /// Makes a file that only its owner reads, unless it is there; SQLite gives its mode to what it puts
 /// beside it.
 pub(crate) fn private_file(path: &Path) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
+    let mut options = fs::OpenOptions::new();
     options.append(true).create(true).mode(0o600);
     options.open(path).map(drop)
 }

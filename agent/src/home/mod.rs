@@ -1,6 +1,7 @@
 //! The folder an agent lives in: its layout, its lock, its phrase, how it begins and is opened.
 
 mod init;
+mod keys;
 mod layout;
 mod lock;
 mod open;
@@ -10,6 +11,8 @@ mod repair;
 mod revision;
 
 pub use init::{Initialised, check, init};
+pub(crate) use keys::home_key;
+pub use keys::{Protection, lock, protection, remove_passphrase, set_passphrase, unlock};
 pub(crate) use layout::private_file;
 pub use layout::{Layout, socket_path};
 pub use lock::{HomeLock, lock_home};
@@ -18,4 +21,5 @@ pub use phrase::{Phrase, PhraseError};
 pub use renew::{Renewed, renew};
 pub use repair::{repair_store, survey_store};
 
+use keys::{make_home_key, read_secret, write_secret};
 use open::open_store;

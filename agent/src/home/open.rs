@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kinlog_feeds::crypto::{AgentId, Secret};
+use kinlog_feeds::crypto::AgentId;
 use kinlog_feeds::store::{FileDisk, OpenError, Options, Store};
-use zeroize::Zeroizing;
 
 use crate::api::Error;
 use crate::guard::{ForkGuard, Home, StateFolder};
-use crate::home::{HomeLock, Layout, lock_home, renew, revision};
+use crate::home::{HomeLock, Layout, home_key, lock_home, read_secret, renew, revision};
 use crate::keys::{DeviceKeys, random};
 use crate::state::State;
+use crate::vault::{KeyFolder, Passphrase};
 
 /// A home that this process holds.
 #[derive(Debug)]
@@ -26,16 +26,22 @@ pub(crate) struct OpenHome {
     pub(crate) guard: Arc<ForkGuard>,
 }
 
-/// Opens a home for this process alone; `folder` has the twin of its install record.
-pub(crate) fn open_home(home: &Path, folder: &Path) -> Result<OpenHome, Error> {
+/// Opens a home for this process alone; `folder` has the twin of its install record. A locked one is
+/// opened by its passphrase, and stays locked for others.
+pub(crate) fn open_home(
+    home: &Path,
+    folder: &Path,
+    passphrase: Option<&Passphrase>,
+) -> Result<OpenHome, Error> {
     let layout = Layout::new(home);
     layout.check_initialised()?;
     revision::check(&layout)?;
     layout.check_modes()?;
     let lock = lock_home(&layout)?;
-    let state = State::open(&layout.state())?;
+    let key = home_key(&layout, &KeyFolder::new(folder), passphrase)?;
+    let state = State::open_with(&layout.state(), &key)?;
     renew::finish(&layout, &state)?;
-    let keys = DeviceKeys::new(read_secret(&layout.device_secret())?);
+    let keys = DeviceKeys::new(read_secret(&layout.device_secret(), &key)?);
     let damaged = || {
         let message = format!(
             "{} does not say whose home this is",
@@ -88,18 +94,4 @@ pub(super) fn open_store(layout: &Layout, guard: Option<&Arc<ForkGuard>>) -> Res
         )),
         other => crate::failure::store_open(&folder, other),
     })
-}
-
-pub(super) fn read_secret(path: &Path) -> Result<Secret, Error> {
-    let bytes = std::fs::read(path)
-        .map(Zeroizing::new)
-        .map_err(|error| Error::general(format!("{}: {error}", path.display())))?;
-    let secret = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| {
-        Error::verification(format!(
-            "{} has {} bytes, expected 32",
-            path.display(),
-            bytes.len()
-        ))
-    })?;
-    Ok(Secret::new(secret))
 }

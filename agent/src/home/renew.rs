@@ -13,11 +13,13 @@ use serde::Serialize;
 
 use crate::api::{Error, Text};
 use crate::guard::{ForkGuard, Home, StateFolder};
-use crate::home::init::{sync_folder, write_secret};
-use crate::home::open::read_secret;
-use crate::home::{Layout, Phrase, lock_home, open_store, revision};
+use crate::home::init::sync_folder;
+use crate::home::{
+    Layout, Phrase, home_key, lock_home, open_store, read_secret, revision, write_secret,
+};
 use crate::keys::{DIRECTORY_ID, DeviceKeys, random};
 use crate::state::{FormerFeed, OwnFeed, Renewal, State};
+use crate::vault::KeyFolder;
 
 /// A device that was renewed.
 #[derive(Clone, Debug, Serialize)]
@@ -46,9 +48,10 @@ pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Erro
     revision::check(&layout)?;
     layout.check_modes()?;
     let _lock = lock_home(&layout)?;
-    let values = State::open(&layout.state())?;
+    let key = home_key(&layout, &KeyFolder::new(state), None)?;
+    let values = State::open_with(&layout.state(), &key)?;
     finish(&layout, &values)?;
-    let old = DeviceKeys::new(read_secret(&layout.device_secret())?);
+    let old = DeviceKeys::new(read_secret(&layout.device_secret(), &key)?);
     let agent = agent_of(&values)?;
     let root = phrase.root();
     if AgentId(root.public_key().0) != agent {
@@ -60,7 +63,7 @@ pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Erro
     // One that an earlier attempt left was never in use.
     let _ = fs::remove_file(layout.next_secret());
     let secret = Secret::new(random()?);
-    write_secret(&layout.next_secret(), &secret)?;
+    write_secret(&layout.next_secret(), &secret, &key)?;
     sync_folder(layout.home()).map_err(|error| Error::general(error.to_string()))?;
     let keys = DeviceKeys::new(secret);
     let directory = keys.feed_key(&DIRECTORY_ID);
@@ -147,7 +150,7 @@ pub(super) fn finish(layout: &Layout, values: &State) -> Result<(), Error> {
         return Ok(());
     }
     let device = values.value("device")?;
-    let keys = DeviceKeys::new(read_secret(&next)?);
+    let keys = DeviceKeys::new(read_secret(&next, values.key())?);
     if device.as_deref() != Some(keys.device().as_bytes()) {
         return Ok(());
     }

@@ -9,6 +9,7 @@ mod own_feeds;
 mod pins;
 mod rooms;
 mod schema;
+mod sealed;
 mod signals;
 
 use std::path::Path;
@@ -23,11 +24,15 @@ pub(crate) use rooms::{OpenJoin, RoomFeed, StoredEpoch, StoredRoom};
 
 use crate::api::Error;
 use crate::home::private_file;
+use crate::vault::HomeKey;
 
 /// The open database; cheap to clone.
+///
+/// What nobody but this agent may know stands in it sealed: see [`seal`](State::seal).
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     connection: Arc<Mutex<Connection>>,
+    key: HomeKey,
 }
 
 /// What went wrong with `state.db`.
@@ -43,6 +48,15 @@ pub(crate) enum StateError {
     /// Written by a newer build.
     #[error("state.db has schema {actual}, this build knows up to {known}")]
     Newer { actual: u32, known: u32 },
+    /// A secret that the home's key does not open.
+    #[error("state.db: {column} of {table} does not open with the key of this home")]
+    Sealed {
+        table: &'static str,
+        column: &'static str,
+    },
+    /// The system gave no random numbers to seal with.
+    #[error("no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
     /// A row that this code never writes.
     #[error("state.db: {what} is damaged")]
     Damaged { what: &'static str },
@@ -50,25 +64,44 @@ pub(crate) enum StateError {
 
 impl From<StateError> for Error {
     fn from(error: StateError) -> Self {
-        Error::general(error.to_string())
+        match error {
+            StateError::Sealed { .. } => Error::verification(error.to_string())
+                .hint("it is damaged, or of another home: put a copy of it back"),
+            other => Error::general(other.to_string()),
+        }
     }
 }
 
 impl State {
-    /// Opens or creates the database and brings its schema up to date.
-    pub(crate) fn open(path: &Path) -> Result<State, StateError> {
+    /// Opens or creates the database of the home with this key, and brings its schema up to date.
+    pub(crate) fn open_with(path: &Path, key: &HomeKey) -> Result<State, StateError> {
         private_file(path)?;
-        State::prepare(Connection::open(path)?)
+        State::prepare(Connection::open(path)?, key.clone())
     }
 
-    fn prepare(mut connection: Connection) -> Result<State, StateError> {
+    /// Opens or creates the database of a test.
+    #[cfg(test)]
+    pub(crate) fn open(path: &Path) -> Result<State, StateError> {
+        let key = kinlog_feeds::crypto::Secret::new([0x77; 32]);
+        State::open_with(path, &HomeKey::new(key))
+    }
+
+    fn prepare(mut connection: Connection, key: HomeKey) -> Result<State, StateError> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", "ON")?;
+        // What is deleted is overwritten: a revoked invite is not left in a free page.
+        connection.pragma_update(None, "secure_delete", "ON")?;
         schema::migrate(&mut connection)?;
         Ok(State {
             connection: Arc::new(Mutex::new(connection)),
+            key,
         })
+    }
+
+    /// Returns the key that the secrets of this home are sealed with.
+    pub(crate) fn key(&self) -> &HomeKey {
+        &self.key
     }
 
     /// Returns a value of the table of single values.

@@ -6,6 +6,7 @@ use crate::links::Invite;
 use crate::rooms::RoomId;
 use crate::state::own_feeds::content_text;
 use crate::state::{State, StateError, fixed};
+use crate::vault::SecretPlace;
 
 /// A room this device is a member of.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -43,6 +44,23 @@ pub(crate) struct OpenJoin {
     pub(crate) blobs_id: [u8; 16],
 }
 
+/// Places of what is sealed.
+fn epoch_secret(id: &[u8; 16]) -> SecretPlace<'_> {
+    SecretPlace::new("epochs", "secret", id)
+}
+
+fn invite_seed(public_key: &PublicKey) -> SecretPlace<'_> {
+    SecretPlace::new("invites", "seed", public_key.as_bytes())
+}
+
+fn join_invite(room: &[u8; 32]) -> SecretPlace<'_> {
+    SecretPlace::new("joins", "invite", room)
+}
+
+fn room_name(room: &RoomId) -> SecretPlace<'_> {
+    SecretPlace::new("rooms", "name", &room.0)
+}
+
 impl State {
     /// Remembers a room with its first epoch and feeds, and ends a join that waited for it.
     pub(crate) fn add_room(
@@ -51,18 +69,23 @@ impl State {
         epochs: &[StoredEpoch],
         feeds: &[RoomFeed],
     ) -> Result<(), StateError> {
+        let name = self.seal_text(room_name(&room.id), &room.name)?;
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         transaction.execute(
             // Joined again by a device that took the place of another: its feeds, the name as it is.
             "INSERT INTO rooms (id, name, entries_id, blobs_id) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (id) DO UPDATE SET entries_id = excluded.entries_id, blobs_id = excluded.blobs_id",
-            (room.id.0, &room.name, room.entries_id, room.blobs_id),
+            (room.id.0, &name, room.entries_id, room.blobs_id),
         )?;
         for epoch in epochs {
             transaction.execute(
                 "INSERT OR IGNORE INTO epochs (id, room, secret) VALUES (?1, ?2, ?3)",
-                (epoch.id, epoch.room.0, epoch.secret.expose()),
+                (
+                    epoch.id,
+                    epoch.room.0,
+                    self.seal(epoch_secret(&epoch.id), epoch.secret.expose())?,
+                ),
             )?;
         }
         for feed in feeds {
@@ -75,6 +98,7 @@ impl State {
 
     /// Keeps the name of a room.
     pub(crate) fn set_room_name(&self, room: &RoomId, name: &str) -> Result<(), StateError> {
+        let name = self.seal_text(room_name(room), name)?;
         self.lock()
             .execute("UPDATE rooms SET name = ?2 WHERE id = ?1", (room.0, name))?;
         Ok(())
@@ -98,7 +122,15 @@ impl State {
                 blobs_id: fixed(row, 3)?,
             })
         })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        rows.map(|room| {
+            let room = room?;
+            let name = self.unseal_text(room_name(&room.id), &room.name)?;
+            Ok(StoredRoom {
+                name: name.as_str().to_owned(),
+                ..room
+            })
+        })
+        .collect()
     }
 
     /// Returns the epochs of all rooms.
@@ -107,13 +139,14 @@ impl State {
         let mut statement =
             connection.prepare("SELECT id, room, secret FROM epochs ORDER BY id")?;
         let rows = statement.query_map([], |row| {
-            Ok(StoredEpoch {
-                id: fixed(row, 0)?,
-                room: RoomId(fixed(row, 1)?),
-                secret: Secret::new(fixed(row, 2)?),
-            })
+            Ok((fixed(row, 0)?, RoomId(fixed(row, 1)?), row.get(2)?))
         })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        rows.map(|row| {
+            let (id, room, sealed): (_, _, Vec<u8>) = row?;
+            let secret = self.unseal_secret(epoch_secret(&id), &sealed)?;
+            Ok(StoredEpoch { id, room, secret })
+        })
+        .collect()
     }
 
     /// Returns the feeds of a room, by key.
@@ -137,9 +170,11 @@ impl State {
 
     /// Remembers an invite to a room.
     pub(crate) fn add_invite(&self, room: &RoomId, invite: &Invite) -> Result<(), StateError> {
+        let public_key = invite.public_key();
+        let seed = self.seal(invite_seed(&public_key), invite.seed.expose())?;
         self.lock().execute(
             "INSERT OR IGNORE INTO invites (public_key, room, seed) VALUES (?1, ?2, ?3)",
-            (invite.public_key().as_bytes(), room.0, invite.seed.expose()),
+            (public_key.as_bytes(), room.0, seed),
         )?;
         Ok(())
     }
@@ -153,23 +188,25 @@ impl State {
             Ok((
                 RoomId(fixed(row, 0)?),
                 PublicKey(fixed(row, 1)?),
-                Secret::new(fixed(row, 2)?),
+                row.get(2)?,
             ))
         })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        rows.map(|row| {
+            let (room, public_key, sealed): (_, _, Vec<u8>) = row?;
+            let seed = self.unseal_secret(invite_seed(&public_key), &sealed)?;
+            Ok((room, public_key, seed))
+        })
+        .collect()
     }
 
     /// Remembers a join to ask for until somebody answers; one that waits already is kept.
     pub(crate) fn add_join(&self, join: &OpenJoin) -> Result<(), StateError> {
+        let room = join.invite.room.0;
+        let invite = self.seal_text(join_invite(&room), &join.invite.encode())?;
         self.lock().execute(
             "INSERT OR IGNORE INTO joins (room, invite, entries_id, blobs_id)
              VALUES (?1, ?2, ?3, ?4)",
-            (
-                join.invite.room.0,
-                join.invite.encode(),
-                join.entries_id,
-                join.blobs_id,
-            ),
+            (room, invite, join.entries_id, join.blobs_id),
         )?;
         Ok(())
     }
@@ -177,14 +214,15 @@ impl State {
     /// Returns the joins that wait.
     pub(crate) fn joins(&self) -> Result<Vec<OpenJoin>, StateError> {
         let connection = self.lock();
-        let mut statement =
-            connection.prepare("SELECT invite, entries_id, blobs_id FROM joins ORDER BY room")?;
+        let mut statement = connection
+            .prepare("SELECT invite, entries_id, blobs_id, room FROM joins ORDER BY room")?;
         let rows = statement.query_map([], |row| {
             let invite: String = row.get(0)?;
-            Ok((invite, fixed(row, 1)?, fixed(row, 2)?))
+            Ok((invite, fixed(row, 1)?, fixed(row, 2)?, fixed(row, 3)?))
         })?;
         rows.map(|row| {
-            let (invite, entries_id, blobs_id) = row?;
+            let (invite, entries_id, blobs_id, room) = row?;
+            let invite = self.unseal_text(join_invite(&room), &invite)?;
             let invite = Invite::decode(&invite).map_err(|_| StateError::Damaged {
                 what: "invite of a join",
             })?;

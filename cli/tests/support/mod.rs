@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::panic)] // Each test file uses its part of this.
 
 pub mod blocks;
+pub mod secrets;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub fn kinlog() -> Command {
     for variable in [
         "KINLOG_HOME",
         "KINLOG_LOG",
+        "KINLOG_PASSPHRASE_FILE",
         "KINLOG_STATE",
         "NO_COLOR",
         "XDG_DATA_HOME",

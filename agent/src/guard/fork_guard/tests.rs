@@ -37,7 +37,7 @@ impl Installation {
     }
 
     fn open(&self) -> OpenHome {
-        open_home(&self.home(), &self.folder.state()).unwrap()
+        open_home(&self.home(), &self.folder.state(), None).unwrap()
     }
 
     /// Opens, signs so many heads and stops cleanly.
