@@ -1,13 +1,20 @@
 //! The keys of this device, all derived from its one secret.
 
 use kinlog_feeds::FeedKey;
-use kinlog_feeds::crypto::{DeviceKey, KeyPair, Secret, derive, device_seed, feed_seed, namespace};
+use kinlog_feeds::crypto::{
+    AgentId, DeviceKey, KeyPair, Secret, derive, device_seed, feed_seed, namespace,
+};
 use kinlog_feeds::manifest::Manifest;
+use kinlog_indexer::identity::DeviceCard;
+use kinlog_indexer::seal::device_dh_public;
 
 use crate::api::Error;
 
 /// The id every device's public directory derives from.
 pub(crate) const DIRECTORY_ID: [u8; 16] = [0; 16];
+
+/// The id every device's private directory derives from.
+pub(crate) const PRIVATE_DIRECTORY_ID: [u8; 16] = 1u128.to_le_bytes();
 
 /// A device's secret and what follows from it.
 #[derive(Clone, Debug)]
@@ -44,6 +51,17 @@ impl DeviceKeys {
     /// Returns the X25519 secret.
     pub(crate) fn dh(&self) -> &Secret {
         &self.dh
+    }
+
+    /// Returns the device's public keys and directories, accepted for `agent`.
+    pub(crate) fn card(&self, agent: &AgentId) -> DeviceCard {
+        DeviceCard::sign(
+            agent,
+            &self.signing,
+            device_dh_public(&self.dh),
+            self.feed_key(&DIRECTORY_ID),
+            self.feed_key(&PRIVATE_DIRECTORY_ID),
+        )
     }
 
     /// Returns the pair that signs the feed with this id.

@@ -68,6 +68,10 @@ pub const REASON_BYTES_MAX: usize = 1024;
 /// Statements in one identity set.
 pub const IDENTITY_STATEMENTS_MAX: usize = 256;
 
+/// Statements that another one names: more heads than that at once are rare, and what is left out
+/// stays concurrent.
+pub const IDENTITY_NAMES_MAX: usize = 8;
+
 /// Bytes of one encoded identity set, 64 KiB: it travels whole.
 pub const IDENTITY_SET_BYTES_MAX: usize = 64 * 1024;
 

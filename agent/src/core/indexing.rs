@@ -204,7 +204,7 @@ fn contexts(knowledge: &Knowledge) -> Vec<FeedContext> {
     let others = others.filter(|(agent, _)| **agent != knowledge.agent);
     let agents: Vec<_> = own.into_iter().chain(others).collect();
     for (author, known) in &agents {
-        feeds.extend(known.identity.devices.iter().map(|device| FeedContext {
+        feeds.extend(known.writers().map(|device| FeedContext {
             key: device.directory,
             scope: Scope::Directory {
                 author: **author,
@@ -292,7 +292,7 @@ mod tests {
     fn a_feed_that_several_claim_is_told_once_and_a_room_goes_first() {
         use kinlog_feeds::KeyPair;
         use kinlog_feeds::crypto::{AgentId, DeviceKey};
-        use kinlog_indexer::identity::{DeviceAdded, IdentitySet, Powers, Statement};
+        use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
 
         use crate::knowledge::{KnownAgent, KnownRoom, Line};
         use crate::state::RoomFeed;
@@ -301,16 +301,12 @@ mod tests {
         let agent = |number: u8, directory: u8, lines: &[u8]| {
             let root = KeyPair::from_seed(&[number; 32]);
             let agent = AgentId(root.public_key().0);
-            let device = DeviceKey([number; 32]);
-            let added = DeviceAdded {
-                agent,
-                device,
-                x25519: [number; 32],
-                directory: key(directory),
-                name: "laptop".try_into().unwrap(),
-                powers: Powers::ALL,
-            };
-            let set = IdentitySet::new([Statement::device_added(&root, added)]).unwrap();
+            let pair = KeyPair::from_seed(&[number + 100; 32]);
+            let device = DeviceKey(pair.public_key().0);
+            let (directory, none) = (key(directory), FeedKey([0; 32]));
+            let card = DeviceCard::sign(&agent, &pair, [number; 32], directory, none);
+            let name = "laptop".try_into().unwrap();
+            let set = IdentitySet::begin(&root, card, Powers::ALL, name);
             let mut known = KnownAgent::verify(&agent, set.encode()).unwrap();
             let line = |number: &u8| Line {
                 path: format!("/{number}").parse().unwrap(),

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use kinlog_feeds::crypto::{AgentId, DeviceKey, Secret};
 use kinlog_indexer::Clock;
 use kinlog_indexer::entry::{Body, Entry, Links, Profile};
-use kinlog_indexer::identity::{DeviceAdded, IdentitySet, Powers, Statement};
-use kinlog_indexer::seal::device_dh_public;
+use kinlog_indexer::identity::{IdentitySet, Powers};
 use serde::Serialize;
 
 use crate::api::{Error, Text};
@@ -49,20 +48,9 @@ pub fn init(home: &Path, state: &Path, name: &str, phrase: &Phrase) -> Result<In
     let directory = keys.feed_key(&DIRECTORY_ID);
     let root = phrase.root();
     let agent = AgentId(root.public_key().0);
-    let statement = Statement::device_added(
-        &root,
-        DeviceAdded {
-            agent,
-            device: keys.device(),
-            x25519: device_dh_public(keys.dh()),
-            directory,
-            name: profile.name.clone(),
-            powers: Powers::ALL,
-        },
-    );
+    let card = keys.card(&agent);
+    let set = IdentitySet::begin(&root, card, Powers::ALL, profile.name.clone());
     drop(root);
-    let set = IdentitySet::new([statement])
-        .map_err(|error| Error::general(format!("identity set: {error}")))?;
 
     let values = State::open_with(&layout.state(), &key)?;
     values.set_value("agent", agent.as_bytes())?;

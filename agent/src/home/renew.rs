@@ -6,9 +6,8 @@
 use std::fs;
 use std::path::Path;
 
-use kinlog_feeds::crypto::{AgentId, DeviceKey, Secret};
-use kinlog_indexer::identity::{DeviceAdded, IdentitySet, Powers, Statement};
-use kinlog_indexer::seal::device_dh_public;
+use kinlog_feeds::crypto::{AgentId, DeviceKey, KeyPair, Secret};
+use kinlog_indexer::identity::{DeviceAdded, IdentityError, IdentitySet, Powers, Said, Statement};
 use serde::Serialize;
 
 use crate::api::{Error, Text};
@@ -67,18 +66,15 @@ pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Erro
     sync_folder(layout.home()).map_err(|error| Error::general(error.to_string()))?;
     let keys = DeviceKeys::new(secret);
     let directory = keys.feed_key(&DIRECTORY_ID);
-    let added = DeviceAdded {
-        agent,
-        device: keys.device(),
-        x25519: device_dh_public(keys.dh()),
-        directory,
+    let said = Said::DeviceAdded(DeviceAdded {
+        card: keys.card(&agent),
+        powers: Powers::ALL,
         name: name
             .as_str()
             .try_into()
             .map_err(|error| Error::usage(format!("name: {error}")))?,
-        powers: Powers::ALL,
-    };
-    let statement = Statement::device_added(&root, added);
+    });
+    let identity_set = with(&values, &agent, &root, said)?;
     drop(root);
 
     let guarded = Home::new(&layout, keys.device());
@@ -135,7 +131,7 @@ pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Erro
     values.renew(&Renewal {
         agent,
         device: keys.device(),
-        identity_set: with(&values, &agent, statement)?,
+        identity_set,
         own,
         former,
     })?;
@@ -168,11 +164,10 @@ fn agent_of(values: &State) -> Result<AgentId, Error> {
     Ok(AgentId(agent?))
 }
 
-/// Returns the identity set that is held with one more statement.
-fn with(values: &State, agent: &AgentId, statement: Statement) -> Result<Vec<u8>, Error> {
-    let refused = |error: kinlog_indexer::identity::IdentityError| {
-        Error::general(format!("identity set: {error}"))
-    };
+/// Returns the identity set that is held, with one more statement of the root.
+fn with(values: &State, agent: &AgentId, root: &KeyPair, said: Said) -> Result<Vec<u8>, Error> {
+    let refused =
+        |error: IdentityError| Error::general(format!("identity set of {agent}: {error}"));
     let held = values
         .identities()?
         .into_iter()
@@ -181,14 +176,9 @@ fn with(values: &State, agent: &AgentId, statement: Statement) -> Result<Vec<u8>
         || Ok(IdentitySet::default()),
         |(_, set)| IdentitySet::decode(&set),
     );
-    let statements = held
-        .map_err(refused)?
-        .statements()
-        .cloned()
-        .chain([statement])
-        .collect::<Vec<_>>();
-    Ok(IdentitySet::new(statements)
-        .map_err(refused)?
-        .encode()
-        .to_vec())
+    let held = held.and_then(|set| set.check(agent)).map_err(refused)?;
+    let names = held.names(&root.public_key(), &[]);
+    let statement = Statement::sign(*agent, root, names, said);
+    let with = held.with(statement).map_err(refused)?;
+    Ok(with.set().encode().to_vec())
 }

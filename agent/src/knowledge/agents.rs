@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
-use kinlog_indexer::identity::{Identity, IdentityError, IdentitySet};
+use kinlog_indexer::identity::{Device, Identity, IdentityError, IdentitySet, VerifiedSet};
 
 use crate::api::Selection;
 use crate::links::FeedPath;
@@ -43,6 +43,8 @@ impl Line {
 #[derive(Clone, Debug)]
 pub(crate) struct KnownAgent {
     pub(crate) identity: Identity,
+    /// The statements that it follows from.
+    pub(crate) verified: VerifiedSet,
     /// The set as it travels.
     pub(crate) set: Bytes,
     /// What the agent calls itself.
@@ -54,10 +56,11 @@ pub(crate) struct KnownAgent {
 impl KnownAgent {
     /// Verifies an encoded identity set of `agent`; its lines are read from the index later.
     pub(crate) fn verify(agent: &AgentId, set: Bytes) -> Result<KnownAgent, IdentityError> {
-        let identity = IdentitySet::decode(&set)?.verify(agent)?;
+        let verified = IdentitySet::decode(&set)?.check(agent)?.kept();
         Ok(KnownAgent {
-            identity,
-            set,
+            identity: verified.identity()?,
+            set: verified.set().encode(),
+            verified,
             name: None,
             lines: Vec::new(),
         })
@@ -65,22 +68,28 @@ impl KnownAgent {
 
     /// Takes the statements of another set of the same agent in; returns whether any was new.
     pub(crate) fn merge(&mut self, set: &[u8]) -> Result<bool, IdentityError> {
-        let agent = self.identity.agent;
-        let held = IdentitySet::decode(&self.set)?;
-        let other = IdentitySet::decode(set)?;
-        other.verify(&agent)?;
-        let both = IdentitySet::new(held.statements().chain(other.statements()).cloned())?;
-        if both == held {
+        let other = IdentitySet::decode(set)?.check(&self.identity.agent)?;
+        let both = self.verified.union(&other);
+        if both == self.verified {
             return Ok(false);
         }
-        self.identity = both.verify(&agent)?;
-        self.set = both.encode();
+        self.identity = both.identity()?;
+        self.set = both.set().encode();
+        self.verified = both;
         Ok(true)
     }
 
-    /// Returns the public directories of all devices.
+    /// Returns the devices with directories, those that were revoked among them: what they said before
+    /// is still the agent's.
+    pub(crate) fn writers(&self) -> impl Iterator<Item = &Device> {
+        let revoked = self.identity.revoked.iter().map(|one| &one.device);
+        let devices = self.identity.devices.iter().chain(revoked);
+        devices.filter(|device| device.writes())
+    }
+
+    /// Returns their public directories.
     pub(crate) fn directories(&self) -> impl Iterator<Item = FeedKey> {
-        self.identity.devices.iter().map(|device| device.directory)
+        self.writers().map(|device| device.directory)
     }
 
     /// Returns the newest line of a path: the feed that it goes on in.
@@ -106,22 +115,21 @@ impl KnownAgent {
 #[cfg(test)]
 mod tests {
     use kinlog_feeds::crypto::KeyPair;
-    use kinlog_indexer::identity::{DeviceAdded, Powers, Statement};
+    use kinlog_indexer::identity::{DeviceCard, Powers, Statement};
 
     use super::*;
 
     fn set(root: &KeyPair, devices: &[u8]) -> Bytes {
-        let statements = devices.iter().map(|number| {
-            let added = DeviceAdded {
-                agent: AgentId(root.public_key().0),
-                device: DeviceKey([*number; 32]),
-                x25519: [*number; 32],
-                directory: FeedKey([*number; 32]),
-                name: "laptop".try_into().expect("short"),
-                powers: Powers::ALL,
-            };
-            Statement::device_added(root, added)
+        let agent = AgentId(root.public_key().0);
+        let sets = devices.iter().map(|number| {
+            let device = KeyPair::from_seed(&[*number; 32]);
+            let directory = FeedKey([*number; 32]);
+            let card = DeviceCard::sign(&agent, &device, [*number; 32], directory, directory);
+            IdentitySet::begin(root, card, Powers::ALL, "laptop".try_into().expect("short"))
         });
+        let statements: Vec<Statement> = sets
+            .flat_map(|set| set.statements().cloned().collect::<Vec<_>>())
+            .collect();
         IdentitySet::new(statements).expect("few").encode()
     }
 

@@ -272,7 +272,7 @@ impl Planning<'_> {
 mod tests {
     use kinlog_feeds::crypto::{AgentId, DeviceKey, KeyPair, Secret};
     use kinlog_indexer::RoomId;
-    use kinlog_indexer::identity::{DeviceAdded, IdentitySet, Powers, Statement};
+    use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
     use kinlog_indexer::seal::EpochSecret;
 
     use super::*;
@@ -287,16 +287,16 @@ mod tests {
     fn known(number: u8, paths: &[&str]) -> KnownAgent {
         let root = KeyPair::from_seed(&[number; 32]);
         let agent = AgentId(root.public_key().0);
-        let device = DeviceKey([number; 32]);
-        let added = DeviceAdded {
-            agent,
-            device,
-            x25519: [number; 32],
-            directory: key(100 + number),
-            name: "laptop".try_into().expect("short"),
-            powers: Powers::ALL,
-        };
-        let set = IdentitySet::new([Statement::device_added(&root, added)]).expect("one");
+        let pair = KeyPair::from_seed(&[number + 100; 32]);
+        let device = DeviceKey(pair.public_key().0);
+        let directory = key(100 + number);
+        let card = DeviceCard::sign(&agent, &pair, [number; 32], directory, FeedKey([0; 32]));
+        let set = IdentitySet::begin(
+            &root,
+            card,
+            Powers::ALL,
+            "laptop".try_into().expect("short"),
+        );
         let mut known = KnownAgent::verify(&agent, set.encode()).expect("holds");
         known.lines = (10 * number..)
             .zip(paths)

@@ -171,7 +171,7 @@ fn check_revision(reader: &mut Reader<'_>) -> Result<(), JoinError> {
 
 #[cfg(test)]
 mod tests {
-    use kinlog_indexer::identity::{DeviceAdded, IdentitySet, Powers, Statement};
+    use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
 
     use super::*;
 
@@ -181,18 +181,10 @@ mod tests {
         let root = KeyPair::from_seed(&[1; 32]);
         let device = KeyPair::from_seed(&[2; 32]);
         let agent = AgentId(root.public_key().0);
-        let statement = Statement::device_added(
-            &root,
-            DeviceAdded {
-                agent,
-                device: DeviceKey(device.public_key().0),
-                x25519: [4; 32],
-                directory: FeedKey([5; 32]),
-                name: "laptop".try_into().expect("short"),
-                powers: Powers::ALL,
-            },
-        );
-        let set = IdentitySet::new([statement]).expect("one").encode();
+        let (directory, none) = (FeedKey([5; 32]), FeedKey([0; 32]));
+        let card = DeviceCard::sign(&agent, &device, [4; 32], directory, none);
+        let name = "laptop".try_into().expect("short");
+        let set = IdentitySet::begin(&root, card, Powers::ALL, name).encode();
         let (entries, blobs) = (KeyPair::from_seed(&[6; 32]), KeyPair::from_seed(&[7; 32]));
         let membership = Membership::sign(&ROOM, agent, set, &device, &entries, &blobs);
         JoinRequest::sign(ROOM, membership, invite)

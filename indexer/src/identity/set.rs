@@ -1,54 +1,19 @@
-//! The set of an agent's statements, and the devices that follow from it.
+//! The set of an agent's statements, as it travels.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use kinlog_feeds::crypto::{
-    AgentId, DeviceKey, FeedKey, Hash, SignatureError, blake2b_256, namespace,
+use kinlog_feeds::crypto::{AgentId, Hash, KeyPair, blake2b_256, namespace};
+use kinlog_feeds::encoding::{Reader, Writer, uint_len};
+
+use crate::Text;
+use crate::identity::{
+    DeviceAdded, DeviceCard, Identity, IdentityError, Names, Powers, Said, Statement, VerifiedSet,
 };
-use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
+use crate::limits::{IDENTITY_SET_BYTES_MAX, IDENTITY_STATEMENTS_MAX, NAME_BYTES_MAX};
 
-use crate::identity::{DeviceAdded, Powers, Statement};
-use crate::limits::{IDENTITY_SET_BYTES_MAX, IDENTITY_STATEMENTS_MAX};
-
-/// Bytes of the largest statement: its fixed part, a full name and the length in front.
+/// Bytes of the largest statement: its fixed part, 8 hashes, a full name and the length in front.
 const STATEMENT_BYTES_MAX: usize = 1024;
-
-/// An identity set that does not decode or does not hold.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum IdentityError {
-    /// Damaged bytes.
-    #[error("identity set")]
-    Decode(#[from] DecodeError),
-    /// Above 64 KiB.
-    #[error("identity set of {actual} bytes is above the limit of {limit}")]
-    TooLarge { limit: usize, actual: usize },
-    /// More than 256 statements.
-    #[error("identity set of {actual} statements is above the limit of {limit}")]
-    TooMany { limit: usize, actual: usize },
-    /// Written by a build with another preview format.
-    #[error("identity statement of preview format {actual}, this build has {expected}")]
-    OtherRevision { expected: u16, actual: u16 },
-    /// A name that is no text.
-    #[error("name at byte {at} is not utf-8")]
-    NotUtf8 { at: usize },
-    /// Statements out of order or twice: a set has one spelling.
-    #[error("statement {number} is out of order or twice")]
-    NotCanonical { number: usize },
-    /// A statement about another agent.
-    #[error("statement about {actual} in the set of {expected}")]
-    OtherAgent { expected: AgentId, actual: AgentId },
-    /// A signature that does not hold.
-    #[error("statement {number}")]
-    Signature {
-        number: usize,
-        source: SignatureError,
-    },
-    /// No device.
-    #[error("no device of {agent} in the set")]
-    Empty { agent: AgentId },
-}
 
 /// The statements about one agent, in the order of their hashes.
 ///
@@ -59,13 +24,12 @@ pub struct IdentitySet {
 }
 
 impl IdentitySet {
-    /// Returns the set of `statements`, each once.
+    /// Returns the set of `statements`, each once: of two signatures of one statement the smaller.
     pub fn new(statements: impl IntoIterator<Item = Statement>) -> Result<Self, IdentityError> {
-        let statements: BTreeMap<Hash, Statement> = statements
-            .into_iter()
-            .map(|statement| (statement.hash(), statement))
-            .collect();
-        let set = IdentitySet { statements };
+        let mut set = IdentitySet::default();
+        for statement in statements {
+            set.insert(statement);
+        }
         let count = set.statements.len();
         if count > IDENTITY_STATEMENTS_MAX {
             return Err(IdentityError::TooMany {
@@ -81,6 +45,20 @@ impl IdentitySet {
             });
         }
         Ok(set)
+    }
+
+    /// Returns the set of a new agent: its root adds the first device.
+    pub fn begin(
+        root: &KeyPair,
+        card: DeviceCard,
+        powers: Powers,
+        name: Text<NAME_BYTES_MAX>,
+    ) -> Self {
+        let agent = AgentId(root.public_key().0);
+        let said = Said::DeviceAdded(DeviceAdded { card, powers, name });
+        let mut set = IdentitySet::default();
+        set.insert(Statement::sign(agent, root, Names::default(), said));
+        set
     }
 
     /// Decodes a set that fills `bytes`; verifies no signature.
@@ -130,90 +108,85 @@ impl IdentitySet {
         Hash(blake2b_256(&[&namespace::IDENTITY_SET.hash(), encoded]))
     }
 
-    /// Verifies every statement and returns what follows for `agent`.
-    pub fn verify(&self, agent: &AgentId) -> Result<Identity, IdentityError> {
-        let mut devices: BTreeMap<DeviceKey, Device> = BTreeMap::new();
+    /// Verifies every signature and acceptance: the costly half, some 30 µs for each.
+    ///
+    /// # Errors
+    /// A set with one signature that does not hold is refused whole: whoever sent it lies.
+    pub fn check(self, agent: &AgentId) -> Result<VerifiedSet, IdentityError> {
         for (number, statement) in self.statements.values().enumerate() {
-            let added = statement.added();
-            if added.agent != *agent {
+            if statement.agent() != agent {
                 return Err(IdentityError::OtherAgent {
                     expected: *agent,
-                    actual: added.agent,
+                    actual: *statement.agent(),
                 });
             }
             statement
                 .verify()
                 .map_err(|source| IdentityError::Signature { number, source })?;
-            // Twice the same device: the statement with the smaller hash, the same everywhere.
-            devices.entry(added.device).or_insert_with(|| added.into());
+            statement
+                .said()
+                .verify_acceptance(agent)
+                .map_err(|source| IdentityError::Acceptance { number, source })?;
         }
-        if devices.is_empty() {
-            return Err(IdentityError::Empty { agent: *agent });
-        }
-        Ok(Identity {
-            agent: *agent,
-            hash: self.hash(),
-            devices: devices.into_values().collect(),
-        })
+        Ok(VerifiedSet::new(*agent, self))
+    }
+
+    /// Verifies every signature and returns what follows for `agent`.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check); `Empty` when no statement of the set counts.
+    pub fn verify(&self, agent: &AgentId) -> Result<Identity, IdentityError> {
+        self.clone().check(agent)?.identity()
     }
 
     /// Returns the statements, in the order of their hashes.
     pub fn statements(&self) -> impl Iterator<Item = &Statement> {
         self.statements.values()
     }
-}
 
-/// A device of an agent.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Device {
-    /// Signing key.
-    pub key: DeviceKey,
-    /// X25519 public key.
-    pub x25519: [u8; 32],
-    /// Public directory.
-    pub directory: FeedKey,
-    /// Name.
-    pub name: String,
-    /// What it may do.
-    pub powers: Powers,
-}
+    /// Returns the statement with this hash.
+    pub fn statement(&self, hash: &Hash) -> Option<&Statement> {
+        self.statements.get(hash)
+    }
 
-impl From<&DeviceAdded> for Device {
-    fn from(added: &DeviceAdded) -> Self {
-        Device {
-            key: added.device,
-            x25519: added.x25519,
-            directory: added.directory,
-            name: added.name.to_string(),
-            powers: added.powers,
+    /// Returns the number of statements.
+    pub fn len(&self) -> usize {
+        self.statements.len()
+    }
+
+    /// Returns whether there is no statement.
+    pub fn is_empty(&self) -> bool {
+        self.statements.is_empty()
+    }
+
+    pub(super) fn by_hash(&self) -> &BTreeMap<Hash, Statement> {
+        &self.statements
+    }
+
+    pub(super) fn insert(&mut self, statement: Statement) {
+        let hash = statement.hash();
+        match self.statements.get(&hash) {
+            Some(held) if held.signature() <= statement.signature() => {}
+            _ => {
+                self.statements.insert(hash, statement);
+            }
         }
     }
 }
 
-/// What a verified set says about its agent.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Identity {
-    /// The agent.
-    pub agent: AgentId,
-    /// Hash of the set.
-    pub hash: Hash,
-    /// Devices, in the order of their keys; at least one.
-    pub devices: Vec<Device>,
-}
-
-impl Identity {
-    /// Returns the device with this key.
-    pub fn device(&self, key: &DeviceKey) -> Option<&Device> {
-        self.devices.iter().find(|device| device.key == *key)
-    }
+/// Returns the bytes that a statement takes in an encoded set.
+pub(super) fn encoded_len(statement: &Statement) -> usize {
+    let bytes = statement.encode().len();
+    uint_len(bytes as u64) + bytes
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::Text;
-    use kinlog_feeds::crypto::KeyPair;
+    use kinlog_feeds::crypto::{DeviceKey, FeedKey};
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::identity::{DeviceRevoked, RootReplaced};
 
     fn root() -> KeyPair {
         KeyPair::from_seed(&[1; 32])
@@ -223,47 +196,55 @@ mod tests {
         AgentId(root().public_key().0)
     }
 
-    fn added(number: u8) -> DeviceAdded {
-        DeviceAdded {
-            agent: agent(),
-            device: DeviceKey([number; 32]),
-            x25519: [2; 32],
-            directory: FeedKey([3; 32]),
-            name: Text::new(format!("laptop {number}")).unwrap(),
-            powers: Powers::ALL,
-        }
+    fn device(number: u8) -> KeyPair {
+        KeyPair::from_seed(&[number + 10; 32])
+    }
+
+    fn added(number: u8) -> Statement {
+        let card = DeviceCard::sign(
+            &agent(),
+            &device(number),
+            [2; 32],
+            FeedKey([3; 32]),
+            FeedKey([4; 32]),
+        );
+        let name = Text::new(format!("laptop {number}")).unwrap();
+        let powers = Powers::ALL;
+        let said = Said::DeviceAdded(DeviceAdded { card, powers, name });
+        Statement::sign(agent(), &root(), Names::default(), said)
+    }
+
+    fn revoked(number: u32) -> Statement {
+        let mut device = DeviceKey([0; 32]);
+        device.0[..4].copy_from_slice(&number.to_le_bytes());
+        let said = Said::DeviceRevoked(DeviceRevoked {
+            device,
+            public: None,
+            private: None,
+        });
+        Statement::sign(agent(), &root(), Names::default(), said)
     }
 
     #[test]
     fn a_set_has_one_spelling_and_round_trips() {
-        let statements: Vec<Statement> = (0..5)
-            .map(|number| Statement::device_added(&root(), added(number)))
-            .collect();
+        let mut statements: Vec<Statement> = (0..5).map(added).collect();
+        statements.push(revoked(7));
+        let next = RootReplaced::sign(&agent(), &device(9));
+        let names = Names::new([statements[0].hash(), statements[5].hash()]).unwrap();
+        let replaced = Statement::sign(agent(), &root(), names, Said::RootReplaced(next));
+        statements.push(replaced);
         let set = IdentitySet::new(statements.clone()).unwrap();
         let reversed = IdentitySet::new(statements.into_iter().rev()).unwrap();
         assert_eq!(set.encode(), reversed.encode());
         assert_eq!(IdentitySet::decode(&set.encode()).unwrap(), set);
         let identity = set.verify(&agent()).unwrap();
-        assert_eq!(identity.devices.len(), 5);
-        assert_eq!(
-            identity.device(&DeviceKey([4; 32])).unwrap().name,
-            "laptop 4"
-        );
-    }
-
-    #[test]
-    fn a_statement_signed_by_another_root_is_refused() {
-        let stranger = KeyPair::from_seed(&[9; 32]);
-        let set = IdentitySet::new([Statement::device_added(&stranger, added(1))]).unwrap();
-        assert!(matches!(
-            set.verify(&agent()),
-            Err(IdentityError::Signature { number: 0, .. })
-        ));
+        assert_eq!(identity.hash, set.hash());
+        assert_eq!(identity.root(), device(9).public_key());
     }
 
     #[test]
     fn a_set_of_another_agent_is_refused() {
-        let set = IdentitySet::new([Statement::device_added(&root(), added(1))]).unwrap();
+        let set = IdentitySet::new([added(1)]).unwrap();
         let other = AgentId([8; 32]);
         assert!(matches!(
             set.verify(&other),
@@ -277,32 +258,45 @@ mod tests {
 
     #[test]
     fn every_changed_byte_of_a_set_is_noticed() {
-        let set = IdentitySet::new([Statement::device_added(&root(), added(1))]).unwrap();
+        let next = RootReplaced::sign(&agent(), &device(9));
+        let replaced =
+            Statement::sign(agent(), &root(), Names::default(), Said::RootReplaced(next));
+        let set = IdentitySet::new([added(1), revoked(3), replaced]).unwrap();
         let bytes = set.encode();
         for at in 0..bytes.len() {
             let mut damaged = bytes.to_vec();
             damaged[at] ^= 1;
-            let outcome = IdentitySet::decode(&damaged).and_then(|set| set.verify(&agent()));
+            let outcome = IdentitySet::decode(&damaged).and_then(|set| set.check(&agent()));
             assert!(outcome.is_err(), "byte {at}");
         }
     }
 
     #[test]
     fn more_than_256_statements_are_refused() {
-        let root = root();
-        let statements = (0..257u32).map(|number| {
-            let mut added = added(0);
-            added.device.0[..4].copy_from_slice(&number.to_le_bytes());
-            added.name = Text::default();
-            Statement::device_added(&root, added)
-        });
+        assert!(IdentitySet::new((0..256).map(revoked)).is_ok());
         assert_eq!(
-            IdentitySet::new(statements),
+            IdentitySet::new((0..257).map(revoked)),
             Err(IdentityError::TooMany {
                 limit: 256,
                 actual: 257
             })
         );
+    }
+
+    #[test]
+    fn more_than_64_kib_are_refused() {
+        let named = (0..200u8).map(|number| {
+            let Said::DeviceAdded(mut said) = added(0).said().clone() else {
+                unreachable!("it adds a device");
+            };
+            said.name = Text::new(format!("{number:0>256}")).unwrap();
+            let said = Said::DeviceAdded(said);
+            Statement::sign(agent(), &root(), Names::default(), said)
+        });
+        assert!(matches!(
+            IdentitySet::new(named),
+            Err(IdentityError::TooLarge { limit: 65_536, .. })
+        ));
     }
 
     proptest! {

@@ -1,68 +1,79 @@
 //! One signed statement about an agent.
 
 use kinlog_feeds::crypto::{
-    AgentId, DeviceKey, FeedKey, Hash, KeyPair, PublicKey, SIGNATURE_BYTES, SignatureError,
-    blake2b_256, namespace, verify,
+    AgentId, Hash, KeyPair, PublicKey, SIGNATURE_BYTES, SignatureError, blake2b_256, namespace,
+    verify,
 };
-use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
+use kinlog_feeds::encoding::{Reader, Writer};
 
-use crate::identity::IdentityError;
-use crate::limits::NAME_BYTES_MAX;
-use crate::{FORMAT_0_REVISION, Text};
+use crate::FORMAT_0_REVISION;
+use crate::identity::{IdentityError, Said};
+use crate::limits::IDENTITY_NAMES_MAX;
 
-const KIND_DEVICE_ADDED: u8 = 1;
+/// The statements that another one depends on, by their hashes: at most 8, ascending.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Names(Vec<Hash>);
 
-/// What a device may do in its agent's name.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Powers(pub u32);
-
-impl Powers {
-    /// Writes to the agent's paths and rooms.
-    pub const WRITE: Powers = Powers(1);
-    /// Adds and revokes devices.
-    pub const DEVICES: Powers = Powers(2);
-    /// Everything that this build knows.
-    pub const ALL: Powers = Powers(3);
-
-    /// Returns whether all of `other` are among these.
-    pub const fn contains(self, other: Powers) -> bool {
-        self.0 & other.0 == other.0
+impl Names {
+    /// Takes at most [`IDENTITY_NAMES_MAX`] hashes, in any order.
+    pub fn new(hashes: impl IntoIterator<Item = Hash>) -> Result<Self, IdentityError> {
+        let mut hashes: Vec<Hash> = hashes.into_iter().collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        if hashes.len() > IDENTITY_NAMES_MAX {
+            return Err(IdentityError::TooManyNames {
+                limit: IDENTITY_NAMES_MAX,
+                actual: hashes.len(),
+            });
+        }
+        Ok(Names(hashes))
     }
-}
 
-/// A device becomes the agent's.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct DeviceAdded {
-    /// The agent.
-    pub agent: AgentId,
-    /// The device's signing key.
-    pub device: DeviceKey,
-    /// The device's X25519 public key, to which secrets are sealed.
-    pub x25519: [u8; 32],
-    /// The device's public directory.
-    pub directory: FeedKey,
-    /// Name of the device, as its owner calls it.
-    pub name: Text<NAME_BYTES_MAX>,
-    /// What it may do.
-    pub powers: Powers,
+    /// Returns the hashes, ascending.
+    pub fn hashes(&self) -> &[Hash] {
+        &self.0
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, IdentityError> {
+        let count = reader.uint_max("named statements", IDENTITY_NAMES_MAX)?;
+        let mut hashes: Vec<Hash> = Vec::with_capacity(count);
+        for number in 0..count {
+            let hash = Hash(reader.fixed()?);
+            if hashes.last().is_some_and(|last| *last >= hash) {
+                return Err(IdentityError::NotCanonical { number });
+            }
+            hashes.push(hash);
+        }
+        Ok(Names(hashes))
+    }
 }
 
 /// A statement with its signature.
 ///
-/// Layout: `u16 revision | u8 kind | agent 32 | device 32 | X25519 32 | directory 32 | u32 powers |
-/// uint length, name | signature 64`; signed is `NS("statement")` and everything before the
-/// signature.
+/// Layout: `u16 revision | u8 kind | agent 32 | signer 32 | uint n <= 8 | n x statement hash 32,
+/// ascending | body | signature 64`; signed is `NS("statement")` and everything before the signature.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Statement {
-    added: DeviceAdded,
+    agent: AgentId,
+    signer: PublicKey,
+    names: Names,
+    said: Said,
     signature: [u8; SIGNATURE_BYTES],
 }
 
 impl Statement {
-    /// Makes the statement that `added` says, signed by the agent's root.
-    pub fn device_added(root: &KeyPair, added: DeviceAdded) -> Self {
-        let signature = root.sign(&signed_bytes(&added));
-        Statement { added, signature }
+    /// Makes a statement about `agent` that depends on `names`; whether `signer` may say it shows
+    /// when the set is evaluated.
+    pub fn sign(agent: AgentId, signer: &KeyPair, names: Names, said: Said) -> Self {
+        let mut statement = Statement {
+            agent,
+            signer: signer.public_key(),
+            names,
+            said,
+            signature: [0; SIGNATURE_BYTES],
+        };
+        statement.signature = signer.sign(&statement.signed_bytes());
+        statement
     }
 
     /// Decodes a statement that fills `bytes`; verifies nothing.
@@ -75,81 +86,82 @@ impl Statement {
                 actual: revision,
             });
         }
-        let at = reader.position();
+        let kind_at = reader.position();
         let kind = reader.u8()?;
-        if kind != KIND_DEVICE_ADDED {
-            let actual = u64::from(kind);
-            return Err(DecodeError::UnknownValue {
-                what: "statement kind",
-                at,
-                actual,
-            }
-            .into());
-        }
         let agent = AgentId(reader.fixed()?);
-        let device = DeviceKey(reader.fixed()?);
-        let x25519 = reader.fixed()?;
-        let directory = FeedKey(reader.fixed()?);
-        let powers = Powers(reader.u32()?);
-        let at = reader.position();
-        let name = reader.buffer("device name", NAME_BYTES_MAX)?;
-        let name = std::str::from_utf8(name).map_err(|_| IdentityError::NotUtf8 { at })?;
-        let name = Text::new(name).expect("the reader limits a name to NAME_BYTES_MAX");
+        let signer = PublicKey(reader.fixed()?);
+        let names = Names::read(&mut reader)?;
+        let said = Said::read(kind, kind_at, &mut reader)?;
         let signature = reader.fixed()?;
         reader.finish()?;
-        let added = DeviceAdded {
+        Ok(Statement {
             agent,
-            device,
-            x25519,
-            directory,
-            name,
-            powers,
-        };
-        Ok(Statement { added, signature })
+            signer,
+            names,
+            said,
+            signature,
+        })
     }
 
     /// Encodes the statement.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = unsigned_bytes(&self.added);
+        let mut out = Vec::with_capacity(512);
+        self.write_unsigned(&mut out);
         out.put_raw(&self.signature);
         out
     }
 
-    /// Verifies that the root of the agent it speaks of signed it.
+    /// Verifies that its signer signed it; not its acceptance, nor whether the signer may say it.
     pub fn verify(&self) -> Result<(), SignatureError> {
-        verify(
-            &PublicKey(self.added.agent.0),
-            &signed_bytes(&self.added),
-            &self.signature,
-        )
+        verify(&self.signer, &self.signed_bytes(), &self.signature)
+    }
+
+    /// Returns the hash that names the statement: `H(NS("statement") || everything before the
+    /// signature)`, so that two signatures of one statement are one statement.
+    pub fn hash(&self) -> Hash {
+        Hash(blake2b_256(&[&self.signed_bytes()]))
+    }
+
+    /// Returns the agent that it is about.
+    pub fn agent(&self) -> &AgentId {
+        &self.agent
+    }
+
+    /// Returns who signed it: a root or a device.
+    pub fn signer(&self) -> &PublicKey {
+        &self.signer
+    }
+
+    /// Returns the statements that it names.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     /// Returns what it says.
-    pub fn added(&self) -> &DeviceAdded {
-        &self.added
+    pub fn said(&self) -> &Said {
+        &self.said
     }
 
-    /// Returns the hash that names the statement.
-    pub fn hash(&self) -> Hash {
-        Hash(blake2b_256(&[&namespace::STATEMENT.hash(), &self.encode()]))
+    pub(super) fn signature(&self) -> &[u8; SIGNATURE_BYTES] {
+        &self.signature
     }
-}
 
-fn signed_bytes(added: &DeviceAdded) -> Vec<u8> {
-    let mut out = namespace::STATEMENT.hash().to_vec();
-    out.put_raw(&unsigned_bytes(added));
-    out
-}
+    fn signed_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        out.put_raw(&namespace::STATEMENT.hash());
+        self.write_unsigned(&mut out);
+        out
+    }
 
-fn unsigned_bytes(added: &DeviceAdded) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256 + added.name.len());
-    out.put_raw(&FORMAT_0_REVISION.to_le_bytes());
-    out.push(KIND_DEVICE_ADDED);
-    out.put_raw(added.agent.as_bytes());
-    out.put_raw(added.device.as_bytes());
-    out.put_raw(&added.x25519);
-    out.put_raw(added.directory.as_bytes());
-    out.put_raw(&added.powers.0.to_le_bytes());
-    out.put_buffer(added.name.as_bytes());
-    out
+    fn write_unsigned(&self, out: &mut Vec<u8>) {
+        out.put_raw(&FORMAT_0_REVISION.to_le_bytes());
+        out.push(self.said.kind());
+        out.put_raw(self.agent.as_bytes());
+        out.put_raw(self.signer.as_bytes());
+        out.put_uint(self.names.0.len() as u64);
+        for hash in &self.names.0 {
+            out.put_raw(&hash.0);
+        }
+        self.said.write(out);
+    }
 }

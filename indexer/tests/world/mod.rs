@@ -19,7 +19,7 @@ use kinlog_indexer::entry::{
     DirectoryRename, Document, Entry, Envelope, File, Genesis, History, LinkScope, Links,
     Membership, Message, OPEN_BLOCK, Parents, Profile, Role,
 };
-use kinlog_indexer::identity::{DeviceAdded, IdentitySet, Powers, Statement};
+use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
 use kinlog_indexer::index::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
 use kinlog_indexer::seal::{ContentKey, EpochSecret, device_dh_public, seal_entry};
 use kinlog_indexer::{Clock, Index, RoomId, Text};
@@ -99,17 +99,11 @@ impl Agent {
         let device = KeyPair::from_seed(&[number + 100; 32]);
         let id = AgentId(root.public_key().0);
         let directory = FeedKey([number + 50; 32]);
-        let added = DeviceAdded {
-            agent: id,
-            device: DeviceKey(device.public_key().0),
-            x25519: device_dh_public(&Secret::new([number; 32])),
-            directory,
-            name: Text::new(format!("device {number}")).unwrap(),
-            powers: Powers::ALL,
-        };
-        let set = IdentitySet::new([Statement::device_added(&root, added)])
-            .unwrap()
-            .encode();
+        let private_directory = FeedKey([number + 51; 32]);
+        let x25519 = device_dh_public(&Secret::new([number; 32]));
+        let card = DeviceCard::sign(&id, &device, x25519, directory, private_directory);
+        let name = Text::new(format!("device {number}")).unwrap();
+        let set = IdentitySet::begin(&root, card, Powers::ALL, name).encode();
         Agent {
             id,
             device,
