@@ -37,6 +37,41 @@ pub const DOCUMENT_BYTES_MAX: usize = ENTRY_BYTES_MAX - 4 * 1024;
 /// Heads in one directory commitment: 2,048 x 74 B stay inside an entry.
 pub const DIRECTORY_HEADS_MAX: usize = 2048;
 
+/// Ranges of one `cleared`: 1,024 x 12 B; a writer with more writes several.
+pub const CLEARED_RANGES_MAX: usize = 1024;
+
+/// Encoded bytes of one snapshot page that a writer aims at: a reader of one prefix fetches one or
+/// two of them. Readers take whatever an entry holds.
+pub const SNAPSHOT_PAGE_BYTES: usize = 16 * 1024;
+
+/// Rows of one snapshot page: the smallest row has some 20 B.
+pub const SNAPSHOT_ROWS_MAX: usize = 4096;
+
+/// Pages of one snapshot: 65,536 lines of 300 B in half full pages.
+pub const SNAPSHOT_PAGES_MAX: usize = 4096;
+
+/// Entries of a directory after which it appends a snapshot.
+pub const SNAPSHOT_EVERY: u64 = 256;
+
+/// Bytes of entries after which a directory appends a snapshot earlier: with a root, two pages and
+/// proofs a reader of one prefix stays below 128 KiB.
+pub const SNAPSHOT_EVERY_BYTES: u64 = 48 * 1024;
+
+/// Copies of an own epoch in one entry: 256 x 115 B; an identity set has no more devices.
+pub const OWN_EPOCH_COPIES_MAX: usize = 256;
+
+/// Parents of an own epoch: heads that devices made without knowing of each other.
+pub const OWN_EPOCH_PARENTS_MAX: usize = 256;
+
+/// Bytes of a setting's name: a pin's target and range.
+pub const SETTING_NAME_BYTES_MAX: usize = 512;
+
+/// Bytes of a setting's value, 16 KiB.
+pub const SETTING_BYTES_MAX: usize = 16 * 1024;
+
+/// Writes that one write of a register replaces; more concurrent ones than devices are rare.
+pub const REGISTER_REPLACES_MAX: usize = 16;
+
 /// Bytes of plaintext in one chunk of a file, 64 KiB; the last one may be shorter.
 pub const FILE_CHUNK_BYTES: usize = 64 * 1024;
 
@@ -80,6 +115,10 @@ pub const QUERY_ROWS_MAX: usize = 1000;
 
 /// Paths of one agent that a query returns at most: 65,536 x about 300 B.
 pub const DIRECTORY_ROWS_MAX: usize = 65_536;
+
+/// Claims in directory lines whose check is remembered in memory, 131,072 x about 170 B: two full
+/// directories. One that is forgotten is checked again, 60 us.
+pub const CLAIMS_REMEMBERED_MAX: usize = 2 * DIRECTORY_ROWS_MAX;
 
 /// Words of one search; the rest is left out.
 pub const SEARCH_WORDS_MAX: usize = 16;

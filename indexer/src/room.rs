@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use kinlog_feeds::crypto::{AgentId, blake2b_256, namespace};
 use kinlog_feeds::text::{self, KeyTextError};
 
 /// Characters of a room code.
@@ -13,6 +14,15 @@ const CODE_CHARS: usize = 8;
 pub struct RoomId(pub [u8; 32]);
 
 impl RoomId {
+    /// Returns the room that an agent's own devices are, without anybody else and without a genesis:
+    /// `H(NS("own-room") || agent)`.
+    pub fn own(agent: &AgentId) -> Self {
+        RoomId(blake2b_256(&[
+            &namespace::OWN_ROOM.hash(),
+            agent.as_bytes(),
+        ]))
+    }
+
     /// Returns the raw bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -37,11 +37,8 @@ fn bodies() -> Vec<(&'static str, Body)> {
     let member = agent.membership(&room, 1);
     let label = |label: &str| Text::new(label).unwrap();
     let line = DirectoryLine {
-        label: label("/notes"),
-        kind: Text::new("log").unwrap(),
         content: kinlog_indexer::entry::Content::Bytes,
-        feed: FeedKey([1; 32]),
-        feed_id: [2; 16],
+        ..world::line("/notes", 1, &agent)
     };
     let rename = DirectoryRename {
         feed: FeedKey([1; 32]),

@@ -11,7 +11,7 @@ mod world;
 use bytes::Bytes;
 use kinlog_feeds::crypto::{FeedKey, Hash};
 use kinlog_indexer::entry::{
-    Body, Content, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename, Envelope,
+    Body, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename, Envelope, FeedClaim,
     Head, Link, LinkScope, Links, Role,
 };
 use kinlog_indexer::index::{Block, FeedContext, Scope, SearchHit};
@@ -412,19 +412,17 @@ fn files_show_where_their_chunks_are() {
 fn a_directory_is_its_lines_and_what_later_became_of_them() {
     let mut world = World::new(1, 2);
     let directory = world.agents[0].directory;
+    let (author, other) = (world.agents[0].clone(), world.agents[1].clone());
     let line = |label: &str, feed, kind: &str| {
         Body::DirectoryLine(DirectoryLine {
-            label: Text::new(label).unwrap(),
             kind: Text::new(kind).unwrap(),
-            content: Content::Entries,
-            feed,
-            feed_id: [4; 16],
+            ..world::line(label, feed, &author)
         })
     };
     let label = |label: &str| Text::new(label).unwrap();
     let bodies = [
-        line("/notes", path_feed(0), "log"),
-        line("/trees", path_feed(1), "log"),
+        line("/notes", 0, "log"),
+        line("/trees", 1, "log"),
         Body::DirectoryRename(DirectoryRename {
             feed: path_feed(0),
             label: label("/old-notes"),
@@ -434,7 +432,7 @@ fn a_directory_is_its_lines_and_what_later_became_of_them() {
             to: label("/old-notes"),
         }),
         // The kind stays as it was created.
-        line("/forest", path_feed(1), "shared"),
+        line("/forest", 1, "shared"),
         Body::DirectoryHeads(
             DirectoryHeads::new(vec![
                 Head {
@@ -465,16 +463,21 @@ fn a_directory_is_its_lines_and_what_later_became_of_them() {
         0,
         1,
         Links::default(),
-        line("/fake", path_feed(0), "log"),
+        line("/fake", 0, "log"),
     );
-    let other = world.agents[1].directory;
-    world.write(
-        other,
-        0,
-        1,
-        Links::default(),
-        line("/theirs", path_feed(0), "log"),
-    );
+    // Nor can it list what is not its own: not by a claim of its own making, not by this one's.
+    let stolen = world::line("/theirs", 0, &author);
+    let forged = DirectoryLine {
+        claim: FeedClaim {
+            public_key: stolen.claim.public_key,
+            ..world::line("/x", 1, &other).claim
+        },
+        ..stolen.clone()
+    };
+    for (depth, line) in (0..).zip([stolen, forged]) {
+        let body = Body::DirectoryLine(line);
+        world.write(other.directory, depth, 1, Links::default(), body);
+    }
     world.write(path_feed(0), 1, 2, Links::default(), document("a", "b"));
     let index = world.indexed();
     let agent = world.agents[0].id;
@@ -497,9 +500,8 @@ fn a_directory_is_its_lines_and_what_later_became_of_them() {
     assert_eq!(index.redirect(&agent, "/trees").unwrap(), None);
     let head = index.vouched_head(&agent, &path_feed(0)).unwrap().unwrap();
     assert_eq!((head.length, head.tree_hash), (9, Hash([9; 32])));
-    let mut authors = vec![agent, world.agents[1].id];
-    authors.sort_by_key(ToString::to_string);
-    assert_eq!(index.authors_of(&path_feed(0)).unwrap(), authors);
+    assert_eq!(index.authors_of(&path_feed(0)).unwrap(), [agent]);
+    assert!(index.directory(&other.id).unwrap().is_empty());
     let documents = index.documents(&path_feed(0), 10).unwrap();
     assert_eq!(documents[0].label.as_deref(), Some("/old-notes"));
     assert_eq!(documents[0].author, Some(agent));

@@ -1,12 +1,12 @@
 //! Going on where an earlier device of this home ended: its paths in new feeds, with what no peer saw.
 
 use bytes::Bytes;
+use kinlog_feeds::crypto::Hash;
 use kinlog_feeds::store::Feed;
-use kinlog_indexer::entry::{Body, DirectoryHeads, Entry, Head, OPEN_BLOCK};
+use kinlog_indexer::entry::{Body, Cut, Entry, OPEN_BLOCK};
 use kinlog_indexer::index::TreeHashes;
 
 use crate::api::Error;
-use crate::core::own_feeds::line;
 use crate::core::trees::StoreTrees;
 use crate::core::{Core, Place};
 use crate::limits::{APPEND_BLOCKS_MAX, IMPORT_BATCH_BYTES};
@@ -49,18 +49,16 @@ impl Core {
         };
         let trees = StoreTrees(self.store.clone());
         let length = former.published;
-        let mut bodies = Vec::with_capacity(2);
-        if let Some(tree_hash) = trees.tree_hash(&former.key, length) {
-            let head = Head {
-                feed: former.key,
-                length,
-                tree_hash,
-            };
-            let heads = DirectoryHeads::new(vec![head])
-                .map_err(|error| Error::general(format!("heads: {error}")))?;
-            bodies.push(Body::DirectoryHeads(heads));
-        }
-        bodies.push(line(own, path)?);
+        let tree_hash = trees.tree_hash(&former.key, length).or_else(|| {
+            // Nothing of it was published, and nothing of it is the path's.
+            (length == 0).then_some(Hash([0; 32]))
+        });
+        let continues = tree_hash.map(|tree_hash| Cut {
+            feed: former.key,
+            length,
+            tree_hash,
+        });
+        let bodies = vec![self.line(own, path, continues)?];
         self.write_entries(directory, Place::Public, bodies)?;
         Ok(())
     }

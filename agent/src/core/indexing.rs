@@ -107,9 +107,11 @@ impl Core {
     /// Learns, at the first sight of a feed since the start, what an earlier run indexed of it.
     fn know_again(&self, feed: &FeedContext) -> Result<(), Error> {
         match feed.scope {
-            Scope::Directory { author, .. } => self.learn_agent(&author),
+            Scope::Directory { author, .. } | Scope::PrivateDirectory { author, .. } => {
+                self.learn_agent(&author)
+            }
             Scope::Room(room) => self.learn_room(&room),
-            Scope::Author { .. } | Scope::Unknown => Ok(()),
+            Scope::Author { .. } | Scope::Private { .. } | Scope::Unknown => Ok(()),
         }
     }
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::store::{Appended, Feed, Kind, Role};
-use kinlog_indexer::entry::{Body, Content, DirectoryHeads, DirectoryLine, Head};
+use kinlog_indexer::entry::{
+    Body, ClaimScope, Content, Cut, DirectoryHeads, DirectoryLine, FeedClaim, Head, PathKind,
+};
 
 use crate::api::Error;
 use crate::core::entries::Place;
@@ -51,7 +53,7 @@ impl Core {
     }
 
     fn list(&self, feed: &OwnFeed, path: &FeedPath) -> Result<(), Error> {
-        let body = line(feed, path)?;
+        let body = self.line(feed, path, None)?;
         self.write_entries(&self.directory()?, Place::Public, vec![body])?;
         Ok(())
     }
@@ -231,24 +233,34 @@ impl Core {
             .store
             .create_feed(&self.keys.manifest(&feed.id), Role::Own, kind)?)
     }
-}
 
-/// Returns the directory's line of an own path.
-pub(super) fn line(feed: &OwnFeed, path: &FeedPath) -> Result<Body, Error> {
-    let line = DirectoryLine {
-        label: path
-            .as_str()
-            .try_into()
-            .map_err(|error| Error::usage(format!("path: {error}")))?,
-        kind: "log"
-            .try_into()
-            .expect("three letters are within the limit"),
-        content: match feed.is_entries {
-            true => Content::Entries,
-            false => Content::Bytes,
-        },
-        feed: feed.key,
-        feed_id: feed.id,
-    };
-    Ok(Body::DirectoryLine(line))
+    /// Returns the directory's line of an own path.
+    pub(super) fn line(
+        &self,
+        feed: &OwnFeed,
+        path: &FeedPath,
+        continues: Option<Cut>,
+    ) -> Result<Body, Error> {
+        let scope = ClaimScope::Agent(self.agent);
+        let (pair, device) = (self.keys.feed(&feed.id), self.keys.device());
+        let line = DirectoryLine {
+            label: path
+                .as_str()
+                .try_into()
+                .map_err(|error| Error::usage(format!("path: {error}")))?,
+            kind: PathKind::Log
+                .as_str()
+                .try_into()
+                .expect("a word of a kind is within the limit"),
+            content: match feed.is_entries {
+                true => Content::Entries,
+                false => Content::Bytes,
+            },
+            feed: feed.key,
+            feed_id: feed.id,
+            claim: FeedClaim::sign(&pair, &scope, &self.agent, &device),
+            continues,
+        };
+        Ok(Body::DirectoryLine(line))
+    }
 }

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::entry::{
-    Act, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename, Document, EpochKeys,
-    File, Message, Profile,
+    Act, Cleared, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename,
+    DirectoryRetire, Document, EpochKeys, File, Message, OwnEpoch, Profile, RoomKeys, Setting,
+    Snapshot, SnapshotPage,
 };
 use crate::generated::kinlog_entry_v0 as wire;
 use crate::{BODY_FORMAT, TextError};
@@ -24,6 +25,18 @@ pub mod tag {
     pub const DIRECTORY_HEADS: u64 = 5;
     /// [`Document`](super::Document)
     pub const DOCUMENT: u64 = 6;
+    /// [`SnapshotPage`](super::SnapshotPage)
+    pub const SNAPSHOT_PAGE: u64 = 7;
+    /// [`Snapshot`](super::Snapshot)
+    pub const SNAPSHOT: u64 = 8;
+    /// [`DirectoryRetire`](super::DirectoryRetire)
+    pub const DIRECTORY_RETIRE: u64 = 9;
+    /// [`OwnEpoch`](super::OwnEpoch)
+    pub const OWN_EPOCH: u64 = 12;
+    /// [`Setting`](super::Setting)
+    pub const SETTING: u64 = 13;
+    /// [`RoomKeys`](super::RoomKeys)
+    pub const ROOM_KEYS: u64 = 15;
     /// [`Deed::Genesis`](crate::entry::Deed::Genesis)
     pub const GENESIS: u64 = 16;
     /// [`Deed::Admit`](crate::entry::Deed::Admit)
@@ -54,6 +67,8 @@ pub mod tag {
     pub const GRANT_REVOKE: u64 = 29;
     /// [`EpochKeys`](super::EpochKeys)
     pub const EPOCH_KEYS: u64 = 30;
+    /// [`Cleared`](super::Cleared)
+    pub const CLEARED: u64 = 38;
 
     /// Returns whether entries with this tag are acts: they decide who is in a room.
     pub const fn is_act(tag: u64) -> bool {
@@ -87,6 +102,9 @@ pub enum BodyError {
     /// A number outside its range.
     #[error("field {field}: value {actual} is not allowed")]
     Value { field: &'static str, actual: u64 },
+    /// Items that do not stand in their order.
+    #[error("field {field}: not in order")]
+    Order { field: &'static str },
     /// A field that must be there.
     #[error("field {field} is missing")]
     Missing { field: &'static str },
@@ -108,6 +126,20 @@ pub enum Body {
     DirectoryHeads(DirectoryHeads),
     /// A searchable text.
     Document(Document),
+    /// Part of a directory put together.
+    SnapshotPage(SnapshotPage),
+    /// A directory put together.
+    Snapshot(Snapshot),
+    /// A feed that is listed no more.
+    DirectoryRetire(DirectoryRetire),
+    /// An epoch of the own devices.
+    OwnEpoch(OwnEpoch),
+    /// A value that the own devices share.
+    Setting(Setting),
+    /// What the own devices need of a room.
+    RoomKeys(RoomKeys),
+    /// Blocks to be dropped.
+    Cleared(Cleared),
     /// Something that decides who is in a room.
     Act(Box<Act>),
     /// Keys of the epochs before.
@@ -140,6 +172,17 @@ impl Body {
                 tag, bytes,
             )?)),
             tag::DOCUMENT => Ok(Body::Document(parse::<wire::Document, _>(tag, bytes)?)),
+            tag::SNAPSHOT_PAGE => Ok(Body::SnapshotPage(parse::<wire::SnapshotPage, _>(
+                tag, bytes,
+            )?)),
+            tag::SNAPSHOT => Ok(Body::Snapshot(parse::<wire::Snapshot, _>(tag, bytes)?)),
+            tag::DIRECTORY_RETIRE => Ok(Body::DirectoryRetire(parse::<wire::DirectoryRetire, _>(
+                tag, bytes,
+            )?)),
+            tag::OWN_EPOCH => Ok(Body::OwnEpoch(parse::<wire::OwnEpoch, _>(tag, bytes)?)),
+            tag::SETTING => Ok(Body::Setting(parse::<wire::Setting, _>(tag, bytes)?)),
+            tag::ROOM_KEYS => Ok(Body::RoomKeys(parse::<wire::RoomKeys, _>(tag, bytes)?)),
+            tag::CLEARED => Ok(Body::Cleared(parse::<wire::Cleared, _>(tag, bytes)?)),
             tag::MESSAGE => Ok(Body::Message(parse::<wire::Message, _>(tag, bytes)?)),
             tag::FILE => Ok(Body::File(parse::<wire::File, _>(tag, bytes)?)),
             tag::EPOCH_KEYS => Ok(Body::EpochKeys(parse::<wire::EpochKeys, _>(tag, bytes)?)),
@@ -160,6 +203,13 @@ impl Body {
             Body::DirectoryRedirect(_) => tag::DIRECTORY_REDIRECT,
             Body::DirectoryHeads(_) => tag::DIRECTORY_HEADS,
             Body::Document(_) => tag::DOCUMENT,
+            Body::SnapshotPage(_) => tag::SNAPSHOT_PAGE,
+            Body::Snapshot(_) => tag::SNAPSHOT,
+            Body::DirectoryRetire(_) => tag::DIRECTORY_RETIRE,
+            Body::OwnEpoch(_) => tag::OWN_EPOCH,
+            Body::Setting(_) => tag::SETTING,
+            Body::RoomKeys(_) => tag::ROOM_KEYS,
+            Body::Cleared(_) => tag::CLEARED,
             Body::Act(act) => act.deed.tag(),
             Body::EpochKeys(_) => tag::EPOCH_KEYS,
             Body::Message(_) => tag::MESSAGE,
@@ -176,6 +226,13 @@ impl Body {
             Body::DirectoryRedirect(body) => wire::DirectoryRedirect::from(body).encode_to_vec(),
             Body::DirectoryHeads(body) => wire::DirectoryHeads::from(body).encode_to_vec(),
             Body::Document(body) => wire::Document::from(body).encode_to_vec(),
+            Body::SnapshotPage(body) => wire::SnapshotPage::from(body).encode_to_vec(),
+            Body::Snapshot(body) => wire::Snapshot::from(body).encode_to_vec(),
+            Body::DirectoryRetire(body) => wire::DirectoryRetire::from(body).encode_to_vec(),
+            Body::OwnEpoch(body) => wire::OwnEpoch::from(body).encode_to_vec(),
+            Body::Setting(body) => wire::Setting::from(body).encode_to_vec(),
+            Body::RoomKeys(body) => wire::RoomKeys::from(body).encode_to_vec(),
+            Body::Cleared(body) => wire::Cleared::from(body).encode_to_vec(),
             Body::Act(body) => wire::Act::from(&**body).encode_to_vec(),
             Body::EpochKeys(body) => wire::EpochKeys::from(body).encode_to_vec(),
             Body::Message(body) => wire::Message::from(body).encode_to_vec(),

@@ -9,13 +9,16 @@ mod act;
 mod act_wire;
 mod body;
 mod claim;
+mod directory;
 mod envelope;
 mod epoch_keys;
 mod genesis;
 mod link;
 mod membership;
 mod message;
+mod private;
 mod public;
+mod snapshot;
 
 pub use act::{
     Act, ActHash, Admit, Deed, DeviceJoin, DeviceRevoke, Epoch, EpochCopy, Grant, GrantRevoke,
@@ -23,13 +26,16 @@ pub use act::{
 };
 pub use body::{Body, BodyError, tag};
 pub use claim::{ClaimScope, Cut, FeedClaim, FeedClaimError, Ref};
+pub use directory::{
+    Cleared, Content, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename,
+    DirectoryRetire, Head, PathKind,
+};
 pub use envelope::{Entry, EntryError, Envelope, OPEN_BLOCK};
 pub use epoch_keys::EpochKeys;
 pub use genesis::{Genesis, History};
 pub use link::{LINK_HASH_BYTES, Link, LinkScope, LinkTag, Links, LinksError};
 pub use membership::{Membership, MembershipError};
 pub use message::{File, Message};
-pub use public::{
-    Content, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename, Document, Head,
-    Profile,
-};
+pub use private::{OwnEpoch, RoomKeys, Setting};
+pub use public::{Document, Profile};
+pub use snapshot::{PageRef, Snapshot, SnapshotPage, SnapshotRow};

@@ -6,7 +6,7 @@ pub struct Profile {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
 }
-/// Tag 2: one feed of the agent under a label, in a device's public directory.
+/// Tag 2: one feed of the agent under a label, in a device's directory.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DirectoryLine {
     #[prost(string, tag = "1")]
@@ -20,6 +20,10 @@ pub struct DirectoryLine {
     pub feed_key: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "5")]
     pub feed_id: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "6")]
+    pub claim: ::core::option::Option<FeedClaim>,
+    #[prost(message, optional, tag = "7")]
+    pub continues: ::core::option::Option<Cut>,
 }
 /// Tag 3: a feed of the directory gets another label.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -66,6 +70,104 @@ pub struct Document {
     pub mime: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub language: ::prost::alloc::string::String,
+}
+/// Tag 7: rows of a snapshot of the directory, in order of their labels.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SnapshotPage {
+    #[prost(message, repeated, tag = "1")]
+    pub rows: ::prost::alloc::vec::Vec<snapshot_page::Row>,
+}
+/// Nested message and enum types in `SnapshotPage`.
+pub mod snapshot_page {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Row {
+        /// either this
+        #[prost(message, optional, tag = "1")]
+        pub line: ::core::option::Option<super::DirectoryLine>,
+        #[prost(bool, tag = "2")]
+        pub retired: bool,
+        #[prost(message, optional, tag = "3")]
+        pub head: ::core::option::Option<super::directory_heads::Head>,
+        /// or this
+        #[prost(message, optional, tag = "4")]
+        pub redirect: ::core::option::Option<super::DirectoryRedirect>,
+    }
+}
+/// Tag 8: the pages of a snapshot, in order.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Snapshot {
+    #[prost(message, repeated, tag = "1")]
+    pub pages: ::prost::alloc::vec::Vec<snapshot::Page>,
+}
+/// Nested message and enum types in `Snapshot`.
+pub mod snapshot {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Page {
+        #[prost(string, tag = "1")]
+        pub first_label: ::prost::alloc::string::String,
+        #[prost(uint64, tag = "2")]
+        pub index: u64,
+    }
+}
+/// Tag 9: a feed is listed no more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DirectoryRetire {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub feed_key: ::prost::bytes::Bytes,
+}
+/// Tag 12: an epoch of the agent's own devices.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OwnEpoch {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub epoch_id: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub parents: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(message, repeated, tag = "3")]
+    pub copies: ::prost::alloc::vec::Vec<EpochCopy>,
+}
+/// Tag 13: a value that the agent's own devices share; without it the register is empty.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Setting {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub value: ::core::option::Option<::prost::bytes::Bytes>,
+    #[prost(message, repeated, tag = "3")]
+    pub replaces: ::prost::alloc::vec::Vec<Ref>,
+}
+/// Tag 15: what another device of the agent needs of a room.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoomKeys {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub room: ::prost::bytes::Bytes,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub entries_id: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub blobs_id: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub secrets: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "6")]
+    pub act_keys: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// Tag 38: blocks whose content everyone is asked to drop.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Cleared {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub feed_key: ::prost::bytes::Bytes,
+    #[prost(message, repeated, tag = "2")]
+    pub ranges: ::prost::alloc::vec::Vec<cleared::Range>,
+}
+/// Nested message and enum types in `Cleared`.
+pub mod cleared {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Range {
+        #[prost(uint64, tag = "1")]
+        pub start: u64,
+        #[prost(uint64, tag = "2")]
+        pub end: u64,
+    }
 }
 /// An entry, by its feed and block.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

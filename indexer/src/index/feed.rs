@@ -21,6 +21,10 @@ pub enum Scope {
     Directory { author: AgentId, device: DeviceKey },
     /// A feed of one author's paths.
     Author { author: AgentId, device: DeviceKey },
+    /// The private directory of a device of ours.
+    PrivateDirectory { author: AgentId, device: DeviceKey },
+    /// A feed of one of our private paths.
+    Private { author: AgentId, device: DeviceKey },
     /// A feed followed by its key alone: the author is unknown until a directory names it.
     Unknown,
     /// An entries feed of a room.
@@ -35,14 +39,30 @@ impl Scope {
                 Some(LinkScope::Author(*author))
             }
             Scope::Unknown => None,
-            Scope::Room(room) => Some(LinkScope::Room(*room)),
+            Scope::Room(_) | Scope::PrivateDirectory { .. } | Scope::Private { .. } => {
+                self.sealed_in().map(LinkScope::Room)
+            }
+        }
+    }
+
+    /// Returns the room whose epochs seal the entries; `None` in the open.
+    pub fn sealed_in(&self) -> Option<RoomId> {
+        match self {
+            Scope::Room(room) => Some(*room),
+            Scope::PrivateDirectory { author, .. } | Scope::Private { author, .. } => {
+                Some(RoomId::own(author))
+            }
+            Scope::Directory { .. } | Scope::Author { .. } | Scope::Unknown => None,
         }
     }
 
     /// Returns the author, where the scope alone names one.
     pub fn author(&self) -> Option<AgentId> {
         match self {
-            Scope::Directory { author, .. } | Scope::Author { author, .. } => Some(*author),
+            Scope::Directory { author, .. }
+            | Scope::Author { author, .. }
+            | Scope::PrivateDirectory { author, .. }
+            | Scope::Private { author, .. } => Some(*author),
             Scope::Unknown | Scope::Room(_) => None,
         }
     }

@@ -320,7 +320,7 @@ pub(super) fn links_to_sql(links: &[Link]) -> Vec<u8> {
     out
 }
 
-fn links_from_sql(bytes: &[u8]) -> Vec<Link> {
+pub(super) fn links_from_sql(bytes: &[u8]) -> Vec<Link> {
     bytes
         .chunks_exact(LINK_BYTES)
         .filter_map(|link| {

@@ -15,6 +15,7 @@ mod feed;
 mod links;
 mod members;
 mod query;
+mod query_paths;
 mod rebuild;
 mod report;
 mod runs;
@@ -37,7 +38,7 @@ pub use error::{IndexError, OpenError};
 pub use feed::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
 pub use report::{
     Counts, DirectoryRow, DocumentRow, FileRow, HeadRow, IngestReport, LinkConflict, MemberFeedRow,
-    MemberRow, MessageRow, RebuildReport, RoomRow, SearchHit,
+    MemberRow, MessageRow, RebuildReport, RoomRow, SearchHit, SettingRow,
 };
 
 use crate::RoomId;

@@ -1,16 +1,16 @@
 //! Questions with bounded answers.
 
-use kinlog_feeds::crypto::{AgentId, FeedKey, Hash, PublicKey, Secret};
+use kinlog_feeds::crypto::{AgentId, FeedKey, PublicKey, Secret};
 use rusqlite::{OptionalExtension, Row, params};
 
-use crate::entry::{Body, Content, Deed, Role, tag};
-use crate::index::state::{damaged, parse, parse_option};
+use crate::entry::{Body, Deed, Role, tag};
+use crate::index::state::{parse, parse_option};
 use crate::index::words;
 use crate::index::{
-    Counts, DirectoryRow, DocumentRow, FileRow, HeadRow, IndexError, LinkConflict, MemberFeedRow,
-    MemberRow, MessageRow, RoomRow, SearchHit,
+    Counts, DocumentRow, FileRow, IndexError, LinkConflict, MemberFeedRow, MemberRow, MessageRow,
+    RoomRow, SearchHit,
 };
-use crate::limits::{CLOCK_DRIFT_MS_MAX, DIRECTORY_ROWS_MAX, QUERY_ROWS_MAX};
+use crate::limits::{CLOCK_DRIFT_MS_MAX, QUERY_ROWS_MAX};
 use crate::{BODY_FORMAT, Clock, Index, RoomId};
 
 const ROOM: &str = "SELECT id, room_code, name, created_by, created_at FROM rooms";
@@ -201,72 +201,6 @@ impl Index {
         )
     }
 
-    /// Returns up to [`DIRECTORY_ROWS_MAX`] public feeds of an agent, by label; those of one label in
-    /// the order in which they continue each other.
-    pub fn directory(&self, agent: &AgentId) -> Result<Vec<DirectoryRow>, IndexError> {
-        self.all(
-            "SELECT label, kind, content, feed, feed_id, device, cut FROM directory
-             WHERE user_id = ?1 ORDER BY label, position, feed LIMIT ?2",
-            params![agent.to_string(), DIRECTORY_ROWS_MAX as i64],
-            |row| {
-                let content: String = row.get(2)?;
-                Ok(DirectoryRow {
-                    label: row.get(0)?,
-                    kind: row.get(1)?,
-                    content: match content.as_str() {
-                        "entries" => Content::Entries,
-                        "bytes" => Content::Bytes,
-                        _ => return Err(damaged(2, "content")),
-                    },
-                    feed: FeedKey(row.get(3)?),
-                    feed_id: row.get(4)?,
-                    device: parse(row, 5)?,
-                    cut: row.get(6)?,
-                })
-            },
-        )
-    }
-
-    /// Returns the agents whose directories list `feed`.
-    pub fn authors_of(&self, feed: &FeedKey) -> Result<Vec<AgentId>, IndexError> {
-        self.all(
-            "SELECT user_id FROM directory WHERE feed = ?1 ORDER BY user_id LIMIT ?2",
-            params![feed.0, QUERY_ROWS_MAX as i64],
-            |row| parse(row, 0),
-        )
-    }
-
-    /// Returns the label that an old label of an agent leads to.
-    pub fn redirect(&self, agent: &AgentId, label: &str) -> Result<Option<String>, IndexError> {
-        let found = self.all(
-            "SELECT target FROM redirects WHERE user_id = ?1 AND label = ?2",
-            params![agent.to_string(), label],
-            |row| row.get(0),
-        );
-        Ok(found?.pop())
-    }
-
-    /// Returns the longest head of `feed` that a directory of `agent` vouches for.
-    pub fn vouched_head(
-        &self,
-        agent: &AgentId,
-        feed: &FeedKey,
-    ) -> Result<Option<HeadRow>, IndexError> {
-        let found = self.all(
-            "SELECT feed, length, tree_hash FROM heads WHERE user_id = ?1 AND feed = ?2",
-            params![agent.to_string(), feed.0],
-            |row| {
-                let (feed, tree_hash) = (FeedKey(row.get(0)?), Hash(row.get(2)?));
-                Ok(HeadRow {
-                    feed,
-                    length: row.get(1)?,
-                    tree_hash,
-                })
-            },
-        );
-        Ok(found?.pop())
-    }
-
     /// Returns what an agent calls itself in the open.
     pub fn profile(&self, agent: &AgentId) -> Result<Option<String>, IndexError> {
         let found = self.all(
@@ -336,7 +270,7 @@ impl Index {
         Ok(found)
     }
 
-    fn all<T>(
+    pub(super) fn all<T>(
         &self,
         sql: &str,
         values: impl rusqlite::Params,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, Secret};
 
-use crate::entry::{Content, Role};
+use crate::entry::{Content, Ref, Role};
 use crate::{Clock, RoomId};
 
 /// What one call of [`Index::ingest`](crate::Index::ingest) or
@@ -205,6 +205,21 @@ pub struct DirectoryRow {
     pub device: DeviceKey,
     /// Blocks of it that belong to the path, when another device continues it.
     pub cut: Option<u64>,
+}
+
+/// A value that an agent's devices share.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SettingRow {
+    /// Name of the register.
+    pub name: String,
+    /// Its value; `None` when it was taken away.
+    pub value: Option<Vec<u8>>,
+    /// Device that wrote what is shown.
+    pub device: DeviceKey,
+    /// When that was.
+    pub clock: Clock,
+    /// The writes that no other replaces: several when devices knew nothing of each other.
+    pub heads: Vec<Ref>,
 }
 
 /// The newest head of a feed that its device vouches for.

@@ -15,7 +15,8 @@ use crate::limits::PREPARED_STATEMENTS_MAX;
 /// `user_version` counts these; a later one is only ever added at the end.
 const MIGRATIONS: &[&str] = &[
     r"
--- Feeds as they were told of. scope: 0 unknown, 1 directory, 2 author, 3 room.
+-- Feeds as they were told of. scope: 0 unknown, 1 directory, 2 author, 3 room,
+-- 4 private directory, 5 private path.
 CREATE TABLE feeds (
     feed BLOB PRIMARY KEY, scope INTEGER NOT NULL, room_id TEXT, author TEXT, device TEXT
 ) WITHOUT ROWID;
@@ -134,6 +135,20 @@ CREATE VIRTUAL TABLE documents_search USING fts5 (
 ALTER TABLE directory ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE directory ADD COLUMN cut INTEGER;
 ",
+    r"
+-- claim: public key and signature of the feed. retired: listed no more.
+ALTER TABLE directory ADD COLUMN claim BLOB NOT NULL DEFAULT x'';
+ALTER TABLE directory ADD COLUMN retired INTEGER NOT NULL DEFAULT 0;
+
+-- When feeds had how many blocks, as directories committed to it.
+CREATE TABLE lengths (
+    feed BLOB, ms INTEGER, length INTEGER NOT NULL, PRIMARY KEY (feed, ms, length)
+) WITHOUT ROWID;
+
+-- What directories say: read together, never by room.
+CREATE INDEX facts_paths ON facts (feed, tag, idx)
+    WHERE tag IN (2, 3, 4, 7, 8, 9, 12, 13, 15, 38);
+",
 ];
 
 /// Marks the file as an index (`kl`) of this preview revision.
@@ -196,7 +211,7 @@ pub(super) fn clear(connection: &Connection) -> rusqlite::Result<()> {
          INSERT INTO documents_search (documents_search) VALUES ('delete-all');
          DELETE FROM room_members; DELETE FROM member_feeds; DELETE FROM files; DELETE FROM messages;
          DELETE FROM admits; DELETE FROM rooms; DELETE FROM profiles; DELETE FROM documents;
-         DELETE FROM directory; DELETE FROM redirects; DELETE FROM heads; DELETE FROM conflicts;
+         DELETE FROM directory; DELETE FROM redirects; DELETE FROM heads; DELETE FROM lengths; DELETE FROM conflicts;
          DELETE FROM frontier; DELETE FROM awaited; DELETE FROM tallies; DELETE FROM skipped;
          DELETE FROM pending; DELETE FROM facts; DELETE FROM meta; DELETE FROM feeds;",
     )

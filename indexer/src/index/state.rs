@@ -11,6 +11,7 @@ use rusqlite::{Connection, Row};
 use crate::RoomId;
 use crate::entry::{LinkScope, LinkTag};
 use crate::index::Scope;
+use crate::index::directory::Claims;
 use crate::index::runs::Runs;
 use crate::limits::DEPTH_CACHE_MAX;
 
@@ -56,6 +57,8 @@ pub(super) struct State {
     pub(super) frontiers: HashMap<LinkScope, BTreeMap<Place, u64>>,
     /// Links that wait for their target, by scope.
     pub(super) awaited: HashMap<LinkScope, u64>,
+    /// Claims in directories that were looked at.
+    pub(super) claims: Claims,
     /// Stated depths of entries met lately; a stated depth never changes.
     depths: HashMap<Place, u64>,
 }
@@ -79,6 +82,14 @@ impl State {
                     device: parse(row, 4)?,
                 },
                 3 => Scope::Room(parse::<RoomId>(row, 2)?),
+                4 => Scope::PrivateDirectory {
+                    author: parse(row, 3)?,
+                    device: parse(row, 4)?,
+                },
+                5 => Scope::Private {
+                    author: parse(row, 3)?,
+                    device: parse(row, 4)?,
+                },
                 _ => Scope::Unknown,
             };
             state.add_feed(key, FeedState::new(&key, scope));
@@ -242,5 +253,14 @@ pub(super) fn scope_columns(
             (2, None, author, device)
         }
         Scope::Room(room) => (3, Some(room.to_string()), None, None),
+        Scope::PrivateDirectory { author, device } | Scope::Private { author, device } => {
+            let number = match scope {
+                Scope::PrivateDirectory { .. } => 4,
+                _ => 5,
+            };
+            let room = scope.sealed_in().map(|room| room.to_string());
+            let (author, device) = named(author, device);
+            (number, room, author, device)
+        }
     }
 }

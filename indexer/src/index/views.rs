@@ -9,7 +9,9 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::BODY_FORMAT;
 use crate::clock::Clock;
-use crate::entry::{Body, Deed, DirectoryHeads, Document, File, LinkScope, Message, Profile, tag};
+use crate::entry::{
+    Body, Deed, DirectoryHeads, Document, File, LinkScope, Message, Profile, SnapshotRow, tag,
+};
 use crate::index::state::Place;
 use crate::index::words::segment;
 use crate::index::writer::{Placed, Writer};
@@ -52,6 +54,17 @@ impl Writer<'_> {
             Scope::Directory { author, .. } => {
                 self.apply_in_the_open(placed, Some(author), true, body)
             }
+            Scope::PrivateDirectory { author, .. } => {
+                self.report.agents.insert(author);
+                match body {
+                    Some(Body::DirectoryHeads(heads)) => self.put_heads(&author, placed, heads),
+                    _ => Ok(()),
+                }
+            }
+            Scope::Private { author, .. } => match body {
+                Some(Body::Document(document)) => self.add_document(placed, Some(author), document),
+                _ => Ok(()),
+            },
         }
     }
 
@@ -182,7 +195,11 @@ impl Writer<'_> {
                     _ => self.apply_in_the_open(&placed, scope.author(), false, body.as_ref())?,
                 }
             }
-            tag::DIRECTORY_LINE | tag::DIRECTORY_RENAME | tag::DIRECTORY_REDIRECT => {
+            tag::DIRECTORY_LINE
+            | tag::DIRECTORY_RENAME
+            | tag::DIRECTORY_REDIRECT
+            | tag::DIRECTORY_RETIRE
+            | tag::SNAPSHOT_PAGE => {
                 self.stale_directories.extend(scope.author());
             }
             _ => {}
@@ -260,19 +277,27 @@ impl Writer<'_> {
             }
             (
                 Some(
-                    Body::DirectoryLine(_) | Body::DirectoryRename(_) | Body::DirectoryRedirect(_),
+                    Body::DirectoryLine(_)
+                    | Body::DirectoryRename(_)
+                    | Body::DirectoryRedirect(_)
+                    | Body::DirectoryRetire(_),
                 ),
                 Some(author),
             ) if is_directory => {
                 self.stale_directories.insert(author);
                 Ok(())
             }
+            (Some(Body::SnapshotPage(page)), Some(author)) if is_directory => {
+                self.stale_directories.insert(author);
+                let heads = page.rows().iter().filter_map(|row| match row {
+                    SnapshotRow::Line { head, .. } => *head,
+                    SnapshotRow::Redirect(_) => None,
+                });
+                let heads = DirectoryHeads::new(heads.collect());
+                heads.map_or(Ok(()), |heads| self.put_heads(&author, placed, &heads))
+            }
             (Some(Body::DirectoryHeads(heads)), Some(author)) if is_directory => {
-                // It may say how much of another device's feeds is accepted.
-                if self.has_several_directories(&author) {
-                    self.stale_directories.insert(author);
-                }
-                self.put_heads(&author, heads)
+                self.put_heads(&author, placed, heads)
             }
             _ => Ok(()),
         }
@@ -420,7 +445,12 @@ impl Writer<'_> {
 
     /// Keeps the longest head of each feed that an agent vouches for; of two with one length, the
     /// smaller hash, the same everywhere.
-    fn put_heads(&mut self, author: &AgentId, heads: &DirectoryHeads) -> Result<(), IndexError> {
+    fn put_heads(
+        &mut self,
+        author: &AgentId,
+        placed: &Placed,
+        heads: &DirectoryHeads,
+    ) -> Result<(), IndexError> {
         let mut statement = self.db.prepare_cached(
             "INSERT INTO heads VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT DO UPDATE SET length = excluded.length, tree_hash = excluded.tree_hash
@@ -430,6 +460,9 @@ impl Writer<'_> {
         let author = author.to_string();
         for head in heads.heads() {
             statement.execute(params![author, head.feed.0, head.length, head.tree_hash.0])?;
+            self.db
+                .prepare_cached("INSERT OR IGNORE INTO lengths VALUES (?1, ?2, ?3)")?
+                .execute(params![head.feed.0, placed.clock.ms, head.length])?;
         }
         Ok(())
     }

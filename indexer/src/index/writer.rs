@@ -220,10 +220,8 @@ impl<'a> Writer<'a> {
         let Ok(SealedBlock { epoch }) = SealedBlock::head(block) else {
             return self.skip(place, "not_entries");
         };
-        let room = match self.state.feeds.get(&feed).map(|feed| feed.scope) {
-            Some(Scope::Room(room)) => Some(room),
-            _ => None,
-        };
+        let known = self.state.feeds.get(&feed);
+        let room = known.and_then(|feed| feed.scope.sealed_in());
         let Some(key) = room.and_then(|room| self.keys.get(&(room, epoch))) else {
             self.tally("pending", 1);
             self.report.pending += 1;

@@ -15,9 +15,9 @@ use kinlog_feeds::manifest::Manifest;
 use kinlog_feeds::tree::{Head, append};
 use kinlog_indexer::clock::HybridClock;
 use kinlog_indexer::entry::{
-    Act, Admit, Body, Content, Deed, DirectoryHeads, DirectoryLine, DirectoryRedirect,
-    DirectoryRename, Document, Entry, Envelope, File, Genesis, History, LinkScope, Links,
-    Membership, Message, OPEN_BLOCK, Parents, Profile, Role,
+    Act, Admit, Body, ClaimScope, Content, Deed, DirectoryHeads, DirectoryLine, DirectoryRedirect,
+    DirectoryRename, DirectoryRetire, Document, Entry, Envelope, FeedClaim, File, Genesis, History,
+    LinkScope, Links, Membership, Message, OPEN_BLOCK, Parents, Profile, Role,
 };
 use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
 use kinlog_indexer::index::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
@@ -150,7 +150,26 @@ pub(crate) fn room_feed(agent: usize) -> FeedKey {
 }
 
 pub(crate) fn path_feed(agent: usize) -> FeedKey {
-    FeedKey([agent as u8 + 200; 32])
+    Manifest::single(path_pair(agent).public_key()).key()
+}
+
+/// The pair that signs it.
+pub(crate) fn path_pair(agent: usize) -> KeyPair {
+    KeyPair::from_seed(&[40 + agent as u8; 32])
+}
+
+/// A line of an agent's directory about the path feed of that number.
+pub(crate) fn line(label: &str, feed: usize, by: &Agent) -> DirectoryLine {
+    let scope = ClaimScope::Agent(by.id);
+    DirectoryLine {
+        label: Text::new(label).unwrap(),
+        kind: Text::new("log").unwrap(),
+        content: Content::Entries,
+        feed: path_feed(feed),
+        feed_id: [feed as u8; 16],
+        claim: FeedClaim::sign(&path_pair(feed), &scope, &by.id, &by.device_key()),
+        continues: None,
+    }
 }
 
 pub(crate) fn message(text: &str) -> Body {
@@ -416,12 +435,17 @@ pub(crate) fn busy_world(seed: u64, steps: usize) -> World {
                 }])
                 .unwrap(),
             ),
-            (_, false, 5..=7) => Body::DirectoryLine(DirectoryLine {
-                label: Text::new(format!("/path-{step}")).unwrap(),
-                kind: Text::new("log").unwrap(),
-                content: Content::Entries,
+            (_, false, 5..=7) => {
+                let listed = random.below(4);
+                let mut line = line(&format!("/path-{step}"), listed, &world.agents[who]);
+                // Some list what is not theirs.
+                if random.chance(80) {
+                    line = self::line(&line.label, who, &world.agents[who]);
+                }
+                Body::DirectoryLine(line)
+            }
+            (_, false, 8) => Body::DirectoryRetire(DirectoryRetire {
                 feed: path_feed(random.below(4)),
-                feed_id: [step as u8; 16],
             }),
             (_, false, _) => document(&format!("lesson {step}"), "how to cook a soup"),
         };
