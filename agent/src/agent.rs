@@ -127,6 +127,12 @@ impl Agent {
         socket::serve(self.running.clone(), path, shutdown).await
     }
 
+    /// Resolves when a caller asked for the home ([`Request::Stop`]): whoever opened the agent is to
+    /// [shut it down](Self::shutdown).
+    pub async fn asked_to_stop(&self) {
+        self.running.asked_to_stop().await;
+    }
+
     /// Stops cleanly: ends sessions, commits the heads of own feeds to the directory, closes the
     /// store.
     pub async fn shutdown(self) -> Result<(), Error> {

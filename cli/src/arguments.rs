@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::command::{device, feed, follow, init, message, publish, room, signal, store, up};
+use crate::command::{device, feed, follow, init, lock, message, publish, room, signal, store, up};
 use crate::demo;
 
 /// Logs that live with your people: append here, follow there, no server holds your data.
@@ -82,6 +82,15 @@ pub(crate) enum Command {
     Device {
         #[command(subcommand)]
         command: Option<device::DeviceCommand>,
+    },
+    /// Lock the home: its secrets and texts need the passphrase from then on
+    Lock,
+    /// Unlock the home with its passphrase
+    Unlock(lock::UnlockArguments),
+    /// Put the home under a passphrase, change or remove it
+    Passphrase {
+        #[command(subcommand)]
+        command: Option<lock::PassphraseCommand>,
     },
     /// Make, fill, read and check feeds
     #[command(subcommand)]

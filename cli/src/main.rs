@@ -9,6 +9,7 @@ mod demo;
 mod error;
 mod home;
 mod output;
+mod passphrase;
 mod target;
 
 use std::process::ExitCode;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use kinlog_agent::api::{Answer, Reply, Request};
+use kinlog_agent::home::{Protection, protection};
+use kinlog_agent::vault::Passphrase;
 use kinlog_agent::{Agent, NetworkConfig, OpenOptions, Target};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -12,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::Failure;
 use crate::output::Output;
+use crate::passphrase;
 
 /// What every command is given.
 #[derive(Debug)]
@@ -32,6 +35,23 @@ pub(crate) enum Ended {
 }
 
 impl Context<'_> {
+    /// Returns how the home is opened: a locked one with the passphrase that the environment names.
+    pub(crate) fn options(&self) -> Result<OpenOptions, Failure> {
+        let options = OpenOptions::new(&self.state);
+        let Some(file) = passphrase::file_of_environment() else {
+            return Ok(options);
+        };
+        match protection(&self.home, &self.state) {
+            Ok(Protection::Locked) => {}
+            // What else is wrong with the home is said when it is opened.
+            _ => return Ok(options),
+        }
+        let text = passphrase::read(&file)?;
+        let passphrase = Passphrase::typed(&text);
+        let passphrase = passphrase.map_err(|error| Failure::usage(error.to_string()))?;
+        Ok(options.passphrase(passphrase))
+    }
+
     /// Asks and returns all answers.
     pub(crate) async fn ask(&self, request: Request) -> Result<Vec<Reply>, Failure> {
         let mut replies = Vec::new();
@@ -72,8 +92,7 @@ pub(crate) struct Session {
 impl Session {
     /// Opens an agent to ask short things.
     pub(crate) async fn open(context: &Context<'_>) -> Result<Self, Failure> {
-        let target =
-            Target::connect_or_open(&context.home, OpenOptions::new(&context.state)).await?;
+        let target = Target::connect_or_open(&context.home, context.options()?).await?;
         Ok(Session {
             target,
             socket: None,
@@ -105,15 +124,25 @@ impl Session {
     ) -> Result<Ended, Failure> {
         let mut answers = self.target.request(request, payload);
         let interrupted = interrupted();
-        tokio::pin!(interrupted);
+        let asked_to_stop = self.asked_to_stop();
+        tokio::pin!(interrupted, asked_to_stop);
         loop {
             tokio::select! {
                 () = &mut interrupted => return Ok(Ended::Interrupted),
+                () = &mut asked_to_stop => return Ok(Ended::Interrupted),
                 answer = answers.next() => match answer {
                     Some(answer) => each(answer?)?,
                     None => return Ok(Ended::Done),
                 },
             }
+        }
+    }
+
+    /// Resolves when somebody wants the home that this process holds.
+    async fn asked_to_stop(&self) {
+        match &self.target {
+            Target::Running(_) => std::future::pending().await,
+            Target::Opened(agent) => agent.asked_to_stop().await,
         }
     }
 
@@ -139,6 +168,14 @@ fn serve_socket(agent: Agent) -> (oneshot::Sender<()>, JoinHandle<()>) {
         }
     };
     (stop, tokio::spawn(serve))
+}
+
+/// Does blocking work on a worker thread.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Failure::general(format!("worker: {error}"))))
 }
 
 /// Resolves at ctrl-c or SIGTERM, and from then on keeps them from killing the process.

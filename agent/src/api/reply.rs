@@ -18,6 +18,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// One feed.
     Feed(FeedInfo),
+    /// The agent is about to leave the home.
+    Stopping,
     /// Feeds.
     Feeds { feeds: Vec<FeedInfo> },
     /// Blocks that are durable now.

@@ -227,6 +227,8 @@ pub enum Request {
         #[serde(default)]
         rebuild: bool,
     },
+    /// [`Reply::Stopping`](crate::api::Reply::Stopping), and whoever holds the home leaves it.
+    Stop,
 }
 
 impl Request {

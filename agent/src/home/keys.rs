@@ -4,7 +4,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kinlog_feeds::crypto::Secret;
@@ -46,6 +46,19 @@ pub fn protection(home: &Path, state: &Path) -> Result<Protection, Error> {
     }
 }
 
+/// Refuses a home that has no passphrase, before anybody is asked for it.
+///
+/// # Errors
+/// `NotFound` when no agent lives there, `Usage` without a passphrase.
+pub fn check_passphrase(home: &Path) -> Result<(), Error> {
+    let layout = Layout::new(home);
+    layout.check_initialised()?;
+    match read_vault(&layout)? {
+        Some(_) => Ok(()),
+        None => Err(without_passphrase(&layout)),
+    }
+}
+
 /// Returns the key of a home that is open, unlocked, or opened by `passphrase`.
 pub(crate) fn home_key(
     layout: &Layout,
@@ -77,7 +90,7 @@ pub fn unlock(
     home: &Path,
     state: &Path,
     passphrase: &Passphrase,
-) -> Result<Option<std::path::PathBuf>, Error> {
+) -> Result<Option<PathBuf>, Error> {
     let layout = Layout::new(home);
     layout.check_initialised()?;
     let file = read_vault(&layout)?.ok_or_else(|| without_passphrase(&layout))?;
@@ -291,7 +304,7 @@ mod tests {
 
     struct Test {
         folder: TestFolder,
-        home: std::path::PathBuf,
+        home: PathBuf,
     }
 
     impl Test {

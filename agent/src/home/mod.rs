@@ -12,7 +12,9 @@ mod revision;
 
 pub use init::{Initialised, check, init};
 pub(crate) use keys::home_key;
-pub use keys::{Protection, lock, protection, remove_passphrase, set_passphrase, unlock};
+pub use keys::{
+    Protection, check_passphrase, lock, protection, remove_passphrase, set_passphrase, unlock,
+};
 pub(crate) use layout::private_file;
 pub use layout::{Layout, socket_path};
 pub use lock::{HomeLock, lock_home};

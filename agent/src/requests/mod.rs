@@ -70,6 +70,10 @@ async fn dispatch(
 ) -> Result<(), Ended> {
     let core = &running.core;
     match request {
+        Request::Stop => {
+            to.reply(Reply::Stopping).await?;
+            running.ask_to_stop();
+        }
         Request::Id => to.reply(status::id(core)).await?,
         Request::Status => to.reply(status::status(running).await?).await?,
         Request::Devices => one(core, to, devices::list).await?,

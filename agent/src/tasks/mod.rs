@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kinlog_swarm::Node;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::agent::NetworkConfig;
@@ -30,6 +31,8 @@ pub(crate) struct Running {
     /// Agents of this process that this one is introduced to.
     pub(crate) introductions: AtomicUsize,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// Somebody asked this process to leave the home.
+    asked_to_stop: watch::Sender<bool>,
 }
 
 impl Running {
@@ -47,7 +50,20 @@ impl Running {
             network,
             introductions: AtomicUsize::new(0),
             tasks: Mutex::new(tasks),
+            asked_to_stop: watch::Sender::new(false),
         })
+    }
+
+    /// Tells whoever opened this agent to stop it.
+    pub(crate) fn ask_to_stop(&self) {
+        self.asked_to_stop.send_replace(true);
+    }
+
+    /// Resolves when somebody [asked](Self::ask_to_stop).
+    pub(crate) async fn asked_to_stop(&self) {
+        let mut asked = self.asked_to_stop.subscribe();
+        // The sender is ours: this ends by being asked.
+        let _ = asked.wait_for(|asked| *asked).await;
     }
 
     /// Stops the network and the tasks, commits heads, closes the store.

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kinlog_agent::api::ErrorKind;
-use kinlog_agent::home::{Layout, Phrase, check, init};
+use kinlog_agent::home::{Layout, Phrase, check, init, set_passphrase};
 use zeroize::Zeroizing;
 
 use crate::error::Failure;
 use crate::home::absolute;
 use crate::output::clean;
-use crate::target::{Context, interrupted};
+use crate::passphrase;
+use crate::target::{Context, blocking, interrupted};
 
 /// Times a word may be mistyped before the whole begins anew.
 const TRIES_MAX: u32 = 3;
@@ -31,6 +32,14 @@ pub(crate) struct InitArguments {
     /// Forget the 24 words: the identity ends with this device
     #[arg(long)]
     discard_phrase: bool,
+
+    /// Put the home under a passphrase; the terminal is asked for it
+    #[arg(long)]
+    passphrase: bool,
+
+    /// The same, with the passphrase in the first line of this file (0600)
+    #[arg(long, value_name = "FILE")]
+    new_passphrase_file: Option<PathBuf>,
 }
 
 pub(crate) async fn run(arguments: InitArguments, context: &Context<'_>) -> Result<(), Failure> {
@@ -43,6 +52,13 @@ pub(crate) async fn run(arguments: InitArguments, context: &Context<'_>) -> Resu
     }
     let name = arguments.name.unwrap_or_else(default_name);
     check(&context.home, &name)?;
+    let passphrase = match (arguments.passphrase, &arguments.new_passphrase_file) {
+        (false, None) => None,
+        (_, file) => {
+            let home = context.home.display().to_string();
+            Some(passphrase::choose(file.as_deref(), &home).await?)
+        }
+    };
     let phrase = Phrase::generate().map_err(|error| Failure::general(error.to_string()))?;
     let phrase_file = match (&arguments.phrase_file, arguments.discard_phrase) {
         (Some(file), _) => Some(write_phrase(&absolute(file)?, &phrase)?),
@@ -62,6 +78,10 @@ pub(crate) async fn run(arguments: InitArguments, context: &Context<'_>) -> Resu
             return Err(error.into());
         }
     };
+    if let Some(passphrase) = passphrase {
+        let (home, state) = (context.home.clone(), context.state.clone());
+        blocking(move || Ok(set_passphrase(&home, &state, None, &passphrase)?)).await?;
+    }
     let output = context.output;
     if output.is_json() {
         return output.json(&made);

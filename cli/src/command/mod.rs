@@ -7,6 +7,7 @@ pub(crate) mod feed;
 pub(crate) mod follow;
 pub(crate) mod id;
 pub(crate) mod init;
+pub(crate) mod lock;
 pub(crate) mod message;
 pub(crate) mod publish;
 pub(crate) mod room;
@@ -54,6 +55,9 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Up(arguments) => up::run(arguments, &context()?).await,
         Command::Status => status::run(&context()?).await,
         Command::Device { command } => device::run(command, &context()?).await,
+        Command::Lock => lock::lock(&context()?).await,
+        Command::Unlock(arguments) => lock::unlock(arguments, &context()?).await,
+        Command::Passphrase { command } => lock::passphrase(command, &context()?).await,
         Command::Feed(command) => feed::run(command, &context()?).await,
         Command::Store(command) => store::run(command, &context()?).await,
         Command::Publish(arguments) => publish::run(arguments, &context()?).await,

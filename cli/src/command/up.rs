@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use kinlog_agent::api::{Reply, Request};
-use kinlog_agent::{Agent, NetworkConfig, OpenOptions};
+use kinlog_agent::{Agent, NetworkConfig};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -60,7 +60,7 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
     let output = context.output;
     // From here on a signal is a request to stop cleanly.
     let interrupted = interrupted();
-    let mut options = OpenOptions::new(&context.state);
+    let mut options = context.options()?;
     options.without_pin_filter = arguments.test_without_pin_filter;
     let agent = Agent::open(&context.home, options).await?;
     let network = NetworkConfig {
@@ -113,6 +113,7 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
 
     let failed = tokio::select! {
         () = interrupted => None,
+        () = agent.asked_to_stop() => None,
         () = stdin_closed(arguments.until_stdin_closes) => None,
         ended = socket => match ended {
             Ok(Ok(())) => None,
