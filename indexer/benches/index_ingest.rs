@@ -128,12 +128,12 @@ fn raw_inserts(from: &std::path::Path, to: &std::path::Path) -> f64 {
     };
     // In the order in which they came.
     let facts = rows("SELECT * FROM facts ORDER BY depth");
-    let messages = rows("SELECT * FROM messages ORDER BY depth");
+    let messages = rows("SELECT rowid, * FROM messages ORDER BY depth");
     let mut target = Connection::open(to).unwrap();
     target
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;
-             PRAGMA cache_size = -32768;",
+             PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 8192;",
         )
         .unwrap();
     let start = Instant::now();
@@ -149,16 +149,17 @@ fn raw_inserts(from: &std::path::Path, to: &std::path::Path) -> f64 {
                 fact.execute(params_from_iter(row)).unwrap();
             }
             let mut message = transaction
-                .prepare_cached("INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")
+                .prepare_cached(
+                    "INSERT INTO messages (rowid, room_id, depth, ms, counter, feed, idx, user_id,
+                     text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                )
                 .unwrap();
             let mut words = transaction
                 .prepare_cached("INSERT INTO messages_search (rowid, text) VALUES (?1, ?2)")
                 .unwrap();
             for row in messages {
                 message.execute(params_from_iter(row)).unwrap();
-                words
-                    .execute(rusqlite::params![transaction.last_insert_rowid(), row[7]])
-                    .unwrap();
+                words.execute(rusqlite::params![row[0], row[8]]).unwrap();
             }
         }
         transaction.commit().unwrap();

@@ -98,7 +98,9 @@ pub trait TreeHashes: Send {
 pub type SourceError = Box<dyn Error + Send + Sync>;
 
 /// Everything an index follows from: feeds, their held blocks, and keys.
-pub trait BlockSource {
+///
+/// It is read in a thread of its own, a block after another.
+pub trait BlockSource: Send {
     /// Returns every feed that is to be indexed.
     fn feeds(&mut self) -> Result<Vec<FeedContext>, SourceError>;
 

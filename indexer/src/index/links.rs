@@ -3,6 +3,7 @@
 //! Everything here gives the same tables in whatever order entries arrive: what depends on two of
 //! them is done when the second comes.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
 use kinlog_feeds::crypto::FeedKey;
@@ -17,6 +18,17 @@ use crate::limits::LINKS_MAX;
 
 /// Bytes of a link as `facts.links` has it: tag, index, hash.
 const LINK_BYTES: usize = 8 + 8 + LINK_HASH_BYTES;
+
+/// What a transaction did to an entry of a frontier, as its table has to hear.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum FrontierChange {
+    /// It came, with this depth, and is in no table yet.
+    Came(u64),
+    /// It has this depth now; the table may have it.
+    Moved(u64),
+    /// It is in the table and goes.
+    Went,
+}
 
 impl Writer<'_> {
     /// Connects an entry with those held that it links to and that link to it, and returns its
@@ -193,7 +205,14 @@ impl Writer<'_> {
         depth: u64,
     ) -> Result<(), IndexError> {
         self.state.frontier(self.db, scope)?.insert(place, depth);
-        self.frontier_changes.insert((scope, place), Some(depth));
+        match self.frontier_changes.entry((scope, place)) {
+            Entry::Vacant(change) => change.insert(FrontierChange::Came(depth)),
+            Entry::Occupied(change) => {
+                let change = change.into_mut();
+                *change = FrontierChange::Moved(depth);
+                change
+            }
+        };
         Ok(())
     }
 
@@ -204,7 +223,18 @@ impl Writer<'_> {
             .remove(&place)
             .is_some()
         {
-            self.frontier_changes.insert((scope, place), None);
+            match self.frontier_changes.entry((scope, place)) {
+                // Most entries come and go in one transaction: no table hears of them.
+                Entry::Occupied(change) if matches!(change.get(), FrontierChange::Came(_)) => {
+                    change.remove();
+                }
+                Entry::Occupied(mut change) => {
+                    change.insert(FrontierChange::Went);
+                }
+                Entry::Vacant(change) => {
+                    change.insert(FrontierChange::Went);
+                }
+            }
         }
         Ok(())
     }

@@ -13,7 +13,6 @@ use rusqlite::params;
 
 use crate::RoomId;
 use crate::entry::{Genesis, Membership, Role};
-use crate::index::words::segment;
 use crate::index::writer::{Placed, Writer};
 use crate::index::{IndexError, Scope};
 
@@ -165,17 +164,7 @@ impl Writer<'_> {
     /// Empties the views of a room and marks it to be counted anew.
     pub(super) fn forget_room(&mut self, room: RoomId) -> Result<(), IndexError> {
         let room_id = room.to_string();
-        let mut messages = self
-            .db
-            .prepare_cached("SELECT rowid, text FROM messages WHERE room_id = ?1")?;
-        let mut unwords = self.db.prepare_cached(
-            "INSERT INTO messages_search (messages_search, rowid, text) VALUES ('delete', ?1, ?2)",
-        )?;
-        let mut rows = messages.query([&room_id])?;
-        while let Some(row) = rows.next()? {
-            let text: String = row.get(1)?;
-            unwords.execute(params![row.get::<_, i64>(0)?, segment(&text)])?;
-        }
+        self.forget_words(&room_id)?;
         for table in [
             "messages",
             "files",

@@ -14,10 +14,14 @@ mod error;
 mod feed;
 mod links;
 mod members;
+mod message_words;
+mod opening;
 mod query;
 mod query_paths;
+mod reading;
 mod rebuild;
 mod report;
+mod rowid;
 mod runs;
 mod schema;
 mod state;
@@ -26,10 +30,10 @@ mod views;
 mod words;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use kinlog_feeds::crypto::{FeedKey, Hash};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
@@ -56,7 +60,7 @@ use crate::seal::ContentKey;
 /// been made.
 pub struct Index {
     connection: Connection,
-    keys: Keys,
+    keys: Arc<Keys>,
     state: State,
     trees: Option<Box<dyn TreeHashes>>,
     #[cfg(feature = "test-switches")]
@@ -127,7 +131,7 @@ impl Index {
         key: ContentKey,
     ) -> Result<IngestReport, IndexError> {
         let epoch = key.epoch_id();
-        self.keys.insert((room, epoch), key);
+        Arc::make_mut(&mut self.keys).insert((room, epoch), key);
         self.write(|writer| writer.open_pending(room, epoch))
     }
 
@@ -138,7 +142,7 @@ impl Index {
     /// fastest; a writer's own block is to be indexed before its next one is made, so that the
     /// [`frontier`](Self::frontier) knows it.
     pub fn ingest(&mut self, blocks: &[Block]) -> Result<IngestReport, IndexError> {
-        self.write(|writer| blocks.iter().try_for_each(|block| writer.add_block(block)))
+        self.write(|writer| writer.add_blocks(blocks))
     }
 
     /// Returns the first block of `feed` from which on something is not indexed.
@@ -198,7 +202,7 @@ impl Index {
         let state = State::load(&connection).map_err(fault)?;
         Ok(Index {
             connection,
-            keys: BTreeMap::new(),
+            keys: Arc::default(),
             state,
             trees: None,
             #[cfg(feature = "test-switches")]

@@ -1,11 +1,14 @@
 //! Everything from the feeds again.
 
-use kinlog_feeds::crypto::FeedKey;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use crate::Index;
+use crate::index::reading::Plan;
 use crate::index::state::State;
-use crate::index::{Block, BlockSource, IndexError, RebuildReport, schema};
-use crate::limits::{REBUILD_BATCH_BLOCKS, REBUILD_BATCH_BYTES};
+use crate::index::{BlockSource, IndexError, RebuildReport, schema};
+use crate::limits::REBUILD_BATCHES_AHEAD;
 
 impl Index {
     /// Forgets everything and reads it again from `source`: feeds, keys, blocks.
@@ -16,7 +19,7 @@ impl Index {
         let transaction = self.connection.transaction()?;
         schema::clear(&transaction)?;
         transaction.commit()?;
-        self.keys.clear();
+        self.keys = Arc::default();
         self.state = State::default();
         self.catch_up(source)
     }
@@ -28,56 +31,31 @@ impl Index {
             report.entries += self.put_epoch_key(room, key)?.entries;
         }
         let feeds = source.feeds().map_err(IndexError::Source)?;
-        for feed in &feeds {
-            self.put_feed(*feed)?;
-        }
-        for feed in &feeds {
-            self.read_feed(&feed.key, source, &mut report)?;
-            report.feeds += 1;
-        }
+        self.write(|writer| feeds.iter().try_for_each(|feed| writer.put_feed(*feed)))?;
+        report.feeds = feeds.len() as u64;
+        self.read_all(source, &mut report)?;
         Ok(report)
     }
 
-    fn read_feed(
+    /// Reads what is not indexed yet: one thread reads and opens, this one writes.
+    fn read_all(
         &mut self,
-        feed: &FeedKey,
         source: &mut dyn BlockSource,
         report: &mut RebuildReport,
     ) -> Result<(), IndexError> {
-        let mut batch = Vec::new();
-        let mut batch_bytes = 0;
-        for range in source.held(feed).map_err(IndexError::Source)? {
-            for index in range {
-                if self.state.indexed(&(*feed, index)) {
-                    continue;
-                }
-                let block = source.block(feed, index).map_err(IndexError::Source)?;
-                let Some(bytes) = block else { continue };
-                batch_bytes += bytes.len();
-                batch.push(Block {
-                    feed: *feed,
-                    index,
-                    bytes,
-                });
-                if batch.len() >= REBUILD_BATCH_BLOCKS || batch_bytes >= REBUILD_BATCH_BYTES {
-                    self.read_batch(&mut batch, report)?;
-                    batch_bytes = 0;
-                }
+        let plan = Plan::new(&self.state, source).map_err(IndexError::Source)?;
+        let keys = self.keys.clone();
+        thread::scope(|scope| {
+            let (to, batches) = sync_channel(REBUILD_BATCHES_AHEAD);
+            let reading =
+                scope.spawn(move || plan.read(source, &keys, |batch| to.send(batch).is_ok()));
+            for batch in batches {
+                report.blocks += batch.len() as u64;
+                report.entries += self.write(|writer| writer.add_read(batch))?.entries;
             }
-        }
-        self.read_batch(&mut batch, report)
-    }
-
-    fn read_batch(
-        &mut self,
-        batch: &mut Vec<Block>,
-        report: &mut RebuildReport,
-    ) -> Result<(), IndexError> {
-        if !batch.is_empty() {
-            report.blocks += batch.len() as u64;
-            report.entries += self.ingest(batch)?.entries;
-            batch.clear();
-        }
-        Ok(())
+            let read = reading.join();
+            read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                .map_err(IndexError::Source)
+        })
     }
 }

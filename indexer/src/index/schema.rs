@@ -149,6 +149,21 @@ CREATE TABLE lengths (
 CREATE INDEX facts_paths ON facts (feed, tag, idx)
     WHERE tag IN (2, 3, 4, 7, 8, 9, 12, 13, 15, 38);
 ",
+    r"
+-- Messages get rowids by their date, so that a full-text table yields the newest first, and a
+-- smaller index: entries of one depth are of different feeds.
+DROP TABLE messages_search;
+DROP TABLE messages;
+CREATE TABLE messages (
+    room_id TEXT NOT NULL, depth INTEGER NOT NULL, ms INTEGER NOT NULL, counter INTEGER NOT NULL,
+    feed BLOB NOT NULL, idx INTEGER NOT NULL, user_id TEXT NOT NULL, text TEXT NOT NULL
+);
+CREATE INDEX messages_timeline ON messages (room_id, depth);
+CREATE VIRTUAL TABLE messages_search USING fts5 (
+    text, content = 'messages', columnsize = 0,
+    tokenize = 'unicode61 remove_diacritics 2 categories ''L* N* Co M*'''
+);
+",
 ];
 
 /// Marks the file as an index (`kl`) of this preview revision.
@@ -162,7 +177,8 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Op
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;
-             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;",
+             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;
+             PRAGMA wal_autocheckpoint = 8192;",
         )
         .map_err(fault)?;
     connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS_MAX);

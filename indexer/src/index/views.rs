@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::entry::{
     Body, Deed, DirectoryHeads, Document, File, LinkScope, Message, Profile, SnapshotRow, tag,
 };
+use crate::index::rowid;
 use crate::index::state::Place;
 use crate::index::words::segment;
 use crate::index::writer::{Placed, Writer};
@@ -317,18 +318,21 @@ impl Writer<'_> {
             clock,
         } = placed;
         let text = message.text.as_str();
-        self.hot.insert_message.execute(params![
-            room,
-            depth,
-            clock.ms,
-            clock.counter,
-            feed.0,
-            index,
-            member,
-            text
-        ])?;
-        let row = self.db.last_insert_rowid();
-        self.hot.insert_words.execute(params![row, segment(text)])?;
+        let insert = &mut self.hot.insert_message;
+        let row = rowid::find(clock, feed, *index, |row| {
+            insert.execute(params![
+                row,
+                room,
+                depth,
+                clock.ms,
+                clock.counter,
+                feed.0,
+                index,
+                member,
+                text
+            ])
+        })?;
+        self.words.come(row, text);
         Ok(())
     }
 

@@ -9,11 +9,14 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::RoomId;
 use crate::clock::Clock;
-use crate::entry::{Body, BodyError, EntryError, Envelope, LinkScope, OPEN_BLOCK};
-use crate::index::links::links_to_sql;
+use crate::entry::{Body, BodyError, Envelope, LinkScope};
+use crate::index::links::{FrontierChange, links_to_sql};
+use crate::index::message_words::WordChanges;
+use crate::index::opening::{Opened, open, open_all};
+use crate::index::reading::Read;
 use crate::index::state::{FeedState, Place, State, scope_columns, scope_to_sql};
 use crate::index::{Block, FeedContext, IndexError, IngestReport, Scope, TreeHashes};
-use crate::seal::{ContentKey, EpochId, SEALED_BLOCK, SealedBlock, open_with_id};
+use crate::seal::{ContentKey, EpochId};
 
 /// Epoch keys by room and epoch.
 pub(super) type Keys = BTreeMap<(RoomId, EpochId), ContentKey>;
@@ -37,7 +40,7 @@ pub(super) struct Writer<'a> {
     pub(super) hot: HotStatements<'a>,
     tallies: BTreeMap<&'static str, i64>,
     touched_feeds: BTreeSet<FeedKey>,
-    pub(super) frontier_changes: HashMap<(LinkScope, Place), Option<u64>>,
+    pub(super) frontier_changes: HashMap<(LinkScope, Place), FrontierChange>,
     /// Newest clock by room feed, to be written once.
     pub(super) last_seen: BTreeMap<FeedKey, u64>,
     /// Rooms whose members are to be counted again.
@@ -46,6 +49,8 @@ pub(super) struct Writer<'a> {
     pub(super) stale_members: BTreeSet<(Arc<str>, Arc<str>)>,
     /// Agents whose directory is to be made again.
     pub(super) stale_directories: BTreeSet<AgentId>,
+    /// Words of messages that come and go, for their full-text table.
+    pub(super) words: WordChanges,
 }
 
 /// Statements that every entry or message runs, looked up once a transaction.
@@ -55,7 +60,6 @@ pub(super) struct HotStatements<'a> {
     pub(super) await_link: CachedStatement<'a>,
     pub(super) awaiting: CachedStatement<'a>,
     pub(super) insert_message: CachedStatement<'a>,
-    pub(super) insert_words: CachedStatement<'a>,
 }
 
 impl<'a> HotStatements<'a> {
@@ -72,10 +76,10 @@ impl<'a> HotStatements<'a> {
             awaiting: db.prepare_cached(
                 "SELECT feed, by_idx, hash FROM awaited WHERE scope = ?1 AND tag = ?2 AND idx = ?3",
             )?,
-            insert_message: db
-                .prepare_cached("INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?,
-            insert_words: db
-                .prepare_cached("INSERT INTO messages_search (rowid, text) VALUES (?1, ?2)")?,
+            insert_message: db.prepare_cached(
+                "INSERT INTO messages (rowid, room_id, depth, ms, counter, feed, idx, user_id, text)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?,
         })
     }
 }
@@ -101,6 +105,7 @@ impl<'a> Writer<'a> {
             stale_rooms: BTreeSet::new(),
             stale_members: BTreeSet::new(),
             stale_directories: BTreeSet::new(),
+            words: WordChanges::default(),
         })
     }
 
@@ -140,8 +145,28 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Takes a verified block.
-    pub(super) fn add_block(&mut self, block: &Block) -> Result<(), IndexError> {
+    /// Takes verified blocks.
+    pub(super) fn add_blocks(&mut self, blocks: &[Block]) -> Result<(), IndexError> {
+        let mut rooms = HashMap::new();
+        for block in blocks {
+            let feed = self.state.feeds.get(&block.feed);
+            if let Some(room) = feed.and_then(|feed| feed.scope.sealed_in()) {
+                rooms.insert(block.feed, room);
+            }
+        }
+        open_all(blocks, self.keys, &rooms, |block, opened| {
+            self.add_block(block, opened)
+        })
+    }
+
+    /// Takes verified blocks that were opened.
+    pub(super) fn add_read(&mut self, blocks: Vec<Read>) -> Result<(), IndexError> {
+        blocks
+            .into_iter()
+            .try_for_each(|(block, opened)| self.add_block(&block, opened))
+    }
+
+    fn add_block(&mut self, block: &Block, opened: Opened) -> Result<(), IndexError> {
         let Block { feed, index, bytes } = block;
         let Some(known) = self.state.feeds.get_mut(feed) else {
             return Err(IndexError::UnknownFeed {
@@ -154,11 +179,7 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         self.touched_feeds.insert(*feed);
-        match bytes.first() {
-            Some(&OPEN_BLOCK) => self.add_entry((*feed, *index), &bytes.slice(1..)),
-            Some(&SEALED_BLOCK) => self.add_sealed((*feed, *index), bytes),
-            _ => self.skip((*feed, *index), "not_entries"),
-        }
+        self.add_opened((*feed, *index), bytes, opened)
     }
 
     /// Reads the blocks that waited for an epoch's key.
@@ -178,7 +199,9 @@ impl<'a> Writer<'a> {
                 .prepare_cached("DELETE FROM pending WHERE feed = ?1 AND idx = ?2")?
                 .execute(params![place.0.0, place.1])?;
             self.tally("pending", -1);
-            self.add_sealed(place, &block.into())?;
+            let block = block.into();
+            let opened = open(self.keys, Some(room), &place.0, place.1, &block);
+            self.add_opened(place, &block, opened)?;
         }
         Ok(())
     }
@@ -186,14 +209,15 @@ impl<'a> Writer<'a> {
     /// Writes what was gathered; returns the feeds whose checkpoint has to go with it.
     pub(super) fn finish(mut self) -> Result<(IngestReport, BTreeSet<FeedKey>), IndexError> {
         self.finish_views()?;
-        for (&(scope, (feed, index)), depth) in &self.frontier_changes {
+        self.words.write(self.db)?;
+        for (&(scope, (feed, index)), change) in &self.frontier_changes {
             let scope = scope_to_sql(&scope);
-            match depth {
-                Some(depth) => self
+            match change {
+                FrontierChange::Came(depth) | FrontierChange::Moved(depth) => self
                     .db
                     .prepare_cached("INSERT OR REPLACE INTO frontier VALUES (?1, ?2, ?3, ?4)")?
                     .execute(params![scope, feed.0, index, depth])?,
-                None => self
+                FrontierChange::Went => self
                     .db
                     .prepare_cached(
                         "DELETE FROM frontier WHERE scope = ?1 AND feed = ?2 AND idx = ?3",
@@ -215,38 +239,36 @@ impl<'a> Writer<'a> {
         Ok((self.report, self.touched_feeds))
     }
 
-    fn add_sealed(&mut self, place: Place, block: &Bytes) -> Result<(), IndexError> {
-        let (feed, index) = place;
-        let Ok(SealedBlock { epoch }) = SealedBlock::head(block) else {
-            return self.skip(place, "not_entries");
-        };
-        let known = self.state.feeds.get(&feed);
-        let room = known.and_then(|feed| feed.scope.sealed_in());
-        let Some(key) = room.and_then(|room| self.keys.get(&(room, epoch))) else {
-            self.tally("pending", 1);
-            self.report.pending += 1;
-            self.db
-                .prepare_cached("INSERT INTO pending VALUES (?1, ?2, ?3, ?4)")?
-                .execute(params![feed.0, index, epoch.0, &block[..]])?;
-            return Ok(());
-        };
-        match open_with_id(key, epoch, &feed, index, block) {
-            Ok(entry) => self.add_entry(place, &entry),
-            Err(_) => self.skip(place, "unopened"),
+    fn add_opened(
+        &mut self,
+        place: Place,
+        block: &Bytes,
+        opened: Opened,
+    ) -> Result<(), IndexError> {
+        match opened {
+            Opened::Entry { envelope, body } => self.add_entry(place, &envelope, &body),
+            Opened::Waits(epoch) => {
+                self.tally("pending", 1);
+                self.report.pending += 1;
+                self.db
+                    .prepare_cached("INSERT INTO pending VALUES (?1, ?2, ?3, ?4)")?
+                    .execute(params![place.0.0, place.1, epoch.0, &block[..]])?;
+                Ok(())
+            }
+            Opened::Skipped(reason) => {
+                self.report.newer += u64::from(reason == "newer");
+                self.skip(place, reason)
+            }
         }
     }
 
-    fn add_entry(&mut self, place: Place, entry: &Bytes) -> Result<(), IndexError> {
-        let envelope = match Envelope::decode(entry) {
-            Ok(envelope) => envelope,
-            Err(EntryError::Newer { .. }) => {
-                self.report.newer += 1;
-                return self.skip(place, "newer");
-            }
-            Err(_) => return self.skip(place, "malformed"),
-        };
-        let body = Body::decode(envelope.tag, envelope.format, &envelope.body);
-        let state = match &body {
+    fn add_entry(
+        &mut self,
+        place: Place,
+        envelope: &Envelope,
+        body: &Result<Body, BodyError>,
+    ) -> Result<(), IndexError> {
+        let state = match body {
             Ok(_) => 0,
             Err(BodyError::Newer { .. }) => {
                 self.tally("newer", 1);
@@ -258,7 +280,7 @@ impl<'a> Writer<'a> {
                 2
             }
         };
-        let depth = self.place_among_links(place, &envelope)?;
+        let depth = self.place_among_links(place, envelope)?;
         self.hot.insert_fact.execute(params![
             place.0.0,
             place.1,
