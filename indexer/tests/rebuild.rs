@@ -256,7 +256,7 @@ fn a_new_column_changes_the_hash_and_a_checkpoint_does_not() {
         "ALTER TABLE rooms ADD COLUMN colour TEXT",
         "CREATE TABLE extra (a)",
         "UPDATE room_members SET last_seen_at = last_seen_at + 1",
-        "UPDATE messages SET text = text || ' ' WHERE rowid = 1",
+        "UPDATE messages SET text = text || ' ' WHERE rowid = (SELECT min(rowid) FROM messages)",
         "DELETE FROM frontier",
     ] {
         alter(change);
