@@ -17,6 +17,7 @@ use crate::seal::{EpochId, SEALED_BLOCK, SealedBlock, open_with_id};
 
 /// What a block turned out to be.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every block is an entry")]
 pub(super) enum Opened {
     /// An entry with a readable envelope.
     Entry {
