@@ -73,6 +73,7 @@ targets! {
     invite
     selection
     entry
+    identity_set
     client_message
     server_message
 }

@@ -5,6 +5,7 @@ mod bundles;
 mod crypto;
 mod entries;
 mod golden;
+mod identity;
 mod signal;
 mod store;
 mod wire;
@@ -132,6 +133,12 @@ pub const TARGETS: &[Target] = &[
         run: entries::entry,
         seeds: entries::entry_seeds,
         cases: 100_000,
+    },
+    Target {
+        name: "identity_set",
+        run: identity::set,
+        seeds: identity::set_seeds,
+        cases: 10_000,
     },
     Target {
         name: "client_message",

@@ -29,3 +29,6 @@ pub use standing::{Device, Identity, Revocation, Revoked};
 pub use statement::{Names, Statement};
 pub use verdict::{Refusal, Verdict};
 pub use verified::VerifiedSet;
+
+#[cfg(test)]
+mod tests;

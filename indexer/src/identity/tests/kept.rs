@@ -1,0 +1,118 @@
+//! What holders keep of what they are sent, and what a new statement names.
+
+use super::world::*;
+use crate::identity::{IdentityError, IdentitySet, Powers, Statement, VerifiedSet};
+use crate::limits::{IDENTITY_SET_BYTES_MAX, IDENTITY_STATEMENTS_MAX};
+
+#[test]
+fn what_strangers_sign_about_an_agent_is_not_kept() {
+    let first = say(ROOT, &[], add(0));
+    let junk: Vec<Statement> = (1..100)
+        .map(|number| say(Who::Device(number), &[], revoke(0)))
+        .collect();
+    let waiting = say(ROOT, &[&junk[0]], add(1));
+    let own = verified([&first]);
+    assert_eq!(own.union(&verified(&junk)), own);
+    let sent = verified(junk[1..].iter().chain([&first, &waiting]));
+    assert_eq!(own.union(&sent), own);
+    // Named by an authorised statement, it stays, so that nobody waits.
+    let named = verified([&first, &junk[0], &waiting]);
+    assert_eq!(own.union(&named), named);
+}
+
+/// Statements of a device that fills the set.
+fn flood(first: &Statement) -> VerifiedSet {
+    let mut set = verified([first]);
+    for number in 0..250 {
+        let name = format!("{number:0>200}");
+        set.set.insert(say(
+            Who::Device(0),
+            &[first],
+            add_as(&name, number % 90 + 1, Powers::ALL),
+        ));
+    }
+    set
+}
+
+#[test]
+fn a_device_that_fills_the_set_does_not_keep_the_root_from_revoking_it() {
+    let first = say(ROOT, &[], add(0));
+    let full = flood(&first).kept();
+    assert!(full.set.encode().len() <= IDENTITY_SET_BYTES_MAX);
+    assert!(full.set.len() <= IDENTITY_STATEMENTS_MAX);
+    let large = say(ROOT, &[&first], add_as(&"x".repeat(256), 99, Powers::ALL));
+    assert!(matches!(
+        full.with(large),
+        Err(IdentityError::TooLarge { .. })
+    ));
+    let revoking = say(ROOT, &[&first], revoke(0));
+    let united = full.union(&verified([&first, &revoking]));
+    assert!(united.set.statement(&revoking.hash()).is_some());
+    assert_eq!(devices(&united.identity().unwrap()), Vec::<u8>::new());
+    assert!(IdentitySet::decode(&united.set.encode()).is_ok());
+}
+
+#[test]
+fn a_full_set_is_the_same_whatever_the_order_of_uniting() {
+    let first = say(ROOT, &[], add(0));
+    let all = flood(&first);
+    let third = |rest: usize| {
+        let parts = all.set.statements().enumerate();
+        let part = parts.filter(|(number, _)| number % 3 == rest);
+        let part: Vec<&Statement> = part.map(|(_, statement)| statement).collect();
+        verified(part.into_iter().chain([&first])).kept()
+    };
+    let (a, b, c) = (third(0), third(1), third(2));
+    let one = a.union(&b).union(&c);
+    assert_eq!(one, c.union(&a).union(&b));
+    assert_eq!(one, b.union(&c.union(&a)).union(&one));
+    assert_eq!(one, all.kept());
+}
+
+#[test]
+fn of_two_signatures_of_one_statement_everybody_keeps_the_same() {
+    let first = say(ROOT, &[], add(0));
+    let mut other = IdentitySet::new([first.clone()]).unwrap().encode().to_vec();
+    let last = other.len() - 1;
+    other[last] ^= 0x10;
+    let other = IdentitySet::decode(&other).unwrap();
+    let other = other.statements().next().unwrap();
+    assert_eq!(other.hash(), first.hash());
+    let (one, two) = (verified([&first]), verified([other]));
+    assert_eq!(one.union(&two), two.union(&one));
+}
+
+#[test]
+fn a_new_statement_names_the_newest_and_leaves_out_what_it_takes_back() {
+    let first = say(ROOT, &[], add(0));
+    let second = say(Who::Device(0), &[&first], add(1));
+    let theft = say(Who::Device(0), &[&second], revoke(1));
+    let set = verified([&first, &second, &theft]);
+    let root = ROOT.pair().public_key();
+    assert_eq!(set.names(&root, &[]).hashes(), [theft.hash()]);
+    let names = set.names(&root, &[theft.hash()]);
+    assert_eq!(names.hashes(), [second.hash()]);
+    let revoking = Statement::sign(agent(), &ROOT.pair(), names, revoke(0));
+    let identity = set.with(revoking).unwrap().identity().unwrap();
+    assert_eq!(devices(&identity), [1]);
+}
+
+#[test]
+fn of_more_than_eight_heads_the_one_that_makes_the_signer_is_named() {
+    let root = say(ROOT, &[], add(0));
+    let mut set = verified([&root]);
+    let mut last = None;
+    for number in 1..20 {
+        let head = say(ROOT, &[&root], add(number));
+        set.set.insert(head.clone());
+        last = Some(head);
+    }
+    let last = last.unwrap();
+    let signer = Who::Device(19);
+    let names = set.names(&signer.pair().public_key(), &[]);
+    assert_eq!(names.hashes().len(), 8);
+    assert!(names.hashes().contains(&last.hash()));
+    let statement = Statement::sign(agent(), &signer.pair(), names, add(30));
+    let identity = set.with(statement).unwrap().identity().unwrap();
+    assert!(devices(&identity).contains(&30));
+}

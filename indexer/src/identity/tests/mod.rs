@@ -1,0 +1,7 @@
+//! The rules one by one, and thousands of random sets beside a second, simpler evaluation.
+
+mod kept;
+mod random;
+mod reference;
+mod rules;
+mod world;
