@@ -7,6 +7,7 @@ mod append;
 mod connect;
 mod end;
 mod hypercore_crate;
+mod identity;
 mod npm;
 mod process;
 mod read;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{append, connect, read, replicate};
+use crate::{append, connect, identity, read, replicate};
 
 /// How much to do.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +134,7 @@ pub(crate) const ROWS: &[Row] = &[
     replicate::TCP_64K,
     replicate::WEBRTC_64K,
     connect::FIRST_BLOCK,
+    identity::EVALUATION,
 ];
 
 /// Returns the middle of `figures`.

@@ -25,7 +25,11 @@ pub(super) fn set(bytes: &[u8]) -> bool {
     };
     // Nobody but the seeds' signers signs: what verifies is made of their statements.
     for statement in set.statements() {
-        assert!(known.iter().any(|seed| seed.statement(&statement.hash()).is_some()));
+        assert!(
+            known
+                .iter()
+                .any(|seed| seed.statement(&statement.hash()).is_some())
+        );
     }
     let kept = verified.kept();
     assert_eq!(kept.kept(), kept);
