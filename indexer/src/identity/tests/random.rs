@@ -76,7 +76,7 @@ fn assert_is_reference(statements: &[&Statement], context: &str) {
 fn random_sets_give_what_the_reference_gives() {
     let seed = seed();
     println!("KINLOG_SEED={seed}");
-    let cases = testkit::soak::choose(3_000, 200_000);
+    let cases = testkit::soak::choose(2_000, 200_000);
     let (mut voided, mut refused, mut revoked, mut replaced) = (0, 0, 0, 0);
     for case in 0..cases {
         let mut random = Random::new(seed.wrapping_add(case));
