@@ -160,3 +160,18 @@ pub const OPENED_AHEAD_MAX: usize = 4;
 /// Bytes of text whose words wait in memory for the end of a transaction, 16 MiB; then they are
 /// written before.
 pub const WORD_CHANGES_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Agents that one message names.
+pub const MENTIONS_MAX: usize = 64;
+
+/// Bytes of one reaction: an emoji of several joined parts, or a short word.
+pub const EMOJI_BYTES_MAX: usize = 64;
+
+/// Reactions that one entry takes back: all that an agent has on a message, from all devices.
+pub const REACTION_REMOVES_MAX: usize = 16;
+
+/// Bytes of a claim about an agent, 4 KiB.
+pub const ATTEST_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes of what an agent says about itself.
+pub const ABOUT_BYTES_MAX: usize = 2 * 1024;

@@ -124,7 +124,7 @@ pub fn check(home: &Path, name: &str) -> Result<Profile, Error> {
     let name = name
         .try_into()
         .map_err(|error| Error::usage(format!("name: {error}")))?;
-    Ok(Profile { name })
+    Ok(Profile::named(name))
 }
 
 fn check_empty(home: &Path) -> Result<(), Error> {

@@ -124,7 +124,7 @@ impl Core {
         let text = text
             .try_into()
             .map_err(|error| Error::usage(format!("message: {error}")))?;
-        self.write_in_room(room, vec![Body::Message(Message { text })])
+        self.write_in_room(room, vec![Body::Message(Message::new(text))])
     }
 
     /// Writes entries to this device's feed in a room.
@@ -151,9 +151,9 @@ impl Core {
     /// Returns what this agent calls itself, as an entry.
     pub(crate) fn profile(&self) -> Result<Profile, Error> {
         let name = self.name.as_str().try_into();
-        Ok(Profile {
-            name: name.map_err(|error| Error::usage(format!("name: {error}")))?,
-        })
+        Ok(Profile::named(
+            name.map_err(|error| Error::usage(format!("name: {error}")))?,
+        ))
     }
 
     /// Returns this agent's identity set as it travels.

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::entry::{
-    Act, Cleared, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename,
-    DirectoryRetire, Document, EpochKeys, File, Message, OwnEpoch, Profile, RoomKeys, Setting,
-    Snapshot, SnapshotPage,
+    Act, Attest, Cleared, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename,
+    DirectoryRetire, Document, Edit, EpochKeys, File, Message, OwnEpoch, Profile, Reaction,
+    RoomKeys, Setting, Snapshot, SnapshotPage, Tombstone, Vouch, Witness,
 };
 use crate::generated::kinlog_entry_v0 as wire;
 use crate::{BODY_FORMAT, TextError};
@@ -67,6 +67,18 @@ pub mod tag {
     pub const GRANT_REVOKE: u64 = 29;
     /// [`EpochKeys`](super::EpochKeys)
     pub const EPOCH_KEYS: u64 = 30;
+    /// [`Reaction`](super::Reaction)
+    pub const REACTION: u64 = 31;
+    /// [`Edit`](super::Edit)
+    pub const EDIT: u64 = 32;
+    /// [`Tombstone`](super::Tombstone)
+    pub const TOMBSTONE: u64 = 33;
+    /// [`Attest`](super::Attest)
+    pub const ATTEST: u64 = 34;
+    /// [`Witness`](super::Witness)
+    pub const WITNESS: u64 = 35;
+    /// [`Vouch`](super::Vouch)
+    pub const VOUCH: u64 = 36;
     /// [`Cleared`](super::Cleared)
     pub const CLEARED: u64 = 38;
 
@@ -148,6 +160,18 @@ pub enum Body {
     Message(Message),
     /// A file.
     File(File),
+    /// A reaction to a message.
+    Reaction(Reaction),
+    /// Another text for a message.
+    Edit(Edit),
+    /// The end of a message.
+    Tombstone(Tombstone),
+    /// A claim about an agent.
+    Attest(Attest),
+    /// Something that was seen.
+    Witness(Witness),
+    /// Trust in an agent.
+    Vouch(Vouch),
 }
 
 impl Body {
@@ -185,6 +209,12 @@ impl Body {
             tag::CLEARED => Ok(Body::Cleared(parse::<wire::Cleared, _>(tag, bytes)?)),
             tag::MESSAGE => Ok(Body::Message(parse::<wire::Message, _>(tag, bytes)?)),
             tag::FILE => Ok(Body::File(parse::<wire::File, _>(tag, bytes)?)),
+            tag::REACTION => Ok(Body::Reaction(parse::<wire::Reaction, _>(tag, bytes)?)),
+            tag::EDIT => Ok(Body::Edit(parse::<wire::Edit, _>(tag, bytes)?)),
+            tag::TOMBSTONE => Ok(Body::Tombstone(parse::<wire::Tombstone, _>(tag, bytes)?)),
+            tag::ATTEST => Ok(Body::Attest(parse::<wire::Attest, _>(tag, bytes)?)),
+            tag::WITNESS => Ok(Body::Witness(parse::<wire::Witness, _>(tag, bytes)?)),
+            tag::VOUCH => Ok(Body::Vouch(parse::<wire::Vouch, _>(tag, bytes)?)),
             tag::EPOCH_KEYS => Ok(Body::EpochKeys(parse::<wire::EpochKeys, _>(tag, bytes)?)),
             _ if tag::is_act(tag) => {
                 let act = Act::from_wire(tag, message::<wire::Act>(tag, bytes)?)?;
@@ -214,6 +244,12 @@ impl Body {
             Body::EpochKeys(_) => tag::EPOCH_KEYS,
             Body::Message(_) => tag::MESSAGE,
             Body::File(_) => tag::FILE,
+            Body::Reaction(_) => tag::REACTION,
+            Body::Edit(_) => tag::EDIT,
+            Body::Tombstone(_) => tag::TOMBSTONE,
+            Body::Attest(_) => tag::ATTEST,
+            Body::Witness(_) => tag::WITNESS,
+            Body::Vouch(_) => tag::VOUCH,
         }
     }
 
@@ -237,6 +273,12 @@ impl Body {
             Body::EpochKeys(body) => wire::EpochKeys::from(body).encode_to_vec(),
             Body::Message(body) => wire::Message::from(body).encode_to_vec(),
             Body::File(body) => wire::File::from(body).encode_to_vec(),
+            Body::Reaction(body) => wire::Reaction::from(body).encode_to_vec(),
+            Body::Edit(body) => wire::Edit::from(body).encode_to_vec(),
+            Body::Tombstone(body) => wire::Tombstone::from(body).encode_to_vec(),
+            Body::Attest(body) => wire::Attest::from(body).encode_to_vec(),
+            Body::Witness(body) => wire::Witness::from(body).encode_to_vec(),
+            Body::Vouch(body) => wire::Vouch::from(body).encode_to_vec(),
         };
         bytes.into()
     }

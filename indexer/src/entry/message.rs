@@ -4,16 +4,31 @@ use kinlog_feeds::crypto::{FeedKey, Secret};
 use kinlog_feeds::limits::UINT_MAX;
 
 use crate::Text;
-use crate::entry::BodyError;
 use crate::entry::body::{fixed, text};
+use crate::entry::{BodyError, Mentions, Ref};
 use crate::generated::kinlog_entry_v0 as wire;
 use crate::limits::{FILE_CHUNKS_MAX, MESSAGE_BYTES_MAX, MIME_BYTES_MAX, NAME_BYTES_MAX};
 
 /// A chat message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Message {
-    /// What was written.
+    /// What was written, in Markdown.
     pub text: Text<MESSAGE_BYTES_MAX>,
+    /// The message that this one answers.
+    pub reply: Option<Ref>,
+    /// Whom it names.
+    pub mentions: Mentions,
+}
+
+impl Message {
+    /// Says `text`, to nobody in particular.
+    pub fn new(text: Text<MESSAGE_BYTES_MAX>) -> Self {
+        Message {
+            text,
+            reply: None,
+            mentions: Mentions::default(),
+        }
+    }
 }
 
 /// A file in the author's blobs feed of the room, in chunks sealed under a key of its own.
@@ -43,6 +58,8 @@ impl TryFrom<wire::Message> for Message {
     fn try_from(body: wire::Message) -> Result<Self, BodyError> {
         Ok(Message {
             text: text("text", body.text)?,
+            reply: body.reply.map(Ref::try_from).transpose()?,
+            mentions: Mentions::from_wire(&body.mentions)?,
         })
     }
 }
@@ -51,6 +68,8 @@ impl From<&Message> for wire::Message {
     fn from(body: &Message) -> Self {
         wire::Message {
             text: body.text.to_string(),
+            reply: body.reply.as_ref().map(Into::into),
+            mentions: body.mentions.to_wire(),
         }
     }
 }

@@ -14,11 +14,13 @@ mod envelope;
 mod epoch_keys;
 mod genesis;
 mod link;
+mod marks;
 mod membership;
 mod message;
 mod private;
 mod public;
 mod snapshot;
+mod trust;
 
 pub use act::{
     Act, ActHash, Admit, Deed, DeviceJoin, DeviceRevoke, Epoch, EpochCopy, Grant, GrantRevoke,
@@ -34,8 +36,10 @@ pub use envelope::{Entry, EntryError, Envelope, OPEN_BLOCK};
 pub use epoch_keys::EpochKeys;
 pub use genesis::{Genesis, History};
 pub use link::{LINK_HASH_BYTES, Link, LinkScope, LinkTag, Links, LinksError};
+pub use marks::{Edit, Mentions, Reaction, Tombstone};
 pub use membership::{Membership, MembershipError};
 pub use message::{File, Message};
 pub use private::{OwnEpoch, RoomKeys, Setting};
 pub use public::{Document, Profile};
 pub use snapshot::{PageRef, Snapshot, SnapshotPage, SnapshotRow};
+pub use trust::{Attest, Vouch, Witness};

@@ -1,16 +1,52 @@
 //! What an agent says in the open: profile, documents.
 
 use crate::Text;
-use crate::entry::BodyError;
 use crate::entry::body::text;
+use crate::entry::trust::{at_most, replaces_from_wire};
+use crate::entry::{BodyError, Ref};
 use crate::generated::kinlog_entry_v0 as wire;
-use crate::limits::{DOCUMENT_BYTES_MAX, LANGUAGE_BYTES_MAX, MIME_BYTES_MAX, NAME_BYTES_MAX};
+use crate::limits::{
+    ABOUT_BYTES_MAX, DOCUMENT_BYTES_MAX, LANGUAGE_BYTES_MAX, MIME_BYTES_MAX, NAME_BYTES_MAX,
+};
 
 /// What an agent calls itself: everywhere when written to a public feed, in a room when there.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Profile {
     /// Name as shown; not unique, not verified.
     pub name: Text<NAME_BYTES_MAX>,
+    /// A few words about themselves; may be empty.
+    pub about: Text<ABOUT_BYTES_MAX>,
+    replaces: Vec<Ref>,
+}
+
+impl Profile {
+    /// Says a name, and nothing else; it replaces no earlier profile.
+    pub fn named(name: Text<NAME_BYTES_MAX>) -> Self {
+        Profile {
+            name,
+            about: Text::default(),
+            replaces: Vec::new(),
+        }
+    }
+
+    /// Takes a profile, and the at most [`REGISTER_REPLACES_MAX`](crate::limits::REGISTER_REPLACES_MAX)
+    /// that it replaces.
+    pub fn new(
+        name: Text<NAME_BYTES_MAX>,
+        about: Text<ABOUT_BYTES_MAX>,
+        replaces: Vec<Ref>,
+    ) -> Result<Self, BodyError> {
+        Ok(Profile {
+            name,
+            about,
+            replaces: at_most(replaces)?,
+        })
+    }
+
+    /// Returns the writes that this one replaces.
+    pub fn replaces(&self) -> &[Ref] {
+        &self.replaces
+    }
 }
 
 /// A searchable text under one of the author's paths.
@@ -30,9 +66,11 @@ impl TryFrom<wire::Profile> for Profile {
     type Error = BodyError;
 
     fn try_from(body: wire::Profile) -> Result<Self, BodyError> {
-        Ok(Profile {
-            name: text("name", body.name)?,
-        })
+        Profile::new(
+            text("name", body.name)?,
+            text("about", body.about)?,
+            replaces_from_wire(body.replaces)?,
+        )
     }
 }
 
@@ -40,6 +78,8 @@ impl From<&Profile> for wire::Profile {
     fn from(body: &Profile) -> Self {
         wire::Profile {
             name: body.name.to_string(),
+            about: body.about.to_string(),
+            replaces: body.replaces.iter().map(Into::into).collect(),
         }
     }
 }

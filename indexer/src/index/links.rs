@@ -394,9 +394,7 @@ mod tests {
                 ms: depth,
                 counter: 0,
             },
-            body: Body::Profile(Profile {
-                name: Text::new("Ada").unwrap(),
-            }),
+            body: Body::Profile(Profile::named(Text::new("Ada").unwrap())),
         };
         Block {
             feed,

@@ -213,8 +213,14 @@ mod tests {
         runs.load(7, 9);
         let missing = missing(&runs, Vec::from([1..8, 8..20]));
         assert_eq!(missing, [3..7, 9..20]);
-        assert_eq!(split(missing.clone(), 4), (vec![3..7, 9..16], vec![16..20]));
-        assert_eq!(split(missing.clone(), 13), (vec![3..5], vec![5..7, 9..20]));
+        assert_eq!(
+            split(missing.clone(), 4),
+            (vec![3..7, 9..16], Vec::from([16..20]))
+        );
+        assert_eq!(
+            split(missing.clone(), 13),
+            (Vec::from([3..5]), vec![5..7, 9..20])
+        );
         assert_eq!(split(missing.clone(), 99), (vec![], missing));
     }
 }

@@ -173,9 +173,7 @@ pub(crate) fn line(label: &str, feed: usize, by: &Agent) -> DirectoryLine {
 }
 
 pub(crate) fn message(text: &str) -> Body {
-    Body::Message(Message {
-        text: Text::new(text).unwrap(),
-    })
+    Body::Message(Message::new(Text::new(text).unwrap()))
 }
 
 pub(crate) fn document(title: &str, text: &str) -> Body {
@@ -188,9 +186,7 @@ pub(crate) fn document(title: &str, text: &str) -> Body {
 }
 
 pub(crate) fn profile(name: &str) -> Body {
-    Body::Profile(Profile {
-        name: Text::new(name).unwrap(),
-    })
+    Body::Profile(Profile::named(Text::new(name).unwrap()))
 }
 
 pub(crate) fn file(name: &str) -> Body {
