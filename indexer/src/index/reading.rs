@@ -212,15 +212,19 @@ mod tests {
         runs.load(0, 3);
         runs.load(7, 9);
         let missing = missing(&runs, Vec::from([1..8, 8..20]));
-        assert_eq!(missing, [3..7, 9..20]);
-        assert_eq!(
-            split(missing.clone(), 4),
-            (vec![3..7, 9..16], Vec::from([16..20]))
-        );
-        assert_eq!(
-            split(missing.clone(), 13),
-            (Vec::from([3..5]), vec![5..7, 9..20])
-        );
-        assert_eq!(split(missing.clone(), 99), (vec![], missing));
+        let pairs = |ranges: Vec<Range<u64>>| -> Vec<(u64, u64)> {
+            ranges
+                .into_iter()
+                .map(|range| (range.start, range.end))
+                .collect()
+        };
+        let parts = |count| {
+            let (first, last) = split(missing.clone(), count);
+            (pairs(first), pairs(last))
+        };
+        assert_eq!(parts(0), (vec![(3, 7), (9, 20)], vec![]));
+        assert_eq!(parts(4), (vec![(3, 7), (9, 16)], vec![(16, 20)]));
+        assert_eq!(parts(13), (vec![(3, 5)], vec![(5, 7), (9, 20)]));
+        assert_eq!(parts(99), (vec![], vec![(3, 7), (9, 20)]));
     }
 }
