@@ -222,6 +222,7 @@ async fn documents_and_messages_are_found_and_the_index_is_rebuilt_the_same() {
     let request = Request::Publish {
         path: "/paths/trees".into(),
         files: vec![file],
+        private: false,
     };
     ann.reply(request).await.unwrap();
     ann.reply(Request::RoomCreate {
@@ -346,6 +347,8 @@ async fn bad_input_changes_nothing() {
             Request::FeedCreate {
                 path: "notes".into(),
                 plain: false,
+                private: false,
+                kind: None,
             },
             ErrorKind::Usage,
         ),
@@ -353,6 +356,8 @@ async fn bad_input_changes_nothing() {
             Request::FeedCreate {
                 path: "/notes".into(),
                 plain: false,
+                private: false,
+                kind: None,
             },
             ErrorKind::Usage,
         ),
@@ -378,6 +383,7 @@ async fn bad_input_changes_nothing() {
             Request::Publish {
                 path: "/p".into(),
                 files: vec![text],
+                private: false,
             },
             ErrorKind::Usage,
         ),
@@ -385,6 +391,7 @@ async fn bad_input_changes_nothing() {
             Request::Publish {
                 path: "/p".into(),
                 files: vec!["/none".into()],
+                private: false,
             },
             ErrorKind::NotFound,
         ),

@@ -263,6 +263,8 @@ async fn a_plain_feed_is_followed_by_its_key() {
     let request = Request::FeedCreate {
         path: String::new(),
         plain: true,
+        private: false,
+        kind: None,
     };
     let Reply::Feed(feed) = ann.reply(request).await.unwrap() else {
         panic!("no feed")

@@ -150,7 +150,9 @@ pub enum Reply {
     Published {
         key: Text<FeedKey>,
         path: String,
-        link: String,
+        /// None for a private path.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        link: Option<String>,
         length: u64,
         documents: Vec<DocumentInfo>,
     },
@@ -218,8 +220,11 @@ pub struct FeedInfo {
     /// Link by which others follow it, when it is public.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
-    /// `own`, `followed`, `directory`, `room` or `plain`.
+    /// `own`, `followed`, `directory`, `private directory`, `room` or `plain`.
     pub role: String,
+    /// It is sealed, for the own devices alone.
+    #[serde(default)]
+    pub private: bool,
     /// `entries` (indexed) or `bytes`.
     pub content: String,
     pub fork: u64,

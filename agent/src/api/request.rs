@@ -85,6 +85,12 @@ pub enum Request {
         path: String,
         #[serde(default)]
         plain: bool,
+        /// Sealed for the own devices, and listed where only they look.
+        #[serde(default)]
+        private: bool,
+        /// `log` (default): one device writes it; `shared`: each device writes its part.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<String>,
     },
     /// [`Reply::Feeds`](crate::api::Reply::Feeds).
     FeedList,
@@ -162,7 +168,13 @@ pub enum Request {
     StoreCheck,
     /// [`Reply::Published`](crate::api::Reply::Published). A document entry for each text file;
     /// creates `path` as a feed of entries if need be.
-    Publish { path: String, files: Vec<PathBuf> },
+    Publish {
+        path: String,
+        files: Vec<PathBuf>,
+        /// A new path is private; a public one is refused.
+        #[serde(default)]
+        private: bool,
+    },
     /// [`Reply::Serving`](crate::api::Reply::Serving), then open until the caller drops it. Public
     /// and plain feeds only, over the plain Hypercore 11 protocol.
     FeedServe { feed: String, tcp: String },

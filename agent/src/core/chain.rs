@@ -5,15 +5,17 @@ use std::ops::Range;
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::store::Feed;
+use kinlog_indexer::entry::PathKind;
 
 use crate::api::Error;
 use crate::core::Core;
-use crate::knowledge::{KnownAgent, Line};
+use crate::knowledge::Line;
 use crate::links::FeedName;
 
 /// The feeds of a path that are here.
 #[derive(Debug)]
-pub(crate) struct Chain {
+pub(crate) struct Chain<'a> {
+    core: &'a Core,
     parts: Vec<Part>,
 }
 
@@ -26,7 +28,7 @@ struct Part {
     end: u64,
 }
 
-impl Chain {
+impl Chain<'_> {
     /// Returns the key of the feed that the path goes on in.
     pub(crate) fn key(&self) -> FeedKey {
         self.newest().feed.key()
@@ -47,11 +49,20 @@ impl Chain {
         self.parts.iter().map(held).sum()
     }
 
-    /// Returns a block of the path, `None` when it is not held.
+    /// Returns a block of the path, `None` when it is not held. One of a private path is opened.
     pub(crate) fn get(&self, index: u64) -> Result<Option<Bytes>, Error> {
         let mut parts = self.parts.iter();
         match parts.find(|part| (part.start..part.end).contains(&index)) {
-            Some(part) => Ok(part.feed.get(index - part.start)?),
+            Some(part) => {
+                let (key, index) = (part.feed.key(), index - part.start);
+                let block = part.feed.get(index)?;
+                match self.core.is_private(&key) {
+                    true => block
+                        .map(|block| self.core.open_private(&key, index, &block))
+                        .transpose(),
+                    false => Ok(block),
+                }
+            }
             None => Ok(None),
         }
     }
@@ -65,7 +76,7 @@ impl Chain {
 
 impl Core {
     /// Returns the feeds behind what people call a feed: a key, a path of ours, a link.
-    pub(crate) fn chain(&self, name: &str) -> Result<Chain, Error> {
+    pub(crate) fn chain(&self, name: &str) -> Result<Chain<'_>, Error> {
         let newest = self.feed_key(name)?;
         let lines = self.lines_before(name, &newest)?;
         let mut parts = Vec::with_capacity(lines.len() + 1);
@@ -83,7 +94,7 @@ impl Core {
             .map_or(0, |line| line.start + line.cut.unwrap_or(0));
         let end = start + feed.head().length;
         parts.push(Part { feed, start, end });
-        Ok(Chain { parts })
+        Ok(Chain { core: self, parts })
     }
 
     /// Returns the lines of a path that the feed `newest` continues.
@@ -93,17 +104,20 @@ impl Core {
             FeedName::Own(path) => (self.agent, path),
             FeedName::Of(agent, path) => (agent, path),
         };
-        let before = |known: &KnownAgent| {
-            let lines = known.lines_of(&path);
-            lines
-                .take_while(|line| line.key != *newest)
-                .cloned()
-                .collect()
-        };
-        Ok(
-            self.knowledge(|knowledge| {
-                knowledge.agents.get(&agent).map(before).unwrap_or_default()
-            }),
-        )
+        Ok(self.knowledge(|knowledge| {
+            let public = knowledge.agents.get(&agent).into_iter();
+            let public = public.flat_map(|known| &known.lines);
+            let private = knowledge
+                .private_lines
+                .iter()
+                .filter(|_| agent == knowledge.agent);
+            let is_log = |line: &&Line| line.path == path && line.kind == PathKind::Log;
+            let lines = match knowledge.is_private(newest) {
+                true => private.filter(is_log).cloned().collect::<Vec<_>>(),
+                false => public.filter(is_log).cloned().collect(),
+            };
+            let before = lines.into_iter().take_while(|line| line.key != *newest);
+            before.collect()
+        }))
     }
 }

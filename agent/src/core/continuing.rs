@@ -29,8 +29,11 @@ impl Core {
             });
             // One whose successor is a former feed as well was continued by the device after it.
             let Some(own) = successor else { continue };
-            if self.knowledge(|knowledge| knowledge.listed(&own.key).is_none()) {
-                self.list_continued(&directory, &former, &own)?;
+            let is_listed = self.knowledge(|knowledge| {
+                knowledge.listed(&own.key).is_some() || knowledge.private_line(&own.key).is_some()
+            });
+            if !is_listed {
+                self.list_continued(&former, &own)?;
             }
             self.write_again(&former, &own)?;
         }
@@ -38,12 +41,7 @@ impl Core {
     }
 
     /// Commits to how much of the old feed is the path's, and lists the new one after it.
-    fn list_continued(
-        &self,
-        directory: &OwnFeed,
-        former: &FormerFeed,
-        own: &OwnFeed,
-    ) -> Result<(), Error> {
+    fn list_continued(&self, former: &FormerFeed, own: &OwnFeed) -> Result<(), Error> {
         let Some(path) = &own.path else {
             return Ok(());
         };
@@ -58,9 +56,8 @@ impl Core {
             length,
             tree_hash,
         });
-        let bodies = vec![self.line(own, path, continues)?];
-        self.write_entries(directory, Place::Public, bodies)?;
-        Ok(())
+        let body = self.line(own, path, continues)?;
+        self.write_to_directory(own.is_private, vec![body])
     }
 
     /// Appends the blocks that no peer was shown to the new feed: the first thing it holds, so that

@@ -21,6 +21,10 @@ use crate::wall_ms;
 pub(crate) enum Place<'a> {
     /// In the open, under the own agent id.
     Public,
+    /// For the own devices, sealed in an epoch of theirs.
+    Private(&'a EpochSecret),
+    /// Beside what is for the own devices, readable for whoever has it: their epochs, sealed to them.
+    PrivateOpen,
     /// In a room, sealed in an epoch of it.
     Room(&'a kinlog_indexer::RoomId, &'a EpochSecret),
 }
@@ -39,6 +43,7 @@ impl Core {
             let _turn = lock(&self.writing);
             let scope = match place {
                 Place::Public => LinkScope::Author(self.agent),
+                Place::Private(_) | Place::PrivateOpen => LinkScope::Room(self.own_room()),
                 Place::Room(room, _) => LinkScope::Room(*room),
             };
             let frontier = self.index(|index| index.frontier(scope, &own.key))?;
@@ -46,8 +51,8 @@ impl Core {
             let (mut links, mut depth) =
                 frontier.next(&own.key, |feed, length| trees.tree_hash(feed, length));
             let seal = match place {
-                Place::Public => None,
-                Place::Room(_, epoch) => Some(epoch.content_key()),
+                Place::Public | Place::PrivateOpen => None,
+                Place::Private(epoch) | Place::Room(_, epoch) => Some(epoch.content_key()),
             };
             let first = feed.head().length;
             let mut blocks = Vec::with_capacity(bodies.len());
@@ -79,10 +84,12 @@ impl Core {
     /// Goes on from the newest date among the own entries, so that dates never go back.
     pub(super) fn restore_clock(&self) {
         let own = self.knowledge(|knowledge| {
-            let keys: Vec<ContentKey> = knowledge
-                .rooms
-                .values()
-                .flat_map(|room| room.epochs.values().map(EpochSecret::content_key))
+            let rooms = knowledge.rooms.values();
+            let own = knowledge.own_epochs.known().map(|(_, epoch)| &epoch.secret);
+            let keys: Vec<ContentKey> = rooms
+                .flat_map(|room| room.epochs.values())
+                .chain(own)
+                .map(EpochSecret::content_key)
                 .collect();
             (
                 knowledge

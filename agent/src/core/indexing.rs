@@ -141,7 +141,7 @@ impl Core {
     }
 
     /// Learns what a report says has changed.
-    fn take_in(&self, report: &IngestReport) -> Result<(), Error> {
+    pub(super) fn take_in(&self, report: &IngestReport) -> Result<(), Error> {
         for agent in &report.agents {
             self.learn_agent(agent)?;
         }
@@ -205,6 +205,11 @@ fn contexts(knowledge: &Knowledge) -> Vec<FeedContext> {
     let others = knowledge.agents.iter();
     let others = others.filter(|(agent, _)| **agent != knowledge.agent);
     let agents: Vec<_> = own.into_iter().chain(others).collect();
+    let (author, private) = (knowledge.agent, knowledge.private_directories());
+    feeds.extend(private.into_iter().map(|(device, key)| FeedContext {
+        key,
+        scope: Scope::PrivateDirectory { author, device },
+    }));
     for (author, known) in &agents {
         feeds.extend(known.writers().map(|device| FeedContext {
             key: device.directory,
@@ -224,6 +229,17 @@ fn contexts(knowledge: &Knowledge) -> Vec<FeedContext> {
             },
         }));
     }
+    let private = knowledge
+        .private_lines
+        .iter()
+        .filter(|line| line.is_entries);
+    feeds.extend(private.map(|line| FeedContext {
+        key: line.key,
+        scope: Scope::Private {
+            author,
+            device: line.device,
+        },
+    }));
     let mut seen = HashSet::with_capacity(feeds.len());
     feeds.retain(|feed| seen.insert(feed.key));
     feeds
@@ -231,12 +247,14 @@ fn contexts(knowledge: &Knowledge) -> Vec<FeedContext> {
 
 fn epoch_keys(knowledge: &Knowledge) -> Vec<(RoomId, ContentKey)> {
     let rooms = knowledge.rooms.values();
-    rooms
-        .flat_map(|room| {
-            room.epochs
-                .values()
-                .map(|epoch| (room.id, epoch.content_key()))
-        })
+    let of_rooms = rooms.flat_map(|room| {
+        let epochs = room.epochs.values();
+        epochs.map(|epoch| (room.id, epoch.content_key()))
+    });
+    let own = RoomId::own(&knowledge.agent);
+    let of_own = knowledge.own_epochs.known();
+    of_rooms
+        .chain(of_own.map(|(_, epoch)| (own, epoch.secret.content_key())))
         .collect()
 }
 
@@ -294,6 +312,7 @@ mod tests {
     fn a_feed_that_several_claim_is_told_once_and_a_room_goes_first() {
         use kinlog_feeds::KeyPair;
         use kinlog_feeds::crypto::{AgentId, DeviceKey};
+        use kinlog_indexer::entry::PathKind;
         use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
 
         use crate::knowledge::{KnownAgent, KnownRoom, Line};
@@ -315,6 +334,7 @@ mod tests {
                 key: key(*number),
                 device,
                 is_entries: true,
+                kind: PathKind::Log,
                 start: 0,
                 cut: None,
             };

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use kinlog_feeds::crypto::{AgentId, FeedKey};
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 use kinlog_indexer::RoomId;
-use kinlog_indexer::entry::Content;
-use kinlog_indexer::seal::EpochSecret;
+use kinlog_indexer::seal::{EpochSecret, pair_meet_key};
 
 use crate::api::Error;
 use crate::core::{Core, lock};
@@ -37,12 +36,25 @@ pub(super) fn from_state(
         }
     }
     knowledge.pins = state.pins()?;
+    for secret in state.own_epochs()? {
+        knowledge.own_epochs.add(secret);
+    }
+    knowledge.pair_keys = pair_keys(&knowledge, keys);
     knowledge.rooms = rooms(state, keys)?;
     for (room, public_key, _) in state.invites()? {
         knowledge.invites.insert(public_key, room);
     }
     knowledge.joins = state.joins()?;
     Ok(knowledge)
+}
+
+/// Returns the keys by which this device meets each of its siblings.
+pub(super) fn pair_keys(knowledge: &Knowledge, keys: &DeviceKeys) -> BTreeMap<DeviceKey, [u8; 32]> {
+    let this = keys.device();
+    let siblings = knowledge.own_devices().into_iter();
+    let siblings = siblings.filter(|(device, _)| *device != this);
+    let pair = |(device, x25519)| Some((device, *pair_meet_key(keys.dh(), &x25519)?.expose()));
+    siblings.filter_map(pair).collect()
 }
 
 fn rooms(state: &State, keys: &DeviceKeys) -> Result<BTreeMap<RoomId, KnownRoom>, Error> {
@@ -91,30 +103,55 @@ impl Core {
         // The index is held until all is taken in, so that nobody takes in older rows after it.
         self.index(|index| {
             let (rows, name) = (index.directory(agent)?, index.profile(agent)?);
-            let mut lines: Vec<Line> = Vec::with_capacity(rows.len());
-            for row in rows {
-                let Ok(path) = row.label.parse() else {
-                    continue;
-                };
-                let before = lines.last().filter(|line| line.path == path);
-                let start = before.map_or(0, |line| line.start + line.cut.unwrap_or(0));
-                lines.push(Line {
-                    path,
-                    key: row.feed,
-                    device: row.device,
-                    is_entries: row.content == Content::Entries,
-                    start,
-                    cut: row.cut,
-                });
-            }
+            let lines = Line::of_rows(rows);
             self.knowledge(|knowledge| {
                 if let Some(known) = knowledge.agents.get_mut(agent) {
                     known.lines = lines;
                     known.name = name;
                 }
             });
+            if *agent == self.agent {
+                let (rows, redirects) = index.private_directory(agent)?;
+                let lines = Line::of_rows(rows);
+                self.knowledge(|knowledge| {
+                    knowledge.private_lines = lines;
+                    knowledge.private_redirects = redirects;
+                });
+            }
             Ok(())
-        })
+        })?;
+        if *agent == self.agent {
+            self.learn_own_epochs()?;
+            self.learn_labels()?;
+        }
+        Ok(())
+    }
+
+    /// Gives own feeds the labels that a sibling device gave them.
+    fn learn_labels(&self) -> Result<(), Error> {
+        let _turn = lock(&self.learning);
+        let moved = self.knowledge(|knowledge| {
+            let own = knowledge.own.values().filter(|own| own.path.is_some());
+            let moved = own.filter_map(|own| {
+                let public = knowledge.listed(&own.key).map(|(_, line)| line);
+                let line = public.or_else(|| knowledge.private_line(&own.key))?;
+                (own.path.as_ref() != Some(&line.path)).then(|| (own.key, line.path.clone()))
+            });
+            moved.collect::<Vec<_>>()
+        });
+        for (key, path) in moved {
+            // Where this device has another feed at that path, it stays where it is.
+            if self.knowledge(|knowledge| knowledge.own_path(&path).is_some()) {
+                continue;
+            }
+            self.state.set_path(&key, Some(&path))?;
+            self.knowledge(|knowledge| {
+                if let Some(own) = knowledge.own.get_mut(&key) {
+                    own.path = Some(path);
+                }
+            });
+        }
+        Ok(())
     }
 
     /// Takes what the index says of a room into what is known, and new members' feeds into
@@ -205,8 +242,12 @@ impl Core {
                 ..known
             };
             knowledge.agents.insert(*agent, known);
+            knowledge.pair_keys = pair_keys(knowledge, &self.keys);
         });
         self.catch_up()?;
+        if *agent == self.agent {
+            self.tend_own_epochs()?;
+        }
         self.replan()?;
         Ok(true)
     }
@@ -215,8 +256,6 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
-
-    use kinlog_feeds::crypto::DeviceKey;
 
     use super::*;
     use crate::api::Selection;

@@ -12,10 +12,12 @@ mod indexing;
 mod learn;
 mod names;
 mod own_feeds;
+mod private;
 mod replan;
 mod trees;
 
 pub(crate) use entries::Place;
+pub(crate) use own_feeds::NewPath;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -152,6 +154,7 @@ impl Core {
         core.restore_clock();
         core.restore_unvouched()?;
         if core.guard.doubt().is_none() {
+            core.begin_private_directory()?;
             core.continue_paths()?;
             core.restore_lines()?;
         }

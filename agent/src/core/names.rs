@@ -2,6 +2,7 @@
 
 use kinlog_feeds::FeedKey;
 use kinlog_indexer::RoomId;
+use kinlog_indexer::entry::PathKind;
 
 use crate::api::Error;
 use crate::core::Core;
@@ -14,7 +15,8 @@ impl Core {
     pub(crate) fn feed_key(&self, name: &str) -> Result<FeedKey, Error> {
         match name.parse::<FeedName>()? {
             FeedName::Key(key) => Ok(key),
-            FeedName::Own(path) => Ok(self.own_path(&path)?.key),
+            FeedName::Own(path) => self.own_key(&path),
+            FeedName::Of(agent, path) if agent == self.agent => self.own_key(&path),
             FeedName::Of(agent, path) => {
                 let line = self.knowledge(|knowledge| {
                     knowledge
@@ -33,6 +35,39 @@ impl Core {
         }
     }
 
+    /// Returns the feed that a path of this agent goes on in, whichever of its devices writes it.
+    fn own_key(&self, path: &FeedPath) -> Result<FeedKey, Error> {
+        let known = |path: &FeedPath| {
+            self.knowledge(|knowledge| {
+                let own = knowledge.own_path(path);
+                // Of a path that several devices write, this one's part.
+                if let Some(own) = own.filter(|own| own.kind == PathKind::Shared) {
+                    return Some(own.key);
+                }
+                let of_agent = knowledge.agents.get(&knowledge.agent);
+                let public = of_agent.and_then(|known| known.line(path));
+                let mut private = knowledge.private_lines.iter();
+                let private = private.rfind(|line| line.path == *path);
+                let line = public.or(private).map(|line| line.key);
+                line.or(own.map(|own| own.key))
+            })
+        };
+        if let Some(key) = known(path) {
+            return Ok(key);
+        }
+        let leads =
+            self.knowledge(|knowledge| knowledge.private_redirects.get(path.as_str()).cloned());
+        let leads = match leads {
+            None => self.index(|index| index.redirect(&self.agent, path.as_str()))?,
+            known => known,
+        };
+        let led = leads.and_then(|label| known(&label.parse().ok()?));
+        match led {
+            Some(key) => Ok(key),
+            None => Ok(self.own_path(path)?.key),
+        }
+    }
+
     /// Returns the own feed at a path.
     pub(crate) fn own_path(&self, path: &FeedPath) -> Result<OwnFeed, Error> {
         self.knowledge(|knowledge| knowledge.own_path(path).cloned())
@@ -48,9 +83,24 @@ impl Core {
         let key = self.feed_key(name)?;
         self.knowledge(|knowledge| knowledge.own.get(&key).cloned())
             .ok_or_else(|| {
-                Error::permission(format!(
-                    "feed {key} is not ours: only its author appends to it"
-                ))
+                let elsewhere = self.knowledge(|knowledge| {
+                    let public = knowledge
+                        .listed(&key)
+                        .filter(|(agent, _)| *agent == self.agent);
+                    let line = public
+                        .map(|(_, line)| line)
+                        .or(knowledge.private_line(&key))?;
+                    Some((line.path.clone(), knowledge.device_name(&line.device)))
+                });
+                match elsewhere {
+                    Some((path, device)) => Error::permission(format!(
+                        "path {path} is written by another device of yours, {device}"
+                    ))
+                    .hint(format!("`kinlog feed take {path}` goes on with it here")),
+                    None => Error::permission(format!(
+                        "feed {key} is not ours: only its author appends to it"
+                    )),
+                }
             })
     }
 

@@ -16,6 +16,25 @@ use crate::keys::{DIRECTORY_ID, random};
 use crate::links::FeedPath;
 use crate::state::{FormerFeed, OwnFeed};
 
+/// What a path is made as; nothing of it changes later.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewPath {
+    pub(crate) content: Content,
+    pub(crate) kind: PathKind,
+    pub(crate) is_private: bool,
+}
+
+impl NewPath {
+    /// A public log of entries or bytes.
+    pub(crate) const fn public(content: Content) -> Self {
+        NewPath {
+            content,
+            kind: PathKind::Log,
+            is_private: false,
+        }
+    }
+}
+
 impl Core {
     /// Makes the feeds in the store that `state.db` knows and a crash kept from being made.
     pub(super) fn restore_own_feeds(&self) -> Result<(), Error> {
@@ -27,13 +46,20 @@ impl Core {
         Ok(())
     }
 
-    /// Creates a public path with a new feed behind it and lists it in the directory.
-    pub(crate) fn create_path(&self, path: &FeedPath, content: Content) -> Result<OwnFeed, Error> {
+    /// Creates a path with a new feed behind it and lists it in the directory where it belongs.
+    pub(crate) fn create_path(&self, path: &FeedPath, new: NewPath) -> Result<OwnFeed, Error> {
         if self.knowledge(|knowledge| knowledge.own_path(path).is_some()) {
             return Err(Error::usage(format!("path {path} exists already"))
                 .hint("append to it, or choose another path"));
         }
-        let feed = self.new_feed(Some(path.clone()), content == Content::Entries, false)?;
+        let id = random()?;
+        let feed = self.make_feed(OwnFeed {
+            path: Some(path.clone()),
+            is_entries: new.content == Content::Entries,
+            is_private: new.is_private,
+            kind: new.kind,
+            ..OwnFeed::entries(self.keys.feed_key(&id), id)
+        })?;
         self.list(&feed, path)?;
         self.replan()?;
         Ok(feed)
@@ -44,6 +70,7 @@ impl Core {
         let unlisted = self.knowledge(|knowledge| {
             let own = knowledge.own.values();
             own.filter(|feed| knowledge.listed(&feed.key).is_none())
+                .filter(|feed| knowledge.private_line(&feed.key).is_none())
                 .filter_map(|feed| Some((feed.clone(), feed.path.clone()?)))
                 .collect::<Vec<_>>()
         });
@@ -54,7 +81,19 @@ impl Core {
 
     fn list(&self, feed: &OwnFeed, path: &FeedPath) -> Result<(), Error> {
         let body = self.line(feed, path, None)?;
-        self.write_entries(&self.directory()?, Place::Public, vec![body])?;
+        self.write_to_directory(feed.is_private, vec![body])
+    }
+
+    /// Writes to the public directory, or to the private one.
+    pub(super) fn write_to_directory(
+        &self,
+        is_private: bool,
+        bodies: Vec<Body>,
+    ) -> Result<(), Error> {
+        match is_private {
+            true => self.write_private(bodies)?,
+            false => self.write_entries(&self.directory()?, Place::Public, bodies)?,
+        };
         Ok(())
     }
 
@@ -83,14 +122,17 @@ impl Core {
         is_entries: bool,
         is_plain: bool,
     ) -> Result<OwnFeed, Error> {
-        self.guard.check()?;
-        let feed = OwnFeed {
-            key: self.keys.feed_key(&id),
-            id,
+        self.make_feed(OwnFeed {
             path,
             is_entries,
             is_plain,
-        };
+            ..OwnFeed::entries(self.keys.feed_key(&id), id)
+        })
+    }
+
+    /// Makes a feed of this device: first remembered, then made.
+    pub(super) fn make_feed(&self, feed: OwnFeed) -> Result<OwnFeed, Error> {
+        self.guard.check()?;
         let _turn = lock(&self.learning);
         self.state.add_own_feed(&feed)?;
         self.create_in_store(&feed)?;
@@ -102,7 +144,10 @@ impl Core {
     pub(crate) fn append(&self, own: &OwnFeed, blocks: &[Bytes]) -> Result<Appended, Error> {
         self.guard.check()?;
         let feed = self.feed(&own.key)?;
-        let appended = feed.append_batch(&self.keys.feed(&own.id), blocks)?;
+        let appended = match own.is_private {
+            true => self.append_private(own, blocks)?,
+            false => feed.append_batch(&self.keys.feed(&own.id), blocks)?,
+        };
         if own.path.is_some() {
             lock(&self.unvouched).insert(own.key);
         }
@@ -126,7 +171,7 @@ impl Core {
         self.changed();
     }
 
-    /// Commits the heads of own public feeds that moved to the directory.
+    /// Commits the heads of own feeds that moved to their directories.
     pub(crate) fn vouch(&self) -> Result<(), Error> {
         // A device that may not sign vouches for nothing.
         if self.guard.doubt().is_some() {
@@ -147,11 +192,14 @@ impl Core {
         if heads.is_empty() {
             return Ok(());
         }
-        for part in heads.chunks(kinlog_indexer::limits::DIRECTORY_HEADS_MAX) {
-            let part = DirectoryHeads::new(part.to_vec())
-                .map_err(|error| Error::general(format!("heads: {error}")))?;
-            let body = Body::DirectoryHeads(part);
-            self.write_entries(&self.directory()?, Place::Public, vec![body])?;
+        let (private, public): (Vec<Head>, Vec<Head>) =
+            heads.iter().partition(|head| self.is_private(&head.feed));
+        for (is_private, heads) in [(false, public), (true, private)] {
+            for part in heads.chunks(kinlog_indexer::limits::DIRECTORY_HEADS_MAX) {
+                let part = DirectoryHeads::new(part.to_vec())
+                    .map_err(|error| Error::general(format!("heads: {error}")))?;
+                self.write_to_directory(is_private, vec![Body::DirectoryHeads(part)])?;
+            }
         }
         // What grew meanwhile stays to be vouched for.
         let mut unvouched = lock(&self.unvouched);
@@ -248,7 +296,8 @@ impl Core {
                 .as_str()
                 .try_into()
                 .map_err(|error| Error::usage(format!("path: {error}")))?,
-            kind: PathKind::Log
+            kind: feed
+                .kind
                 .as_str()
                 .try_into()
                 .expect("a word of a kind is within the limit"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, Secret};
 use kinlog_indexer::Clock;
-use kinlog_indexer::entry::{Body, Entry, Links, Profile};
+use kinlog_indexer::entry::{Body, Entry, Links, PathKind, Profile};
 use kinlog_indexer::identity::{IdentitySet, Powers};
 use serde::Serialize;
 
@@ -63,6 +63,8 @@ pub fn init(home: &Path, state: &Path, name: &str, phrase: &Phrase) -> Result<In
         path: None,
         is_entries: true,
         is_plain: false,
+        is_private: false,
+        kind: PathKind::Log,
     })?;
     drop(values);
 

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, KeyPair, Secret};
+use kinlog_indexer::entry::PathKind;
 use kinlog_indexer::identity::{DeviceAdded, IdentityError, IdentitySet, Powers, Said, Statement};
 use serde::Serialize;
 
@@ -88,6 +89,8 @@ pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Erro
         path: None,
         is_entries: true,
         is_plain: false,
+        is_private: false,
+        kind: PathKind::Log,
     });
     for feed in values.own_feeds()? {
         let successor = match &feed.path {
@@ -100,6 +103,8 @@ pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Erro
                     path: Some(path.clone()),
                     is_entries: feed.is_entries,
                     is_plain: false,
+                    is_private: feed.is_private,
+                    kind: feed.kind,
                 });
                 Some(keys.feed_key(&id))
             }
@@ -112,6 +117,7 @@ pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Erro
             path: feed.path,
             is_entries: feed.is_entries,
             is_plain: feed.is_plain,
+            is_private: feed.is_private,
             length,
             published: shown.map_or(0, |(_, length)| *length).min(length),
             successor,

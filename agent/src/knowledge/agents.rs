@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
+use kinlog_indexer::entry::{Content, PathKind};
 use kinlog_indexer::identity::{Device, Identity, IdentityError, IdentitySet, VerifiedSet};
+use kinlog_indexer::index::DirectoryRow;
 
 use crate::api::Selection;
 use crate::links::FeedPath;
@@ -15,6 +17,8 @@ pub(crate) struct Line {
     /// Device whose directory lists it.
     pub(crate) device: DeviceKey,
     pub(crate) is_entries: bool,
+    /// What the path is.
+    pub(crate) kind: PathKind,
     /// Blocks of the path before this feed, which a later device continues it in.
     pub(crate) start: u64,
     /// Blocks of this feed that are the path's, when a later device continues it.
@@ -22,8 +26,39 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// Puts rows of a directory, which stand in order, into lines; labels that are no paths are none.
+    pub(crate) fn of_rows(rows: Vec<DirectoryRow>) -> Vec<Line> {
+        let mut lines: Vec<Line> = Vec::with_capacity(rows.len());
+        for row in rows {
+            let Ok(path) = row.label.parse() else {
+                continue;
+            };
+            let kind = PathKind::of(&row.kind);
+            let before = lines.last().filter(|line| line.path == path);
+            let start = match kind {
+                PathKind::Log => before.map_or(0, |line| line.start + line.cut.unwrap_or(0)),
+                PathKind::Shared => 0,
+            };
+            lines.push(Line {
+                path,
+                key: row.feed,
+                device: row.device,
+                is_entries: row.content == Content::Entries,
+                kind,
+                start,
+                cut: row.cut,
+            });
+        }
+        lines
+    }
+
     /// Returns what of this feed is meant by a selection of its path; `None` for nothing.
+    ///
+    /// A shared path has no block numbers: a range names nothing of it.
     pub(crate) fn selection(&self, of_path: &Selection) -> Option<Selection> {
+        if self.kind == PathKind::Shared && matches!(of_path, Selection::Range(_)) {
+            return None;
+        }
         let local = match (of_path, self.cut) {
             (Selection::Range(range), cut) => {
                 let end = range.end.saturating_sub(self.start);
@@ -97,11 +132,6 @@ impl KnownAgent {
         self.lines.iter().rfind(|line| line.path == *path)
     }
 
-    /// Returns the lines of a path, each continuing the one before.
-    pub(crate) fn lines_of(&self, path: &FeedPath) -> impl Iterator<Item = &Line> {
-        self.lines.iter().filter(move |line| line.path == *path)
-    }
-
     /// Returns what to call the agent: its name and the start of its id.
     pub(crate) fn label(&self) -> String {
         let id = self.identity.agent.to_string();
@@ -140,6 +170,7 @@ mod tests {
             key: FeedKey([1; 32]),
             device: DeviceKey([1; 32]),
             is_entries: false,
+            kind: PathKind::Log,
             start,
             cut,
         };

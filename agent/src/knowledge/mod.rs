@@ -2,14 +2,16 @@
 //! them, read once and kept up to date, so that the network is answered without a disk.
 
 mod agents;
+mod own_epochs;
 mod rooms;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kinlog_feeds::crypto::{AgentId, FeedKey, PublicKey};
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, PublicKey};
 use kinlog_indexer::RoomId;
 
 pub(crate) use agents::{KnownAgent, Line};
+pub(crate) use own_epochs::OwnEpochs;
 pub(crate) use rooms::KnownRoom;
 
 use crate::links::FeedPath;
@@ -26,6 +28,13 @@ pub(crate) struct Knowledge {
     pub(crate) former: BTreeMap<FeedKey, FormerFeed>,
     /// Agents whose identity set is held, this one included.
     pub(crate) agents: BTreeMap<AgentId, KnownAgent>,
+    /// Private paths of all devices of this agent, by path.
+    pub(crate) private_lines: Vec<Line>,
+    /// Where old labels of private paths lead.
+    pub(crate) private_redirects: BTreeMap<String, String>,
+    pub(crate) own_epochs: OwnEpochs,
+    /// Keys by which this device meets a sibling that it shares no epoch with yet.
+    pub(crate) pair_keys: BTreeMap<DeviceKey, [u8; 32]>,
     pub(crate) pins: Vec<Pin>,
     pub(crate) rooms: BTreeMap<RoomId, KnownRoom>,
     /// Open invites to our rooms, our own and those of other members.
@@ -44,6 +53,10 @@ impl Knowledge {
             own: BTreeMap::new(),
             former: BTreeMap::new(),
             agents: BTreeMap::new(),
+            private_lines: Vec::new(),
+            private_redirects: BTreeMap::new(),
+            own_epochs: OwnEpochs::default(),
+            pair_keys: BTreeMap::new(),
             pins: Vec::new(),
             rooms: BTreeMap::new(),
             invites: BTreeMap::new(),
@@ -57,6 +70,63 @@ impl Knowledge {
         self.own
             .values()
             .find(|feed| feed.path.as_ref() == Some(path))
+    }
+
+    /// Returns this agent's devices with their X25519 keys.
+    pub(crate) fn own_devices(&self) -> BTreeMap<DeviceKey, [u8; 32]> {
+        let known = self.agents.get(&self.agent).into_iter();
+        let devices = known.flat_map(|known| &known.identity.devices);
+        let writers = devices.filter(|device| device.writes());
+        writers.map(|device| (device.key, device.x25519)).collect()
+    }
+
+    /// Returns the private directories of this agent's devices, each with its device.
+    pub(crate) fn private_directories(&self) -> Vec<(DeviceKey, FeedKey)> {
+        let known = self.agents.get(&self.agent).into_iter();
+        let devices = known.flat_map(KnownAgent::writers);
+        let devices = devices.filter(|device| device.private_directory != FeedKey([0; 32]));
+        devices
+            .map(|device| (device.key, device.private_directory))
+            .collect()
+    }
+
+    /// Returns the keys by which this agent's devices meet: of each own epoch, and of each pair that
+    /// shares none yet.
+    pub(crate) fn own_meet_keys(&self) -> BTreeSet<[u8; 32]> {
+        let epochs = self.own_epochs.known();
+        let shared = epochs.map(|(_, epoch)| *epoch.secret.meet_key().expose());
+        let mut keys: BTreeSet<[u8; 32]> = shared.collect();
+        for (device, pair) in &self.pair_keys {
+            let mut epochs = self.own_epochs.known();
+            if !epochs.any(|(_, epoch)| epoch.announced_by.contains(device)) {
+                keys.insert(*pair);
+            }
+        }
+        keys
+    }
+
+    /// Returns what a device of this agent is called.
+    pub(crate) fn device_name(&self, device: &DeviceKey) -> String {
+        let known = self.agents.get(&self.agent);
+        let mut writers = known.into_iter().flat_map(KnownAgent::writers);
+        let found = writers.find(|one| one.key == *device);
+        found.map_or_else(
+            || device.to_string()[..8].to_owned(),
+            |one| one.name.clone(),
+        )
+    }
+
+    /// Returns whether a feed is sealed for this agent's devices alone.
+    pub(crate) fn is_private(&self, key: &FeedKey) -> bool {
+        self.own.get(key).is_some_and(|own| own.is_private)
+            || self.former.get(key).is_some_and(|former| former.is_private)
+            || self.private_line(key).is_some()
+            || self.private_directories().iter().any(|(_, one)| one == key)
+    }
+
+    /// Returns the line of a private feed.
+    pub(crate) fn private_line(&self, key: &FeedKey) -> Option<&Line> {
+        self.private_lines.iter().find(|line| line.key == *key)
     }
 
     /// Returns the author of a public feed with its line, when a directory we hold lists it.

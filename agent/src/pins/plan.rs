@@ -48,6 +48,7 @@ pub(crate) fn plan(
     };
     planning.own_feeds();
     planning.former_feeds();
+    planning.siblings();
     for pin in &knowledge.pins {
         planning.pin(pin, switches);
     }
@@ -82,7 +83,9 @@ pub(crate) fn covered<'a>(
 /// Returns whether a feed that another agent lists may be served to whoever knows that agent's id.
 /// It may list any key: listing that of a room's feed, or of a feed of ours, does not publish it.
 fn is_public(knowledge: &Knowledge, key: &FeedKey) -> bool {
-    !knowledge.own.contains_key(key) && knowledge.room_of(key).is_none()
+    !knowledge.is_private(key)
+        && !knowledge.own.contains_key(key)
+        && knowledge.room_of(key).is_none()
 }
 
 struct Planning<'a> {
@@ -99,7 +102,13 @@ impl Planning<'_> {
             offered.identity = Some((known.identity.hash, known.set.clone()));
         }
         for feed in self.knowledge.own.values() {
-            let why = if let Some(path) = &feed.path {
+            let why = if feed.is_private {
+                // Served to siblings alone: see there.
+                match &feed.path {
+                    Some(path) => format!("own private path {path}"),
+                    None => "own private directory".to_owned(),
+                }
+            } else if let Some(path) = &feed.path {
                 offered.serves.insert(feed.key);
                 offered.wants.insert(feed.key);
                 format!("own path {path}")
@@ -125,7 +134,11 @@ impl Planning<'_> {
         let agent = self.knowledge.agent;
         for feed in self.knowledge.former.values() {
             let is_directory = self.knowledge.directory_of(&feed.key) == Some(agent);
+            let is_private = self.knowledge.is_private(&feed.key);
             let what = match &feed.path {
+                None if is_private => {
+                    "private directory of an earlier device of this home".to_owned()
+                }
                 Some(path) => format!("path {path} of an earlier device of this home"),
                 None if is_directory => "directory of an earlier device of this home".to_owned(),
                 None => continue,
@@ -135,10 +148,67 @@ impl Planning<'_> {
                 self.plan.why.entry(feed.key).or_default().push(why);
                 continue;
             }
-            let offered = self.plan.view.agents.entry(agent.0).or_default();
-            offered.serves.insert(feed.key);
-            offered.wants.insert(feed.key);
+            if !is_private {
+                let offered = self.plan.view.agents.entry(agent.0).or_default();
+                offered.serves.insert(feed.key);
+                offered.wants.insert(feed.key);
+            }
             self.ask(feed.key, Selection::All, true, &what);
+        }
+    }
+
+    /// The agent's devices meet by the keys that only they know, and keep each other's directories whole,
+    /// the private ones too. What is private is served there and nowhere else.
+    fn siblings(&mut self) {
+        let knowledge = self.knowledge;
+        let agent = knowledge.agent;
+        let devices = knowledge.own_devices();
+        let own = knowledge.own.values().filter(|feed| feed.is_private);
+        let former = knowledge.former.values();
+        let former = former.filter(|feed| feed.is_private && !feed.has_unpublished());
+        let mut private: BTreeSet<FeedKey> = own.map(|feed| feed.key).collect();
+        private.extend(former.map(|feed| feed.key));
+        for (device, key) in knowledge.private_directories() {
+            private.insert(key);
+            if !knowledge.former.contains_key(&key) {
+                let name = knowledge.device_name(&device);
+                self.ask(
+                    key,
+                    Selection::All,
+                    true,
+                    &format!("private directory of own {name}"),
+                );
+            }
+        }
+        private.extend(knowledge.private_lines.iter().map(|line| line.key));
+        if let Some(known) = knowledge.agents.get(&agent) {
+            let offered = self.plan.view.agents.entry(agent.0).or_default();
+            // A sibling may know of more devices.
+            offered.is_followed = true;
+            for writer in known.writers() {
+                let key = writer.directory;
+                if knowledge.own.contains_key(&key) || knowledge.former.contains_key(&key) {
+                    continue;
+                }
+                let offered = self.plan.view.agents.entry(agent.0).or_default();
+                offered.serves.insert(key);
+                offered.wants.insert(key);
+                let why = format!(
+                    "public directory of own {}",
+                    knowledge.device_name(&writer.key)
+                );
+                self.ask(key, Selection::All, true, &why);
+            }
+        }
+        if devices.len() < 2 {
+            return;
+        }
+        for meet_key in knowledge.own_meet_keys() {
+            self.plan.topics.insert((Label::Room, meet_key));
+            let offered = self.plan.view.rooms.entry(meet_key).or_default();
+            offered.devices.extend(devices.keys());
+            offered.serves.extend(&private);
+            offered.wants.extend(&private);
         }
     }
 
@@ -156,7 +226,9 @@ impl Planning<'_> {
                     &format!("feed pinned ({}): {}", pin.reason, pin.selection),
                 );
             }
-            PinTarget::Path(agent, _) if *agent == self.knowledge.agent => {}
+            PinTarget::Path(agent, path) if *agent == self.knowledge.agent => {
+                self.own_path(pin, path.as_ref());
+            }
             PinTarget::Path(agent, path) => {
                 self.plan.topics.insert((Label::Agent, agent.0));
                 let offered = self.plan.view.agents.entry(agent.0).or_default();
@@ -188,6 +260,37 @@ impl Planning<'_> {
                     self.ask(line.key, selection, pin.live, &why);
                 }
             }
+        }
+    }
+
+    /// A path of this agent that another of its devices writes.
+    fn own_path(&mut self, pin: &Pin, path: Option<&FeedPath>) {
+        let knowledge = self.knowledge;
+        let agent = knowledge.agent;
+        let public = knowledge.agents.get(&agent).into_iter();
+        let public = public.flat_map(|known| known.lines.iter().map(|line| (line, false)));
+        let private = knowledge.private_lines.iter().map(|line| (line, true));
+        for (line, is_private) in public.chain(private) {
+            let is_here =
+                knowledge.own.contains_key(&line.key) || knowledge.former.contains_key(&line.key);
+            if is_here || !path.is_none_or(|path| path.covers(&line.path)) {
+                continue;
+            }
+            if !is_private {
+                let offered = self.plan.view.agents.entry(agent.0).or_default();
+                offered.serves.insert(line.key);
+                offered.wants.insert(line.key);
+            }
+            let Some(selection) = line.selection(&pin.selection) else {
+                continue;
+            };
+            let why = format!(
+                "path {} of own {} pinned ({}): {selection}",
+                line.path,
+                knowledge.device_name(&line.device),
+                pin.reason
+            );
+            self.ask(line.key, selection, pin.live, &why);
         }
     }
 
@@ -272,6 +375,7 @@ impl Planning<'_> {
 mod tests {
     use kinlog_feeds::crypto::{AgentId, DeviceKey, KeyPair, Secret};
     use kinlog_indexer::RoomId;
+    use kinlog_indexer::entry::PathKind;
     use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
     use kinlog_indexer::seal::EpochSecret;
 
@@ -305,6 +409,7 @@ mod tests {
                 key: key(feed),
                 device,
                 is_entries: false,
+                kind: PathKind::Log,
                 start: 0,
                 cut: None,
             })
@@ -323,6 +428,7 @@ mod tests {
             path: path.map(|path| path.parse().expect("valid")),
             is_entries: false,
             is_plain,
+            ..OwnFeed::entries(key(number), [number; 16])
         };
         (feed.key, feed)
     }
@@ -381,7 +487,10 @@ mod tests {
         let offered = &plan.view.agents[&knowledge.agent.0];
         assert_eq!(offered.serves, [key(10), key(100 + OWN)].into());
         assert_eq!(offered.wants, offered.serves);
-        assert!(!offered.is_followed);
+        assert!(
+            offered.is_followed,
+            "a device of ours may know of more devices"
+        );
         assert!(plan.view.feeds[&[90; 32]].serves);
     }
 

@@ -3,21 +3,40 @@
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::store::{Feed, Kind, ProblemPlace, Role, VerifyReport};
-use kinlog_indexer::entry::Content;
+use kinlog_indexer::entry::{Content, PathKind};
 
 use crate::api::{
     Answer, AnswerSender, BlockProblem, Error, ErrorKind, FeedInfo, Reply, Selection,
 };
-use crate::core::Core;
+use crate::core::{Core, NewPath};
 use crate::links::{FeedPath, Link};
 use crate::pins::blocks;
 use crate::requests::{Ended, conflicts};
 
-pub(super) fn create(core: &Core, path: &str, plain: bool) -> Result<Reply, Error> {
+pub(super) fn create(
+    core: &Core,
+    path: &str,
+    plain: bool,
+    is_private: bool,
+    kind: Option<&str>,
+) -> Result<Reply, Error> {
     let own = if plain {
         core.create_plain()?
     } else {
-        core.create_path(&path.parse::<FeedPath>()?, Content::Bytes)?
+        let kind = match kind {
+            None | Some("log") => PathKind::Log,
+            Some("shared") => PathKind::Shared,
+            Some(other) => {
+                return Err(Error::usage(format!("{other:?} is no kind of path"))
+                    .hint("log: one device writes it; shared: each device writes its part"));
+            }
+        };
+        let new = NewPath {
+            content: Content::Bytes,
+            kind,
+            is_private,
+        };
+        core.create_path(&path.parse::<FeedPath>()?, new)?
     };
     Ok(Reply::Feed(feed_info(core, &core.feed(&own.key)?)?))
 }
@@ -58,7 +77,7 @@ pub(super) fn append(
     }
     let own = match core.own_feed(name) {
         Err(error) if error.kind == ErrorKind::NotFound && name.starts_with('/') => {
-            core.create_path(&name.parse::<FeedPath>()?, Content::Bytes)?
+            core.create_path(&name.parse::<FeedPath>()?, NewPath::public(Content::Bytes))?
         }
         known => known?,
     };
@@ -165,6 +184,7 @@ pub(super) fn feed_info(core: &Core, feed: &Feed) -> Result<FeedInfo, Error> {
     let place = core.knowledge(|knowledge| place(knowledge, &info.key));
     let role = match (info.role, &place) {
         (_, Place::Directory(_)) => "directory",
+        (_, Place::PrivateDirectory) => "private directory",
         (_, Place::Room) => "room",
         (Role::Own, _) => "own",
         _ if info.kind == Kind::Plain => "plain",
@@ -172,6 +192,7 @@ pub(super) fn feed_info(core: &Core, feed: &Feed) -> Result<FeedInfo, Error> {
     };
     let (agent, path, is_entries) = match place {
         Place::Directory(agent) => (Some(agent), None, true),
+        Place::PrivateDirectory => (Some(core.agent), None, true),
         Place::Listed(agent, path, is_entries) => (Some(agent), Some(path), is_entries),
         Place::Room | Place::Unlisted => {
             let is_entries = core.knowledge(|knowledge| {
@@ -181,7 +202,10 @@ pub(super) fn feed_info(core: &Core, feed: &Feed) -> Result<FeedInfo, Error> {
             (None, None, is_entries)
         }
     };
+    let is_private = core.is_private(&info.key);
     let link = match (agent, &path) {
+        // Nobody else could follow it.
+        _ if is_private => None,
         (Some(agent), Some(path)) => {
             let signal_urls = core.state.signals()?;
             let path = Some(path.clone());
@@ -213,6 +237,7 @@ pub(super) fn feed_info(core: &Core, feed: &Feed) -> Result<FeedInfo, Error> {
         agent: agent.map(Into::into),
         link,
         role: role.to_owned(),
+        private: is_private,
         content: if is_entries { "entries" } else { "bytes" }.to_owned(),
         fork: info.fork,
         length: info.length,
@@ -226,6 +251,7 @@ pub(super) fn feed_info(core: &Core, feed: &Feed) -> Result<FeedInfo, Error> {
 
 enum Place {
     Directory(kinlog_feeds::AgentId),
+    PrivateDirectory,
     Listed(kinlog_feeds::AgentId, FeedPath, bool),
     Room,
     Unlisted,
@@ -234,6 +260,16 @@ enum Place {
 fn place(knowledge: &crate::knowledge::Knowledge, key: &FeedKey) -> Place {
     if let Some(agent) = knowledge.directory_of(key) {
         return Place::Directory(agent);
+    }
+    if knowledge
+        .private_directories()
+        .iter()
+        .any(|(_, one)| one == key)
+    {
+        return Place::PrivateDirectory;
+    }
+    if let Some(line) = knowledge.private_line(key) {
+        return Place::Listed(knowledge.agent, line.path.clone(), line.is_entries);
     }
     if let Some((agent, line)) = knowledge.listed(key) {
         return Place::Listed(agent, line.path.clone(), line.is_entries);
@@ -260,6 +296,7 @@ pub(super) fn appended_reply(
         link: own
             .path
             .as_ref()
+            .filter(|_| !own.is_private)
             .map(|path| core.path_link(path))
             .transpose()?,
     })

@@ -9,7 +9,7 @@ use kinlog_feeds::limits::KINLOG_BLOCK_BYTES_MAX;
 use kinlog_indexer::entry::Content;
 
 use crate::api::{AnswerSender, Error, Reply, Selection, TransferProgress};
-use crate::core::Core;
+use crate::core::{Core, NewPath};
 use crate::limits::IMPORT_BATCH_BYTES;
 use crate::links::FeedPath;
 use crate::pins::blocks;
@@ -42,7 +42,7 @@ pub(super) fn import(
             return Err(Error::usage(format!("{path} is a feed of entries")).into());
         }
         Some(own) => own,
-        None => core.create_path(&path, Content::Bytes)?,
+        None => core.create_path(&path, NewPath::public(Content::Bytes))?,
     };
     let bytes_total = metadata.len();
     let blocks_total = bytes_total.div_ceil(block_size as u64);

@@ -77,8 +77,16 @@ async fn dispatch(
         Request::Id => to.reply(status::id(core)).await?,
         Request::Status => to.reply(status::status(running).await?).await?,
         Request::Devices => one(core, to, devices::list).await?,
-        Request::FeedCreate { path, plain } => {
-            one(core, to, move |core| feeds::create(core, &path, plain)).await?;
+        Request::FeedCreate {
+            path,
+            plain,
+            private,
+            kind,
+        } => {
+            one(core, to, move |core| {
+                feeds::create(core, &path, plain, private, kind.as_deref())
+            })
+            .await?;
         }
         Request::FeedList => one(core, to, feeds::list).await?,
         Request::FeedInfo { feed } => one(core, to, move |core| feeds::info(core, &feed)).await?,
@@ -149,8 +157,15 @@ async fn dispatch(
         Request::FeedVerify { feed } => {
             many(core, to, move |core, to| feeds::verify(core, &feed, to)).await?;
         }
-        Request::Publish { path, files } => {
-            one(core, to, move |core| publish::publish(core, &path, &files)).await?;
+        Request::Publish {
+            path,
+            files,
+            private,
+        } => {
+            one(core, to, move |core| {
+                publish::publish(core, &path, &files, private)
+            })
+            .await?;
         }
         Request::FeedServe { feed, tcp } => plain::serve(running, &feed, &tcp, to).await?,
         Request::FeedPull {

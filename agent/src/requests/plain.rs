@@ -35,6 +35,12 @@ pub(super) async fn serve(
             Error::permission(format!("feed {key} belongs to a room: it is not public")).into(),
         );
     }
+    if core.is_private(&key) {
+        return Err(Error::permission(format!(
+            "feed {key} is private: it goes to this agent's own devices alone"
+        ))
+        .into());
+    }
     let address = address(tcp).await?;
     let listener = TcpListener::bind(address)
         .await

@@ -6,10 +6,15 @@ use kinlog_indexer::entry::{Body, Content, Document};
 use kinlog_indexer::limits::DOCUMENT_BYTES_MAX;
 
 use crate::api::{DocumentInfo, Error, Reply};
-use crate::core::{Core, Place};
+use crate::core::{Core, NewPath, Place};
 use crate::links::FeedPath;
 
-pub(super) fn publish(core: &Core, path: &str, files: &[PathBuf]) -> Result<Reply, Error> {
+pub(super) fn publish(
+    core: &Core,
+    path: &str,
+    files: &[PathBuf],
+    is_private: bool,
+) -> Result<Reply, Error> {
     let path: FeedPath = path.parse()?;
     // Every file is read and checked before anything is written.
     let documents = files
@@ -22,15 +27,28 @@ pub(super) fn publish(core: &Core, path: &str, files: &[PathBuf]) -> Result<Repl
             return Err(Error::usage(format!("{path} is a feed of raw blocks"))
                 .hint("publish under another path"));
         }
+        Some(own) if is_private && !own.is_private => {
+            return Err(Error::usage(format!("{path} is a public path"))
+                .hint("publish under another path: what a path is never changes"));
+        }
         Some(own) => own,
-        None => core.create_path(&path, Content::Entries)?,
+        None => {
+            let new = NewPath {
+                is_private,
+                ..NewPath::public(Content::Entries)
+            };
+            core.create_path(&path, new)?
+        }
     };
     let infos: Vec<(String, u64)> = documents
         .iter()
         .map(|one| (one.title.to_string(), one.text.len() as u64))
         .collect();
     let bodies = documents.into_iter().map(Body::Document).collect();
-    let appended = core.write_entries(&own, Place::Public, bodies)?;
+    let appended = match own.is_private {
+        true => core.write_entries(&own, Place::Private(&core.own_epoch()?), bodies)?,
+        false => core.write_entries(&own, Place::Public, bodies)?,
+    };
     let documents = (appended.start..)
         .zip(infos)
         .map(|(index, (title, bytes))| DocumentInfo {
@@ -41,7 +59,10 @@ pub(super) fn publish(core: &Core, path: &str, files: &[PathBuf]) -> Result<Repl
         .collect();
     Ok(Reply::Published {
         key: own.key.into(),
-        link: core.path_link(&path)?,
+        link: match own.is_private {
+            true => None,
+            false => Some(core.path_link(&path)?),
+        },
         path: path.to_string(),
         length: appended.length,
         documents,

@@ -14,6 +14,8 @@ pub(crate) struct FormerFeed {
     pub(crate) path: Option<FeedPath>,
     pub(crate) is_entries: bool,
     pub(crate) is_plain: bool,
+    /// Sealed, and listed in the private directory alone.
+    pub(crate) is_private: bool,
     /// Blocks it had when the device was renewed.
     pub(crate) length: u64,
     /// Blocks that were shown to peers before: these are the path's. Those behind are written again.
@@ -51,8 +53,8 @@ impl State {
         for feed in &renewal.former {
             transaction.execute(
                 "INSERT OR REPLACE INTO former_feeds
-                 (feed_key, device, path, content, plain, length, published, successor)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                 (feed_key, device, path, content, plain, length, published, successor, private)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 (
                     feed.key.as_bytes(),
                     feed.device.as_bytes(),
@@ -62,6 +64,7 @@ impl State {
                     feed.length,
                     feed.published,
                     feed.successor.as_ref().map(FeedKey::as_bytes),
+                    feed.is_private,
                 ),
             )?;
         }
@@ -87,7 +90,7 @@ impl State {
     pub(crate) fn former_feeds(&self) -> Result<Vec<FormerFeed>, StateError> {
         let connection = self.lock();
         let mut statement = connection.prepare(
-            "SELECT feed_key, device, path, content, plain, length, published, successor
+            "SELECT feed_key, device, path, content, plain, length, published, successor, private
              FROM former_feeds ORDER BY feed_key",
         )?;
         let rows = statement.query_map([], |row| {
@@ -100,6 +103,7 @@ impl State {
                 path: None,
                 is_entries: content == content_text(true),
                 is_plain: row.get(4)?,
+                is_private: row.get(8)?,
                 length: row.get(5)?,
                 published: row.get(6)?,
                 successor: has_successor
@@ -160,6 +164,8 @@ mod tests {
             path: Some("/notes".parse().unwrap()),
             is_entries: false,
             is_plain: false,
+            is_private: true,
+            kind: kinlog_indexer::entry::PathKind::Shared,
         };
         state.add_own_feed(&own(1)).unwrap();
         state.note_published([(own(1).key, 5)]).unwrap();
@@ -171,6 +177,7 @@ mod tests {
             path: own(1).path,
             is_entries: false,
             is_plain: false,
+            is_private: true,
             length: 7,
             published: 5,
             successor: Some(own(2).key),

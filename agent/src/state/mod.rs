@@ -5,6 +5,7 @@
 
 mod former_feeds;
 mod identities;
+mod own_epochs;
 mod own_feeds;
 mod pins;
 mod rooms;

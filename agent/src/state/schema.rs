@@ -87,6 +87,12 @@ const STEPS: &[&str] = &["
         published INTEGER NOT NULL,
         successor BLOB
     ) STRICT, WITHOUT ROWID;
+", "
+    ALTER TABLE own_feeds ADD COLUMN private INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE own_feeds ADD COLUMN kind TEXT NOT NULL DEFAULT 'log';
+    ALTER TABLE former_feeds ADD COLUMN private INTEGER NOT NULL DEFAULT 0;
+
+    CREATE TABLE own_epochs (id BLOB PRIMARY KEY, secret BLOB NOT NULL) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings the schema up to date, each step in a transaction with its number.

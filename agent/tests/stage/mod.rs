@@ -148,7 +148,12 @@ impl Cast {
     pub(crate) async fn create(&self, path: &str) -> FeedInfo {
         let path = path.to_owned();
         match self
-            .reply(Request::FeedCreate { path, plain: false })
+            .reply(Request::FeedCreate {
+                path,
+                plain: false,
+                private: false,
+                kind: None,
+            })
             .await
             .unwrap()
         {

@@ -32,6 +32,12 @@ pub(crate) enum FeedCommand {
         /// List it nowhere: it has no path, and who has the key can have it
         #[arg(long, conflicts_with = "path")]
         plain: bool,
+        /// For your own devices alone: sealed, and nobody else learns that it exists
+        #[arg(long, conflicts_with = "plain")]
+        private: bool,
+        /// log: one device writes it; shared: each of your devices writes its part
+        #[arg(long, value_name = "KIND", value_parser = ["log", "shared"], conflicts_with = "plain")]
+        kind: Option<String>,
     },
     /// List all feeds that are held
     List,
@@ -128,9 +134,20 @@ pub(crate) enum FeedCommand {
 pub(crate) async fn run(command: FeedCommand, context: &Context<'_>) -> Result<(), Failure> {
     let text = |range: Option<Selection>| range.map(Text);
     match command {
-        FeedCommand::Create { path, plain } => {
+        FeedCommand::Create {
+            path,
+            plain,
+            private,
+            kind,
+        } => {
             let path = path.unwrap_or_default();
-            show_all(Request::FeedCreate { path, plain }, context).await
+            let request = Request::FeedCreate {
+                path,
+                plain,
+                private,
+                kind,
+            };
+            show_all(request, context).await
         }
         FeedCommand::List => show_all(Request::FeedList, context).await,
         FeedCommand::Info { feed } => show_all(Request::FeedInfo { feed }, context).await,
@@ -267,7 +284,8 @@ pub(crate) fn show_feed(feed: &FeedInfo, output: &Output) -> Result<(), Failure>
         row("link", paint.name(&clean(link)))?;
     }
     row("discovery key", feed.discovery_key.to_string())?;
-    row("role", format!("{}, {}", feed.role, feed.content))?;
+    let private = if feed.private { ", private" } else { "" };
+    row("role", format!("{}, {}{private}", feed.role, feed.content))?;
     row(
         "length",
         format!(
@@ -294,6 +312,13 @@ pub(crate) fn show_feed(feed: &FeedInfo, output: &Output) -> Result<(), Failure>
 fn feed_line(feed: &FeedInfo, output: &Output) -> String {
     let paint = output.paint();
     let path = match &feed.path {
+        Some(path) if feed.private => {
+            format!(
+                "  {}  {}",
+                paint.strong(&clean(path)),
+                paint.faint("private")
+            )
+        }
         Some(path) => format!("  {}", paint.strong(&clean(path))),
         None => String::new(),
     };

@@ -16,6 +16,10 @@ pub(crate) struct PublishArguments {
     /// Own path, such as /notes; made if need be
     path: String,
 
+    /// For your own devices alone: sealed, and nobody else learns that it exists
+    #[arg(long)]
+    private: bool,
+
     /// Text files (UTF-8), a document each
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -30,6 +34,7 @@ pub(crate) async fn run(arguments: PublishArguments, context: &Context<'_>) -> R
     let request = Request::Publish {
         path: arguments.path,
         files,
+        private: arguments.private,
     };
     for reply in context.ask(request).await? {
         let Reply::Published {
@@ -58,7 +63,9 @@ pub(crate) async fn run(arguments: PublishArguments, context: &Context<'_>) -> R
             "published; the path has {} now",
             count(*length, "block")
         ));
-        output.data(link)?;
+        if let Some(link) = link {
+            output.data(link)?;
+        }
     }
     Ok(())
 }

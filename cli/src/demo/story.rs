@@ -88,7 +88,7 @@ async fn publish(stage: &mut Stage<'_>) -> Result<Vec<Published>, Failure> {
             .await?
             .into_iter()
             .find_map(|reply| match reply {
-                Reply::Published { link, .. } => Some(link),
+                Reply::Published { link, .. } => link,
                 _ => None,
             })
             .ok_or_else(|| {

@@ -104,6 +104,25 @@ pub fn open_sealed_secret(
     Ok(opened)
 }
 
+/// Returns the key by which two devices of one agent meet before they share an epoch:
+/// `derive(shared secret, "meet", smaller public 32 || larger)`; `None` for a key of small order.
+pub fn pair_meet_key(own_dh: &Secret, other: &[u8; 32]) -> Option<Secret> {
+    let own = StaticSecret::from(*own_dh.expose());
+    let public = PublicKey::from(&own).to_bytes();
+    let shared = own.diffie_hellman(&PublicKey::from(*other));
+    if !shared.was_contributory() {
+        return None;
+    }
+    let mut context = [0; 64];
+    context[..32].copy_from_slice(public.as_slice().min(other.as_slice()));
+    context[32..].copy_from_slice(public.as_slice().max(other.as_slice()));
+    Some(derive(
+        &Secret::new(shared.to_bytes()),
+        namespace::MEET,
+        &context,
+    ))
+}
+
 fn box_key(
     own: &StaticSecret,
     other: &[u8; 32],

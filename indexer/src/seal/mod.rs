@@ -14,6 +14,7 @@ pub(crate) use block::open_with_id;
 pub use block::{SEALED_BLOCK, SealError, SealedBlock, open_entry, seal_entry};
 pub use chunk::{ChunkError, open_chunk, seal_chunk};
 pub use device::{
-    SEALED_SECRET_BYTES, SealedSecretError, device_dh_public, open_sealed_secret, seal_to_device,
+    SEALED_SECRET_BYTES, SealedSecretError, device_dh_public, open_sealed_secret, pair_meet_key,
+    seal_to_device,
 };
 pub use epoch::{ContentKey, EpochId, EpochSecret};

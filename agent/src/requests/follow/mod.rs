@@ -119,9 +119,18 @@ async fn add(running: &Arc<Running>, link: &str, pin: Pin) -> Result<Pin, Error>
 
 fn target(core: &Core, link: &Link) -> Result<PinTarget, Error> {
     match link {
-        Link::Agent { agent, .. } if *agent == core.agent => Err(Error::usage(
-            "the link names this agent itself: its feeds are here already",
-        )),
+        Link::Agent { agent, path, .. } if *agent == core.agent => {
+            let is_here = path
+                .as_ref()
+                .is_none_or(|path| core.knowledge(|knowledge| knowledge.own_path(path).is_some()));
+            if is_here {
+                return Err(Error::usage(
+                    "the link names this agent itself: its feeds are here already",
+                )
+                .hint("a path of another device of yours can be followed: give its whole link"));
+            }
+            Ok(PinTarget::Path(*agent, path.clone()))
+        }
         Link::Agent { agent, path, .. } => Ok(PinTarget::Path(*agent, path.clone())),
         Link::Feed { key, .. } if core.knowledge(|known| known.own.contains_key(key)) => Err(
             Error::usage("the link names a feed of this agent itself: it is here already"),

@@ -103,9 +103,15 @@ pub(super) fn keys(core: &Core, pin: &Pin) -> Vec<(FeedKey, Selection)> {
         PinTarget::Feed(key) => vec![(*key, pin.selection.clone())],
         PinTarget::Path(agent, path) => core.knowledge(|knowledge| {
             let known = knowledge.agents.get(agent);
-            let lines = known
+            let public = known
                 .into_iter()
                 .flat_map(|known| covered(known, path.as_ref()));
+            let private = knowledge.private_lines.iter();
+            let private = private.filter(|line| {
+                *agent == knowledge.agent
+                    && path.as_ref().is_none_or(|path| path.covers(&line.path))
+            });
+            let lines = public.chain(private);
             let asked = |line: &Line| Some((line.key, line.selection(&pin.selection)?));
             lines.filter_map(asked).collect()
         }),
