@@ -71,6 +71,8 @@ targets! {
     key_text
     link
     invite
+    seed_grant
+    grant_link
     selection
     entry
     identity_set

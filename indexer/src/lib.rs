@@ -5,6 +5,7 @@
 //! - [`entry`]: the envelope of every entry and the bodies inside it.
 //! - [`seal`]: epochs, sealed blocks, file chunks, secrets sealed to one device.
 //! - [`clock`]: the hybrid clock that dates entries and the frontier that links them.
+//! - [`grant`]: what a seeder is given to keep a room's feeds.
 //! - [`identity`]: the signed statements that say which devices an agent has.
 //! - [`index`]: the SQLite index: facts, views, search, rebuild, dump hash.
 //!
@@ -14,6 +15,7 @@
 pub mod clock;
 pub mod entry;
 mod generated;
+pub mod grant;
 pub mod identity;
 pub mod index;
 pub mod limits;

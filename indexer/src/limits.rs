@@ -72,6 +72,13 @@ pub const SETTING_BYTES_MAX: usize = 16 * 1024;
 /// Writes that one write of a register replaces; more concurrent ones than devices are rare.
 pub const REGISTER_REPLACES_MAX: usize = 16;
 
+/// Ranges of one seed grant: the two feeds of each of the 512 devices of a room, and as many that were.
+pub const SEED_GRANT_RANGES_MAX: usize = 2048;
+
+/// Bytes of one seed grant, 100.2 KiB: [`SEED_GRANT_RANGES_MAX`] feeds with two integers of 9 B each, and
+/// 190 B round them.
+pub const SEED_GRANT_BYTES_MAX: usize = SEED_GRANT_RANGES_MAX * (32 + 2 * 9) + 190;
+
 /// Bytes of plaintext in one chunk of a file, 64 KiB; the last one may be shorter.
 pub const FILE_CHUNK_BYTES: usize = 64 * 1024;
 

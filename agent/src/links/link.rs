@@ -1,4 +1,5 @@
-//! Links: `kinlog://agent/<key>[/path]`, `kinlog://feed/<key>`, `kinlog://join/#<invite>`.
+//! Links: `kinlog://agent/<key>[/path]`, `kinlog://feed/<key>`, `kinlog://join/#<invite>`,
+//! `kinlog://grant/#<grant>`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +8,7 @@ use kinlog_feeds::crypto::{AgentId, FeedKey};
 use kinlog_feeds::text::{self, KeyTextError};
 
 use crate::limits::{SIGNAL_URL_BYTES_MAX, SIGNAL_URLS_MAX};
-use crate::links::{FeedPath, Invite, InviteError, PathError};
+use crate::links::{FeedPath, GrantLink, GrantLinkError, Invite, InviteError, PathError};
 
 const SCHEME: &str = "kinlog://";
 
@@ -27,6 +28,8 @@ pub enum Link {
     },
     /// An invitation to a room.
     Join(Invite),
+    /// A seed grant.
+    Grant(Box<GrantLink>),
 }
 
 /// How a command names a feed: a path of ours, or a link or key.
@@ -48,7 +51,7 @@ pub enum LinkError {
     #[error("{text:?} is no kinlog:// link and no key: {source}")]
     Unknown { text: String, source: KeyTextError },
     /// A kind of link that this build does not know.
-    #[error("link names {actual:?}, this build knows agent, feed and join")]
+    #[error("link names {actual:?}, this build knows agent, feed, join and grant")]
     Kind { actual: String },
     /// The key.
     #[error("key {text:?} of the link: {source}")]
@@ -70,6 +73,9 @@ pub enum LinkError {
     /// The invite.
     #[error("join link: {0}")]
     Invite(#[from] InviteError),
+    /// The grant.
+    #[error("grant link: {0}")]
+    Grant(#[from] GrantLinkError),
     /// A path where none belongs.
     #[error("a link to a feed has no path, got {text:?}")]
     NoPathHere { text: String },
@@ -84,6 +90,7 @@ impl Link {
         match self {
             Link::Agent { signal_urls, .. } | Link::Feed { signal_urls, .. } => signal_urls,
             Link::Join(invite) => &invite.signal_urls,
+            Link::Grant(grant) => &grant.signal_urls,
         }
     }
 
@@ -103,6 +110,10 @@ impl Link {
                 signal_urls: Vec::new(),
                 ..invite
             }),
+            Link::Grant(grant) => Link::Grant(Box::new(GrantLink {
+                signal_urls: Vec::new(),
+                ..*grant
+            })),
         }
     }
 }
@@ -124,6 +135,7 @@ impl fmt::Display for Link {
                 write!(f, "{SCHEME}feed/{}", text::encode_link_key(key.as_bytes()))?;
             }
             Link::Join(invite) => return write!(f, "{SCHEME}join/#{}", invite.encode()),
+            Link::Grant(grant) => return write!(f, "{SCHEME}grant/#{}", grant.encode()),
         }
         for (number, url) in self.signal_urls().iter().enumerate() {
             let sign = if number == 0 { '#' } else { '&' };
@@ -176,6 +188,7 @@ impl FromStr for Link {
                 }
             },
             "join" => Ok(Link::Join(Invite::decode(fragment)?)),
+            "grant" => Ok(Link::Grant(Box::new(GrantLink::decode(fragment)?))),
             other => Err(LinkError::Kind {
                 actual: other.to_owned(),
             }),
@@ -384,6 +397,10 @@ mod tests {
         assert!(matches!(
             parse("kinlog://join/#AAAA".into()),
             LinkError::Invite(_)
+        ));
+        assert!(matches!(
+            parse("kinlog://grant/#AAAA".into()),
+            LinkError::Grant(_)
         ));
         assert!(matches!(parse("what".into()), LinkError::Unknown { .. }));
     }

@@ -1,10 +1,12 @@
 //! Links and paths as people pass them on: `docs/formats.md`, "Who holds what".
 
 mod base64url;
+mod grant;
 mod invite;
 mod link;
 mod path;
 
+pub use grant::{GrantLink, GrantLinkError};
 pub use invite::{Invite, InviteError};
 pub(crate) use link::is_signal_url;
 pub use link::{FeedName, Link, LinkError};

@@ -91,6 +91,8 @@ namespaces! {
     SEED_GRANT = "seed-grant";
     /// Tag of a room in a seed grant.
     ROOM_TAG = "room-tag";
+    /// Check of a grant link.
+    GRANT_CHECK = "grant-check";
     /// Check at the end of a bundle.
     BUNDLE = "bundle";
     /// Key of a home, sealed under a passphrase.

@@ -1,7 +1,11 @@
-//! What people paste: links, invites, ranges.
+//! What people paste: links, invites, grants, ranges.
 
 use kinlog_agent::api::Selection;
-use kinlog_agent::links::{FeedPath, Invite, Link};
+use kinlog_agent::links::{FeedPath, GrantLink, Invite, Link};
+use kinlog_feeds::KeyPair;
+use kinlog_feeds::crypto::{AgentId, FeedKey, Secret};
+use kinlog_indexer::RoomId;
+use kinlog_indexer::grant::{GrantTerms, GrantedRange, RoomTag, SeedGrant};
 
 use crate::targets::golden::golden;
 
@@ -50,6 +54,58 @@ pub(super) fn invite_seeds() -> Vec<Vec<u8>> {
         signal_urls: vec!["ws://meeting.example:4848".to_owned()],
     };
     Vec::from([invite.encode().into_bytes()])
+}
+
+pub(super) fn seed_grant(bytes: &[u8]) -> bool {
+    let Ok(grant) = SeedGrant::decode(bytes) else {
+        return false;
+    };
+    assert_eq!(grant.encode(), bytes);
+    true
+}
+
+pub(super) fn seed_grant_seeds() -> Vec<Vec<u8>> {
+    let grants = [0, 1, 40].map(|count| grant(count).encode().to_vec());
+    grants.into()
+}
+
+pub(super) fn grant_link(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let Ok(link) = GrantLink::decode(text) else {
+        return false;
+    };
+    assert_eq!(GrantLink::decode(&link.encode()), Ok(link));
+    true
+}
+
+pub(super) fn grant_link_seeds() -> Vec<Vec<u8>> {
+    let link = |signal_urls| GrantLink {
+        grant: grant(2),
+        signal_urls,
+    };
+    let urls = vec!["ws://meeting.example:4848".to_owned()];
+    [vec![], urls]
+        .map(|urls| link(urls).encode().into_bytes())
+        .into()
+}
+
+fn grant(count: u8) -> SeedGrant {
+    let range = |number: u8| GrantedRange {
+        feed: FeedKey([number; 32]),
+        start: u64::from(number),
+        end: (!number.is_multiple_of(3)).then_some(1 << 40),
+    };
+    let terms = GrantTerms {
+        room_tag: RoomTag::of(&RoomId([5; 32])),
+        meet_key: Secret::new([6; 32]),
+        grantee: AgentId([7; 32]),
+        expires_at_ms: 1_800_000_000_000,
+        quota_class: 1,
+        ranges: (0..count).map(range).collect(),
+    };
+    SeedGrant::sign(terms, &KeyPair::from_seed(&[8; 32])).unwrap()
 }
 
 pub(super) fn selection(bytes: &[u8]) -> bool {

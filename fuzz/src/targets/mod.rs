@@ -123,6 +123,18 @@ pub const TARGETS: &[Target] = &[
         cases: 30_000,
     },
     Target {
+        name: "seed_grant",
+        run: agent::seed_grant,
+        seeds: agent::seed_grant_seeds,
+        cases: 20_000,
+    },
+    Target {
+        name: "grant_link",
+        run: agent::grant_link,
+        seeds: agent::grant_link_seeds,
+        cases: 20_000,
+    },
+    Target {
         name: "selection",
         run: agent::selection,
         seeds: agent::selection_seeds,

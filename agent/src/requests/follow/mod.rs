@@ -139,6 +139,10 @@ fn target(core: &Core, link: &Link) -> Result<PinTarget, Error> {
         Link::Join(_) => {
             Err(Error::usage("the link is an invitation to a room").hint("`kinlog room join LINK`"))
         }
+        Link::Grant(_) => {
+            Err(Error::usage("the link is a seed grant for a room")
+                .hint("`kinlog seed accept LINK`"))
+        }
     }
 }
 
