@@ -4,14 +4,13 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::process::Command;
 
 use kinlog_feeds::FeedKey;
 use serde_json::Value;
+use support::frames::{bytes_received, decrypted_frames, start_with_frames};
 use support::{Home, MEETING, Signal, noise};
 use testkit::needles::Needles;
-use testkit::process::{Running, WAIT_MAX};
+use testkit::process::Running;
 
 const BLOCK: usize = 65_536;
 const PATH_BYTES: usize = 16 * 1024 * 1024;
@@ -85,15 +84,6 @@ fn directory_length(home: &Home) -> u64 {
     directory.unwrap()["length"].as_u64().unwrap()
 }
 
-/// Starts `kinlog up` that shows on stderr every frame it decrypts.
-fn start_with_frames(command: &mut Command) -> Running {
-    let mut up = Running::start(command.env("KINLOG_LOG", "off,kinlog_swarm::frames=trace"));
-    up.wait_json("word that it is ready", WAIT_MAX, |value| {
-        (value["event"] == "ready").then_some(())
-    });
-    up
-}
-
 fn room_secrets(home: &Home) -> Vec<(&'static str, Vec<u8>)> {
     let state = home.state_db();
     let of = |name, query| (name, state.query_row(query, [], |row| row.get(0)).unwrap());
@@ -105,12 +95,6 @@ fn room_secrets(home: &Home) -> Vec<(&'static str, Vec<u8>)> {
             home.sealed("epochs", "secret", "id").remove(0),
         ),
     ]
-}
-
-/// Returns the bytes of all messages that a process counted at its links.
-fn bytes_received(log: &Path) -> u64 {
-    let log = std::fs::read_to_string(log).unwrap();
-    log.lines().map(|line| line.parse::<u64>().unwrap()).sum()
 }
 
 /// Returns which blocks of `content` stand in the files of a home.
@@ -275,19 +259,6 @@ fn follow_and_look(author: &Author, signal: &Signal, switches: &[&str]) -> Vec<S
         "no directory was seen"
     );
     wrong
-}
-
-/// Returns the content of every decrypted frame that a process told of.
-fn decrypted_frames(stderr: &str) -> Vec<Vec<u8>> {
-    let lines = stderr
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines
-        .filter(|line| line["target"] == "kinlog_swarm::frames")
-        .map(|line| {
-            kinlog_feeds::text::decode_hex(line["fields"]["hex"].as_str().unwrap()).unwrap()
-        })
-        .collect()
 }
 
 #[test]

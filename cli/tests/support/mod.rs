@@ -4,6 +4,8 @@
 pub mod blocks;
 pub mod secrets;
 
+pub mod frames;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
