@@ -7,11 +7,13 @@
 //! - [`clock`]: the hybrid clock that dates entries and the frontier that links them.
 //! - [`grant`]: what a seeder is given to keep a room's feeds.
 //! - [`identity`]: the signed statements that say which devices an agent has.
+//! - [`authority`]: who may do what in a room, from its acts alone.
 //! - [`index`]: the SQLite index: facts, views, search, rebuild, dump hash.
 //!
 //! Nothing here touches the network. Only [`index`] touches a disk; randomness and wall time come
 //! in as values.
 
+pub mod authority;
 pub mod clock;
 pub mod entry;
 mod generated;

@@ -88,6 +88,11 @@ pub const FILE_CHUNKS_MAX: u64 = 1 << 32;
 /// Acts that one act names as seen; more heads than that are rare, and the next act joins them.
 pub const ROOM_ACT_PARENTS_MAX: usize = 16;
 
+/// Acts of a room that are evaluated: each knows all it reaches, one bit an act, so at most 8 MiB;
+/// decades of a family's room. Those beyond, by depth and hash, say nothing, on every device the
+/// same ones: the room is continued in a new one.
+pub const ROOM_ACTS_MAX: usize = 8192;
+
 /// Members of a room: past that a room is a broadcast, and every new epoch costs a copy for each.
 pub const ROOM_MEMBERS_MAX: usize = 256;
 

@@ -1,0 +1,55 @@
+//! A set of small numbers.
+
+/// Numbers of acts, one bit each.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Bits(Vec<u64>);
+
+impl Bits {
+    pub(super) fn insert(&mut self, number: u32) {
+        let word = number as usize / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (number % 64);
+    }
+
+    pub(super) fn add(&mut self, other: &Bits) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        for (word, more) in self.0.iter_mut().zip(&other.0) {
+            *word |= more;
+        }
+    }
+
+    pub(super) fn contains(&self, number: u32) -> bool {
+        let word = self.0.get(number as usize / 64);
+        word.is_some_and(|word| word & (1 << (number % 64)) != 0)
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = u32> {
+        let words = self.0.iter().enumerate();
+        words.flat_map(|(at, word)| {
+            let bits = (0..64u32).filter(move |bit| word & (1 << bit) != 0);
+            bits.map(move |bit| at as u32 * 64 + bit)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_in_is_what_is_in_it() {
+        let mut one = Bits::default();
+        let mut other = Bits::default();
+        for number in [0, 63, 64, 500] {
+            one.insert(number);
+        }
+        other.insert(1000);
+        one.add(&other);
+        assert_eq!(one.iter().collect::<Vec<_>>(), [0, 63, 64, 500, 1000]);
+        assert!(one.contains(64) && !one.contains(65) && !one.contains(100_000));
+    }
+}

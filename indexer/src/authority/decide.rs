@@ -1,0 +1,325 @@
+//! Which authorised acts of a set count: one pass in the order of their rank.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use kinlog_feeds::crypto::AgentId;
+
+use crate::authority::bits::Bits;
+use crate::authority::graph::{DevicesOf, Graph, Number};
+use crate::authority::held::What;
+use crate::authority::state::State;
+use crate::authority::verdict::{Void, VoidReason};
+use crate::entry::Role;
+
+/// What does not count of the authorised acts of a set.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) void: HashMap<Number, Void>,
+    /// Endings of an owner's role that are set aside, so that an owner is left.
+    pub(super) aside: Vec<Number>,
+}
+
+impl Graph {
+    /// Decides the acts of a set that holds the past of each; `nothing` is the outcome where
+    /// nothing is contested.
+    pub(super) fn decide(
+        &self,
+        set: &Bits,
+        devices_of: DevicesOf,
+        nothing: &Arc<Outcome>,
+    ) -> Arc<Outcome> {
+        let any = |list: &[Number]| list.iter().any(|number| set.contains(*number));
+        let with_aside = any(&self.with_aside);
+        let mut settled = None;
+        let mut aside = Vec::new();
+        if with_aside {
+            settled = self.last_settled(set);
+            aside = settled.map_or_else(Vec::new, |at| self.node(at).after.aside.clone());
+        }
+        let outcome = if with_aside || any(&self.contested) {
+            Arc::new(Pass::over(self, set, aside.clone(), devices_of))
+        } else {
+            nothing.clone()
+        };
+        if State::new(self, set, &outcome).has_owner() {
+            return outcome;
+        }
+        let Some(settled) = settled.or_else(|| self.last_settled(set)) else {
+            return outcome;
+        };
+        let mut before = self.node(settled).past.clone();
+        before.insert(settled);
+        let then = State::new(self, &before, &self.node(settled).after);
+        if let Some(owner) = then.first_owner() {
+            let endings = self.about.get(&owner).into_iter().flatten().copied();
+            aside.extend(endings.filter(|ending| {
+                set.contains(*ending)
+                    && !before.contains(*ending)
+                    && self.given_role(*ending) < Some(Role::Owner)
+            }));
+        }
+        Arc::new(Pass::over(self, set, aside, devices_of))
+    }
+
+    /// Returns the last authorised act that every other of the set is before or after, the heads of
+    /// the set left out.
+    fn last_settled(&self, set: &Bits) -> Option<Number> {
+        let acts: Vec<Number> = set
+            .iter()
+            .filter(|number| self.authorised.contains(*number))
+            .collect();
+        let is_head = |at: Number| !acts.iter().any(|other| self.is_past(at, *other));
+        let settles = |at: Number| !acts.iter().any(|other| self.are_concurrent(at, *other));
+        let mut latest = acts.iter().rev().copied();
+        latest.find(|at| settles(*at) && !is_head(*at))
+    }
+}
+
+/// One pass over what is contested.
+struct Pass<'a> {
+    graph: &'a Graph,
+    set: &'a Bits,
+    void: HashMap<Number, Void>,
+    decided: HashSet<Number>,
+}
+
+impl<'a> Pass<'a> {
+    fn over(graph: &'a Graph, set: &'a Bits, aside: Vec<Number>, devices_of: DevicesOf) -> Outcome {
+        let mut pass = Pass {
+            graph,
+            set,
+            void: HashMap::new(),
+            decided: HashSet::new(),
+        };
+        let contested = graph.contested.iter().copied();
+        let contested: Vec<Number> = contested.filter(|number| set.contains(*number)).collect();
+        for number in &aside {
+            pass.take_back(*number, None, VoidReason::LastOwner);
+        }
+        for number in &contested {
+            if let Some((by, why)) = pass.fails_alone(*number, devices_of) {
+                pass.take_back(*number, by, why);
+            }
+        }
+        for number in contested {
+            if !pass.void.contains_key(&number) {
+                pass.decide(number);
+            }
+        }
+        let void = pass.void;
+        Outcome { void, aside }
+    }
+
+    /// Returns why an act does not hold whatever else does: it stands beside its author's earlier
+    /// one, its device never was one, its revocation is not what the statements say.
+    fn fails_alone(
+        &self,
+        number: Number,
+        devices_of: DevicesOf,
+    ) -> Option<(Option<Number>, VoidReason)> {
+        let graph = self.graph;
+        let node = graph.node(number);
+        let in_feed = graph.in_feed.get(&node.act.feed).into_iter().flatten();
+        let skipped = in_feed
+            .copied()
+            .filter(|other| self.set.contains(*other) && graph.are_concurrent(*other, number))
+            .filter(|other| graph.node(*other).act.index < node.act.index)
+            .min_by_key(|other| graph.age(*other));
+        if skipped.is_some() {
+            return Some((skipped, VoidReason::Skips));
+        }
+        let (agent, _) = node.act.what.set()?;
+        if !graph.is_mixed(&agent) {
+            return None;
+        }
+        let devices = graph.devices_in(&agent, self.set, None, devices_of);
+        match &node.act.what {
+            What::DeviceRevoke { device, .. } => {
+                let revoked = devices.revoked.contains(device);
+                (!revoked).then_some((None, VoidReason::NotRevoked))
+            }
+            What::Admit { joining, .. } | What::DeviceJoin { joining, .. } => {
+                let known = devices.present.contains(&joining.device)
+                    || devices.revoked.contains(&joining.device);
+                (!known).then_some((None, VoidReason::NeverDevice))
+            }
+            _ => None,
+        }
+    }
+
+    fn decide(&mut self, number: Number) {
+        let graph = self.graph;
+        if !self.decided.contains(&number) {
+            if let Some((by, why)) = self.taken(number) {
+                return self.take_back(number, by, why);
+            }
+            if let Some(void) = self.unconfirmed(number) {
+                self.put(number, void);
+                return self.take_what_stands_on(number);
+            }
+            self.decided.insert(number);
+        }
+        match graph.what(number) {
+            What::Role(change) => {
+                self.confirm(number);
+                self.take_from(number, &change.agent, VoidReason::Demoted);
+            }
+            What::Remove { agent, .. } => self.take_from(number, agent, VoidReason::Removed),
+            What::DeviceRevoke { agent, device, .. } => {
+                let done = graph.by_agent.get(agent).into_iter().flatten().copied();
+                let done = done.filter(|done| {
+                    let by = graph.standing(*done);
+                    by.is_some_and(|by| by.device == *device)
+                        && graph.are_concurrent(*done, number)
+                        && !graph.is_revocation(*done)
+                });
+                self.take_all(number, done.collect(), VoidReason::Revoked);
+            }
+            What::InviteRevoke(key) => {
+                let uses = graph.invite_uses.get(key).into_iter().flatten().copied();
+                let uses = uses.filter(|at| graph.are_concurrent(*at, number));
+                self.take_all(number, uses.collect(), VoidReason::InviteRevoked);
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns what of the acts decided before leaves no room for this one.
+    fn taken(&self, number: Number) -> Option<(Option<Number>, VoidReason)> {
+        let graph = self.graph;
+        let standing = graph.standing(number)?;
+        let beside = |others: Option<&Vec<Number>>| -> Vec<Number> {
+            let others = others.into_iter().flatten().copied();
+            let others = others.filter(|other| {
+                self.decided.contains(other) && graph.are_concurrent(*other, number)
+            });
+            others.collect()
+        };
+        let first = |others: Vec<Number>| {
+            let order = |other: &Number| graph.standing(*other).map(|by| by.order);
+            let first = others.into_iter().min_by_key(order);
+            first.map(|other| (Some(other), VoidReason::Taken))
+        };
+        if let Some(joining) = graph.what(number).joining() {
+            let mut others = beside(graph.admissions.get(&joining.feed));
+            others.retain(|other| {
+                let other = graph.what(*other).joining();
+                other.is_some_and(|other| {
+                    (other.agent, other.device) != (joining.agent, joining.device)
+                })
+            });
+            if let Some(taken) = first(others) {
+                return Some(taken);
+            }
+        }
+        match graph.what(number) {
+            What::Admit {
+                invite: Some(key), ..
+            } => {
+                let What::Invite(invite) = graph.what(standing.invite?) else {
+                    return None;
+                };
+                let beside = beside(graph.invite_uses.get(key)).len() as u32;
+                let used = standing.used_before.saturating_add(beside);
+                let used_up = invite.uses.is_some_and(|uses| used >= uses);
+                used_up.then_some((None, VoidReason::InviteUsedUp))
+            }
+            What::Invite(invite) => first(beside(graph.invites.get(&invite.public_key))),
+            What::Epoch { id, act_id, .. } => {
+                let mut others = beside(graph.epochs.get(id));
+                others.extend(beside(graph.epochs.get(act_id)));
+                first(others)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns why a change of role has nothing left to change: each of the admissions that it saw
+    /// is void.
+    fn unconfirmed(&self, number: Number) -> Option<Void> {
+        let confirms = &self.graph.standing(number)?.confirms;
+        if confirms.iter().any(|at| !self.void.contains_key(at)) {
+            return None;
+        }
+        let first = confirms.iter().min_by_key(|at| self.graph.age(**at))?;
+        let void = self.void.get(first).copied();
+        void.map(|void| Void {
+            stands_on: true,
+            ..void
+        })
+    }
+
+    /// Who gives a member a role vouches for the devices that it has in the act's past.
+    fn confirm(&mut self, number: Number) {
+        let Some(standing) = self.graph.standing(number) else {
+            return;
+        };
+        for admission in &standing.confirms {
+            if !self.void.contains_key(admission) && self.taken(*admission).is_none() {
+                self.decided.insert(*admission);
+            }
+        }
+    }
+
+    fn take_from(&mut self, sharp: Number, target: &AgentId, why: VoidReason) {
+        let graph = self.graph;
+        let done = graph.by_agent.get(target).into_iter().flatten().copied();
+        let done = done.filter(|done| graph.takes(sharp, *done) && !graph.is_revocation(*done));
+        self.take_all(sharp, done.collect(), why);
+    }
+
+    /// Takes back each of `targets` that is not decided yet, then what stands on them.
+    fn take_all(&mut self, by: Number, targets: Vec<Number>, why: VoidReason) {
+        let void = Void {
+            by: Some(self.graph.hash(by)),
+            why,
+            stands_on: false,
+        };
+        let mut taken = targets;
+        taken.retain(|target| self.put(*target, void));
+        for target in taken {
+            self.take_what_stands_on(target);
+        }
+    }
+
+    fn take_back(&mut self, number: Number, by: Option<Number>, why: VoidReason) {
+        let void = Void {
+            by: by.map(|by| self.graph.hash(by)),
+            why,
+            stands_on: false,
+        };
+        if self.put(number, void) {
+            self.take_what_stands_on(number);
+        }
+    }
+
+    fn take_what_stands_on(&mut self, number: Number) {
+        let Some(void) = self.void.get(&number).copied() else {
+            return;
+        };
+        let void = Void {
+            stands_on: true,
+            ..void
+        };
+        let mut next = vec![number];
+        while let Some(number) = next.pop() {
+            for other in &self.graph.stands[number as usize] {
+                if self.put(*other, void) {
+                    next.push(*other);
+                }
+            }
+        }
+    }
+
+    /// Makes an act void that is of the set and neither void nor decided; returns whether it was.
+    fn put(&mut self, number: Number, void: Void) -> bool {
+        let is_open = self.set.contains(number)
+            && !self.decided.contains(&number)
+            && !self.void.contains_key(&number);
+        if is_open {
+            self.void.insert(number, void);
+        }
+        is_open
+    }
+}

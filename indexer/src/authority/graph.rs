@@ -1,0 +1,396 @@
+//! The acts of a room whose pasts are held whole, each with its past, and the lists by which those
+//! that have to do with each other are found.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey};
+
+use crate::authority::Refusal;
+use crate::authority::bits::Bits;
+use crate::authority::decide::Outcome;
+use crate::authority::held::{Devices, HeldAct, What};
+use crate::entry::{ActHash, Role};
+use crate::seal::EpochId;
+
+/// An act of the graph: what it reaches has smaller numbers.
+pub(super) type Number = u32;
+
+/// Evaluates identity sets of one agent together.
+pub type DevicesOf = fn(&AgentId, &[&Bytes]) -> Devices;
+
+/// An act whose past is held.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) act: HeldAct,
+    /// 1 + the greatest depth among the parents.
+    pub(super) depth: u32,
+    /// Every act that it reaches.
+    pub(super) past: Bits,
+    /// What its past makes of it.
+    pub(super) judged: Result<Standing, Refusal>,
+    /// What does not count of its past and itself.
+    pub(super) after: Arc<Outcome>,
+}
+
+/// What an authorised act stands on.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub(super) agent: AgentId,
+    pub(super) device: DeviceKey,
+    /// The role that it takes, at least.
+    pub(super) needs: Role,
+    /// What gave its author's agent the role; itself for the genesis.
+    pub(super) giver: Number,
+    /// What brought in its author's device; itself for the genesis.
+    pub(super) brought: Number,
+    /// The invite whom it admits had.
+    pub(super) invite: Option<Number>,
+    /// How many were admitted by that invite before.
+    pub(super) used_before: u32,
+    /// It admits somebody who was no member.
+    pub(super) begins: bool,
+    /// Admissions of the agent whose role it changes that hold in its past.
+    pub(super) confirms: Vec<Number>,
+    pub(super) order: Order,
+}
+
+/// In which order acts are decided: the smallest first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Order {
+    /// Genesis, revocations of devices, everything else.
+    pub(super) sort: u8,
+    pub(super) role: Reverse<Role>,
+    pub(super) giver: (u32, ActHash),
+    pub(super) own: (u32, ActHash),
+}
+
+/// What sets of an agent give together, by agent and sets.
+type KnownDevices = HashMap<(AgentId, Vec<Bytes>), Arc<Devices>>;
+
+/// Numbers by a key.
+pub(super) type Lists<K> = HashMap<K, Vec<Number>>;
+
+/// All acts whose pasts are held.
+#[derive(Debug, Default)]
+pub(super) struct Graph {
+    pub(super) nodes: Vec<Node>,
+    pub(super) by_hash: HashMap<ActHash, Number>,
+    pub(super) genesis: Option<Number>,
+    /// Everything authorised.
+    pub(super) authorised: Bits,
+    /// Authorised acts, by the feed they stand in.
+    pub(super) in_feed: Lists<FeedKey>,
+    /// Authorised acts, by their author's agent.
+    pub(super) by_agent: Lists<AgentId>,
+    /// What decides an agent's role: genesis, admissions that begin a membership, roles, removals,
+    /// leavings.
+    pub(super) about: Lists<AgentId>,
+    /// What brought a feed in, by entries feed.
+    pub(super) admissions: Lists<FeedKey>,
+    /// What brought an agent's devices in.
+    pub(super) arrivals: Lists<AgentId>,
+    pub(super) revokes: Lists<(AgentId, DeviceKey)>,
+    pub(super) invites: Lists<PublicKey>,
+    pub(super) invite_uses: Lists<PublicKey>,
+    pub(super) invite_revokes: Lists<PublicKey>,
+    /// Announcements, by both ids.
+    pub(super) epochs: Lists<EpochId>,
+    pub(super) grants: Lists<Hash>,
+    pub(super) grant_revokes: Lists<Hash>,
+    /// Acts that carry an identity set, with the number of the set among the agent's.
+    carriers: HashMap<AgentId, Vec<(Number, usize)>>,
+    /// The different identity sets carried.
+    sets: HashMap<AgentId, Vec<Bytes>>,
+    /// Agents that were owners at any time.
+    pub(super) ever_owners: Vec<AgentId>,
+    /// What stands on an act; void with it.
+    pub(super) stands: Vec<Vec<Number>>,
+    /// What has to be decided again when an act is contested, and is not void with it.
+    watches: Vec<Vec<Number>>,
+    /// Acts that something concurrent may take back, or that take back, in the order of deciding.
+    pub(super) contested: Vec<Number>,
+    is_contested: Bits,
+    /// Acts after which a leaving is set aside.
+    pub(super) with_aside: Vec<Number>,
+    devices: RefCell<KnownDevices>,
+}
+
+impl Graph {
+    /// Takes an act that was judged, and finds what it contests.
+    pub(super) fn insert(&mut self, node: Node) -> Number {
+        let number = self.nodes.len() as Number;
+        self.by_hash.insert(node.act.hash, number);
+        self.stands.push(Vec::new());
+        self.watches.push(Vec::new());
+        let standing = node.judged.clone().ok();
+        self.nodes.push(node);
+        if let Some(standing) = standing {
+            self.authorised.insert(number);
+            self.list(number, &standing);
+            self.support(number, &standing);
+            self.contest(number, &standing);
+        }
+        number
+    }
+
+    pub(super) fn node(&self, number: Number) -> &Node {
+        &self.nodes[number as usize]
+    }
+
+    pub(super) fn what(&self, number: Number) -> &What {
+        &self.node(number).act.what
+    }
+
+    pub(super) fn hash(&self, number: Number) -> ActHash {
+        self.node(number).act.hash
+    }
+
+    /// Returns what an authorised act stands on.
+    pub(super) fn standing(&self, number: Number) -> Option<&Standing> {
+        self.node(number).judged.as_ref().ok()
+    }
+
+    /// Returns the order among acts of the same rank, and of givers.
+    pub(super) fn age(&self, number: Number) -> (u32, ActHash) {
+        (self.node(number).depth, self.hash(number))
+    }
+
+    pub(super) fn is_past(&self, earlier: Number, later: Number) -> bool {
+        self.node(later).past.contains(earlier)
+    }
+
+    pub(super) fn are_concurrent(&self, one: Number, other: Number) -> bool {
+        one != other && !self.is_past(one, other) && !self.is_past(other, one)
+    }
+
+    /// Returns the role that an act about an agent gives; `None`: none at all.
+    pub(super) fn given_role(&self, number: Number) -> Option<Role> {
+        match self.what(number) {
+            What::Genesis { .. } => Some(Role::Owner),
+            What::Admit { role, .. } => Some(*role),
+            What::Role(change) => Some(change.role),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_revocation(&self, number: Number) -> bool {
+        matches!(self.what(number), What::DeviceRevoke { .. })
+    }
+
+    /// Returns whether `sharp`, a change of role or a removal of `done`'s author, takes it back
+    /// where it is decided before.
+    pub(super) fn takes(&self, sharp: Number, done: Number) -> bool {
+        let (Some(by), Some(target)) = (self.standing(sharp), self.standing(done)) else {
+            return false;
+        };
+        matches!(self.what(sharp), What::Role(_) | What::Remove { .. })
+            && by.agent != target.agent
+            && self.given_role(sharp) < Some(target.needs)
+            && self.are_concurrent(sharp, done)
+    }
+
+    /// Returns whether acts carry several identity sets of an agent.
+    pub(super) fn is_mixed(&self, agent: &AgentId) -> bool {
+        self.sets.get(agent).is_some_and(|sets| sets.len() > 1)
+    }
+
+    /// Returns the devices of an agent as the identity sets that authorised acts of `set` carry, and
+    /// `more`, give them together.
+    pub(super) fn devices_in(
+        &self,
+        agent: &AgentId,
+        set: &Bits,
+        more: Option<&Bytes>,
+        devices_of: DevicesOf,
+    ) -> Arc<Devices> {
+        let mut carried: Vec<Bytes> = Vec::new();
+        let all = self.sets.get(agent).map_or(&[][..], Vec::as_slice);
+        let mut seen = vec![false; all.len()];
+        for (number, at) in self.carriers.get(agent).into_iter().flatten() {
+            if set.contains(*number) && !std::mem::replace(&mut seen[*at], true) {
+                carried.push(all[*at].clone());
+            }
+        }
+        carried.extend(more.cloned());
+        carried.sort_unstable();
+        carried.dedup();
+        let key = (*agent, carried);
+        if let Some(devices) = self.devices.borrow().get(&key) {
+            return devices.clone();
+        }
+        let devices = Arc::new(devices_of(agent, &key.1.iter().collect::<Vec<_>>()));
+        self.devices.borrow_mut().insert(key, devices.clone());
+        devices
+    }
+
+    fn list(&mut self, number: Number, standing: &Standing) {
+        let node = &self.nodes[number as usize];
+        let put = |list: &mut Vec<Number>| list.push(number);
+        put(self.in_feed.entry(node.act.feed).or_default());
+        put(self.by_agent.entry(standing.agent).or_default());
+        let mut owner = None;
+        match &node.act.what {
+            What::Genesis { owner: first, .. } => {
+                self.genesis = Some(number);
+                put(self.about.entry(first.agent).or_default());
+                owner = Some(first.agent);
+            }
+            What::Admit {
+                joining,
+                role,
+                invite,
+                ..
+            } => {
+                if standing.begins {
+                    put(self.about.entry(joining.agent).or_default());
+                    owner = (*role == Role::Owner).then_some(joining.agent);
+                }
+                if let Some(key) = invite {
+                    put(self.invite_uses.entry(*key).or_default());
+                }
+            }
+            What::Role(change) => {
+                put(self.about.entry(change.agent).or_default());
+                owner = (change.role == Role::Owner).then_some(change.agent);
+            }
+            What::Remove { agent, .. } => put(self.about.entry(*agent).or_default()),
+            What::Leave(_) => put(self.about.entry(standing.agent).or_default()),
+            What::DeviceRevoke { agent, device, .. } => {
+                put(self.revokes.entry((*agent, *device)).or_default());
+            }
+            What::Invite(invite) => put(self.invites.entry(invite.public_key).or_default()),
+            What::InviteRevoke(key) => put(self.invite_revokes.entry(*key).or_default()),
+            What::Epoch { id, act_id, .. } => {
+                put(self.epochs.entry(*id).or_default());
+                if act_id != id {
+                    put(self.epochs.entry(*act_id).or_default());
+                }
+            }
+            What::Grant(grant) => put(self.grants.entry(grant.hash).or_default()),
+            What::GrantRevoke(hash) => put(self.grant_revokes.entry(*hash).or_default()),
+            What::DeviceJoin { .. } => {}
+        }
+        if let Some(joining) = node.act.what.joining() {
+            put(self.admissions.entry(joining.feed).or_default());
+            put(self.arrivals.entry(joining.agent).or_default());
+        }
+        if let Some((agent, set)) = node.act.what.set() {
+            let sets = self.sets.entry(agent).or_default();
+            let known = sets.iter().position(|known| known == set);
+            let at = known.unwrap_or_else(|| {
+                sets.push(set.clone());
+                sets.len() - 1
+            });
+            self.carriers.entry(agent).or_default().push((number, at));
+        }
+        if let Some(owner) = owner
+            && !self.ever_owners.contains(&owner)
+        {
+            self.ever_owners.push(owner);
+        }
+    }
+
+    fn support(&mut self, number: Number, standing: &Standing) {
+        if self.is_revocation(number) || self.genesis == Some(number) {
+            return;
+        }
+        let supports = [
+            Some(standing.giver),
+            Some(standing.brought),
+            standing.invite,
+        ];
+        for support in supports.into_iter().flatten() {
+            self.stands[support as usize].push(number);
+        }
+        for admission in &standing.confirms {
+            self.watches[*admission as usize].push(number);
+        }
+    }
+
+    /// Marks what the new act may take back, and what may take it back.
+    fn contest(&mut self, number: Number, standing: &Standing) {
+        let mut marked = Vec::new();
+        let node = self.node(number);
+        let what = &node.act.what;
+        let mut beside = |others: Option<&Vec<Number>>| {
+            for other in others.into_iter().flatten() {
+                if self.are_concurrent(*other, number) {
+                    marked.extend([*other, number]);
+                }
+            }
+        };
+        beside(self.in_feed.get(&node.act.feed));
+        beside(self.revokes.get(&(standing.agent, standing.device)));
+        match what {
+            What::Admit {
+                invite: Some(key), ..
+            } => {
+                beside(self.invite_uses.get(key));
+                beside(self.invite_revokes.get(key));
+            }
+            What::Invite(invite) => beside(self.invites.get(&invite.public_key)),
+            What::InviteRevoke(key) => beside(self.invite_uses.get(key)),
+            What::Epoch { id, act_id, .. } => {
+                beside(self.epochs.get(id));
+                beside(self.epochs.get(act_id));
+            }
+            What::DeviceRevoke { agent, .. } => beside(self.by_agent.get(agent)),
+            _ => {}
+        }
+        if let Some(joining) = what.joining() {
+            beside(self.admissions.get(&joining.feed));
+        }
+        for sharp in self.about.get(&standing.agent).into_iter().flatten() {
+            if self.takes(*sharp, number) {
+                marked.extend([*sharp, number]);
+            }
+        }
+        if let What::Role(crate::entry::RoleChange { agent, .. }) | What::Remove { agent, .. } =
+            what
+        {
+            for done in self.by_agent.get(agent).into_iter().flatten() {
+                if self.takes(number, *done) {
+                    marked.extend([*done, number]);
+                }
+            }
+        }
+        if let Some((agent, _)) = what.set()
+            && self.is_mixed(&agent)
+        {
+            let carriers = self.carriers.get(&agent).into_iter().flatten();
+            marked.extend(carriers.map(|(carrier, _)| *carrier));
+        }
+        let supports = [
+            Some(standing.giver),
+            Some(standing.brought),
+            standing.invite,
+        ];
+        let mut supports = supports
+            .into_iter()
+            .flatten()
+            .chain(standing.confirms.iter().copied());
+        if supports.any(|support| self.is_contested.contains(support)) {
+            marked.push(number);
+        }
+        self.mark(marked);
+    }
+
+    fn mark(&mut self, mut marked: Vec<Number>) {
+        while let Some(number) = marked.pop() {
+            if self.is_contested.contains(number) || self.genesis == Some(number) {
+                continue;
+            }
+            self.is_contested.insert(number);
+            let order = |number: Number| self.standing(number).map(|standing| standing.order);
+            let own = order(number);
+            let at = self.contested.partition_point(|other| order(*other) < own);
+            self.contested.insert(at, number);
+            marked.extend(&self.stands[number as usize]);
+            marked.extend(&self.watches[number as usize]);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! An act as it is held: where it stands, and what of it matters here.
+
+use bytes::Bytes;
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey};
+
+use crate::RoomId;
+use crate::entry::{
+    Act, ActHash, Cut, Deed, Genesis, Grant, History, Invite, Membership, Role, RoleChange,
+};
+use crate::identity::IdentitySet;
+use crate::seal::EpochId;
+
+/// An act of a room, with the verdict on what it carries.
+#[derive(Clone, Debug)]
+pub struct HeldAct {
+    pub(super) hash: ActHash,
+    pub(super) feed: FeedKey,
+    pub(super) index: u64,
+    pub(super) dated_ms: u64,
+    pub(super) sealed_by: Option<EpochId>,
+    pub(super) verifies: bool,
+    pub(super) tag: u64,
+    pub(super) parents: Vec<ActHash>,
+    pub(super) what: What,
+}
+
+/// A device that comes into the room, with its feeds.
+#[derive(Clone, Debug)]
+pub(super) struct Joining {
+    pub(super) agent: AgentId,
+    pub(super) device: DeviceKey,
+    pub(super) feed: FeedKey,
+    pub(super) blobs_feed: FeedKey,
+    pub(super) set: Bytes,
+}
+
+/// What is done, without what only readers of the entry need.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Genesis {
+        name: String,
+        history: History,
+        owner: Joining,
+    },
+    Admit {
+        joining: Joining,
+        role: Role,
+        invite: Option<PublicKey>,
+        epochs: Vec<EpochId>,
+    },
+    DeviceJoin {
+        joining: Joining,
+        epochs: Vec<EpochId>,
+    },
+    Invite(Invite),
+    Role(RoleChange),
+    Remove {
+        agent: AgentId,
+        cuts: Vec<Cut>,
+        reason: String,
+    },
+    Leave(Vec<Cut>),
+    DeviceRevoke {
+        agent: AgentId,
+        device: DeviceKey,
+        set: Bytes,
+        cuts: Vec<Cut>,
+    },
+    InviteRevoke(PublicKey),
+    Epoch {
+        id: EpochId,
+        act_id: EpochId,
+        parents: Vec<EpochId>,
+        devices: Vec<DeviceKey>,
+    },
+    Grant(Grant),
+    GrantRevoke(Hash),
+}
+
+/// Where an act stands and when it is dated.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ActPlace {
+    /// Feed.
+    pub feed: FeedKey,
+    /// Block index.
+    pub index: u64,
+    /// Its author's clock, ms.
+    pub dated_ms: u64,
+    /// The id of the key that opened it; `None` for an open block.
+    pub sealed_by: Option<EpochId>,
+}
+
+impl HeldAct {
+    /// Takes an act off its `entry` (the plain bytes from the version byte on) and verifies what it
+    /// carries: memberships, the join request of an invite, identity sets.
+    pub fn verify(room: &RoomId, place: ActPlace, entry: &[u8], act: &Act) -> Self {
+        let hash = ActHash::of(room, &place.feed, place.index, entry);
+        HeldAct::verified(hash, place, act, carried_holds(room, &place, act))
+    }
+
+    /// Takes an act of which somebody found out before whether what it carries `verifies`.
+    pub fn verified(hash: ActHash, place: ActPlace, act: &Act, verifies: bool) -> Self {
+        HeldAct {
+            hash,
+            feed: place.feed,
+            index: place.index,
+            dated_ms: place.dated_ms,
+            sealed_by: place.sealed_by,
+            verifies,
+            tag: act.deed.tag(),
+            parents: act.parents.as_slice().to_vec(),
+            what: what(&act.deed),
+        }
+    }
+
+    /// Returns the act's name.
+    pub fn hash(&self) -> ActHash {
+        self.hash
+    }
+
+    /// Returns whether what the act carries verifies.
+    pub fn verifies(&self) -> bool {
+        self.verifies
+    }
+}
+
+fn carried_holds(room: &RoomId, place: &ActPlace, act: &Act) -> bool {
+    match &act.deed {
+        Deed::Genesis(genesis) => is_genesis(room, place, act, genesis),
+        Deed::Admit(admit) => {
+            let asked = admit.invite.is_none_or(|invite| {
+                let asked = invite.verify(room, &admit.member);
+                asked.is_ok()
+            });
+            asked && admit.member.verify(room).is_ok()
+        }
+        Deed::DeviceJoin(join) => join.device.verify(room).is_ok(),
+        Deed::DeviceRevoke(revoke) => {
+            let devices = devices_of(&revoke.agent, &[&revoke.identity_set]);
+            devices.revoked.contains(&revoke.device)
+        }
+        _ => true,
+    }
+}
+
+fn is_genesis(room: &RoomId, place: &ActPlace, act: &Act, genesis: &Genesis) -> bool {
+    let owner = &genesis.owner;
+    place.index == 0
+        && act.parents.as_slice().is_empty()
+        && owner.entries_feed == place.feed
+        && genesis.room_id() == *room
+        && owner.verify(room).is_ok()
+}
+
+fn what(deed: &Deed) -> What {
+    match deed {
+        Deed::Genesis(genesis) => What::Genesis {
+            name: genesis.name.to_string(),
+            history: genesis.history,
+            owner: joining(&genesis.owner),
+        },
+        Deed::Admit(admit) => What::Admit {
+            joining: joining(&admit.member),
+            role: admit.role,
+            invite: admit.invite.map(|invite| invite.public_key),
+            epochs: admit.epochs.clone(),
+        },
+        Deed::DeviceJoin(join) => What::DeviceJoin {
+            joining: joining(&join.device),
+            epochs: join.epochs.clone(),
+        },
+        Deed::Invite(invite) => What::Invite(*invite),
+        Deed::Role(change) => What::Role(*change),
+        Deed::Remove(remove) => What::Remove {
+            agent: remove.agent,
+            cuts: remove.cuts.clone(),
+            reason: remove.reason.to_string(),
+        },
+        Deed::Leave(leave) => What::Leave(leave.cuts.clone()),
+        Deed::DeviceRevoke(revoke) => What::DeviceRevoke {
+            agent: revoke.agent,
+            device: revoke.device,
+            set: revoke.identity_set.clone(),
+            cuts: revoke.cuts.clone(),
+        },
+        Deed::InviteRevoke(revoke) => What::InviteRevoke(revoke.public_key),
+        Deed::Epoch(epoch) => What::Epoch {
+            id: epoch.id,
+            act_id: epoch.act_id,
+            parents: epoch.parents.clone(),
+            devices: epoch.copies.iter().map(|copy| copy.device).collect(),
+        },
+        Deed::Grant(grant) => What::Grant(*grant),
+        Deed::GrantRevoke(revoke) => What::GrantRevoke(revoke.hash),
+    }
+}
+
+fn joining(member: &Membership) -> Joining {
+    Joining {
+        agent: member.agent,
+        device: member.device,
+        feed: member.entries_feed,
+        blobs_feed: member.blobs_feed,
+        set: member.identity_set.clone(),
+    }
+}
+
+impl What {
+    /// Returns the device that comes into the room by this.
+    pub(super) fn joining(&self) -> Option<&Joining> {
+        match self {
+            What::Genesis { owner, .. } => Some(owner),
+            What::Admit { joining, .. } | What::DeviceJoin { joining, .. } => Some(joining),
+            _ => None,
+        }
+    }
+
+    /// Returns the identity set that this carries, and whose it is.
+    pub(super) fn set(&self) -> Option<(AgentId, &Bytes)> {
+        match self {
+            What::DeviceRevoke { agent, set, .. } => Some((*agent, set)),
+            _ => self.joining().map(|joining| (joining.agent, &joining.set)),
+        }
+    }
+
+    /// Returns the cuts that this names.
+    pub(super) fn cuts(&self) -> &[Cut] {
+        match self {
+            What::Remove { cuts, .. } | What::DeviceRevoke { cuts, .. } | What::Leave(cuts) => cuts,
+            _ => &[],
+        }
+    }
+}
+
+/// Which devices some identity sets of one agent, taken together, give and take.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Devices {
+    /// Those that are the agent's.
+    pub present: Vec<DeviceKey>,
+    /// Those that were, and were revoked.
+    pub revoked: Vec<DeviceKey>,
+}
+
+/// Evaluates encoded identity sets of one agent together. Sets that do not verify say nothing; what
+/// goes beyond the limits of a set is left out, in the order given.
+pub fn devices_of(agent: &AgentId, sets: &[&Bytes]) -> Devices {
+    let mut all = IdentitySet::default();
+    for set in sets {
+        let Ok(set) = IdentitySet::decode(set) else {
+            continue;
+        };
+        if set.verify(agent).is_err() {
+            continue;
+        }
+        let both = all.statements().chain(set.statements()).cloned();
+        if let Ok(both) = IdentitySet::new(both) {
+            all = both;
+        }
+    }
+    let Ok(identity) = all.verify(agent) else {
+        return Devices::default();
+    };
+    Devices {
+        present: identity.devices.iter().map(|device| device.key).collect(),
+        revoked: Vec::new(),
+    }
+}

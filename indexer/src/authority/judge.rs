@@ -1,0 +1,381 @@
+//! Whether an act is authorised: what its past makes of it, for ever.
+
+use std::cmp::Reverse;
+
+use kinlog_feeds::crypto::{AgentId, PublicKey};
+
+use crate::authority::Refusal;
+use crate::authority::bits::Bits;
+use crate::authority::graph::{DevicesOf, Graph, Number, Order, Standing};
+use crate::authority::held::{HeldAct, Joining, What};
+use crate::authority::state::State;
+use crate::entry::Role;
+use crate::limits::{ROOM_DEVICES_MAX, ROOM_MEMBERS_MAX};
+
+/// An act before its judgement, with its past.
+pub(super) struct Judge<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) state: State<'a>,
+    pub(super) past: &'a Bits,
+    pub(super) devices_of: DevicesOf,
+    pub(super) act: &'a HeldAct,
+    pub(super) depth: u32,
+}
+
+/// Who does it, and as what.
+struct Author {
+    agent: AgentId,
+    role: Role,
+    giver: Number,
+    brought: Number,
+}
+
+/// What an act takes beyond an author.
+#[derive(Default)]
+struct Needs {
+    role: Option<Role>,
+    invite: Option<Number>,
+    used_before: u32,
+    begins: bool,
+    confirms: Vec<Number>,
+}
+
+impl Needs {
+    fn role(role: Role) -> Self {
+        Needs {
+            role: Some(role),
+            ..Needs::default()
+        }
+    }
+}
+
+impl Judge<'_> {
+    /// Returns what the act stands on, or why it is not authorised. `number` will be its number.
+    pub(super) fn judge(&self, number: Number) -> Result<Standing, Refusal> {
+        if let What::Genesis { owner, .. } = &self.act.what {
+            return self.genesis(number, owner);
+        }
+        self.is_sealed_right()?;
+        let author = self.author()?;
+        if !self.act.verifies {
+            return Err(Refusal::Carried);
+        }
+        let needs = self.needs(&author)?;
+        let needed = needs.role.unwrap_or(Role::Guest);
+        if author.role < needed {
+            let actual = author.role;
+            return Err(Refusal::Role { needed, actual });
+        }
+        let joining = self.graph.what(author.brought).joining();
+        let joining = joining.expect("what brought a device in names it");
+        let sort = 1 + u8::from(!matches!(self.act.what, What::DeviceRevoke { .. }));
+        Ok(Standing {
+            agent: author.agent,
+            device: joining.device,
+            needs: needed,
+            giver: author.giver,
+            brought: author.brought,
+            invite: needs.invite,
+            used_before: needs.used_before,
+            begins: needs.begins,
+            confirms: needs.confirms,
+            order: Order {
+                sort,
+                role: Reverse(author.role),
+                giver: self.graph.age(author.giver),
+                own: (self.depth, self.act.hash),
+            },
+        })
+    }
+
+    fn genesis(&self, number: Number, owner: &Joining) -> Result<Standing, Refusal> {
+        if !self.act.verifies || self.graph.genesis.is_some() {
+            return Err(Refusal::OtherGenesis);
+        }
+        Ok(Standing {
+            agent: owner.agent,
+            device: owner.device,
+            needs: Role::Guest,
+            giver: number,
+            brought: number,
+            invite: None,
+            used_before: 0,
+            begins: true,
+            confirms: Vec::new(),
+            order: Order {
+                sort: 0,
+                role: Reverse(Role::Owner),
+                giver: (self.depth, self.act.hash),
+                own: (self.depth, self.act.hash),
+            },
+        })
+    }
+
+    /// Acts are readable by all members: sealed as the genesis is, or under an act key whose epoch
+    /// is announced in their past.
+    fn is_sealed_right(&self) -> Result<(), Refusal> {
+        let Some(id) = self.act.sealed_by else {
+            return Ok(());
+        };
+        let genesis = self.graph.genesis.map(|genesis| self.graph.node(genesis));
+        if genesis.is_some_and(|genesis| genesis.act.sealed_by == Some(id)) {
+            return Ok(());
+        }
+        let announced = self.state.counting(self.graph.epochs.get(&id));
+        let mut announced = announced.filter(|number| {
+            matches!(self.graph.what(*number), What::Epoch { act_id, .. } if *act_id == id)
+        });
+        announced.next().map(|_| ()).ok_or(Refusal::Sealed)
+    }
+
+    fn author(&self) -> Result<Author, Refusal> {
+        let brought = self.state.admission(&self.act.feed);
+        let brought = brought.ok_or(Refusal::Stranger)?;
+        let ending = self.state.endings(brought).into_iter();
+        if let Some(by) = ending.min_by_key(|number| self.graph.age(*number)) {
+            let by = self.graph.hash(by);
+            return Err(Refusal::Cut { by });
+        }
+        let joining = self.graph.what(brought).joining();
+        let agent = joining.expect("what brought a device in names it").agent;
+        let role = self.state.role(&agent);
+        let (role, giver) = role.ok_or(Refusal::NoMember { agent })?;
+        Ok(Author {
+            agent,
+            role,
+            giver,
+            brought,
+        })
+    }
+
+    fn needs(&self, author: &Author) -> Result<Needs, Refusal> {
+        match &self.act.what {
+            What::Genesis { .. } => Err(Refusal::OtherGenesis),
+            What::Admit {
+                joining,
+                role,
+                invite,
+                ..
+            } => self.admit(author, joining, *role, *invite),
+            What::DeviceJoin { joining, .. } => {
+                if joining.agent != author.agent {
+                    let agent = joining.agent;
+                    return Err(Refusal::OtherAgent { agent });
+                }
+                self.arrival(joining)?;
+                Ok(Needs::role(Role::Guest))
+            }
+            What::Invite(invite) => {
+                let known = self.graph.invites.get(&invite.public_key);
+                if self.state.counting(known).next().is_some() {
+                    return Err(Refusal::KnownInvite);
+                }
+                not_above_own(author, invite.role)?;
+                let admins = invite.role > Role::Member;
+                Ok(Needs::role(if admins { invite.role } else { Role::Member }))
+            }
+            What::Role(change) => self.change_of_role(author, &change.agent, change.role),
+            What::Remove { agent, .. } => {
+                if *agent == author.agent {
+                    return Err(Refusal::Oneself);
+                }
+                let target = self.target(agent)?;
+                self.ranks_below(author, agent, target)?;
+                self.leaves_an_owner(agent)?;
+                Ok(Needs::role(target.0.max(Role::Admin)))
+            }
+            What::Leave(_) => {
+                self.leaves_an_owner(&author.agent)?;
+                Ok(Needs::role(Role::Guest))
+            }
+            What::DeviceRevoke { agent, .. } => {
+                let sibling = *agent == author.agent;
+                Ok(Needs::role(if sibling { Role::Guest } else { Role::Admin }))
+            }
+            What::InviteRevoke(key) => Ok(self.own_or_admin(author, self.graph.invites.get(key))),
+            What::Epoch { id, act_id, .. } => {
+                let one = self.state.counting(self.graph.epochs.get(id));
+                let other = self.state.counting(self.graph.epochs.get(act_id));
+                if one.chain(other).next().is_some() {
+                    return Err(Refusal::KnownEpoch);
+                }
+                Ok(Needs::role(Role::Guest))
+            }
+            What::Grant(_) => Ok(Needs::role(Role::Member)),
+            What::GrantRevoke(hash) => Ok(self.own_or_admin(author, self.graph.grants.get(hash))),
+        }
+    }
+
+    fn admit(
+        &self,
+        author: &Author,
+        joining: &Joining,
+        role: Role,
+        invite: Option<PublicKey>,
+    ) -> Result<Needs, Refusal> {
+        self.arrival(joining)?;
+        // A member's further device brings no role with it.
+        let begins = self.state.role(&joining.agent).is_none();
+        if begins {
+            not_above_own(author, role)?;
+            self.has_room_for_members()?;
+        }
+        let mut needs = Needs::role(Role::Admin);
+        if let Some(key) = invite {
+            needs = self.admit_by(role, &key)?;
+        }
+        needs.begins = begins;
+        if begins {
+            needs.role = needs.role.max(Some(role));
+        }
+        Ok(needs)
+    }
+
+    fn admit_by(&self, given: Role, key: &PublicKey) -> Result<Needs, Refusal> {
+        let invites = self.state.counting(self.graph.invites.get(key));
+        let order = |number: &Number| self.graph.standing(*number).map(|by| by.order);
+        let number = invites.min_by_key(order).ok_or(Refusal::NoInvite)?;
+        let What::Invite(invite) = self.graph.what(number) else {
+            return Err(Refusal::NoInvite);
+        };
+        if given > invite.role {
+            let invite = invite.role;
+            return Err(Refusal::InviteRole { given, invite });
+        }
+        let revokes = self.state.counting(self.graph.invite_revokes.get(key));
+        if let Some(by) = revokes.min_by_key(|number| self.graph.age(*number)) {
+            let by = self.graph.hash(by);
+            return Err(Refusal::InviteRevoked { by });
+        }
+        let dated_ms = self.act.dated_ms;
+        if let Some(expired_ms) = invite.expires_at_ms.filter(|end| dated_ms > *end) {
+            return Err(Refusal::InviteExpired {
+                expired_ms,
+                dated_ms,
+            });
+        }
+        let used = self.state.counting(self.graph.invite_uses.get(key)).count() as u32;
+        if let Some(uses) = invite.uses.filter(|uses| used >= *uses) {
+            return Err(Refusal::InviteUsedUp { uses });
+        }
+        Ok(Needs {
+            role: Some(Role::Member),
+            invite: Some(number),
+            used_before: used,
+            ..Needs::default()
+        })
+    }
+
+    /// A device that comes in is its agent's, and comes with feeds that were never here.
+    fn arrival(&self, joining: &Joining) -> Result<(), Refusal> {
+        let feed = joining.feed;
+        if self.state.admission(&feed).is_some() {
+            return Err(Refusal::KnownFeed { feed });
+        }
+        if self.state.has_device(&joining.agent, &joining.device) {
+            return Err(Refusal::KnownDevice);
+        }
+        let revokes = self.graph.revokes.get(&(joining.agent, joining.device));
+        if self.state.counting(revokes).next().is_some() {
+            return Err(Refusal::NoDevice);
+        }
+        let set = Some(&joining.set);
+        let devices = self
+            .graph
+            .devices_in(&joining.agent, self.past, set, self.devices_of);
+        if !devices.present.contains(&joining.device) {
+            return Err(Refusal::NoDevice);
+        }
+        self.has_room_for_devices()
+    }
+
+    fn change_of_role(
+        &self,
+        author: &Author,
+        agent: &AgentId,
+        role: Role,
+    ) -> Result<Needs, Refusal> {
+        let target = self.target(agent)?;
+        not_above_own(author, role)?;
+        if role < target.0 {
+            if *agent != author.agent {
+                self.ranks_below(author, agent, target)?;
+            }
+            if target.0 == Role::Owner {
+                self.leaves_an_owner(agent)?;
+            }
+        }
+        let mut needs = Needs::role(target.0.max(role).max(Role::Admin));
+        needs.confirms = self.state.live(agent);
+        Ok(needs)
+    }
+
+    fn target(&self, agent: &AgentId) -> Result<(Role, Number), Refusal> {
+        let role = self.state.role(agent);
+        role.ok_or(Refusal::NoTarget { agent: *agent })
+    }
+
+    fn ranks_below(
+        &self,
+        author: &Author,
+        agent: &AgentId,
+        target: (Role, Number),
+    ) -> Result<(), Refusal> {
+        let own = self.state.rank((author.role, author.giver));
+        if target.0 == author.role && self.state.rank(target) < own {
+            return Err(Refusal::HigherRank { agent: *agent });
+        }
+        Ok(())
+    }
+
+    fn leaves_an_owner(&self, without: &AgentId) -> Result<(), Refusal> {
+        let owners: Vec<AgentId> = self.state.owners().map(|(agent, _)| agent).collect();
+        if owners == [*without] {
+            return Err(Refusal::LastOwner);
+        }
+        Ok(())
+    }
+
+    /// One's own takes no role to end; another's takes an admin.
+    fn own_or_admin(&self, author: &Author, acts: Option<&Vec<Number>>) -> Needs {
+        let acts = acts.into_iter().flatten().copied();
+        let mut counting = acts.filter(|number| self.state.counts(*number));
+        let is_own = counting.any(|number| {
+            let standing = self.graph.standing(number);
+            standing.is_some_and(|by| by.agent == author.agent)
+        });
+        Needs::role(if is_own { Role::Guest } else { Role::Admin })
+    }
+
+    fn has_room_for_members(&self) -> Result<(), Refusal> {
+        if self.graph.about.len() < ROOM_MEMBERS_MAX {
+            return Ok(());
+        }
+        let agents = self.graph.about.keys();
+        let members = agents.filter(|agent| self.state.role(agent).is_some());
+        if members.count() >= ROOM_MEMBERS_MAX {
+            return Err(Refusal::Members);
+        }
+        Ok(())
+    }
+
+    fn has_room_for_devices(&self) -> Result<(), Refusal> {
+        if self.graph.admissions.len() < ROOM_DEVICES_MAX {
+            return Ok(());
+        }
+        let agents = self.graph.arrivals.keys();
+        let devices: usize = agents.map(|agent| self.state.live(agent).len()).sum();
+        if devices >= ROOM_DEVICES_MAX {
+            return Err(Refusal::Devices);
+        }
+        Ok(())
+    }
+}
+
+fn not_above_own(author: &Author, given: Role) -> Result<(), Refusal> {
+    let own = author.role;
+    if given > own {
+        return Err(Refusal::AboveOwn { given, own });
+    }
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! Rooms made of acts alone, without signatures: agents, devices and feeds are small numbers.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use bytes::Bytes;
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey, blake2b_256};
+use kinlog_indexer::Text;
+use kinlog_indexer::authority::{ActPlace, Authority, Devices, HeldAct, RoomActs, Verdict};
+use kinlog_indexer::entry::{
+    Act, ActHash, Admit, Cut, Deed, DeviceJoin, DeviceRevoke, Epoch, EpochCopy, FeedClaim, Genesis,
+    Grant, GrantRevoke, History, Invite, InviteRevoke, InviteUse, Leave, Membership, Parents,
+    Remove, Role, RoleChange,
+};
+use kinlog_indexer::seal::EpochId;
+
+/// One device of one agent, and how often it came anew: names its feeds.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Who(pub(crate) u8, pub(crate) u8, pub(crate) u8);
+
+impl Who {
+    pub(crate) fn agent(self) -> AgentId {
+        AgentId([self.0 + 1; 32])
+    }
+
+    pub(crate) fn device(self) -> DeviceKey {
+        DeviceKey([self.0 * 16 + self.1 + 1; 32])
+    }
+
+    pub(crate) fn feed(self) -> FeedKey {
+        FeedKey(blake2b_256(&[b"entries", &[self.0, self.1, self.2]]))
+    }
+
+    pub(crate) fn blobs(self) -> FeedKey {
+        FeedKey(blake2b_256(&[b"blobs", &[self.0, self.1, self.2]]))
+    }
+
+    /// The membership with an identity set that says what `said` does.
+    pub(crate) fn membership(self, said: &[(u8, Said)]) -> Membership {
+        let claim = FeedClaim {
+            public_key: PublicKey([0; 32]),
+            signature: [0; 64],
+        };
+        let mut all = vec![(self.1, Said::Added)];
+        all.extend(said);
+        Membership {
+            agent: self.agent(),
+            identity_set: set(self.0, &all),
+            device: self.device(),
+            entries_feed: self.feed(),
+            entries_claim: claim,
+            blobs_feed: self.blobs(),
+            blobs_claim: claim,
+            claim: [0; 64],
+        }
+    }
+}
+
+/// What an identity set of these tests says of a device.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Said {
+    Added = 1,
+    Revoked = 2,
+    NeverAdded = 3,
+    NotRevoked = 4,
+}
+
+/// An identity set of these tests: pairs of device and what is said.
+pub(crate) fn set(agent: u8, said: &[(u8, Said)]) -> Bytes {
+    let mut said: Vec<[u8; 2]> = said
+        .iter()
+        .map(|(device, said)| [agent * 16 + device + 1, *said as u8])
+        .collect();
+    said.sort_unstable();
+    said.dedup();
+    said.concat().into()
+}
+
+/// Evaluates sets of these tests.
+pub(crate) fn devices_of(_: &AgentId, sets: &[&Bytes]) -> Devices {
+    let said: Vec<(u8, u8)> = sets
+        .iter()
+        .flat_map(|set| set.chunks(2).map(|pair| (pair[0], pair[1])))
+        .collect();
+    let says = |device: u8, what: Said| said.contains(&(device, what as u8));
+    let mut devices = Devices::default();
+    for device in 0..=u8::MAX {
+        if !says(device, Said::Added) || says(device, Said::NeverAdded) {
+            continue;
+        }
+        let key = DeviceKey([device; 32]);
+        if says(device, Said::Revoked) && !says(device, Said::NotRevoked) {
+            devices.revoked.push(key);
+        } else {
+            devices.present.push(key);
+        }
+    }
+    devices
+}
+
+pub(crate) fn genesis(owner: Who) -> Deed {
+    Deed::Genesis(Genesis {
+        name: Text::new("kitchen").unwrap(),
+        history: History::Full,
+        random: [9; 32],
+        owner: owner.membership(&[]),
+    })
+}
+
+pub(crate) fn admit(who: Who, role: Role) -> Deed {
+    Deed::Admit(Admit {
+        member: who.membership(&[]),
+        role,
+        invite: None,
+        epochs: Vec::new(),
+    })
+}
+
+pub(crate) fn admit_by(who: Who, role: Role, key: u8) -> Deed {
+    Deed::Admit(Admit {
+        member: who.membership(&[]),
+        role,
+        invite: Some(InviteUse {
+            public_key: PublicKey([key; 32]),
+            signature: [0; 64],
+        }),
+        epochs: Vec::new(),
+    })
+}
+
+pub(crate) fn device_join(who: Who) -> Deed {
+    Deed::DeviceJoin(DeviceJoin {
+        device: who.membership(&[]),
+        epochs: Vec::new(),
+    })
+}
+
+pub(crate) fn invite(key: u8, role: Role, uses: Option<u32>, expires_at_ms: Option<u64>) -> Deed {
+    Deed::Invite(Invite {
+        public_key: PublicKey([key; 32]),
+        role,
+        expires_at_ms,
+        uses,
+    })
+}
+
+pub(crate) fn invite_revoke(key: u8) -> Deed {
+    let public_key = PublicKey([key; 32]);
+    Deed::InviteRevoke(InviteRevoke { public_key })
+}
+
+pub(crate) fn role(agent: u8, role: Role) -> Deed {
+    let agent = Who(agent, 0, 0).agent();
+    Deed::Role(RoleChange { agent, role })
+}
+
+pub(crate) fn remove(agent: u8, cuts: Vec<Cut>) -> Deed {
+    Deed::Remove(Remove {
+        agent: Who(agent, 0, 0).agent(),
+        cuts,
+        reason: Text::new("enough").unwrap(),
+    })
+}
+
+pub(crate) fn leave(cuts: Vec<Cut>) -> Deed {
+    Deed::Leave(Leave { cuts })
+}
+
+pub(crate) fn device_revoke(who: Who, said: &[(u8, Said)], cuts: Vec<Cut>) -> Deed {
+    let mut all = vec![(who.1, Said::Added), (who.1, Said::Revoked)];
+    all.extend(said);
+    Deed::DeviceRevoke(DeviceRevoke {
+        agent: who.agent(),
+        device: who.device(),
+        identity_set: set(who.0, &all),
+        cuts,
+    })
+}
+
+pub(crate) fn epoch(number: u8, parents: &[u8], devices: &[Who]) -> Deed {
+    Deed::Epoch(Epoch {
+        id: epoch_id(number),
+        act_id: EpochId([number + 100; 16]),
+        parents: parents.iter().map(|parent| epoch_id(*parent)).collect(),
+        copies: devices
+            .iter()
+            .map(|who| EpochCopy {
+                device: who.device(),
+                sealed: [0; 81],
+            })
+            .collect(),
+    })
+}
+
+pub(crate) fn epoch_id(number: u8) -> EpochId {
+    EpochId([number; 16])
+}
+
+pub(crate) fn grant(number: u8) -> Deed {
+    Deed::Grant(Grant {
+        seeder: AgentId([200; 32]),
+        expires_at_ms: 1,
+        quota_class: 1,
+        hash: Hash([number; 32]),
+    })
+}
+
+pub(crate) fn grant_revoke(number: u8) -> Deed {
+    let hash = Hash([number; 32]);
+    Deed::GrantRevoke(GrantRevoke { hash })
+}
+
+pub(crate) fn cut(feed: FeedKey, length: u64) -> Cut {
+    let tree_hash = Hash([length as u8; 32]);
+    Cut {
+        feed,
+        length,
+        tree_hash,
+    }
+}
+
+/// An act of these tests.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    pub(crate) hash: ActHash,
+    pub(crate) by: Who,
+    pub(crate) index: u64,
+    pub(crate) ms: u64,
+    pub(crate) sealed_by: Option<EpochId>,
+    pub(crate) act: Act,
+}
+
+impl Done {
+    pub(crate) fn held(&self) -> HeldAct {
+        let place = ActPlace {
+            feed: self.by.feed(),
+            index: self.index,
+            dated_ms: self.ms,
+            sealed_by: self.sealed_by,
+        };
+        HeldAct::verified(self.hash, place, &self.act, self.verifies())
+    }
+
+    /// Whether what it carries holds: in these tests only what a revocation says by itself.
+    pub(crate) fn verifies(&self) -> bool {
+        let Deed::DeviceRevoke(revoke) = &self.act.deed else {
+            return true;
+        };
+        let devices = devices_of(&revoke.agent, &[&revoke.identity_set]);
+        devices.revoked.contains(&revoke.device)
+    }
+}
+
+/// A room whose acts are written one by one, each after those that are named.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Script {
+    pub(crate) acts: Vec<Done>,
+    pub(crate) salt: u64,
+}
+
+impl Script {
+    /// A room of agent 0.
+    pub(crate) fn new() -> Self {
+        let mut script = Script::default();
+        script.after(&[], Who(0, 0, 0), genesis(Who(0, 0, 0)));
+        script
+    }
+
+    /// Does something after the acts with these numbers and all that they reach; returns its
+    /// number.
+    pub(crate) fn after(&mut self, parents: &[usize], by: Who, deed: Deed) -> usize {
+        self.at(parents, by, 1_000, deed)
+    }
+
+    /// Does something at a date.
+    pub(crate) fn at(&mut self, parents: &[usize], by: Who, ms: u64, deed: Deed) -> usize {
+        let number = self.acts.len();
+        let parents = parents.iter().map(|parent| self.acts[*parent].hash);
+        let parents = Parents::new(parents, None);
+        let salt = self.salt.to_le_bytes();
+        let hash = ActHash(blake2b_256(&[&salt, &(number as u64).to_le_bytes()]));
+        let index = self.acts.iter().filter(|done| done.by == by).count() as u64;
+        self.acts.push(Done {
+            hash,
+            by,
+            index,
+            ms,
+            sealed_by: None,
+            act: Act { parents, deed },
+        });
+        number
+    }
+
+    pub(crate) fn room(&self) -> RoomActs {
+        let mut room = RoomActs::new(devices_of, 8192);
+        for done in &self.acts {
+            assert!(room.add(done.held()));
+        }
+        room
+    }
+
+    pub(crate) fn authority(&self) -> Authority {
+        self.room().authority()
+    }
+
+    pub(crate) fn verdict(&self, number: usize) -> Verdict {
+        self.authority().acts[&self.acts[number].hash]
+            .verdict
+            .clone()
+    }
+
+    pub(crate) fn role(&self, agent: u8) -> Option<Role> {
+        self.authority().role(&Who(agent, 0, 0).agent())
+    }
+}

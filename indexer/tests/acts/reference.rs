@@ -1,0 +1,545 @@
+//! The rules of `docs/design/0015-identity-and-authority.md` once more, as plainly as they can be
+//! said and as slowly: what a set of acts comes to is found from the set alone, each time anew.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
+use kinlog_indexer::entry::{ActHash, Deed, Membership, Role};
+
+use crate::acts::{Done, devices_of};
+
+pub(crate) type Set = BTreeSet<usize>;
+
+#[derive(Clone, Debug)]
+struct Standing {
+    agent: AgentId,
+    device: DeviceKey,
+    role: Role,
+    needs: Role,
+    giver: usize,
+    brought: usize,
+    invite: Option<usize>,
+    used: usize,
+    begins: bool,
+    confirms: Vec<usize>,
+}
+
+/// What counts of a set, and which endings of an owner's role are set aside.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) counts: Set,
+    aside: Set,
+}
+
+pub(crate) struct Reference<'a> {
+    acts: &'a [Done],
+    past: Vec<Set>,
+    depth: Vec<usize>,
+    standings: RefCell<HashMap<usize, Option<Standing>>>,
+    outcomes: RefCell<HashMap<Vec<usize>, Outcome>>,
+}
+
+impl<'a> Reference<'a> {
+    /// Takes acts that stand behind those they name; every one of these is there.
+    pub(crate) fn new(acts: &'a [Done]) -> Self {
+        let (mut past, mut depth): (Vec<Set>, Vec<usize>) = Default::default();
+        let at = |hash: &ActHash| acts.iter().position(|done| done.hash == *hash).unwrap();
+        for done in acts {
+            let parents: Vec<usize> = done.act.parents.as_slice().iter().map(at).collect();
+            let mut all: Set = parents.iter().copied().collect();
+            parents.iter().for_each(|parent| all.extend(&past[*parent]));
+            past.push(all);
+            depth.push(
+                1 + parents
+                    .iter()
+                    .map(|parent| depth[*parent])
+                    .max()
+                    .unwrap_or(0),
+            );
+        }
+        let (standings, outcomes) = (RefCell::default(), RefCell::default());
+        Reference {
+            acts,
+            past,
+            depth,
+            standings,
+            outcomes,
+        }
+    }
+
+    pub(crate) fn is_authorised(&self, x: usize) -> bool {
+        self.standing(x).is_some()
+    }
+
+    fn deed(&self, x: usize) -> &'a Deed {
+        &self.acts[x].act.deed
+    }
+
+    fn concurrent(&self, x: usize, y: usize) -> bool {
+        x != y && !self.past[x].contains(&y) && !self.past[y].contains(&x)
+    }
+
+    fn age(&self, x: usize) -> (usize, ActHash) {
+        (self.depth[x], self.acts[x].hash)
+    }
+
+    fn arrival(&self, x: usize) -> Option<&'a Membership> {
+        match self.deed(x) {
+            Deed::Genesis(genesis) => Some(&genesis.owner),
+            Deed::Admit(admit) => Some(&admit.member),
+            Deed::DeviceJoin(join) => Some(&join.device),
+            _ => None,
+        }
+    }
+
+    fn standing(&self, x: usize) -> Option<Standing> {
+        if let Some(known) = self.standings.borrow().get(&x) {
+            return known.clone();
+        }
+        let standing = self.judge(x);
+        self.standings.borrow_mut().insert(x, standing.clone());
+        standing
+    }
+
+    /// Rule 1.
+    fn judge(&self, x: usize) -> Option<Standing> {
+        let done = &self.acts[x];
+        let now = self.outcome(&self.past[x]).counts;
+        let plain = |agent, device, role, giver, brought| Standing {
+            agent,
+            device,
+            role,
+            needs: Role::Guest,
+            giver,
+            brought,
+            invite: None,
+            used: 0,
+            begins: false,
+            confirms: Vec::new(),
+        };
+        if let Deed::Genesis(genesis) = &done.act.deed {
+            let first = (0..x).all(|y| !matches!(self.deed(y), Deed::Genesis(_)));
+            let owner = &genesis.owner;
+            let begins = Standing {
+                begins: true,
+                ..plain(owner.agent, owner.device, Role::Owner, x, x)
+            };
+            return first.then_some(begins);
+        }
+        let brought = self.brought(&now, &done.by.feed())?;
+        let device = self.arrival(brought)?;
+        let (role, giver) = self.role(&now, &device.agent)?;
+        if !self.endings(&now, brought).is_empty() || !done.verifies() {
+            return None;
+        }
+        let mut to = plain(device.agent, device.device, role, giver, brought);
+        let mine = |y: usize| self.standing(y).is_some_and(|by| by.agent == to.agent);
+        let is_last_owner = |agent: &AgentId| self.owners(&now).keys().eq([agent]);
+        let of = |is: &dyn Fn(&Deed) -> bool| {
+            now.iter()
+                .copied()
+                .filter(|y| is(self.deed(*y)))
+                .collect::<Vec<_>>()
+        };
+        match &done.act.deed {
+            Deed::Genesis(_) => return None,
+            Deed::Admit(admit) => {
+                self.may_arrive(x, &now, &admit.member)?;
+                to.begins = self.role(&now, &admit.member.agent).is_none();
+                if to.begins && admit.role > role {
+                    return None;
+                }
+                to.needs = Role::Admin;
+                if let Some(by) = admit.invite {
+                    let key = by.public_key;
+                    let invites = of(
+                        &|deed| matches!(deed, Deed::Invite(invite) if invite.public_key == key),
+                    );
+                    let at = invites.into_iter().min_by_key(|y| self.order(*y))?;
+                    let Deed::Invite(invite) = self.deed(at) else {
+                        return None;
+                    };
+                    let revoked = of(
+                        &|deed| matches!(deed, Deed::InviteRevoke(end) if end.public_key == key),
+                    );
+                    to.used = of(&|deed| matches!(deed, Deed::Admit(other) if other.invite.is_some_and(|by| by.public_key == key))).len();
+                    let used_up = invite.uses.is_some_and(|uses| to.used >= uses as usize);
+                    let late = invite.expires_at_ms.is_some_and(|end| done.ms > end);
+                    if admit.role > invite.role || !revoked.is_empty() || used_up || late {
+                        return None;
+                    }
+                    (to.needs, to.invite) = (Role::Member, Some(at));
+                }
+                if to.begins {
+                    to.needs = to.needs.max(admit.role);
+                }
+            }
+            Deed::DeviceJoin(join) => {
+                self.may_arrive(x, &now, &join.device)?;
+                (join.device.agent == to.agent).then_some(())?;
+            }
+            Deed::Invite(invite) => {
+                let same = of(
+                    &|deed| matches!(deed, Deed::Invite(other) if other.public_key == invite.public_key),
+                );
+                if !same.is_empty() || invite.role > role {
+                    return None;
+                }
+                to.needs = invite.role.max(Role::Member);
+            }
+            Deed::Role(change) => {
+                let target = self.role(&now, &change.agent)?;
+                let demotes = change.role < target.0;
+                let above = target.0 == role && self.age(target.1) < self.age(giver);
+                if change.role > role
+                    || demotes && change.agent != to.agent && above
+                    || demotes && is_last_owner(&change.agent)
+                {
+                    return None;
+                }
+                to.needs = Role::Admin.max(target.0).max(change.role);
+                let live = now.iter().copied().filter(|y| {
+                    self.arrival(*y)
+                        .is_some_and(|one| one.agent == change.agent)
+                });
+                to.confirms = live.filter(|y| self.endings(&now, *y).is_empty()).collect();
+            }
+            Deed::Remove(remove) => {
+                let target = self.role(&now, &remove.agent)?;
+                let above = target.0 == role && self.age(target.1) < self.age(giver);
+                if remove.agent == to.agent || above || is_last_owner(&remove.agent) {
+                    return None;
+                }
+                to.needs = Role::Admin.max(target.0);
+            }
+            Deed::Leave(_) => (!is_last_owner(&to.agent)).then_some(())?,
+            Deed::DeviceRevoke(revoke) if revoke.agent == to.agent => {}
+            Deed::DeviceRevoke(_) => to.needs = Role::Admin,
+            Deed::InviteRevoke(end) => {
+                let made = of(
+                    &|deed| matches!(deed, Deed::Invite(one) if one.public_key == end.public_key),
+                );
+                to.needs = if made.into_iter().any(mine) {
+                    Role::Guest
+                } else {
+                    Role::Admin
+                };
+            }
+            Deed::Epoch(epoch) => {
+                let ids = [epoch.id, epoch.act_id];
+                let same = of(
+                    &|deed| matches!(deed, Deed::Epoch(one) if ids.contains(&one.id) || ids.contains(&one.act_id)),
+                );
+                same.is_empty().then_some(())?;
+            }
+            Deed::Grant(_) => to.needs = Role::Member,
+            Deed::GrantRevoke(end) => {
+                let made = of(&|deed| matches!(deed, Deed::Grant(one) if one.hash == end.hash));
+                to.needs = if made.into_iter().any(mine) {
+                    Role::Guest
+                } else {
+                    Role::Admin
+                };
+            }
+            _ => return None,
+        }
+        (role >= to.needs).then_some(to)
+    }
+
+    fn may_arrive(&self, x: usize, now: &Set, one: &Membership) -> Option<()> {
+        let mut there = now.iter().filter(|y| {
+            let other = self.arrival(**y);
+            let device = other.is_some_and(|o| (o.agent, o.device) == (one.agent, one.device));
+            let feed = other.is_some_and(|o| o.entries_feed == one.entries_feed);
+            let gone = matches!(self.deed(**y), Deed::DeviceRevoke(r) if (r.agent, r.device) == (one.agent, one.device));
+            gone || feed || device && self.endings(now, **y).is_empty()
+        });
+        if there.next().is_some() {
+            return None;
+        }
+        self.has(&self.past[x], &one.agent, &one.device, Some(one))
+            .0
+            .then_some(())
+    }
+
+    /// Whether the identity sets that a set's acts carry give a device, and whether they revoke it.
+    fn has(
+        &self,
+        set: &Set,
+        agent: &AgentId,
+        device: &DeviceKey,
+        more: Option<&Membership>,
+    ) -> (bool, bool) {
+        let sets = set
+            .iter()
+            .filter(|y| self.is_authorised(**y))
+            .filter_map(|y| match self.deed(*y) {
+                Deed::DeviceRevoke(revoke) if revoke.agent == *agent => Some(&revoke.identity_set),
+                _ => self
+                    .arrival(*y)
+                    .filter(|one| one.agent == *agent)
+                    .map(|one| &one.identity_set),
+            });
+        let sets: Vec<_> = sets.chain(more.map(|one| &one.identity_set)).collect();
+        let devices = devices_of(agent, &sets);
+        (
+            devices.present.contains(device),
+            devices.revoked.contains(device),
+        )
+    }
+
+    fn gives(&self, x: usize) -> Option<Role> {
+        match self.deed(x) {
+            Deed::Genesis(_) => Some(Role::Owner),
+            Deed::Admit(admit) => Some(admit.role),
+            Deed::Role(change) => Some(change.role),
+            _ => None,
+        }
+    }
+
+    fn is_about(&self, x: usize, agent: &AgentId) -> bool {
+        match self.deed(x) {
+            Deed::Genesis(genesis) => genesis.owner.agent == *agent,
+            Deed::Admit(admit) => admit.member.agent == *agent && self.standing(x).unwrap().begins,
+            Deed::Role(change) => change.agent == *agent,
+            Deed::Remove(remove) => remove.agent == *agent,
+            Deed::Leave(_) => self.standing(x).unwrap().agent == *agent,
+            _ => false,
+        }
+    }
+
+    /// Rule 4: the role of an agent among acts that count, and its giver.
+    pub(crate) fn role(&self, now: &Set, agent: &AgentId) -> Option<(Role, usize)> {
+        let about: Vec<usize> = now
+            .iter()
+            .copied()
+            .filter(|x| self.is_about(*x, agent))
+            .collect();
+        let newest = about
+            .iter()
+            .filter(|x| !about.iter().any(|y| self.past[*y].contains(x)));
+        let (first, other): (Vec<usize>, Vec<usize>) =
+            newest.partition(|x| self.arrival(**x).is_some());
+        let role = match other.is_empty() {
+            true => first.iter().map(|x| self.gives(*x)).max()??,
+            false => other.iter().map(|x| self.gives(*x)).min()??,
+        };
+        let from = if other.is_empty() { first } else { other };
+        let givers = from.into_iter().filter(|x| self.gives(*x) == Some(role));
+        Some((role, givers.min_by_key(|x| self.age(*x))?))
+    }
+
+    fn owners(&self, now: &Set) -> BTreeMap<AgentId, usize> {
+        let agents: BTreeSet<AgentId> = now
+            .iter()
+            .filter_map(|x| Some(self.arrival(*x)?.agent))
+            .collect();
+        let roles = agents
+            .into_iter()
+            .filter_map(|agent| Some((agent, self.role(now, &agent)?)));
+        roles
+            .filter(|(_, (role, _))| *role == Role::Owner)
+            .map(|(agent, (_, giver))| (agent, giver))
+            .collect()
+    }
+
+    pub(crate) fn brought(&self, now: &Set, feed: &FeedKey) -> Option<usize> {
+        let all = now.iter().copied().filter(|x| {
+            self.arrival(*x)
+                .is_some_and(|one| one.entries_feed == *feed)
+        });
+        all.min_by_key(|x| self.age(*x))
+    }
+
+    /// What ends the device that `x` brought.
+    pub(crate) fn endings(&self, now: &Set, x: usize) -> Vec<usize> {
+        let one = self.arrival(x).unwrap();
+        let ends = |y: &usize| match self.deed(*y) {
+            Deed::Remove(_) | Deed::Leave(_) => self.is_about(*y, &one.agent),
+            Deed::DeviceRevoke(revoke) => (revoke.agent, revoke.device) == (one.agent, one.device),
+            _ => false,
+        };
+        now.iter()
+            .copied()
+            .filter(ends)
+            .filter(|y| !self.past[x].contains(y))
+            .collect()
+    }
+
+    fn order(&self, x: usize) -> (u8, Reverse<Role>, (usize, ActHash), (usize, ActHash)) {
+        let by = self.standing(x).unwrap();
+        let sort = match self.deed(x) {
+            Deed::Genesis(_) => 0,
+            Deed::DeviceRevoke(_) => 1,
+            _ => 2,
+        };
+        (sort, Reverse(by.role), self.age(by.giver), self.age(x))
+    }
+
+    /// What a set that holds the past of each of its acts comes to; rule 6 in front.
+    pub(crate) fn outcome(&self, set: &Set) -> Outcome {
+        let key: Vec<usize> = set.iter().copied().collect();
+        if let Some(known) = self.outcomes.borrow().get(&key) {
+            return known.clone();
+        }
+        let acts: Vec<usize> = set
+            .iter()
+            .copied()
+            .filter(|x| self.is_authorised(*x))
+            .collect();
+        let settles = |x: &&usize| {
+            acts.iter().all(|y| !self.concurrent(**x, *y))
+                && acts.iter().any(|y| self.past[*y].contains(*x))
+        };
+        let settled = acts.iter().rev().find(settles).copied();
+        let before: Set = settled
+            .iter()
+            .flat_map(|x| self.past[*x].iter().chain([x]))
+            .copied()
+            .collect();
+        let then = if settled.is_some() {
+            self.outcome(&before)
+        } else {
+            Outcome::default()
+        };
+        let mut outcome = Outcome {
+            counts: self.pass(&acts, set, &then.aside),
+            aside: then.aside.clone(),
+        };
+        let first = self
+            .owners(&then.counts)
+            .into_iter()
+            .min_by_key(|(_, giver)| self.age(*giver));
+        if let (true, Some((owner, _))) = (self.owners(&outcome.counts).is_empty(), first) {
+            let ends = acts
+                .iter()
+                .filter(|x| !before.contains(x) && self.is_about(**x, &owner));
+            outcome
+                .aside
+                .extend(ends.filter(|x| self.gives(**x) < Some(Role::Owner)));
+            outcome.counts = self.pass(&acts, set, &outcome.aside);
+        }
+        self.outcomes.borrow_mut().insert(key, outcome.clone());
+        outcome
+    }
+
+    /// Rules 2, 3 and 5: one pass in the order of rank.
+    fn pass(&self, acts: &[usize], set: &Set, aside: &Set) -> Set {
+        let mut decided: BTreeMap<usize, bool> = aside.iter().map(|x| (*x, false)).collect();
+        let mut order = acts.to_vec();
+        order.sort_by_key(|x| self.order(*x));
+        for x in order {
+            let known = decided.get(&x).copied();
+            let counts = known.unwrap_or_else(|| {
+                let all_gone = |seen: &[usize]| {
+                    !seen.is_empty() && seen.iter().all(|y| self.is_void(*y, acts, set, &decided))
+                };
+                !self.is_void(x, acts, set, &decided)
+                    && self.has_room(x, &decided)
+                    && !all_gone(&self.standing(x).unwrap().confirms)
+            });
+            decided.insert(x, counts);
+            if let (true, Deed::Role(_)) = (counts, self.deed(x)) {
+                for seen in self.standing(x).unwrap().confirms {
+                    if !self.is_void(seen, acts, set, &decided) && self.has_room(seen, &decided) {
+                        decided.insert(seen, true);
+                    }
+                }
+            }
+        }
+        decided
+            .into_iter()
+            .filter(|(_, counts)| *counts)
+            .map(|(x, _)| x)
+            .collect()
+    }
+
+    /// Whether `x`, or what it stands on, is taken back by what was decided so far.
+    fn is_void(
+        &self,
+        x: usize,
+        acts: &[usize],
+        set: &Set,
+        decided: &BTreeMap<usize, bool>,
+    ) -> bool {
+        if let Some(counts) = decided.get(&x) {
+            return !counts;
+        }
+        let by = self.standing(x).unwrap();
+        let skips = |y: &usize| {
+            let (one, other) = (&self.acts[x], &self.acts[*y]);
+            one.by.feed() == other.by.feed() && other.index < one.index && self.concurrent(x, *y)
+        };
+        if matches!(self.deed(x), Deed::Genesis(_)) {
+            return false;
+        }
+        if let Deed::DeviceRevoke(revoke) = self.deed(x) {
+            return acts.iter().any(skips) || !self.has(set, &revoke.agent, &revoke.device, None).1;
+        }
+        let never = self
+            .arrival(x)
+            .is_some_and(|one| self.has(set, &one.agent, &one.device, None) == (false, false));
+        let taken = |y: usize| {
+            self.concurrent(x, y)
+                && match (self.deed(y), self.deed(x)) {
+                    (Deed::Remove(remove), _) => remove.agent == by.agent,
+                    (Deed::Role(change), _) => {
+                        change.agent == by.agent
+                            && self.standing(y).unwrap().agent != by.agent
+                            && change.role < by.needs
+                    }
+                    (Deed::DeviceRevoke(revoke), _) => {
+                        (revoke.agent, revoke.device) == (by.agent, by.device)
+                    }
+                    (Deed::InviteRevoke(end), Deed::Admit(admit)) => admit
+                        .invite
+                        .is_some_and(|by| by.public_key == end.public_key),
+                    _ => false,
+                }
+        };
+        let mut supports = [Some(by.giver), Some(by.brought), by.invite]
+            .into_iter()
+            .flatten();
+        never
+            || acts.iter().any(skips)
+            || decided.iter().any(|(y, counts)| *counts && taken(*y))
+            || supports.any(|y| self.is_void(y, acts, set, decided))
+    }
+
+    /// Whether what was decided so far leaves room for an invite's use, a key, a feed, an epoch.
+    fn has_room(&self, x: usize, decided: &BTreeMap<usize, bool>) -> bool {
+        let beside = || {
+            decided
+                .iter()
+                .filter(|(y, counts)| **counts && self.concurrent(x, **y))
+                .map(|(y, _)| *y)
+        };
+        let other_device = |y: usize| match (self.arrival(x), self.arrival(y)) {
+            (Some(one), Some(other)) => {
+                one.entries_feed == other.entries_feed
+                    && (one.agent, one.device) != (other.agent, other.device)
+            }
+            _ => false,
+        };
+        if beside().any(other_device) {
+            return false;
+        }
+        let by = self.standing(x).unwrap();
+        match self.deed(x) {
+            Deed::Admit(admit) => {
+                let Some((used, at)) = admit.invite.zip(by.invite) else { return true };
+                let Deed::Invite(invite) = self.deed(at) else { return true };
+                let same = |y: &usize| matches!(self.deed(*y), Deed::Admit(other) if other.invite.is_some_and(|by| by.public_key == used.public_key));
+                invite.uses.is_none_or(|uses| by.used + beside().filter(same).count() < uses as usize)
+            }
+            Deed::Invite(invite) => !beside().any(|y| matches!(self.deed(y), Deed::Invite(other) if other.public_key == invite.public_key)),
+            Deed::Epoch(epoch) => {
+                let ids = [epoch.id, epoch.act_id];
+                !beside().any(|y| matches!(self.deed(y), Deed::Epoch(other) if ids.contains(&other.id) || ids.contains(&other.act_id)))
+            }
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The evaluation of acts against the plain one, over random histories: subsets, orders, twice the
+//! same, everybody acting at once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod acts;
+#[path = "acts/reference.rs"]
+mod reference;
+mod world;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use acts::*;
+use kinlog_indexer::authority::{RoomActs, Verdict};
+use kinlog_indexer::entry::{Deed, Role};
+use reference::{Reference, Set};
+use world::Random;
+
+const AGENTS: usize = 5;
+const ACTS: usize = 26;
+
+fn seed() -> u64 {
+    let given = std::env::var("KINLOG_SEED").ok();
+    given.and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+        let now = std::time::SystemTime::now();
+        now.duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_nanos() as u64
+    })
+}
+
+fn some_role(random: &mut Random) -> Role {
+    Role::ALL[random.below(4)]
+}
+
+/// A history in which everybody does everything, most of it having seen part of the rest.
+fn history(seed: u64) -> Script {
+    let mut random = Random::new(seed);
+    let mut script = Script::new();
+    script.salt = seed;
+    script.acts.clear();
+    script.after(&[], Who(0, 0, 0), genesis(Who(0, 0, 0)));
+    let mut heads: Vec<usize> = vec![0];
+    // Most histories begin with a room of several, so that there is something to fight about.
+    for agent in 1..AGENTS - random.below(3) {
+        let role = some_role(&mut random).max(some_role(&mut random));
+        let at = script.after(&heads, Who(0, 0, 0), admit(Who(agent as u8, 0, 0), role));
+        heads = vec![at];
+    }
+    let mut feeds: Vec<Who> = (0..AGENTS as u8).map(|agent| Who(agent, 0, 0)).collect();
+    let mut room = script.room();
+    while script.acts.len() < ACTS {
+        let live = room.authority().feeds;
+        let mut by = feeds[random.below(feeds.len())];
+        for _ in 0..6 {
+            if live.get(&by.feed()).is_none_or(|feed| !feed.is_live()) {
+                by = feeds[random.below(feeds.len())];
+            }
+        }
+        let deed = some_deed(&mut random, &mut feeds);
+        // What the author has seen: the newest, or some of it, or something old.
+        let count = script.acts.len();
+        let mut parents: BTreeSet<usize> = match random.below(10) {
+            0..3 => heads.iter().copied().collect(),
+            3..8 => {
+                let recent = count.saturating_sub(1 + random.below(4));
+                (0..1 + random.below(2))
+                    .map(|_| recent.saturating_sub(random.below(3)))
+                    .collect()
+            }
+            _ => (0..1 + random.below(3))
+                .map(|_| random.below(count))
+                .collect(),
+        };
+        if random.chance(85) {
+            parents.extend(script.acts.iter().rposition(|done| done.by == by));
+        }
+        let parents: Vec<usize> = parents.into_iter().collect();
+        let ms = [0, 500, 1_000, 2_000, u64::MAX >> 12][random.below(5)];
+        let at = script.at(&parents, by, ms, deed);
+        room.add(script.acts[at].held());
+        heads.retain(|head| !parents.contains(head));
+        heads.push(at);
+        if heads.len() > 6 {
+            heads.remove(0);
+        }
+    }
+    script
+}
+
+fn some_deed(random: &mut Random, feeds: &mut Vec<Who>) -> Deed {
+    let agent = random.below(AGENTS) as u8;
+    let who = Who(agent, random.below(3) as u8, random.below(3) as u8);
+    let key = random.below(3) as u8;
+    let role_given = some_role(random);
+    let cuts = if random.chance(50) {
+        let length = random.next() % 9;
+        vec![cut(who.feed(), length), cut(who.blobs(), length + 1)]
+    } else {
+        Vec::new()
+    };
+    let said: &[(u8, Said)] = match random.below(8) {
+        0 => &[(1, Said::NeverAdded)],
+        1 => &[(1, Said::Revoked)],
+        2 => &[(1, Said::NotRevoked), (0, Said::NotRevoked)],
+        3 => &[(2, Said::Added)],
+        _ => &[],
+    };
+    match random.below(22) {
+        0..4 => {
+            feeds.push(who);
+            let mut deed = admit(who, role_given);
+            if let Deed::Admit(admit) = &mut deed {
+                admit.member = who.membership(said);
+            }
+            deed
+        }
+        4..7 => {
+            feeds.push(who);
+            admit_by(who, role_given.min(Role::Member), key)
+        }
+        7 => {
+            let uses = [None, Some(1), Some(2)][random.below(3)];
+            let end = [None, Some(900), Some(3_000)][random.below(3)];
+            invite(key, role_given, uses, end)
+        }
+        8 => invite(key, Role::Member, Some(1), None),
+        9..12 => role(agent, role_given),
+        12..15 => remove(agent, cuts),
+        15 => leave(cuts),
+        16 => {
+            feeds.push(who);
+            device_join(who)
+        }
+        17 => device_revoke(who, said, cuts),
+        18 => invite_revoke(key),
+        19 => epoch(random.below(4) as u8, &[random.below(4) as u8], &[who]),
+        20 => grant(key),
+        _ => grant_revoke(key),
+    }
+}
+
+/// A history, an act a line.
+fn told(script: &Script) -> String {
+    let authority = script.authority();
+    let lines = script.acts.iter().enumerate().map(|(number, done)| {
+        let at = |hash: &kinlog_indexer::entry::ActHash| {
+            script
+                .acts
+                .iter()
+                .position(|other| other.hash == *hash)
+                .unwrap()
+        };
+        let parents: Vec<usize> = done.act.parents.as_slice().iter().map(at).collect();
+        let verdict = &authority.acts[&done.hash].verdict;
+        let (by, deed) = (done.by, format!("{:?}", done.act.deed));
+        let deed: String = deed.chars().take(160).collect();
+        format!("{number} after {parents:?} by {by:?}: {deed}: {verdict}\n")
+    });
+    lines.collect()
+}
+
+/// Compares the two on what is ready of a history.
+fn compare(script: &Script, case: u64) {
+    let authority = script.authority();
+    let reference = Reference::new(&script.acts);
+    let all: Set = (0..script.acts.len()).collect();
+    let outcome = reference.outcome(&all);
+    for (number, done) in script.acts.iter().enumerate() {
+        let row = &authority.acts[&done.hash];
+        let ours = match &row.verdict {
+            Verdict::Counts => (true, true),
+            Verdict::Void(_) => (true, false),
+            _ => (false, false),
+        };
+        let theirs = (
+            reference.is_authorised(number),
+            outcome.counts.contains(&number),
+        );
+        let verdict = &row.verdict;
+        assert!(
+            ours == theirs,
+            "case {case}: act {number}: {verdict}\n{}",
+            told(script)
+        );
+    }
+    for agent in 0..AGENTS as u8 {
+        let agent = Who(agent, 0, 0).agent();
+        let theirs = reference.role(&outcome.counts, &agent);
+        let theirs = theirs.map(|(role, giver)| (role, script.acts[giver].hash));
+        let member = authority.members.get(&agent);
+        let ours = member.and_then(|member| member.role.zip(member.giver));
+        assert_eq!(ours, theirs, "case {case}: role of {agent}");
+    }
+    for (feed, row) in &authority.feeds {
+        let brought = reference.brought(&outcome.counts, feed);
+        assert_eq!(row.void.is_none(), brought.is_some(), "case {case}: {feed}");
+        let Some(brought) = brought else { continue };
+        assert_eq!(
+            row.admitted_by, script.acts[brought].hash,
+            "case {case}: {feed}"
+        );
+        let endings = reference.endings(&outcome.counts, brought);
+        let lengths = endings.into_iter().map(|ending| {
+            let cuts = match &script.acts[ending].act.deed {
+                Deed::Remove(remove) => &remove.cuts,
+                Deed::Leave(leave) => &leave.cuts,
+                Deed::DeviceRevoke(revoke) => &revoke.cuts,
+                other => panic!("{other:?} ends nothing"),
+            };
+            let named = cuts.iter().filter(|cut| cut.feed == *feed);
+            named.map(|cut| cut.length).min().unwrap_or(0)
+        });
+        let cut = row.cut.map(|cut| cut.cut.length);
+        assert_eq!(cut, lengths.min(), "case {case}: cut of {feed}");
+    }
+    let owners = authority.members.values();
+    let owners = owners.filter(|member| member.role == Some(Role::Owner));
+    let impostors = authority.acts.values().any(|row| {
+        matches!(&row.verdict, Verdict::Void(void)
+            if void.why == kinlog_indexer::authority::VoidReason::NeverDevice)
+    });
+    assert!(
+        owners.count() > 0 || impostors,
+        "case {case}: a room without an owner"
+    );
+}
+
+#[test]
+fn random_histories_come_to_what_the_plain_rules_say() {
+    let seed = seed();
+    println!("KINLOG_SEED={seed}");
+    let end = Instant::now() + Duration::from_secs(12);
+    let (mut cases, mut counted, mut void, mut refused) = (0u64, 0, 0, 0);
+    while Instant::now() < end || cases < 200 {
+        let case = seed.wrapping_add(cases);
+        let script = history(case);
+        compare(&script, case);
+        for row in script.authority().acts.values() {
+            match row.verdict {
+                Verdict::Counts => counted += 1,
+                Verdict::Void(_) => void += 1,
+                _ => refused += 1,
+            }
+        }
+        cases += 1;
+    }
+    println!("{cases} histories: {counted} acts count, {void} are void, {refused} are refused");
+    assert!(void * 50 > counted && refused > 0, "nothing was contested");
+}
+
+#[test]
+fn any_order_any_number_of_times_gives_the_same() {
+    let seed = seed();
+    println!("KINLOG_SEED={seed}");
+    for case in 0..150 {
+        let script = history(seed.wrapping_add(case));
+        let mut random = Random::new(seed ^ case);
+        let expected = script.authority();
+        // The first acts alone, and with them what the others make of them later.
+        let some = random.below(ACTS);
+        for order in 0..4 {
+            let mut acts = script.acts.clone();
+            random.shuffle(&mut acts);
+            let mut room = RoomActs::new(devices_of, 8192);
+            for (number, done) in acts.iter().enumerate() {
+                assert!(room.add(done.held()));
+                assert!(!room.add(acts[random.below(number + 1)].held()));
+                if number == some || random.chance(20) {
+                    room.authority();
+                    room.heads(&done.by.feed());
+                }
+            }
+            assert_eq!(room.authority(), expected, "case {case}, order {order}");
+        }
+    }
+}
+
+#[test]
+fn of_more_acts_than_are_evaluated_the_same_ones_are_beyond_in_any_order() {
+    let seed = seed();
+    println!("KINLOG_SEED={seed}");
+    for case in 0..60 {
+        let script = history(seed.wrapping_add(case));
+        let mut random = Random::new(seed ^ case);
+        let limit = 1 + random.below(ACTS);
+        let mut expected = None;
+        for order in 0..4 {
+            let mut acts = script.acts.clone();
+            random.shuffle(&mut acts);
+            let mut room = RoomActs::new(devices_of, limit);
+            for done in &acts {
+                room.add(done.held());
+                if random.chance(20) {
+                    room.authority();
+                }
+            }
+            let authority = room.authority();
+            let beyond = authority
+                .acts
+                .values()
+                .filter(|row| row.verdict == Verdict::Beyond);
+            assert_eq!(beyond.count(), ACTS - limit);
+            assert_eq!(
+                *expected.get_or_insert(authority.clone()),
+                authority,
+                "order {order}"
+            );
+        }
+    }
+}
+
+/// Everybody acts, and hears of the others after a while: never one head, seldom many.
+fn long_history(seed: u64, acts: usize) -> Script {
+    let mut random = Random::new(seed);
+    let mut script = Script::new();
+    script.salt = seed;
+    let mut heads = 0;
+    for agent in 1..8u8 {
+        let role = if agent < 4 { Role::Admin } else { Role::Member };
+        heads = script.after(&[heads], Who(0, 0, 0), admit(Who(agent, 0, 0), role));
+    }
+    // What each has done last, and seen of each other.
+    let mut last = [heads; 8];
+    while script.acts.len() < acts {
+        let who = random.below(8);
+        let mut parents = vec![last[who]];
+        for _ in 0..random.below(4) {
+            // Others are heard of up to some acts late.
+            let late = script.acts.len() - 1 - random.below(12).min(script.acts.len() - 8);
+            parents.push(late);
+        }
+        let target = 1 + random.below(3) as u8;
+        let number = script.acts.len() as u32;
+        let deed = match random.below(20) {
+            0..3 => role(
+                target,
+                [Role::Guest, Role::Member, Role::Admin][random.below(3)],
+            ),
+            3 => invite_revoke(random.below(200) as u8),
+            4..8 => invite(random.below(200) as u8, Role::Member, Some(3), None),
+            _ => {
+                let mut deed = epoch(0, &[], &[]);
+                if let Deed::Epoch(epoch) = &mut deed {
+                    epoch.id.0[..4].copy_from_slice(&number.to_le_bytes());
+                    epoch.act_id.0[12..].copy_from_slice(&number.to_le_bytes());
+                }
+                deed
+            }
+        };
+        last[who] = script.after(&parents, Who(who as u8, 0, 0), deed);
+    }
+    script
+}
+
+/// Milliseconds of the fastest of three evaluations of a history, in the order of its acts or back
+/// to front.
+fn evaluation_ms(script: &Script, reversed: bool) -> u128 {
+    let mut held: Vec<_> = script.acts.iter().map(Done::held).collect();
+    if reversed {
+        held.reverse();
+    }
+    let times = (0..3).map(|_| {
+        let acts = held.clone();
+        let start = Instant::now();
+        let mut room = RoomActs::new(devices_of, 8192);
+        for act in acts {
+            room.add(act);
+        }
+        assert!(room.authority().start.is_some());
+        start.elapsed().as_millis()
+    });
+    times.min().unwrap()
+}
+
+#[test]
+fn two_thousand_acts_of_people_who_hear_late_are_evaluated_at_once() {
+    let script = long_history(7, 2_000);
+    let authority = script.authority();
+    let void = authority
+        .acts
+        .values()
+        .filter(|row| matches!(row.verdict, Verdict::Void(_)));
+    let counting = authority
+        .acts
+        .values()
+        .filter(|row| row.verdict.counts())
+        .count();
+    let (forth, back) = (evaluation_ms(&script, false), evaluation_ms(&script, true));
+    let void = void.count();
+    println!("2,000 acts, {counting} count, {void} void: {forth} ms, back to front {back} ms");
+    assert!(
+        void >= 5 && counting > 500,
+        "{void} void, {counting} count"
+    );
+    // 100 ms as built for use; tests are built without optimisation, on busy machines.
+    assert!(forth < 5_000 && back < 5_000, "{forth} ms, {back} ms");
+}
