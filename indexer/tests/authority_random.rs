@@ -394,10 +394,7 @@ fn two_thousand_acts_of_people_who_hear_late_are_evaluated_at_once() {
     let (forth, back) = (evaluation_ms(&script, false), evaluation_ms(&script, true));
     let void = void.count();
     println!("2,000 acts, {counting} count, {void} void: {forth} ms, back to front {back} ms");
-    assert!(
-        void >= 5 && counting > 500,
-        "{void} void, {counting} count"
-    );
+    assert!(void >= 5 && counting > 500, "{void} void, {counting} count");
     // 100 ms as built for use; tests are built without optimisation, on busy machines.
     assert!(forth < 5_000 && back < 5_000, "{forth} ms, {back} ms");
 }

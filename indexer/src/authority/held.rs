@@ -241,27 +241,19 @@ pub struct Devices {
     pub revoked: Vec<DeviceKey>,
 }
 
-/// Evaluates encoded identity sets of one agent together. Sets that do not verify say nothing; what
-/// goes beyond the limits of a set is left out, in the order given.
+/// Evaluates encoded identity sets of one agent together. Those that do not verify say nothing.
 pub fn devices_of(agent: &AgentId, sets: &[&Bytes]) -> Devices {
-    let mut all = IdentitySet::default();
-    for set in sets {
-        let Ok(set) = IdentitySet::decode(set) else {
-            continue;
-        };
-        if set.verify(agent).is_err() {
-            continue;
-        }
-        let both = all.statements().chain(set.statements()).cloned();
-        if let Ok(both) = IdentitySet::new(both) {
-            all = both;
-        }
-    }
-    let Ok(identity) = all.verify(agent) else {
+    let verified = sets.iter().filter_map(|set| {
+        let set = IdentitySet::decode(set).ok()?;
+        set.check(agent).ok()
+    });
+    let all = verified.reduce(|all, set| all.union(&set));
+    let Some(Ok(identity)) = all.map(|all| all.identity()) else {
         return Devices::default();
     };
+    let revoked = identity.revoked.iter().map(|revoked| revoked.device.key);
     Devices {
         present: identity.devices.iter().map(|device| device.key).collect(),
-        revoked: Vec::new(),
+        revoked: revoked.collect(),
     }
 }
