@@ -138,8 +138,11 @@ pub const SEARCH_WORDS_MAX: usize = 16;
 /// Bytes of one search text; the rest is left out.
 pub const SEARCH_BYTES_MAX: usize = 1024;
 
+/// Messages with the words of a search that are ranked, the newest: each costs about 5 us.
+pub const SEARCH_CANDIDATES_MAX: usize = 400;
+
 /// Prepared statements that the index keeps: all it has.
-pub const PREPARED_STATEMENTS_MAX: usize = 64;
+pub const PREPARED_STATEMENTS_MAX: usize = 128;
 
 /// Stated depths kept in memory during one ingest: 65,536 x about 100 B.
 pub const DEPTH_CACHE_MAX: usize = 64 * 1024;

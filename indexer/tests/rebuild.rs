@@ -14,7 +14,7 @@ use std::path::Path;
 use kinlog_feeds::crypto::Hash;
 use kinlog_indexer::Index;
 use kinlog_indexer::entry::LinkScope;
-use kinlog_indexer::index::{Block, FeedContext, Mistake, Scope};
+use kinlog_indexer::index::{Block, FeedContext, MessageRow, Mistake, Scope};
 use testkit::process::Folder;
 use world::{Random, World, busy_world, message, path_feed, room_feed};
 
@@ -105,6 +105,12 @@ fn seen(index: &Index, world: &World) -> BTreeMap<&'static str, String> {
         "messages",
         format!("{:#?}", index.messages(room, 1000).unwrap()),
     );
+    let messages = index.messages(room, 1000).unwrap();
+    let of = |look: &dyn Fn(&MessageRow) -> String| messages.iter().map(look).collect::<String>();
+    let reactions = of(&|row| format!("{:?}\n", index.reactions(row).unwrap()));
+    let edits = of(&|row| format!("{:?}\n", index.edits(row).unwrap()));
+    out.insert("reactions", reactions);
+    out.insert("edits", edits);
     out.insert("files", format!("{:#?}", index.files(room, 1000).unwrap()));
     out.insert(
         "conflicts",

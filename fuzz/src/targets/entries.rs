@@ -26,9 +26,7 @@ pub(super) fn entry_seeds() -> Vec<Vec<u8>> {
             ms: 1_700_000_000_000,
             counter,
         },
-        body: Body::Message(Message {
-            text: text.try_into().unwrap(),
-        }),
+        body: Body::Message(Message::new(text.try_into().unwrap())),
     };
     let entries = [said("dinner at seven?", 0), said("", 65_535)];
     entries

@@ -157,6 +157,7 @@ impl Writer<'_> {
                 self.reapply_feed(key)?;
             }
         }
+        self.refresh_tombstones(&room_id)?;
         self.report.rooms.insert(room);
         Ok(())
     }
@@ -167,6 +168,11 @@ impl Writer<'_> {
         self.forget_words(&room_id)?;
         for table in [
             "messages",
+            "reactions",
+            "reaction_ends",
+            "edits",
+            "tombstones",
+            "mentions",
             "files",
             "profiles",
             "room_members",

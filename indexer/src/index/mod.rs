@@ -13,10 +13,12 @@ mod dump;
 mod error;
 mod feed;
 mod links;
+mod marks;
 mod members;
 mod message_words;
 mod opening;
 mod query;
+mod query_messages;
 mod query_paths;
 mod reading;
 mod rebuild;
@@ -24,6 +26,7 @@ mod report;
 mod rowid;
 mod runs;
 mod schema;
+mod search;
 mod state;
 mod sum;
 mod views;
@@ -41,8 +44,9 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 pub use error::{IndexError, OpenError};
 pub use feed::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
 pub use report::{
-    Counts, DirectoryRow, DocumentRow, FileRow, HeadRow, IngestReport, LinkConflict, MemberFeedRow,
-    MemberRow, MessageRow, RebuildReport, RoomRow, SearchHit, SettingRow,
+    Counts, DirectoryRow, DocumentRow, EditRow, FileRow, HeadRow, IngestReport, LinkConflict,
+    MemberFeedRow, MemberRow, MessageRow, ReactionRow, RebuildReport, RoomRow, SearchHit,
+    SettingRow,
 };
 
 use crate::RoomId;

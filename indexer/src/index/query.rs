@@ -5,21 +5,15 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use crate::entry::{Body, Deed, Role, tag};
 use crate::index::state::{parse, parse_option};
-use crate::index::words;
 use crate::index::{
-    Counts, DocumentRow, FileRow, IndexError, LinkConflict, MemberFeedRow, MemberRow, MessageRow,
-    RoomRow, SearchHit,
+    Counts, DocumentRow, FileRow, IndexError, LinkConflict, MemberFeedRow, MemberRow, RoomRow,
 };
-use crate::limits::{CLOCK_DRIFT_MS_MAX, QUERY_ROWS_MAX};
+use crate::limits::QUERY_ROWS_MAX;
 use crate::{BODY_FORMAT, Clock, Index, RoomId};
 
 const ROOM: &str = "SELECT id, room_code, name, created_by, created_at FROM rooms";
 
-const MESSAGE: &str = "SELECT m.room_id, m.feed, m.idx, m.user_id, r.display_name, m.depth, m.ms,
-    m.counter, m.text FROM messages m
-    LEFT JOIN room_members r ON r.room_id = m.room_id AND r.user_id = m.user_id";
-
-const DOCUMENT: &str = "SELECT d.feed, d.idx, d.author,
+pub(super) const DOCUMENT: &str = "SELECT d.feed, d.idx, d.author,
     (SELECT label FROM directory l WHERE l.feed = d.feed AND l.user_id = d.author),
     d.title, d.text, d.mime, d.language, d.created_at FROM documents d";
 
@@ -109,33 +103,6 @@ impl Index {
         Ok(invites.collect())
     }
 
-    /// Returns the last `last` messages of a room, oldest first.
-    ///
-    /// A date is marked when it lies more than 10 minutes before that of the message in front of
-    /// it, or after that of the message behind it.
-    pub fn messages(&self, room: &RoomId, last: usize) -> Result<Vec<MessageRow>, IndexError> {
-        let last = last.min(QUERY_ROWS_MAX);
-        let sql = format!(
-            "{MESSAGE} WHERE m.room_id = ?1
-             ORDER BY m.depth DESC, m.ms DESC, m.counter DESC, m.feed DESC, m.idx DESC LIMIT ?2"
-        );
-        // One more, so that the oldest has a neighbour.
-        let limit = last as i64 + 1;
-        let mut messages = self.all(&sql, params![room.to_string(), limit], message_row)?;
-        messages.reverse();
-        for number in 1..messages.len() {
-            let (before, here) = (messages[number - 1].clock.ms, messages[number].clock.ms);
-            if before > here.saturating_add(CLOCK_DRIFT_MS_MAX) {
-                messages[number - 1].clock_marked = true;
-                messages[number].clock_marked = true;
-            }
-        }
-        if messages.len() > last {
-            messages.remove(0);
-        }
-        Ok(messages)
-    }
-
     /// Returns the last `last` files of a room, oldest first.
     pub fn files(&self, room: &RoomId, last: usize) -> Result<Vec<FileRow>, IndexError> {
         let mut files = self.all(
@@ -162,33 +129,6 @@ impl Index {
         )?;
         files.reverse();
         Ok(files)
-    }
-
-    /// Returns up to `limit` documents and messages that contain every word of `query`: documents
-    /// by how well they fit, then messages, newest arrival first. Any text is a legal query; text
-    /// without a word finds nothing.
-    pub fn search(&self, query: &str, limit: usize) -> Result<Vec<SearchHit>, IndexError> {
-        let Some(query) = words::query(query) else {
-            return Ok(Vec::new());
-        };
-        let limit = limit.min(QUERY_ROWS_MAX);
-        let sql = format!(
-            "{DOCUMENT} JOIN documents_search s ON s.rowid = d.rowid
-             WHERE documents_search MATCH ?1 ORDER BY s.rank, d.feed, d.idx LIMIT ?2"
-        );
-        let mut documents = self.all(&sql, params![query, limit as i64], document_row)?;
-        // The inner query stops at its limit: the newest rows of a full-text table come for
-        // nothing, while ranking a common word reads every message that has it.
-        let sql = format!(
-            "{MESSAGE} JOIN (SELECT rowid AS hit FROM messages_search WHERE messages_search MATCH ?1
-                 ORDER BY rowid DESC LIMIT ?2) ON hit = m.rowid ORDER BY hit DESC"
-        );
-        let messages = self.all(&sql, params![query, limit as i64], message_row)?;
-        documents.truncate(limit.saturating_sub(messages.len()).max(limit.div_ceil(2)));
-        let mut hits: Vec<SearchHit> = documents.into_iter().map(SearchHit::Document).collect();
-        hits.extend(messages.into_iter().map(SearchHit::Message));
-        hits.truncate(limit);
-        Ok(hits)
     }
 
     /// Returns up to `limit` documents of a feed, in order.
@@ -294,24 +234,7 @@ fn room_row(row: &Row<'_>) -> rusqlite::Result<RoomRow> {
     })
 }
 
-fn message_row(row: &Row<'_>) -> rusqlite::Result<MessageRow> {
-    Ok(MessageRow {
-        room: parse(row, 0)?,
-        feed: FeedKey(row.get(1)?),
-        index: row.get(2)?,
-        agent: parse(row, 3)?,
-        display_name: row.get(4)?,
-        depth: row.get(5)?,
-        clock: Clock {
-            ms: row.get(6)?,
-            counter: row.get(7)?,
-        },
-        clock_marked: false,
-        text: row.get(8)?,
-    })
-}
-
-fn document_row(row: &Row<'_>) -> rusqlite::Result<DocumentRow> {
+pub(super) fn document_row(row: &Row<'_>) -> rusqlite::Result<DocumentRow> {
     Ok(DocumentRow {
         feed: FeedKey(row.get(0)?),
         index: row.get(1)?,

@@ -26,6 +26,8 @@ pub struct IngestReport {
     pub conflicts: u64,
     /// Rooms of which something changed.
     pub rooms: BTreeSet<RoomId>,
+    /// Messages that are deleted now: what the store holds of them may be cleared.
+    pub deleted: BTreeSet<Ref>,
     /// Agents of whose public feeds something changed.
     pub agents: BTreeSet<AgentId>,
 }
@@ -132,7 +134,37 @@ pub struct MessageRow {
     pub clock: Clock,
     /// Whether the date contradicts a neighbour in the timeline by more than 10 minutes.
     pub clock_marked: bool,
-    /// Text.
+    /// Text, in Markdown; empty when the message was deleted.
+    pub text: String,
+    /// The message that it answers, as its author says; it need not be held.
+    pub reply: Option<Ref>,
+    /// Clock of the newest edit, ms.
+    pub edited_at: Option<u64>,
+    /// Who deleted it, and the clock of that, ms.
+    pub deleted: Option<(AgentId, u64)>,
+}
+
+/// A reaction to a message that stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReactionRow {
+    /// The entry that added it.
+    pub entry: Ref,
+    /// Who reacts.
+    pub agent: AgentId,
+    /// That agent's display name in the room.
+    pub display_name: Option<String>,
+    /// The reaction.
+    pub emoji: String,
+}
+
+/// An earlier or later text of a message, by its author.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EditRow {
+    /// The entry that says so.
+    pub entry: Ref,
+    /// Its clock, ms.
+    pub edited_at: u64,
+    /// The text.
     pub text: String,
 }
 

@@ -164,6 +164,44 @@ CREATE VIRTUAL TABLE messages_search USING fts5 (
     tokenize = 'unicode61 remove_diacritics 2 categories ''L* N* Co M*'''
 );
 ",
+    r"
+-- What messages answer, and what became of them: edited, deleted (text is empty then).
+ALTER TABLE messages ADD COLUMN reply_feed BLOB;
+ALTER TABLE messages ADD COLUMN reply_idx INTEGER;
+ALTER TABLE messages ADD COLUMN edited_at INTEGER;
+ALTER TABLE messages ADD COLUMN deleted_at INTEGER;
+ALTER TABLE messages ADD COLUMN deleted_by TEXT;
+
+-- Reactions that stand, and entries that took some back (they may come first).
+CREATE TABLE reactions (
+    target_feed BLOB, target_idx INTEGER, feed BLOB, idx INTEGER, room_id TEXT NOT NULL,
+    user_id TEXT NOT NULL, emoji TEXT NOT NULL, ms INTEGER NOT NULL,
+    PRIMARY KEY (target_feed, target_idx, feed, idx)
+) WITHOUT ROWID;
+CREATE TABLE reaction_ends (
+    reaction_feed BLOB, reaction_idx INTEGER, feed BLOB, idx INTEGER, room_id TEXT NOT NULL,
+    user_id TEXT NOT NULL, PRIMARY KEY (reaction_feed, reaction_idx, feed, idx)
+) WITHOUT ROWID;
+
+-- Edits and deletions by members, whether they count or not.
+CREATE TABLE edits (
+    target_feed BLOB, target_idx INTEGER, feed BLOB, idx INTEGER, room_id TEXT NOT NULL,
+    user_id TEXT NOT NULL, depth INTEGER NOT NULL, ms INTEGER NOT NULL, counter INTEGER NOT NULL,
+    text TEXT NOT NULL, PRIMARY KEY (target_feed, target_idx, feed, idx)
+) WITHOUT ROWID;
+CREATE TABLE tombstones (
+    target_feed BLOB, target_idx INTEGER, feed BLOB, idx INTEGER, room_id TEXT NOT NULL,
+    user_id TEXT NOT NULL, ms INTEGER NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (target_feed, target_idx, feed, idx)
+) WITHOUT ROWID;
+CREATE INDEX tombstones_room ON tombstones (room_id);
+
+-- Whom messages name.
+CREATE TABLE mentions (
+    feed BLOB, idx INTEGER, user_id TEXT, room_id TEXT NOT NULL, PRIMARY KEY (feed, idx, user_id)
+) WITHOUT ROWID;
+CREATE INDEX mentions_user ON mentions (user_id, room_id);
+",
 ];
 
 /// Marks the file as an index (`kl`) of this preview revision.
@@ -226,6 +264,8 @@ pub(super) fn clear(connection: &Connection) -> rusqlite::Result<()> {
         "INSERT INTO messages_search (messages_search) VALUES ('delete-all');
          INSERT INTO documents_search (documents_search) VALUES ('delete-all');
          DELETE FROM room_members; DELETE FROM member_feeds; DELETE FROM files; DELETE FROM messages;
+         DELETE FROM reactions; DELETE FROM reaction_ends; DELETE FROM edits; DELETE FROM tombstones;
+         DELETE FROM mentions;
          DELETE FROM admits; DELETE FROM rooms; DELETE FROM profiles; DELETE FROM documents;
          DELETE FROM directory; DELETE FROM redirects; DELETE FROM heads; DELETE FROM lengths; DELETE FROM conflicts;
          DELETE FROM frontier; DELETE FROM awaited; DELETE FROM tallies; DELETE FROM skipped;

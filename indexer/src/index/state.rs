@@ -1,6 +1,6 @@
 //! What the index keeps in memory between calls: a copy of small tables, nothing else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -59,6 +59,8 @@ pub(super) struct State {
     pub(super) awaited: HashMap<LinkScope, u64>,
     /// Claims in directories that were looked at.
     pub(super) claims: Claims,
+    /// Messages that edits or deletions name, whether they are held or not.
+    pub(super) marked: HashSet<Place>,
     /// Stated depths of entries met lately; a stated depth never changes.
     depths: HashMap<Place, u64>,
 }
@@ -118,6 +120,14 @@ impl State {
             state
                 .awaited
                 .insert(scope_from_sql(&row.get::<_, Vec<u8>>(0)?)?, row.get(1)?);
+        }
+        let mut marked = connection.prepare(
+            "SELECT target_feed, target_idx FROM edits
+             UNION SELECT target_feed, target_idx FROM tombstones",
+        )?;
+        let mut rows = marked.query([])?;
+        while let Some(row) = rows.next()? {
+            state.marked.insert((FeedKey(row.get(0)?), row.get(1)?));
         }
         Ok(state)
     }

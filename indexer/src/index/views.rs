@@ -189,6 +189,12 @@ impl Writer<'_> {
                     .prepare_cached("UPDATE files SET depth = ?2 WHERE id = ?1")?
                     .execute(params![file_id(&placed), depth])?;
             }
+            tag::EDIT if member.is_some() => {
+                let body = Body::decode(tag, u64::from(BODY_FORMAT), &body.into());
+                if let Ok(Body::Edit(edit)) = body {
+                    self.raise_edit(&placed, &edit)?;
+                }
+            }
             tag::PROFILE => {
                 let body = Body::decode(tag, u64::from(BODY_FORMAT), &body.into()).ok();
                 match scope {
@@ -252,6 +258,9 @@ impl Writer<'_> {
         match body {
             Some(Body::Message(message)) => self.add_message(placed, &room, &member, message),
             Some(Body::File(file)) => self.add_file(placed, &room, &member, file),
+            Some(Body::Reaction(body)) => self.add_reaction(placed, &room, &member, body),
+            Some(Body::Edit(body)) => self.add_edit(placed, &room, &member, body),
+            Some(Body::Tombstone(body)) => self.add_tombstone(placed, &room, &member, body),
             Some(Body::Profile(profile)) => {
                 self.put_profile(placed, &member, &room, profile)?;
                 self.stale_members.insert((room, member));
@@ -329,10 +338,17 @@ impl Writer<'_> {
                 feed.0,
                 index,
                 member,
-                text
+                text,
+                message.reply.map(|reply| reply.feed.0),
+                message.reply.map(|reply| reply.index)
             ])
         })?;
         self.words.come(row, text);
+        let place = (*feed, *index);
+        self.add_mentions(place, room, &message.mentions)?;
+        if self.state.marked.contains(&place) {
+            self.refresh_message(place)?;
+        }
         Ok(())
     }
 

@@ -77,8 +77,8 @@ impl<'a> HotStatements<'a> {
                 "SELECT feed, by_idx, hash FROM awaited WHERE scope = ?1 AND tag = ?2 AND idx = ?3",
             )?,
             insert_message: db.prepare_cached(
-                "INSERT INTO messages (rowid, room_id, depth, ms, counter, feed, idx, user_id, text)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO messages (rowid, room_id, depth, ms, counter, feed, idx, user_id, text,
+                 reply_feed, reply_idx) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?,
         })
     }

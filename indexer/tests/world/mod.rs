@@ -16,8 +16,9 @@ use kinlog_feeds::tree::{Head, append};
 use kinlog_indexer::clock::HybridClock;
 use kinlog_indexer::entry::{
     Act, Admit, Body, ClaimScope, Content, Deed, DirectoryHeads, DirectoryLine, DirectoryRedirect,
-    DirectoryRename, DirectoryRetire, Document, Entry, Envelope, FeedClaim, File, Genesis, History,
-    LinkScope, Links, Membership, Message, OPEN_BLOCK, Parents, Profile, Role,
+    DirectoryRename, DirectoryRetire, Document, Edit, Entry, Envelope, FeedClaim, File, Genesis,
+    History, LinkScope, Links, Membership, Mentions, Message, OPEN_BLOCK, Parents, Profile,
+    Reaction, Ref, Role, Tombstone,
 };
 use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
 use kinlog_indexer::index::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
@@ -378,6 +379,31 @@ impl BlockSource for World {
     }
 }
 
+/// Something said about an entry that may be a message, may be somebody else's, may be nothing.
+fn mark(target: Ref, random: &mut Random, step: usize) -> Body {
+    let emoji = Text::new(["+1", "\u{1f331}"][random.below(2)]).unwrap();
+    match random.below(6) {
+        0 => Body::Tombstone(Tombstone {
+            target,
+            reason: Text::default(),
+        }),
+        1 | 2 => Body::Edit(Edit {
+            target,
+            text: Text::new(format!("edited in step {step}")).unwrap(),
+            mentions: Mentions::default(),
+        }),
+        3 => {
+            let removes = (0..3).map(|_| Ref {
+                feed: target.feed,
+                index: random.below(step + 1) as u64 / 3,
+            });
+            let removes = removes.collect();
+            Body::Reaction(Reaction::new(target, Text::default(), removes).unwrap())
+        }
+        _ => Body::Reaction(Reaction::new(target, emoji, Vec::new()).unwrap()),
+    }
+}
+
 /// A world in which everybody talks while they know only part of what the others wrote, with
 /// strangers, liars and bytes that mean nothing among them.
 ///
@@ -413,6 +439,21 @@ pub(crate) fn busy_world(seed: u64, steps: usize) -> World {
             (_, true, 0) => profile(&format!("room name {step}")),
             (_, true, 1) => file(&format!("picture {step}.png")),
             (_, true, 2) => world.admit_body(random.below(3)),
+            (_, true, 3..=5) => {
+                let target = Ref {
+                    feed: room_feed(random.below(4)),
+                    index: random.below(step + 1) as u64 / 3,
+                };
+                mark(target, &mut random, step)
+            }
+            (_, true, 6) => Body::Message(Message {
+                reply: Some(Ref {
+                    feed: room_feed(random.below(4)),
+                    index: random.below(30) as u64,
+                }),
+                mentions: Mentions::new([world.agents[random.below(4)].id]).unwrap(),
+                ..Message::new(Text::new(format!("answer {step}")).unwrap())
+            }),
             (_, true, _) => message(&format!("message {step} about soup {}", random.below(9))),
             (_, false, 0 | 1) => profile(&format!("name {step}")),
             (_, false, 2) => Body::DirectoryRename(DirectoryRename {
