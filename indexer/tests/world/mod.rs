@@ -424,7 +424,7 @@ pub(crate) fn busy_world(seed: u64, steps: usize) -> World {
     for step in 0..steps {
         wall += random.next() % 120_000;
         let who = random.below(4);
-        let in_room = (10..16).contains(&step) || random.chance(60);
+        let in_room = (10..17).contains(&step) || random.chance(60);
         let feed = if in_room {
             room_feed(who)
         } else if random.chance(40) {
@@ -522,7 +522,7 @@ pub(crate) fn busy_world(seed: u64, steps: usize) -> World {
         // Some of every kind of damage, in rooms too, and none where members are made.
         let damage = match step {
             0..10 => 23,
-            10..16 => step - 10,
+            10..17 => step - 10,
             _ => random.below(24),
         };
         let block = match damage {
