@@ -179,8 +179,9 @@ CREATE TABLE reactions (
     PRIMARY KEY (target_feed, target_idx, feed, idx)
 ) WITHOUT ROWID;
 CREATE TABLE reaction_ends (
-    reaction_feed BLOB, reaction_idx INTEGER, feed BLOB, idx INTEGER, room_id TEXT NOT NULL,
-    user_id TEXT NOT NULL, PRIMARY KEY (reaction_feed, reaction_idx, feed, idx)
+    reaction_feed BLOB, reaction_idx INTEGER, feed BLOB, idx INTEGER, target_feed BLOB NOT NULL,
+    target_idx INTEGER NOT NULL, room_id TEXT NOT NULL, user_id TEXT NOT NULL,
+    PRIMARY KEY (reaction_feed, reaction_idx, feed, idx)
 ) WITHOUT ROWID;
 
 -- Edits and deletions by members, whether they count or not.
