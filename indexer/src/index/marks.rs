@@ -39,13 +39,15 @@ impl Writer<'_> {
         for ended in reaction.removes() {
             self.db
                 .prepare_cached(
-                    "INSERT OR IGNORE INTO reaction_ends VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    "INSERT OR IGNORE INTO reaction_ends VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 )?
                 .execute(params![
                     ended.feed.0,
                     ended.index,
                     feed.0,
                     index,
+                    target.0,
+                    target_index,
                     room,
                     member
                 ])?;
@@ -71,7 +73,8 @@ impl Writer<'_> {
             .prepare_cached(
                 "INSERT INTO reactions SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
                  WHERE NOT EXISTS (SELECT 1 FROM reaction_ends WHERE reaction_feed = ?3
-                     AND reaction_idx = ?4 AND room_id = ?5 AND user_id = ?6)",
+                     AND reaction_idx = ?4 AND target_feed = ?1 AND target_idx = ?2
+                     AND room_id = ?5 AND user_id = ?6)",
             )?
             .execute(params![
                 target.0,
