@@ -27,6 +27,29 @@ impl Bits {
         word.is_some_and(|word| word & (1 << (number % 64)) != 0)
     }
 
+    /// Returns the greatest number that is in both.
+    pub(super) fn last_common(&self, other: &Bits) -> Option<u32> {
+        let words = self.0.iter().zip(&other.0).enumerate().rev();
+        let mut common = words.map(|(at, (one, other))| (at as u32, one & other));
+        let (at, word) = common.find(|(_, word)| *word != 0)?;
+        Some(at * 64 + 63 - word.leading_zeros())
+    }
+
+    /// Returns whether all that is in this and in `other` is in `outer`, or is `last`.
+    pub(super) fn common_is_within(&self, other: &Bits, outer: &Bits, last: u32) -> bool {
+        self.0
+            .iter()
+            .zip(&other.0)
+            .enumerate()
+            .all(|(at, (one, other))| {
+                let mut within = outer.0.get(at).copied().unwrap_or_default();
+                if last as usize / 64 == at {
+                    within |= 1 << (last % 64);
+                }
+                one & other & !within == 0
+            })
+    }
+
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = u32> {
         let words = self.0.iter().enumerate();
         words.flat_map(|(at, word)| {
@@ -50,6 +73,9 @@ mod tests {
         other.insert(1000);
         one.add(&other);
         assert_eq!(one.iter().collect::<Vec<_>>(), [0, 63, 64, 500, 1000]);
+        assert_eq!(one.last_common(&other), Some(1000));
+        assert!(other.common_is_within(&one, &Bits::default(), 1000));
+        assert!(!one.common_is_within(&one, &other, 500));
         assert!(one.contains(64) && !one.contains(65) && !one.contains(100_000));
     }
 }

@@ -21,6 +21,16 @@ pub(super) struct Outcome {
 }
 
 impl Graph {
+    /// Decides an act and its past, whose outcome is `before`.
+    pub(super) fn decide_after(
+        &self,
+        set: &Bits,
+        devices_of: DevicesOf,
+        before: &Outcome,
+    ) -> Arc<Outcome> {
+        Arc::new(Pass::over(self, set, before.aside.clone(), devices_of))
+    }
+
     /// Decides the acts of a set that holds the past of each; `nothing` is the outcome where
     /// nothing is contested.
     pub(super) fn decide(
@@ -29,6 +39,12 @@ impl Graph {
         devices_of: DevicesOf,
         nothing: &Arc<Outcome>,
     ) -> Arc<Outcome> {
+        let Some(last) = set.last_common(&self.authorised) else {
+            return nothing.clone();
+        };
+        if set.common_is_within(&self.authorised, &self.node(last).past, last) {
+            return self.node(last).after.clone();
+        }
         let any = |list: &[Number]| list.iter().any(|number| set.contains(*number));
         let with_aside = any(&self.with_aside);
         let mut settled = None;
@@ -62,17 +78,15 @@ impl Graph {
         Arc::new(Pass::over(self, set, aside, devices_of))
     }
 
-    /// Returns the last authorised act that every other of the set is before or after, the heads of
-    /// the set left out.
+    /// Returns the last authorised act that every other of the set is before or after.
     fn last_settled(&self, set: &Bits) -> Option<Number> {
         let acts: Vec<Number> = set
             .iter()
             .filter(|number| self.authorised.contains(*number))
             .collect();
-        let is_head = |at: Number| !acts.iter().any(|other| self.is_past(at, *other));
         let settles = |at: Number| !acts.iter().any(|other| self.are_concurrent(at, *other));
         let mut latest = acts.iter().rev().copied();
-        latest.find(|at| settles(*at) && !is_head(*at))
+        latest.find(|at| settles(*at))
     }
 }
 

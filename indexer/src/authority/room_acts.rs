@@ -205,17 +205,7 @@ impl RoomActs {
             past.add(&self.graph.node(*parent).past);
             past.insert(*parent);
         }
-        // A parent that reaches the others speaks for them.
-        let reaches_all = |last: &&Number| {
-            let others = parents.iter().filter(|other| other != last);
-            others
-                .copied()
-                .all(|other| self.graph.is_past(other, **last))
-        };
-        let outcome = match parents.iter().max().filter(reaches_all) {
-            Some(last) => self.graph.node(*last).after.clone(),
-            None => self.graph.decide(&past, self.devices_of, &self.nothing),
-        };
+        let outcome = self.graph.decide(&past, self.devices_of, &self.nothing);
         let number = self.graph.nodes.len() as Number;
         let judge = Judge {
             graph: &self.graph,
@@ -245,9 +235,10 @@ impl RoomActs {
         self.all.insert(number);
         // Another identity set may change what the sets before it said together.
         if is_authorised && carries.is_some_and(|agent| self.graph.is_mixed(&agent)) {
+            let before = self.graph.node(number).after.clone();
             let after = self
                 .graph
-                .decide(&with_itself, self.devices_of, &self.nothing);
+                .decide_after(&with_itself, self.devices_of, &before);
             self.graph.nodes[number as usize].after = after;
         }
         if !self.graph.node(number).after.aside.is_empty() {
@@ -262,10 +253,7 @@ impl RoomActs {
         if let Some(outcome) = &self.outcome {
             return outcome.clone();
         }
-        let outcome = match self.heads[..] {
-            [head] => self.graph.node(head).after.clone(),
-            _ => self.graph.decide(&self.all, self.devices_of, &self.nothing),
-        };
+        let outcome = self.graph.decide(&self.all, self.devices_of, &self.nothing);
         self.outcome = Some(outcome.clone());
         outcome
     }

@@ -389,20 +389,15 @@ impl<'a> Reference<'a> {
             .copied()
             .filter(|x| self.is_authorised(*x))
             .collect();
-        let settles = |x: &&usize| {
-            acts.iter().all(|y| !self.concurrent(**x, *y))
-                && acts.iter().any(|y| self.past[*y].contains(*x))
-        };
+        // A single head is decided after all the rest; else all that is beside something else.
+        let settles = |x: &&usize| acts.iter().all(|y| !self.concurrent(**x, *y));
         let settled = acts.iter().rev().find(settles).copied();
-        let before: Set = settled
-            .iter()
-            .flat_map(|x| self.past[*x].iter().chain([x]))
-            .copied()
-            .collect();
-        let then = if settled.is_some() {
-            self.outcome(&before)
-        } else {
-            Outcome::default()
+        let is_head = settled.is_some() && settled == acts.last().copied();
+        let mut before = settled.map_or_else(Set::new, |x| self.past[x].clone());
+        before.extend(settled.filter(|_| !is_head));
+        let then = match settled {
+            Some(_) => self.outcome(&before),
+            None => Outcome::default(),
         };
         let mut outcome = Outcome {
             counts: self.pass(&acts, set, &then.aside),
@@ -412,7 +407,8 @@ impl<'a> Reference<'a> {
             .owners(&then.counts)
             .into_iter()
             .min_by_key(|(_, giver)| self.age(*giver));
-        if let (true, Some((owner, _))) = (self.owners(&outcome.counts).is_empty(), first) {
+        let is_empty = !is_head && self.owners(&outcome.counts).is_empty();
+        if let (true, Some((owner, _))) = (is_empty, first) {
             let ends = acts
                 .iter()
                 .filter(|x| !before.contains(x) && self.is_about(**x, &owner));
