@@ -82,6 +82,18 @@ pub const MESSAGES_READ_MAX: usize = 1000;
 /// Sessions whose violation is remembered for whoever waits for them.
 pub const VIOLATIONS_KEPT_MAX: usize = 64;
 
+/// Links that are followed from the documents of one feed, 256: each may bring a topic and a directory.
+pub const LINKS_FOLLOWED_MAX: usize = 256;
+
+/// How many times links are followed at most: people's circles overlap after a few steps.
+pub const LINK_DEPTH_MAX: u8 = 8;
+
+/// Newest blocks whose sizes are added up for a pin of so many bytes: 64 Ki looks at tree nodes.
+pub const NEWEST_BLOCKS_MAX: u64 = 64 * 1024;
+
+/// Bytes of the reason of a pin.
+pub const PIN_REASON_BYTES_MAX: usize = 256;
+
 /// Callers on the local socket at once; the next one waits. Each may hold a frame of 20 MiB.
 pub const SOCKET_CALLERS_MAX: usize = 64;
 

@@ -197,6 +197,7 @@ async fn a_live_follow_gets_what_is_appended_later_and_after_both_restarted() {
         link: link.clone(),
         range: None,
         once: false,
+        options: Default::default(),
     };
     let mut following = bob.ask(request);
     let mut wait_for = async |count: u64| {
@@ -304,6 +305,7 @@ async fn a_follow_without_peers_says_which_step_found_nobody() {
         link: stranger.id.link.clone(),
         range: None,
         once: false,
+        options: Default::default(),
     };
     let mut answers = bob.ask(request);
     let nobody = soon(async {

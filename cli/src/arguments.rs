@@ -104,6 +104,10 @@ pub(crate) enum Command {
     Follow(follow::FollowArguments),
     /// Follow a link no longer
     Unfollow(follow::UnfollowArguments),
+    /// Keep what a link names, without waiting for it
+    Pin(follow::PinArguments),
+    /// Keep it no longer, and give its space back
+    Unpin(follow::UnfollowArguments),
     /// Show what is kept, and why
     Pins,
     /// Follow everything given, for ever, and serve it

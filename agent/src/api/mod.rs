@@ -23,5 +23,5 @@ pub use reply::{
     RepairedFeedInfo, Reply, RoomInfo, SessionStatus, SignalStatus, Status, StoreInfo, StoreStatus,
     TransferProgress,
 };
-pub use request::{Request, Selection};
+pub use request::{PinOptions, Request, Selection};
 pub use text::Text;

@@ -162,6 +162,12 @@ pub enum Reply {
     Follow(FollowProgress),
     /// Pins.
     Pins { pins: Vec<PinInfo> },
+    /// Pins that were forgotten, and what of the store was given back with them.
+    Unpinned {
+        pins: Vec<PinInfo>,
+        blocks: u64,
+        bytes: u64,
+    },
     /// A room.
     Room(RoomInfo),
     /// Rooms.
@@ -220,7 +226,8 @@ pub struct FeedInfo {
     /// Link by which others follow it, when it is public.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
-    /// `own`, `followed`, `directory`, `private directory`, `room` or `plain`.
+    /// `own`, `device` (another of this agent's), `followed`, `pinned`, `seeded`, `directory`,
+    /// `private directory`, `room` or `plain`.
     pub role: String,
     /// It is sealed, for the own devices alone.
     #[serde(default)]
@@ -363,6 +370,12 @@ pub struct PinInfo {
     pub tier: String,
     /// `follow`, `seed`, `directory of a pinned path`, ...
     pub reason: String,
+    /// How many times links in documents are followed.
+    #[serde(default)]
+    pub depth: u8,
+    /// Who is kept for what: `device`, `followed`, `pinned` or `seeded`.
+    #[serde(default)]
+    pub role: String,
     pub length: u64,
     pub have: u64,
     pub want: u64,

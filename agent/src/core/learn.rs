@@ -292,6 +292,7 @@ mod tests {
                     live: true,
                     tier: "gift".to_owned(),
                     reason: "follow".to_owned(),
+                    depth: 0,
                 };
                 core.state.put_pin(&pin).unwrap();
                 core.relearn().unwrap();

@@ -1,12 +1,42 @@
 //! Putting a new plan into effect: store, host, network.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kinlog_feeds::store::{Kind, Role};
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::store::{Kind, Role, Store};
 
-use crate::api::Error;
+use crate::api::{Error, Selection};
 use crate::core::{Core, lock};
-use crate::pins::plan;
+use crate::limits::{LINKS_FOLLOWED_MAX, NEWEST_BLOCKS_MAX};
+use crate::links::links_in;
+use crate::pins::{Deep, FeedFacts, plan};
+use crate::state::{Pin, PinTarget};
+
+/// What the plan is told of feeds.
+struct Facts<'a> {
+    store: &'a Store,
+    /// Where the blocks since a time begin.
+    starts: BTreeMap<(FeedKey, u64), u64>,
+}
+
+impl FeedFacts for Facts<'_> {
+    fn length(&self, feed: &FeedKey) -> u64 {
+        self.store.feed(feed).map_or(0, |feed| feed.head().length)
+    }
+
+    fn resolve(&self, feed: &FeedKey, selection: &Selection) -> Selection {
+        match selection {
+            Selection::Since(ms) => {
+                Selection::From(self.starts.get(&(*feed, *ms)).copied().unwrap_or(0))
+            }
+            Selection::Newest(bytes) => {
+                Selection::Last(newest_within(self.store, feed, *bytes).count)
+            }
+            other => other.clone(),
+        }
+    }
+}
 
 impl Core {
     /// Decides anew from everything known, and puts it into effect.
@@ -14,19 +44,43 @@ impl Core {
         let _turn = lock(&self.planning);
         let must_renew = self.guard.doubt().is_some();
         self.knowledge(|knowledge| knowledge.must_renew = must_renew);
-        let length = |key: &_| self.store.feed(key).map_or(0, |feed| feed.head().length);
-        let plan = self.knowledge(|knowledge| plan(knowledge, self.switches, length));
+        let facts = Facts {
+            store: &self.store,
+            starts: self.starts()?,
+        };
+        let make = |linked: &[Pin]| {
+            self.knowledge(|knowledge| plan(knowledge, linked, self.switches, &facts))
+        };
+        let mut linked = Vec::new();
+        let mut plan = make(&linked);
+        // Links lead to documents whose links are followed less far: as many rounds as the deepest pin.
+        while !plan.deep.is_empty() {
+            let further = self.linked(&plan.deep)?;
+            if further == linked {
+                break;
+            }
+            linked = further;
+            plan = make(&linked);
+        }
         for key in plan.interests.keys() {
             if self.store.feed(key).is_none() {
                 let listed = self.knowledge(|knowledge| {
                     knowledge.listed(key).is_some()
                         || knowledge.directory_of(key).is_some()
                         || knowledge.room_of(key).is_some()
+                        || knowledge.is_private(key)
                 });
                 // What no directory or room lists may follow Hypercore's looser rules.
                 let kind = if listed { Kind::Kinlog } else { Kind::Plain };
-                self.store.create_unknown(*key, Role::Followed, kind)?;
+                let role = match plan.roles.get(key) {
+                    Some(crate::pins::Role::Seeded) => Role::Seeded,
+                    _ => Role::Followed,
+                };
+                self.store.create_unknown(*key, role, kind)?;
             }
+        }
+        for key in &plan.bounded {
+            self.trim(key, &plan.asked[key][0].selection)?;
         }
         self.host.set_view(plan.view.clone());
         if let Some(network) = self.network() {
@@ -36,4 +90,150 @@ impl Core {
         self.changed();
         Ok(())
     }
+
+    /// Returns what a selection by time or size is in blocks of a feed; any other as it is.
+    pub(crate) fn resolve(&self, feed: &FeedKey, selection: &Selection) -> Selection {
+        match selection {
+            Selection::Since(ms) => {
+                let start = self.index(|index| index.length_at(feed, *ms));
+                Selection::From(start.unwrap_or(0))
+            }
+            Selection::Newest(bytes) => {
+                Selection::Last(newest_within(&self.store, feed, *bytes).count)
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// Returns whether it is known which blocks a selection of a feed names.
+    pub(crate) fn is_resolved(&self, feed: &FeedKey, selection: &Selection) -> bool {
+        match selection {
+            Selection::Newest(bytes) => newest_within(&self.store, feed, *bytes).is_final,
+            _ => true,
+        }
+    }
+
+    /// Returns what a feed of the store is to this agent: own, or kept for somebody.
+    pub(crate) fn role_of(&self, key: &FeedKey) -> &'static str {
+        if self.knowledge(|knowledge| knowledge.own.contains_key(key)) {
+            return "own";
+        }
+        let role = self.plan().roles.get(key).copied();
+        role.unwrap_or(crate::pins::Role::Followed).as_str()
+    }
+
+    /// Looks up where the blocks since the times of pins begin.
+    fn starts(&self) -> Result<BTreeMap<(FeedKey, u64), u64>, Error> {
+        let asked: BTreeSet<(FeedKey, u64)> = self.knowledge(|knowledge| {
+            let since = knowledge.pins.iter().filter_map(|pin| match pin.selection {
+                Selection::Since(ms) => Some((pin, ms)),
+                _ => None,
+            });
+            let keys = since.flat_map(|(pin, ms)| {
+                let keys: Vec<FeedKey> = match &pin.target {
+                    PinTarget::Feed(key) => vec![*key],
+                    PinTarget::Path(agent, _) => {
+                        let public = knowledge.agents.get(agent).into_iter();
+                        let public = public.flat_map(|known| &known.lines);
+                        let private = knowledge.private_lines.iter();
+                        let private = private.filter(|_| *agent == knowledge.agent);
+                        public.chain(private).map(|line| line.key).collect()
+                    }
+                };
+                keys.into_iter().map(move |key| (key, ms))
+            });
+            keys.collect()
+        });
+        if asked.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        self.index(|index| {
+            let start = |(key, ms)| Ok(((key, ms), index.length_at(&key, ms)?));
+            asked.into_iter().map(start).collect()
+        })
+    }
+
+    /// Returns the pins that follow from links in documents.
+    fn linked(&self, deep: &BTreeMap<FeedKey, Deep>) -> Result<Vec<Pin>, Error> {
+        let mut linked: BTreeMap<PinTarget, Pin> = BTreeMap::new();
+        for (feed, deep) in deep {
+            let documents =
+                self.index(|index| index.documents(feed, kinlog_indexer::limits::QUERY_ROWS_MAX))?;
+            let links = documents
+                .iter()
+                .flat_map(|document| links_in(&document.text));
+            for (agent, path) in links.take(LINKS_FOLLOWED_MAX) {
+                if agent == self.agent {
+                    continue;
+                }
+                let target = PinTarget::Path(agent, path);
+                let pin = Pin {
+                    target: target.clone(),
+                    reason: format!("linked from {}", self.shown(feed)),
+                    depth: deep.depth - 1,
+                    ..deep.pin.clone()
+                };
+                let known = linked.entry(target).or_insert_with(|| pin.clone());
+                if known.depth < pin.depth {
+                    *known = pin;
+                }
+            }
+        }
+        Ok(linked.into_values().collect())
+    }
+
+    /// Returns what to call a feed: its path, or the start of its key.
+    fn shown(&self, feed: &FeedKey) -> String {
+        let path = self.knowledge(|knowledge| Some(knowledge.listed(feed)?.1.path.to_string()));
+        path.unwrap_or_else(|| feed.to_string()[..8].to_owned())
+    }
+
+    /// Gives up what is held of a feed before the newest blocks that are to be kept.
+    fn trim(&self, key: &FeedKey, kept: &Selection) -> Result<(), Error> {
+        let (Some(feed), Selection::Last(count)) = (self.store.feed(key), kept) else {
+            return Ok(());
+        };
+        let start = feed.head().length.saturating_sub(*count);
+        if feed.role() != Role::Own && feed.have().count_range(0..start) > 0 {
+            feed.clear(0..start)?;
+        }
+        Ok(())
+    }
+}
+
+/// So many of the newest blocks, and whether the sizes that decide it are known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Newest {
+    count: u64,
+    is_final: bool,
+}
+
+/// Returns how many of the newest blocks of a feed are to be asked for so that they have at most this
+/// many bytes together: those whose sizes are known to fit, and some of those before them.
+fn newest_within(store: &Store, feed: &FeedKey, bytes: u64) -> Newest {
+    let info = store.feed(feed).map(|feed| (feed.info(), feed));
+    let Some((info, feed)) = info.filter(|(info, _)| info.length > 0) else {
+        let (count, is_final) = (1, false);
+        return Newest { count, is_final };
+    };
+    let (mut count, mut sum) = (0, 0u64);
+    while count < info.length.min(NEWEST_BLOCKS_MAX) {
+        let index = info.length - 1 - count;
+        // The size of a block stands in its leaf, whether the block itself is held or not.
+        let Some(leaf) = feed.node(2 * index).ok().flatten() else {
+            let average = (info.byte_length / info.length).max(1);
+            let fitting = bytes.saturating_sub(sum) / average / 2;
+            return Newest {
+                count: count + fitting.clamp(1, info.length - count),
+                is_final: false,
+            };
+        };
+        if sum + leaf.size > bytes {
+            break;
+        }
+        sum += leaf.size;
+        count += 1;
+    }
+    let is_final = true;
+    Newest { count, is_final }
 }

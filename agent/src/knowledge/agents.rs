@@ -56,7 +56,9 @@ impl Line {
     ///
     /// A shared path has no block numbers: a range names nothing of it.
     pub(crate) fn selection(&self, of_path: &Selection) -> Option<Selection> {
-        if self.kind == PathKind::Shared && matches!(of_path, Selection::Range(_)) {
+        if self.kind == PathKind::Shared
+            && matches!(of_path, Selection::Range(_) | Selection::From(_))
+        {
             return None;
         }
         let local = match (of_path, self.cut) {
@@ -65,7 +67,15 @@ impl Line {
                 let end = cut.map_or(end, |cut| end.min(cut));
                 range.start.saturating_sub(self.start)..end
             }
+            (Selection::From(start), None) => {
+                return Some(Selection::From(start.saturating_sub(self.start)));
+            }
             (other, None) => return Some(other.clone()),
+            (Selection::From(start), Some(cut)) => start.saturating_sub(self.start)..cut,
+            // What is behind the end of the path here is as old as what follows it: some blocks too many.
+            (Selection::Since(ms), Some(_)) => return Some(Selection::Since(*ms)),
+            // The newest blocks stand in the feed that the path goes on in.
+            (Selection::Newest(_), Some(_)) => return None,
             (Selection::All, Some(cut)) => 0..cut,
             // As if the feeds after it were empty: a few blocks too many, never one too few.
             (Selection::Last(count), Some(cut)) => cut.saturating_sub(*count)..cut,
@@ -186,6 +196,9 @@ mod tests {
             ("8..13", "8..10", "0..3"),
             ("12..13", "", "2..3"),
             ("last:3", "7..10", "last:3"),
+            ("4..", "4..10", "0.."),
+            ("12..", "", "2.."),
+            ("bytes:50", "", "bytes:50"),
         ] {
             assert_eq!(of(&old, asked), of_old, "{asked}");
             assert_eq!(of(&new, asked), of_new, "{asked}");

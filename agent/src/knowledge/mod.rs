@@ -124,6 +124,17 @@ impl Knowledge {
             || self.private_directories().iter().any(|(_, one)| one == key)
     }
 
+    /// Returns every feed that is sealed for this agent's devices.
+    pub(crate) fn private_keys(&self) -> BTreeSet<FeedKey> {
+        let own = self.own.values().filter(|own| own.is_private);
+        let former = self.former.values().filter(|former| former.is_private);
+        let mut keys: BTreeSet<FeedKey> = own.map(|own| own.key).collect();
+        keys.extend(former.map(|former| former.key));
+        keys.extend(self.private_lines.iter().map(|line| line.key));
+        keys.extend(self.private_directories().into_iter().map(|(_, key)| key));
+        keys
+    }
+
     /// Returns the line of a private feed.
     pub(crate) fn private_line(&self, key: &FeedKey) -> Option<&Line> {
         self.private_lines.iter().find(|line| line.key == *key)

@@ -1,11 +1,13 @@
 //! Links and paths as people pass them on: `docs/formats.md`, "Who holds what".
 
 mod base64url;
+mod found;
 mod grant;
 mod invite;
 mod link;
 mod path;
 
+pub(crate) use found::links_in;
 pub use grant::{GrantLink, GrantLinkError};
 pub use invite::{Invite, InviteError};
 pub(crate) use link::is_signal_url;

@@ -26,6 +26,7 @@ pub(crate) fn merge(asked: &[Asked], length: u64) -> Interest {
             Selection::All => Want::All,
             Selection::Range(range) => Want::Range(range.clone()),
             Selection::Last(count) => Want::Last(*count),
+            open => Want::Range(blocks(open, length)),
         },
         several if several.iter().any(|one| one.selection == Selection::All) => Want::All,
         several
@@ -60,10 +61,12 @@ pub(crate) fn interest_of(selection: &Selection, live: bool) -> Interest {
     )
 }
 
-/// Returns the blocks that a selection names in a feed of `length` blocks.
+/// Returns the blocks that a selection names in a feed of `length` blocks; those of a time or of a
+/// number of bytes are to be [resolved](crate::core::Core::resolve) first, and are all else.
 pub(crate) fn blocks(selection: &Selection, length: u64) -> Range<u64> {
     match selection {
-        Selection::All => 0..length,
+        Selection::All | Selection::Since(_) | Selection::Newest(_) => 0..length,
+        Selection::From(start) => (*start).min(length)..length,
         Selection::Range(range) => range.clone(),
         Selection::Last(count) => length.saturating_sub(*count)..length,
     }

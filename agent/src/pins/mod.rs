@@ -2,6 +2,7 @@
 
 mod interest;
 mod plan;
+mod trie;
 
 pub(crate) use interest::{Asked, blocks, interest_of};
-pub(crate) use plan::{Plan, Switches, covered, plan};
+pub(crate) use plan::{Deep, FeedFacts, Plan, Role, Switches, covered, plan};

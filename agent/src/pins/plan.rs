@@ -12,6 +12,7 @@ use crate::knowledge::{Knowledge, KnownAgent, Line};
 use crate::links::FeedPath;
 use crate::pins::Asked;
 use crate::pins::interest::merge;
+use crate::pins::trie::Trie;
 use crate::state::{Pin, PinTarget};
 
 /// What follows from everything known.
@@ -25,8 +26,76 @@ pub(crate) struct Plan {
     pub(crate) asked: BTreeMap<FeedKey, Vec<Asked>>,
     /// Why each feed is stored, one sentence each.
     pub(crate) why: BTreeMap<FeedKey, Vec<String>>,
+    /// What each feed of others is to this agent.
+    pub(crate) roles: BTreeMap<FeedKey, Role>,
+    /// Feeds whose documents are read for links, and how many times these are followed.
+    pub(crate) deep: BTreeMap<FeedKey, Deep>,
+    /// Feeds of which a number of bytes is kept: what is older goes.
+    pub(crate) bounded: BTreeSet<FeedKey>,
     /// What each session may have, and what is wanted through it.
     pub(crate) view: View,
+}
+
+/// What a feed of others is to this agent; of several the first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Role {
+    /// Another device of this agent writes or wrote it.
+    Device,
+    /// Somebody said that it is to be kept.
+    Pinned,
+    /// It is read here.
+    Followed,
+    /// It is kept for others.
+    Seeded,
+}
+
+impl Role {
+    /// Returns the word that people use.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Role::Device => "device",
+            Role::Pinned => "pinned",
+            Role::Followed => "followed",
+            Role::Seeded => "seeded",
+        }
+    }
+
+    /// Returns what a pin makes of the feeds that it covers.
+    pub(crate) fn of(pin: &Pin) -> Self {
+        match pin.reason.as_str() {
+            "follow" => Role::Followed,
+            "seed" => Role::Seeded,
+            _ => Role::Pinned,
+        }
+    }
+}
+
+/// How the links of a feed's documents are followed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Deep {
+    /// How many times.
+    pub(crate) depth: u8,
+    /// The pin that says so.
+    pub(crate) pin: Pin,
+}
+
+/// What is known of feeds beside what the plan is made from.
+pub(crate) trait FeedFacts {
+    /// Returns the blocks known of a feed.
+    fn length(&self, feed: &FeedKey) -> u64;
+
+    /// Returns what a selection by time or size is in blocks; any other as it is.
+    fn resolve(&self, feed: &FeedKey, selection: &Selection) -> Selection;
+}
+
+impl<F: Fn(&FeedKey) -> u64> FeedFacts for F {
+    fn length(&self, feed: &FeedKey) -> u64 {
+        self(feed)
+    }
+
+    fn resolve(&self, _feed: &FeedKey, selection: &Selection) -> Selection {
+        selection.clone()
+    }
 }
 
 /// Switches that tests turn, to show that they would notice.
@@ -36,27 +105,40 @@ pub(crate) struct Switches {
     pub(crate) without_pin_filter: bool,
 }
 
-/// Decides everything anew; `length` gives the blocks known of a feed.
+/// Decides everything anew; `linked` are pins that follow from links in documents.
 pub(crate) fn plan(
     knowledge: &Knowledge,
+    linked: &[Pin],
     switches: Switches,
-    length: impl Fn(&FeedKey) -> u64,
+    facts: &impl FeedFacts,
 ) -> Plan {
     let mut planning = Planning {
         knowledge,
+        private: knowledge.private_keys(),
         plan: Plan::default(),
     };
     planning.own_feeds();
     planning.former_feeds();
     planning.siblings();
-    for pin in &knowledge.pins {
-        planning.pin(pin, switches);
+    let pins: Vec<&Pin> = knowledge.pins.iter().chain(linked).collect();
+    for pin in &pins {
+        planning.pin(pin);
     }
+    planning.subscriptions(&pins, switches);
     planning.rooms();
     planning.invites();
     let mut plan = planning.plan;
-    for (key, asked) in &plan.asked {
-        plan.interests.insert(*key, merge(asked, length(key)));
+    for (key, asked) in &mut plan.asked {
+        for one in asked.iter_mut() {
+            if matches!(one.selection, Selection::Newest(_)) {
+                plan.bounded.insert(*key);
+            }
+            one.selection = facts.resolve(key, &one.selection);
+        }
+        if asked.len() > 1 {
+            plan.bounded.remove(key);
+        }
+        plan.interests.insert(*key, merge(asked, facts.length(key)));
     }
     // Of what this device writes only heads are asked for: a newer one than ours says that it is not
     // the only writer, or not the newest. Then what it lacks is fetched like anybody else's.
@@ -82,14 +164,14 @@ pub(crate) fn covered<'a>(
 
 /// Returns whether a feed that another agent lists may be served to whoever knows that agent's id.
 /// It may list any key: listing that of a room's feed, or of a feed of ours, does not publish it.
-fn is_public(knowledge: &Knowledge, key: &FeedKey) -> bool {
-    !knowledge.is_private(key)
-        && !knowledge.own.contains_key(key)
-        && knowledge.room_of(key).is_none()
+fn is_public(knowledge: &Knowledge, private: &BTreeSet<FeedKey>, key: &FeedKey) -> bool {
+    !private.contains(key) && !knowledge.own.contains_key(key) && knowledge.room_of(key).is_none()
 }
 
 struct Planning<'a> {
     knowledge: &'a Knowledge,
+    /// Feeds that are sealed for this agent's devices.
+    private: BTreeSet<FeedKey>,
     plan: Plan,
 }
 
@@ -134,7 +216,7 @@ impl Planning<'_> {
         let agent = self.knowledge.agent;
         for feed in self.knowledge.former.values() {
             let is_directory = self.knowledge.directory_of(&feed.key) == Some(agent);
-            let is_private = self.knowledge.is_private(&feed.key);
+            let is_private = self.private.contains(&feed.key);
             let what = match &feed.path {
                 None if is_private => {
                     "private directory of an earlier device of this home".to_owned()
@@ -153,6 +235,7 @@ impl Planning<'_> {
                 offered.serves.insert(feed.key);
                 offered.wants.insert(feed.key);
             }
+            self.plan.roles.insert(feed.key, Role::Device);
             self.ask(feed.key, Selection::All, true, &what);
         }
     }
@@ -212,13 +295,14 @@ impl Planning<'_> {
         }
     }
 
-    fn pin(&mut self, pin: &Pin, switches: Switches) {
-        let knowledge = self.knowledge;
+    /// What a pin asks for whatever its agent lists.
+    fn pin(&mut self, pin: &Pin) {
         match &pin.target {
             PinTarget::Feed(key) => {
                 self.plan.topics.insert((Label::Feed, key.0));
                 let offered = self.plan.view.feeds.entry(key.0).or_default();
                 (offered.serves, offered.wants) = (true, true);
+                self.note(*key, pin);
                 self.ask(
                     *key,
                     pin.selection.clone(),
@@ -229,26 +313,45 @@ impl Planning<'_> {
             PinTarget::Path(agent, path) if *agent == self.knowledge.agent => {
                 self.own_path(pin, path.as_ref());
             }
-            PinTarget::Path(agent, path) => {
+            PinTarget::Path(agent, _) => {
                 self.plan.topics.insert((Label::Agent, agent.0));
                 let offered = self.plan.view.agents.entry(agent.0).or_default();
                 offered.is_followed = true;
-                let Some(known) = self.knowledge.agents.get(agent) else {
-                    return;
-                };
-                offered.identity = Some((known.identity.hash, known.set.clone()));
-                self.directories(known, pin);
-                let lines: Vec<&Line> = match switches.without_pin_filter {
-                    true => known.lines.iter().collect(),
-                    false => covered(known, path.as_ref()).collect(),
-                };
-                for line in lines
-                    .into_iter()
-                    .filter(|line| is_public(knowledge, &line.key))
-                {
-                    let offered = self.plan.view.agents.entry(agent.0).or_default();
-                    offered.serves.insert(line.key);
-                    offered.wants.insert(line.key);
+                if let Some(known) = self.knowledge.agents.get(agent) {
+                    offered.identity = Some((known.identity.hash, known.set.clone()));
+                    self.directories(known, pin);
+                }
+            }
+        }
+    }
+
+    /// Asks for the feeds of each listed path what the pins that cover it say: one walk a path.
+    fn subscriptions(&mut self, pins: &[&Pin], switches: Switches) {
+        let knowledge = self.knowledge;
+        let (mut trie, mut agents) = (Trie::default(), BTreeSet::new());
+        for pin in pins {
+            match &pin.target {
+                PinTarget::Path(agent, path) if *agent != knowledge.agent => {
+                    let path = path.as_ref().filter(|_| !switches.without_pin_filter);
+                    trie.insert(agent, path, *pin);
+                    agents.insert(*agent);
+                }
+                _ => {}
+            }
+        }
+        for agent in &agents {
+            let Some(known) = knowledge.agents.get(agent) else {
+                continue;
+            };
+            for line in &known.lines {
+                let covering = trie.covering(agent, &line.path);
+                if covering.is_empty() || !is_public(knowledge, &self.private, &line.key) {
+                    continue;
+                }
+                let offered = self.plan.view.agents.entry(agent.0).or_default();
+                offered.serves.insert(line.key);
+                offered.wants.insert(line.key);
+                for pin in covering {
                     let Some(selection) = line.selection(&pin.selection) else {
                         continue;
                     };
@@ -257,9 +360,26 @@ impl Planning<'_> {
                         "path {} of {name} pinned ({}): {selection}",
                         line.path, pin.reason
                     );
+                    self.note(line.key, pin);
                     self.ask(line.key, selection, pin.live, &why);
                 }
             }
+        }
+    }
+
+    /// Notes what a feed is by a pin, and how far its links are followed.
+    fn note(&mut self, key: FeedKey, pin: &Pin) {
+        let role = Role::of(pin);
+        let known = self.plan.roles.entry(key).or_insert(role);
+        *known = (*known).min(role);
+        let deeper = self
+            .plan
+            .deep
+            .get(&key)
+            .is_none_or(|deep| deep.depth < pin.depth);
+        if pin.depth > 0 && deeper {
+            let (depth, pin) = (pin.depth, pin.clone());
+            self.plan.deep.insert(key, Deep { depth, pin });
         }
     }
 
@@ -290,6 +410,7 @@ impl Planning<'_> {
                 knowledge.device_name(&line.device),
                 pin.reason
             );
+            self.plan.roles.insert(line.key, Role::Device);
             self.ask(line.key, selection, pin.live, &why);
         }
     }
@@ -298,7 +419,9 @@ impl Planning<'_> {
     fn directories(&mut self, known: &KnownAgent, pin: &Pin) {
         let knowledge = self.knowledge;
         let agent = known.identity.agent;
-        for key in known.directories().filter(|key| is_public(knowledge, key)) {
+        let private = self.private.clone();
+        let directories = known.directories();
+        for key in directories.filter(|key| is_public(knowledge, &private, key)) {
             let offered = self.plan.view.agents.entry(agent.0).or_default();
             offered.serves.insert(key);
             offered.wants.insert(key);
@@ -465,11 +588,12 @@ mod tests {
             live: true,
             tier,
             reason,
+            depth: 0,
         }
     }
 
     fn of(knowledge: &Knowledge) -> Plan {
-        plan(knowledge, Switches::default(), |_| 50)
+        plan(knowledge, &[], Switches::default(), &|_: &FeedKey| 50)
     }
 
     #[test]
@@ -588,7 +712,7 @@ mod tests {
         let switches = Switches {
             without_pin_filter: true,
         };
-        let all = plan(&knowledge, switches, |_| 50);
+        let all = plan(&knowledge, &[], switches, &|_: &FeedKey| 50);
         assert_eq!(feeds(all), [key(20), key(21), key(22), key(100 + OTHER)]);
     }
 

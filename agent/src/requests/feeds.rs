@@ -188,7 +188,7 @@ pub(super) fn feed_info(core: &Core, feed: &Feed) -> Result<FeedInfo, Error> {
         (_, Place::Room) => "room",
         (Role::Own, _) => "own",
         _ if info.kind == Kind::Plain => "plain",
-        _ => "followed",
+        _ => core.role_of(&info.key),
     };
     let (agent, path, is_entries) = match place {
         Place::Directory(agent) => (Some(agent), None, true),

@@ -12,6 +12,7 @@ mod publish;
 mod rooms;
 mod space;
 mod status;
+mod unpin;
 
 use std::sync::Arc;
 
@@ -177,9 +178,26 @@ async fn dispatch(
             let range = range.map(|range| range.0).unwrap_or_default();
             plain::pull(running, &key, &tcp, range, live, to).await?;
         }
-        Request::Follow { link, range, once } => {
+        Request::Follow {
+            link,
+            range,
+            once,
+            options,
+        } => {
             let range = range.map(|range| range.0).unwrap_or_default();
-            follow::follow(running, &link, range, once, to).await?;
+            follow::follow(running, &link, range, once, options, to).await?;
+        }
+        Request::Pin {
+            link,
+            range,
+            options,
+        } => {
+            let range = range.map(|range| range.0).unwrap_or_default();
+            let reply = follow::pin(running, &link, range, options).await?;
+            to.reply(reply).await?;
+        }
+        Request::Unpin { link } => {
+            one(core, to, move |core| unpin::unpin(core, &link)).await?;
         }
         Request::Unfollow { link } => {
             one(core, to, move |core| follow::unfollow(core, &link)).await?;

@@ -24,6 +24,8 @@ pub(crate) struct Pin {
     pub(crate) live: bool,
     pub(crate) tier: String,
     pub(crate) reason: String,
+    /// How many times links in documents are followed.
+    pub(crate) depth: u8,
 }
 
 impl State {
@@ -46,8 +48,8 @@ impl State {
         }
         let (agent, path, key) = columns(&new.target);
         transaction.execute(
-            "INSERT INTO pins (agent, path, feed_key, selection, live, tier, reason)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO pins (agent, path, feed_key, selection, live, tier, reason, depth)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             (
                 agent,
                 path,
@@ -56,6 +58,7 @@ impl State {
                 new.live,
                 &new.tier,
                 &new.reason,
+                new.depth,
             ),
         )?;
         transaction.commit()?;
@@ -81,7 +84,8 @@ impl State {
     pub(crate) fn pins(&self) -> Result<Vec<Pin>, StateError> {
         let connection = self.lock();
         let mut statement = connection.prepare(
-            "SELECT agent, path, feed_key, selection, live, tier, reason FROM pins ORDER BY id",
+            "SELECT agent, path, feed_key, selection, live, tier, reason, depth FROM pins
+             ORDER BY id",
         )?;
         let rows = statement.query_map([], |row| {
             let agent: Option<[u8; 32]> = optional(row, 0)?;
@@ -96,10 +100,11 @@ impl State {
                 row.get(4)?,
                 row.get(5)?,
                 row.get(6)?,
+                row.get(7)?,
             ))
         })?;
         rows.map(|row| {
-            let (agent, path, key, selection, live, tier, reason) = row?;
+            let (agent, path, key, selection, live, tier, reason, depth) = row?;
             let path =
                 path.map(|text| text.parse())
                     .transpose()
@@ -124,6 +129,7 @@ impl State {
                 live,
                 tier,
                 reason,
+                depth,
             })
         })
         .collect()
@@ -168,6 +174,7 @@ mod tests {
             live: true,
             tier: "gift".into(),
             reason: reason.into(),
+            depth: 2,
         };
         let all = [
             pin(&path, Selection::Last(5), "follow"),

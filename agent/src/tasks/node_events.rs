@@ -8,7 +8,7 @@ use kinlog_swarm::NodeEvent;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::api::Error;
+use crate::api::{Error, Selection};
 use crate::core::Core;
 use crate::limits::VIOLATIONS_KEPT_MAX;
 use crate::network::Network;
@@ -123,8 +123,18 @@ impl Core {
         // A range counted from the end moves with the head.
         let plan = self.plan();
         decides |= news.upgraded.iter().any(|key| {
-            plan.asked.get(key).is_some_and(|asked| asked.len() > 1) || self.is_indexed_feed(key)
+            plan.asked.get(key).is_some_and(|asked| {
+                let open = asked
+                    .iter()
+                    .any(|one| matches!(one.selection, Selection::From(_)));
+                asked.len() > 1 || open
+            }) || self.is_indexed_feed(key)
         });
+        // How many blocks have so many bytes shows when their sizes are known.
+        decides |= plan
+            .bounded
+            .iter()
+            .any(|key| news.upgraded.contains(key) || news.stored.contains(key));
         if decides {
             return self.replan().and(failed);
         }

@@ -203,6 +203,7 @@ impl Cast {
             link: link.to_owned(),
             range,
             once: true,
+            options: Default::default(),
         };
         soon(self.ask(request).last()).await.map(|_| ())
     }

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use clap::Args;
 use kinlog_agent::api::{
-    ErrorKind, FollowProgress, FollowStep, PinInfo, Reply, Request, Selection, Text,
+    ErrorKind, FollowProgress, FollowStep, PinInfo, PinOptions, Reply, Request, Selection, Text,
 };
+use kinlog_agent::links::{FeedPath, Link};
 
 use crate::command::unexpected;
 use crate::error::Failure;
@@ -16,13 +17,84 @@ pub(crate) struct FollowArguments {
     /// kinlog://agent/KEY/PATH, kinlog://feed/KEY, or a bare key
     link: String,
 
-    /// Blocks A..B (B not included) or last:N [default: all, also those to come]
-    #[arg(long)]
-    range: Option<Selection>,
+    #[command(flatten)]
+    what: WhatArguments,
 
     /// End when everything asked for is stored
     #[arg(long)]
     once: bool,
+}
+
+/// What of a link is kept, and how.
+#[derive(Args, Debug)]
+pub(crate) struct WhatArguments {
+    /// Blocks A..B (B not included), A.., last:N, since:YYYY-MM-DD or bytes:N (K, M, G)
+    /// [default: all, also those to come]
+    #[arg(long)]
+    range: Option<Selection>,
+
+    /// Path and everything below it, for a link to an agent
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+
+    /// Follow links in documents too, and in those, so many times
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    depth: u8,
+
+    /// sovereign (mine), reciprocal (family), invested (community) or gift: what goes last when room runs
+    /// out [default: gift]
+    #[arg(long)]
+    tier: Option<String>,
+
+    /// Why, in a few words; it stands in `kinlog pins`
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl WhatArguments {
+    fn options(&self) -> PinOptions {
+        PinOptions {
+            depth: self.depth,
+            tier: self.tier.clone(),
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PinArguments {
+    /// kinlog://agent/KEY/PATH, kinlog://feed/KEY, or a bare key
+    link: String,
+
+    #[command(flatten)]
+    what: WhatArguments,
+}
+
+/// Puts a path into a link to an agent.
+fn with_path(link: String, path: Option<&str>) -> Result<String, Failure> {
+    let Some(path) = path else { return Ok(link) };
+    let parsed = link.parse::<Link>();
+    match parsed.map_err(|error| Failure::usage(error.to_string()))? {
+        Link::Agent {
+            agent,
+            path: None,
+            signal_urls,
+        } => {
+            let path = path.parse::<FeedPath>();
+            let path = path.map_err(|error| Failure::usage(error.to_string()))?;
+            let path = Some(path);
+            Ok(Link::Agent {
+                agent,
+                path,
+                signal_urls,
+            }
+            .to_string())
+        }
+        _ => Err(
+            Failure::usage("--path goes with a link to an agent, without a path of its own")
+                .hint("kinlog://agent/KEY, as `kinlog id` of that agent shows it"),
+        ),
+    }
 }
 
 #[derive(Args, Debug)]
@@ -42,10 +114,12 @@ pub(crate) async fn follow(
     context: &Context<'_>,
 ) -> Result<(), Failure> {
     let once = arguments.once;
-    let ends = once || matches!(arguments.range, Some(Selection::Range(_)));
+    let what = arguments.what;
+    let ends = once || matches!(what.range, Some(Selection::Range(_)));
     let request = Request::Follow {
-        link: arguments.link,
-        range: arguments.range.map(Text),
+        link: with_path(arguments.link, what.path.as_deref())?,
+        options: what.options(),
+        range: what.range.map(Text),
         once: arguments.once,
     };
     let mut shown = Shown::new(context, !ends);
@@ -134,8 +208,57 @@ pub(crate) async fn unfollow(
     Ok(())
 }
 
+pub(crate) async fn pin(arguments: PinArguments, context: &Context<'_>) -> Result<(), Failure> {
+    let what = arguments.what;
+    let request = Request::Pin {
+        link: with_path(arguments.link, what.path.as_deref())?,
+        options: what.options(),
+        range: what.range.map(Text),
+    };
+    show_pins(request, context).await
+}
+
+pub(crate) async fn unpin(
+    arguments: UnfollowArguments,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    let request = Request::Unpin {
+        link: arguments.link,
+    };
+    for reply in context.ask(request).await? {
+        let Reply::Unpinned {
+            pins,
+            blocks,
+            bytes: freed,
+        } = &reply
+        else {
+            return Err(unexpected(&reply));
+        };
+        if context.output.is_json() {
+            context.output.json(&reply)?;
+            continue;
+        }
+        for pin in pins {
+            let link = clean(&pin.link);
+            context
+                .output
+                .say(format!("no longer pinned: {link} {}", pin.range));
+        }
+        context.output.say(format!(
+            "given back: {}, {}; own feeds are never touched",
+            count(*blocks, "block"),
+            bytes(*freed)
+        ));
+    }
+    Ok(())
+}
+
 pub(crate) async fn pins(context: &Context<'_>) -> Result<(), Failure> {
-    for reply in context.ask(Request::Pins).await? {
+    show_pins(Request::Pins, context).await
+}
+
+async fn show_pins(request: Request, context: &Context<'_>) -> Result<(), Failure> {
+    for reply in context.ask(request).await? {
         let Reply::Pins { pins } = &reply else {
             return Err(unexpected(&reply));
         };
@@ -158,13 +281,20 @@ pub(crate) async fn pins(context: &Context<'_>) -> Result<(), Failure> {
 fn show_pin(pin: &PinInfo, context: &Context<'_>) -> Result<(), Failure> {
     let paint = context.output.paint();
     let live = if pin.live { ", live" } else { "" };
+    let deep = match pin.depth {
+        0 => String::new(),
+        depth => format!(", links {depth} deep"),
+    };
     context.output.data(&paint.name(&clean(&pin.link)))?;
     context.output.data(&format!(
-        "    {}{live}  {} of {} held  {}",
+        "    {}{live}{deep}  {} of {} held  {}",
         pin.range,
         pin.have,
         count(pin.want, "block"),
-        paint.faint(&clean(&format!("{}: {}", pin.tier, pin.reason))),
+        paint.faint(&clean(&format!(
+            "{}, {}: {}",
+            pin.role, pin.tier, pin.reason
+        ))),
     ))
 }
 

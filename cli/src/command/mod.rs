@@ -63,6 +63,8 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Publish(arguments) => publish::run(arguments, &context()?).await,
         Command::Follow(arguments) => follow::follow(arguments, &context()?).await,
         Command::Unfollow(arguments) => follow::unfollow(arguments, &context()?).await,
+        Command::Pin(arguments) => follow::pin(arguments, &context()?).await,
+        Command::Unpin(arguments) => follow::unpin(arguments, &context()?).await,
         Command::Pins => follow::pins(&context()?).await,
         Command::Seed(arguments) => follow::seed(arguments, &context()?).await,
         Command::Room(command) => room::run(command, &context()?).await,

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use kinlog_feeds::FeedKey;
 
-use crate::api::{AnswerSender, Error, PinInfo, Reply, Selection};
+use crate::api::{AnswerSender, Error, PinInfo, PinOptions, Reply, Selection};
 use crate::core::Core;
+use crate::limits::{LINK_DEPTH_MAX, PIN_REASON_BYTES_MAX};
 use crate::links::Link;
-use crate::pins::blocks;
+use crate::pins::{Role, blocks};
 use crate::requests::{Ended, blocking};
 use crate::state::{Pin, PinTarget};
 use crate::tasks::Running;
@@ -20,21 +21,19 @@ pub(super) use progress::{Look, counts};
 /// Tier of what is public and followed without a closer relationship.
 const TIER: &str = "gift";
 
+/// Who a pin is for decides what goes first when room runs out: the last of these.
+const TIERS: [&str; 4] = ["sovereign", "reciprocal", "invested", TIER];
+
 pub(super) async fn follow(
     running: &Arc<Running>,
     link: &str,
     selection: Selection,
     once: bool,
+    options: PinOptions,
     to: &AnswerSender,
 ) -> Result<(), Ended> {
     let ends = once || matches!(selection, Selection::Range(_));
-    let pin = Pin {
-        target: PinTarget::Feed(FeedKey::default()),
-        selection,
-        live: !ends,
-        tier: TIER.to_owned(),
-        reason: "follow".to_owned(),
-    };
+    let pin = new_pin(selection, !ends, options, "follow")?;
     let pin = add(running, link, pin).await?;
     running.ensure_signals().await?;
     watch::watch(running, vec![pin.clone()], ends, to).await?;
@@ -42,6 +41,54 @@ pub(super) async fn follow(
         blocking(&running.core, move |core| settle(core, &pin)).await?;
     }
     Ok(())
+}
+
+/// Remembers a pin and answers with it as it is then.
+pub(super) async fn pin(
+    running: &Arc<Running>,
+    link: &str,
+    selection: Selection,
+    options: PinOptions,
+) -> Result<Reply, Error> {
+    let live = !matches!(selection, Selection::Range(_));
+    let pin = new_pin(selection, live, options, "pin")?;
+    let pin = add(running, link, pin).await?;
+    let pins = vec![blocking(&running.core, move |core| Ok(pin_info(core, &pin))).await?];
+    Ok(Reply::Pins { pins })
+}
+
+/// Makes a pin whose target is put in later.
+fn new_pin(
+    selection: Selection,
+    live: bool,
+    options: PinOptions,
+    reason: &str,
+) -> Result<Pin, Error> {
+    let tier = options.tier.unwrap_or_else(|| TIER.to_owned());
+    if !TIERS.contains(&tier.as_str()) {
+        return Err(Error::usage(format!("{tier:?} is no tier"))
+            .hint(format!("one of {}", TIERS.join(", "))));
+    }
+    if options.depth > LINK_DEPTH_MAX {
+        return Err(Error::usage(format!(
+            "links are followed at most {LINK_DEPTH_MAX} times, not {}",
+            options.depth
+        )));
+    }
+    let reason = options.reason.unwrap_or_else(|| reason.to_owned());
+    if reason.len() > PIN_REASON_BYTES_MAX || reason.chars().any(char::is_control) {
+        return Err(Error::usage(format!(
+            "a reason is a line of at most {PIN_REASON_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(Pin {
+        target: PinTarget::Feed(FeedKey::default()),
+        selection,
+        live,
+        tier,
+        reason,
+        depth: options.depth,
+    })
 }
 
 /// Puts the blocks that were fetched in place of a pin that was for once: a later start fetches
@@ -75,6 +122,7 @@ pub(super) async fn seed(
             live: true,
             tier: TIER.to_owned(),
             reason: "seed".to_owned(),
+            depth: 0,
         };
         pins.push(add(running, link, pin).await?);
     }
@@ -117,7 +165,7 @@ async fn add(running: &Arc<Running>, link: &str, pin: Pin) -> Result<Pin, Error>
     .await
 }
 
-fn target(core: &Core, link: &Link) -> Result<PinTarget, Error> {
+pub(super) fn target(core: &Core, link: &Link) -> Result<PinTarget, Error> {
     match link {
         Link::Agent { agent, path, .. } if *agent == core.agent => {
             let is_here = path
@@ -187,6 +235,8 @@ pub(super) fn pins(core: &Core) -> Result<Reply, Error> {
             live: true,
             tier: TIER.to_owned(),
             reason: why.join("; "),
+            depth: 0,
+            role: core.role_of(key).to_owned(),
             length: counts.length,
             have: counts.have,
             want: counts.want,
@@ -195,7 +245,7 @@ pub(super) fn pins(core: &Core) -> Result<Reply, Error> {
     Ok(Reply::Pins { pins })
 }
 
-fn pin_info(core: &Core, pin: &Pin) -> PinInfo {
+pub(super) fn pin_info(core: &Core, pin: &Pin) -> PinInfo {
     let keys = progress::keys(core, pin);
     let mut sum = progress::Counts::default();
     for (key, selection) in &keys {
@@ -217,6 +267,8 @@ fn pin_info(core: &Core, pin: &Pin) -> PinInfo {
         live: pin.live,
         tier: pin.tier.clone(),
         reason: pin.reason.clone(),
+        depth: pin.depth,
+        role: Role::of(pin).as_str().to_owned(),
         length: sum.length,
         have: sum.have,
         want: sum.want,
@@ -224,7 +276,7 @@ fn pin_info(core: &Core, pin: &Pin) -> PinInfo {
 }
 
 /// Returns the link a pin is known by.
-fn link_of(target: &PinTarget) -> Link {
+pub(super) fn link_of(target: &PinTarget) -> Link {
     let signal_urls = Vec::new();
     match target.clone() {
         PinTarget::Path(agent, path) => Link::Agent {

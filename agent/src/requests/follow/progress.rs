@@ -88,7 +88,7 @@ pub(in crate::requests) fn counts(core: &Core, key: &FeedKey, selection: &Select
         return Counts::default();
     };
     let info = feed.info();
-    let wanted = blocks(selection, info.length);
+    let wanted = blocks(&core.resolve(key, selection), info.length);
     Counts {
         length: info.length,
         have: feed.have().count_range(wanted.clone()),
@@ -167,7 +167,8 @@ fn step(
     let is_all = |(key, selection): &(FeedKey, Selection)| {
         matches!(selection, Selection::Range(_)) || is_confirmed(key)
     };
-    if holds_all && keys.iter().all(is_all) {
+    let is_resolved = |(key, selection): &(FeedKey, Selection)| core.is_resolved(key, selection);
+    if holds_all && keys.iter().all(is_all) && keys.iter().all(is_resolved) {
         return (
             FollowStep::Complete,
             format!("all {} blocks asked for are stored", sum.want),
