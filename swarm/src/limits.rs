@@ -8,10 +8,14 @@ pub const IDENTITY_SET_BYTES_MAX: usize = 64 * 1024;
 /// Join request or response, 80 KiB: an identity set with keys and signatures round it.
 pub const JOIN_BYTES_MAX: usize = IDENTITY_SET_BYTES_MAX + 16 * 1024;
 
+/// Seed grant, 101 KiB: 2,048 feeds with two integers each, and what stands round them.
+pub const SEED_GRANT_BYTES_MAX: usize = 101 * 1024;
+
 /// Events a slow subscriber may lag behind before it loses the oldest.
 pub const EVENTS_QUEUED_MAX: usize = 4096;
 
-/// Peer messages of ours that wait for the node at once; each is at most [`JOIN_BYTES_MAX`].
+/// Peer messages of ours that wait for the node at once; each is at most [`JOIN_BYTES_MAX`],
+/// or a seed grant with an identity set.
 pub const PEER_MESSAGES_QUEUED_MAX: usize = 64;
 
 /// Longest wait of a clean shutdown for the sessions to say goodbye and for the store's work.

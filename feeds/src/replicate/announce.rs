@@ -4,11 +4,13 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::bitfield::Bitfield;
 use crate::limits::{BITFIELD_PAGE_BLOCKS, WANT_REGION_BLOCKS, WANT_REGIONS_MAX};
 use crate::replicate::PeerId;
 use crate::replicate::channel::Channel;
 use crate::replicate::feed::Feed;
 use crate::replicate::flow::Context;
+use crate::replicate::shown::Shown;
 use crate::wire::hypercore::{self, Message, Synchronize, Want};
 
 /// Name of the extension message by which Kinlog knows its own: such a peer answers in the order of
@@ -44,7 +46,10 @@ impl Feed {
         };
         Synchronize {
             fork: self.fork,
-            length: if self.withheld { 0 } else { self.length },
+            length: match self.withheld || channel.shown.is_nothing() {
+                true => 0,
+                false => self.length,
+            },
             remote_length,
             can_upgrade: true,
             uploading: true,
@@ -62,9 +67,25 @@ impl Feed {
             .push_back(self.send(peer, Message::Extension { name, payload }));
         self.synchronize(cx);
         let contiguous = self.have.contiguous_length().min(self.length);
-        if contiguous > 0 && !self.withheld {
-            cx.outputs.push_back(self.send(peer, held(0..contiguous)));
+        let Some(channel) = self.channels.get(&peer).filter(|_| !self.withheld) else {
+            return;
+        };
+        for run in channel.shown.within(0..contiguous) {
+            cx.outputs.push_back(self.send(peer, held(run)));
         }
+    }
+
+    /// Shows a peer what it was not shown before.
+    pub(super) fn show(&mut self, cx: &mut Context<'_>, peer: PeerId) {
+        self.synchronize(cx);
+        let Some(channel) = self.channels.get(&peer).filter(|_| !self.withheld) else {
+            return;
+        };
+        let runs = self.have.runs(0..self.length);
+        for run in runs.flat_map(|run| channel.shown.within(run)) {
+            cx.outputs.push_back(self.send(peer, held(run)));
+        }
+        self.pass_on(cx);
     }
 
     /// Shows peers what was withheld from them.
@@ -90,9 +111,12 @@ impl Feed {
             let is_of_ours = channel
                 .remote
                 .is_some_and(|remote| remote.fork == self.fork);
-            for run in runs {
+            let shown = runs
+                .iter()
+                .flat_map(|run| channel.shown.within(run.clone()));
+            for run in shown {
                 if !is_of_ours || !channel.remote_have.all_in(run.clone()) {
-                    cx.outputs.push_back(self.send(*peer, held(run.clone())));
+                    cx.outputs.push_back(self.send(*peer, held(run)));
                 }
             }
         }
@@ -107,6 +131,9 @@ impl Feed {
         let Some(channel) = self.channels.get_mut(&peer) else {
             return;
         };
+        if channel.shown.is_nothing() {
+            return;
+        }
         let region = want.start / WANT_REGION_BLOCKS;
         let known = channel.remote_wants.len() >= WANT_REGIONS_MAX
             || (!want.any && !channel.remote_wants.insert(region));
@@ -117,26 +144,30 @@ impl Feed {
             .start
             .saturating_add(want.length.min(WANT_REGION_BLOCKS))
             .min(self.length);
-        if self.is_whole() {
+        let shown = channel.shown.clone();
+        if self.is_whole() && shown == Shown::All {
             cx.outputs.push_back(self.send(peer, held(0..self.length)));
             return;
         }
         if want.any {
-            if let Some(first) = self
-                .have
-                .first_set_from(want.start)
-                .filter(|first| *first < end)
-            {
+            let runs = self.have.runs(want.start.min(end)..end);
+            let first = runs.flat_map(|run| shown.within(run)).next();
+            if let Some(first) = first {
                 cx.outputs
-                    .push_back(self.send(peer, held(first..first + 1)));
+                    .push_back(self.send(peer, held(first.start..first.start + 1)));
             }
             return;
         }
         let mut start = want.start - want.start % BITFIELD_PAGE_BLOCKS;
         while start < end {
             let page = start..(start + BITFIELD_PAGE_BLOCKS).min(self.length);
-            if self.have.any_in(page.clone()) {
-                let words = self.have.words(start, page.end - page.start);
+            let blocks = page.end - page.start;
+            let mut have = Bitfield::new();
+            for run in self.have.runs(page).flat_map(|run| shown.within(run)) {
+                have.set_range(run);
+            }
+            if have.count() > 0 {
+                let words = have.words(start, blocks);
                 cx.outputs
                     .push_back(self.send(peer, Message::Bitfield { start, words }));
             }

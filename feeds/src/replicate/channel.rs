@@ -9,6 +9,7 @@ use crate::limits::{
     CANCELLED_REQUESTS_MAX, REMOTE_PAGES_MAX, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, SNUB_TIME,
     SNUB_TIME_MAX, UINT_MAX, WANT_REGION_BLOCKS,
 };
+use crate::replicate::shown::Shown;
 use crate::tree::Proof;
 use crate::wire::hypercore::{self, Synchronize};
 
@@ -73,6 +74,8 @@ pub(super) struct Channel {
     pub(super) remote: Option<Synchronize>,
     /// Blocks the peer said to hold.
     pub(super) remote_have: Bitfield,
+    /// What of the feed it is shown.
+    pub(super) shown: Shown,
     /// The state last told to the peer.
     pub(super) told: Option<Synchronize>,
     /// Regions of which the peer wants to know what we hold.

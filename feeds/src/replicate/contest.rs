@@ -53,7 +53,8 @@ impl Feed {
         }
         let follows = self.interest.live || self.head_wanted;
         for (peer, channel) in &mut self.channels {
-            let Some(remote) = channel.remote.filter(|_| channel.is_kinlog) else {
+            let tells = channel.is_kinlog && !channel.shown.is_nothing();
+            let Some(remote) = channel.remote.filter(|_| tells) else {
                 continue;
             };
             let unseen = remote.length == self.length || (remote.length > self.length && !follows);
@@ -316,13 +317,13 @@ impl Feed {
         self.pass_on(cx);
     }
 
-    fn pass_on(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn pass_on(&mut self, cx: &mut Context<'_>) {
         // The proof holds our head, which is shown to nobody while the feed is withheld.
         let Some(proof) = self.conflict.as_ref().filter(|_| !self.withheld) else {
             return;
         };
         for (peer, channel) in &mut self.channels {
-            if !channel.is_kinlog || channel.knows_conflict {
+            if !channel.is_kinlog || channel.knows_conflict || channel.shown.is_nothing() {
                 continue;
             }
             channel.knows_conflict = true;

@@ -235,15 +235,16 @@ impl Feed {
         self.have.clear_range(range.clone());
         self.planned.clear_range(range.clone());
         self.told_complete = false;
-        for peer in self.channels.keys() {
-            let (start, length) = (range.start, range.end - range.start);
-            let dropped = crate::wire::hypercore::Range {
-                drop: true,
-                start,
-                length,
-            };
-            cx.outputs
-                .push_back(self.send(*peer, Message::Range(dropped)));
+        for (peer, channel) in &self.channels {
+            for run in channel.shown.within(range.clone()) {
+                let dropped = crate::wire::hypercore::Range {
+                    drop: true,
+                    start: run.start,
+                    length: run.end - run.start,
+                };
+                cx.outputs
+                    .push_back(self.send(*peer, Message::Range(dropped)));
+            }
         }
     }
 

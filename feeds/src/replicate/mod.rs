@@ -24,6 +24,7 @@ mod ranges;
 mod reorg;
 mod replicator;
 mod serve;
+mod shown;
 
 pub use interest::{FeedKind, FeedState, HeadState, Interest, Want};
 pub use output::{

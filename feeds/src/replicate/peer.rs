@@ -1,15 +1,18 @@
 //! One peer over all its feeds: its request window, and the requests it waits for.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::crypto::FeedKey;
 use crate::limits::REQUESTS_PER_PLAIN_PEER_MAX;
+use crate::replicate::shown::Shown;
 use crate::wire::hypercore::Request;
 
 /// A peer's state that is not of one feed.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) feeds: BTreeSet<FeedKey>,
+    /// Feeds that it is not shown all of.
+    pub(super) limits: BTreeMap<FeedKey, Shown>,
     /// Requests that may be on their way to the peer: more once it told that it is Kinlog.
     pub(super) window: usize,
     pub(super) in_flight: usize,
@@ -31,6 +34,7 @@ impl Peer {
     pub(super) fn new() -> Self {
         Peer {
             feeds: BTreeSet::new(),
+            limits: BTreeMap::new(),
             window: REQUESTS_PER_PLAIN_PEER_MAX,
             in_flight: 0,
             in_flight_bytes: 0,

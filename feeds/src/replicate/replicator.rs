@@ -16,6 +16,7 @@ use crate::replicate::feed::Feed;
 use crate::replicate::flow::{Context, Flow};
 use crate::replicate::peer::Peer;
 use crate::replicate::serve::Server;
+use crate::replicate::shown::Shown;
 use crate::replicate::{
     Applied, ApplyFailure, ApplyId, FeedState, HeadState, Interest, NotAvailable, Output, PeerId,
     ProtocolViolation, ReadId, ReorgStep,
@@ -224,6 +225,36 @@ impl Replicator {
         self.touch(key);
     }
 
+    /// Says of which feeds a peer is shown these blocks alone; of one without any not even the head, of
+    /// those not named everything. What it was shown before stays with it, what it asked is
+    /// answered no more.
+    pub fn limit(&mut self, now: Time, peer: PeerId, limits: BTreeMap<FeedKey, Vec<Range<u64>>>) {
+        self.now = now;
+        let limits: BTreeMap<FeedKey, Shown> = limits
+            .into_iter()
+            .map(|(key, ranges)| (key, Shown::only(ranges)))
+            .collect();
+        let known = self.peer(peer);
+        known.limits = limits.clone();
+        let open: Vec<FeedKey> = known.feeds.iter().copied().collect();
+        for key in open {
+            let shown = limits.get(&key).cloned().unwrap_or_default();
+            let channel = self
+                .feeds
+                .get_mut(&key)
+                .and_then(|feed| feed.channels.get_mut(&peer));
+            let Some(channel) = channel.filter(|channel| channel.shown != shown) else {
+                continue;
+            };
+            channel.shown = shown;
+            self.server.handle_channel_close(peer, &key);
+            if let Some(found) = self.peers.get_mut(&peer) {
+                found.requests.retain(|(queued, _)| *queued != key);
+            }
+            with_feed!(self, &key, |feed, cx| feed.show(cx, peer));
+        }
+    }
+
     /// Both sides have opened the channel of feed `key` and shown their capability.
     pub fn handle_channel_open(&mut self, now: Time, peer: PeerId, key: FeedKey) {
         self.now = now;
@@ -234,8 +265,11 @@ impl Replicator {
         let known = self.peer(peer);
         known.feeds.insert(key);
         let after = known.last_request;
+        let shown = known.limits.get(&key).cloned().unwrap_or_default();
         with_feed!(self, &key, |feed, cx| {
-            feed.channels.insert(peer, Channel::new(now, after));
+            let mut channel = Channel::new(now, after);
+            channel.shown = shown;
+            feed.channels.insert(peer, channel);
             feed.greet(cx, peer);
         });
         self.touch(&key);

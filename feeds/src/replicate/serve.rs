@@ -11,6 +11,7 @@ use crate::limits::{
 };
 use crate::replicate::feed::Feed;
 use crate::replicate::peer::Peer;
+use crate::replicate::shown::Shown;
 use crate::replicate::{FeedKind, NotAvailable, Output, PeerId, ProtocolViolation, ReadId};
 use crate::tree::Proof;
 use crate::wire::hypercore::{Data, Message, NoData, NoDataReason, Request};
@@ -43,7 +44,8 @@ impl Server {
         feed: &Feed,
         request: Request,
     ) -> Result<(), ProtocolViolation> {
-        match judge(feed, &request) {
+        let shown = feed.channels.get(&id).map(|channel| &channel.shown);
+        match judge(feed, shown, &request) {
             Judgement::Read => {}
             Judgement::Decline => {
                 outputs.push_back(no_data(
@@ -229,8 +231,11 @@ enum Judgement {
     Invalid,
 }
 
-fn judge(feed: &Feed, request: &Request) -> Judgement {
+fn judge(feed: &Feed, shown: Option<&Shown>, request: &Request) -> Judgement {
     let proof = &request.proof;
+    let Some(shown) = shown.filter(|shown| !shown.is_nothing()) else {
+        return Judgement::Decline;
+    };
     if request.fork != feed.fork || feed.length == 0 || feed.withheld {
         return Judgement::Decline;
     }
@@ -247,7 +252,7 @@ fn judge(feed: &Feed, request: &Request) -> Judgement {
         // Of the tree alone a reader needs nothing, but to follow a plain feed onto another fork.
         _ if proof.seek.is_some() => Judgement::Decline,
         _ if proof.hash.is_some() && feed.kind == FeedKind::Kinlog => Judgement::Decline,
-        Some(block) if !feed.have.get(block.index) => Judgement::Decline,
+        Some(block) if !feed.have.get(block.index) || !shown.has(block.index) => Judgement::Decline,
         _ => Judgement::Read,
     }
 }

@@ -5,6 +5,7 @@
 mod forks;
 mod hostile;
 mod lies;
+mod limits;
 mod loss;
 mod reorgs;
 mod sharing;

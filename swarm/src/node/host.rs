@@ -1,5 +1,8 @@
 //! What the node asks of the agent above it.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use kinlog_feeds::{FeedKey, Hash, KeyPair};
 
 use crate::session::{PeerMessage, SessionInfo};
@@ -23,6 +26,13 @@ pub trait Host: Send + Sync + 'static {
     /// Returns the feeds we want through this session; each is asked for by a tag that tells
     /// nothing to a peer without the key.
     fn wants(&self, session: &SessionInfo) -> Vec<FeedKey>;
+
+    /// Returns the feeds of which this session is shown these blocks alone; of the others that it may
+    /// have, everything. Of a feed that is wanted and not served nothing is shown.
+    fn limits(&self, session: &SessionInfo) -> BTreeMap<FeedKey, Vec<Range<u64>>> {
+        let _ = session;
+        BTreeMap::new()
+    }
 
     /// Returns what to sign a certificate with. Asked under [`Label::Room`](crate::Label::Room),
     /// [`Label::Invite`](crate::Label::Invite) and [`Label::Code`](crate::Label::Code), after the

@@ -1,6 +1,7 @@
 //! The sessions of a node and what is known of each.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub(super) struct Entry {
     pub(super) open: bool,
     pub(super) handshake: Option<Handshake>,
     pub(super) feeds: BTreeSet<FeedKey>,
+    /// Feeds of which the peer is shown these blocks alone.
+    pub(super) limits: BTreeMap<FeedKey, Vec<Range<u64>>>,
     pub(super) link: Arc<dyn Link>,
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) task: JoinHandle<()>,

@@ -171,7 +171,7 @@ impl Task {
         self.apply_topics(wishes.topics.into_iter());
         if wishes.refresh {
             for id in self.sessions.entries.keys().copied().collect::<Vec<_>>() {
-                self.set_feeds(id);
+                self.set_feeds(id).await;
             }
         }
         false

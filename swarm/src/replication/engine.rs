@@ -152,6 +152,12 @@ impl Engine {
                 self.replicator
                     .handle_writable(now, PeerId(peer.0), writable);
             }
+            Input::Limit { peer, limits } => {
+                let peer = PeerId(peer.0);
+                if self.peers.contains_key(&peer) {
+                    self.replicator.limit(now, peer, limits);
+                }
+            }
             Input::PeerGone { peer } => self.handle_peer_gone(now, PeerId(peer.0)),
             Input::SetInterest { key, interest } => {
                 if self.known(&key).is_some() {

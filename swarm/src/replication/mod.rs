@@ -9,7 +9,8 @@
 mod engine;
 mod workers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::Interest;
@@ -48,6 +49,10 @@ enum Input {
     Writable {
         peer: SessionId,
         writable: bool,
+    },
+    Limit {
+        peer: SessionId,
+        limits: BTreeMap<FeedKey, Vec<Range<u64>>>,
     },
     PeerGone {
         peer: SessionId,
@@ -108,6 +113,11 @@ impl Sender {
     /// A session takes more messages, or none for now.
     pub(crate) async fn writable(&self, peer: SessionId, writable: bool) {
         self.send(Input::Writable { peer, writable }).await;
+    }
+
+    /// Says of which feeds a session is shown these blocks alone.
+    pub(crate) async fn limit(&self, peer: SessionId, limits: BTreeMap<FeedKey, Vec<Range<u64>>>) {
+        self.send(Input::Limit { peer, limits }).await;
     }
 
     /// A session is gone.

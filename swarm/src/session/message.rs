@@ -6,7 +6,9 @@ use prost::Message as _;
 
 use crate::generated::kinlog_peer_v1 as wire;
 use crate::generated::kinlog_peer_v1::peer_message::Message;
-use crate::limits::{IDENTITY_SET_BYTES_MAX, JOIN_BYTES_MAX, TAGS_PER_MESSAGE_MAX};
+use crate::limits::{
+    IDENTITY_SET_BYTES_MAX, JOIN_BYTES_MAX, SEED_GRANT_BYTES_MAX, TAGS_PER_MESSAGE_MAX,
+};
 
 /// A message that the node carries and its host understands.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,6 +35,23 @@ pub enum PeerMessage {
     JoinResponse {
         /// The answer's bytes.
         bytes: Bytes,
+    },
+    /// "This seed grant is mine."
+    SeedProof {
+        /// The grant's bytes, at most [`SEED_GRANT_BYTES_MAX`].
+        grant: Bytes,
+        /// Identity set of the seeder's agent, at most [`IDENTITY_SET_BYTES_MAX`].
+        identity_set: Bytes,
+    },
+    /// "Keep this too", from the device that gave a grant before.
+    SeedRenewal {
+        /// The new grant's bytes, at most [`SEED_GRANT_BYTES_MAX`].
+        grant: Bytes,
+    },
+    /// "This grant of mine holds no more."
+    SeedEnd {
+        /// Hash of the grant.
+        hash: Hash,
     },
 }
 
@@ -99,6 +118,20 @@ impl ChannelMessage {
             ChannelMessage::Host(PeerMessage::JoinResponse { bytes }) => {
                 Message::JoinResponse(wire::JoinResponse { response: bytes })
             }
+            ChannelMessage::Host(PeerMessage::SeedProof {
+                grant,
+                identity_set,
+            }) => Message::SeedProof(wire::SeedProof {
+                grant,
+                identity_set,
+            }),
+            ChannelMessage::Host(PeerMessage::SeedRenewal { grant }) => {
+                Message::SeedRenewal(wire::SeedRenewal { grant })
+            }
+            ChannelMessage::Host(PeerMessage::SeedEnd { hash }) => {
+                let hash = Bytes::copy_from_slice(&hash.0);
+                Message::SeedEnd(wire::SeedEnd { hash })
+            }
         };
         wire::PeerMessage {
             message: Some(message),
@@ -115,17 +148,8 @@ impl ChannelMessage {
             Message::Want(want) => ChannelMessage::Want(decode_tags(&want.tags)?),
             Message::Unwant(unwant) => ChannelMessage::Unwant(decode_tags(&unwant.tags)?),
             Message::IdentityOffer(offer) => {
-                let hash: [u8; 32] =
-                    offer
-                        .hash
-                        .as_ref()
-                        .try_into()
-                        .map_err(|_| PeerMessageError::Size {
-                            field: "identity hash",
-                            bytes: offer.hash.len(),
-                            limit: 32,
-                        })?;
-                ChannelMessage::Host(PeerMessage::IdentityOffer { hash: Hash(hash) })
+                let hash = decode_hash("identity hash", &offer.hash)?;
+                ChannelMessage::Host(PeerMessage::IdentityOffer { hash })
             }
             Message::IdentityGet(_) => ChannelMessage::Host(PeerMessage::IdentityGet),
             Message::IdentitySet(set) => {
@@ -140,9 +164,30 @@ impl ChannelMessage {
                 let bytes = at_most("join response", join.response, JOIN_BYTES_MAX)?;
                 ChannelMessage::Host(PeerMessage::JoinResponse { bytes })
             }
+            Message::SeedProof(proof) => ChannelMessage::Host(PeerMessage::SeedProof {
+                grant: at_most("seed grant", proof.grant, SEED_GRANT_BYTES_MAX)?,
+                identity_set: at_most("identity set", proof.identity_set, IDENTITY_SET_BYTES_MAX)?,
+            }),
+            Message::SeedRenewal(renewal) => {
+                let grant = at_most("seed grant", renewal.grant, SEED_GRANT_BYTES_MAX)?;
+                ChannelMessage::Host(PeerMessage::SeedRenewal { grant })
+            }
+            Message::SeedEnd(end) => {
+                let hash = decode_hash("hash of a seed grant", &end.hash)?;
+                ChannelMessage::Host(PeerMessage::SeedEnd { hash })
+            }
         };
         Ok(Some(message))
     }
+}
+
+fn decode_hash(field: &'static str, bytes: &Bytes) -> Result<Hash, PeerMessageError> {
+    let hash = bytes.as_ref().try_into();
+    hash.map(Hash).map_err(|_| PeerMessageError::Size {
+        field,
+        bytes: bytes.len(),
+        limit: 32,
+    })
 }
 
 fn at_most(field: &'static str, bytes: Bytes, limit: usize) -> Result<Bytes, PeerMessageError> {
@@ -201,6 +246,16 @@ mod tests {
             ChannelMessage::Host(PeerMessage::JoinResponse {
                 bytes: Bytes::from_static(b"in"),
             }),
+            ChannelMessage::Host(PeerMessage::SeedProof {
+                grant: Bytes::from_static(b"grant"),
+                identity_set: Bytes::from_static(b"set"),
+            }),
+            ChannelMessage::Host(PeerMessage::SeedRenewal {
+                grant: Bytes::from_static(b"grant"),
+            }),
+            ChannelMessage::Host(PeerMessage::SeedEnd {
+                hash: Hash([5; 32]),
+            }),
         ]
     }
 
@@ -233,6 +288,9 @@ mod tests {
                 ..
             }
         ));
+        let grant = Bytes::from(vec![0; SEED_GRANT_BYTES_MAX + 1]);
+        let bytes = ChannelMessage::Host(PeerMessage::SeedRenewal { grant }).encode();
+        assert!(ChannelMessage::decode(Bytes::from(bytes)).is_err());
         let many = ChannelMessage::Want(vec![[0; 8]; TAGS_PER_MESSAGE_MAX + 1]).encode();
         let error = ChannelMessage::decode(Bytes::from(many)).unwrap_err();
         assert!(matches!(error, PeerMessageError::Tags { .. }));

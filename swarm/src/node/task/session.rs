@@ -1,6 +1,6 @@
 //! From a link to its end: sessions are made, fed with what the host says, and buried.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kinlog_feeds::FeedKey;
@@ -153,6 +153,7 @@ impl Task {
             open: false,
             handshake: None,
             feeds: BTreeSet::new(),
+            limits: BTreeMap::new(),
             link,
             commands,
             task: tokio::spawn(driver.run()),
@@ -195,7 +196,7 @@ impl Task {
                 });
             }
             Report::Open => self.handle_open(id).await,
-            Report::Certified(certificate) => self.handle_certified(id, certificate),
+            Report::Certified(certificate) => self.handle_certified(id, certificate).await,
             Report::Host(message) => {
                 let answers = self.parts.host.handle_peer_message(&entry.info, message);
                 for answer in answers {
@@ -240,11 +241,11 @@ impl Task {
         {
             self.sessions.command(id, Command::Certify(credentials));
         }
-        self.set_feeds(id);
+        self.set_feeds(id).await;
         self.tell(NodeEvent::SessionOpened { session: info });
     }
 
-    fn handle_certified(&mut self, id: SessionId, certificate: Certificate) {
+    async fn handle_certified(&mut self, id: SessionId, certificate: Certificate) {
         let now = self.parts.clock.now();
         if self.bans.is_banned(now, &certificate.device.0) {
             self.sessions.close(id, SessionError::Closed);
@@ -256,11 +257,11 @@ impl Task {
         entry.info.remote_certificate = Some(certificate);
         let info = entry.info.clone();
         self.parts.host.handle_certificate(&info);
-        self.set_feeds(id);
+        self.set_feeds(id).await;
     }
 
     /// Asks the host what a session serves and wants, and tells the session.
-    pub(super) fn set_feeds(&mut self, id: SessionId) {
+    pub(super) async fn set_feeds(&mut self, id: SessionId) {
         let Some(entry) = self.sessions.entries.get(&id) else {
             return;
         };
@@ -270,6 +271,17 @@ impl Task {
         }
         let serves = self.parts.host.serves(&entry.info);
         let wants = self.parts.host.wants(&entry.info);
+        let mut limits = self.parts.host.limits(&entry.info);
+        let served: BTreeSet<&FeedKey> = serves.iter().collect();
+        let not_served = wants.iter().filter(|key| !served.contains(key));
+        limits.extend(not_served.map(|key| (*key, Vec::new())));
+        if entry.limits != limits {
+            // Before the channels open that they are about.
+            self.parts.replication.limit(id, limits.clone()).await;
+            if let Some(entry) = self.sessions.entries.get_mut(&id) {
+                entry.limits = limits;
+            }
+        }
         self.sessions
             .command(id, Command::SetFeeds { serves, wants });
     }
