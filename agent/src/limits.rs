@@ -76,6 +76,9 @@ pub const JOIN_WAIT: Duration = Duration::from_secs(60);
 /// Least time between two progress answers: a terminal shows no more.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
+/// Characters of an answered message that are shown with the answer.
+pub const REPLY_CHARACTERS_MAX: usize = 80;
+
 /// Messages of a room that one look returns; a watch looks again at each change.
 pub const MESSAGES_READ_MAX: usize = 1000;
 

@@ -406,6 +406,7 @@ async fn bad_input_changes_nothing() {
             Request::Send {
                 room: "none".into(),
                 text: "x".into(),
+                reply_to: None,
             },
             ErrorKind::NotFound,
         ),

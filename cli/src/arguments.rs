@@ -117,6 +117,12 @@ pub(crate) enum Command {
     Room(room::RoomCommand),
     /// Write a message into a room
     Send(message::SendArguments),
+    /// React to a message
+    React(message::ReactArguments),
+    /// Change what a message of yours says
+    Edit(message::EditArguments),
+    /// Delete a message
+    Delete(message::DeleteArguments),
     /// Read the messages of a room
     Read(message::ReadArguments),
     /// Search messages and documents

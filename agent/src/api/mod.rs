@@ -8,6 +8,7 @@ mod answers;
 mod connection;
 mod error;
 mod frame;
+mod messages;
 mod reply;
 mod request;
 mod text;
@@ -17,11 +18,11 @@ pub use connection::Connection;
 pub(crate) use connection::Told;
 pub use error::{Error, ErrorKind};
 pub use frame::{Frame, read_frame, write_frame};
+pub use messages::{DeletedInfo, MessageInfo, ReactionInfo, ReplyInfo};
 pub use reply::{
     BlockProblem, ConflictHead, ConflictInfo, DeviceInfo, DocumentInfo, FeedInfo, FeedStatus,
-    FollowProgress, FollowStep, FoundEntry, IceInfo, IdInfo, MemberInfo, MessageInfo, PinInfo,
-    RepairedFeedInfo, Reply, RoomInfo, SessionStatus, SignalStatus, Status, StoreInfo, StoreStatus,
-    TransferProgress,
+    FollowProgress, FollowStep, FoundEntry, IceInfo, IdInfo, MemberInfo, PinInfo, RepairedFeedInfo,
+    Reply, RoomInfo, SessionStatus, SignalStatus, Status, StoreInfo, StoreStatus, TransferProgress,
 };
 pub use request::{PinOptions, Request, Selection};
 pub use text::Text;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, DiscoveryKey, FeedKey};
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Selection, Text};
+use crate::api::{MessageInfo, Selection, Text};
 
 /// One answer to a request.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -183,6 +183,8 @@ pub enum Reply {
     Waiting { room: String, message: String },
     /// A message that is durable now.
     Sent {
+        /// Names it in its room.
+        id: String,
         room: String,
         key: Text<FeedKey>,
         index: u64,
@@ -413,20 +415,6 @@ pub struct MemberInfo {
     pub agent: String,
     pub name: String,
     pub role: String,
-}
-
-/// A message of a room.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct MessageInfo {
-    pub room: String,
-    /// z-base-32 of the author's agent id.
-    pub author: String,
-    pub author_name: String,
-    pub text: String,
-    /// Milliseconds since 1970 as the author's clock said.
-    pub sent_at_ms: u64,
-    pub key: Text<FeedKey>,
-    pub index: u64,
 }
 
 /// A hit of a search.

@@ -327,7 +327,35 @@ pub enum Request {
     /// [`Reply::Members`](crate::api::Reply::Members).
     RoomMembers { room: String },
     /// [`Reply::Sent`](crate::api::Reply::Sent). `room` is a name, a code or an id.
-    Send { room: String, text: String },
+    Send {
+        room: String,
+        text: String,
+        /// Name of the message that it answers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reply_to: Option<String>,
+    },
+    /// [`Reply::Sent`](crate::api::Reply::Sent). `message` is a name as
+    /// [`MessageInfo::id`](crate::api::MessageInfo::id) has it.
+    React {
+        room: String,
+        message: String,
+        emoji: String,
+        #[serde(default)]
+        remove: bool,
+    },
+    /// [`Reply::Sent`](crate::api::Reply::Sent). For own messages.
+    Edit {
+        room: String,
+        message: String,
+        text: String,
+    },
+    /// [`Reply::Sent`](crate::api::Reply::Sent). For own messages; for admins and owners all.
+    Delete {
+        room: String,
+        message: String,
+        #[serde(default)]
+        reason: String,
+    },
     /// [`Reply::Message`](crate::api::Reply::Message) each, oldest first; with `watch` open and
     /// each new message as it is indexed.
     Read {
@@ -336,6 +364,9 @@ pub enum Request {
         last: Option<u64>,
         #[serde(default)]
         watch: bool,
+        /// Messages that name this agent only.
+        #[serde(default)]
+        mentions: bool,
     },
     /// [`Reply::Found`](crate::api::Reply::Found) each, best first.
     Search { query: String },

@@ -7,6 +7,7 @@ mod feeds;
 mod files;
 mod follow;
 mod found;
+mod messages;
 mod plain;
 mod publish;
 mod rooms;
@@ -217,10 +218,53 @@ async fn dispatch(
         Request::RoomMembers { room } => {
             one(core, to, move |core| rooms::members(core, &room)).await?;
         }
-        Request::Send { room, text } => {
-            one(core, to, move |core| rooms::send(core, &room, &text)).await?;
+        Request::Send {
+            room,
+            text,
+            reply_to,
+        } => {
+            one(core, to, move |core| {
+                messages::send(core, &room, &text, reply_to.as_deref())
+            })
+            .await?;
         }
-        Request::Read { room, last, watch } => rooms::read(core, &room, last, watch, to).await?,
+        Request::React {
+            room,
+            message,
+            emoji,
+            remove,
+        } => {
+            one(core, to, move |core| {
+                messages::react(core, &room, &message, &emoji, remove)
+            })
+            .await?;
+        }
+        Request::Edit {
+            room,
+            message,
+            text,
+        } => {
+            one(core, to, move |core| {
+                messages::edit(core, &room, &message, &text)
+            })
+            .await?;
+        }
+        Request::Delete {
+            room,
+            message,
+            reason,
+        } => {
+            one(core, to, move |core| {
+                messages::delete(core, &room, &message, &reason)
+            })
+            .await?;
+        }
+        Request::Read {
+            room,
+            last,
+            watch,
+            mentions,
+        } => messages::read(core, &room, last, watch, mentions, to).await?,
         Request::Search { query } => {
             many(core, to, move |core, to| found::search(core, &query, to)).await?;
         }

@@ -1,13 +1,11 @@
-//! Rooms: create, invite, join, list, send, read.
+//! Rooms: create, invite, join, list.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kinlog_indexer::index::MessageRow;
 use tokio::time::{Instant, sleep_until};
 
-use crate::api::{AnswerSender, Error, MemberInfo, MessageInfo, Reply, RoomInfo};
+use crate::api::{AnswerSender, Error, MemberInfo, Reply, RoomInfo};
 use crate::core::Core;
 use crate::knowledge::KnownRoom;
 use crate::limits::{JOIN_WAIT, MESSAGES_READ_MAX};
@@ -125,72 +123,6 @@ pub(super) fn members(core: &Core, room: &str) -> Result<Reply, Error> {
         room: room.label(),
         members,
     })
-}
-
-pub(super) fn send(core: &Core, room: &str, text: &str) -> Result<Reply, Error> {
-    if text.is_empty() {
-        return Err(Error::usage("an empty message is not sent"));
-    }
-    let room = core.room(room)?;
-    let (own, appended) = core.send(&room, text)?;
-    Ok(Reply::Sent {
-        room: room.label(),
-        key: own.key.into(),
-        index: appended.start,
-    })
-}
-
-pub(super) async fn read(
-    core: &Arc<Core>,
-    room: &str,
-    last: Option<u64>,
-    watch: bool,
-    to: &AnswerSender,
-) -> Result<(), Ended> {
-    let room = core.room(room)?;
-    let last = last.map_or(MESSAGES_READ_MAX, |last| {
-        usize::try_from(last).unwrap_or(usize::MAX)
-    });
-    let mut changes = core.changes();
-    changes.borrow_and_update();
-    let rows = messages(core, &room).await?;
-    let older = rows.len().saturating_sub(last);
-    let mut seen = HashSet::new();
-    for (number, row) in rows.into_iter().enumerate() {
-        seen.insert((row.feed, row.index));
-        if number >= older {
-            to.reply(Reply::Message(message_info(&room, row))).await?;
-        }
-    }
-    // From now on everything new is shown, wherever in the timeline it stands.
-    while watch && changes.changed().await.is_ok() {
-        for row in messages(core, &room).await? {
-            if seen.insert((row.feed, row.index)) {
-                to.reply(Reply::Message(message_info(&room, row))).await?;
-            }
-        }
-    }
-    Ok(())
-}
-
-async fn messages(core: &Arc<Core>, room: &KnownRoom) -> Result<Vec<MessageRow>, Error> {
-    let id = room.id;
-    blocking(core, move |core| {
-        core.index(|index| index.messages(&id, MESSAGES_READ_MAX))
-    })
-    .await
-}
-
-fn message_info(room: &KnownRoom, row: MessageRow) -> MessageInfo {
-    MessageInfo {
-        room: room.label(),
-        author: row.agent.to_string(),
-        author_name: row.display_name.unwrap_or_default(),
-        text: row.text,
-        sent_at_ms: row.clock.ms,
-        key: row.feed.into(),
-        index: row.index,
-    }
 }
 
 fn room_info(core: &Core, room: &KnownRoom) -> Result<RoomInfo, Error> {

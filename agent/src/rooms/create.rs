@@ -3,7 +3,7 @@
 use kinlog_feeds::crypto::Secret;
 use kinlog_feeds::store::Appended;
 use kinlog_indexer::entry::{
-    Act, Body, Deed, Genesis, History, Invite as RoomInvite, Message, Parents, Profile, Role,
+    Act, Body, Deed, Genesis, History, Invite as RoomInvite, Parents, Profile, Role,
 };
 use kinlog_indexer::seal::EpochSecret;
 
@@ -117,14 +117,6 @@ impl Core {
             self.replan()?;
         }
         Ok(Link::Join(invite).to_string())
-    }
-
-    /// Writes a message to a room; durable on return.
-    pub(crate) fn send(&self, room: &KnownRoom, text: &str) -> Result<(OwnFeed, Appended), Error> {
-        let text = text
-            .try_into()
-            .map_err(|error| Error::usage(format!("message: {error}")))?;
-        self.write_in_room(room, vec![Body::Message(Message::new(text))])
     }
 
     /// Writes entries to this device's feed in a room.

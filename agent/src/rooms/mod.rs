@@ -3,5 +3,6 @@
 mod create;
 mod join;
 mod join_message;
+mod say;
 
 pub use kinlog_indexer::RoomId;

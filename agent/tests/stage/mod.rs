@@ -221,6 +221,7 @@ impl Cast {
             room: room.to_owned(),
             last: None,
             watch: false,
+            mentions: false,
         };
         let answers = soon(self.ask(request).all()).await.unwrap();
         answers
@@ -238,6 +239,7 @@ impl Cast {
             room: room.to_owned(),
             last: None,
             watch: true,
+            mentions: false,
         };
         let mut answers = self.ask(request);
         let wait = async {
@@ -257,6 +259,7 @@ impl Cast {
         let request = Request::Send {
             room: room.to_owned(),
             text: text.to_owned(),
+            reply_to: None,
         };
         self.reply(request).await.unwrap();
     }

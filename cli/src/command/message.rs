@@ -1,11 +1,11 @@
-//! `kinlog send`, `read` and `search`: what people say in rooms.
+//! `kinlog send`, `react`, `edit`, `delete`, `read` and `search`: what people say in rooms.
 
 use clap::Args;
 use kinlog_agent::api::{FoundEntry, MessageInfo, Reply, Request};
 
 use crate::command::unexpected;
 use crate::error::Failure;
-use crate::output::{clean, clean_lines};
+use crate::output::{clean, clean_lines, date};
 use crate::target::{Context, Ended};
 
 #[derive(Args, Debug)]
@@ -13,8 +13,53 @@ pub(crate) struct SendArguments {
     /// Name, code or id of the room
     room: String,
 
-    /// What to say
+    /// What to say, in Markdown; @name names a member
     text: String,
+
+    /// The message this answers, as `kinlog read` names it
+    #[arg(long, value_name = "MESSAGE")]
+    reply_to: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReactArguments {
+    /// Name, code or id of the room
+    room: String,
+
+    /// The message, as `kinlog read` names it
+    message: String,
+
+    /// An emoji or a short word
+    emoji: String,
+
+    /// Take it back
+    #[arg(long)]
+    remove: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct EditArguments {
+    /// Name, code or id of the room
+    room: String,
+
+    /// A message of yours, as `kinlog read` names it
+    message: String,
+
+    /// What it says from now on
+    text: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DeleteArguments {
+    /// Name, code or id of the room
+    room: String,
+
+    /// A message of yours; admins and owners delete any
+    message: String,
+
+    /// Why, for the others to read
+    #[arg(long, default_value = "")]
+    reason: String,
 }
 
 #[derive(Args, Debug)]
@@ -29,6 +74,10 @@ pub(crate) struct ReadArguments {
     /// Go on with each new message
     #[arg(long)]
     watch: bool,
+
+    /// Show messages that name you only
+    #[arg(long)]
+    mentions: bool,
 }
 
 #[derive(Args, Debug)]
@@ -42,18 +91,59 @@ pub(crate) async fn send(arguments: SendArguments, context: &Context<'_>) -> Res
     let request = Request::Send {
         room: arguments.room,
         text: arguments.text,
+        reply_to: arguments.reply_to,
     };
+    said(request, "stored", context).await
+}
+
+pub(crate) async fn react(arguments: ReactArguments, context: &Context<'_>) -> Result<(), Failure> {
+    let done = if arguments.remove {
+        "taken back, stored"
+    } else {
+        "stored"
+    };
+    let request = Request::React {
+        room: arguments.room,
+        message: arguments.message,
+        emoji: arguments.emoji,
+        remove: arguments.remove,
+    };
+    said(request, done, context).await
+}
+
+pub(crate) async fn edit(arguments: EditArguments, context: &Context<'_>) -> Result<(), Failure> {
+    let request = Request::Edit {
+        room: arguments.room,
+        message: arguments.message,
+        text: arguments.text,
+    };
+    said(request, "edited, stored", context).await
+}
+
+pub(crate) async fn delete(
+    arguments: DeleteArguments,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    let request = Request::Delete {
+        room: arguments.room,
+        message: arguments.message,
+        reason: arguments.reason,
+    };
+    said(request, "deleted, stored", context).await
+}
+
+/// Asks for something to be written into a room, and tells that it is.
+async fn said(request: Request, done: &str, context: &Context<'_>) -> Result<(), Failure> {
     for reply in context.ask(request).await? {
-        let Reply::Sent { room, index, .. } = &reply else {
+        let Reply::Sent { id, room, .. } = &reply else {
             return Err(unexpected(&reply));
         };
         if context.output.is_json() {
             context.output.json(&reply)?;
         } else {
-            context.output.say(format!(
-                "stored as entry {index} of yours in {}",
-                clean(room)
-            ));
+            context
+                .output
+                .say(format!("{done} as {} in {}", clean(id), clean(room)));
         }
     }
     Ok(())
@@ -65,6 +155,7 @@ pub(crate) async fn read(arguments: ReadArguments, context: &Context<'_>) -> Res
         room: arguments.room,
         last: arguments.last,
         watch,
+        mentions: arguments.mentions,
     };
     let output = context.output;
     let ended = context
@@ -112,13 +203,54 @@ pub(crate) async fn search(
 }
 
 fn show(message: &MessageInfo, context: &Context<'_>) -> Result<(), Failure> {
-    let paint = context.output.paint();
-    let text = clean_lines(&message.text).replace('\n', "\n        ");
-    context.output.data(&format!(
-        "{}  {}  {text}",
-        paint.faint(&clock(message.sent_at_ms)),
-        paint.name(&clean(&message.author_name)),
-    ))
+    let (output, paint) = (context.output, context.output.paint());
+    let name = |name: &str| paint.name(&clean(name));
+    if let Some(answered) = &message.reply_to {
+        let what = match (answered.author_name.as_str(), answered.text.as_str()) {
+            ("", _) => format!("{}, which is not here", clean(&answered.id)),
+            (author, "") => format!("{}, deleted", clean(author)),
+            (author, text) => format!("{}: {}", clean(author), clean(text)),
+        };
+        output.data(&format!("  {}", paint.faint(&format!("> {what}"))))?;
+    }
+    let mut marks = Vec::new();
+    if message.changed {
+        marks.push("changed");
+    }
+    if message.edited_at_ms.is_some() && message.deleted.is_none() {
+        marks.push("edited");
+    }
+    if message.clock_marked {
+        marks.push("clock off");
+    }
+    let marks = if marks.is_empty() {
+        String::new()
+    } else {
+        format!(" {}", paint.faint(&format!("({})", marks.join(", "))))
+    };
+    let text = match &message.deleted {
+        Some(deleted) if deleted.by == message.author => paint.faint("(deleted)"),
+        Some(_) => paint.faint("(deleted by an admin)"),
+        None => clean_lines(&message.text).replace('\n', "\n        "),
+    };
+    output.data(&format!(
+        "{}  {}  {}  {text}{marks}",
+        paint.faint(&date(message.sent_at_ms)),
+        paint.faint(&clean(&message.id)),
+        name(&message.author_name),
+    ))?;
+    if message.reactions.is_empty() {
+        return Ok(());
+    }
+    let reactions: Vec<String> = message
+        .reactions
+        .iter()
+        .map(|reaction| {
+            let names: Vec<String> = reaction.names.iter().map(|name| clean(name)).collect();
+            format!("{} {}", clean(&reaction.emoji), names.join(", "))
+        })
+        .collect();
+    output.data(&format!("        {}", paint.faint(&reactions.join("  "))))
 }
 
 fn show_found(found: &FoundEntry, context: &Context<'_>) -> Result<(), Failure> {
@@ -142,10 +274,4 @@ fn show_found(found: &FoundEntry, context: &Context<'_>) -> Result<(), Failure> 
     context
         .output
         .data(&format!("    {}", clean(&found.snippet)))
-}
-
-/// Returns the time of day in UTC, as the author's clock said.
-fn clock(milliseconds: u64) -> String {
-    let minutes = milliseconds / 60_000 % (24 * 60);
-    format!("{:02}:{:02}", minutes / 60, minutes % 60)
 }

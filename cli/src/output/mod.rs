@@ -1,5 +1,6 @@
 //! What a command shows: data on stdout, words for people on stderr.
 
+mod date;
 mod figures;
 mod log;
 mod progress;
@@ -13,6 +14,7 @@ use serde::Serialize;
 use crate::arguments::{Color, Global};
 use crate::error::Failure;
 
+pub(crate) use date::date;
 pub(crate) use figures::{bytes, count, rate, short_key};
 pub(crate) use log::start_log;
 pub(crate) use progress::Progress;

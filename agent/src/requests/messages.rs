@@ -1,0 +1,255 @@
+//! Messages: send, answer, react, edit, delete, read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use kinlog_indexer::entry::{Body, Edit, Message, Reaction, Ref, Tombstone};
+use kinlog_indexer::index::MessageRow;
+
+use crate::api::{AnswerSender, DeletedInfo, Error, MessageInfo, ReactionInfo, Reply, ReplyInfo};
+use crate::core::Core;
+use crate::failure::chain;
+use crate::knowledge::KnownRoom;
+use crate::limits::{MESSAGES_READ_MAX, REPLY_CHARACTERS_MAX};
+use crate::requests::{Ended, blocking};
+
+pub(super) fn send(
+    core: &Core,
+    room: &str,
+    text: &str,
+    reply_to: Option<&str>,
+) -> Result<Reply, Error> {
+    if text.is_empty() {
+        return Err(Error::usage("an empty message is not sent"));
+    }
+    let room = core.room(room)?;
+    let reply = reply_to.map(|name| core.message(&room, name)).transpose()?;
+    let message = Message {
+        text: bounded("message", text)?,
+        reply: reply.map(|row| row.entry()),
+        mentions: core.named_in(&room, text)?,
+    };
+    said(core, &room, Body::Message(message))
+}
+
+pub(super) fn react(
+    core: &Core,
+    room: &str,
+    message: &str,
+    emoji: &str,
+    remove: bool,
+) -> Result<Reply, Error> {
+    let room = core.room(room)?;
+    let row = core.message(&room, message)?;
+    let own = core.index(|index| index.reactions(&row))?.into_iter();
+    let mut own = own.filter(|one| one.agent == core.agent && one.emoji == emoji);
+    let has = own.next();
+    let reaction = match (has, remove) {
+        (Some(_), false) => {
+            return Err(
+                Error::usage(format!("{emoji} by you is on {message} already"))
+                    .hint("`kinlog react --remove` takes it back"),
+            );
+        }
+        (None, true) => {
+            return Err(Error::not_found(format!(
+                "no {emoji} by you is on {message}"
+            )));
+        }
+        (None, false) if emoji.is_empty() => {
+            return Err(Error::usage("a reaction of nothing is not sent"));
+        }
+        (None, false) => Reaction::new(row.entry(), bounded("reaction", emoji)?, Vec::new()),
+        (Some(one), true) => {
+            let entries: Vec<Ref> = std::iter::once(one)
+                .chain(own)
+                .map(|one| one.entry)
+                .take(kinlog_indexer::limits::REACTION_REMOVES_MAX)
+                .collect();
+            Reaction::new(row.entry(), Default::default(), entries)
+        }
+    };
+    let reaction = reaction.map_err(|error| Error::usage(chain(&error)))?;
+    said(core, &room, Body::Reaction(reaction))
+}
+
+pub(super) fn edit(core: &Core, room: &str, message: &str, text: &str) -> Result<Reply, Error> {
+    if text.is_empty() {
+        return Err(Error::usage("a message is not edited to nothing")
+            .hint("`kinlog delete ROOM MESSAGE` deletes it"));
+    }
+    let room = core.room(room)?;
+    let row = core.message(&room, message)?;
+    if row.agent != core.agent {
+        return Err(Error::permission(format!(
+            "{message} is by {}: only its author edits it",
+            name_of(&row)
+        )));
+    }
+    if row.deleted.is_some() {
+        return Err(Error::usage(format!("{message} was deleted")));
+    }
+    let edit = Edit {
+        target: row.entry(),
+        text: bounded("message", text)?,
+        mentions: core.named_in(&room, text)?,
+    };
+    said(core, &room, Body::Edit(edit))
+}
+
+pub(super) fn delete(core: &Core, room: &str, message: &str, reason: &str) -> Result<Reply, Error> {
+    let room = core.room(room)?;
+    let row = core.message(&room, message)?;
+    if row.agent != core.agent && !may_delete(core, &room)? {
+        return Err(Error::permission(format!(
+            "{message} is by {}: only its author, an admin or an owner deletes it",
+            name_of(&row)
+        )));
+    }
+    let tombstone = Tombstone {
+        target: row.entry(),
+        reason: bounded("reason", reason)?,
+    };
+    said(core, &room, Body::Tombstone(tombstone))
+}
+
+pub(super) async fn read(
+    core: &Arc<Core>,
+    room: &str,
+    last: Option<u64>,
+    watch: bool,
+    mentions: bool,
+    to: &AnswerSender,
+) -> Result<(), Ended> {
+    let room = core.room(room)?;
+    let last = last.map_or(MESSAGES_READ_MAX, |last| {
+        usize::try_from(last).unwrap_or(usize::MAX)
+    });
+    let mut changes = core.changes();
+    changes.borrow_and_update();
+    let infos = messages(core, &room, mentions).await?;
+    let older = infos.len().saturating_sub(last);
+    let mut seen: HashMap<_, MessageInfo> = HashMap::new();
+    for (number, info) in infos.into_iter().enumerate() {
+        seen.insert((info.key, info.index), info.clone());
+        if number >= older {
+            to.reply(Reply::Message(info)).await?;
+        }
+    }
+    // From now on everything new is shown, wherever in the timeline it stands, and what changed.
+    while watch && changes.changed().await.is_ok() {
+        for info in messages(core, &room, mentions).await? {
+            let before = seen.insert((info.key, info.index), info.clone());
+            if before.as_ref() != Some(&info) {
+                let changed = before.is_some();
+                to.reply(Reply::Message(MessageInfo { changed, ..info }))
+                    .await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn messages(
+    core: &Arc<Core>,
+    room: &KnownRoom,
+    mentions: bool,
+) -> Result<Vec<MessageInfo>, Error> {
+    let room = room.clone();
+    blocking(core, move |core| {
+        let names = core.message_names(&room)?;
+        core.index(|index| {
+            let rows = if mentions {
+                index.mentions(&room.id, &core.agent, MESSAGES_READ_MAX)?
+            } else {
+                index.messages(&room.id, MESSAGES_READ_MAX)?
+            };
+            let mut infos = Vec::with_capacity(rows.len());
+            for row in rows {
+                let mut reactions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+                for one in index.reactions(&row)? {
+                    let name = one.display_name.unwrap_or_else(|| one.agent.to_string());
+                    let names = reactions.entry(one.emoji).or_default();
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                }
+                let reply_to = match &row.reply {
+                    Some(reply) => {
+                        let answered = index.message(reply)?.filter(|one| one.room == row.room);
+                        let named = answered.as_ref().map(name_of);
+                        let text = answered.map(|one| one.text).unwrap_or_default();
+                        Some(ReplyInfo {
+                            id: names.name(reply),
+                            author_name: named.unwrap_or_default(),
+                            text: text.chars().take(REPLY_CHARACTERS_MAX).collect(),
+                        })
+                    }
+                    None => None,
+                };
+                infos.push(MessageInfo {
+                    id: names.name(&row.entry()),
+                    room: room.label(),
+                    author: row.agent.to_string(),
+                    author_name: row.display_name.unwrap_or_default(),
+                    text: row.text,
+                    sent_at_ms: row.clock.ms,
+                    clock_marked: row.clock_marked,
+                    key: row.feed.into(),
+                    index: row.index,
+                    reply_to,
+                    edited_at_ms: row.edited_at,
+                    deleted: row.deleted.map(|(by, at_ms)| DeletedInfo {
+                        by: by.to_string(),
+                        at_ms,
+                    }),
+                    reactions: reactions
+                        .into_iter()
+                        .map(|(emoji, names)| ReactionInfo { emoji, names })
+                        .collect(),
+                    changed: false,
+                });
+            }
+            Ok(infos)
+        })
+    })
+    .await
+}
+
+fn said(core: &Core, room: &KnownRoom, body: Body) -> Result<Reply, Error> {
+    let (own, appended) = core.say(room, body)?;
+    let entry = Ref {
+        feed: own.key,
+        // An epoch may stand before it: what was said is the last of what was written.
+        index: appended.length.saturating_sub(1),
+    };
+    Ok(Reply::Sent {
+        id: core.message_names(room)?.name(&entry),
+        room: room.label(),
+        key: own.key.into(),
+        index: entry.index,
+    })
+}
+
+/// Returns whether this device may delete what others said.
+fn may_delete(core: &Core, room: &KnownRoom) -> Result<bool, Error> {
+    use kinlog_indexer::entry::Role;
+
+    let feeds = core.index(|index| index.member_feeds(&room.id))?;
+    let mut own = feeds.iter().filter(|feed| feed.feed == room.entries);
+    Ok(own.any(|feed| feed.role >= Role::Admin))
+}
+
+fn name_of(row: &MessageRow) -> String {
+    row.display_name
+        .clone()
+        .unwrap_or_else(|| row.agent.to_string())
+}
+
+fn bounded<const MAX: usize>(
+    what: &'static str,
+    text: &str,
+) -> Result<kinlog_indexer::Text<MAX>, Error> {
+    text.try_into()
+        .map_err(|error| Error::usage(format!("{what}: {error}")))
+}
