@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::api::{Answers, Error, Request};
+use crate::api::{Answers, DeviceChange, Error, Request};
 use crate::core::Core;
 use crate::home::socket_path;
 use crate::pins::Switches;
@@ -97,6 +97,11 @@ impl Agent {
     /// `Usage` for a URL that is no signal server's.
     pub async fn start_network(&self, config: NetworkConfig) -> Result<(), Error> {
         self.running.start_network(config).await
+    }
+
+    /// Returns what becomes of anybody's devices from now on.
+    pub fn device_changes(&self) -> tokio::sync::broadcast::Receiver<DeviceChange> {
+        self.running.core.device_changes()
     }
 
     pub(crate) fn running(&self) -> &Arc<Running> {

@@ -13,6 +13,7 @@
 //! - `pins`, `host`, `knowledge`: policy, as a pure function from what is known to what is done.
 //! - `guard`: whether this device may sign.
 //! - `state`, [`home`], [`links`]: what is on disk, and what people pass on.
+//! - [`linking`]: how a new installation becomes one more device of an agent.
 //! - [`vault`]: secrets at rest.
 
 mod agent;
@@ -26,6 +27,7 @@ mod introduce;
 mod keys;
 mod knowledge;
 pub mod limits;
+pub mod linking;
 pub mod links;
 mod network;
 mod pins;

@@ -131,3 +131,17 @@ pub const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// Time between two looks whether a home is free.
 pub const LOCK_LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// Changes of devices kept for a slow watcher; a full set has 256 statements.
+pub const DEVICE_CHANGES_KEPT_MAX: usize = 256;
+
+/// Time a code that links a device is open, 10 minutes: as long as somebody walks from one device to the
+/// other.
+pub const LINK_OPEN: Duration = Duration::from_secs(10 * 60);
+
+/// Bytes of what a device keeps between its request and the answer, 8 KiB: a code with
+/// [`SIGNAL_URLS_MAX`] URLs, a name and a secret.
+pub const LINK_FILE_BYTES_MAX: usize = 8 * 1024;
+
+/// Time that `recover` looks for others who hold the identity, unless the caller says otherwise.
+pub const RECOVER_WAIT: Duration = Duration::from_secs(20);

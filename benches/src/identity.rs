@@ -81,7 +81,7 @@ fn full_set() -> Result<(AgentId, IdentitySet)> {
         } else {
             // Mostly of devices that were never added: what is decided is who may decide.
             let target = match number % 16 {
-                7 => device.saturating_sub(3),
+                7 => device.saturating_sub(2),
                 _ => 200 + number % 50,
             };
             Said::DeviceRevoked(DeviceRevoked {
@@ -90,7 +90,7 @@ fn full_set() -> Result<(AgentId, IdentitySet)> {
                 private: None,
             })
         };
-        let line = number % LINES;
+        let line = device % LINES;
         let mut past: Vec<_> = lines.get(line).map(Statement::hash).into_iter().collect();
         if adds && let Some(other) = lines.get((line + 1 + device) % LINES) {
             past.push(other.hash());

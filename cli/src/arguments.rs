@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::command::{device, feed, follow, init, lock, message, publish, room, signal, store, up};
+use crate::command::{
+    device, feed, follow, id, init, lock, message, publish, recover, room, signal, store, up,
+};
 use crate::demo;
 
 /// Logs that live with your people: append here, follow there, no server holds your data.
@@ -72,13 +74,15 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     /// Make an identity and a home for it
     Init(init::InitArguments),
+    /// Make a new device with the 24 words, when the others are lost
+    Recover(recover::RecoverArguments),
     /// Show who this agent is
-    Id,
+    Id(id::IdArguments),
     /// Run the agent as a service until ctrl-c
     Up(up::UpArguments),
     /// Show peers, feeds, what is held and why
     Status,
-    /// Show the devices of this agent, or make this one new
+    /// Show, link, rename and revoke the devices of this agent, or make this one new
     Device {
         #[command(subcommand)]
         command: Option<device::DeviceCommand>,

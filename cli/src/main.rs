@@ -11,6 +11,7 @@ mod home;
 mod output;
 mod passphrase;
 mod target;
+mod words;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use kinlog_agent::api::{Answer, Reply, Request};
+use kinlog_agent::api::{Answer, Answers, Reply, Request};
 use kinlog_agent::home::{Protection, protection};
 use kinlog_agent::vault::Passphrase;
 use kinlog_agent::{Agent, NetworkConfig, OpenOptions, Target};
@@ -100,7 +100,10 @@ impl Session {
     }
 
     /// Opens an agent with all that `request` needs.
-    async fn open_for(context: &Context<'_>, request: &Request) -> Result<Self, Failure> {
+    pub(crate) async fn open_for(
+        context: &Context<'_>,
+        request: &Request,
+    ) -> Result<Self, Failure> {
         let mut session = Session::open(context).await?;
         if request.needs_network() {
             session
@@ -114,6 +117,11 @@ impl Session {
             session.socket = Some(serve_socket(agent.clone()));
         }
         Ok(session)
+    }
+
+    /// Asks; dropping the answers ends the work.
+    pub(crate) fn request(&self, request: Request) -> Answers {
+        self.target.request(request, Bytes::new())
     }
 
     pub(crate) async fn follow(

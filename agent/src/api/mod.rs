@@ -20,9 +20,10 @@ pub use error::{Error, ErrorKind};
 pub use frame::{Frame, read_frame, write_frame};
 pub use messages::{DeletedInfo, MessageInfo, ReactionInfo, ReplyInfo};
 pub use reply::{
-    BlockProblem, ConflictHead, ConflictInfo, DeviceInfo, DocumentInfo, FeedInfo, FeedStatus,
-    FollowProgress, FollowStep, FoundEntry, IceInfo, IdInfo, MemberInfo, PinInfo, RepairedFeedInfo,
-    Reply, RoomInfo, SessionStatus, SignalStatus, Status, StoreInfo, StoreStatus, TransferProgress,
+    BlockProblem, ConflictHead, ConflictInfo, CutInfo, DeviceChange, DeviceInfo, DocumentInfo,
+    FeedInfo, FeedStatus, FollowProgress, FollowStep, FoundEntry, IceInfo, IdInfo, LinkAskedInfo,
+    MemberInfo, PinInfo, RepairedFeedInfo, Reply, RoomInfo, SessionStatus, SignalStatus, Status,
+    StoreInfo, StoreStatus, TransferProgress,
 };
 pub use request::{PinOptions, Request, Selection};
 pub use text::Text;

@@ -195,6 +195,36 @@ pub enum Reply {
     Found(FoundEntry),
     /// The devices of this agent, this one first.
     Devices { devices: Vec<DeviceInfo> },
+    /// A device that is revoked, or would be.
+    Revocation {
+        device: Box<DeviceInfo>,
+        /// What of its public and private directory is accepted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        public: Option<CutInfo>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        private: Option<CutInfo>,
+        /// Devices that it added or revoked, and what becomes of these.
+        said: Vec<String>,
+        done: bool,
+    },
+    /// A code that links a device.
+    LinkCode { code: String, until_ms: u64 },
+    /// A device asks by the code.
+    LinkAsked(LinkAskedInfo),
+    /// A device was added.
+    Linked {
+        device: Text<DeviceKey>,
+        name: String,
+        /// What it waits for, in hex.
+        answer: String,
+    },
+    /// Digits to compare with somebody.
+    Safety {
+        agent: Text<AgentId>,
+        name: String,
+        /// 12 groups of 5 digits.
+        number: String,
+    },
     /// The state of the index.
     Index {
         dump_hash: String,
@@ -395,6 +425,47 @@ pub struct DeviceInfo {
     /// Why it may not write any more, when it is this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub must_renew: Option<String>,
+    /// `device`; `revoked`; `undone`, when whoever added it was revoked.
+    pub state: String,
+    /// Words of `write`, `add`, `revoke`.
+    pub powers: Vec<String>,
+    /// Name of the device that added it, or `the phrase`.
+    pub added_by: String,
+    /// Names of those who revoked it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked_by: Vec<String>,
+}
+
+/// How much of a directory is accepted.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CutInfo {
+    pub length: u64,
+    pub tree_hash: String,
+}
+
+/// A device that asks to be linked.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct LinkAskedInfo {
+    pub device: Text<DeviceKey>,
+    pub name: String,
+    /// What it may do when it is added.
+    pub powers: Vec<String>,
+    /// Words that have to stand on both devices.
+    pub words: String,
+}
+
+/// What became of one of somebody's devices.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct DeviceChange {
+    pub agent: Text<AgentId>,
+    /// Name of the agent, and the start of its id.
+    pub name: String,
+    /// `device_added`, `device_renamed`, `device_revoked`, `device_undone` or `root_replaced`.
+    pub what: String,
+    pub device: Text<DeviceKey>,
+    pub device_name: String,
+    /// Who did it; for a renamed device its former name.
+    pub by: String,
 }
 
 /// A room this agent is a member of.

@@ -169,8 +169,41 @@ pub enum Request {
     Id,
     /// [`Reply::Status`](crate::api::Reply::Status).
     Status,
-    /// [`Reply::Devices`](crate::api::Reply::Devices).
-    Devices,
+    /// [`Reply::Devices`](crate::api::Reply::Devices), of this agent or another one that is known.
+    Devices {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
+    },
+    /// [`Reply::Devices`](crate::api::Reply::Devices) with the renamed one alone.
+    DeviceRename { device: String, name: String },
+    /// [`Reply::Revocation`](crate::api::Reply::Revocation): what it does, or would do. `undo` are
+    /// devices about which the revoked one is not believed.
+    DeviceRevoke {
+        device: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        undo: Vec<String>,
+        /// Only says what it would do.
+        #[serde(default)]
+        preview: bool,
+    },
+    /// [`Reply::LinkCode`](crate::api::Reply::LinkCode); with `wait` then
+    /// [`Reply::LinkAsked`](crate::api::Reply::LinkAsked) when a device asks, and
+    /// [`Reply::Linked`](crate::api::Reply::Linked) when its words were
+    /// [confirmed](Request::LinkConfirm).
+    LinkOpen {
+        /// What the new device may do: words of `write`, `add`, `revoke`; as this one when none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        powers: Vec<String>,
+        #[serde(default)]
+        wait: bool,
+    },
+    /// [`Reply::LinkAsked`](crate::api::Reply::LinkAsked). Takes a request that came by file, in hex.
+    LinkAsk { asked: String },
+    /// [`Reply::Linked`](crate::api::Reply::Linked). Adds the device that asked, when these are the
+    /// words that both show.
+    LinkConfirm { words: String },
+    /// [`Reply::Safety`](crate::api::Reply::Safety) with another agent that is known.
+    Safety { agent: String },
     /// [`Reply::Feed`](crate::api::Reply::Feed). Creates a feed of raw blocks at `path`; a plain one
     /// is in no directory and known by its key only.
     FeedCreate {
@@ -384,7 +417,10 @@ impl Request {
     pub fn needs_network(&self) -> bool {
         matches!(
             self,
-            Request::Follow { .. } | Request::Seed { .. } | Request::RoomJoin { .. }
+            Request::Follow { .. }
+                | Request::Seed { .. }
+                | Request::RoomJoin { .. }
+                | Request::LinkOpen { wait: true, .. }
         )
     }
 

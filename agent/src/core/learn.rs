@@ -218,7 +218,9 @@ impl Core {
         agent: &AgentId,
         set: &bytes::Bytes,
     ) -> Result<bool, Error> {
+        let turn = lock(&self.learning);
         let held = self.knowledge(|knowledge| knowledge.agents.get(agent).cloned());
+        let before = held.as_ref().map(|known| known.identity.clone());
         let refused = |error: kinlog_indexer::identity::IdentityError| {
             Error::verification(format!("identity set of {agent}: {}", chain(&error)))
         };
@@ -244,6 +246,8 @@ impl Core {
             knowledge.agents.insert(*agent, known);
             knowledge.pair_keys = pair_keys(knowledge, &self.keys);
         });
+        drop(turn);
+        self.note_devices(agent, before.as_ref());
         self.catch_up()?;
         if *agent == self.agent {
             self.tend_own_epochs()?;

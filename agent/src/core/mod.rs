@@ -6,6 +6,7 @@
 
 mod chain;
 mod continuing;
+mod devices;
 mod entries;
 mod index_file;
 mod indexing;
@@ -29,15 +30,15 @@ use kinlog_feeds::crypto::AgentId;
 use kinlog_feeds::store::{Feed, Store};
 use kinlog_indexer::Index;
 use kinlog_indexer::clock::HybridClock;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
-use crate::api::Error;
+use crate::api::{DeviceChange, Error};
 use crate::guard::ForkGuard;
 use crate::home::{HomeLock, Layout, OpenHome, open_home};
 use crate::host::{AgentHost, HostEvents};
 use crate::keys::DeviceKeys;
 use crate::knowledge::Knowledge;
-use crate::limits::HOST_EVENTS_QUEUED_MAX;
+use crate::limits::{DEVICE_CHANGES_KEPT_MAX, HOST_EVENTS_QUEUED_MAX};
 use crate::network::Network;
 use crate::pins::{Plan, Switches};
 use crate::state::State;
@@ -75,6 +76,8 @@ pub(crate) struct Core {
     /// Own heads that peers were shown and `state.db` does not say so yet.
     shown: Mutex<BTreeMap<FeedKey, u64>>,
     changes: watch::Sender<u64>,
+    /// What became of anybody's devices.
+    device_changes: broadcast::Sender<DeviceChange>,
     _lock: HomeLock,
 }
 
@@ -139,8 +142,10 @@ impl Core {
             unvouched: Mutex::default(),
             shown: Mutex::default(),
             changes: watch::Sender::new(0),
+            device_changes: broadcast::Sender::new(DEVICE_CHANGES_KEPT_MAX),
             _lock: lock,
         };
+        core.heed_revocation();
         core.restore_own_feeds()?;
         core.set_tree_hashes();
         if needs_rebuild {

@@ -149,6 +149,13 @@ impl ForkGuard {
             .map_or(Ok(()), |doubt| Err(must_renew(doubt)))
     }
 
+    /// Refuses everything from now on: the agent's identity set says that this device is none of its.
+    pub(crate) fn revoke(&self, by: String) {
+        let mut standing = self.standing();
+        self.until_ms.store(0, Ordering::Release);
+        standing.doubt = Some(Doubt::Revoked { by });
+    }
+
     /// Returns what makes this installation uncertain, if anything.
     pub(crate) fn doubt(&self) -> Option<Doubt> {
         self.standing().doubt.clone()
@@ -371,6 +378,12 @@ impl Reservation<'_> {
 }
 
 fn must_renew(doubt: &Doubt) -> Error {
+    if let Doubt::Revoked { .. } = doubt {
+        let message = format!("this device may not write any more: {doubt}");
+        return Error::permission(message).hint(
+            "if that was a mistake, `kinlog device renew` asks for the 24 words and makes this a new device",
+        );
+    }
     must_renew_because(&doubt.to_string())
 }
 

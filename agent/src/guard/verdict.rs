@@ -11,6 +11,9 @@ pub(crate) enum Doubt {
     /// Nothing was compared yet.
     #[error("it was not checked yet whether this device may sign")]
     Unchecked,
+    /// The agent has this device no more.
+    #[error("it was revoked by {by}")]
+    Revoked { by: String },
     /// No record, or none that can be read.
     #[error("the home has no install record that can be read ({reason})")]
     Record { reason: String },

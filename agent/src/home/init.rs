@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use kinlog_feeds::crypto::{AgentId, DeviceKey, Secret};
 use kinlog_indexer::Clock;
 use kinlog_indexer::entry::{Body, Entry, Links, PathKind, Profile};
-use kinlog_indexer::identity::{IdentitySet, Powers};
+use kinlog_indexer::identity::{IdentitySet, Powers, VerifiedSet};
 use serde::Serialize;
 
 use crate::api::{Error, Text};
@@ -37,26 +37,64 @@ pub struct Initialised {
 /// nothing is touched then.
 pub fn init(home: &Path, state: &Path, name: &str, phrase: &Phrase) -> Result<Initialised, Error> {
     let profile = check(home, name)?;
+    let secret = Secret::new(random()?);
+    let root = phrase.root();
+    let agent = AgentId(root.public_key().0);
+    let card = DeviceKeys::new(secret.clone()).card(&agent);
+    let set = IdentitySet::begin(&root, card, Powers::ALL, profile.name);
+    drop(root);
+    let set = set
+        .check(&agent)
+        .map_err(|error| Error::general(format!("identity set: {error}")))?;
+    let name = name.to_owned();
+    let signal_urls = Vec::new();
+    found(
+        home,
+        state,
+        Founding {
+            secret,
+            agent,
+            name,
+            set,
+            signal_urls,
+        },
+    )
+}
+
+/// What a home begins with.
+#[derive(Debug)]
+pub(crate) struct Founding {
+    /// The device's own, made for this home.
+    pub(crate) secret: Secret,
+    pub(crate) agent: AgentId,
+    /// What the agent calls itself.
+    pub(crate) name: String,
+    /// Statements that make the device the agent's.
+    pub(crate) set: VerifiedSet,
+    pub(crate) signal_urls: Vec<String>,
+}
+
+/// Makes a home for a device that is the agent's already.
+pub(crate) fn found(home: &Path, state: &Path, founding: Founding) -> Result<Initialised, Error> {
+    let Founding { agent, name, .. } = founding;
+    let profile = check(home, &name)?;
     let building = Building::new(home)?;
     let layout = Layout::new(&building.folder);
     layout.create()?;
 
-    let secret = Secret::new(random()?);
     let key = make_home_key(&layout)?;
-    write_secret(&layout.device_secret(), &secret, &key)?;
-    let keys = DeviceKeys::new(secret);
+    write_secret(&layout.device_secret(), &founding.secret, &key)?;
+    let keys = DeviceKeys::new(founding.secret);
     let directory = keys.feed_key(&DIRECTORY_ID);
-    let root = phrase.root();
-    let agent = AgentId(root.public_key().0);
-    let card = keys.card(&agent);
-    let set = IdentitySet::begin(&root, card, Powers::ALL, profile.name.clone());
-    drop(root);
 
     let values = State::open_with(&layout.state(), &key)?;
     values.set_value("agent", agent.as_bytes())?;
     values.set_value("name", name.as_bytes())?;
     values.set_value("device", keys.device().as_bytes())?;
-    values.put_identity(&agent, &set.encode())?;
+    values.put_identity(&agent, &founding.set.set().encode())?;
+    for url in &founding.signal_urls {
+        values.add_signal(url)?;
+    }
     values.add_own_feed(&OwnFeed {
         key: directory,
         id: DIRECTORY_ID,
@@ -103,7 +141,7 @@ pub fn init(home: &Path, state: &Path, name: &str, phrase: &Phrase) -> Result<In
     Ok(Initialised {
         agent: agent.into(),
         device: keys.device().into(),
-        name: name.to_owned(),
+        name,
         link: Link::Agent {
             agent,
             path: None,

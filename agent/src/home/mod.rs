@@ -6,10 +6,12 @@ mod layout;
 mod lock;
 mod open;
 mod phrase;
+mod recover;
 mod renew;
 mod repair;
 mod revision;
 
+pub(crate) use init::{Founding, found};
 pub use init::{Initialised, check, init};
 pub(crate) use keys::home_key;
 pub use keys::{
@@ -20,6 +22,7 @@ pub use layout::{Layout, socket_path};
 pub use lock::{HomeLock, lock_home};
 pub(crate) use open::{OpenHome, open_home};
 pub use phrase::{Phrase, PhraseError};
+pub use recover::{Recover, Recovered, recover};
 pub use renew::{Renewed, renew};
 pub use repair::{repair_store, survey_store};
 

@@ -6,12 +6,15 @@
 use std::fs;
 use std::path::Path;
 
-use kinlog_feeds::crypto::{AgentId, DeviceKey, KeyPair, Secret};
+use kinlog_feeds::crypto::{AgentId, DeviceKey, Hash, KeyPair, Secret};
 use kinlog_indexer::entry::PathKind;
-use kinlog_indexer::identity::{DeviceAdded, IdentityError, IdentitySet, Powers, Said, Statement};
+use kinlog_indexer::identity::{
+    DeviceAdded, IdentityError, IdentitySet, Powers, Said, Statement, VerifiedSet,
+};
 use serde::Serialize;
 
 use crate::api::{Error, Text};
+use crate::failure::chain;
 use crate::guard::{ForkGuard, Home, StateFolder};
 use crate::home::init::sync_folder;
 use crate::home::{
@@ -54,9 +57,8 @@ pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Erro
     let old = DeviceKeys::new(read_secret(&layout.device_secret(), &key)?);
     let agent = agent_of(&values)?;
     let root = phrase.root();
-    if AgentId(root.public_key().0) != agent {
-        return Err(Error::usage("these 24 words are those of another agent"));
-    }
+    let held = held_set(&values, &agent)?;
+    check_root(&held, &root)?;
     let name = values.value("name")?.unwrap_or_default();
     let name = String::from_utf8_lossy(&name).into_owned();
 
@@ -75,7 +77,7 @@ pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Erro
             .try_into()
             .map_err(|error| Error::usage(format!("name: {error}")))?,
     });
-    let identity_set = with(&values, &agent, &root, said)?;
+    let identity_set = with(&held, &root, said, &[])?.set().encode().to_vec();
     drop(root);
 
     let guarded = Home::new(&layout, keys.device());
@@ -170,21 +172,45 @@ fn agent_of(values: &State) -> Result<AgentId, Error> {
     Ok(AgentId(agent?))
 }
 
-/// Returns the identity set that is held, with one more statement of the root.
-fn with(values: &State, agent: &AgentId, root: &KeyPair, said: Said) -> Result<Vec<u8>, Error> {
-    let refused =
-        |error: IdentityError| Error::general(format!("identity set of {agent}: {error}"));
-    let held = values
-        .identities()?
-        .into_iter()
-        .find(|(one, _)| one == agent);
+/// Returns the statements that are held of the agent.
+fn held_set(values: &State, agent: &AgentId) -> Result<VerifiedSet, Error> {
+    let held = values.identities()?;
+    let held = held.into_iter().find(|(one, _)| one == agent);
     let held = held.map_or_else(
         || Ok(IdentitySet::default()),
         |(_, set)| IdentitySet::decode(&set),
     );
-    let held = held.and_then(|set| set.check(agent)).map_err(refused)?;
-    let names = held.names(&root.public_key(), &[]);
-    let statement = Statement::sign(*agent, root, names, said);
-    let with = held.with(statement).map_err(refused)?;
-    Ok(with.set().encode().to_vec())
+    held.and_then(|set| set.check(agent)).map_err(refused)
+}
+
+/// Refuses words that are not those which speak for the agent now.
+pub(super) fn check_root(held: &VerifiedSet, root: &KeyPair) -> Result<(), Error> {
+    let identity = held.identity().map_err(refused)?;
+    let key = root.public_key();
+    if identity.root() == key {
+        return Ok(());
+    }
+    if identity.roots.contains(&key) {
+        return Err(Error::permission("these 24 words were replaced by others")
+            .hint("use the words that `kinlog recover --replace-root` showed last"));
+    }
+    Err(Error::usage("these 24 words are those of another agent"))
+}
+
+/// Returns the statements with one more of the root.
+pub(super) fn with(
+    held: &VerifiedSet,
+    root: &KeyPair,
+    said: Said,
+    without: &[Hash],
+) -> Result<VerifiedSet, Error> {
+    let names = held.names(&root.public_key(), without);
+    let statement = Statement::sign(*held.agent(), root, names, said);
+    let one = IdentitySet::new([statement]).and_then(|one| one.check(held.agent()));
+    // A set that is full makes room for what the root says.
+    Ok(held.union(&one.map_err(refused)?))
+}
+
+fn refused(error: IdentityError) -> Error {
+    Error::general(format!("identity set: {}", chain(&error)))
 }

@@ -82,6 +82,14 @@ impl AgentHost {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
 
+    /// Takes the hash of the own identity set, which certificates name.
+    pub(crate) fn set_identity_hash(&self, hash: Hash) {
+        *self
+            .identity_hash
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = hash;
+    }
+
     fn view<T>(&self, look: impl FnOnce(&View) -> T) -> T {
         look(&self.view.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -168,8 +176,14 @@ impl Host for AgentHost {
                 }
                 Vec::new()
             }
-            PeerMessage::JoinRequest { bytes } if session.label == Label::Invite => {
-                if self.view(|view| view.invites.contains(&session.key)) {
+            PeerMessage::JoinRequest { bytes }
+                if matches!(session.label, Label::Invite | Label::Code) =>
+            {
+                let is_open = self.view(|view| match session.label {
+                    Label::Code => view.codes.contains(&session.key),
+                    _ => view.invites.contains(&session.key),
+                });
+                if is_open {
                     let session = session.clone();
                     self.pass_message(HostEvent::JoinRequest {
                         session,
@@ -178,7 +192,9 @@ impl Host for AgentHost {
                 }
                 Vec::new()
             }
-            PeerMessage::JoinResponse { bytes } if session.label == Label::Invite => {
+            PeerMessage::JoinResponse { bytes }
+                if matches!(session.label, Label::Invite | Label::Code) =>
+            {
                 self.pass_message(HostEvent::JoinResponse {
                     session: session.clone(),
                     response: bytes,

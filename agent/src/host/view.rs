@@ -17,6 +17,8 @@ pub(crate) struct View {
     pub(crate) rooms: HashMap<[u8; 32], RoomView>,
     /// Public keys of invites to our rooms.
     pub(crate) invites: HashSet<[u8; 32]>,
+    /// Public keys of codes that are shown here.
+    pub(crate) codes: HashSet<[u8; 32]>,
 }
 
 /// Sessions of whoever knows an agent's id.

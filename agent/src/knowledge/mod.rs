@@ -7,6 +7,7 @@ mod rooms;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, PublicKey};
 use kinlog_indexer::RoomId;
 
@@ -14,6 +15,7 @@ pub(crate) use agents::{KnownAgent, Line};
 pub(crate) use own_epochs::OwnEpochs;
 pub(crate) use rooms::KnownRoom;
 
+use crate::linking::OpenLink;
 use crate::links::FeedPath;
 use crate::state::{FormerFeed, OpenJoin, OwnFeed, Pin};
 
@@ -43,6 +45,12 @@ pub(crate) struct Knowledge {
     pub(crate) joins: Vec<OpenJoin>,
     /// This device may not write any more.
     pub(crate) must_renew: bool,
+    /// The code that is open for another device.
+    pub(crate) link: Option<OpenLink>,
+    /// Key of the code by which this one asks to be linked, and what it says.
+    pub(crate) asks_link: Option<([u8; 32], Bytes)>,
+    /// What the other side answered.
+    pub(crate) link_answer: Option<Bytes>,
 }
 
 impl Knowledge {
@@ -62,6 +70,9 @@ impl Knowledge {
             invites: BTreeMap::new(),
             joins: Vec::new(),
             must_renew: false,
+            link: None,
+            asks_link: None,
+            link_answer: None,
         }
     }
 

@@ -4,9 +4,9 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 /// A character outside the alphabet, or a length that no bytes give.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct NotBase64;
+pub(crate) struct NotBase64;
 
-pub(super) fn encode(bytes: &[u8]) -> String {
+pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
         let mut window = [0; 4];
@@ -21,7 +21,7 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     out
 }
 
-pub(super) fn decode(text: &str) -> Result<Vec<u8>, NotBase64> {
+pub(crate) fn decode(text: &str) -> Result<Vec<u8>, NotBase64> {
     let mut out = Vec::with_capacity(text.len() * 3 / 4);
     for group in text.as_bytes().chunks(4) {
         let mut window = 0u32;

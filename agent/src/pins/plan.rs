@@ -127,6 +127,7 @@ pub(crate) fn plan(
     planning.subscriptions(&pins, switches);
     planning.rooms();
     planning.invites();
+    planning.codes();
     let mut plan = planning.plan;
     for (key, asked) in &mut plan.asked {
         for one in asked.iter_mut() {
@@ -182,6 +183,23 @@ impl Planning<'_> {
         let offered = self.plan.view.agents.entry(agent.0).or_default();
         if let Some(known) = self.knowledge.agents.get(&agent) {
             offered.identity = Some((known.identity.hash, known.set.clone()));
+            // What other devices of this agent say of it is learned from whoever holds it.
+            offered.is_followed = true;
+            for key in known.directories() {
+                if !self.knowledge.own.contains_key(&key)
+                    && !self.knowledge.former.contains_key(&key)
+                {
+                    offered.serves.insert(key);
+                    offered.wants.insert(key);
+                    let whole = Asked {
+                        selection: Selection::All,
+                        live: true,
+                    };
+                    self.plan.asked.entry(key).or_default().push(whole);
+                    let why = "public directory of another device of this agent".to_owned();
+                    self.plan.why.entry(key).or_default().push(why);
+                }
+            }
         }
         for feed in self.knowledge.own.values() {
             let why = if feed.is_private {
@@ -490,6 +508,18 @@ impl Planning<'_> {
             self.plan
                 .topics
                 .insert((Label::Invite, join.invite.public_key().0));
+        }
+    }
+
+    /// The topics of codes: one that is shown, and one that is asked by.
+    fn codes(&mut self) {
+        if let Some(link) = &self.knowledge.link {
+            let key = link.code.public_key().0;
+            self.plan.topics.insert((Label::Code, key));
+            self.plan.view.codes.insert(key);
+        }
+        if let Some((key, _)) = &self.knowledge.asks_link {
+            self.plan.topics.insert((Label::Code, *key));
         }
     }
 }

@@ -7,6 +7,7 @@ mod feeds;
 mod files;
 mod follow;
 mod found;
+mod links;
 mod messages;
 mod plain;
 mod publish;
@@ -78,7 +79,32 @@ async fn dispatch(
         }
         Request::Id => to.reply(status::id(core)).await?,
         Request::Status => to.reply(status::status(running).await?).await?,
-        Request::Devices => one(core, to, devices::list).await?,
+        Request::Devices { of } => {
+            one(core, to, move |core| devices::list(core, of.as_deref())).await?;
+        }
+        Request::DeviceRename { device, name } => {
+            one(core, to, move |core| devices::rename(core, &device, &name)).await?;
+        }
+        Request::DeviceRevoke {
+            device,
+            undo,
+            preview,
+        } => {
+            one(core, to, move |core| {
+                devices::revoke(core, &device, &undo, preview)
+            })
+            .await?;
+        }
+        Request::LinkOpen { powers, wait } => links::open(running, powers, wait, to).await?,
+        Request::LinkAsk { asked } => {
+            one(core, to, move |core| links::ask(core, &asked)).await?;
+        }
+        Request::LinkConfirm { words } => {
+            one(core, to, move |core| links::confirm(core, &words)).await?;
+        }
+        Request::Safety { agent } => {
+            one(core, to, move |core| devices::safety(core, &agent)).await?;
+        }
         Request::FeedCreate {
             path,
             plain,

@@ -39,6 +39,17 @@ impl Core {
                     }
                 }
             }
+            HostEvent::JoinRequest { session, request } if session.label == Label::Code => {
+                self.ask_link(&request, Some(session.id))?;
+            }
+            HostEvent::JoinResponse { session, response } if session.label == Label::Code => {
+                self.knowledge(|knowledge| {
+                    let asks = knowledge.asks_link.as_ref();
+                    if asks.is_some_and(|(key, _)| *key == session.key) {
+                        knowledge.link_answer = Some(response);
+                    }
+                });
+            }
             HostEvent::JoinRequest { session, request } => {
                 let bytes = self.admit(&session, &request)?;
                 network.send(session.id, PeerMessage::JoinResponse { bytes });
@@ -69,6 +80,7 @@ impl Core {
                     network.send(session.id, PeerMessage::JoinRequest { bytes });
                 }
             }
+            Label::Code => self.greet_linker(&session.key, session.id),
             _ => {}
         }
         Ok(())

@@ -1,13 +1,28 @@
 //! `kinlog id`.
 
+use clap::Args;
 use kinlog_agent::api::{Reply, Request};
 
 use crate::command::unexpected;
 use crate::error::Failure;
-use crate::output::clean;
+use crate::output::{clean, qr};
 use crate::target::Context;
 
-pub(crate) async fn run(context: &Context<'_>) -> Result<(), Failure> {
+#[derive(Args, Debug)]
+pub(crate) struct IdArguments {
+    /// Show the safety number with another agent, by link, key or name
+    #[arg(long, value_name = "AGENT")]
+    safety: Option<String>,
+
+    /// Show it, or the link, as a QR code too
+    #[arg(long)]
+    qr: bool,
+}
+
+pub(crate) async fn run(arguments: IdArguments, context: &Context<'_>) -> Result<(), Failure> {
+    if let Some(agent) = arguments.safety {
+        return safety(agent, arguments.qr, context).await;
+    }
     for reply in context.ask(Request::Id).await? {
         let Reply::Id(id) = &reply else {
             return Err(unexpected(&reply));
@@ -28,6 +43,41 @@ pub(crate) async fn run(context: &Context<'_>) -> Result<(), Failure> {
         context
             .output
             .data(&format!("home    {}", id.home.display()))?;
+        if arguments.qr
+            && let Some(code) = qr(&id.link)
+        {
+            context.output.data(&code)?;
+        }
+    }
+    Ok(())
+}
+
+async fn safety(agent: String, with_qr: bool, context: &Context<'_>) -> Result<(), Failure> {
+    for reply in context.ask(Request::Safety { agent }).await? {
+        let Reply::Safety {
+            agent,
+            name,
+            number,
+        } = &reply
+        else {
+            return Err(unexpected(&reply));
+        };
+        if context.output.is_json() {
+            context.output.json(&reply)?;
+            continue;
+        }
+        let output = context.output;
+        output.say(format!(
+            "{} ({agent}) has to see the same 60 digits:",
+            output.paint_words().strong(&clean(name)),
+        ));
+        let groups: Vec<&str> = number.split(' ').collect();
+        for line in groups.chunks(4) {
+            output.data(&line.join(" "))?;
+        }
+        if with_qr && let Some(code) = qr(&number.replace(' ', "")) {
+            output.data(&code)?;
+        }
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use kinlog_agent::api::ErrorKind;
 use kinlog_agent::home::{Layout, Phrase, check, init, set_passphrase};
 use zeroize::Zeroizing;
 
+use crate::command::link::{self, NewDeviceArguments};
 use crate::error::Failure;
 use crate::home::absolute;
 use crate::output::clean;
@@ -40,6 +41,9 @@ pub(crate) struct InitArguments {
     /// The same, with the passphrase in the first line of this file (0600)
     #[arg(long, value_name = "FILE")]
     new_passphrase_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    new_device: NewDeviceArguments,
 }
 
 pub(crate) async fn run(arguments: InitArguments, context: &Context<'_>) -> Result<(), Failure> {
@@ -52,6 +56,9 @@ pub(crate) async fn run(arguments: InitArguments, context: &Context<'_>) -> Resu
     }
     let name = arguments.name.unwrap_or_else(default_name);
     check(&context.home, &name)?;
+    if arguments.new_device.is_given() {
+        return link::join(arguments.new_device, &name, context).await;
+    }
     let passphrase = match (arguments.passphrase, &arguments.new_passphrase_file) {
         (false, None) => None,
         (_, file) => {
@@ -112,7 +119,23 @@ pub(crate) async fn run(arguments: InitArguments, context: &Context<'_>) -> Resu
     Ok(())
 }
 
-fn default_name() -> String {
+/// Makes 24 new words and writes them into `file`, or shows them.
+pub(crate) async fn keep_phrase(
+    file: Option<&Path>,
+    context: &Context<'_>,
+) -> Result<(Phrase, Option<PathBuf>), Failure> {
+    let phrase = Phrase::generate().map_err(|error| Failure::general(error.to_string()))?;
+    let written = match file {
+        Some(file) => Some(write_phrase(&absolute(file)?, &phrase)?),
+        None => {
+            show_and_ask_back(&phrase, context).await?;
+            None
+        }
+    };
+    Ok((phrase, written))
+}
+
+pub(crate) fn default_name() -> String {
     ["USER", "LOGNAME"]
         .iter()
         .filter_map(|variable| std::env::var(variable).ok())

@@ -7,9 +7,11 @@ pub(crate) mod feed;
 pub(crate) mod follow;
 pub(crate) mod id;
 pub(crate) mod init;
+pub(crate) mod link;
 pub(crate) mod lock;
 pub(crate) mod message;
 pub(crate) mod publish;
+pub(crate) mod recover;
 pub(crate) mod room;
 pub(crate) mod signal;
 pub(crate) mod space;
@@ -51,7 +53,8 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
     };
     match arguments.command {
         Command::Init(arguments) => init::run(arguments, &context()?).await,
-        Command::Id => id::run(&context()?).await,
+        Command::Recover(arguments) => recover::run(arguments, &context()?).await,
+        Command::Id(arguments) => id::run(arguments, &context()?).await,
         Command::Up(arguments) => up::run(arguments, &context()?).await,
         Command::Status => status::run(&context()?).await,
         Command::Device { command } => device::run(command, &context()?).await,

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use kinlog_agent::api::{Reply, Request};
+use kinlog_agent::api::{DeviceChange, Reply, Request};
 use kinlog_agent::{Agent, NetworkConfig};
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
 use crate::error::Failure;
 use crate::home::absolute;
@@ -52,6 +52,11 @@ enum Event<'a> {
         pid: u32,
         signals: &'a [String],
     },
+    /// A device of somebody came, went, or has another name.
+    Devices {
+        #[serde(flatten)]
+        change: &'a DeviceChange,
+    },
     /// Everything is on disk.
     Stopped,
 }
@@ -82,6 +87,7 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
         }
     });
 
+    let telling = tokio::spawn(tell_devices(agent.device_changes(), output.clone()));
     let mut watch = None;
     let reply = agent
         .request(Request::Id, bytes::Bytes::new())
@@ -122,6 +128,7 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
         },
     };
     drop(stop);
+    telling.abort();
     if let Some(watch) = watch {
         watch.abort();
     }
@@ -133,6 +140,37 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
         output.json(&Event::Stopped)?;
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// Says which devices of anybody came and went: whoever talks to them should know.
+async fn tell_devices(mut changes: broadcast::Receiver<DeviceChange>, output: Output) {
+    loop {
+        match changes.recv().await {
+            Ok(change) if output.is_json() => {
+                // Nobody is left to be told when stdout is closed.
+                let _ = output.json(&Event::Devices { change: &change });
+                let _ = output.flush();
+            }
+            Ok(change) => output.say(format!(
+                "{} {}",
+                output.paint_words().warn(&clean(&change.name)),
+                clean(&sentence(&change)),
+            )),
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+fn sentence(change: &DeviceChange) -> String {
+    let (device, by) = (&change.device_name, &change.by);
+    match change.what.as_str() {
+        "device_added" => format!("has a new device: {device}, added by {by}"),
+        "device_renamed" => format!("calls the device {by} {device} now"),
+        "device_revoked" => format!("has revoked the device {device} (by {by})"),
+        "device_undone" => format!("has lost the device {device}: what added it was taken back"),
+        _ => "has a new phrase: the safety number is another one now, compare it".to_owned(),
+    }
 }
 
 /// Says once which signal servers are not reached a while after the start; `kinlog status` says so later.

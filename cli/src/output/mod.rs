@@ -4,6 +4,7 @@ mod date;
 mod figures;
 mod log;
 mod progress;
+mod qr;
 mod sanitize;
 mod style;
 
@@ -18,6 +19,7 @@ pub(crate) use date::date;
 pub(crate) use figures::{bytes, count, rate, short_key};
 pub(crate) use log::start_log;
 pub(crate) use progress::Progress;
+pub(crate) use qr::qr;
 pub(crate) use sanitize::{clean, clean_lines};
 pub(crate) use style::{Paint, Style};
 

@@ -103,6 +103,16 @@ namespaces! {
     BACKUP = "backup";
     /// Associated data of a part of a backup.
     BACKUP_PART = "backup-part";
+    /// Key pair of a code that links a device.
+    LINK_CODE = "link-code";
+    /// Check of a code that links a device.
+    LINK_CHECK = "link-check";
+    /// Signature of a new device's request, by its code.
+    LINK_REQUEST = "link-request";
+    /// Signature of the answer to it.
+    LINK_ANSWER = "link-answer";
+    /// Words that two devices show while they are linked.
+    LINK_WORDS = "link-words";
 }
 
 impl Namespace {
