@@ -1,6 +1,6 @@
 //! Links and paths as people pass them on: `docs/formats.md`, "Who holds what".
 
-mod base64url;
+pub(crate) mod base64url;
 mod found;
 mod grant;
 mod invite;
