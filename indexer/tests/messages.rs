@@ -9,10 +9,10 @@
 mod world;
 
 use kinlog_feeds::crypto::FeedKey;
-use kinlog_indexer::entry::{Body, Edit, Links, Mentions, Message, Reaction, Ref, Tombstone};
+use kinlog_indexer::entry::{Body, Edit, Links, Mentions, Message, Reaction, Ref, Role, Tombstone};
 use kinlog_indexer::index::{Block, MessageRow, SearchHit};
 use kinlog_indexer::{Index, Text};
-use world::{World, message, room_feed};
+use world::{World, admit_as, message, room_feed};
 
 /// A room of three with one message by agent 1, which `question` names.
 struct Talk {
@@ -24,9 +24,9 @@ struct Talk {
 impl Talk {
     fn new() -> Self {
         let mut world = World::new(1, 3);
-        let admit = world.admit_body(1);
+        let admit = admit_as(world.agents[1].membership(&world.room, 1), Role::Member);
         world.write(room_feed(0), 1, 2_000, Links::default(), admit);
-        let admit = world.admit_body(2);
+        let admit = admit_as(world.agents[2].membership(&world.room, 2), Role::Member);
         world.write(room_feed(0), 2, 2_001, Links::default(), admit);
         let question = Ref {
             feed: room_feed(1),

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use kinlog_feeds::store::Appended;
 use kinlog_indexer::Clock;
+use kinlog_indexer::authority::ActHeads;
 use kinlog_indexer::clock::HybridClock;
-use kinlog_indexer::entry::{Body, Entry, Envelope, LinkScope, Links, OPEN_BLOCK};
+use kinlog_indexer::entry::{ActHash, Body, Entry, Envelope, LinkScope, Links, OPEN_BLOCK};
 use kinlog_indexer::index::TreeHashes;
 use kinlog_indexer::seal::{ContentKey, EpochSecret, open_entry, seal_entry};
 
@@ -54,9 +55,18 @@ impl Core {
                 Place::Public | Place::PrivateOpen => None,
                 Place::Private(epoch) | Place::Room(_, epoch) => Some(epoch.content_key()),
             };
+            // Acts name the acts that were seen; each one in a row the one before it.
+            let mut seen = match place {
+                Place::Room(room, _) => self.index(|index| index.act_heads(room, &own.key))?,
+                _ => ActHeads::default(),
+            };
             let first = feed.head().length;
             let mut blocks = Vec::with_capacity(bodies.len());
-            for (index, body) in (first..).zip(bodies) {
+            for (index, mut body) in (first..).zip(bodies) {
+                if let Body::Act(act) = &mut body {
+                    act.parents = seen.parents();
+                }
+                let is_act = matches!(body, Body::Act(_));
                 let clock = lock(&self.clock).tick(wall_ms());
                 let entry = Entry {
                     links,
@@ -64,6 +74,13 @@ impl Core {
                     clock,
                     body,
                 };
+                if let (true, Place::Room(room, _)) = (is_act, place) {
+                    let plain = entry
+                        .encode()
+                        .map_err(|error| Error::usage(chain(&error)))?;
+                    seen.heads = vec![ActHash::of(room, &own.key, index, &plain)];
+                    seen.own = None;
+                }
                 blocks.push(encode(&entry, seal.as_ref(), own, index)?);
                 // The next one follows this one, and so everything this one links to.
                 links = Links::default();

@@ -113,7 +113,8 @@ pub(super) fn members(core: &Core, room: &str) -> Result<Reply, Error> {
             role: feeds
                 .iter()
                 .find(|feed| feed.agent == member.agent)
-                .map_or("member", |feed| feed.role.as_str())
+                .and_then(|feed| feed.role)
+                .map_or("none", |role| role.as_str())
                 .to_owned(),
             name: member.display_name.unwrap_or_default(),
             agent: member.agent.to_string(),

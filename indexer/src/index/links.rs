@@ -314,16 +314,16 @@ pub(super) fn frontier_of(
         Some(entries) => entries.clone(),
         None => read_frontier(db, &scope)?,
     };
-    let counts = |feed: &FeedKey| match scope {
+    let counts = |(feed, index): &Place| match scope {
         LinkScope::Author(_) => true,
-        LinkScope::Room(_) => state
-            .feeds
-            .get(feed)
-            .is_some_and(|feed| feed.member.is_some()),
+        LinkScope::Room(_) => {
+            let feed = state.feeds.get(feed);
+            feed.is_some_and(|feed| feed.member.is_some() && *index < feed.shown_below)
+        }
     };
     let mut deepest: Vec<(u64, Place)> = entries
         .into_iter()
-        .filter(|((feed, _), _)| counts(feed))
+        .filter(|(place, _)| counts(place))
         .map(|(place, depth)| (depth, place))
         .collect();
     deepest.sort_unstable_by(|one, other| other.cmp(one));

@@ -182,9 +182,9 @@ impl Writer<'_> {
             .prepare_cached(
                 "SELECT ms, user_id FROM tombstones t
                  WHERE target_feed = ?1 AND target_idx = ?2 AND room_id = ?3
-                 AND (user_id = ?4 OR EXISTS (SELECT 1 FROM member_feeds m
-                     WHERE m.room_id = t.room_id AND m.feed = t.feed
-                     AND m.role IN ('admin', 'owner')))
+                 AND EXISTS (SELECT 1 FROM member_feeds m
+                     WHERE m.room_id = t.room_id AND m.feed = t.feed AND t.idx < m.shown_below
+                     AND (t.user_id = ?4 OR m.role IN ('admin', 'owner')))
                  ORDER BY ms, feed, idx LIMIT 1",
             )?
             .query_row(params![feed, index, said.room, said.member], |row| {
@@ -219,6 +219,21 @@ impl Writer<'_> {
             )?
             .execute(params![row, text, edited_at, deleted_at, deleted_by])?;
         self.put_mentions(target, &said.room, &mentions)
+    }
+
+    /// Judges anew what entries of a feed changed, after more or less of it is shown.
+    pub(super) fn refresh_marked_by(&mut self, feed: &FeedKey) -> Result<(), IndexError> {
+        let targets: Vec<Place> = self
+            .db
+            .prepare_cached(
+                "SELECT target_feed, target_idx FROM edits WHERE feed = ?1
+                 UNION SELECT target_feed, target_idx FROM tombstones WHERE feed = ?1",
+            )?
+            .query_map([feed.0], |row| Ok((FeedKey(row.get(0)?), row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        targets
+            .into_iter()
+            .try_for_each(|target| self.refresh_message(target))
     }
 
     /// Judges the deletions in a room again: who may delete what others said may have changed.
@@ -269,7 +284,8 @@ impl Writer<'_> {
             .prepare_cached(
                 "SELECT e.ms, f.body FROM edits e JOIN facts f ON f.feed = e.feed AND f.idx = e.idx
                  WHERE e.target_feed = ?1 AND e.target_idx = ?2 AND e.room_id = ?3
-                 AND e.user_id = ?4
+                 AND e.user_id = ?4 AND EXISTS (SELECT 1 FROM member_feeds m
+                     WHERE m.room_id = e.room_id AND m.feed = e.feed AND e.idx < m.shown_below)
                  ORDER BY e.depth DESC, e.ms DESC, e.counter DESC, e.feed DESC, e.idx DESC LIMIT 1",
             )?
             .query_row(

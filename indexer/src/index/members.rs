@@ -1,9 +1,8 @@
-//! Who is in a room: a fixed point over the admits held, whatever order they came in.
+//! Who is in a room and what is shown of it: the tables that follow from its acts.
 //!
-//! The genesis counts the owner's feed; an admit counts its feed iff the feed it stands in counts.
-//! So the feeds that count only grow with the facts. Of several admits of one feed the genesis
-//! wins, then the one with the smallest (stated depth, clock, feed, index). In this build all
-//! members may do the same; `owner` are the devices of the agent that made the room.
+//! Every feed that was ever authorised to come in has its entries in the views, and in
+//! `member_feeds` the block from which on they are hidden. So a removal changes some rows and moves
+//! no message, however long the room is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,152 +11,45 @@ use kinlog_feeds::crypto::FeedKey;
 use rusqlite::params;
 
 use crate::RoomId;
-use crate::entry::{Genesis, Membership, Role};
+use crate::authority::{Authority, RoomFeed};
+use crate::entry::{Body, History, Role, tag};
+use crate::index::state::Place;
 use crate::index::writer::{Placed, Writer};
 use crate::index::{IndexError, Scope};
+use crate::{BODY_FORMAT, Clock};
 
-/// An admit as the table has it, in the order of preference.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct AdmitRow {
-    by_feed: FeedKey,
-    root: bool,
-    feed: FeedKey,
-    blobs_feed: FeedKey,
-    user: Arc<str>,
-    device: String,
-    joined_at: u64,
-}
+/// A feed as the table has it: whose it is, and from where on it is hidden.
+type Shown = HashMap<FeedKey, (Arc<str>, u64)>;
 
 impl Writer<'_> {
-    /// Takes the genesis of a room, if it is the one that the room's id names and its owner
-    /// vouches for.
-    pub(super) fn add_genesis(
-        &mut self,
-        room: RoomId,
-        placed: &Placed,
-        genesis: &Genesis,
-    ) -> Result<(), IndexError> {
-        let owner = &genesis.owner;
-        if placed.index != 0
-            || owner.entries_feed != placed.feed
-            || genesis.room_id() != room
-            || owner.verify(&room).is_err()
-        {
-            return Ok(());
-        }
-        self.db
-            .prepare_cached("INSERT INTO rooms VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![
-                room.to_string(),
-                room.code(),
-                genesis.name.as_str(),
-                owner.agent.to_string(),
-                placed.clock.ms,
-                placed.feed.0
-            ])?;
-        self.add_admit_row(room, placed, 0, true, owner)
-    }
-
-    /// Takes an admit, if the admitted agent and device vouch for it.
-    pub(super) fn add_admit(
-        &mut self,
-        room: RoomId,
-        placed: &Placed,
-        stated_depth: u64,
-        member: &Membership,
-    ) -> Result<(), IndexError> {
-        if member.verify(&room).is_err() {
-            return Ok(());
-        }
-        self.add_admit_row(room, placed, stated_depth, false, member)
-    }
-
-    fn add_admit_row(
-        &mut self,
-        room: RoomId,
-        placed: &Placed,
-        stated_depth: u64,
-        root: bool,
-        member: &Membership,
-    ) -> Result<(), IndexError> {
-        self.db
-            .prepare_cached(
-                "INSERT INTO admits VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            )?
-            .execute(params![
-                room.to_string(),
-                placed.feed.0,
-                placed.index,
-                root,
-                member.entries_feed.0,
-                member.blobs_feed.0,
-                member.agent.to_string(),
-                member.device.to_string(),
-                stated_depth,
-                placed.clock.ms,
-                placed.clock.counter
-            ])?;
-        self.stale_rooms.insert(room);
-        Ok(())
-    }
-
-    /// Finds anew which feeds of a room count, and takes those that came to count into the views.
+    /// Finds anew what the acts of a room come to, and changes what follows.
     pub(super) fn recount(&mut self, room: RoomId) -> Result<(), IndexError> {
+        let authority = self
+            .state
+            .with_acts(self.db, &room, |acts| acts.authority())?;
+        let authority = Arc::new(authority);
+        let before = self.state.written.remove(&room);
         let room_id = room.to_string();
-        let counted = self.counted_feeds(&room_id)?;
-        let before: HashMap<FeedKey, Arc<str>> = self
-            .db
-            .prepare_cached("SELECT feed, user_id FROM member_feeds WHERE room_id = ?1")?
-            .query_map([&room_id], |row| Ok((FeedKey(row.get(0)?), row.get(1)?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        let renamed = counted
-            .iter()
-            .any(|(feed, admit)| before.get(feed).is_some_and(|user| *user != admit.user));
-        let before = if renamed {
+        self.write_verdicts(&room_id, &authority, before.as_deref())?;
+        self.write_room(&room, &authority)?;
+        let mut shown = self.shown(&room_id)?;
+        let other_owner = shown.iter().any(|(feed, (agent, _))| {
+            let now = authority.feeds.get(feed);
+            now.is_none_or(|now| now.agent.to_string() != **agent)
+        });
+        if other_owner {
             self.forget_room(room)?;
             self.stale_rooms.remove(&room);
-            HashMap::new()
-        } else {
-            before
-        };
-        let owner = counted
-            .values()
-            .find(|admit| admit.root)
-            .map(|admit| admit.user.clone());
-        for (key, admit) in &counted {
-            let role = if owner.as_ref() == Some(&admit.user) {
-                Role::Owner
-            } else {
-                Role::Member
-            };
-            self.db
-                .prepare_cached(
-                    "INSERT INTO member_feeds VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL)
-                     ON CONFLICT DO UPDATE SET blobs_feed = excluded.blobs_feed,
-                         device = excluded.device, joined_at = excluded.joined_at",
-                )?
-                .execute(params![
-                    room_id,
-                    key.0,
-                    admit.blobs_feed.0,
-                    admit.user,
-                    admit.device,
-                    role.as_str(),
-                    admit.joined_at
-                ])?;
-            self.stale_members
-                .insert((room_id.as_str().into(), admit.user.clone()));
-            if before.contains_key(key) {
-                continue;
-            }
-            if let Some(feed) = self.state.feeds.get_mut(key)
-                && feed.scope == Scope::Room(room)
-            {
-                feed.member = Some(admit.user.clone());
-                self.reapply_feed(key)?;
-            }
+            shown.clear();
         }
-        self.refresh_tombstones(&room_id)?;
+        self.write_members(&room_id, &authority)?;
+        for (key, feed) in &authority.feeds {
+            self.write_feed(&room_id, key, feed, authority.role(&feed.agent))?;
+        }
+        self.write_lists(&room_id, &authority)?;
+        self.write_cuts(&room_id, &authority)?;
+        self.show(room, &authority, &shown)?;
+        self.state.written.insert(room, authority);
         self.report.rooms.insert(room);
         Ok(())
     }
@@ -186,25 +78,23 @@ impl Writer<'_> {
         for feed in self.state.feeds.values_mut() {
             if feed.scope == Scope::Room(room) {
                 feed.member = None;
+                feed.shown_below = 0;
             }
         }
         self.stale_rooms.insert(room);
         Ok(())
     }
 
-    /// Writes the row of a member from its devices' feeds and its names.
+    /// Writes what a member is called, and when it was last heard of.
     pub(super) fn refresh_member(&mut self, room: &str, member: &str) -> Result<(), IndexError> {
         self.db
             .prepare_cached(
-                "INSERT INTO room_members
-                 SELECT m.room_id, m.user_id, coalesce(
+                "UPDATE room_members SET display_name = coalesce(
                      (SELECT name FROM profiles WHERE user_id = ?2 AND room_id = ?1),
                      (SELECT name FROM profiles WHERE user_id = ?2 AND room_id = '')),
-                     min(m.joined_at), NULL, max(m.last_seen_at)
-                 FROM member_feeds m WHERE m.room_id = ?1 AND m.user_id = ?2
-                 GROUP BY m.room_id, m.user_id
-                 ON CONFLICT DO UPDATE SET display_name = excluded.display_name,
-                     joined_at = excluded.joined_at, last_seen_at = excluded.last_seen_at",
+                     last_seen_at = (SELECT max(last_seen_at) FROM member_feeds
+                         WHERE user_id = ?2 AND room_id = ?1)
+                 WHERE room_id = ?1 AND user_id = ?2",
             )?
             .execute([room, member])?;
         Ok(())
@@ -214,7 +104,7 @@ impl Writer<'_> {
     pub(super) fn rename_everywhere(&mut self, member: &Arc<str>) -> Result<(), IndexError> {
         let rooms: Vec<Arc<str>> = self
             .db
-            .prepare_cached("SELECT room_id FROM room_members WHERE user_id = ?1")?
+            .prepare_cached("SELECT DISTINCT room_id FROM member_feeds WHERE user_id = ?1")?
             .query_map([member], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         for room in rooms {
@@ -224,53 +114,291 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Returns the feeds that count, each with the admit that speaks for it.
-    fn counted_feeds(&self, room: &str) -> rusqlite::Result<BTreeMap<FeedKey, AdmitRow>> {
-        let admits: Vec<AdmitRow> = self
-            .db
+    fn write_room(&mut self, room: &RoomId, authority: &Authority) -> Result<(), IndexError> {
+        let Some(start) = &authority.start else {
+            return Ok(());
+        };
+        let (history, days) = match start.history {
+            History::Full => ("full", None),
+            History::FromJoin => ("from-join", None),
+            History::Days(days) => ("days", Some(days)),
+        };
+        self.db
+            .prepare_cached("INSERT OR IGNORE INTO rooms VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+            .execute(params![
+                room.to_string(),
+                room.code(),
+                start.name,
+                start.agent.to_string(),
+                start.dated_ms,
+                start.feed.0,
+                history,
+                days
+            ])?;
+        Ok(())
+    }
+
+    fn shown(&self, room: &str) -> rusqlite::Result<Shown> {
+        self.db
             .prepare_cached(
-                "SELECT by_feed, root, feed, blobs_feed, user_id, device, ms FROM admits
-                 WHERE room_id = ?1 ORDER BY root DESC, depth, ms, counter, by_feed, by_idx",
+                "SELECT feed, user_id, shown_below FROM member_feeds WHERE room_id = ?1",
             )?
             .query_map([room], |row| {
-                Ok(AdmitRow {
-                    by_feed: FeedKey(row.get(0)?),
-                    root: row.get(1)?,
-                    feed: FeedKey(row.get(2)?),
-                    blobs_feed: FeedKey(row.get(3)?),
-                    user: row.get(4)?,
-                    device: row.get(5)?,
-                    joined_at: row.get(6)?,
-                })
+                Ok((FeedKey(row.get(0)?), (row.get(1)?, row.get(2)?)))
             })?
-            .collect::<rusqlite::Result<_>>()?;
-        let mut by_author: HashMap<FeedKey, Vec<&AdmitRow>> = HashMap::new();
-        for admit in admits.iter().filter(|admit| !admit.root) {
-            by_author.entry(admit.by_feed).or_default().push(admit);
-        }
-        let mut counts: BTreeSet<FeedKey> = BTreeSet::new();
-        let mut next: Vec<FeedKey> = admits
-            .iter()
-            .filter(|admit| admit.root)
-            .map(|admit| admit.feed)
-            .collect();
-        while let Some(feed) = next.pop() {
-            if counts.insert(feed) {
-                next.extend(
-                    by_author
-                        .get(&feed)
-                        .into_iter()
-                        .flatten()
-                        .map(|admit| admit.feed),
-                );
-            }
-        }
-        let mut chosen = BTreeMap::new();
-        for admit in admits {
-            if admit.root || counts.contains(&admit.by_feed) {
-                chosen.entry(admit.feed).or_insert(admit);
-            }
-        }
-        Ok(chosen)
+            .collect()
     }
+
+    fn write_members(&mut self, room: &str, authority: &Authority) -> Result<(), IndexError> {
+        let known: Vec<String> = self
+            .db
+            .prepare_cached("SELECT user_id FROM room_members WHERE room_id = ?1")?
+            .query_map([room], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        let members: BTreeSet<String> = authority.members.keys().map(ToString::to_string).collect();
+        for gone in known.iter().filter(|known| !members.contains(*known)) {
+            self.db
+                .prepare_cached("DELETE FROM room_members WHERE room_id = ?1 AND user_id = ?2")?
+                .execute([room, gone])?;
+        }
+        for (agent, member) in &authority.members {
+            let ended = member.ended.as_ref();
+            self.db
+                .prepare_cached(
+                    "INSERT INTO room_members VALUES (?1, ?2, NULL, ?3, ?4, NULL, ?5, ?6, ?7, ?8, ?9)
+                     ON CONFLICT DO UPDATE SET joined_at = excluded.joined_at,
+                         left_at = excluded.left_at, role = excluded.role, ended = excluded.ended,
+                         ended_by = excluded.ended_by, ended_act = excluded.ended_act,
+                         reason = excluded.reason",
+                )?
+                .execute(params![
+                    room,
+                    agent.to_string(),
+                    member.joined_ms,
+                    ended.map(|ended| ended.dated_ms),
+                    member.role.map(Role::as_str),
+                    ended.map(|ended| ended.sort.as_str()),
+                    ended.map(|ended| ended.agent.to_string()),
+                    ended.map(|ended| ended.by.0),
+                    ended.map(|ended| ended.reason.as_str())
+                ])?;
+            let agent: Arc<str> = agent.to_string().into();
+            self.stale_members.insert((room.into(), agent));
+        }
+        Ok(())
+    }
+
+    fn write_feed(
+        &mut self,
+        room: &str,
+        key: &FeedKey,
+        feed: &RoomFeed,
+        role: Option<Role>,
+    ) -> Result<(), IndexError> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO member_feeds VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL, ?8, ?9, ?10)
+                 ON CONFLICT DO UPDATE SET blobs_feed = excluded.blobs_feed,
+                     device = excluded.device, role = excluded.role,
+                     joined_at = excluded.joined_at, shown_below = excluded.shown_below,
+                     admitted_by = excluded.admitted_by, void = excluded.void",
+            )?
+            .execute(params![
+                room,
+                key.0,
+                feed.blobs_feed.0,
+                feed.agent.to_string(),
+                feed.device.to_string(),
+                role.map_or("", Role::as_str),
+                feed.admitted_ms,
+                shown_below(feed),
+                feed.admitted_by.0,
+                feed.void.map(|void| void.to_string())
+            ])?;
+        Ok(())
+    }
+
+    /// Writes invites, epochs and grants, of which there are few.
+    fn write_lists(&mut self, room: &str, authority: &Authority) -> Result<(), IndexError> {
+        for table in ["invites", "epochs", "epoch_devices", "grants"] {
+            self.db
+                .prepare_cached(&format!("DELETE FROM {table} WHERE room_id = ?1"))?
+                .execute([room])?;
+        }
+        for (key, invite) in &authority.invites {
+            self.db
+                .prepare_cached("INSERT INTO invites VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
+                .execute(params![
+                    room,
+                    key.0,
+                    invite.act.0,
+                    invite.agent.to_string(),
+                    invite.role.as_str(),
+                    invite.expires_at_ms,
+                    invite.uses,
+                    invite.used,
+                    invite.revoked_by.map(|by| by.0)
+                ])?;
+        }
+        for (id, epoch) in &authority.epochs {
+            let parents: Vec<u8> = epoch.parents.iter().flat_map(|parent| parent.0).collect();
+            self.db
+                .prepare_cached("INSERT INTO epochs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+                .execute(params![
+                    room,
+                    id.0,
+                    epoch.act_id.0,
+                    epoch.act.0,
+                    epoch.agent.to_string(),
+                    epoch.dated_ms,
+                    parents,
+                    epoch.is_head
+                ])?;
+        }
+        let announced = authority.epochs.iter();
+        let announced = announced.map(|(id, epoch)| (id, &epoch.recipients));
+        let devices: BTreeSet<_> = announced
+            .chain(&authority.given)
+            .flat_map(|(id, devices)| devices.iter().map(|device| (*id, *device)))
+            .collect();
+        for (id, device) in devices {
+            self.db
+                .prepare_cached("INSERT INTO epoch_devices VALUES (?1, ?2, ?3)")?
+                .execute(params![room, id.0, device.to_string()])?;
+        }
+        for (hash, row) in &authority.grants {
+            self.db
+                .prepare_cached("INSERT INTO grants VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+                .execute(params![
+                    room,
+                    hash.0,
+                    row.act.0,
+                    row.agent.to_string(),
+                    row.grant.seeder.to_string(),
+                    row.grant.expires_at_ms,
+                    row.grant.quota_class,
+                    row.revoked_by.map(|by| by.0)
+                ])?;
+        }
+        Ok(())
+    }
+
+    /// Writes the cuts, and where a held tree is not the one that its cut names.
+    fn write_cuts(&mut self, room: &str, authority: &Authority) -> Result<(), IndexError> {
+        for table in ["cuts", "disputes"] {
+            self.db
+                .prepare_cached(&format!("DELETE FROM {table} WHERE room_id = ?1"))?
+                .execute([room])?;
+        }
+        let cuts: BTreeMap<FeedKey, _> = authority
+            .feeds
+            .iter()
+            .flat_map(|(key, feed)| [(*key, feed.cut), (feed.blobs_feed, feed.blobs_cut)])
+            .filter_map(|(key, cut)| Some((key, cut?)))
+            .collect();
+        for (key, cut) in cuts {
+            let (length, stated) = (cut.cut.length, cut.cut.tree_hash);
+            self.db
+                .prepare_cached("INSERT INTO cuts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+                .execute(params![
+                    room,
+                    key.0,
+                    length,
+                    stated.0,
+                    cut.sort.as_str(),
+                    cut.agent.to_string(),
+                    cut.by.0
+                ])?;
+            if length == 0 {
+                continue;
+            }
+            let held = self.trees.and_then(|trees| trees.tree_hash(&key, length));
+            if let Some(held) = held.filter(|held| *held != stated) {
+                self.db
+                    .prepare_cached("INSERT INTO disputes VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                    .execute(params![room, key.0, length - 1, stated.0, held.0, cut.by.0])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes feeds that came in into the views, and what of others is shown or hidden now out of
+    /// what hangs on it.
+    fn show(
+        &mut self,
+        room: RoomId,
+        authority: &Authority,
+        before: &Shown,
+    ) -> Result<(), IndexError> {
+        let room_id = room.to_string();
+        let mut changed = BTreeSet::new();
+        for (key, feed) in &authority.feeds {
+            let below = shown_below(feed);
+            let was = before.get(key).map(|(_, below)| *below);
+            let agent: Arc<str> = feed.agent.to_string().into();
+            let Some(known) = self.state.feeds.get_mut(key) else {
+                continue;
+            };
+            if known.scope != Scope::Room(room) {
+                continue;
+            }
+            known.shown_below = below;
+            known.cut_at = feed.cut.map(|cut| cut.cut.length);
+            if known.member.is_none() {
+                known.member = Some(agent.clone());
+                self.reapply_feed(key)?;
+            }
+            if was.is_some_and(|was| was != below) {
+                changed.insert(agent);
+                self.refresh_marked_by(key)?;
+            }
+        }
+        for agent in changed {
+            self.name_anew(&room_id, &agent)?;
+        }
+        self.refresh_tombstones(&room_id)
+    }
+
+    /// Finds what a member calls itself in a room from the entries that are shown.
+    fn name_anew(&mut self, room: &str, agent: &Arc<str>) -> Result<(), IndexError> {
+        self.db
+            .prepare_cached("DELETE FROM profiles WHERE user_id = ?2 AND room_id = ?1")?
+            .execute(params![room, agent])?;
+        let (db, mut found) = (self.db, Vec::new());
+        let mut profiles = db.prepare_cached(
+            "SELECT f.feed, f.idx, f.order_depth, f.ms, f.counter, f.body FROM member_feeds m
+             JOIN facts f ON f.feed = m.feed AND f.tag = ?3 AND f.state = 0
+                 AND f.idx < m.shown_below
+             WHERE m.room_id = ?1 AND m.user_id = ?2",
+        )?;
+        let mut rows = profiles.query(params![room, agent, tag::PROFILE])?;
+        while let Some(row) = rows.next()? {
+            let place: Place = (FeedKey(row.get(0)?), row.get(1)?);
+            let clock = Clock {
+                ms: row.get(3)?,
+                counter: row.get(4)?,
+            };
+            let placed = Placed {
+                feed: place.0,
+                index: place.1,
+                depth: row.get(2)?,
+                clock,
+            };
+            found.push((placed, row.get::<_, Vec<u8>>(5)?));
+        }
+        drop(rows);
+        for (placed, body) in found {
+            let body = Body::decode(tag::PROFILE, u64::from(BODY_FORMAT), &body.into());
+            if let Ok(Body::Profile(profile)) = body {
+                self.put_profile(&placed, agent, room, &profile)?;
+            }
+        }
+        self.stale_members.insert((room.into(), agent.clone()));
+        Ok(())
+    }
+}
+
+/// Returns from where on a feed is hidden, as the table has it.
+fn shown_below(feed: &RoomFeed) -> u64 {
+    feed.shown_below().min(i64::MAX as u64)
 }

@@ -23,6 +23,7 @@ mod query_paths;
 mod reading;
 mod rebuild;
 mod report;
+mod room_acts;
 mod rowid;
 mod runs;
 mod schema;

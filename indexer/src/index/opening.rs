@@ -11,6 +11,7 @@ use kinlog_feeds::crypto::FeedKey;
 use crate::RoomId;
 use crate::entry::{Body, BodyError, EntryError, Envelope, OPEN_BLOCK};
 use crate::index::Block;
+use crate::index::room_acts::ActBytes;
 use crate::index::writer::Keys;
 use crate::limits::{OPENED_AHEAD_MAX, OPENED_APART_MIN, OPENED_AT_ONCE};
 use crate::seal::{EpochId, SEALED_BLOCK, SealedBlock, open_with_id};
@@ -23,6 +24,8 @@ pub(super) enum Opened {
     Entry {
         envelope: Envelope,
         body: Result<Body, BodyError>,
+        /// What names it, if it is an act.
+        act: Option<ActBytes>,
     },
     /// Sealed in an epoch whose key is not held.
     Waits(EpochId),
@@ -39,7 +42,7 @@ pub(super) fn open(
     block: &Bytes,
 ) -> Opened {
     match block.first() {
-        Some(&OPEN_BLOCK) => decode(&block.slice(1..)),
+        Some(&OPEN_BLOCK) => decode(&block.slice(1..), None),
         Some(&SEALED_BLOCK) => {
             let Ok(SealedBlock { epoch }) = SealedBlock::head(block) else {
                 return Opened::Skipped("not_entries");
@@ -48,7 +51,7 @@ pub(super) fn open(
                 return Opened::Waits(epoch);
             };
             match open_with_id(key, epoch, feed, index, block) {
-                Ok(entry) => decode(&entry),
+                Ok(entry) => decode(&entry, Some(epoch)),
                 Err(_) => Opened::Skipped("unopened"),
             }
         }
@@ -56,11 +59,19 @@ pub(super) fn open(
     }
 }
 
-fn decode(entry: &Bytes) -> Opened {
+fn decode(entry: &Bytes, sealed_by: Option<EpochId>) -> Opened {
     match Envelope::decode(entry) {
         Ok(envelope) => {
             let body = Body::decode(envelope.tag, envelope.format, &envelope.body);
-            Opened::Entry { envelope, body }
+            let act = matches!(body, Ok(Body::Act(_))).then(|| ActBytes {
+                entry: entry.clone(),
+                sealed_by,
+            });
+            Opened::Entry {
+                envelope,
+                body,
+                act,
+            }
         }
         Err(EntryError::Newer { .. }) => Opened::Skipped("newer"),
         Err(_) => Opened::Skipped("malformed"),

@@ -3,13 +3,13 @@
 use kinlog_feeds::crypto::{AgentId, FeedKey, PublicKey, Secret};
 use rusqlite::{OptionalExtension, Row, params};
 
-use crate::entry::{Body, Deed, Role, tag};
+use crate::entry::Role;
 use crate::index::state::{parse, parse_option};
 use crate::index::{
     Counts, DocumentRow, FileRow, IndexError, LinkConflict, MemberFeedRow, MemberRow, RoomRow,
 };
 use crate::limits::QUERY_ROWS_MAX;
-use crate::{BODY_FORMAT, Clock, Index, RoomId};
+use crate::{Clock, Index, RoomId};
 
 const ROOM: &str = "SELECT id, room_code, name, created_by, created_at FROM rooms";
 
@@ -58,11 +58,12 @@ impl Index {
         )
     }
 
-    /// Returns the devices of a room with their feeds: what a member follows.
+    /// Returns the devices that are or were in a room, with their feeds: what a member follows.
     pub fn member_feeds(&self, room: &RoomId) -> Result<Vec<MemberFeedRow>, IndexError> {
         self.all(
-            "SELECT feed, blobs_feed, user_id, device, role, joined_at FROM member_feeds
-             WHERE room_id = ?1 ORDER BY joined_at, feed LIMIT ?2",
+            "SELECT m.feed, m.blobs_feed, m.user_id, m.device, m.role, m.joined_at, c.length
+             FROM member_feeds m LEFT JOIN cuts c ON c.room_id = m.room_id AND c.feed = m.feed
+             WHERE m.room_id = ?1 AND m.void IS NULL ORDER BY m.joined_at, m.feed LIMIT ?2",
             params![room.to_string(), QUERY_ROWS_MAX as i64],
             |row| {
                 let role: String = row.get(4)?;
@@ -71,36 +72,22 @@ impl Index {
                     blobs_feed: FeedKey(row.get(1)?),
                     agent: parse(row, 2)?,
                     device: parse(row, 3)?,
-                    role: if role == Role::Owner.as_str() {
-                        Role::Owner
-                    } else {
-                        Role::Member
-                    },
+                    role: Role::ALL.into_iter().find(|known| known.as_str() == role),
                     joined_at: row.get(5)?,
+                    cut: row.get(6)?,
                 })
             },
         )
     }
 
-    /// Returns the public keys of the invitations that members wrote, oldest feed first.
+    /// Returns the public keys of the invites that were not revoked.
     pub fn invites(&self, room: &RoomId) -> Result<Vec<PublicKey>, IndexError> {
-        let bodies: Vec<Vec<u8>> = self.all(
-            "SELECT f.body FROM member_feeds m
-             JOIN facts f INDEXED BY facts_invites ON f.feed = m.feed AND f.tag = 20
-             WHERE m.room_id = ?1 AND f.state = 0 ORDER BY f.feed, f.idx LIMIT ?2",
+        self.all(
+            "SELECT public_key FROM invites WHERE room_id = ?1 AND revoked_by IS NULL
+             ORDER BY public_key LIMIT ?2",
             params![room.to_string(), QUERY_ROWS_MAX as i64],
-            |row| row.get(0),
-        )?;
-        let invites = bodies.into_iter().filter_map(|body| {
-            match Body::decode(tag::INVITE, u64::from(BODY_FORMAT), &body.into()) {
-                Ok(Body::Act(act)) => match act.deed {
-                    Deed::Invite(invite) => Some(invite.public_key),
-                    _ => None,
-                },
-                _ => None,
-            }
-        });
-        Ok(invites.collect())
+            |row| Ok(PublicKey(row.get(0)?)),
+        )
     }
 
     /// Returns the last `last` files of a room, oldest first.
@@ -108,6 +95,8 @@ impl Index {
         let mut files = self.all(
             "SELECT id, room_id, uploader_id, filename, mime_type, size_bytes, blake3, blobs_feed,
              first_block, blocks, file_key, created_at FROM files WHERE room_id = ?1
+             AND EXISTS (SELECT 1 FROM member_feeds s WHERE s.room_id = files.room_id
+                 AND s.feed = files.feed AND files.idx < s.shown_below)
              ORDER BY depth DESC, created_at DESC, counter DESC, feed DESC, idx DESC LIMIT ?2",
             params![room.to_string(), last.min(QUERY_ROWS_MAX) as i64],
             |row| {

@@ -12,6 +12,7 @@ use crate::{BODY_FORMAT, Clock, Index, RoomId};
 pub(super) const MESSAGE: &str = "SELECT m.room_id, m.feed, m.idx, m.user_id, r.display_name,
     m.depth, m.ms, m.counter, m.text, m.reply_feed, m.reply_idx, m.edited_at, m.deleted_at,
     m.deleted_by FROM messages m
+    JOIN member_feeds s ON s.room_id = m.room_id AND s.feed = m.feed AND m.idx < s.shown_below
     LEFT JOIN room_members r ON r.room_id = m.room_id AND r.user_id = m.user_id";
 
 const NEWEST_FIRST: &str =
@@ -83,6 +84,8 @@ impl Index {
     pub fn reactions(&self, message: &MessageRow) -> Result<Vec<ReactionRow>, IndexError> {
         self.all(
             "SELECT t.feed, t.idx, t.user_id, r.display_name, t.emoji FROM reactions t
+             JOIN member_feeds s ON s.room_id = t.room_id AND s.feed = t.feed
+                 AND t.idx < s.shown_below
              LEFT JOIN room_members r ON r.room_id = t.room_id AND r.user_id = t.user_id
              WHERE t.target_feed = ?1 AND t.target_idx = ?2 AND t.room_id = ?3
              ORDER BY t.ms, t.feed, t.idx LIMIT ?4",
@@ -125,8 +128,11 @@ impl Index {
             }
         });
         let edits = self.all(
-            "SELECT feed, idx, ms, text FROM edits WHERE target_feed = ?1 AND target_idx = ?2
-             AND room_id = ?3 AND user_id = ?4 ORDER BY depth, ms, counter, feed, idx LIMIT ?5",
+            "SELECT e.feed, e.idx, e.ms, e.text FROM edits e
+             JOIN member_feeds s ON s.room_id = e.room_id AND s.feed = e.feed
+                 AND e.idx < s.shown_below
+             WHERE e.target_feed = ?1 AND e.target_idx = ?2 AND e.room_id = ?3 AND e.user_id = ?4
+             ORDER BY e.depth, e.ms, e.counter, e.feed, e.idx LIMIT ?5",
             params![
                 message.feed.0,
                 message.index,

@@ -109,10 +109,12 @@ pub struct MemberFeedRow {
     pub agent: AgentId,
     /// The member's device.
     pub device: DeviceKey,
-    /// Role it was let in with.
-    pub role: Role,
+    /// The member's role now; `None` when it is no member any more.
+    pub role: Option<Role>,
     /// Clock of the entry that lets it in, ms.
     pub joined_at: u64,
+    /// How much of the entries feed is accepted; `None`: everything.
+    pub cut: Option<u64>,
 }
 
 /// A chat message.

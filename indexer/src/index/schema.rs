@@ -203,6 +203,58 @@ CREATE TABLE mentions (
 ) WITHOUT ROWID;
 CREATE INDEX mentions_user ON mentions (user_id, room_id);
 ",
+    r"
+-- Acts of rooms. verifies: what it carries does. verdict, why, voided_by: what it comes to.
+CREATE TABLE acts (
+    room_id TEXT, hash BLOB, feed BLOB NOT NULL, idx INTEGER NOT NULL, tag INTEGER NOT NULL,
+    sealed_by BLOB, verifies INTEGER NOT NULL, depth INTEGER NOT NULL, user_id TEXT,
+    verdict TEXT NOT NULL, why TEXT NOT NULL, voided_by BLOB, PRIMARY KEY (room_id, hash)
+) WITHOUT ROWID;
+CREATE INDEX acts_place ON acts (feed, idx);
+
+-- Every feed that was authorised to come in. role: its agent's now, '' for none. shown_below: the
+-- block from which on its entries are hidden, unless they are acts. void: why it never counted.
+DROP TABLE admits;
+ALTER TABLE member_feeds ADD COLUMN shown_below INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE member_feeds ADD COLUMN admitted_by BLOB NOT NULL DEFAULT x'';
+ALTER TABLE member_feeds ADD COLUMN void TEXT;
+ALTER TABLE room_members ADD COLUMN role TEXT;
+ALTER TABLE room_members ADD COLUMN ended TEXT;
+ALTER TABLE room_members ADD COLUMN ended_by TEXT;
+ALTER TABLE room_members ADD COLUMN ended_act BLOB;
+ALTER TABLE room_members ADD COLUMN reason TEXT;
+ALTER TABLE rooms ADD COLUMN history TEXT NOT NULL DEFAULT 'full';
+ALTER TABLE rooms ADD COLUMN history_days INTEGER;
+
+-- How much of a feed is accepted, and who says so; trees that are not what a cut names.
+CREATE TABLE cuts (
+    room_id TEXT, feed BLOB, length INTEGER NOT NULL, tree_hash BLOB NOT NULL, sort TEXT NOT NULL,
+    user_id TEXT NOT NULL, act BLOB NOT NULL, PRIMARY KEY (room_id, feed)
+) WITHOUT ROWID;
+CREATE TABLE disputes (
+    room_id TEXT, feed BLOB, idx INTEGER NOT NULL, stated BLOB NOT NULL, held BLOB NOT NULL,
+    act BLOB NOT NULL, PRIMARY KEY (room_id, feed)
+) WITHOUT ROWID;
+
+CREATE TABLE invites (
+    room_id TEXT, public_key BLOB, act BLOB NOT NULL, user_id TEXT NOT NULL, role TEXT NOT NULL,
+    expires_at INTEGER, uses INTEGER, used INTEGER NOT NULL, revoked_by BLOB,
+    PRIMARY KEY (room_id, public_key)
+) WITHOUT ROWID;
+CREATE TABLE epochs (
+    room_id TEXT, epoch BLOB, act_id BLOB NOT NULL, act BLOB NOT NULL, user_id TEXT NOT NULL,
+    ms INTEGER NOT NULL, parents BLOB NOT NULL, is_head INTEGER NOT NULL,
+    PRIMARY KEY (room_id, epoch)
+) WITHOUT ROWID;
+CREATE TABLE epoch_devices (
+    room_id TEXT, epoch BLOB, device TEXT, PRIMARY KEY (room_id, epoch, device)
+) WITHOUT ROWID;
+CREATE TABLE grants (
+    room_id TEXT, grant_hash BLOB, act BLOB NOT NULL, user_id TEXT NOT NULL, seeder TEXT NOT NULL,
+    expires_at INTEGER NOT NULL, quota_class INTEGER NOT NULL, revoked_by BLOB,
+    PRIMARY KEY (room_id, grant_hash)
+) WITHOUT ROWID;
+",
 ];
 
 /// Marks the file as an index (`kl`) of this preview revision.
@@ -267,7 +319,8 @@ pub(super) fn clear(connection: &Connection) -> rusqlite::Result<()> {
          DELETE FROM room_members; DELETE FROM member_feeds; DELETE FROM files; DELETE FROM messages;
          DELETE FROM reactions; DELETE FROM reaction_ends; DELETE FROM edits; DELETE FROM tombstones;
          DELETE FROM mentions;
-         DELETE FROM admits; DELETE FROM rooms; DELETE FROM profiles; DELETE FROM documents;
+         DELETE FROM acts; DELETE FROM cuts; DELETE FROM disputes; DELETE FROM invites;
+         DELETE FROM epochs; DELETE FROM epoch_devices; DELETE FROM grants; DELETE FROM rooms; DELETE FROM profiles; DELETE FROM documents;
          DELETE FROM directory; DELETE FROM redirects; DELETE FROM heads; DELETE FROM lengths; DELETE FROM conflicts;
          DELETE FROM frontier; DELETE FROM awaited; DELETE FROM tallies; DELETE FROM skipped;
          DELETE FROM pending; DELETE FROM facts; DELETE FROM meta; DELETE FROM feeds;",

@@ -1,5 +1,6 @@
 //! What the index keeps in memory between calls: a copy of small tables, nothing else.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,9 +10,11 @@ use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, Row};
 
 use crate::RoomId;
+use crate::authority::RoomActs;
 use crate::entry::{LinkScope, LinkTag};
 use crate::index::Scope;
 use crate::index::directory::Claims;
+use crate::index::room_acts::Written;
 use crate::index::runs::Runs;
 use crate::limits::DEPTH_CACHE_MAX;
 
@@ -28,6 +31,10 @@ pub(super) struct FeedState {
     pub(super) room: Option<Arc<str>>,
     /// The member whose room feed it is, as tables have it; `None` while it does not count.
     pub(super) member: Option<Arc<str>>,
+    /// The block from which on its entries are hidden, unless they are acts.
+    pub(super) shown_below: u64,
+    /// The length at which it was cut, to be compared with its tree.
+    pub(super) cut_at: Option<u64>,
 }
 
 impl FeedState {
@@ -43,6 +50,8 @@ impl FeedState {
             runs: Runs::default(),
             room,
             member: None,
+            shown_below: 0,
+            cut_at: None,
         }
     }
 }
@@ -53,6 +62,10 @@ pub(super) struct State {
     pub(super) feeds: HashMap<FeedKey, FeedState>,
     /// Feeds by their link tag; one tag of two feeds names neither.
     tags: HashMap<(LinkScope, LinkTag), Vec<FeedKey>>,
+    /// Acts of the rooms touched so far.
+    pub(super) acts: RefCell<HashMap<RoomId, RoomActs>>,
+    /// What the tables of a room were last written from.
+    pub(super) written: HashMap<RoomId, Written>,
     /// Frontiers of the scopes touched so far, with the depth of each entry.
     pub(super) frontiers: HashMap<LinkScope, BTreeMap<Place, u64>>,
     /// Links that wait for their target, by scope.
@@ -96,7 +109,10 @@ impl State {
             };
             state.add_feed(key, FeedState::new(&key, scope));
         }
-        let mut members = connection.prepare("SELECT feed, room_id, user_id FROM member_feeds")?;
+        let mut members = connection.prepare(
+            "SELECT m.feed, m.room_id, m.user_id, m.shown_below, c.length FROM member_feeds m
+             LEFT JOIN cuts c ON c.room_id = m.room_id AND c.feed = m.feed",
+        )?;
         let mut rows = members.query([])?;
         while let Some(row) = rows.next()? {
             let room: RoomId = parse(row, 1)?;
@@ -104,6 +120,8 @@ impl State {
                 && feed.scope == Scope::Room(room)
             {
                 feed.member = Some(row.get(2)?);
+                feed.shown_below = row.get(3)?;
+                feed.cut_at = row.get(4)?;
             }
         }
         let mut runs = connection.prepare("SELECT feed, start, checkpoint FROM meta")?;

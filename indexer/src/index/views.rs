@@ -10,7 +10,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::BODY_FORMAT;
 use crate::clock::Clock;
 use crate::entry::{
-    Body, Deed, DirectoryHeads, Document, File, LinkScope, Message, Profile, SnapshotRow, tag,
+    Body, DirectoryHeads, Document, File, LinkScope, Message, Profile, SnapshotRow, tag,
 };
 use crate::index::rowid;
 use crate::index::state::Place;
@@ -23,31 +23,12 @@ const IN_THE_OPEN: &str = "";
 
 impl Writer<'_> {
     /// Takes a new fact into the views; `body` is `None` where this build does not read it.
-    pub(super) fn apply(
-        &mut self,
-        placed: &Placed,
-        stated_depth: u64,
-        body: Option<&Body>,
-    ) -> Result<(), IndexError> {
+    pub(super) fn apply(&mut self, placed: &Placed, body: Option<&Body>) -> Result<(), IndexError> {
         let Some(feed) = self.state.feeds.get(&placed.feed) else {
             return Ok(());
         };
         match feed.scope {
-            Scope::Room(room) => {
-                if let Some(Body::Act(act)) = body {
-                    match &act.deed {
-                        Deed::Genesis(genesis) => self.add_genesis(room, placed, genesis)?,
-                        Deed::Admit(admit) => {
-                            self.add_admit(room, placed, stated_depth, &admit.member)?;
-                        }
-                        Deed::DeviceJoin(join) => {
-                            self.add_admit(room, placed, stated_depth, &join.device)?;
-                        }
-                        _ => {}
-                    }
-                }
-                self.apply_in_room(placed, body)
-            }
+            Scope::Room(_) => self.apply_in_room(placed, body),
             Scope::Unknown => self.apply_in_the_open(placed, None, false, body),
             Scope::Author { author, .. } => {
                 self.apply_in_the_open(placed, Some(author), false, body)
@@ -108,7 +89,7 @@ impl Writer<'_> {
             if in_room {
                 self.apply_in_room(&placed, body.as_ref())?;
             } else {
-                self.apply(&placed, row.get(3)?, body.as_ref())?;
+                self.apply(&placed, body.as_ref())?;
             }
         }
         Ok(())
@@ -252,6 +233,7 @@ impl Writer<'_> {
         else {
             return Ok(());
         };
+        let shown_below = feed.shown_below;
         let seen = self.last_seen.entry(placed.feed).or_default();
         *seen = placed.clock.ms.max(*seen);
         self.report.rooms.insert(id);
@@ -261,7 +243,7 @@ impl Writer<'_> {
             Some(Body::Reaction(body)) => self.add_reaction(placed, &room, &member, body),
             Some(Body::Edit(body)) => self.add_edit(placed, &room, &member, body),
             Some(Body::Tombstone(body)) => self.add_tombstone(placed, &room, &member, body),
-            Some(Body::Profile(profile)) => {
+            Some(Body::Profile(profile)) if placed.index < shown_below => {
                 self.put_profile(placed, &member, &room, profile)?;
                 self.stale_members.insert((room, member));
                 Ok(())
@@ -428,7 +410,7 @@ impl Writer<'_> {
     }
 
     /// Keeps the newest profile of a member in a room, or in the open.
-    fn put_profile(
+    pub(super) fn put_profile(
         &mut self,
         placed: &Placed,
         member: &str,

@@ -14,6 +14,7 @@ use crate::index::links::{FrontierChange, links_to_sql};
 use crate::index::message_words::WordChanges;
 use crate::index::opening::{Opened, open, open_all};
 use crate::index::reading::Read;
+use crate::index::room_acts::ActBytes;
 use crate::index::state::{FeedState, Place, State, scope_columns, scope_to_sql};
 use crate::index::{Block, FeedContext, IndexError, IngestReport, Scope, TreeHashes};
 use crate::seal::{ContentKey, EpochId};
@@ -128,13 +129,17 @@ impl<'a> Writer<'a> {
             feed.runs = std::mem::take(&mut before.runs);
         }
         if let Some(room) = &feed.room {
-            feed.member = self
+            let shown: Option<(Arc<str>, u64)> = self
                 .db
                 .prepare_cached(
-                    "SELECT user_id FROM member_feeds WHERE room_id = ?1 AND feed = ?2",
+                    "SELECT user_id, shown_below FROM member_feeds
+                     WHERE room_id = ?1 AND feed = ?2",
                 )?
-                .query_row(params![room, key.0], |row| row.get(0))
+                .query_row(params![room, key.0], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
+            if let Some((member, below)) = shown {
+                (feed.member, feed.shown_below) = (Some(member), below);
+            }
         }
         let collides = self.state.add_feed(key, feed);
         if let Some(link) = scope.link_scope()
@@ -246,7 +251,11 @@ impl<'a> Writer<'a> {
         opened: Opened,
     ) -> Result<(), IndexError> {
         match opened {
-            Opened::Entry { envelope, body } => self.add_entry(place, &envelope, &body),
+            Opened::Entry {
+                envelope,
+                body,
+                act,
+            } => self.add_entry(place, &envelope, &body, act.as_ref()),
             Opened::Waits(epoch) => {
                 self.tally("pending", 1);
                 self.report.pending += 1;
@@ -267,6 +276,7 @@ impl<'a> Writer<'a> {
         place: Place,
         envelope: &Envelope,
         body: &Result<Body, BodyError>,
+        act: Option<&ActBytes>,
     ) -> Result<(), IndexError> {
         let state = match body {
             Ok(_) => 0,
@@ -305,7 +315,23 @@ impl<'a> Writer<'a> {
             depth,
             clock: envelope.clock,
         };
-        self.apply(&placed, envelope.depth, body.as_ref().ok())
+        if let (Ok(Body::Act(act)), Some(bytes)) = (body, act) {
+            self.add_act(&placed, act, bytes)?;
+        }
+        self.check_cut(&placed);
+        self.apply(&placed, body.as_ref().ok())
+    }
+
+    /// A cut is compared with the tree again when its last block comes.
+    fn check_cut(&mut self, placed: &Placed) {
+        let Some(feed) = self.state.feeds.get(&placed.feed) else {
+            return;
+        };
+        if let (Scope::Room(room), Some(length)) = (feed.scope, feed.cut_at)
+            && length == placed.index + 1
+        {
+            self.stale_rooms.insert(room);
+        }
     }
 
     fn skip(&mut self, (feed, index): Place, reason: &'static str) -> Result<(), IndexError> {

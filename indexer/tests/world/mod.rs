@@ -15,10 +15,10 @@ use kinlog_feeds::manifest::Manifest;
 use kinlog_feeds::tree::{Head, append};
 use kinlog_indexer::clock::HybridClock;
 use kinlog_indexer::entry::{
-    Act, Admit, Body, ClaimScope, Content, Deed, DirectoryHeads, DirectoryLine, DirectoryRedirect,
-    DirectoryRename, DirectoryRetire, Document, Edit, Entry, Envelope, FeedClaim, File, Genesis,
-    History, LinkScope, Links, Membership, Mentions, Message, OPEN_BLOCK, Parents, Profile,
-    Reaction, Ref, Role, Tombstone,
+    Act, ActHash, Admit, Body, ClaimScope, Content, Deed, DirectoryHeads, DirectoryLine,
+    DirectoryRedirect, DirectoryRename, DirectoryRetire, Document, Edit, Entry, Envelope,
+    FeedClaim, File, Genesis, History, LinkScope, Links, Membership, Mentions, Message, OPEN_BLOCK,
+    Parents, Profile, Reaction, Ref, Role, Tombstone,
 };
 use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
 use kinlog_indexer::index::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
@@ -133,6 +133,8 @@ pub(crate) struct World {
     pub(crate) key: ContentKey,
     pub(crate) trees: Trees,
     pub(crate) agents: Vec<Agent>,
+    /// The act written last.
+    pub(crate) last_act: Option<ActHash>,
     random: Random,
 }
 
@@ -209,9 +211,13 @@ pub(crate) fn act(deed: Deed) -> Body {
 }
 
 pub(crate) fn admit(member: Membership) -> Body {
+    admit_as(member, Role::Admin)
+}
+
+pub(crate) fn admit_as(member: Membership, role: Role) -> Body {
     act(Deed::Admit(Admit {
         member,
-        role: Role::Member,
+        role,
         invite: None,
         epochs: Vec::new(),
     }))
@@ -238,6 +244,7 @@ impl World {
             key: EpochSecret::new([42; 32]).content_key(),
             trees: Trees::default(),
             agents,
+            last_act: None,
             random: Random::new(seed),
         };
         for number in 0..world.agents.len() {
@@ -275,7 +282,8 @@ impl World {
         admit(self.agents[agent].membership(&self.room, agent))
     }
 
-    /// Writes an entry with everything stated by the caller, sealed in rooms, open elsewhere.
+    /// Writes an entry with everything stated by the caller, sealed in rooms, open elsewhere; an
+    /// act that names none goes after the last one.
     pub(crate) fn write(
         &mut self,
         feed: FeedKey,
@@ -284,13 +292,25 @@ impl World {
         links: Links,
         body: Body,
     ) -> Block {
+        let mut body = body;
+        if let Body::Act(act) = &mut body
+            && act.parents.as_slice().is_empty()
+        {
+            act.parents = Parents::new(self.last_act, None);
+        }
+        let is_act = matches!(body, Body::Act(_));
         let entry = Entry {
             links,
             depth,
             clock: Clock { ms, counter: 0 },
             body,
         };
-        self.write_bytes(feed, &entry.encode().unwrap())
+        let block = self.write_bytes(feed, &entry.encode().unwrap());
+        if is_act {
+            let entry = entry.encode().unwrap();
+            self.last_act = Some(ActHash::of(&self.room, &feed, block.index, &entry));
+        }
+        block
     }
 
     /// Writes an encoded entry.
@@ -493,12 +513,21 @@ pub(crate) fn busy_world(seed: u64, steps: usize) -> World {
             5 => (3, room_feed(3)),
             _ => (who, feed),
         };
+        if step < 6 {
+            // Whoever admits knows that it may.
+            views[who].borrow_mut().ingest(&world.blocks()).unwrap();
+        }
         let scope = match world.feeds[&feed].context.scope {
             Scope::Room(room) => LinkScope::Room(room),
             other => LinkScope::Author(other.author().unwrap()),
         };
         let trees = world.trees.clone();
         let frontier = views[who].borrow().frontier(scope, &feed).unwrap();
+        let mut body = body;
+        if let Body::Act(act) = &mut body {
+            let heads = views[who].borrow().act_heads(&world.room, &feed).unwrap();
+            act.parents = heads.parents();
+        }
         let (links, mut depth) = frontier.next(&feed, |feed, length| trees.tree_hash(feed, length));
         let clock = match random.below(10) {
             0 => Clock {
