@@ -237,7 +237,7 @@ fn may_delete(core: &Core, room: &KnownRoom) -> Result<bool, Error> {
 
     let feeds = core.index(|index| index.member_feeds(&room.id))?;
     let mut own = feeds.iter().filter(|feed| feed.feed == room.entries);
-    Ok(own.any(|feed| feed.role >= Role::Admin))
+    Ok(own.any(|feed| feed.role >= Some(Role::Admin)))
 }
 
 fn name_of(row: &MessageRow) -> String {
