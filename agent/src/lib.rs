@@ -14,10 +14,11 @@
 //! - `guard`: whether this device may sign.
 //! - `state`, [`home`], [`links`]: what is on disk, and what people pass on.
 //! - [`linking`]: how a new installation becomes one more device of an agent.
-//! - [`vault`]: secrets at rest.
+//! - [`vault`], [`backup`]: secrets at rest, and what brings a home back.
 
 mod agent;
 pub mod api;
+pub mod backup;
 mod core;
 mod failure;
 mod guard;

@@ -145,3 +145,9 @@ pub const LINK_FILE_BYTES_MAX: usize = 8 * 1024;
 
 /// Time that `recover` looks for others who hold the identity, unless the caller says otherwise.
 pub const RECOVER_WAIT: Duration = Duration::from_secs(20);
+
+/// Bytes of a backup's chunk before it is sealed, 64 KiB: what is held in memory of a backup, twice.
+pub const BACKUP_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Bytes of what a backup says of itself, 4 KiB: six short fields.
+pub const BACKUP_SUMMARY_BYTES_MAX: usize = 4 * 1024;

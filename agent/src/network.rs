@@ -1,11 +1,11 @@
 //! The network while it is on: a swarm node that is told the plan, and what went wrong last.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::Interest;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use kinlog_swarm::{Label, Node, PeerMessage, SessionId, SessionInfo, Step};
 
@@ -22,7 +22,7 @@ pub(crate) struct Network {
     /// Sessions that ended, the newest few: whoever made their link makes another.
     last_ended: Mutex<VecDeque<SessionId>>,
     /// The first session has opened.
-    met: Arc<Notify>,
+    met: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl Network {
             troubles: Mutex::default(),
             sessions: Mutex::default(),
             last_ended: Mutex::default(),
-            met: Arc::default(),
+            met: watch::Sender::default(),
         }
     }
 
@@ -105,7 +105,7 @@ impl Network {
 
     /// Notes an open session, or what is newly known of it; returns whether it is a new one.
     pub(crate) fn session_opened(&self, session: SessionInfo) -> bool {
-        self.met.notify_one();
+        self.met.send_replace(true);
         self.note(|troubles| {
             troubles.topics.remove(&(session.label, session.key));
         });
@@ -113,9 +113,9 @@ impl Network {
         sessions.insert(session.id, session).is_none()
     }
 
-    /// Returns what tells that the first session opened.
-    pub(crate) fn met(&self) -> Arc<Notify> {
-        self.met.clone()
+    /// Returns what tells whether a first session opened; it ends with the network.
+    pub(crate) fn met(&self) -> watch::Receiver<bool> {
+        self.met.subscribe()
     }
 
     /// Forgets a session.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
-    device, feed, follow, id, init, lock, message, publish, recover, room, signal, store, up,
+    backup, device, feed, follow, id, init, lock, message, publish, recover, room, signal, store,
+    up,
 };
 use crate::demo;
 
@@ -96,6 +97,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<lock::PassphraseCommand>,
     },
+    /// Make a backup, check one, make a home from one
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Make, fill, read and check feeds
     #[command(subcommand)]
     Feed(feed::FeedCommand),

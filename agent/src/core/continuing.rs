@@ -29,6 +29,10 @@ impl Core {
             });
             // One whose successor is a former feed as well was continued by the device after it.
             let Some(own) = successor else { continue };
+            // How far it came is not known yet: see `continue_restored`.
+            if former.awaits_peers() {
+                continue;
+            }
             let is_listed = self.knowledge(|knowledge| {
                 knowledge.listed(&own.key).is_some() || knowledge.private_line(&own.key).is_some()
             });
@@ -38,6 +42,41 @@ impl Core {
             self.write_again(&former, &own)?;
         }
         Ok(())
+    }
+
+    /// Continues the paths of a restored home whose feeds peers have shown by now; returns how many wait
+    /// on.
+    ///
+    /// Where a feed ended in truth the backup does not know, and a path that goes on too early would lose
+    /// what was published after it. So one goes on where a peer's head ends that is no shorter than what
+    /// the backup and the old directory know; one of which nobody shows anything only when whoever calls
+    /// this has `waited` long enough.
+    pub(crate) fn continue_restored(&self, waited: bool) -> Result<usize, Error> {
+        let (mut waiting, mut confirmed) = (0, 0);
+        for former in self.state.former_feeds()? {
+            if !former.awaits_peers() {
+                continue;
+            }
+            let vouched = self.index(|index| index.vouched_head(&self.agent, &former.key))?;
+            let known = former.published.max(vouched.map_or(0, |head| head.length));
+            let feed = self.store.feed(&former.key);
+            let length = feed.map_or(0, |feed| feed.head().length);
+            if length < known || length == 0 && !waited {
+                waiting += 1;
+                continue;
+            }
+            self.state.confirm_restored(&former.key, length)?;
+            confirmed += 1;
+        }
+        if confirmed == 0 || self.guard.doubt().is_some() {
+            return Ok(waiting);
+        }
+        let former = self.state.former_feeds()?.into_iter();
+        let former = former.map(|feed| (feed.key, feed)).collect();
+        self.knowledge(|knowledge| knowledge.former = former);
+        self.continue_paths()?;
+        self.replan()?;
+        Ok(waiting)
     }
 
     /// Commits to how much of the old feed is the path's, and lists the new one after it.
@@ -63,6 +102,9 @@ impl Core {
     /// Appends the blocks that no peer was shown to the new feed: the first thing it holds, so that
     /// its length says how far this came.
     fn write_again(&self, former: &FormerFeed, own: &OwnFeed) -> Result<(), Error> {
+        if !former.has_unpublished() {
+            return Ok(());
+        }
         let (old, new) = (self.feed(&former.key)?, self.feed(&own.key)?);
         let mut next = former.published + new.head().length;
         while next < former.length {

@@ -69,8 +69,13 @@ impl Core {
     pub(super) fn restore_lines(&self) -> Result<(), Error> {
         let unlisted = self.knowledge(|knowledge| {
             let own = knowledge.own.values();
+            let awaits_peers = |key: &FeedKey| {
+                let mut former = knowledge.former.values();
+                former.any(|feed| feed.awaits_peers() && feed.successor == Some(*key))
+            };
             own.filter(|feed| knowledge.listed(&feed.key).is_none())
                 .filter(|feed| knowledge.private_line(&feed.key).is_none())
+                .filter(|feed| !awaits_peers(&feed.key))
                 .filter_map(|feed| Some((feed.clone(), feed.path.clone()?)))
                 .collect::<Vec<_>>()
         });

@@ -167,7 +167,11 @@ pub fn check(home: &Path, name: &str) -> Result<Profile, Error> {
     Ok(Profile::named(name))
 }
 
-fn check_empty(home: &Path) -> Result<(), Error> {
+/// Refuses a folder in which something is already.
+///
+/// # Errors
+/// `Usage` with what is there.
+pub fn check_empty(home: &Path) -> Result<(), Error> {
     if Layout::new(home).is_initialised() {
         return Err(
             Error::usage(format!("an agent lives in {} already", home.display()))
@@ -189,12 +193,12 @@ fn check_empty(home: &Path) -> Result<(), Error> {
 }
 
 /// The folder beside the home in which it is made; removed unless it was moved to its place.
-struct Building {
-    folder: PathBuf,
+pub(crate) struct Building {
+    pub(crate) folder: PathBuf,
 }
 
 impl Building {
-    fn new(home: &Path) -> Result<Building, Error> {
+    pub(crate) fn new(home: &Path) -> Result<Building, Error> {
         let name = home
             .file_name()
             .ok_or_else(|| Error::usage(format!("{} is no name of a folder", home.display())))?;
@@ -206,7 +210,8 @@ impl Building {
         Ok(Building { folder })
     }
 
-    fn finish(self, home: &Path) -> Result<(), Error> {
+    /// Moves the whole home to its place.
+    pub(crate) fn finish(self, home: &Path) -> Result<(), Error> {
         let failed =
             |error: std::io::Error| Error::general(format!("folder {}: {error}", home.display()));
         sync_folder(&self.folder).map_err(failed)?;
@@ -227,6 +232,6 @@ impl Drop for Building {
     }
 }
 
-pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> std::io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }

@@ -59,6 +59,17 @@ pub fn check_passphrase(home: &Path) -> Result<(), Error> {
     }
 }
 
+/// Refuses a locked home, unless its passphrase is at hand.
+///
+/// # Errors
+/// `NotFound` when no agent lives there, `Permission` for a locked one.
+pub fn check_unlocked(home: &Path, state: &Path, has_passphrase: bool) -> Result<(), Error> {
+    match protection(home, state)? {
+        Protection::Locked if !has_passphrase => Err(locked(&Layout::new(home))),
+        _ => Ok(()),
+    }
+}
+
 /// Returns the key of a home that is open, unlocked, or opened by `passphrase`.
 pub(crate) fn home_key(
     layout: &Layout,
@@ -179,7 +190,7 @@ pub fn remove_passphrase(home: &Path, state: &Path, old: &Passphrase) -> Result<
 }
 
 /// Makes the key of a new home, and writes it beside its secrets.
-pub(super) fn make_home_key(layout: &Layout) -> Result<HomeKey, Error> {
+pub(crate) fn make_home_key(layout: &Layout) -> Result<HomeKey, Error> {
     let key = HomeKey::new(Secret::new(random()?));
     let path = layout.home_key();
     replace(&path, key.expose()).map_err(|error| at(&path, &error))?;
@@ -187,7 +198,7 @@ pub(super) fn make_home_key(layout: &Layout) -> Result<HomeKey, Error> {
 }
 
 /// Writes a device secret into a new file, sealed.
-pub(super) fn write_secret(path: &Path, secret: &Secret, key: &HomeKey) -> Result<(), Error> {
+pub(crate) fn write_secret(path: &Path, secret: &Secret, key: &HomeKey) -> Result<(), Error> {
     let nonce = random()?;
     let write = || {
         let mut file = OpenOptions::new()
@@ -277,6 +288,11 @@ fn wait_for_home(layout: &Layout, wait: Duration) -> Result<HomeLock, Error> {
             done => return done,
         }
     }
+}
+
+fn locked(layout: &Layout) -> Error {
+    Error::permission(format!("home {} is locked", layout.home().display()))
+        .hint("`kinlog unlock` asks for its passphrase")
 }
 
 fn without_passphrase(layout: &Layout) -> Error {

@@ -7,15 +7,16 @@ mod lock;
 mod open;
 mod phrase;
 mod recover;
-mod renew;
+pub(crate) mod renew;
 mod repair;
-mod revision;
+pub(crate) mod revision;
 
 pub(crate) use init::{Founding, found};
 pub use init::{Initialised, check, init};
 pub(crate) use keys::home_key;
 pub use keys::{
-    Protection, check_passphrase, lock, protection, remove_passphrase, set_passphrase, unlock,
+    Protection, check_passphrase, check_unlocked, lock, protection, remove_passphrase,
+    set_passphrase, unlock,
 };
 pub(crate) use layout::private_file;
 pub use layout::{Layout, socket_path};
@@ -26,5 +27,8 @@ pub use recover::{Recover, Recovered, recover};
 pub use renew::{Renewed, renew};
 pub use repair::{repair_store, survey_store};
 
-use keys::{make_home_key, read_secret, write_secret};
-use open::open_store;
+pub use init::check_empty;
+pub(crate) use init::{Building, sync_folder};
+use keys::read_secret;
+pub(crate) use keys::{make_home_key, write_secret};
+pub(crate) use open::open_store;

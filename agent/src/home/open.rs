@@ -79,7 +79,7 @@ pub(crate) fn open_home(
 }
 
 /// Opens the feed store of a home, or makes it; `guard` is asked before each signature.
-pub(super) fn open_store(layout: &Layout, guard: Option<&Arc<ForkGuard>>) -> Result<Store, Error> {
+pub(crate) fn open_store(layout: &Layout, guard: Option<&Arc<ForkGuard>>) -> Result<Store, Error> {
     let folder = layout.store();
     let disk = FileDisk::new(&folder)
         .map_err(|error| Error::general(format!("{}: {error}", folder.display())))?;

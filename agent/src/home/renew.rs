@@ -6,8 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use kinlog_feeds::crypto::{AgentId, DeviceKey, Hash, KeyPair, Secret};
-use kinlog_indexer::entry::PathKind;
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, KeyPair, Secret};
 use kinlog_indexer::identity::{
     DeviceAdded, IdentityError, IdentitySet, Powers, Said, Statement, VerifiedSet,
 };
@@ -57,18 +56,58 @@ pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Erro
     let old = DeviceKeys::new(read_secret(&layout.device_secret(), &key)?);
     let agent = agent_of(&values)?;
     let root = phrase.root();
-    let held = held_set(&values, &agent)?;
-    check_root(&held, &root)?;
-    let name = values.value("name")?.unwrap_or_default();
-    let name = String::from_utf8_lossy(&name).into_owned();
-
+    check_root(&held_set(&values, &agent)?, &root)?;
     // One that an earlier attempt left was never in use.
     let _ = fs::remove_file(layout.next_secret());
     let secret = Secret::new(random()?);
     write_secret(&layout.next_secret(), &secret, &key)?;
     sync_folder(layout.home()).map_err(|error| Error::general(error.to_string()))?;
     let keys = DeviceKeys::new(secret);
-    let directory = keys.feed_key(&DIRECTORY_ID);
+    let guarded = Home::new(&layout, keys.device());
+    let guard = ForkGuard::new(guarded, StateFolder::new(state));
+    let store = open_store(&layout, None)?;
+    let held = |key: &FeedKey| store.feed(key).map_or(0, |feed| feed.head().length);
+    let renewal = renewal(&values, &keys, old.device(), &root, Held::Here(&held))?;
+    drop(root);
+    store.close()?;
+    guard.install(store.id(), store.synced_sequence())?;
+
+    let continued = renewal
+        .former
+        .iter()
+        .filter(|feed| feed.successor.is_some());
+    let renewed = Renewed {
+        agent: agent.into(),
+        device: keys.device().into(),
+        former: old.device().into(),
+        paths: continued.clone().count() as u64,
+        blocks_written_again: continued.map(|feed| feed.length - feed.published).sum(),
+    };
+    values.renew(&renewal)?;
+    finish(&layout, &values)?;
+    Ok(renewed)
+}
+
+/// How far the feeds of the device before had come.
+pub(crate) enum Held<'a> {
+    /// They are in this store, with so many blocks.
+    Here(&'a dyn Fn(&FeedKey) -> u64),
+    /// Peers have them: what is known here is of a backup.
+    Elsewhere,
+}
+
+/// Returns what changes in `state.db` when a device takes the place of another: the root certifies it, each
+/// path goes on in a new feed, and the feeds before are former ones.
+pub(crate) fn renewal(
+    values: &State,
+    keys: &DeviceKeys,
+    before: DeviceKey,
+    root: &KeyPair,
+    held: Held<'_>,
+) -> Result<Renewal, Error> {
+    let agent = agent_of(values)?;
+    let name = values.value("name")?.unwrap_or_default();
+    let name = String::from_utf8_lossy(&name).into_owned();
     let said = Said::DeviceAdded(DeviceAdded {
         card: keys.card(&agent),
         powers: Powers::ALL,
@@ -77,23 +116,12 @@ pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Erro
             .try_into()
             .map_err(|error| Error::usage(format!("name: {error}")))?,
     });
-    let identity_set = with(&held, &root, said, &[])?.set().encode().to_vec();
-    drop(root);
-
-    let guarded = Home::new(&layout, keys.device());
-    let guard = ForkGuard::new(guarded, StateFolder::new(state));
-    let store = open_store(&layout, None)?;
+    let held_set = held_set(values, &agent)?;
+    check_root(&held_set, root)?;
+    let identity_set = with(&held_set, root, said, &[])?.set().encode().to_vec();
     let published = values.published()?;
-    let (mut own, mut former) = (Vec::new(), Vec::new());
-    own.push(OwnFeed {
-        key: directory,
-        id: DIRECTORY_ID,
-        path: None,
-        is_entries: true,
-        is_plain: false,
-        is_private: false,
-        kind: PathKind::Log,
-    });
+    let mut own = vec![OwnFeed::entries(keys.feed_key(&DIRECTORY_ID), DIRECTORY_ID)];
+    let mut former = Vec::new();
     for feed in values.own_feeds()? {
         let successor = match &feed.path {
             None => None,
@@ -112,39 +140,38 @@ pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Erro
             }
         };
         let shown = published.iter().find(|(key, _)| *key == feed.key);
-        let length = store.feed(&feed.key).map_or(0, |feed| feed.head().length);
+        let shown = shown.map_or(0, |(_, length)| *length);
+        let length = match held {
+            Held::Here(length) => length(&feed.key),
+            Held::Elsewhere => shown,
+        };
         former.push(FormerFeed {
             key: feed.key,
-            device: old.device(),
+            device: before,
             path: feed.path,
             is_entries: feed.is_entries,
             is_plain: feed.is_plain,
             is_private: feed.is_private,
             length,
-            published: shown.map_or(0, |(_, length)| *length).min(length),
+            published: shown.min(length),
             successor,
+            is_restored: matches!(held, Held::Elsewhere),
         });
     }
-    store.close()?;
-    guard.install(store.id(), store.synced_sequence())?;
-
-    let continued = former.iter().filter(|feed| feed.successor.is_some());
-    let renewed = Renewed {
-        agent: agent.into(),
-        device: keys.device().into(),
-        former: old.device().into(),
-        paths: continued.clone().count() as u64,
-        blocks_written_again: continued.map(|feed| feed.length - feed.published).sum(),
-    };
-    values.renew(&Renewal {
+    if matches!(held, Held::Elsewhere) {
+        // What devices before that one never published is gone with its home.
+        former.extend(values.former_feeds()?.into_iter().map(|feed| FormerFeed {
+            length: feed.published,
+            ..feed
+        }));
+    }
+    Ok(Renewal {
         agent,
         device: keys.device(),
         identity_set,
         own,
         former,
-    })?;
-    finish(&layout, &values)?;
-    Ok(renewed)
+    })
 }
 
 /// Puts the secret of the device in place that `state.db` says is this one.
@@ -163,7 +190,7 @@ pub(super) fn finish(layout: &Layout, values: &State) -> Result<(), Error> {
     sync_folder(layout.home()).map_err(failed)
 }
 
-fn agent_of(values: &State) -> Result<AgentId, Error> {
+pub(crate) fn agent_of(values: &State) -> Result<AgentId, Error> {
     let agent = values
         .value("agent")?
         .and_then(|bytes| bytes.try_into().ok());

@@ -5,20 +5,18 @@ use std::path::Path;
 use kinlog_indexer::FORMAT_0_REVISION;
 
 use crate::api::Error;
+use crate::guard::replace;
 use crate::home::Layout;
 
 /// Writes the revision and version of this build into a new home.
-pub(super) fn write(layout: &Layout) -> Result<(), Error> {
+pub(crate) fn write(layout: &Layout) -> Result<(), Error> {
     let path = layout.revision();
-    std::fs::write(
-        &path,
-        format!("{FORMAT_0_REVISION} {}\n", env!("CARGO_PKG_VERSION")),
-    )
-    .map_err(|error| failed(&path, &error))
+    let text = format!("{FORMAT_0_REVISION} {}\n", env!("CARGO_PKG_VERSION"));
+    replace(&path, text.as_bytes()).map_err(|error| failed(&path, &error))
 }
 
 /// Refuses a home of another revision before anything in it is touched.
-pub(super) fn check(layout: &Layout) -> Result<(), Error> {
+pub(crate) fn check(layout: &Layout) -> Result<(), Error> {
     let path = layout.revision();
     let text = std::fs::read_to_string(&path).map_err(|error| failed(&path, &error))?;
     let (revision, version) = text
@@ -28,9 +26,21 @@ pub(super) fn check(layout: &Layout) -> Result<(), Error> {
     if revision == FORMAT_0_REVISION.to_string() {
         return Ok(());
     }
-    Err(Error::general(format!(
-        "this home uses preview format {revision}, this build {FORMAT_0_REVISION}: export what you need with build {version}"
-    )))
+    Err(other("home", revision, version))
+}
+
+/// Refuses a backup of another revision.
+pub(crate) fn check_same(revision: u16, version: &str) -> Result<(), Error> {
+    match revision {
+        FORMAT_0_REVISION => Ok(()),
+        _ => Err(other("backup", &revision.to_string(), version)),
+    }
+}
+
+fn other(what: &str, revision: &str, version: &str) -> Error {
+    Error::general(format!(
+        "this {what} uses preview format {revision}, this build {FORMAT_0_REVISION}: export what you need with build {version}"
+    ))
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Error {

@@ -22,6 +22,8 @@ pub(crate) struct FormerFeed {
     pub(crate) published: u64,
     /// The feed that continues its path.
     pub(crate) successor: Option<FeedKey>,
+    /// It is known from a backup: how far it came since, others have to tell.
+    pub(crate) is_restored: bool,
 }
 
 impl FormerFeed {
@@ -29,6 +31,11 @@ impl FormerFeed {
     /// signed others in their place, so they are never shown.
     pub(crate) fn has_unpublished(&self) -> bool {
         self.length > self.published
+    }
+
+    /// Returns whether peers have to tell where it ended before its path goes on.
+    pub(crate) fn awaits_peers(&self) -> bool {
+        self.is_restored && self.successor.is_some()
     }
 }
 
@@ -53,8 +60,8 @@ impl State {
         for feed in &renewal.former {
             transaction.execute(
                 "INSERT OR REPLACE INTO former_feeds
-                 (feed_key, device, path, content, plain, length, published, successor, private)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                 (feed_key, device, path, content, plain, length, published, successor, private, restored)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                 (
                     feed.key.as_bytes(),
                     feed.device.as_bytes(),
@@ -65,6 +72,7 @@ impl State {
                     feed.published,
                     feed.successor.as_ref().map(FeedKey::as_bytes),
                     feed.is_private,
+                    feed.is_restored,
                 ),
             )?;
         }
@@ -90,7 +98,8 @@ impl State {
     pub(crate) fn former_feeds(&self) -> Result<Vec<FormerFeed>, StateError> {
         let connection = self.lock();
         let mut statement = connection.prepare(
-            "SELECT feed_key, device, path, content, plain, length, published, successor, private
+            "SELECT feed_key, device, path, content, plain, length, published, successor, private,
+                    restored
              FROM former_feeds ORDER BY feed_key",
         )?;
         let rows = statement.query_map([], |row| {
@@ -109,6 +118,7 @@ impl State {
                 successor: has_successor
                     .then(|| fixed(row, 7).map(FeedKey))
                     .transpose()?,
+                is_restored: row.get(9)?,
             };
             Ok((feed, path))
         })?;
@@ -121,6 +131,16 @@ impl State {
             Ok(FormerFeed { path, ..feed })
         })
         .collect()
+    }
+
+    /// Writes down how far a restored feed had come in truth: there its path is continued.
+    pub(crate) fn confirm_restored(&self, key: &FeedKey, length: u64) -> Result<(), StateError> {
+        self.lock().execute(
+            "UPDATE former_feeds SET length = ?2, published = ?2, restored = 0
+             WHERE feed_key = ?1 AND restored = 1",
+            (key.as_bytes(), length),
+        )?;
+        Ok(())
     }
 
     /// Remembers how many blocks of own feeds peers were shown; fewer than before changes nothing.
@@ -181,6 +201,7 @@ mod tests {
             length: 7,
             published: 5,
             successor: Some(own(2).key),
+            is_restored: false,
         };
         assert!(former.has_unpublished());
         let renewal = Renewal {

@@ -3,6 +3,7 @@
 //! SQLite with `synchronous=FULL`: what a call here wrote has survived when it returns. Calls block
 //! for one disk flush; async code makes them on worker threads.
 
+mod copy;
 mod former_feeds;
 mod identities;
 mod own_epochs;
@@ -77,7 +78,7 @@ impl State {
     /// Opens or creates the database of the home with this key, and brings its schema up to date.
     pub(crate) fn open_with(path: &Path, key: &HomeKey) -> Result<State, StateError> {
         private_file(path)?;
-        State::prepare(Connection::open(path)?, key.clone())
+        State::prepare(Connection::open(path)?, "WAL", key.clone())
     }
 
     /// Opens or creates the database of a test.
@@ -87,8 +88,12 @@ impl State {
         State::open_with(path, &HomeKey::new(key))
     }
 
-    fn prepare(mut connection: Connection, key: HomeKey) -> Result<State, StateError> {
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+    fn prepare(
+        mut connection: Connection,
+        journal: &str,
+        key: HomeKey,
+    ) -> Result<State, StateError> {
+        connection.pragma_update(None, "journal_mode", journal)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", "ON")?;
         // What is deleted is overwritten: a revoked invite is not left in a free page.

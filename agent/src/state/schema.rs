@@ -95,6 +95,8 @@ const STEPS: &[&str] = &["
     CREATE TABLE own_epochs (id BLOB PRIMARY KEY, secret BLOB NOT NULL) STRICT, WITHOUT ROWID;
 ", "
     ALTER TABLE pins ADD COLUMN depth INTEGER NOT NULL DEFAULT 0;
+", "
+    ALTER TABLE former_feeds ADD COLUMN restored INTEGER NOT NULL DEFAULT 0;
 "];
 
 /// Brings the schema up to date, each step in a transaction with its number.

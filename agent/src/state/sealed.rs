@@ -11,7 +11,6 @@ use crate::state::{State, StateError};
 use crate::vault::SecretPlace;
 
 /// How a sealed value stands in its column.
-#[cfg(test)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum SealedForm {
     /// As it is.
@@ -21,7 +20,6 @@ pub(crate) enum SealedForm {
 }
 
 /// A column of sealed values.
-#[cfg(test)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SealedColumn {
     pub(crate) table: &'static str,
@@ -31,7 +29,6 @@ pub(crate) struct SealedColumn {
     pub(crate) form: SealedForm,
 }
 
-#[cfg(test)]
 const fn column(
     table: &'static str,
     column: &'static str,
@@ -47,7 +44,6 @@ const fn column(
 }
 
 /// Every column of sealed values.
-#[cfg(test)]
 pub(crate) const SEALED_COLUMNS: &[SealedColumn] = &[
     column("epochs", "secret", "id", SealedForm::Blob),
     column("invites", "seed", "public_key", SealedForm::Blob),
@@ -158,6 +154,26 @@ mod tests {
         let other = HomeKey::new(Secret::new([1; 32]));
         let state = State::open_with(&path, &other).unwrap();
         assert!(state.unseal_text(place, &sealed).is_err());
+    }
+
+    /// A place that is not listed would keep the key of the home in a backup.
+    #[test]
+    fn every_place_of_a_sealed_value_is_listed() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/state");
+        let mut places = 0;
+        for file in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            for place in text.split("SecretPlace::new(\"").skip(1) {
+                let mut names = place.split('"');
+                let (table, column) = (names.next().unwrap(), names.nth(1).unwrap());
+                let mut listed = SEALED_COLUMNS.iter();
+                let is_listed = listed.any(|one| (one.table, one.column) == (table, column));
+                assert!(is_listed, "{table}.{column}");
+                places += 1;
+            }
+        }
+        assert_eq!(places, SEALED_COLUMNS.len());
     }
 
     #[test]

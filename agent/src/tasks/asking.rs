@@ -12,10 +12,12 @@ use crate::requests::blocking;
 
 /// Publishes own feeds a while after the first session opened, or after the network is gone never.
 pub(super) async fn ask_first(core: Arc<Core>, network: Weak<Network>) {
-    let Some(met) = network.upgrade().map(|network| network.met()) else {
+    let Some(mut met) = network.upgrade().map(|network| network.met()) else {
         return;
     };
-    met.notified().await;
+    if met.wait_for(|met| *met).await.is_err() {
+        return;
+    }
     sleep(ASK_FIRST).await;
     let except = blocking(&core, |core| core.unpublished()).await;
     match (except, network.upgrade()) {

@@ -2,6 +2,7 @@
 
 mod asking;
 mod node_events;
+mod restoring;
 mod sessions;
 mod start;
 mod vouching;

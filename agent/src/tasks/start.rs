@@ -12,7 +12,7 @@ use crate::failure::chain;
 use crate::links::is_signal_url;
 use crate::network::Network;
 use crate::requests::blocking;
-use crate::tasks::{Running, asking, node_events};
+use crate::tasks::{Running, asking, node_events, restoring};
 
 impl Running {
     /// Starts the network with the servers given and those remembered; one that runs already goes
@@ -106,6 +106,8 @@ impl Running {
         let asking = asking::ask_first(core.clone(), Arc::downgrade(&network));
         self.tasks().push(tokio::spawn(watching));
         self.tasks().push(tokio::spawn(asking));
+        let restoring = restoring::continue_restored(core.clone(), Arc::downgrade(&network));
+        self.tasks().push(tokio::spawn(restoring));
         blocking(core, move |core| core.set_network(Some(network))).await
     }
 }

@@ -259,6 +259,47 @@ pub fn open_with_passphrase(
     label: Namespace,
     envelope: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
+    let Parsed {
+        head,
+        parameters,
+        salt,
+        nonce,
+        sealed,
+        tag,
+    } = parse(envelope)?;
+    let key = derive(&stretch(passphrase, salt, &parameters)?, label, &[]);
+    let mut plain = Zeroizing::new(sealed.to_vec());
+    XChaCha20Poly1305::new(key.expose().into())
+        .decrypt_inout_detached(
+            nonce.into(),
+            &associated_data(label, head),
+            plain.as_mut_slice().into(),
+            &Tag::from(*tag),
+        )
+        .map_err(|_| EnvelopeError::Closed)?;
+    Ok(plain)
+}
+
+/// Returns how much work an envelope asks for, without doing it.
+///
+/// # Errors
+/// As [`open_with_passphrase`], but for a wrong passphrase and altered bytes.
+pub fn envelope_parameters(envelope: &[u8]) -> Result<KdfParameters, EnvelopeError> {
+    parse(envelope).map(|parsed| parsed.parameters)
+}
+
+/// An envelope whose parameters are within the bounds.
+struct Parsed<'a> {
+    /// All before the nonce.
+    head: &'a [u8],
+    parameters: KdfParameters,
+    salt: &'a Salt,
+    nonce: &'a [u8; NONCE_BYTES],
+    sealed: &'a [u8],
+    tag: &'a [u8; TAG_BYTES],
+}
+
+fn parse(envelope: &[u8]) -> Result<Parsed<'_>, EnvelopeError> {
     let short = EnvelopeError::Length {
         actual: envelope.len(),
     };
@@ -272,21 +313,16 @@ pub fn open_with_passphrase(
     }
     let (head, rest) = envelope.split_at_checked(HEAD_BYTES).ok_or(short)?;
     let (parameters, salt) = head[1..].split_first_chunk().ok_or(short)?;
-    let salt: &Salt = salt.try_into().map_err(|_| short)?;
-    let (nonce, rest) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(short)?;
-    let (sealed, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(short)?;
-    let parameters = KdfParameters::decode(parameters)?;
-    let key = derive(&stretch(passphrase, salt, &parameters)?, label, &[]);
-    let mut plain = Zeroizing::new(sealed.to_vec());
-    XChaCha20Poly1305::new(key.expose().into())
-        .decrypt_inout_detached(
-            nonce.into(),
-            &associated_data(label, head),
-            plain.as_mut_slice().into(),
-            &Tag::from(*tag),
-        )
-        .map_err(|_| EnvelopeError::Closed)?;
-    Ok(plain)
+    let (nonce, rest) = rest.split_first_chunk().ok_or(short)?;
+    let (sealed, tag) = rest.split_last_chunk().ok_or(short)?;
+    Ok(Parsed {
+        head,
+        parameters: KdfParameters::decode(parameters)?,
+        salt: salt.try_into().map_err(|_| short)?,
+        nonce,
+        sealed,
+        tag,
+    })
 }
 
 fn associated_data(label: Namespace, head: &[u8]) -> Vec<u8> {

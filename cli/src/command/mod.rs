@@ -1,5 +1,6 @@
 //! What each command does, one family a file.
 
+pub(crate) mod backup;
 pub(crate) mod bundle;
 pub(crate) mod conflicts;
 pub(crate) mod device;
@@ -61,6 +62,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Lock => lock::lock(&context()?).await,
         Command::Unlock(arguments) => lock::unlock(arguments, &context()?).await,
         Command::Passphrase { command } => lock::passphrase(command, &context()?).await,
+        Command::Backup(command) => backup::run(command, &context()?).await,
         Command::Feed(command) => feed::run(command, &context()?).await,
         Command::Store(command) => store::run(command, &context()?).await,
         Command::Publish(arguments) => publish::run(arguments, &context()?).await,

@@ -1,0 +1,98 @@
+//! A home from a backup: the same agent, a new device, the paths go on.
+
+use std::path::Path;
+
+use kinlog_feeds::crypto::{AgentId, DeviceKey, Secret};
+use serde::Serialize;
+
+use crate::api::{Error, Text};
+use crate::backup::unpack::unpack;
+use crate::guard::{ForkGuard, Home, StateFolder};
+use crate::home::renew::{Held, agent_of, renewal};
+use crate::home::{
+    Building, Layout, Phrase, check_empty, make_home_key, open_store, revision, write_secret,
+};
+use crate::keys::{DeviceKeys, random};
+use crate::state::State;
+use crate::vault::Passphrase;
+
+/// A home that was made from a backup.
+#[derive(Clone, Debug, Serialize)]
+pub struct Restored {
+    pub agent: Text<AgentId>,
+    pub name: String,
+    /// The new device.
+    pub device: Text<DeviceKey>,
+    /// The one whose paths it continues.
+    pub former: Text<DeviceKey>,
+    /// Paths that go on once peers have shown how far they came.
+    pub paths: u64,
+    pub rooms: u64,
+    /// When the backup was made, in milliseconds since 1970.
+    pub made_ms: u64,
+}
+
+/// Makes a home from a backup, with a device of its own that `phrase` certifies.
+///
+/// Nothing is signed but the certificate and what the new device writes: what the device before signed after
+/// the backup was made stays its own, and each path is continued only where peers say that it ended. The
+/// home is made beside its place and moved there when all of it is on the disk.
+///
+/// # Errors
+/// `Usage` when the folder is not empty, or for the words of another agent; `Permission` for a wrong
+/// passphrase; `Verification` for a backup that does not hold. Nothing is left behind.
+pub fn restore(
+    file: &Path,
+    passphrase: &Passphrase,
+    home: &Path,
+    state: &Path,
+    phrase: &Phrase,
+) -> Result<Restored, Error> {
+    check_empty(home)?;
+    let building = Building::new(home)?;
+    let layout = Layout::new(&building.folder);
+    layout.create()?;
+    let unpacked = unpack(file, passphrase, &layout.state())?;
+    let summary = unpacked.summary;
+    revision::check_same(summary.revision, &summary.kinlog)?;
+
+    let copy = State::open_copy(&layout.state(), &unpacked.key.secrets())?;
+    copy.check_whole()
+        .map_err(|error| Error::from(error).in_file(file))?;
+    let agent = agent_of(&copy)?;
+    let root = phrase.root();
+    let home_key = make_home_key(&layout)?;
+    drop(copy.seal_anew(&home_key)?);
+    let values = State::open_with(&layout.state(), &home_key)?;
+
+    let secret = Secret::new(random()?);
+    write_secret(&layout.device_secret(), &secret, &home_key)?;
+    let keys = DeviceKeys::new(secret);
+    let renewal = renewal(&values, &keys, summary.device.0, &root, Held::Elsewhere)?;
+    drop(root);
+    values.renew(&renewal)?;
+    let restored = Restored {
+        agent: agent.into(),
+        name: summary.name,
+        device: keys.device().into(),
+        former: summary.device,
+        paths: renewal
+            .own
+            .iter()
+            .filter(|feed| feed.path.is_some())
+            .count() as u64,
+        rooms: values.rooms()?.len() as u64,
+        made_ms: summary.made_ms,
+    };
+    drop(values);
+
+    // A secret that was made a moment ago has no other holder: nothing guards it yet.
+    let store = open_store(&layout, None)?;
+    store.close()?;
+    let guarded = Home::new(&layout, keys.device());
+    ForkGuard::new(guarded, StateFolder::new(state))
+        .install(store.id(), store.synced_sequence())?;
+    revision::write(&layout)?;
+    building.finish(home)?;
+    Ok(restored)
+}
