@@ -45,9 +45,9 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 pub use error::{IndexError, OpenError};
 pub use feed::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
 pub use report::{
-    Counts, DirectoryRow, DocumentRow, EditRow, FileRow, HeadRow, IngestReport, LinkConflict,
-    MemberFeedRow, MemberRow, MessageRow, ReactionRow, RebuildReport, RoomRow, SearchHit,
-    SettingRow,
+    Counts, DirectoryRow, DisputeRow, DocumentRow, EditRow, FileRow, HeadRow, IngestReport,
+    LinkConflict, MemberFeedRow, MemberRow, MessageRow, ReactionRow, RebuildReport, RoomRow,
+    SearchHit, SettingRow,
 };
 
 use crate::RoomId;

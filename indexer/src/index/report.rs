@@ -51,6 +51,20 @@ pub struct Counts {
     pub conflicts: u64,
 }
 
+/// A feed whose held tree is not the one that a cut names: from this block on, as far as is known,
+/// the branch that the cut names is the feed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DisputeRow {
+    /// The feed.
+    pub feed: FeedKey,
+    /// The last block that the cut accepts.
+    pub index: u64,
+    /// Tree hash that the cut names.
+    pub stated: Hash,
+    /// Tree hash that is held.
+    pub held: Hash,
+}
+
 /// A link that disagrees with a held feed: evidence of a fork.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LinkConflict {

@@ -4,14 +4,14 @@ use std::collections::hash_map::Entry as MapEntry;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kinlog_feeds::crypto::{AgentId, FeedKey};
+use kinlog_feeds::crypto::{AgentId, FeedKey, Hash};
 use rusqlite::{Connection, params};
 
 use crate::authority::{ActHeads, ActPlace, Authority, HeldAct, RoomActs};
 use crate::entry::{Act, ActHash, Body, Role};
 use crate::index::state::State;
 use crate::index::writer::{Placed, Writer};
-use crate::index::{IndexError, Scope};
+use crate::index::{DisputeRow, IndexError, Scope};
 use crate::seal::EpochId;
 use crate::{BODY_FORMAT, Index, RoomId};
 
@@ -36,6 +36,52 @@ impl Index {
     /// Returns the role of an agent in a room; `None` while it is no member.
     pub fn member_role(&self, room: &RoomId, agent: &AgentId) -> Result<Option<Role>, IndexError> {
         self.with_acts(room, |acts| acts.role(agent))
+    }
+
+    /// Returns what became of the act at a place in a room, in words; `None` where no act stands.
+    pub fn why_act(&self, feed: &FeedKey, index: u64) -> Result<Option<String>, IndexError> {
+        let found = self.all(
+            "SELECT why FROM acts WHERE feed = ?1 AND idx = ?2",
+            params![feed.0, index],
+            |row| row.get(0),
+        );
+        Ok(found?.pop())
+    }
+
+    /// Returns why an entry of a room is hidden, in words; `None` where it is shown, or is not
+    /// known.
+    pub fn why_hidden(&self, feed: &FeedKey, index: u64) -> Result<Option<String>, IndexError> {
+        let rows: Vec<(Option<String>, Option<String>, Option<u64>)> = self.all(
+            "SELECT m.void, c.sort || ' by ' || c.user_id, c.length FROM member_feeds m
+             LEFT JOIN cuts c ON c.room_id = m.room_id AND c.feed = m.feed
+             WHERE m.feed = ?1 AND m.shown_below <= ?2",
+            params![feed.0, index],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )?;
+        let words = rows.into_iter().next().map(|row| match row {
+            (Some(void), ..) => format!("what let its feed in is void: {void}"),
+            (None, Some(by), Some(length)) => {
+                format!("its author was {by}; of this feed {length} blocks are accepted")
+            }
+            _ => "its author is no member".to_owned(),
+        });
+        Ok(words)
+    }
+
+    /// Returns the feeds of a room whose held tree is not the one that a cut names.
+    pub fn disputed(&self, room: &RoomId) -> Result<Vec<DisputeRow>, IndexError> {
+        self.all(
+            "SELECT feed, idx, stated, held FROM disputes WHERE room_id = ?1 ORDER BY feed",
+            params![room.to_string()],
+            |row| {
+                Ok(DisputeRow {
+                    feed: FeedKey(row.get(0)?),
+                    index: row.get(1)?,
+                    stated: Hash(row.get(2)?),
+                    held: Hash(row.get(3)?),
+                })
+            },
+        )
     }
 
     fn with_acts<T>(

@@ -1,0 +1,454 @@
+//! Each rule of `docs/design/0015-identity-and-authority.md`, "Rooms", by name, and the attacks that
+//! it is there for.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod acts;
+
+use acts::*;
+use kinlog_indexer::authority::{Refusal, RoomActs, Verdict, VoidReason};
+use kinlog_indexer::entry::Role;
+
+const OWNER: Who = Who(0, 0, 0);
+const ADA: Who = Who(1, 0, 0);
+const BEN: Who = Who(2, 0, 0);
+const CLEO: Who = Who(3, 0, 0);
+
+/// The owner admits Ada, then Ben, in these roles; returns the last act.
+fn room_of_three(ada: Role, ben: Role) -> (Script, usize) {
+    let mut room = Script::new();
+    let first = room.after(&[0], OWNER, admit(ADA, ada));
+    let last = room.after(&[first], OWNER, admit(BEN, ben));
+    (room, last)
+}
+
+fn refusal(script: &Script, number: usize) -> Refusal {
+    match script.verdict(number) {
+        Verdict::Refused(refusal) => refusal,
+        other => panic!("act {number}: {other}"),
+    }
+}
+
+fn void(script: &Script, number: usize) -> VoidReason {
+    match script.verdict(number) {
+        Verdict::Void(void) => void.why,
+        other => panic!("act {number}: {other}"),
+    }
+}
+
+fn counts(script: &Script, number: usize) {
+    let verdict = script.verdict(number);
+    assert!(verdict.counts(), "act {number}: {verdict}");
+}
+
+#[test]
+fn an_act_waits_for_what_its_author_had_seen() {
+    let (script, last) = room_of_three(Role::Admin, Role::Member);
+    let mut room = RoomActs::new(devices_of, 8192);
+    let hash = |number: usize| script.acts[number].hash;
+    room.add(script.acts[0].held());
+    room.add(script.acts[last].held());
+    let verdict = room.authority().acts[&hash(last)].verdict.clone();
+    assert_eq!(verdict, Verdict::Waits(vec![hash(1)]));
+    room.add(script.acts[1].held());
+    assert!(room.authority().acts[&hash(last)].verdict.counts());
+    assert_eq!(room.authority(), script.authority());
+}
+
+#[test]
+fn members_admit_by_invite_and_admins_without() {
+    let (mut room, last) = room_of_three(Role::Member, Role::Guest);
+    let bare = room.after(&[last], ADA, admit(CLEO, Role::Guest));
+    let needed = Role::Admin;
+    let actual = Role::Member;
+    assert_eq!(refusal(&room, bare), Refusal::Role { needed, actual });
+    let opened = room.after(&[bare], ADA, invite(1, Role::Member, Some(1), None));
+    let by_guest = room.after(&[opened], BEN, admit_by(CLEO, Role::Guest, 1));
+    assert!(matches!(
+        refusal(&room, by_guest),
+        Refusal::AboveOwn { .. } | Refusal::Role { .. }
+    ));
+    let by_member = room.after(&[opened], ADA, admit_by(CLEO, Role::Member, 1));
+    counts(&room, by_member);
+    assert_eq!(room.role(3), Some(Role::Member));
+}
+
+#[test]
+fn nobody_gives_more_than_the_own_role() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let up = room.after(&[last], ADA, role(2, Role::Owner));
+    let (given, own) = (Role::Owner, Role::Admin);
+    assert_eq!(refusal(&room, up), Refusal::AboveOwn { given, own });
+    let link = room.after(&[last], BEN, invite(1, Role::Admin, None, None));
+    assert!(matches!(refusal(&room, link), Refusal::AboveOwn { .. }));
+}
+
+#[test]
+fn nobody_removes_or_demotes_a_higher_rank() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Admin);
+    let later = room.after(&[last], BEN, remove(1, Vec::new()));
+    assert_eq!(
+        refusal(&room, later),
+        Refusal::HigherRank { agent: ADA.agent() }
+    );
+    let demotion = room.after(&[last], BEN, role(1, Role::Guest));
+    assert_eq!(
+        refusal(&room, demotion),
+        Refusal::HigherRank { agent: ADA.agent() }
+    );
+    let owner = room.after(&[last], ADA, remove(0, Vec::new()));
+    assert!(matches!(
+        refusal(&room, owner),
+        Refusal::LastOwner | Refusal::Role { .. }
+    ));
+    let earlier = room.after(&[last], ADA, remove(2, Vec::new()));
+    counts(&room, earlier);
+}
+
+#[test]
+fn of_mutual_removals_the_higher_rank_stands() {
+    let (mut room, last) = room_of_three(Role::Owner, Role::Owner);
+    let one = room.after(&[last], ADA, remove(2, Vec::new()));
+    let other = room.after(&[last], BEN, remove(0, Vec::new()));
+    counts(&room, one);
+    assert!(matches!(refusal(&room, other), Refusal::HigherRank { .. }));
+    assert_eq!((room.role(1), room.role(2)), (Some(Role::Owner), None));
+}
+
+#[test]
+fn an_admin_promoted_elsewhere_at_the_same_time_stands_above_its_removal() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let promoted = room.after(&[last], OWNER, role(2, Role::Owner));
+    let back = room.after(&[promoted], BEN, remove(1, Vec::new()));
+    let gone = room.after(&[last], ADA, remove(2, Vec::new()));
+    counts(&room, back);
+    assert_eq!(void(&room, gone), VoidReason::Removed);
+    assert_eq!((room.role(1), room.role(2)), (None, Some(Role::Owner)));
+}
+
+#[test]
+fn a_removed_admin_acts_concurrently_for_ever_and_gains_nothing() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let removal = room.after(&[last], OWNER, remove(1, Vec::new()));
+    let mut before = last;
+    let mut done = Vec::new();
+    for round in 0..20u8 {
+        // Each names what he had seen before the removal, whatever he knows.
+        let friend = Who(3 + round % 10, 0, round);
+        before = room.after(&[before], ADA, admit(friend, Role::Admin));
+        done.push(before);
+        let helped = room.after(&[before], friend, remove(2, Vec::new()));
+        done.push(helped);
+    }
+    counts(&room, removal);
+    for number in done {
+        assert!(!room.verdict(number).counts(), "{}", room.verdict(number));
+    }
+    assert_eq!(room.role(1), None);
+    assert_eq!(room.role(2), Some(Role::Member));
+    let naming_it = room.after(&[removal], ADA, remove(2, Vec::new()));
+    assert!(matches!(refusal(&room, naming_it), Refusal::Cut { .. }));
+}
+
+#[test]
+fn a_demotion_takes_back_only_what_the_smaller_role_may_not() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    room.after(&[last], OWNER, role(1, Role::Member));
+    let sharp = room.after(&[last], ADA, remove(2, Vec::new()));
+    let mild = room.after(&[sharp], ADA, invite(1, Role::Guest, None, None));
+    assert_eq!(void(&room, sharp), VoidReason::Demoted);
+    counts(&room, mild);
+}
+
+#[test]
+fn of_concurrent_changes_of_a_role_the_smallest_stands() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let up = room.after(&[last], OWNER, role(2, Role::Admin));
+    let down = room.after(&[last], ADA, role(2, Role::Guest));
+    counts(&room, up);
+    counts(&room, down);
+    assert_eq!(room.role(2), Some(Role::Guest));
+    room.after(&[up, down], OWNER, role(2, Role::Admin));
+    assert_eq!(room.role(2), Some(Role::Admin));
+}
+
+#[test]
+fn an_admission_beside_a_higher_one_lowers_nobody() {
+    let mut room = Script::new();
+    let ben = room.after(&[0], OWNER, admit(BEN, Role::Member));
+    let link = room.after(&[ben], BEN, invite(1, Role::Guest, None, None));
+    // Ben lets Ada in again as a guest, with her own membership, as if he had not seen her.
+    let trick = room.after(&[link], BEN, admit_by(ADA, Role::Guest, 1));
+    let ada = room.after(&[ben], OWNER, admit(ADA, Role::Admin));
+    counts(&room, trick);
+    assert_eq!(room.role(1), Some(Role::Admin));
+    room.after(&[ada], OWNER, role(1, Role::Owner));
+    assert_eq!(room.role(1), Some(Role::Owner));
+}
+
+#[test]
+fn who_comes_back_comes_with_new_feeds() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let gone = room.after(&[last], ADA, remove(2, vec![cut(BEN.feed(), 7)]));
+    let old = room.after(&[gone], ADA, admit(BEN, Role::Member));
+    assert_eq!(refusal(&room, old), Refusal::KnownFeed { feed: BEN.feed() });
+    let new = Who(2, 0, 1);
+    let back = room.after(&[gone], ADA, admit(new, Role::Member));
+    counts(&room, back);
+    let authority = room.authority();
+    assert_eq!(authority.feeds[&BEN.feed()].shown_below(), 7);
+    assert_eq!(authority.feeds[&new.feed()].shown_below(), u64::MAX);
+    let by_old = room.after(&[back], BEN, leave(Vec::new()));
+    assert!(matches!(refusal(&room, by_old), Refusal::Cut { .. }));
+}
+
+#[test]
+fn the_smallest_cut_wins_and_what_is_not_named_is_cut_at_nothing() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let other = room.after(&[last], BEN, device_join(Who(2, 1, 0)));
+    room.after(&[other], OWNER, remove(2, vec![cut(BEN.feed(), 9)]));
+    room.after(
+        &[other],
+        ADA,
+        remove(2, vec![cut(BEN.feed(), 4), cut(ADA.feed(), 0)]),
+    );
+    let authority = room.authority();
+    let row = &authority.feeds[&BEN.feed()];
+    let by = row.cut.unwrap();
+    assert_eq!((by.cut.length, by.agent), (4, ADA.agent()));
+    assert_eq!(row.blobs_cut.unwrap().cut.length, 0);
+    assert_eq!(authority.feeds[&Who(2, 1, 0).feed()].shown_below(), 0);
+    // A cut of somebody else's feed says nothing.
+    assert_eq!(authority.feeds[&ADA.feed()].shown_below(), u64::MAX);
+}
+
+#[test]
+fn the_last_owner_stays() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    for deed in [leave(Vec::new()), role(0, Role::Guest)] {
+        let mut room = room.clone();
+        let act = room.after(&[last], OWNER, deed);
+        assert_eq!(refusal(&room, act), Refusal::LastOwner);
+    }
+    // Two who leave at once: the one of the higher rank stays.
+    let two = room.after(&[last], OWNER, role(1, Role::Owner));
+    let one = room.after(&[two], OWNER, leave(Vec::new()));
+    let other = room.after(&[two], ADA, leave(Vec::new()));
+    assert_eq!(void(&room, one), VoidReason::LastOwner);
+    counts(&room, other);
+    assert_eq!((room.role(0), room.role(1)), (Some(Role::Owner), None));
+    // What follows settles it.
+    let settled = room.after(&[one, other], BEN, epoch(1, &[], &[]));
+    room.after(&[settled], OWNER, role(2, Role::Owner));
+    assert_eq!(room.role(0), Some(Role::Owner));
+    assert_eq!(room.role(2), Some(Role::Owner));
+}
+
+#[test]
+fn a_thief_does_nothing_after_or_beside_the_revocation_of_the_device() {
+    let (mut room, last) = room_of_three(Role::Owner, Role::Member);
+    // Ada's other device revokes the stolen one.
+    let sibling = Who(1, 1, 0);
+    let joined = room.after(&[last], ADA, device_join(sibling));
+    let revoked = device_revoke(ADA, &[(1, Said::Added)], vec![cut(ADA.feed(), 3)]);
+    let revocation = room.after(&[joined], sibling, revoked);
+    let beside = room.after(&[joined], ADA, remove(2, Vec::new()));
+    let friend = room.after(&[beside], ADA, admit(CLEO, Role::Owner));
+    let helper = room.after(&[friend], CLEO, invite(1, Role::Owner, None, None));
+    let after = room.after(&[revocation, friend], ADA, remove(2, Vec::new()));
+    counts(&room, revocation);
+    assert_eq!(void(&room, beside), VoidReason::Revoked);
+    assert_eq!(void(&room, friend), VoidReason::Revoked);
+    assert_eq!(void(&room, helper), VoidReason::Revoked);
+    assert!(matches!(refusal(&room, after), Refusal::Cut { .. }));
+    // Ada stays what she is, by her other device.
+    assert_eq!(room.role(1), Some(Role::Owner));
+    assert_eq!(room.authority().feeds[&ADA.feed()].shown_below(), 3);
+    let again = room.after(&[revocation], sibling, device_join(Who(1, 0, 1)));
+    assert_eq!(refusal(&room, again), Refusal::NoDevice);
+}
+
+#[test]
+fn a_device_that_a_thief_added_was_never_one() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let joined = room.after(&[last], ADA, device_join(Who(1, 1, 0)));
+    let act = room.after(&[joined], Who(1, 1, 0), remove(2, Vec::new()));
+    counts(&room, act);
+    // Another act carries what Ada's phrase said of it.
+    let truth = device_revoke(ADA, &[(1, Said::NeverAdded)], Vec::new());
+    room.after(&[joined], OWNER, truth);
+    assert_eq!(void(&room, joined), VoidReason::NeverDevice);
+    assert_eq!(void(&room, act), VoidReason::NeverDevice);
+    assert_eq!(room.role(2), Some(Role::Member));
+}
+
+#[test]
+fn a_revocation_that_the_statements_take_back_does_not_count() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let forged = room.after(&[last], BEN, device_revoke(ADA, &[], Vec::new()));
+    let (needed, actual) = (Role::Admin, Role::Member);
+    assert_eq!(refusal(&room, forged), Refusal::Role { needed, actual });
+    let revoked = room.after(&[last], OWNER, device_revoke(ADA, &[], Vec::new()));
+    counts(&room, revoked);
+    let said = &[(1, Said::Added), (0, Said::NotRevoked)];
+    let mut join = device_join(Who(1, 1, 0));
+    if let kinlog_indexer::entry::Deed::DeviceJoin(body) = &mut join {
+        body.device = Who(1, 1, 0).membership(said);
+    }
+    room.after(&[last], ADA, join);
+    assert_eq!(void(&room, revoked), VoidReason::NotRevoked);
+}
+
+#[test]
+fn an_invite_admits_until_it_is_used_up_expired_or_revoked() {
+    let (mut room, last) = room_of_three(Role::Member, Role::Member);
+    let link = room.after(&[last], ADA, invite(1, Role::Member, Some(1), Some(5_000)));
+    let late = room.at(&[link], BEN, 5_001, admit_by(CLEO, Role::Guest, 1));
+    assert!(matches!(
+        refusal(&room, late),
+        Refusal::InviteExpired { .. }
+    ));
+    let mut revoked = room.clone();
+    let end = revoked.after(&[link], ADA, invite_revoke(1));
+    let after = revoked.after(&[end], OWNER, admit_by(CLEO, Role::Guest, 1));
+    assert!(matches!(
+        refusal(&revoked, after),
+        Refusal::InviteRevoked { .. }
+    ));
+    let used = room.at(&[link], ADA, 5_000, admit_by(CLEO, Role::Guest, 1));
+    counts(&room, used);
+    let again = room.after(&[used], ADA, admit_by(Who(4, 0, 0), Role::Guest, 1));
+    assert_eq!(refusal(&room, again), Refusal::InviteUsedUp { uses: 1 });
+    let unknown = room.after(&[used], ADA, admit_by(Who(4, 0, 0), Role::Guest, 9));
+    assert_eq!(refusal(&room, unknown), Refusal::NoInvite);
+}
+
+#[test]
+fn a_one_use_invite_used_twice_at_once_admits_one_the_higher_rank_first() {
+    let (mut room, last) = room_of_three(Role::Member, Role::Member);
+    let link = room.after(&[last], OWNER, invite(1, Role::Member, Some(1), None));
+    let by_member = room.after(&[link], BEN, admit_by(CLEO, Role::Guest, 1));
+    let by_owner = room.after(&[link], OWNER, admit_by(Who(4, 0, 0), Role::Guest, 1));
+    counts(&room, by_owner);
+    assert_eq!(void(&room, by_member), VoidReason::InviteUsedUp);
+    assert_eq!((room.role(3), room.role(4)), (None, Some(Role::Guest)));
+}
+
+#[test]
+fn an_invite_revoked_at_the_same_time_admits_nobody() {
+    let (mut room, last) = room_of_three(Role::Member, Role::Member);
+    let link = room.after(&[last], ADA, invite(1, Role::Member, None, None));
+    room.after(&[link], OWNER, invite_revoke(1));
+    let used = room.after(&[link], BEN, admit_by(CLEO, Role::Guest, 1));
+    let does = room.after(&[used], CLEO, epoch(1, &[], &[]));
+    assert_eq!(void(&room, used), VoidReason::InviteRevoked);
+    assert_eq!(void(&room, does), VoidReason::InviteRevoked);
+}
+
+#[test]
+fn who_gives_a_member_a_role_vouches_for_its_devices() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Admin);
+    // Ben admits Cleo; Ada removes Ben at the same time; the owner saw Cleo and made her an admin.
+    let cleo = room.after(&[last], BEN, admit(CLEO, Role::Member));
+    room.after(&[last], ADA, remove(2, Vec::new()));
+    assert_eq!(void(&room, cleo), VoidReason::Removed);
+    room.after(&[cleo], OWNER, role(3, Role::Admin));
+    counts(&room, cleo);
+    assert_eq!(room.role(3), Some(Role::Admin));
+    assert!(room.authority().feeds[&CLEO.feed()].is_live());
+}
+
+#[test]
+fn an_act_beside_its_authors_earlier_one_does_not_count() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let one = room.after(&[last], ADA, invite(1, Role::Guest, None, None));
+    let other = room.after(&[last], ADA, invite(2, Role::Guest, None, None));
+    counts(&room, one);
+    assert_eq!(void(&room, other), VoidReason::Skips);
+}
+
+#[test]
+fn two_announcements_of_one_epoch_are_one_the_higher_rank_s() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let low = room.after(&[last], BEN, epoch(1, &[], &[BEN]));
+    let high = room.after(&[last], ADA, epoch(1, &[], &[ADA, BEN]));
+    counts(&room, high);
+    assert_eq!(void(&room, low), VoidReason::Taken);
+    let again = room.after(&[low, high], OWNER, epoch(1, &[], &[OWNER]));
+    assert_eq!(refusal(&room, again), Refusal::KnownEpoch);
+}
+
+#[test]
+fn an_act_is_sealed_as_the_genesis_or_in_an_announced_epoch() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let announced = room.after(&[last], OWNER, epoch(1, &[], &[]));
+    let act_id = kinlog_indexer::seal::EpochId([101; 16]);
+    let inside = room.after(&[announced], ADA, grant(1));
+    room.acts[inside].sealed_by = Some(act_id);
+    counts(&room, inside);
+    let before = room.after(&[last], BEN, grant(2));
+    room.acts[before].sealed_by = Some(act_id);
+    assert_eq!(refusal(&room, before), Refusal::Sealed);
+    // Under the epoch's content key, which not everybody gets.
+    let hidden = room.after(&[inside], ADA, grant(3));
+    room.acts[hidden].sealed_by = Some(epoch_id(1));
+    assert_eq!(refusal(&room, hidden), Refusal::Sealed);
+}
+
+#[test]
+fn a_writer_takes_the_head_epoch_that_reaches_the_devices_and_nobody_else() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let first = epoch_id(9);
+    assert_eq!(
+        room.authority().epoch_to_write(&first),
+        None,
+        "Ada and Ben lack it"
+    );
+    let one = room.after(&[last], OWNER, epoch(1, &[9], &[OWNER, ADA, BEN]));
+    assert_eq!(room.authority().epoch_to_write(&first), Some(epoch_id(1)));
+    let gone = room.after(&[one], OWNER, remove(2, Vec::new()));
+    assert_eq!(room.authority().epoch_to_write(&first), None, "Ben has it");
+    room.after(&[gone], ADA, epoch(2, &[1], &[OWNER, ADA]));
+    assert_eq!(room.authority().epoch_to_write(&first), Some(epoch_id(2)));
+    assert_eq!(room.authority().epoch_heads(&first), [epoch_id(2)]);
+}
+
+#[test]
+fn grants_and_invites_end_by_their_author_or_an_admin() {
+    let (mut room, last) = room_of_three(Role::Member, Role::Member);
+    let given = room.after(&[last], ADA, grant(1));
+    let other = room.after(&[given], BEN, grant_revoke(1));
+    assert!(matches!(refusal(&room, other), Refusal::Role { .. }));
+    assert_eq!(
+        room.authority().grants.values().next().unwrap().revoked_by,
+        None
+    );
+    let own = room.after(&[given], ADA, grant_revoke(1));
+    let hash = room.acts[own].hash;
+    let authority = room.authority();
+    assert_eq!(
+        authority.grants.values().next().unwrap().revoked_by,
+        Some(hash)
+    );
+}
+
+#[test]
+fn a_writer_names_the_counting_heads_and_the_own_act_before() {
+    let (mut script, last) = room_of_three(Role::Admin, Role::Member);
+    let removal = script.after(&[last], OWNER, remove(1, Vec::new()));
+    let trick = script.after(&[last], ADA, admit(CLEO, Role::Member));
+    let mut room = script.room();
+    let heads = room.heads(&BEN.feed());
+    assert_eq!(
+        heads.heads,
+        [script.acts[removal].hash],
+        "what is void is not named"
+    );
+    let own = room.heads(&ADA.feed());
+    assert_eq!(own.own, Some(script.acts[trick].hash));
+    assert_eq!(own.parents().as_slice().len(), 2);
+}
