@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use kinlog_agent::NetworkConfig;
 use kinlog_agent::api::{LinkAskedInfo, Reply, Request};
-use kinlog_agent::linking::{LinkCode, PendingDevice, link_over_network};
+use kinlog_agent::linking::{LinkCode, LinkCodeError, PendingDevice, link_over_network};
 use kinlog_feeds::text::{decode_hex, encode_hex};
 use serde::Serialize;
 
@@ -48,7 +48,7 @@ pub(crate) struct LinkArguments {
 pub(crate) struct NewDeviceArguments {
     /// Become one more device of the agent that shows this code
     #[arg(long, value_name = "CODE", conflicts_with_all = ["phrase_file", "discard_phrase"])]
-    link: Option<LinkCodeArgument>,
+    link: Option<String>,
 
     /// Write the request into this file, to be carried to the device that shows the code
     #[arg(long, value_name = "FILE", requires = "link")]
@@ -69,17 +69,6 @@ pub(crate) struct NewDeviceArguments {
     /// Seconds to wait for the other device
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     wait: u64,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct LinkCodeArgument(LinkCode);
-
-impl std::str::FromStr for LinkCodeArgument {
-    type Err = kinlog_agent::linking::LinkCodeError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(LinkCodeArgument)
-    }
 }
 
 /// What the new device tells while it is linked, in JSON.
@@ -202,8 +191,9 @@ pub(crate) async fn join(
     let output = context.output;
     let (home, state) = (context.home.clone(), context.state.clone());
     let (pending, answer, words) = match (&arguments.link, &arguments.answer) {
-        (Some(LinkCodeArgument(code)), _) => {
-            let pending = PendingDevice::new(&home, code.clone(), name)?;
+        (Some(code), _) => {
+            let code: LinkCode = code.parse().map_err(no_code)?;
+            let pending = PendingDevice::new(&home, code, name)?;
             let (request, words) = pending.request();
             if let Some(file) = &arguments.request {
                 pending.keep(&home)?;
@@ -315,6 +305,11 @@ fn linked(reply: &Reply, output: &Output) -> Result<(), Failure> {
         output.paint_words().strong(&clean(name))
     ));
     output.data(&device.to_string())
+}
+
+fn no_code(error: LinkCodeError) -> Failure {
+    Failure::usage(error.to_string())
+        .hint("take the whole code as `kinlog device link` shows it, in quotes")
 }
 
 fn nobody_compared() -> Failure {

@@ -25,7 +25,7 @@ pub(crate) struct RecoverArguments {
 
     /// The agent's link; needed when its words were replaced before
     #[arg(long, value_name = "LINK")]
-    agent: Option<Link>,
+    agent: Option<String>,
 
     /// Signal server to find others at who hold the identity
     #[arg(long = "signal", value_name = "URL")]
@@ -56,7 +56,11 @@ pub(crate) async fn run(arguments: RecoverArguments, context: &Context<'_>) -> R
     let output = context.output;
     let name = arguments.name.unwrap_or_else(default_name);
     check(&context.home, &name)?;
-    let (given, mut signals) = match &arguments.agent {
+    let given = arguments.agent.as_deref().map(str::parse::<Link>);
+    let given = given
+        .transpose()
+        .map_err(|error| Failure::from(kinlog_agent::api::Error::from(error)))?;
+    let (given, mut signals) = match &given {
         None => (None, Vec::new()),
         Some(Link::Agent {
             agent, signal_urls, ..
