@@ -78,4 +78,8 @@ targets! {
     identity_set
     client_message
     server_message
+    envelope
+    sealed_secret
+    backup_file
+    backup_parts
 }

@@ -82,7 +82,10 @@ impl Part {
 
 impl Summary {
     /// Writes the summary as a part.
-    pub(crate) fn write(&self, to: &mut impl Write) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What `to` says.
+    pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
         let json = serde_json::to_vec(self)?;
         to.write_all(&Part::Summary { bytes: json.len() }.encode())?;
         to.write_all(&json)

@@ -8,6 +8,7 @@ mod golden;
 mod identity;
 mod signal;
 mod store;
+mod vault;
 mod wire;
 
 use crate::Target;
@@ -163,5 +164,29 @@ pub const TARGETS: &[Target] = &[
         run: signal::server_message,
         seeds: signal::server_message_seeds,
         cases: 100_000,
+    },
+    Target {
+        name: "envelope",
+        run: vault::envelope,
+        seeds: vault::envelope_seeds,
+        cases: 100_000,
+    },
+    Target {
+        name: "sealed_secret",
+        run: vault::sealed_secret,
+        seeds: vault::sealed_secret_seeds,
+        cases: 40_000,
+    },
+    Target {
+        name: "backup_file",
+        run: vault::backup_file,
+        seeds: vault::backup_file_seeds,
+        cases: 2_000,
+    },
+    Target {
+        name: "backup_parts",
+        run: vault::backup_parts,
+        seeds: vault::backup_parts_seeds,
+        cases: 20_000,
     },
 ];
