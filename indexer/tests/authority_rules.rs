@@ -8,6 +8,7 @@
 )]
 
 mod acts;
+mod world;
 
 use acts::*;
 use kinlog_indexer::authority::{Refusal, RoomActs, Verdict, VoidReason};

@@ -312,3 +312,46 @@ impl Script {
         self.authority().role(&Who(agent, 0, 0).agent())
     }
 }
+
+/// Everybody acts, and hears of the others after a while: never one head, seldom many.
+pub(crate) fn late_history(seed: u64, acts: usize) -> Script {
+    let mut random = crate::world::Random::new(seed);
+    let mut script = Script::new();
+    script.salt = seed;
+    let mut heads = 0;
+    for agent in 1..8u8 {
+        let role = if agent < 4 { Role::Admin } else { Role::Member };
+        heads = script.after(&[heads], Who(0, 0, 0), admit(Who(agent, 0, 0), role));
+    }
+    // What each has done last, and seen of each other.
+    let mut last = [heads; 8];
+    while script.acts.len() < acts {
+        let who = random.below(8);
+        let mut parents = vec![last[who]];
+        for _ in 0..random.below(4) {
+            // Others are heard of up to some acts late.
+            let late = script.acts.len() - 1 - random.below(12).min(script.acts.len() - 8);
+            parents.push(late);
+        }
+        let target = 1 + random.below(3) as u8;
+        let number = script.acts.len() as u32;
+        let deed = match random.below(20) {
+            0..3 => role(
+                target,
+                [Role::Guest, Role::Member, Role::Admin][random.below(3)],
+            ),
+            3 => invite_revoke(random.below(200) as u8),
+            4..8 => invite(random.below(200) as u8, Role::Member, Some(3), None),
+            _ => {
+                let mut deed = epoch(0, &[], &[]);
+                if let Deed::Epoch(epoch) = &mut deed {
+                    epoch.id.0[..4].copy_from_slice(&number.to_le_bytes());
+                    epoch.act_id.0[12..].copy_from_slice(&number.to_le_bytes());
+                }
+                deed
+            }
+        };
+        last[who] = script.after(&parents, Who(who as u8, 0, 0), deed);
+    }
+    script
+}
