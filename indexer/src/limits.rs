@@ -190,3 +190,21 @@ pub const ATTEST_BYTES_MAX: usize = 4 * 1024;
 
 /// Bytes of what an agent says about itself.
 pub const ABOUT_BYTES_MAX: usize = 2 * 1024;
+
+/// Bytes of an SQL question of people.
+pub const SQL_BYTES_MAX: i32 = 64 * 1024;
+
+/// Columns of an answer to one.
+pub const SQL_COLUMNS_MAX: i32 = 64;
+
+/// Rows of an answer to one.
+pub const SQL_ROWS_MAX: usize = 10_000;
+
+/// Bytes of one value, and of all values, of an answer to one, 8 MiB.
+pub const SQL_MEMORY_BYTES_MAX: i32 = 8 * 1024 * 1024;
+
+/// Time for one.
+pub const SQL_SECONDS_MAX: u64 = 5;
+
+/// Steps of SQLite's machine between two looks at the time: well under a millisecond.
+pub const SQL_STEPS_BETWEEN_LOOKS: i32 = 10_000;

@@ -17,6 +17,7 @@ mod marks;
 mod members;
 mod message_words;
 mod opening;
+mod people_sql;
 mod query;
 mod query_messages;
 mod query_paths;
@@ -44,6 +45,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 pub use error::{IndexError, OpenError};
 pub use feed::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
+pub use people_sql::{SqlAnswer, SqlError, SqlValue, answer as answer_sql};
 pub use report::{
     Counts, DirectoryRow, DisputeRow, DocumentRow, EditRow, FileRow, HeadRow, IngestReport,
     LinkConflict, MemberFeedRow, MemberRow, MessageRow, ReactionRow, RebuildReport, RoomRow,
