@@ -122,3 +122,64 @@ async fn messages_are_answered_marked_changed_and_deleted_by_their_short_names()
     assert_eq!(ann.dump_hash(true).await, before);
     assert_eq!(read(&ann, false).await, messages);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_ask_the_index_in_sql_and_why() {
+    let folder = Folder::new();
+    let ann = Cast::new(&folder, "ann").await;
+    let name = ROOM.into();
+    ann.reply(Request::RoomCreate { name }).await.unwrap();
+    let said = say(&ann, send("soup at eight?", None)).await;
+    let query = |sql: &str| Request::Query { sql: sql.into() };
+    let answer = ann.reply(query("select text from messages")).await.unwrap();
+    let Reply::Rows {
+        columns,
+        rows,
+        more,
+    } = answer
+    else {
+        panic!("{answer:?}");
+    };
+    assert_eq!((columns, more), (vec!["text".to_owned()], false));
+    assert_eq!(rows, [["soup at eight?"]]);
+    for (sql, kind) in [
+        ("delete from messages", ErrorKind::Permission),
+        ("select file_key from files", ErrorKind::Permission),
+        ("selec", ErrorKind::Usage),
+    ] {
+        let error = ann.reply(query(sql)).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{sql}: {error}");
+    }
+    let why = async |thing: &str, room: Option<&str>| {
+        let request = Request::Why {
+            thing: thing.into(),
+            room: room.map(Into::into),
+        };
+        match ann.reply(request).await.unwrap() {
+            Reply::Why { reasons, .. } => reasons,
+            other => panic!("{other:?}"),
+        }
+    };
+    let reasons = why(&said, Some(ROOM)).await;
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+    assert!(reasons[0].text.starts_with("shown"), "{reasons:?}");
+    say(&ann, delete(&said)).await;
+    let reasons = why(&said, Some(ROOM)).await;
+    assert_eq!(
+        (reasons[1].from.as_str(), reasons[1].text.as_str()),
+        ("tombstone", "deleted")
+    );
+    assert!(reasons[1].by.is_some() && reasons[1].at_ms.is_some());
+    let nowhere = format!("{}/999", said.split_once('/').unwrap().0);
+    let reasons = why(&nowhere, Some(ROOM)).await;
+    assert!(reasons[0].text.starts_with("not shown"), "{reasons:?}");
+    ann.create("/notes").await;
+    let reasons = why("/notes", None).await;
+    assert_eq!(reasons[0].from, "own");
+    let checked = ann.reply(Request::IndexCheck).await.unwrap();
+    let expected = Reply::IndexChecked {
+        problems: Vec::new(),
+        rebuilt: false,
+    };
+    assert_eq!(checked, expected);
+}

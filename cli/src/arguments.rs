@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
-    backup, device, feed, follow, id, init, lock, message, publish, recover, room, signal, store,
-    up,
+    backup, device, feed, follow, id, index, init, lock, message, publish, recover, room, signal,
+    store, up,
 };
 use crate::demo;
 
@@ -135,6 +135,13 @@ pub(crate) enum Command {
     Read(message::ReadArguments),
     /// Search messages and documents
     Search(message::SearchArguments),
+    /// Make the index anew, check it, show its hash
+    #[command(subcommand)]
+    Index(index::IndexCommand),
+    /// Ask the index in SQL: one SELECT, nothing is changed
+    Query(index::QueryArguments),
+    /// Show why a feed is here, or a message is (not) shown
+    Why(index::WhyArguments),
     /// Run the server that introduces peers to each other
     #[command(subcommand)]
     Signal(signal::SignalCommand),

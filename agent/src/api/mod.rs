@@ -23,7 +23,7 @@ pub use reply::{
     BlockProblem, ConflictHead, ConflictInfo, CutInfo, DeviceChange, DeviceInfo, DocumentInfo,
     FeedInfo, FeedStatus, FollowProgress, FollowStep, FoundEntry, IceInfo, IdInfo, LinkAskedInfo,
     MemberInfo, PinInfo, RepairedFeedInfo, Reply, RoomInfo, SessionStatus, SignalStatus, Status,
-    StoreInfo, StoreStatus, TransferProgress,
+    StoreInfo, StoreStatus, TransferProgress, WhyReason,
 };
 pub use request::{PinOptions, Request, Selection};
 pub use text::Text;

@@ -231,6 +231,24 @@ pub enum Reply {
         entries: u64,
         pending: u64,
     },
+    /// What a check of the index found; with problems it was made anew.
+    IndexChecked {
+        problems: Vec<String>,
+        rebuilt: bool,
+    },
+    /// The answer to an SQL question.
+    Rows {
+        columns: Vec<String>,
+        /// Numbers, texts, null; bytes as z-base-32.
+        rows: Vec<Vec<serde_json::Value>>,
+        /// There is more than is given.
+        more: bool,
+    },
+    /// Why something is here, or is not shown.
+    Why {
+        thing: String,
+        reasons: Vec<WhyReason>,
+    },
 }
 
 /// Who an agent is.
@@ -486,6 +504,19 @@ pub struct MemberInfo {
     pub agent: String,
     pub name: String,
     pub role: String,
+}
+
+/// One reason for something.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct WhyReason {
+    /// What decided: `own`, `pin`, `room`, `conflict`, `index`, `tombstone`, `store`.
+    pub from: String,
+    pub text: String,
+    /// z-base-32 of the agent who decided it, when it was somebody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<u64>,
 }
 
 /// A hit of a search.

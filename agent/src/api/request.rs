@@ -408,6 +408,17 @@ pub enum Request {
         #[serde(default)]
         rebuild: bool,
     },
+    /// [`Reply::IndexChecked`](crate::api::Reply::IndexChecked). A damaged index is made anew.
+    IndexCheck,
+    /// [`Reply::Rows`](crate::api::Reply::Rows): one SELECT over the index.
+    Query { sql: String },
+    /// [`Reply::Why`](crate::api::Reply::Why). `thing` is a path, key or link of a feed, or with
+    /// `room` the name of a message in it.
+    Why {
+        thing: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        room: Option<String>,
+    },
     /// [`Reply::Stopping`](crate::api::Reply::Stopping), and whoever holds the home leaves it.
     Stop,
 }

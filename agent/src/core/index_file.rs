@@ -53,6 +53,12 @@ impl Core {
         })
     }
 
+    /// Makes the file of the index anew.
+    pub(crate) fn rebuild_index_file(&self) -> Result<(), Error> {
+        self.index_damaged.store(true, Ordering::Relaxed);
+        self.renew_damaged_index().map(|_| ())
+    }
+
     /// Makes the index anew if it was found to be damaged; returns whether it was.
     pub(crate) fn renew_damaged_index(&self) -> Result<bool, Error> {
         if !self.index_damaged.swap(false, Ordering::Relaxed) {

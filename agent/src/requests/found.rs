@@ -67,6 +67,17 @@ pub(super) fn index(core: &Core, rebuild: bool) -> Result<Reply, Error> {
     })
 }
 
+pub(super) fn check(core: &Core) -> Result<Reply, Error> {
+    let problems = core.index(|index| index.check())?;
+    if !problems.is_empty() {
+        core.rebuild_index_file()?;
+    }
+    Ok(Reply::IndexChecked {
+        rebuilt: !problems.is_empty(),
+        problems,
+    })
+}
+
 /// Returns the words round the first word of the query that the text has.
 fn snippet(text: &str, query: &str) -> String {
     const BEFORE: usize = 40;

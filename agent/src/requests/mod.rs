@@ -11,10 +11,12 @@ mod links;
 mod messages;
 mod plain;
 mod publish;
+mod query;
 mod rooms;
 mod space;
 mod status;
 mod unpin;
+mod why;
 
 use std::sync::Arc;
 
@@ -296,6 +298,16 @@ async fn dispatch(
         }
         Request::Index { rebuild } => {
             one(core, to, move |core| found::index(core, rebuild)).await?
+        }
+        Request::IndexCheck => one(core, to, found::check).await?,
+        Request::Query { sql } => {
+            one(core, to, move |core| query::query(core, &sql)).await?;
+        }
+        Request::Why { thing, room } => {
+            one(core, to, move |core| {
+                why::why(core, &thing, room.as_deref())
+            })
+            .await?;
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ pub(crate) mod device;
 pub(crate) mod feed;
 pub(crate) mod follow;
 pub(crate) mod id;
+pub(crate) mod index;
 pub(crate) mod init;
 pub(crate) mod link;
 pub(crate) mod lock;
@@ -79,6 +80,9 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Delete(arguments) => message::delete(arguments, &context()?).await,
         Command::Read(arguments) => message::read(arguments, &context()?).await,
         Command::Search(arguments) => message::search(arguments, &context()?).await,
+        Command::Index(command) => index::run(command, &context()?).await,
+        Command::Query(arguments) => index::query(arguments, &context()?).await,
+        Command::Why(arguments) => index::why(arguments, &context()?).await,
         Command::Signal(command) => signal::run(command, output).await,
         Command::Demo(arguments) => demo::run(arguments, output).await,
     }

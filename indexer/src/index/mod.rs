@@ -11,6 +11,7 @@
 mod directory;
 mod dump;
 mod error;
+mod fate;
 mod feed;
 mod links;
 mod marks;
@@ -44,6 +45,7 @@ use kinlog_feeds::crypto::{FeedKey, Hash};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 pub use error::{IndexError, OpenError};
+pub use fate::Fate;
 pub use feed::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
 pub use people_sql::{SqlAnswer, SqlError, SqlValue, answer as answer_sql};
 pub use report::{

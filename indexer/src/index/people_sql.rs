@@ -104,11 +104,7 @@ fn read(connection: &Connection, sql: &str) -> Result<SqlAnswer, SqlError> {
             what: "a statement that changes something".to_owned(),
         });
     }
-    let columns: Vec<String> = statement
-        .column_names()
-        .into_iter()
-        .map(Into::into)
-        .collect();
+    let columns: Vec<String> = statement.column_names().map(Into::into).collect();
     let mut answer = SqlAnswer {
         columns,
         ..SqlAnswer::default()
@@ -153,9 +149,10 @@ fn allow(context: AuthContext<'_>) -> Authorization {
             Authorization::Allow
         }
         // What a full-text table asks of itself.
-        AuthAction::Pragma { pragma_name, .. } if pragma_name == "data_version" => {
-            Authorization::Allow
-        }
+        AuthAction::Pragma {
+            pragma_name: "data_version",
+            ..
+        } => Authorization::Allow,
         _ => Authorization::Deny,
     }
 }

@@ -1,0 +1,165 @@
+//! Why something is here, or is not shown: every source of reasons is asked.
+
+use kinlog_feeds::FeedKey;
+use kinlog_indexer::entry::Ref;
+use kinlog_indexer::index::Fate;
+
+use crate::api::{Error, Reply, WhyReason};
+use crate::core::Core;
+use crate::knowledge::KnownRoom;
+use crate::requests::conflicts;
+
+/// What somebody asks about.
+pub(super) enum Thing {
+    /// A feed that is stored.
+    Feed(FeedKey),
+    /// A message of a room, shown or not.
+    Message(KnownRoom, Ref),
+}
+
+/// A source of reasons. Whoever decides something about feeds or messages adds one.
+type Source = fn(&Core, &Thing) -> Result<Vec<WhyReason>, Error>;
+
+const SOURCES: &[Source] = &[own, planned, of_room, stopped, read, deleted];
+
+pub(super) fn why(core: &Core, thing: &str, room: Option<&str>) -> Result<Reply, Error> {
+    let meant = match room {
+        Some(room) => {
+            let room = core.room(room)?;
+            let entry = core.message_names(&room)?.entry(thing)?;
+            Thing::Message(room, entry)
+        }
+        None => Thing::Feed(core.feed_key(thing)?),
+    };
+    let mut reasons = Vec::new();
+    for source in SOURCES {
+        reasons.extend(source(core, &meant)?);
+    }
+    let is_stored = match &meant {
+        Thing::Feed(key) => core.store.feed(key).is_some(),
+        Thing::Message(..) => true,
+    };
+    if !is_stored {
+        reasons.push(reason("store", "nothing of it is stored here"));
+    } else if reasons.is_empty() {
+        reasons.push(reason(
+            "store",
+            "it was stored before, and nothing asks for it now",
+        ));
+    }
+    Ok(Reply::Why {
+        thing: thing.to_owned(),
+        reasons,
+    })
+}
+
+fn reason(from: &str, text: impl Into<String>) -> WhyReason {
+    WhyReason {
+        from: from.to_owned(),
+        text: text.into(),
+        by: None,
+        at_ms: None,
+    }
+}
+
+fn own(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
+    let Thing::Feed(key) = thing else {
+        return Ok(Vec::new());
+    };
+    let own = core.knowledge(|knowledge| knowledge.own.get(key).cloned());
+    Ok(own
+        .map(|own| match own.path {
+            Some(path) => reason("own", format!("this device writes it, as {path}")),
+            None => reason("own", "this device writes it"),
+        })
+        .into_iter()
+        .collect())
+}
+
+fn planned(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
+    let Thing::Feed(key) = thing else {
+        return Ok(Vec::new());
+    };
+    let plan = core.plan();
+    let why = plan.why.get(key).into_iter().flatten();
+    Ok(why.map(|why| reason("pin", why.to_string())).collect())
+}
+
+fn of_room(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
+    let Thing::Feed(key) = thing else {
+        return Ok(Vec::new());
+    };
+    let room = core.knowledge(|knowledge| knowledge.room_of(key).map(KnownRoom::label));
+    Ok(room
+        .map(|room| reason("room", format!("a member of room {room} writes it")))
+        .into_iter()
+        .collect())
+}
+
+fn stopped(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
+    let Thing::Feed(key) = thing else {
+        return Ok(Vec::new());
+    };
+    let conflict = core
+        .store
+        .feed(key)
+        .and_then(|feed| conflicts::summary(&feed));
+    Ok(conflict
+        .map(|what| reason("conflict", format!("it stops where it is: {what}")))
+        .into_iter()
+        .collect())
+}
+
+fn read(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
+    let Thing::Message(room, entry) = thing else {
+        return Ok(Vec::new());
+    };
+    let text = match core.index(|index| index.fate(entry))? {
+        Fate::NotRead => "not shown: this block is not here".to_owned(),
+        Fate::Waits(epoch) => {
+            format!("not shown: it is sealed in epoch {epoch:?}, whose key is not here")
+        }
+        Fate::Skipped(reason) => match reason.as_str() {
+            "unopened" => "not shown: the key of its epoch does not open it".to_owned(),
+            "newer" => "not shown: a newer build wrote it".to_owned(),
+            _ => "not shown: it is no entry, or a damaged one".to_owned(),
+        },
+        Fate::NotAMembers(_) => format!(
+            "not shown: nobody who counts admitted the writer to room {}",
+            room.label()
+        ),
+        Fate::Entry { is_read: false, .. } => {
+            "not shown: this build does not read what it says".to_owned()
+        }
+        Fate::Entry { .. } => match core.index(|index| index.message(entry))? {
+            None => "not shown: it is an entry of another kind, or hidden".to_owned(),
+            Some(_) => format!("shown: a member of room {} wrote it", room.label()),
+        },
+    };
+    Ok(vec![reason("index", text)])
+}
+
+fn deleted(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
+    let Thing::Message(_, entry) = thing else {
+        return Ok(Vec::new());
+    };
+    let Fate::Entry { deletions, .. } = core.index(|index| index.fate(entry))? else {
+        return Ok(Vec::new());
+    };
+    let counts = core.index(|index| index.message(entry))?;
+    let counting = counts.and_then(|message| message.deleted);
+    let reasons = deletions.into_iter().map(|(agent, at_ms, why)| {
+        let counts = counting == Some((agent, at_ms));
+        let text = match (counts, why.is_empty()) {
+            (true, true) => "deleted".to_owned(),
+            (true, false) => format!("deleted: {why}"),
+            (false, _) => "another deletion, which adds nothing or whose author may not".to_owned(),
+        };
+        WhyReason {
+            by: Some(agent.to_string()),
+            at_ms: Some(at_ms),
+            ..reason("tombstone", text)
+        }
+    });
+    Ok(reasons.collect())
+}
