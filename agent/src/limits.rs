@@ -85,6 +85,13 @@ pub const MESSAGES_READ_MAX: usize = 1000;
 /// Sessions whose violation is remembered for whoever waits for them.
 pub const VIOLATIONS_KEPT_MAX: usize = 64;
 
+/// Siblings that a device meets each in a topic of the two, 8: a topic costs a place at every signal
+/// server. With more of them all meet in the topics of their epochs too.
+pub const PAIR_TOPICS_MAX: usize = 8;
+
+/// Redirects from one label to the next that are gone along.
+pub const REDIRECTS_MAX: usize = 16;
+
 /// Links that are followed from the documents of one feed, 256: each may bring a topic and a directory.
 pub const LINKS_FOLLOWED_MAX: usize = 256;
 

@@ -9,28 +9,10 @@ mod stage;
 
 use bytes::Bytes;
 use kinlog_agent::api::{ErrorKind, FeedInfo, Reply, Request};
-use kinlog_agent::home::{Phrase, init};
-use kinlog_agent::{Agent, OpenOptions};
+use kinlog_agent::home::Phrase;
 use stage::{Cast, Folder, Signal, soon};
 
 const SECRET: &str = "nobody reads this line but my own devices";
-
-/// A device of the agent whose phrase this is, with a home of its own.
-async fn device(folder: &Folder, name: &'static str, phrase: &Phrase) -> Cast {
-    let (home, state) = (
-        folder.path().join(name),
-        folder.path().join(format!("{name}.state")),
-    );
-    let id = init(&home, &state, name, phrase).unwrap();
-    let agent = Agent::open(&home, OpenOptions::new(&state)).await.unwrap();
-    Cast {
-        name,
-        state,
-        home,
-        id,
-        agent,
-    }
-}
 
 async fn create_private(cast: &Cast, path: &str) -> FeedInfo {
     let request = Request::FeedCreate {
@@ -178,12 +160,12 @@ async fn a_private_document_is_found_here_and_its_path_stays_private() {
 async fn a_sibling_device_reads_private_paths_and_a_stranger_sees_none() {
     let (folder, signal) = (Folder::new(), Signal::start().await);
     let phrase = Phrase::generate().unwrap();
-    let laptop = device(&folder, "laptop", &phrase).await;
+    let laptop = Cast::device(&folder, "laptop", &phrase).await;
     create_private(&laptop, "/diary").await;
     laptop.append("/diary", &lines(&[SECRET, "two"])).await;
     laptop.go_online(&signal).await;
 
-    let phone = device(&folder, "phone", &phrase).await;
+    let phone = Cast::device(&folder, "phone", &phrase).await;
     phone.go_online(&signal).await;
     let agent = laptop.id.agent;
     assert_eq!(agent, phone.id.agent);

@@ -217,6 +217,12 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kind: Option<String>,
     },
+    /// [`Reply::Feed`](crate::api::Reply::Feed). Gives an own path another label, and leads readers there.
+    FeedRename { path: String, to: String },
+    /// [`Reply::Feed`](crate::api::Reply::Feed). Goes on here with a path of another own device.
+    FeedTake { path: String },
+    /// [`Reply::Feed`](crate::api::Reply::Feed). Lists an own path no longer.
+    FeedRetire { path: String },
     /// [`Reply::Feeds`](crate::api::Reply::Feeds).
     FeedList,
     /// [`Reply::Feed`](crate::api::Reply::Feed).

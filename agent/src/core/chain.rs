@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::store::Feed;
-use kinlog_indexer::entry::PathKind;
+use kinlog_indexer::entry::{Envelope, OPEN_BLOCK, PathKind};
 
 use crate::api::Error;
 use crate::core::Core;
@@ -97,6 +97,65 @@ impl Core {
         Ok(Chain { core: self, parts })
     }
 
+    /// Returns what is held of a shared path, the feeds of all devices as one: entries in the order of
+    /// their timeline, raw blocks a device after the other. `None` for anything else.
+    pub(crate) fn union(&self, name: &str) -> Result<Option<Vec<Bytes>>, Error> {
+        let (agent, path) = match name.parse::<FeedName>()? {
+            FeedName::Key(_) => return Ok(None),
+            FeedName::Own(path) => (self.agent, path),
+            FeedName::Of(agent, path) => (agent, path),
+        };
+        let lines: Vec<Line> = self.knowledge(|knowledge| {
+            let public = knowledge.agents.get(&agent).into_iter();
+            let public = public.flat_map(|known| &known.lines);
+            let private = knowledge
+                .private_lines
+                .iter()
+                .filter(|_| agent == knowledge.agent);
+            let lines = public.chain(private);
+            let meant = lines.filter(|line| line.is_called(&path) && line.kind == PathKind::Shared);
+            meant.cloned().collect()
+        });
+        if lines.is_empty() {
+            return Ok(None);
+        }
+        let mut blocks = Vec::new();
+        for line in &lines {
+            let Some(feed) = self.store.feed(&line.key) else {
+                continue;
+            };
+            let have = feed.have();
+            for index in have.runs(0..feed.head().length).flatten() {
+                let Some(mut block) = feed.get(index)? else {
+                    continue;
+                };
+                if self.is_private(&line.key) {
+                    block = self.open_private(&line.key, index, &block)?;
+                }
+                let order = match line.is_entries {
+                    false => (0, 0, 0),
+                    true => {
+                        let open = block.first() == Some(&OPEN_BLOCK);
+                        let entry = if open {
+                            block.slice(1..)
+                        } else {
+                            block.clone()
+                        };
+                        let envelope = Envelope::decode(&entry).ok();
+                        envelope.map_or((0, 0, 0), |one| {
+                            (one.depth, one.clock.ms, one.clock.counter)
+                        })
+                    }
+                };
+                blocks.push((order, line.key, index, block));
+            }
+        }
+        blocks.sort_by_key(|(order, key, index, _)| (*order, *key, *index));
+        Ok(Some(
+            blocks.into_iter().map(|(_, _, _, block)| block).collect(),
+        ))
+    }
+
     /// Returns the lines of a path that the feed `newest` continues.
     fn lines_before(&self, name: &str, newest: &FeedKey) -> Result<Vec<Line>, Error> {
         let (agent, path) = match name.parse::<FeedName>()? {
@@ -111,7 +170,7 @@ impl Core {
                 .private_lines
                 .iter()
                 .filter(|_| agent == knowledge.agent);
-            let is_log = |line: &&Line| line.path == path && line.kind == PathKind::Log;
+            let is_log = |line: &&Line| line.is_called(&path) && line.kind == PathKind::Log;
             let lines = match knowledge.is_private(newest) {
                 true => private.filter(is_log).cloned().collect::<Vec<_>>(),
                 false => public.filter(is_log).cloned().collect(),

@@ -331,6 +331,7 @@ mod tests {
             let mut known = KnownAgent::verify(&agent, set.encode()).unwrap();
             let line = |number: &u8| Line {
                 path: format!("/{number}").parse().unwrap(),
+                former: Vec::new(),
                 key: key(*number),
                 device,
                 is_entries: true,

@@ -103,7 +103,7 @@ impl Core {
         // The index is held until all is taken in, so that nobody takes in older rows after it.
         self.index(|index| {
             let (rows, name) = (index.directory(agent)?, index.profile(agent)?);
-            let lines = Line::of_rows(rows);
+            let lines = Line::of_rows(rows, &index.redirects(agent)?);
             self.knowledge(|knowledge| {
                 if let Some(known) = knowledge.agents.get_mut(agent) {
                     known.lines = lines;
@@ -112,11 +112,8 @@ impl Core {
             });
             if *agent == self.agent {
                 let (rows, redirects) = index.private_directory(agent)?;
-                let lines = Line::of_rows(rows);
-                self.knowledge(|knowledge| {
-                    knowledge.private_lines = lines;
-                    knowledge.private_redirects = redirects;
-                });
+                let lines = Line::of_rows(rows, &redirects);
+                self.knowledge(|knowledge| knowledge.private_lines = lines);
             }
             Ok(())
         })?;

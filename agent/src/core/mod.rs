@@ -11,6 +11,7 @@ mod entries;
 mod index_file;
 mod indexing;
 mod learn;
+mod moving;
 mod names;
 mod own_feeds;
 mod private;

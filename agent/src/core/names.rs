@@ -24,7 +24,6 @@ impl Core {
                         .get(&agent)
                         .and_then(|known| known.line(&path).cloned())
                 });
-                let line = line.or_else(|| self.redirected(&agent, &path));
                 line.map(|line| line.key).ok_or_else(|| {
                     Error::not_found(format!(
                         "agent {agent} lists no path {path} that is known here"
@@ -37,32 +36,16 @@ impl Core {
 
     /// Returns the feed that a path of this agent goes on in, whichever of its devices writes it.
     fn own_key(&self, path: &FeedPath) -> Result<FeedKey, Error> {
-        let known = |path: &FeedPath| {
-            self.knowledge(|knowledge| {
-                let own = knowledge.own_path(path);
-                // Of a path that several devices write, this one's part.
-                if let Some(own) = own.filter(|own| own.kind == PathKind::Shared) {
-                    return Some(own.key);
-                }
-                let of_agent = knowledge.agents.get(&knowledge.agent);
-                let public = of_agent.and_then(|known| known.line(path));
-                let mut private = knowledge.private_lines.iter();
-                let private = private.rfind(|line| line.path == *path);
-                let line = public.or(private).map(|line| line.key);
-                line.or(own.map(|own| own.key))
-            })
-        };
-        if let Some(key) = known(path) {
-            return Ok(key);
-        }
-        let leads =
-            self.knowledge(|knowledge| knowledge.private_redirects.get(path.as_str()).cloned());
-        let leads = match leads {
-            None => self.index(|index| index.redirect(&self.agent, path.as_str()))?,
-            known => known,
-        };
-        let led = leads.and_then(|label| known(&label.parse().ok()?));
-        match led {
+        let known = self.knowledge(|knowledge| {
+            let own = knowledge.own_path(path);
+            // Of a path that several devices write, this one's part.
+            if let Some(own) = own.filter(|own| own.kind == PathKind::Shared) {
+                return Some(own.key);
+            }
+            let line = knowledge.own_line(path).map(|line| line.key);
+            line.or(own.map(|own| own.key))
+        });
+        match known {
             Some(key) => Ok(key),
             None => Ok(self.own_path(path)?.key),
         }
@@ -138,18 +121,5 @@ impl Core {
             signal_urls,
         }
         .to_string())
-    }
-
-    fn redirected(
-        &self,
-        agent: &kinlog_feeds::AgentId,
-        path: &FeedPath,
-    ) -> Option<crate::knowledge::Line> {
-        let label = self
-            .index(|index| index.redirect(agent, path.as_str()))
-            .ok()
-            .flatten()?;
-        let path = label.parse().ok()?;
-        self.knowledge(|knowledge| knowledge.agents.get(agent)?.line(&path).cloned())
     }
 }

@@ -48,10 +48,7 @@ impl Core {
 
     /// Creates a path with a new feed behind it and lists it in the directory where it belongs.
     pub(crate) fn create_path(&self, path: &FeedPath, new: NewPath) -> Result<OwnFeed, Error> {
-        if self.knowledge(|knowledge| knowledge.own_path(path).is_some()) {
-            return Err(Error::usage(format!("path {path} exists already"))
-                .hint("append to it, or choose another path"));
-        }
+        self.check_free(path)?;
         let id = random()?;
         let feed = self.make_feed(OwnFeed {
             path: Some(path.clone()),
@@ -60,6 +57,8 @@ impl Core {
             kind: new.kind,
             ..OwnFeed::entries(self.keys.feed_key(&id), id)
         })?;
+        // Who reads the line asks for the feed at once: it is served before it is listed.
+        self.replan()?;
         self.list(&feed, path)?;
         self.replan()?;
         Ok(feed)

@@ -1,5 +1,7 @@
 //! What is known of an agent: its devices, and what their public directories list.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 use kinlog_indexer::entry::{Content, PathKind};
@@ -7,12 +9,15 @@ use kinlog_indexer::identity::{Device, Identity, IdentityError, IdentitySet, Ver
 use kinlog_indexer::index::DirectoryRow;
 
 use crate::api::Selection;
+use crate::limits::REDIRECTS_MAX;
 use crate::links::FeedPath;
 
 /// A public path.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Line {
     pub(crate) path: FeedPath,
+    /// Labels that lead to it now.
+    pub(crate) former: Vec<FeedPath>,
     pub(crate) key: FeedKey,
     /// Device whose directory lists it.
     pub(crate) device: DeviceKey,
@@ -27,7 +32,25 @@ pub(crate) struct Line {
 
 impl Line {
     /// Puts rows of a directory, which stand in order, into lines; labels that are no paths are none.
-    pub(crate) fn of_rows(rows: Vec<DirectoryRow>) -> Vec<Line> {
+    pub(crate) fn of_rows(
+        rows: Vec<DirectoryRow>,
+        redirects: &BTreeMap<String, String>,
+    ) -> Vec<Line> {
+        let listed: BTreeSet<String> = rows.iter().map(|row| row.label.clone()).collect();
+        let mut former: BTreeMap<&str, Vec<FeedPath>> = BTreeMap::new();
+        // A label that is in use again leads nowhere else.
+        for from in redirects.keys().filter(|from| !listed.contains(*from)) {
+            let mut to = from;
+            for _ in 0..REDIRECTS_MAX {
+                match redirects.get(to) {
+                    Some(next) if !listed.contains(to) => to = next,
+                    _ => break,
+                }
+            }
+            if let Ok(from) = from.parse() {
+                former.entry(to).or_default().push(from);
+            }
+        }
         let mut lines: Vec<Line> = Vec::with_capacity(rows.len());
         for row in rows {
             let Ok(path) = row.label.parse() else {
@@ -39,8 +62,10 @@ impl Line {
                 PathKind::Log => before.map_or(0, |line| line.start + line.cut.unwrap_or(0)),
                 PathKind::Shared => 0,
             };
+            let former = former.get(row.label.as_str()).cloned().unwrap_or_default();
             lines.push(Line {
                 path,
+                former,
                 key: row.feed,
                 device: row.device,
                 is_entries: row.content == Content::Entries,
@@ -50,6 +75,17 @@ impl Line {
             });
         }
         lines
+    }
+
+    /// Returns whether a pinned path covers it, under its label or one that leads to it.
+    pub(crate) fn is_covered_by(&self, path: &FeedPath) -> bool {
+        let mut labels = std::iter::once(&self.path).chain(&self.former);
+        labels.any(|label| path.covers(label))
+    }
+
+    /// Returns whether it is found under a label.
+    pub(crate) fn is_called(&self, path: &FeedPath) -> bool {
+        self.path == *path || self.former.contains(path)
     }
 
     /// Returns what of this feed is meant by a selection of its path; `None` for nothing.
@@ -139,7 +175,7 @@ impl KnownAgent {
 
     /// Returns the newest line of a path: the feed that it goes on in.
     pub(crate) fn line(&self, path: &FeedPath) -> Option<&Line> {
-        self.lines.iter().rfind(|line| line.path == *path)
+        self.lines.iter().rfind(|line| line.is_called(path))
     }
 
     /// Returns what to call the agent: its name and the start of its id.
@@ -177,6 +213,7 @@ mod tests {
     fn a_selection_of_a_path_is_shared_out_among_its_feeds() {
         let line = |start, cut| Line {
             path: "/notes".parse().expect("valid"),
+            former: Vec::new(),
             key: FeedKey([1; 32]),
             device: DeviceKey([1; 32]),
             is_entries: false,

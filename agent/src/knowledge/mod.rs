@@ -15,6 +15,7 @@ pub(crate) use agents::{KnownAgent, Line};
 pub(crate) use own_epochs::OwnEpochs;
 pub(crate) use rooms::KnownRoom;
 
+use crate::limits::PAIR_TOPICS_MAX;
 use crate::linking::OpenLink;
 use crate::links::FeedPath;
 use crate::state::{FormerFeed, OpenJoin, OwnFeed, Pin};
@@ -32,10 +33,8 @@ pub(crate) struct Knowledge {
     pub(crate) agents: BTreeMap<AgentId, KnownAgent>,
     /// Private paths of all devices of this agent, by path.
     pub(crate) private_lines: Vec<Line>,
-    /// Where old labels of private paths lead.
-    pub(crate) private_redirects: BTreeMap<String, String>,
     pub(crate) own_epochs: OwnEpochs,
-    /// Keys by which this device meets a sibling that it shares no epoch with yet.
+    /// Keys by which this device meets each of its siblings.
     pub(crate) pair_keys: BTreeMap<DeviceKey, [u8; 32]>,
     pub(crate) pins: Vec<Pin>,
     pub(crate) rooms: BTreeMap<RoomId, KnownRoom>,
@@ -62,7 +61,6 @@ impl Knowledge {
             former: BTreeMap::new(),
             agents: BTreeMap::new(),
             private_lines: Vec::new(),
-            private_redirects: BTreeMap::new(),
             own_epochs: OwnEpochs::default(),
             pair_keys: BTreeMap::new(),
             pins: Vec::new(),
@@ -101,17 +99,14 @@ impl Knowledge {
             .collect()
     }
 
-    /// Returns the keys by which this agent's devices meet: of each own epoch, and of each pair that
-    /// shares none yet.
+    /// Returns the keys by which this agent's devices meet: of each pair, and with more siblings than
+    /// [`PAIR_TOPICS_MAX`] of their epochs too.
     pub(crate) fn own_meet_keys(&self) -> BTreeSet<[u8; 32]> {
-        let epochs = self.own_epochs.known();
-        let shared = epochs.map(|(_, epoch)| *epoch.secret.meet_key().expose());
-        let mut keys: BTreeSet<[u8; 32]> = shared.collect();
-        for (device, pair) in &self.pair_keys {
-            let mut epochs = self.own_epochs.known();
-            if !epochs.any(|(_, epoch)| epoch.announced_by.contains(device)) {
-                keys.insert(*pair);
-            }
+        let pairs = self.pair_keys.values().take(PAIR_TOPICS_MAX);
+        let mut keys: BTreeSet<[u8; 32]> = pairs.copied().collect();
+        if self.pair_keys.len() > PAIR_TOPICS_MAX {
+            let epochs = self.own_epochs.known();
+            keys.extend(epochs.map(|(_, epoch)| *epoch.secret.meet_key().expose()));
         }
         keys
     }
@@ -144,6 +139,14 @@ impl Knowledge {
         keys.extend(self.private_lines.iter().map(|line| line.key));
         keys.extend(self.private_directories().into_iter().map(|(_, key)| key));
         keys
+    }
+
+    /// Returns the line in which a path of this agent goes on, public or private.
+    pub(crate) fn own_line(&self, path: &FeedPath) -> Option<&Line> {
+        let known = self.agents.get(&self.agent);
+        let public = known.and_then(|known| known.line(path));
+        let mut private = self.private_lines.iter();
+        public.or_else(|| private.rfind(|line| line.is_called(path)))
     }
 
     /// Returns the line of a private feed.

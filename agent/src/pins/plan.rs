@@ -160,7 +160,7 @@ pub(crate) fn covered<'a>(
     path: Option<&'a FeedPath>,
 ) -> impl Iterator<Item = &'a Line> {
     let lines = known.lines.iter();
-    lines.filter(move |line| path.is_none_or(|path| path.covers(&line.path)))
+    lines.filter(move |line| path.is_none_or(|path| line.is_covered_by(path)))
 }
 
 /// Returns whether a feed that another agent lists may be served to whoever knows that agent's id.
@@ -202,13 +202,16 @@ impl Planning<'_> {
             }
         }
         for feed in self.knowledge.own.values() {
+            // One that this device wrote before another went on with its path.
+            let listed = self.knowledge.listed(&feed.key);
+            let listed = listed.map(|(_, line)| line.path.clone());
             let why = if feed.is_private {
                 // Served to siblings alone: see there.
                 match &feed.path {
                     Some(path) => format!("own private path {path}"),
                     None => "own private directory".to_owned(),
                 }
-            } else if let Some(path) = &feed.path {
+            } else if let Some(path) = feed.path.as_ref().or(listed.as_ref()) {
                 offered.serves.insert(feed.key);
                 offered.wants.insert(feed.key);
                 format!("own path {path}")
@@ -362,7 +365,14 @@ impl Planning<'_> {
                 continue;
             };
             for line in &known.lines {
-                let covering = trie.covering(agent, &line.path);
+                let mut covering = trie.covering(agent, &line.path);
+                for former in &line.former {
+                    let led = trie.covering(agent, former);
+                    covering.extend(led.into_iter().filter(|pin| {
+                        // One that covers the label of now is found already.
+                        !matches!(&pin.target, PinTarget::Path(_, Some(path)) if path.covers(&line.path))
+                    }));
+                }
                 if covering.is_empty() || !is_public(knowledge, &self.private, &line.key) {
                     continue;
                 }
@@ -411,7 +421,7 @@ impl Planning<'_> {
         for (line, is_private) in public.chain(private) {
             let is_here =
                 knowledge.own.contains_key(&line.key) || knowledge.former.contains_key(&line.key);
-            if is_here || !path.is_none_or(|path| path.covers(&line.path)) {
+            if is_here || !path.is_none_or(|path| line.is_covered_by(path)) {
                 continue;
             }
             if !is_private {
@@ -559,6 +569,7 @@ mod tests {
             .zip(paths)
             .map(|(feed, path)| Line {
                 path: path.parse().expect("valid"),
+                former: Vec::new(),
                 key: key(feed),
                 device,
                 is_entries: false,

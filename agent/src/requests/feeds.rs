@@ -41,6 +41,21 @@ pub(super) fn create(
     Ok(Reply::Feed(feed_info(core, &core.feed(&own.key)?)?))
 }
 
+pub(super) fn rename(core: &Core, path: &str, to: &str) -> Result<Reply, Error> {
+    let own = core.rename_path(&path.parse()?, &to.parse()?)?;
+    Ok(Reply::Feed(feed_info(core, &core.feed(&own.key)?)?))
+}
+
+pub(super) fn take(core: &Core, path: &str) -> Result<Reply, Error> {
+    let own = core.take_path(&path.parse()?)?;
+    Ok(Reply::Feed(feed_info(core, &core.feed(&own.key)?)?))
+}
+
+pub(super) fn retire(core: &Core, path: &str) -> Result<Reply, Error> {
+    let own = core.retire_path(&path.parse()?)?;
+    Ok(Reply::Feed(feed_info(core, &core.feed(&own.key)?)?))
+}
+
 pub(super) fn list(core: &Core) -> Result<Reply, Error> {
     let mut feeds = Vec::new();
     for feed in core.store.feeds() {
@@ -102,6 +117,9 @@ pub(super) fn read(
     range: Option<Selection>,
     to: &AnswerSender,
 ) -> Result<(), Ended> {
+    if let Some(union) = core.union(name)? {
+        return read_union(union, range.as_ref(), to);
+    }
     let chain = core.chain(name)?;
     let length = chain.length();
     let wanted = blocks(range.as_ref().unwrap_or(&Selection::All), length);
@@ -126,6 +144,35 @@ pub(super) fn read(
             .hint("follow its range first")
             .into());
         };
+        let reply = Reply::Block {
+            index,
+            bytes: block.len() as u64,
+        };
+        to.blocking_answer(Answer {
+            reply,
+            payload: block,
+        })?;
+    }
+    Ok(())
+}
+
+/// Answers with the blocks of a path that several devices write, in one order.
+fn read_union(
+    union: Vec<Bytes>,
+    range: Option<&Selection>,
+    to: &AnswerSender,
+) -> Result<(), Ended> {
+    let length = union.len() as u64;
+    let skipped = match range {
+        None | Some(Selection::All) => 0,
+        Some(Selection::Last(count)) => length.saturating_sub(*count),
+        Some(other) => {
+            let message =
+                format!("a shared path has no block numbers: {other} names nothing of it");
+            return Err(Error::usage(message).hint("last:N, or all").into());
+        }
+    };
+    for (index, block) in (0..).zip(union).skip(skipped as usize) {
         let reply = Reply::Block {
             index,
             bytes: block.len() as u64,

@@ -36,7 +36,7 @@ pub(super) fn import(
     if metadata.is_dir() {
         return Err(Error::usage(format!("{} is a folder", file.display())).into());
     }
-    let held = core.knowledge(|knowledge| knowledge.own_path(&path).cloned());
+    let held = core.writable(&path)?;
     let own = match held {
         Some(own) if own.is_entries => {
             return Err(Error::usage(format!("{path} is a feed of entries")).into());

@@ -118,6 +118,15 @@ async fn dispatch(
             })
             .await?;
         }
+        Request::FeedRename { path, to: label } => {
+            one(core, to, move |core| feeds::rename(core, &path, &label)).await?;
+        }
+        Request::FeedTake { path } => {
+            one(core, to, move |core| feeds::take(core, &path)).await?;
+        }
+        Request::FeedRetire { path } => {
+            one(core, to, move |core| feeds::retire(core, &path)).await?;
+        }
         Request::FeedList => one(core, to, feeds::list).await?,
         Request::FeedInfo { feed } => one(core, to, move |core| feeds::info(core, &feed)).await?,
         Request::FeedAppend { path, lengths } => {

@@ -21,7 +21,7 @@ pub(super) fn publish(
         .iter()
         .map(|file| document(file))
         .collect::<Result<Vec<_>, Error>>()?;
-    let held = core.knowledge(|knowledge| knowledge.own_path(&path).cloned());
+    let held = core.writable(&path)?;
     let own = match held {
         Some(own) if !own.is_entries => {
             return Err(Error::usage(format!("{path} is a feed of raw blocks"))

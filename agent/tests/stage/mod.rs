@@ -107,6 +107,21 @@ impl Cast {
         }
     }
 
+    /// Another device of the agent whose phrase this is, with a home of its own.
+    pub(crate) async fn device(folder: &Folder, name: &'static str, phrase: &Phrase) -> Cast {
+        let home = folder.path().join(name);
+        let state = folder.path().join(format!("{name}.state"));
+        let id = init(&home, &state, name, phrase).unwrap();
+        let agent = Agent::open(&home, OpenOptions::new(&state)).await.unwrap();
+        Cast {
+            name,
+            state,
+            home,
+            id,
+            agent,
+        }
+    }
+
     pub(crate) async fn online(folder: &Folder, name: &'static str, signal: &Signal) -> Cast {
         let cast = Cast::new(folder, name).await;
         cast.go_online(signal).await;

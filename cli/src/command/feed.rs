@@ -39,6 +39,23 @@ pub(crate) enum FeedCommand {
         #[arg(long, value_name = "KIND", value_parser = ["log", "shared"], conflicts_with = "plain")]
         kind: Option<String>,
     },
+    /// Give a path of ours another label; readers of the old one are led on
+    Rename {
+        /// Own path, such as /notes
+        path: String,
+        /// Its label from now on
+        new: String,
+    },
+    /// Go on here with a path that another device of yours writes
+    Take {
+        /// The path
+        path: String,
+    },
+    /// List a path of ours no longer; what is stored stays, and the label is free
+    Retire {
+        /// Own path, such as /notes
+        path: String,
+    },
     /// List all feeds that are held
     List,
     /// Show one feed
@@ -149,6 +166,11 @@ pub(crate) async fn run(command: FeedCommand, context: &Context<'_>) -> Result<(
             };
             show_all(request, context).await
         }
+        FeedCommand::Rename { path, new } => {
+            show_all(Request::FeedRename { path, to: new }, context).await
+        }
+        FeedCommand::Take { path } => show_all(Request::FeedTake { path }, context).await,
+        FeedCommand::Retire { path } => show_all(Request::FeedRetire { path }, context).await,
         FeedCommand::List => show_all(Request::FeedList, context).await,
         FeedCommand::Info { feed } => show_all(Request::FeedInfo { feed }, context).await,
         FeedCommand::Append { path } => append(path, context).await,

@@ -104,6 +104,16 @@ impl Index {
         Ok(found?.pop())
     }
 
+    /// Returns where old labels of an agent lead.
+    pub fn redirects(&self, agent: &AgentId) -> Result<BTreeMap<String, String>, IndexError> {
+        let rows = self.all(
+            "SELECT label, target FROM redirects WHERE user_id = ?1 ORDER BY label LIMIT ?2",
+            params![agent.to_string(), DIRECTORY_ROWS_MAX as i64],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        Ok(rows.into_iter().collect())
+    }
+
     /// Returns the longest head of `feed` that a directory of `agent` vouches for.
     pub fn vouched_head(
         &self,

@@ -9,6 +9,7 @@ use kinlog_feeds::FeedKey;
 
 use crate::api::{AnswerSender, Error, PinInfo, PinOptions, Reply, Selection};
 use crate::core::Core;
+use crate::knowledge::Line;
 use crate::limits::{LINK_DEPTH_MAX, PIN_REASON_BYTES_MAX};
 use crate::links::Link;
 use crate::pins::{Role, blocks};
@@ -168,9 +169,14 @@ async fn add(running: &Arc<Running>, link: &str, pin: Pin) -> Result<Pin, Error>
 pub(super) fn target(core: &Core, link: &Link) -> Result<PinTarget, Error> {
     match link {
         Link::Agent { agent, path, .. } if *agent == core.agent => {
-            let is_here = path
-                .as_ref()
-                .is_none_or(|path| core.knowledge(|knowledge| knowledge.own_path(path).is_some()));
+            // What another device of ours wrote of a path is not here by itself.
+            let is_here = path.as_ref().is_none_or(|path| {
+                core.knowledge(|knowledge| {
+                    let line = knowledge.own_line(path);
+                    let is_own = |line: &Line| knowledge.own.contains_key(&line.key);
+                    line.map_or(knowledge.own_path(path).is_some(), is_own)
+                })
+            });
             if is_here {
                 return Err(Error::usage(
                     "the link names this agent itself: its feeds are here already",

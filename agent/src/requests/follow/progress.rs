@@ -109,7 +109,7 @@ pub(super) fn keys(core: &Core, pin: &Pin) -> Vec<(FeedKey, Selection)> {
             let private = knowledge.private_lines.iter();
             let private = private.filter(|line| {
                 *agent == knowledge.agent
-                    && path.as_ref().is_none_or(|path| path.covers(&line.path))
+                    && path.as_ref().is_none_or(|path| line.is_covered_by(path))
             });
             let lines = public.chain(private);
             let asked = |line: &Line| Some((line.key, line.selection(&pin.selection)?));
@@ -224,7 +224,14 @@ pub(super) fn is_unlisted(
     known: &KnownAgent,
     path: Option<&FeedPath>,
 ) -> bool {
-    let is_whole = known.directories().all(|key| {
+    // What a device of ours lists may stand in its private directory.
+    let agent = known.identity.agent;
+    let is_own = agent == core.agent;
+    let private = core.knowledge(|knowledge| knowledge.private_directories());
+    let private = private.into_iter().filter(|_| is_own).map(|(_, key)| key);
+    let is_here = |key: &FeedKey| core.knowledge(|knowledge| knowledge.own.contains_key(key));
+    let directories = known.directories().chain(private);
+    let is_whole = directories.filter(|key| !is_here(key)).all(|key| {
         let counts = counts(core, &key, &Selection::All);
         let is_read = core
             .index(|index| index.checkpoint(&key))
@@ -239,6 +246,13 @@ pub(super) fn is_unlisted(
                 let mut listed = rows.iter().filter_map(|row| row.label.parse().ok());
                 !listed.any(|listed: FeedPath| path.is_none_or(|path| path.covers(&listed)))
             })
+        && !(is_own
+            && core
+                .index(|index| index.private_directory(&agent))
+                .is_ok_and(|(rows, _)| {
+                    let mut listed = rows.iter().filter_map(|row| row.label.parse().ok());
+                    listed.any(|listed: FeedPath| path.is_none_or(|path| path.covers(&listed)))
+                }))
 }
 
 fn no_peers(look: &Look, pin: &Pin) -> (FollowStep, String) {
