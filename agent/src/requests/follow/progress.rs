@@ -231,13 +231,16 @@ pub(super) fn is_unlisted(
     let private = private.into_iter().filter(|_| is_own).map(|(_, key)| key);
     let is_here = |key: &FeedKey| core.knowledge(|knowledge| knowledge.own.contains_key(key));
     let directories = known.directories().chain(private);
-    let is_whole = directories.filter(|key| !is_here(key)).all(|key| {
-        let counts = counts(core, &key, &Selection::All);
-        let is_read = core
-            .index(|index| index.checkpoint(&key))
-            .is_ok_and(|read| read >= counts.length);
-        counts.have == counts.want && is_read && look.is_confirmed(&key, counts.length)
-    });
+    let directories: Vec<FeedKey> = directories.filter(|key| !is_here(key)).collect();
+    // Of a device of ours that is not known yet nobody can say what it lists.
+    let is_whole = !directories.is_empty()
+        && directories.into_iter().all(|key| {
+            let counts = counts(core, &key, &Selection::All);
+            let is_read = core
+                .index(|index| index.checkpoint(&key))
+                .is_ok_and(|read| read >= counts.length);
+            counts.have == counts.want && is_read && look.is_confirmed(&key, counts.length)
+        });
     // The index is asked, not what is known: that is told a moment after a block is read.
     is_whole
         && core
