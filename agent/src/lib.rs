@@ -15,6 +15,7 @@
 //! - `state`, [`home`], [`links`]: what is on disk, and what people pass on.
 //! - [`linking`]: how a new installation becomes one more device of an agent.
 //! - [`vault`], [`backup`]: secrets at rest, and what brings a home back.
+//! - [`sign_in`]: a new device by a password.
 
 mod agent;
 pub mod api;
@@ -34,6 +35,7 @@ mod network;
 mod pins;
 mod requests;
 pub mod rooms;
+pub mod sign_in;
 mod socket;
 mod state;
 mod target;

@@ -110,6 +110,21 @@ pub const SOCKET_CALLERS_MAX: usize = 64;
 /// Wait after a caller could not be accepted: descriptors come free when others end.
 pub const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
+/// Sign-in records held for others, 256: each was asked for by its owner's link, has 560 bytes, and costs a topic.
+pub const SIGN_INS_HELD_MAX: usize = 256;
+
+/// Records that a new device looks at, 16: one for each holder that has another one than the rest.
+pub const SIGN_IN_RECORDS_LOOKED_AT_MAX: usize = 16;
+
+/// Time that signing in waits for others unless the caller says otherwise.
+pub const SIGN_IN_WAIT: Duration = Duration::from_secs(60);
+
+/// Time that other holders are given after a record that password and code do not open: one may have a newer.
+pub const SIGN_IN_OTHERS_WAIT: Duration = Duration::from_secs(3);
+
+/// Time in which a peer takes the statement that adds a new device; without one `kinlog up` tells them later.
+pub const SIGN_IN_TELL_WAIT: Duration = Duration::from_secs(10);
+
 /// Shortest passphrase that may be chosen, 8 characters: argon2id buys each guess time, not many bits.
 pub const PASSPHRASE_CHARACTERS_MIN: usize = 8;
 

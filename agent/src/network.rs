@@ -150,6 +150,16 @@ impl Network {
         meant.cloned().collect()
     }
 
+    /// Returns the open sessions that are meant.
+    pub(crate) fn sessions_where(&self, meant: impl Fn(&SessionInfo) -> bool) -> Vec<SessionInfo> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions
+            .values()
+            .filter(|one| meant(one))
+            .cloned()
+            .collect()
+    }
+
     /// Sends a message; one that finds the queue full is lost, and said again at the next meeting.
     pub(crate) fn send(&self, session: SessionId, message: PeerMessage) {
         if let Err(error) = self.node.send(session, message) {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
-    backup, device, feed, follow, id, index, init, lock, message, publish, recover, room, signal,
-    store, up,
+    backup, device, feed, follow, id, index, init, lock, message, publish, recover, room, sign_in,
+    signal, store, up,
 };
 use crate::demo;
 
@@ -87,6 +87,11 @@ pub(crate) enum Command {
     Device {
         #[command(subcommand)]
         command: Option<device::DeviceCommand>,
+    },
+    /// Sign in on a new device with a password and a code
+    SignIn {
+        #[command(subcommand)]
+        command: Option<sign_in::SignInCommand>,
     },
     /// Lock the home: its secrets and texts need the passphrase from then on
     Lock,

@@ -27,7 +27,7 @@ const TRIES_MAX: u32 = 3;
 pub(crate) async fn ask(file: Option<&Path>, what: &str) -> Result<Passphrase, Failure> {
     let text = match file {
         Some(file) => read(file)?,
-        None => typed(&format!("passphrase of {what}: ")).await?,
+        None => typed_passphrase(&format!("passphrase of {what}: ")).await?,
     };
     Passphrase::typed(&text).map_err(|error| Failure::usage(error.to_string()))
 }
@@ -44,9 +44,9 @@ pub(crate) async fn choose(file: Option<&Path>, what: &str) -> Result<Passphrase
         return chosen(&read(file)?);
     }
     for _ in 0..TRIES_MAX {
-        let text = typed(&format!("new passphrase of {what}: ")).await?;
+        let text = typed_passphrase(&format!("new passphrase of {what}: ")).await?;
         let passphrase = chosen(&text)?;
-        if *typed("the same again: ").await? == *text {
+        if *typed_passphrase("the same again: ").await? == *text {
             return Ok(passphrase);
         }
         eprintln!("these were not the same");
@@ -70,7 +70,7 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let mode = metadata.mode() & 0o777;
     if metadata.is_file() && mode & 0o077 != 0 {
         let message = format!(
-            "{} has mode {mode:o}: others may read the passphrase in it, expected 600",
+            "{} has mode {mode:o}: others may read what is in it, expected 600",
             path.display()
         );
         return Err(Failure::new(ErrorKind::Permission, message)
@@ -84,21 +84,26 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
         return Err(Failure::usage(format!(
-            "{} has no passphrase in its first line",
+            "{} has nothing in its first line",
             path.display()
         )));
     }
     Ok(Zeroizing::new(line.to_owned()))
 }
 
-/// Asks on the terminal, which does not show what is typed.
-async fn typed(question: &str) -> Result<Zeroizing<String>, Failure> {
+async fn typed_passphrase(question: &str) -> Result<Zeroizing<String>, Failure> {
+    let hint = format!("name a file with it: --passphrase-file FILE, or {FILE_VARIABLE}");
+    typed("the passphrase", question, &hint).await
+}
+
+/// Asks on the terminal, which does not show what is typed; `hint` says what to do without one.
+pub(crate) async fn typed(
+    what: &str,
+    question: &str,
+    hint: &str,
+) -> Result<Zeroizing<String>, Failure> {
     if !io::stdin().is_terminal() {
-        return Err(
-            Failure::usage("no terminal to ask for the passphrase on").hint(format!(
-                "name a file with it: --passphrase-file FILE, or {FILE_VARIABLE}"
-            )),
-        );
+        return Err(Failure::usage(format!("no terminal to ask for {what} on")).hint(hint));
     }
     let echo = EchoOff::start()?;
     eprint!("{question}");

@@ -4,10 +4,11 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use support::{Home, MEETING, kinlog, noise};
-use testkit::process::{Finished, Running, WAIT_MAX, run};
+use testkit::process::{Finished, Folder, Running, WAIT_MAX, run};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -102,12 +103,32 @@ fn every_command_in_the_docs_exists() {
     assert!(seen > 30, "only {seen} commands were found");
 }
 
+/// The file with the password that the newcomer has in mind.
+struct Password(Folder);
+
+impl Password {
+    fn path(&self) -> PathBuf {
+        self.0.join("password")
+    }
+}
+
+impl Default for Password {
+    fn default() -> Self {
+        let password = Password(Folder::new("password"));
+        std::fs::write(password.path(), b"under the third flowerpot\n").unwrap();
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(password.path(), private).unwrap();
+        password
+    }
+}
+
 /// A newcomer's machines, and what they have read on their screens so far.
 #[derive(Default)]
 struct Walk {
     machines: BTreeMap<String, Home>,
     /// What stands in the README, and what to type instead.
     instead: BTreeMap<&'static str, String>,
+    password: Password,
     /// Processes that stay, the youngest last: dropped (killed) with the walk.
     staying: Vec<Running>,
 }
@@ -130,6 +151,8 @@ impl Walk {
             .or_insert_with(|| Home::empty(&machine));
         let mut command = home.command(&words);
         command.current_dir(home.beside("."));
+        // Without a terminal nobody can be asked for the password.
+        command.env("KINLOG_SIGN_IN_PASSWORD_FILE", self.password.path());
         match (words[0].as_str(), words.get(1).map(String::as_str)) {
             ("signal", _) => {
                 let mut server = Running::start(&mut command);
@@ -225,11 +248,24 @@ fn the_readme_works_as_it_is_typed() {
             std::fs::copy(bundle, rack).unwrap();
             carried = true;
         }
+        let code = walk.machines["desk"].beside("code.txt");
+        if !walk.machines.contains_key("phone") && code.exists() {
+            // What paper does for people.
+            let phone = Home::empty("phone");
+            std::fs::copy(code, phone.beside("code.txt")).unwrap();
+            walk.machines.insert("phone".to_owned(), phone);
+        }
     }
 
     let laptop = &walk.machines["laptop"];
     assert_eq!(std::fs::read(laptop.beside("copy.tar")).unwrap(), photos);
     assert!(carried, "the README carries a bundle by hand");
+    let seen = walk.machines["desk"].json_one(["device", "list"]);
+    let names = seen["devices"].as_array().unwrap().iter();
+    assert!(
+        names.into_iter().any(|device| device["name"] == "phone"),
+        "{seen}"
+    );
     assert_eq!(laptop.json(["search", "tomatoes"])[0]["kind"], "document");
     let rack = &walk.machines["rack"];
     rack.run(["feed", "verify", &walk.instead["<feed-key>"]])

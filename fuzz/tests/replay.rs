@@ -73,6 +73,8 @@ targets! {
     invite
     seed_grant
     grant_link
+    sign_in_code
+    sign_in_record
     selection
     entry
     identity_set

@@ -10,6 +10,8 @@ pub const JOIN_BYTES_MAX: usize = IDENTITY_SET_BYTES_MAX + 16 * 1024;
 
 /// Seed grant, 101 KiB: 2,048 feeds with two integers each, and what stands round them.
 pub const SEED_GRANT_BYTES_MAX: usize = 101 * 1024;
+/// Sign-in record a peer may send, 1 KiB: one has 560 bytes.
+pub const SIGN_IN_RECORD_BYTES_MAX: usize = 1024;
 
 /// Events a slow subscriber may lag behind before it loses the oldest.
 pub const EVENTS_QUEUED_MAX: usize = 4096;

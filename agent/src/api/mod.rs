@@ -21,9 +21,10 @@ pub use frame::{Frame, read_frame, write_frame};
 pub use messages::{DeletedInfo, MessageInfo, ReactionInfo, ReplyInfo};
 pub use reply::{
     BlockProblem, ConflictHead, ConflictInfo, CutInfo, DeviceChange, DeviceInfo, DocumentInfo,
-    FeedInfo, FeedStatus, FollowProgress, FollowStep, FoundEntry, IceInfo, IdInfo, LinkAskedInfo,
-    MemberInfo, PinInfo, RepairedFeedInfo, Reply, RoomInfo, SessionStatus, SignalStatus, Status,
-    StoreInfo, StoreStatus, TransferProgress, WhyReason,
+    FeedInfo, FeedStatus, FollowProgress, FollowStep, FoundEntry, HeldSignInInfo, IceInfo, IdInfo,
+    LinkAskedInfo, MemberInfo, PinInfo, RepairedFeedInfo, Reply, RoomInfo, SessionStatus,
+    SignInInfo, SignInKeyInfo, SignalStatus, Status, StoreInfo, StoreStatus, TransferProgress,
+    WhyReason,
 };
 pub use request::{PinOptions, Request, Selection};
 pub use text::Text;

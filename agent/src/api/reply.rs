@@ -193,6 +193,8 @@ pub enum Reply {
     Message(MessageInfo),
     /// A hit of a search.
     Found(FoundEntry),
+    /// How this agent signs in with a password, and whose records are held here.
+    SignIn(SignInInfo),
     /// The devices of this agent, this one first.
     Devices { devices: Vec<DeviceInfo> },
     /// A device that is revoked, or would be.
@@ -484,6 +486,45 @@ pub struct DeviceChange {
     pub device_name: String,
     /// Who did it; for a renamed device its former name.
     pub by: String,
+}
+
+/// Signing in with a password.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SignInInfo {
+    /// `ready`, `elsewhere` (made by another device, the record has not come yet) or `none`.
+    pub state: String,
+    /// Number of the record, which counts up with each new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+    /// What a seeder is given that is to hold the record, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_link: Option<String>,
+    /// Keys that add devices by a password, or did.
+    pub keys: Vec<SignInKeyInfo>,
+    /// Other agents whose records are held here.
+    pub held: Vec<HeldSignInInfo>,
+}
+
+/// A key that adds devices by a password.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SignInKeyInfo {
+    pub key: Text<DeviceKey>,
+    /// The device that made it.
+    pub made_by: String,
+    pub revoked: bool,
+    /// Devices that it added.
+    pub devices: Vec<String>,
+}
+
+/// The record of another agent.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct HeldSignInInfo {
+    pub agent: Text<AgentId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Number of the record; none until it has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
 }
 
 /// A room this agent is a member of.

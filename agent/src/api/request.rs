@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Text;
+use crate::sign_in::SignInOffer;
 
 /// Which blocks of a feed: `all`, `A..B` (half-open), `A..`, `last:N`, `since:DATE` or `bytes:N`.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -425,6 +426,17 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         room: Option<String>,
     },
+    /// [`Reply::SignIn`](crate::api::Reply::SignIn). Makes the key of a sealed capsule one that adds devices,
+    /// in place of the one before.
+    SignInCreate { offer: Box<Text<SignInOffer>> },
+    /// [`Reply::SignIn`](crate::api::Reply::SignIn).
+    SignIn,
+    /// [`Reply::SignIn`](crate::api::Reply::SignIn). Revokes the key that adds devices.
+    SignInRevoke,
+    /// [`Reply::SignIn`](crate::api::Reply::SignIn). Holds the record of the agent whose link it is.
+    SignInHold { link: String },
+    /// [`Reply::SignIn`](crate::api::Reply::SignIn). Holds the record of that agent no longer.
+    SignInRelease { agent: String },
     /// [`Reply::Stopping`](crate::api::Reply::Stopping), and whoever holds the home leaves it.
     Stop,
 }

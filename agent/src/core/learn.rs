@@ -45,6 +45,7 @@ pub(super) fn from_state(
         knowledge.invites.insert(public_key, room);
     }
     knowledge.joins = state.joins()?;
+    knowledge.sign_ins = state.sign_ins()?;
     Ok(knowledge)
 }
 
@@ -91,6 +92,7 @@ impl Core {
             // Those that other members wrote are in the index, not in `state.db`.
             knowledge.invites.extend(fresh.invites);
             knowledge.joins = fresh.joins;
+            knowledge.sign_ins = fresh.sign_ins;
             for (agent, known) in fresh.agents {
                 knowledge.agents.entry(agent).or_insert(known);
             }

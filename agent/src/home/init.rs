@@ -14,6 +14,7 @@ use crate::guard::{ForkGuard, Home, StateFolder};
 use crate::home::{Layout, Phrase, make_home_key, open_store, revision, write_secret};
 use crate::keys::{DIRECTORY_ID, DeviceKeys, random};
 use crate::links::Link;
+use crate::sign_in::SignInRecord;
 use crate::state::{OwnFeed, State};
 use crate::wall_ms;
 
@@ -57,6 +58,7 @@ pub fn init(home: &Path, state: &Path, name: &str, phrase: &Phrase) -> Result<In
             name,
             set,
             signal_urls,
+            sign_in: None,
         },
     )
 }
@@ -72,6 +74,8 @@ pub(crate) struct Founding {
     /// Statements that make the device the agent's.
     pub(crate) set: VerifiedSet,
     pub(crate) signal_urls: Vec<String>,
+    /// By which the device was added, to be held like on the others.
+    pub(crate) sign_in: Option<SignInRecord>,
 }
 
 /// Makes a home for a device that is the agent's already.
@@ -94,6 +98,9 @@ pub(crate) fn found(home: &Path, state: &Path, founding: Founding) -> Result<Ini
     values.put_identity(&agent, &founding.set.set().encode())?;
     for url in &founding.signal_urls {
         values.add_signal(url)?;
+    }
+    if let Some(record) = &founding.sign_in {
+        values.put_sign_in(&agent, &record.meet_key, Some(&record.encode()))?;
     }
     values.add_own_feed(&OwnFeed {
         key: directory,

@@ -128,6 +128,7 @@ pub fn recover(
         name: name.unwrap_or_else(|| options.name.clone()),
         set,
         signal_urls: options.signal_urls,
+        sign_in: None,
     };
     Ok(Recovered {
         made: found(home, state, founding)?,

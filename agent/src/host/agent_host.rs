@@ -23,6 +23,8 @@ pub(crate) enum HostEvent {
         session: SessionInfo,
         request: Bytes,
     },
+    /// Somebody gives a sign-in record.
+    SignIn { session: SessionInfo, record: Bytes },
     /// Somebody answers our request to join.
     JoinResponse {
         session: SessionInfo,
@@ -188,6 +190,23 @@ impl Host for AgentHost {
                     self.pass_message(HostEvent::JoinRequest {
                         session,
                         request: bytes,
+                    });
+                }
+                Vec::new()
+            }
+            PeerMessage::SignInGet { after } => self.view(|view| {
+                let held = view.sign_in(session);
+                let newer = held.filter(|(counter, _)| *counter > after);
+                let record = newer.map(|(_, bytes)| PeerMessage::SignInRecord {
+                    bytes: bytes.clone(),
+                });
+                record.into_iter().collect()
+            }),
+            PeerMessage::SignInRecord { bytes } => {
+                if self.view(|view| view.takes_sign_in(session)) {
+                    self.pass_message(HostEvent::SignIn {
+                        session: session.clone(),
+                        record: bytes,
                     });
                 }
                 Vec::new()

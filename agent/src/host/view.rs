@@ -19,6 +19,12 @@ pub(crate) struct View {
     pub(crate) invites: HashSet<[u8; 32]>,
     /// Public keys of codes that are shown here.
     pub(crate) codes: HashSet<[u8; 32]>,
+    /// Sign-in records with their numbers, by the key of their code's topic; `None` is wanted, not held.
+    pub(crate) sign_ins: HashMap<[u8; 32], Option<(u64, Bytes)>>,
+    /// The sign-in record of this agent.
+    pub(crate) own_sign_in: Option<(u64, Bytes)>,
+    /// Other devices of this agent.
+    pub(crate) siblings: BTreeSet<DeviceKey>,
 }
 
 /// Sessions of whoever knows an agent's id.
@@ -76,6 +82,28 @@ impl View {
             .get(&session.key)
             .filter(|feed| may(feed))
             .map(|_| vec![FeedKey(session.key)])
+    }
+
+    /// Returns whether the other side has shown that it is another device of this agent.
+    pub(crate) fn is_sibling(&self, session: &SessionInfo) -> bool {
+        let certificate = session.remote_certificate;
+        certificate.is_some_and(|certificate| self.siblings.contains(&certificate.device))
+    }
+
+    /// Returns the sign-in record that a session may have: the other side has proved its code, or is
+    /// another device of this agent.
+    pub(crate) fn sign_in(&self, session: &SessionInfo) -> Option<&(u64, Bytes)> {
+        if session.label == Label::Code {
+            return self.sign_ins.get(&session.key)?.as_ref();
+        }
+        let own = self.own_sign_in.as_ref();
+        own.filter(|_| self.is_sibling(session))
+    }
+
+    /// Returns whether a sign-in record is looked at that a session brings.
+    pub(crate) fn takes_sign_in(&self, session: &SessionInfo) -> bool {
+        let by_code = session.label == Label::Code && self.sign_ins.contains_key(&session.key);
+        by_code || self.is_sibling(session)
     }
 
     /// Returns the room of a session whose certificate is a member device.
@@ -137,6 +165,40 @@ mod tests {
             assert_eq!(view.serves(&other), []);
             assert_eq!(view.wants(&other), []);
         }
+    }
+
+    #[test]
+    fn a_sign_in_record_is_for_who_proves_its_code_and_for_siblings_only() {
+        let record = Some((3, Bytes::from_static(b"record")));
+        let view = View {
+            sign_ins: [([5; 32], record.clone()), ([6; 32], None)].into(),
+            own_sign_in: record.clone(),
+            siblings: [DeviceKey([1; 32])].into(),
+            ..View::default()
+        };
+        for may in [
+            session(Label::Code, 5, None),
+            session(Label::Room, 9, Some(1)),
+            session(Label::Agent, 9, Some(1)),
+        ] {
+            assert_eq!(view.sign_in(&may), record.as_ref());
+            assert!(view.takes_sign_in(&may));
+        }
+        for other in [
+            session(Label::Code, 7, None),
+            session(Label::Agent, 5, None),
+            session(Label::Feed, 5, None),
+            session(Label::Invite, 5, Some(2)),
+            session(Label::Room, 5, Some(2)),
+        ] {
+            assert_eq!(view.sign_in(&other), None);
+            assert!(!view.takes_sign_in(&other));
+        }
+        let wanted = session(Label::Code, 6, None);
+        assert_eq!(
+            (view.sign_in(&wanted), view.takes_sign_in(&wanted)),
+            (None, true)
+        );
     }
 
     #[test]

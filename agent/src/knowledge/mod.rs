@@ -18,6 +18,7 @@ pub(crate) use rooms::KnownRoom;
 use crate::limits::PAIR_TOPICS_MAX;
 use crate::linking::OpenLink;
 use crate::links::FeedPath;
+use crate::sign_in::HeldSignIn;
 use crate::state::{FormerFeed, OpenJoin, OwnFeed, Pin};
 
 /// Everything policy is decided from.
@@ -42,6 +43,8 @@ pub(crate) struct Knowledge {
     pub(crate) invites: BTreeMap<PublicKey, RoomId>,
     /// Joins that wait for a member.
     pub(crate) joins: Vec<OpenJoin>,
+    /// Sign-in records that are held or wanted, by the agent that they add devices to.
+    pub(crate) sign_ins: BTreeMap<AgentId, HeldSignIn>,
     /// This device may not write any more.
     pub(crate) must_renew: bool,
     /// The code that is open for another device.
@@ -67,6 +70,7 @@ impl Knowledge {
             rooms: BTreeMap::new(),
             invites: BTreeMap::new(),
             joins: Vec::new(),
+            sign_ins: BTreeMap::new(),
             must_renew: false,
             link: None,
             asks_link: None,

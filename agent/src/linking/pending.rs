@@ -141,6 +141,7 @@ impl PendingDevice {
                 name: answer.name,
                 set: verified.kept(),
                 signal_urls: self.code.signal_urls,
+                sign_in: None,
             },
         )?;
         if let Ok(path) = path(home) {

@@ -128,6 +128,7 @@ pub(crate) fn plan(
     planning.rooms();
     planning.invites();
     planning.codes();
+    planning.sign_ins();
     let mut plan = planning.plan;
     for (key, asked) in &mut plan.asked {
         for one in asked.iter_mut() {
@@ -506,6 +507,30 @@ impl Planning<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Holders of a sign-in record meet in the topic of its code, and give it to who comes there.
+    fn sign_ins(&mut self) {
+        let knowledge = self.knowledge;
+        let own = knowledge.agents.get(&knowledge.agent);
+        let devices = own.into_iter().flat_map(|known| &known.identity.devices);
+        let others =
+            devices.filter(|one| one.writes() && !knowledge.own.contains_key(&one.directory));
+        self.plan.view.siblings = others.map(|one| one.key).collect();
+        for (agent, held) in &knowledge.sign_ins {
+            let identity = knowledge.agents.get(agent).map(|known| &known.identity);
+            // What its agent took back is given to nobody.
+            let standing = held
+                .record
+                .as_ref()
+                .filter(|record| identity.is_some_and(|identity| record.stands(identity).is_ok()));
+            let record = standing.map(|record| (record.counter, record.encode().into()));
+            if *agent == knowledge.agent {
+                self.plan.view.own_sign_in.clone_from(&record);
+            }
+            self.plan.topics.insert((Label::Code, held.meet_key));
+            self.plan.view.sign_ins.insert(held.meet_key, record);
         }
     }
 

@@ -13,6 +13,7 @@ mod plain;
 mod publish;
 mod query;
 mod rooms;
+mod sign_in;
 mod space;
 mod status;
 mod unpin;
@@ -106,6 +107,17 @@ async fn dispatch(
         }
         Request::Safety { agent } => {
             one(core, to, move |core| devices::safety(core, &agent)).await?;
+        }
+        Request::SignInCreate { offer } => {
+            one(core, to, move |core| sign_in::create(core, &offer.0)).await?;
+        }
+        Request::SignIn => one(core, to, sign_in::show).await?,
+        Request::SignInRevoke => one(core, to, sign_in::revoke).await?,
+        Request::SignInHold { link } => {
+            one(core, to, move |core| sign_in::hold(core, &link)).await?;
+        }
+        Request::SignInRelease { agent } => {
+            one(core, to, move |core| sign_in::release(core, &agent)).await?;
         }
         Request::FeedCreate {
             path,

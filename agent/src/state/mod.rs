@@ -12,6 +12,7 @@ mod pins;
 mod rooms;
 mod schema;
 mod sealed;
+mod sign_ins;
 mod signals;
 
 use std::path::Path;

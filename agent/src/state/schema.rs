@@ -97,6 +97,13 @@ const STEPS: &[&str] = &["
     ALTER TABLE pins ADD COLUMN depth INTEGER NOT NULL DEFAULT 0;
 ", "
     ALTER TABLE former_feeds ADD COLUMN restored INTEGER NOT NULL DEFAULT 0;
+", "
+    -- record: NULL while it is only asked for.
+    CREATE TABLE sign_ins (
+        agent BLOB PRIMARY KEY,
+        meet_key BLOB NOT NULL,
+        record BLOB
+    ) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings the schema up to date, each step in a transaction with its number.

@@ -26,6 +26,7 @@ impl Core {
         };
         match event {
             HostEvent::Opened(session) => {
+                self.ask_for_sign_in(&session);
                 if network.session_opened(session.clone()) {
                     self.greet(&session)?;
                 }
@@ -37,6 +38,7 @@ impl Core {
                     for session in network.sessions_about(Label::Agent, agent.as_bytes()) {
                         self.greet(&session)?;
                     }
+                    self.ask_for_sign_ins(&agent)?;
                 }
             }
             HostEvent::JoinRequest { session, request } if session.label == Label::Code => {
@@ -50,6 +52,7 @@ impl Core {
                     }
                 });
             }
+            HostEvent::SignIn { session, record } => self.learn_sign_in(&session, &record)?,
             HostEvent::JoinRequest { session, request } => {
                 let bytes = self.admit(&session, &request)?;
                 network.send(session.id, PeerMessage::JoinResponse { bytes });

@@ -16,7 +16,8 @@ mod passphrase;
 pub use home_key::{HomeKey, NotOpened, SecretPlace};
 pub use passphrase::{
     ENVELOPE_OVERHEAD_BYTES, EnvelopeError, KdfParameters, Passphrase, PassphraseError, Salt,
-    envelope_parameters, open_with_passphrase, seal_with_passphrase, stretch,
+    envelope_parameters, open_with_both, open_with_passphrase, seal_with_both,
+    seal_with_passphrase, stretch,
 };
 
 pub(crate) use keeper::{KeyFolder, KeyKeeper, wipe};

@@ -228,11 +228,28 @@ pub fn seal_with_passphrase(
     nonce: &[u8; NONCE_BYTES],
     plain: &[u8],
 ) -> Result<Vec<u8>, EnvelopeError> {
+    seal_with_both(passphrase, &[], label, parameters, salt, nonce, plain)
+}
+
+/// As [`seal_with_passphrase`], under a passphrase and something else that has to be known: the key is
+/// `derive(argon2id(passphrase, salt), label, also)`.
+///
+/// # Errors
+/// As [`seal_with_passphrase`].
+pub fn seal_with_both(
+    passphrase: &Passphrase,
+    also: &[u8],
+    label: Namespace,
+    parameters: &KdfParameters,
+    salt: &Salt,
+    nonce: &[u8; NONCE_BYTES],
+    plain: &[u8],
+) -> Result<Vec<u8>, EnvelopeError> {
     let length = plain.len().saturating_add(ENVELOPE_OVERHEAD_BYTES);
     if length > ENVELOPE_BYTES_MAX {
         return Err(EnvelopeError::Length { actual: length });
     }
-    let key = derive(&stretch(passphrase, salt, parameters)?, label, &[]);
+    let key = derive(&stretch(passphrase, salt, parameters)?, label, also);
     let mut out = Vec::with_capacity(length);
     out.push(VERSION);
     out.extend_from_slice(&parameters.encode());
@@ -259,6 +276,19 @@ pub fn open_with_passphrase(
     label: Namespace,
     envelope: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
+    open_with_both(passphrase, &[], label, envelope)
+}
+
+/// Opens what [`seal_with_both`] sealed for the same purpose.
+///
+/// # Errors
+/// As [`open_with_passphrase`]; `Closed` also when the something else is another.
+pub fn open_with_both(
+    passphrase: &Passphrase,
+    also: &[u8],
+    label: Namespace,
+    envelope: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
     let Parsed {
         head,
         parameters,
@@ -267,7 +297,7 @@ pub fn open_with_passphrase(
         sealed,
         tag,
     } = parse(envelope)?;
-    let key = derive(&stretch(passphrase, salt, &parameters)?, label, &[]);
+    let key = derive(&stretch(passphrase, salt, &parameters)?, label, also);
     let mut plain = Zeroizing::new(sealed.to_vec());
     XChaCha20Poly1305::new(key.expose().into())
         .decrypt_inout_detached(

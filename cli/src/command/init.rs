@@ -231,7 +231,7 @@ fn ask_positions() -> Result<[usize; 2], Failure> {
 }
 
 /// Reads a line from the terminal; ctrl-c and the end of input end the command.
-async fn prompt() -> Result<Zeroizing<String>, Failure> {
+pub(crate) async fn prompt() -> Result<Zeroizing<String>, Failure> {
     let read = tokio::task::spawn_blocking(|| {
         let mut line = Zeroizing::new(String::new());
         io::stdin().read_line(&mut line).map(|bytes| (bytes, line))
@@ -248,15 +248,15 @@ async fn prompt() -> Result<Zeroizing<String>, Failure> {
 }
 
 /// The terminal's second screen, so that the words do not stay in what can be scrolled back.
-struct WordScreen;
+pub(crate) struct WordScreen;
 
 impl WordScreen {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         eprint!("\u{1b}[?1049h\u{1b}[H\u{1b}[2J");
         WordScreen
     }
 
-    fn line(&mut self, line: &str) {
+    pub(crate) fn line(&mut self, line: &str) {
         eprintln!("{line}");
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod message;
 pub(crate) mod publish;
 pub(crate) mod recover;
 pub(crate) mod room;
+pub(crate) mod sign_in;
 pub(crate) mod signal;
 pub(crate) mod space;
 pub(crate) mod status;
@@ -60,6 +61,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Up(arguments) => up::run(arguments, &context()?).await,
         Command::Status => status::run(&context()?).await,
         Command::Device { command } => device::run(command, &context()?).await,
+        Command::SignIn { command } => sign_in::run(command, &context()?).await,
         Command::Lock => lock::lock(&context()?).await,
         Command::Unlock(arguments) => lock::unlock(arguments, &context()?).await,
         Command::Passphrase { command } => lock::passphrase(command, &context()?).await,

@@ -93,6 +93,14 @@ namespaces! {
     ROOM_TAG = "room-tag";
     /// Check of a grant link.
     GRANT_CHECK = "grant-check";
+    /// Key of a sign-in capsule.
+    SIGN_IN = "sign-in";
+    /// Key pair by which those meet who know a sign-in code.
+    SIGN_IN_MEET = "sign-in-meet";
+    /// Check of a sign-in code.
+    SIGN_IN_CHECK = "sign-in-check";
+    /// Signature of a sign-in record.
+    SIGN_IN_RECORD = "sign-in-record";
     /// Check at the end of a bundle.
     BUNDLE = "bundle";
     /// Key of a home, sealed under a passphrase.

@@ -1,9 +1,10 @@
-//! What people paste: links, invites, grants, ranges.
+//! What people paste: links, invites, grants, ranges, codes; and records of sign-in.
 
 use kinlog_agent::api::Selection;
 use kinlog_agent::links::{FeedPath, GrantLink, Invite, Link};
+use kinlog_agent::sign_in::{Capsule, SignInCode, SignInRecord};
 use kinlog_feeds::KeyPair;
-use kinlog_feeds::crypto::{AgentId, FeedKey, Secret};
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Secret};
 use kinlog_indexer::RoomId;
 use kinlog_indexer::grant::{GrantTerms, GrantedRange, RoomTag, SeedGrant};
 
@@ -128,4 +129,37 @@ pub(super) fn selection_seeds() -> Vec<Vec<u8>> {
     ]
     .map(|text| text.as_bytes().to_vec())
     .into()
+}
+
+pub(super) fn sign_in_code(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let Ok(code) = SignInCode::parse(text) else {
+        return false;
+    };
+    let again = SignInCode::parse(&code.text()).expect("a code's own text is one");
+    assert_eq!(again.expose(), code.expose());
+    true
+}
+
+pub(super) fn sign_in_code_seeds() -> Vec<Vec<u8>> {
+    let text = SignInCode::new([5; 16]).text();
+    let spaced = text.to_uppercase().replace('-', " ");
+    vec![text.as_bytes().to_vec(), spaced.into_bytes()]
+}
+
+pub(super) fn sign_in_record(bytes: &[u8]) -> bool {
+    let Ok(record) = SignInRecord::decode(bytes) else {
+        return false;
+    };
+    assert_eq!(record.encode(), bytes);
+    true
+}
+
+pub(super) fn sign_in_record_seeds() -> Vec<Vec<u8>> {
+    let sealed = [6; Capsule::SEALED_BYTES];
+    let (agent, key) = (AgentId([1; 32]), DeviceKey([2; 32]));
+    let device = crate::targets::golden::writer();
+    Vec::from([SignInRecord::sign(agent, 7, [3; 32], key, sealed, &device).encode()])
 }

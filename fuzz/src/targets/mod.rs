@@ -136,6 +136,18 @@ pub const TARGETS: &[Target] = &[
         cases: 20_000,
     },
     Target {
+        name: "sign_in_code",
+        run: agent::sign_in_code,
+        seeds: agent::sign_in_code_seeds,
+        cases: 100_000,
+    },
+    Target {
+        name: "sign_in_record",
+        run: agent::sign_in_record,
+        seeds: agent::sign_in_record_seeds,
+        cases: 100_000,
+    },
+    Target {
         name: "selection",
         run: agent::selection,
         seeds: agent::selection_seeds,

@@ -4,7 +4,7 @@
 pub struct PeerMessage {
     #[prost(
         oneof = "peer_message::Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 9, 10, 11"
+        tags = "1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13"
     )]
     pub message: ::core::option::Option<peer_message::Message>,
 }
@@ -32,6 +32,10 @@ pub mod peer_message {
         SeedRenewal(super::SeedRenewal),
         #[prost(message, tag = "11")]
         SeedEnd(super::SeedEnd),
+        #[prost(message, tag = "12")]
+        SignInGet(super::SignInGet),
+        #[prost(message, tag = "13")]
+        SignInRecord(super::SignInRecord),
     }
 }
 /// "Open the channel of these feeds if you hold or want them." Tags are good for this session only.
@@ -99,4 +103,18 @@ pub struct SeedEnd {
     /// 32 bytes
     #[prost(bytes = "bytes", tag = "1")]
     pub hash: ::prost::bytes::Bytes,
+}
+/// "Send me the sign-in record that this session may have, if its number is greater." Answered in the topic of a
+/// sign-in code, and between devices of one agent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignInGet {
+    /// 0: any
+    #[prost(uint64, tag = "1")]
+    pub after: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignInRecord {
+    /// at most 1 KiB
+    #[prost(bytes = "bytes", tag = "1")]
+    pub record: ::prost::bytes::Bytes,
 }

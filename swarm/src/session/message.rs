@@ -7,7 +7,8 @@ use prost::Message as _;
 use crate::generated::kinlog_peer_v1 as wire;
 use crate::generated::kinlog_peer_v1::peer_message::Message;
 use crate::limits::{
-    IDENTITY_SET_BYTES_MAX, JOIN_BYTES_MAX, SEED_GRANT_BYTES_MAX, TAGS_PER_MESSAGE_MAX,
+    IDENTITY_SET_BYTES_MAX, JOIN_BYTES_MAX, SEED_GRANT_BYTES_MAX, SIGN_IN_RECORD_BYTES_MAX,
+    TAGS_PER_MESSAGE_MAX,
 };
 
 /// A message that the node carries and its host understands.
@@ -52,6 +53,16 @@ pub enum PeerMessage {
     SeedEnd {
         /// Hash of the grant.
         hash: Hash,
+    },
+    /// "Send me the sign-in record that this session may have, if its number is greater."
+    SignInGet {
+        /// Number of the one that is held, 0 for none.
+        after: u64,
+    },
+    /// A sign-in record, at most [`SIGN_IN_RECORD_BYTES_MAX`].
+    SignInRecord {
+        /// The record's bytes.
+        bytes: Bytes,
     },
 }
 
@@ -132,6 +143,12 @@ impl ChannelMessage {
                 let hash = Bytes::copy_from_slice(&hash.0);
                 Message::SeedEnd(wire::SeedEnd { hash })
             }
+            ChannelMessage::Host(PeerMessage::SignInGet { after }) => {
+                Message::SignInGet(wire::SignInGet { after })
+            }
+            ChannelMessage::Host(PeerMessage::SignInRecord { bytes }) => {
+                Message::SignInRecord(wire::SignInRecord { record: bytes })
+            }
         };
         wire::PeerMessage {
             message: Some(message),
@@ -175,6 +192,13 @@ impl ChannelMessage {
             Message::SeedEnd(end) => {
                 let hash = decode_hash("hash of a seed grant", &end.hash)?;
                 ChannelMessage::Host(PeerMessage::SeedEnd { hash })
+            }
+            Message::SignInGet(get) => {
+                ChannelMessage::Host(PeerMessage::SignInGet { after: get.after })
+            }
+            Message::SignInRecord(sent) => {
+                let bytes = at_most("sign-in record", sent.record, SIGN_IN_RECORD_BYTES_MAX)?;
+                ChannelMessage::Host(PeerMessage::SignInRecord { bytes })
             }
         };
         Ok(Some(message))
@@ -255,6 +279,10 @@ mod tests {
             }),
             ChannelMessage::Host(PeerMessage::SeedEnd {
                 hash: Hash([5; 32]),
+            }),
+            ChannelMessage::Host(PeerMessage::SignInGet { after: 7 }),
+            ChannelMessage::Host(PeerMessage::SignInRecord {
+                bytes: Bytes::from_static(b"record"),
             }),
         ]
     }
