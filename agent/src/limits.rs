@@ -28,7 +28,39 @@ pub const DIRECTORY_LINES_MAX: usize = 65_536;
 /// room's own entries.
 pub const ROOM_FEEDS_MAX: usize = 512;
 
-/// Messages of peers waiting to be worked on, each of 80 KiB at most, so 5 MiB.
+/// Answers to one join that are looked into at once: whoever has the link may answer, and one true
+/// answer among them is enough. The oldest gives way.
+pub const JOIN_ANSWERS_MAX: usize = 4;
+
+/// Time after which a member is asked again, in a session that stays open, to be let in.
+pub const ASK_TO_JOIN_EVERY: Duration = Duration::from_secs(15);
+
+/// Blocks of a feed that a member named in an answer which are fetched before the room says that the
+/// answer is true: acts come early in a feed, and a liar fills no disk.
+pub const JOIN_BLOCKS_MAX: u64 = 65_536;
+
+/// Bytes of an invite's text in a message: [`SIGNAL_URLS_MAX`] URLs and two keys.
+pub const INVITE_TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// Messages a device writes into one room in a second, 20: a chat is read by people.
+pub const MESSAGES_A_SECOND: u64 = 20;
+
+/// Messages a device writes into one room at once, 200: what was typed, or scripted, while nobody
+/// was there.
+pub const MESSAGES_AT_ONCE: u64 = 200;
+
+/// Epochs by whose meet keys a member is met at once: whoever was offline meets the others under the
+/// newest it knows, and each costs a topic at the signal server.
+pub const MEET_EPOCHS_MAX: usize = 8;
+
+/// Age of the epoch of a direct room after which a new one is made, 7 days: what a stolen key opens.
+pub const EPOCH_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Age of the epoch of a room that keeps some days after which a new one is made, a day: what is
+/// destroyed is destroyed by the epoch.
+pub const EPOCH_AGE_MAX_DAYS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Messages of peers waiting to be worked on, each of 192 KiB at most, so 12 MiB.
 pub const HOST_EVENTS_QUEUED_MAX: usize = 64;
 
 /// Blocks in one transaction of the index.

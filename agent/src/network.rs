@@ -103,14 +103,14 @@ impl Network {
         change(&mut self.troubles.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Notes an open session, or what is newly known of it; returns whether it is a new one.
-    pub(crate) fn session_opened(&self, session: SessionInfo) -> bool {
+    /// Notes an open session, or what is newly known of it; returns what was known before.
+    pub(crate) fn session_opened(&self, session: SessionInfo) -> Option<SessionInfo> {
         self.met.send_replace(true);
         self.note(|troubles| {
             troubles.topics.remove(&(session.label, session.key));
         });
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.insert(session.id, session).is_none()
+        sessions.insert(session.id, session)
     }
 
     /// Returns what tells whether a first session opened; it ends with the network.

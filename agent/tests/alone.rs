@@ -227,6 +227,7 @@ async fn documents_and_messages_are_found_and_the_index_is_rebuilt_the_same() {
     ann.reply(request).await.unwrap();
     ann.reply(Request::RoomCreate {
         name: "family".into(),
+        history: None,
     })
     .await
     .unwrap();
@@ -267,6 +268,7 @@ async fn a_lost_or_damaged_index_is_rebuilt_the_same() {
     let ann = Cast::new(&folder, "ann").await;
     ann.reply(Request::RoomCreate {
         name: "family".into(),
+        history: None,
     })
     .await
     .unwrap();

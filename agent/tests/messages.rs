@@ -73,7 +73,12 @@ async fn messages_are_answered_marked_changed_and_deleted_by_their_short_names()
     let folder = Folder::new();
     let ann = Cast::new(&folder, "ann").await;
     let name = ROOM.into();
-    ann.reply(Request::RoomCreate { name }).await.unwrap();
+    ann.reply(Request::RoomCreate {
+        name,
+        history: None,
+    })
+    .await
+    .unwrap();
     let question = say(&ann, send("*soup* at eight, @ann?", None)).await;
     let answer = say(&ann, send("at nine", Some(&question))).await;
     assert!(question.len() <= 8 && question.contains('/'), "{question}");
@@ -128,7 +133,7 @@ async fn people_ask_the_index_in_sql_and_why() {
     let folder = Folder::new();
     let ann = Cast::new(&folder, "ann").await;
     let name = ROOM.into();
-    ann.reply(Request::RoomCreate { name }).await.unwrap();
+    ann.reply(Request::RoomCreate { name, history: None }).await.unwrap();
     let said = say(&ann, send("soup at eight?", None)).await;
     let query = |sql: &str| Request::Query { sql: sql.into() };
     let answer = ann.reply(query("select text from messages")).await.unwrap();

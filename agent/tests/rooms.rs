@@ -11,9 +11,12 @@ use kinlog_agent::api::{ErrorKind, Reply, Request};
 use stage::{Cast, Folder, Signal, soon};
 
 async fn room_of(cast: &Cast, name: &str) {
-    cast.reply(Request::RoomCreate { name: name.into() })
-        .await
-        .unwrap();
+    cast.reply(Request::RoomCreate {
+        name: name.into(),
+        history: None,
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

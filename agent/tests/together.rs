@@ -417,6 +417,7 @@ async fn plain_tcp_serves_and_pulls_a_feed_but_never_a_room() {
 
     ann.reply(Request::RoomCreate {
         name: "family".into(),
+        history: None,
     })
     .await
     .unwrap();

@@ -128,6 +128,8 @@ pub(crate) enum Command {
     /// Make rooms, invite and join
     #[command(subcommand)]
     Room(room::RoomCommand),
+    /// Write to one agent, in a room of the two of you
+    Dm(message::DirectArguments),
     /// Write a message into a room
     Send(message::SendArguments),
     /// React to a message

@@ -5,8 +5,9 @@ use std::time::Duration;
 /// Identity set a peer may send, 64 KiB: what an identity of 256 statements takes.
 pub const IDENTITY_SET_BYTES_MAX: usize = 64 * 1024;
 
-/// Join request or response, 80 KiB: an identity set with keys and signatures round it.
-pub const JOIN_BYTES_MAX: usize = IDENTITY_SET_BYTES_MAX + 16 * 1024;
+/// Join request or answer, 192 KiB: an identity set with keys and signatures round it; keys of 4,096
+/// epochs and places of 512 feeds.
+pub const JOIN_BYTES_MAX: usize = 192 * 1024;
 
 /// Seed grant, 101 KiB: 2,048 feeds with two integers each, and what stands round them.
 pub const SEED_GRANT_BYTES_MAX: usize = 101 * 1024;

@@ -11,6 +11,7 @@ mod frame;
 mod messages;
 mod reply;
 mod request;
+mod rooms;
 mod text;
 
 pub use answers::{Answer, AnswerSender, Answers, CallerGone};
@@ -22,9 +23,11 @@ pub use messages::{DeletedInfo, MessageInfo, ReactionInfo, ReplyInfo};
 pub use reply::{
     BlockProblem, ConflictHead, ConflictInfo, CutInfo, DeviceChange, DeviceInfo, DocumentInfo,
     FeedInfo, FeedStatus, FollowProgress, FollowStep, FoundEntry, HeldSignInInfo, IceInfo, IdInfo,
-    LinkAskedInfo, MemberInfo, PinInfo, RepairedFeedInfo, Reply, RoomInfo, SessionStatus,
-    SignInInfo, SignInKeyInfo, SignalStatus, Status, StoreInfo, StoreStatus, TransferProgress,
-    WhyReason,
+    LinkAskedInfo, PinInfo, RepairedFeedInfo, Reply, RoomInfo, SessionStatus, SignInInfo,
+    SignInKeyInfo, SignalStatus, Status, StoreInfo, StoreStatus, TransferProgress, WhyReason,
 };
 pub use request::{PinOptions, Request, Selection};
+pub use rooms::{
+    InviteInfo, MemberDeviceInfo, MemberInfo, ReaderInfo, RoomChange, RoomExported, RoomLeft,
+};
 pub use text::Text;

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, DiscoveryKey, FeedKey};
 use serde::{Deserialize, Serialize};
 
-use crate::api::{MessageInfo, Selection, Text};
+use crate::api::{
+    InviteInfo, MemberInfo, MessageInfo, ReaderInfo, RoomChange, RoomExported, RoomLeft, Selection,
+    Text,
+};
 
 /// One answer to a request.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -176,6 +179,28 @@ pub enum Reply {
     Members {
         room: String,
         members: Vec<MemberInfo>,
+        /// Who sees something of the room.
+        #[serde(default)]
+        readers: Vec<ReaderInfo>,
+    },
+    /// Invites of a room.
+    Invites {
+        room: String,
+        invites: Vec<InviteInfo>,
+    },
+    /// Something of a room was changed.
+    RoomChanged(RoomChange),
+    /// A room was left.
+    RoomLeft(RoomLeft),
+    /// A room was written into a folder.
+    RoomExported(RoomExported),
+    /// A message to one agent; the link is for the agent, who is not in the room yet.
+    DirectSent {
+        room: String,
+        key: Text<FeedKey>,
+        index: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        link: Option<String>,
     },
     /// A link that lets its holder join.
     Invite { room: String, link: String },
@@ -537,14 +562,12 @@ pub struct RoomInfo {
     pub name: String,
     pub members: u64,
     pub messages: u64,
-}
-
-/// A member of a room.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct MemberInfo {
-    pub agent: String,
-    pub name: String,
-    pub role: String,
+    /// How this agent went out of it, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<String>,
+    /// The other agent of a room of two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
 }
 
 /// One reason for something.

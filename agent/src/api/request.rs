@@ -350,9 +350,51 @@ pub enum Request {
     /// without links it shows the progress of all pins.
     Seed { links: Vec<String> },
     /// [`Reply::Room`](crate::api::Reply::Room).
-    RoomCreate { name: String },
-    /// [`Reply::Invite`](crate::api::Reply::Invite).
-    RoomInvite { room: String },
+    RoomCreate {
+        name: String,
+        /// `full`, `from-join` or days as `7d`; full unless given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        history: Option<String>,
+    },
+    /// [`Reply::Invite`](crate::api::Reply::Invite). Without role, expiry and uses the same link
+    /// until it is revoked.
+    RoomInvite {
+        room: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role: Option<String>,
+        /// Seconds from now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_in: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uses: Option<u32>,
+    },
+    /// [`Reply::Invites`](crate::api::Reply::Invites).
+    RoomInvites { room: String },
+    /// [`Reply::RoomChanged`](crate::api::Reply::RoomChanged).
+    RoomInviteRevoke { room: String, key: String },
+    /// [`Reply::RoomChanged`](crate::api::Reply::RoomChanged). `who` is an id, a link or a name.
+    RoomRole {
+        room: String,
+        who: String,
+        role: String,
+    },
+    /// [`Reply::RoomChanged`](crate::api::Reply::RoomChanged).
+    RoomRemove {
+        room: String,
+        who: String,
+        #[serde(default)]
+        reason: String,
+    },
+    /// [`Reply::RoomLeft`](crate::api::Reply::RoomLeft). With `purge` nothing of the room stays here.
+    RoomLeave {
+        room: String,
+        #[serde(default)]
+        purge: bool,
+    },
+    /// [`Reply::RoomExported`](crate::api::Reply::RoomExported), into a folder that is not there yet.
+    RoomExport { room: String, folder: PathBuf },
+    /// [`Reply::DirectSent`](crate::api::Reply::DirectSent). Makes the room of the two if need be.
+    Direct { agent: String, text: String },
     /// [`Reply::Waiting`](crate::api::Reply::Waiting) at once, then
     /// [`Reply::Room`](crate::api::Reply::Room); after `wait_seconds` (default 60) without an
     /// answer an error of kind [`ErrorKind::NoPeers`](crate::api::ErrorKind::NoPeers). The join

@@ -1,13 +1,12 @@
 //! Writing entries: after what was seen, dated, sealed where the room asks for it.
 
-use bytes::Bytes;
 use kinlog_feeds::store::Appended;
-use kinlog_indexer::Clock;
 use kinlog_indexer::authority::ActHeads;
 use kinlog_indexer::clock::HybridClock;
 use kinlog_indexer::entry::{ActHash, Body, Entry, Envelope, LinkScope, Links, OPEN_BLOCK};
 use kinlog_indexer::index::TreeHashes;
 use kinlog_indexer::seal::{ContentKey, EpochSecret, open_entry, seal_entry};
+use kinlog_indexer::{Clock, RoomId};
 
 use crate::api::Error;
 use crate::core::trees::StoreTrees;
@@ -26,8 +25,8 @@ pub(crate) enum Place<'a> {
     Private(&'a EpochSecret),
     /// Beside what is for the own devices, readable for whoever has it: their epochs, sealed to them.
     PrivateOpen,
-    /// In a room, sealed in an epoch of it.
-    Room(&'a kinlog_indexer::RoomId, &'a EpochSecret),
+    /// In a room; the n-th entry is sealed with the n-th key.
+    Room(&'a RoomId, &'a [ContentKey]),
 }
 
 impl Core {
@@ -47,41 +46,56 @@ impl Core {
                 Place::Private(_) | Place::PrivateOpen => LinkScope::Room(self.own_room()),
                 Place::Room(room, _) => LinkScope::Room(*room),
             };
+            // Acts name the acts that were seen; each one in a row the one before it.
+            let mut seen = match place {
+                Place::Room(room, _) if bodies.iter().any(is_act) => {
+                    self.act_heads(room, &own.key)?
+                }
+                _ => ActHeads::default(),
+            };
             let frontier = self.index(|index| index.frontier(scope, &own.key))?;
             let trees = StoreTrees(self.store.clone());
             let (mut links, mut depth) =
                 frontier.next(&own.key, |feed, length| trees.tree_hash(feed, length));
-            let seal = match place {
-                Place::Public | Place::PrivateOpen => None,
-                Place::Private(epoch) | Place::Room(_, epoch) => Some(epoch.content_key()),
-            };
-            // Acts name the acts that were seen; each one in a row the one before it.
-            let mut seen = match place {
-                Place::Room(room, _) => self.index(|index| index.act_heads(room, &own.key))?,
-                _ => ActHeads::default(),
+            let private = match place {
+                Place::Private(epoch) => Some(epoch.content_key()),
+                _ => None,
             };
             let first = feed.head().length;
             let mut blocks = Vec::with_capacity(bodies.len());
-            for (index, mut body) in (first..).zip(bodies) {
+            for (number, mut body) in bodies.into_iter().enumerate() {
+                let index = first + number as u64;
+                let clock = lock(&self.clock).tick(wall_ms());
                 if let Body::Act(act) = &mut body {
                     act.parents = seen.parents();
                 }
-                let is_act = matches!(body, Body::Act(_));
-                let clock = lock(&self.clock).tick(wall_ms());
+                let is_act = is_act(&body);
                 let entry = Entry {
                     links,
                     depth,
                     clock,
                     body,
                 };
+                let key = match place {
+                    Place::Public | Place::PrivateOpen => None,
+                    Place::Private(_) => private.as_ref(),
+                    Place::Room(_, keys) => Some(keys.get(number).ok_or_else(|| {
+                        Error::general(format!("entry {number} of a batch has no key"))
+                    })?),
+                };
+                let plain = entry.encode().map_err(|error| refused(&error))?;
                 if let (true, Place::Room(room, _)) = (is_act, place) {
-                    let plain = entry
-                        .encode()
-                        .map_err(|error| Error::usage(chain(&error)))?;
-                    seen.heads = vec![ActHash::of(room, &own.key, index, &plain)];
-                    seen.own = None;
+                    let hash = ActHash::of(room, &own.key, index, &plain);
+                    seen = ActHeads {
+                        heads: vec![hash],
+                        own: None,
+                    };
                 }
-                blocks.push(encode(&entry, seal.as_ref(), own, index)?);
+                blocks.push(match key {
+                    None => entry.encode_open().map_err(|error| refused(&error))?,
+                    Some(key) => seal_entry(key, &own.key, index, &random()?, &plain)
+                        .map_err(|error| refused(&error))?,
+                });
                 // The next one follows this one, and so everything this one links to.
                 links = Links::default();
                 depth += 1;
@@ -102,11 +116,10 @@ impl Core {
     pub(super) fn restore_clock(&self) {
         let own = self.knowledge(|knowledge| {
             let rooms = knowledge.rooms.values();
-            let own = knowledge.own_epochs.known().map(|(_, epoch)| &epoch.secret);
+            let own = knowledge.own_epochs.known();
             let keys: Vec<ContentKey> = rooms
-                .flat_map(|room| room.epochs.values())
-                .chain(own)
-                .map(EpochSecret::content_key)
+                .flat_map(|room| room.keys.opening())
+                .chain(own.map(|(_, epoch)| epoch.secret.content_key()))
                 .collect();
             (
                 knowledge
@@ -140,18 +153,10 @@ impl Core {
     }
 }
 
-fn encode(
-    entry: &Entry,
-    seal: Option<&ContentKey>,
-    own: &OwnFeed,
-    index: u64,
-) -> Result<Bytes, Error> {
-    let refused = |error: &dyn std::error::Error| Error::usage(format!("entry: {}", chain(error)));
-    match seal {
-        None => entry.encode_open().map_err(|error| refused(&error)),
-        Some(key) => {
-            let plain = entry.encode().map_err(|error| refused(&error))?;
-            seal_entry(key, &own.key, index, &random()?, &plain).map_err(|error| refused(&error))
-        }
-    }
+fn refused(error: &dyn std::error::Error) -> Error {
+    Error::usage(format!("entry: {}", chain(error)))
+}
+
+fn is_act(body: &Body) -> bool {
+    matches!(body, Body::Act(_))
 }

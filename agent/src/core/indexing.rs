@@ -83,6 +83,9 @@ impl Core {
                     self.know_again(feed)?;
                 }
                 self.index_feed(&feed.key)?;
+                if let Scope::Room(room) = feed.scope {
+                    self.learn_acts(&room)?;
+                }
             }
             let told = lock(&self.indexed).clone();
             feeds = self.knowledge(|knowledge| contexts(knowledge));
@@ -247,10 +250,7 @@ fn contexts(knowledge: &Knowledge) -> Vec<FeedContext> {
 
 fn epoch_keys(knowledge: &Knowledge) -> Vec<(RoomId, ContentKey)> {
     let rooms = knowledge.rooms.values();
-    let of_rooms = rooms.flat_map(|room| {
-        let epochs = room.epochs.values();
-        epochs.map(|epoch| (room.id, epoch.content_key()))
-    });
+    let of_rooms = rooms.flat_map(|room| room.keys.opening().map(|key| (room.id, key)));
     let own = RoomId::own(&knowledge.agent);
     let of_own = knowledge.own_epochs.known();
     of_rooms
@@ -316,7 +316,7 @@ mod tests {
         use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
 
         use crate::knowledge::{KnownAgent, KnownRoom, Line};
-        use crate::state::RoomFeed;
+        use crate::rooms::RoomFeed;
 
         let key = |number: u8| FeedKey([number; 32]);
         let agent = |number: u8, directory: u8, lines: &[u8]| {
@@ -356,11 +356,8 @@ mod tests {
                 is_entries: true,
             };
             let room = KnownRoom {
-                id: RoomId([5; 32]),
-                name: String::new(),
-                entries: key(60),
-                epochs: [].into(),
                 feeds: [60, 61].map(|number| (key(number), feed(number))).into(),
+                ..KnownRoom::new(RoomId([5; 32]), "", key(60))
             };
             let scope = Scope::Room(room.id);
             knowledge.rooms.insert(room.id, room);
@@ -381,7 +378,7 @@ mod tests {
         use crate::home::{Phrase, init};
         use crate::knowledge::KnownRoom;
         use crate::pins::Switches;
-        use crate::state::RoomFeed;
+        use crate::rooms::RoomFeed;
         use crate::test_folder::TestFolder;
 
         let folder = TestFolder::new();
@@ -405,11 +402,8 @@ mod tests {
             is_entries: true,
         };
         let room = KnownRoom {
-            id: RoomId([5; 32]),
-            name: String::new(),
-            entries: FeedKey([6; 32]),
-            epochs: [].into(),
             feeds: [(claimed, feed)].into(),
+            ..KnownRoom::new(RoomId([5; 32]), "", FeedKey([6; 32]))
         };
         core.knowledge(|knowledge| knowledge.rooms.insert(room.id, room));
         core.catch_up().unwrap();

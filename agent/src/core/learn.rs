@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 use kinlog_indexer::RoomId;
-use kinlog_indexer::seal::{EpochSecret, pair_meet_key};
+use kinlog_indexer::seal::pair_meet_key;
 
 use crate::api::Error;
 use crate::core::{Core, lock};
 use crate::failure::chain;
 use crate::keys::DeviceKeys;
 use crate::knowledge::{Knowledge, KnownAgent, KnownRoom, Line};
-use crate::state::{RoomFeed, State};
+use crate::state::State;
 
 /// Reads everything that `state.db` holds.
 pub(super) fn from_state(
@@ -41,11 +41,9 @@ pub(super) fn from_state(
     }
     knowledge.pair_keys = pair_keys(&knowledge, keys);
     knowledge.rooms = rooms(state, keys)?;
-    for (room, public_key, _) in state.invites()? {
-        knowledge.invites.insert(public_key, room);
-    }
     knowledge.joins = state.joins()?;
     knowledge.sign_ins = state.sign_ins()?;
+    knowledge.answers = state.join_answers()?;
     Ok(knowledge)
 }
 
@@ -63,18 +61,15 @@ fn rooms(state: &State, keys: &DeviceKeys) -> Result<BTreeMap<RoomId, KnownRoom>
     for stored in state.rooms()? {
         let feeds = state.room_feeds(&stored.id)?;
         let room = KnownRoom {
-            id: stored.id,
-            name: stored.name,
-            entries: keys.feed_key(&stored.entries_id),
-            epochs: BTreeMap::new(),
+            direct: stored.direct,
             feeds: feeds.into_iter().map(|feed| (feed.key, feed)).collect(),
+            ..KnownRoom::new(stored.id, stored.name, keys.feed_key(&stored.entries_id))
         };
         rooms.insert(stored.id, room);
     }
     for stored in state.epochs()? {
         if let Some(room) = rooms.get_mut(&stored.room) {
-            let secret = EpochSecret::new(*stored.secret.expose());
-            room.epochs.insert(secret.epoch_id(), secret);
+            room.keys.add(&stored);
         }
     }
     Ok(rooms)
@@ -88,11 +83,18 @@ impl Core {
         self.knowledge(|knowledge| {
             knowledge.own = fresh.own;
             knowledge.pins = fresh.pins;
-            knowledge.rooms = fresh.rooms;
-            // Those that other members wrote are in the index, not in `state.db`.
-            knowledge.invites.extend(fresh.invites);
+            // Where a room stands is in the index, not in `state.db`.
+            let before = std::mem::replace(&mut knowledge.rooms, fresh.rooms);
+            for (id, known) in before {
+                if let Some(room) = knowledge.rooms.get_mut(&id) {
+                    room.standing = known.standing;
+                    room.told_removed = known.told_removed;
+                    room.too_old = known.too_old;
+                }
+            }
             knowledge.joins = fresh.joins;
             knowledge.sign_ins = fresh.sign_ins;
+            knowledge.open_invites();
             for (agent, known) in fresh.agents {
                 knowledge.agents.entry(agent).or_insert(known);
             }
@@ -153,53 +155,6 @@ impl Core {
         Ok(())
     }
 
-    /// Takes what the index says of a room into what is known, and new members' feeds into
-    /// `state.db`.
-    pub(super) fn learn_room(&self, room: &RoomId) -> Result<(), Error> {
-        let _turn = lock(&self.learning);
-        let (row, members, invites) = self.index(|index| {
-            let members = index.member_feeds(room)?;
-            Ok((index.room(room)?, members, index.invites(room)?))
-        })?;
-        self.knowledge(|knowledge| {
-            if knowledge.rooms.contains_key(room) {
-                knowledge
-                    .invites
-                    .extend(invites.into_iter().map(|key| (key, *room)));
-            }
-        });
-        let known = self.knowledge(|knowledge| knowledge.rooms.get(room).cloned());
-        let Some(known) = known else { return Ok(()) };
-        if let Some(row) = row.filter(|row| row.name != known.name) {
-            self.state.set_room_name(room, &row.name)?;
-            self.knowledge(|knowledge| {
-                if let Some(known) = knowledge.rooms.get_mut(room) {
-                    known.name = row.name;
-                }
-            });
-        }
-        for member in members {
-            for (key, is_entries) in [(member.feed, true), (member.blobs_feed, false)] {
-                if known.feeds.contains_key(&key) || !self.may_join_room(room, &key) {
-                    continue;
-                }
-                let feed = RoomFeed {
-                    key,
-                    agent: member.agent,
-                    device: member.device,
-                    is_entries,
-                };
-                self.state.add_room_feed(room, &feed)?;
-                self.knowledge(|knowledge| {
-                    if let Some(known) = knowledge.rooms.get_mut(room) {
-                        known.feeds.insert(key, feed);
-                    }
-                });
-            }
-        }
-        Ok(())
-    }
-
     /// Returns whether a feed that somebody says is a room's may be taken for one: nothing is shared
     /// between rooms, and what this device writes is put into a room by this device alone.
     pub(crate) fn may_join_room(&self, room: &RoomId, key: &FeedKey) -> bool {
@@ -251,6 +206,7 @@ impl Core {
         if *agent == self.agent {
             self.tend_own_epochs()?;
         }
+        self.drop_revoked_devices()?;
         self.replan()?;
         Ok(true)
     }
@@ -264,6 +220,7 @@ mod tests {
     use crate::api::Selection;
     use crate::home::{Phrase, init};
     use crate::pins::Switches;
+    use crate::rooms::RoomFeed;
     use crate::state::{Pin, PinTarget};
     use crate::test_folder::TestFolder;
 
@@ -324,11 +281,8 @@ mod tests {
             is_entries: true,
         };
         let room = KnownRoom {
-            id: RoomId([5; 32]),
-            name: String::new(),
-            entries: own.key,
-            epochs: BTreeMap::new(),
             feeds: [(taken.key, taken.clone())].into(),
+            ..KnownRoom::new(RoomId([5; 32]), "", own.key)
         };
         core.knowledge(|known| known.rooms.insert(room.id, room));
         let (this, other) = (RoomId([5; 32]), RoomId([6; 32]));

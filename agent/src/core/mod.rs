@@ -16,10 +16,13 @@ mod names;
 mod own_feeds;
 mod private;
 mod replan;
+mod room_log;
+mod standing;
 mod trees;
 
 pub(crate) use entries::Place;
 pub(crate) use own_feeds::NewPath;
+pub(crate) use room_log::RoomLog;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -29,8 +32,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::crypto::AgentId;
 use kinlog_feeds::store::{Feed, Store};
-use kinlog_indexer::Index;
 use kinlog_indexer::clock::HybridClock;
+use kinlog_indexer::{Index, RoomId};
 use tokio::sync::{broadcast, watch};
 
 use crate::api::{DeviceChange, Error};
@@ -42,6 +45,7 @@ use crate::knowledge::Knowledge;
 use crate::limits::{DEVICE_CHANGES_KEPT_MAX, HOST_EVENTS_QUEUED_MAX};
 use crate::network::Network;
 use crate::pins::{Plan, Switches};
+use crate::rooms::{Checks, Rate};
 use crate::state::State;
 use crate::vault::Passphrase;
 
@@ -74,6 +78,12 @@ pub(crate) struct Core {
     writing: Mutex<()>,
     /// Own public feeds whose head the directory does not commit to yet.
     unvouched: Mutex<BTreeSet<FeedKey>>,
+    /// The acts of the rooms.
+    logs: Mutex<BTreeMap<RoomId, RoomLog>>,
+    /// How fast messages are written into rooms.
+    pub(crate) rates: Mutex<BTreeMap<RoomId, Rate>>,
+    /// Answers to joins that are being looked into.
+    pub(crate) checks: Mutex<Checks>,
     /// Own heads that peers were shown and `state.db` does not say so yet.
     shown: Mutex<BTreeMap<FeedKey, u64>>,
     changes: watch::Sender<u64>,
@@ -141,6 +151,9 @@ impl Core {
             clock: Mutex::default(),
             writing: Mutex::default(),
             unvouched: Mutex::default(),
+            logs: Mutex::default(),
+            rates: Mutex::default(),
+            checks: Mutex::default(),
             shown: Mutex::default(),
             changes: watch::Sender::new(0),
             device_changes: broadcast::Sender::new(DEVICE_CHANGES_KEPT_MAX),

@@ -111,6 +111,16 @@ impl Core {
         }
     }
 
+    /// Returns the room whose members meet by a key.
+    pub(crate) fn room_met_by(&self, meet_key: &[u8; 32]) -> Option<KnownRoom> {
+        self.knowledge(|knowledge| {
+            let mut rooms = knowledge.rooms.values();
+            rooms
+                .find(|room| room.meet_keys().contains(meet_key))
+                .cloned()
+        })
+    }
+
     /// Returns the link to an own public path, with the signal servers we are on.
     pub(crate) fn path_link(&self, path: &FeedPath) -> Result<String, Error> {
         let signal_urls = self.state.signals()?;

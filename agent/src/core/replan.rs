@@ -69,6 +69,7 @@ impl Core {
                         || knowledge.directory_of(key).is_some()
                         || knowledge.room_of(key).is_some()
                         || knowledge.is_private(key)
+                        || knowledge.is_named(key)
                 });
                 // What no directory or room lists may follow Hypercore's looser rules.
                 let kind = if listed { Kind::Kinlog } else { Kind::Plain };

@@ -25,6 +25,8 @@ pub(crate) enum HostEvent {
     },
     /// Somebody gives a sign-in record.
     SignIn { session: SessionInfo, record: Bytes },
+    /// A member says something about the room that the session is about.
+    Room { session: SessionInfo, bytes: Bytes },
     /// Somebody answers our request to join.
     JoinResponse {
         session: SessionInfo,
@@ -178,12 +180,12 @@ impl Host for AgentHost {
                 }
                 Vec::new()
             }
-            PeerMessage::JoinRequest { bytes }
-                if matches!(session.label, Label::Invite | Label::Code) =>
-            {
+            PeerMessage::JoinRequest { bytes } => {
                 let is_open = self.view(|view| match session.label {
                     Label::Code => view.codes.contains(&session.key),
-                    _ => view.invites.contains(&session.key),
+                    Label::Invite => view.invites.contains(&session.key),
+                    Label::Room => view.rooms.contains_key(&session.key),
+                    _ => false,
                 });
                 if is_open {
                     let session = session.clone();
@@ -211,8 +213,15 @@ impl Host for AgentHost {
                 }
                 Vec::new()
             }
+            PeerMessage::Room { bytes } if session.label == Label::Room => {
+                if self.view(|view| view.rooms.contains_key(&session.key)) {
+                    let session = session.clone();
+                    self.pass_message(HostEvent::Room { session, bytes });
+                }
+                Vec::new()
+            }
             PeerMessage::JoinResponse { bytes }
-                if matches!(session.label, Label::Invite | Label::Code) =>
+                if matches!(session.label, Label::Invite | Label::Room | Label::Code) =>
             {
                 self.pass_message(HostEvent::JoinResponse {
                     session: session.clone(),

@@ -46,7 +46,8 @@ pub(crate) struct FeedView {
     pub(crate) wants: bool,
 }
 
-/// Sessions of whoever knows a room's meet key; feeds go to member devices only.
+/// Sessions of whoever knows a room's meet key; feeds go to devices of members, and are to everybody
+/// else as if they were not there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RoomView {
     pub(crate) devices: BTreeSet<DeviceKey>,
@@ -148,6 +149,7 @@ mod tests {
             devices: [DeviceKey([1; 32])].into(),
             serves: [feed].into(),
             wants: [feed].into(),
+            ..RoomView::default()
         };
         let view = View {
             rooms: [([5; 32], room)].into(),

@@ -4,22 +4,26 @@
 mod agents;
 mod own_epochs;
 mod rooms;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, PublicKey};
 use kinlog_indexer::RoomId;
+use kinlog_indexer::seal::EpochId;
 
 pub(crate) use agents::{KnownAgent, Line};
 pub(crate) use own_epochs::OwnEpochs;
-pub(crate) use rooms::KnownRoom;
+pub(crate) use rooms::{Keyring, KnownRoom};
+pub(crate) use standing::{Announced, Gone, Granted, Member, MemberDevice, OpenInvite, Standing};
 
 use crate::limits::PAIR_TOPICS_MAX;
 use crate::linking::OpenLink;
 use crate::links::FeedPath;
+use crate::rooms::Refusal;
 use crate::sign_in::HeldSignIn;
-use crate::state::{FormerFeed, OpenJoin, OwnFeed, Pin};
+use crate::state::{FormerFeed, OpenJoin, OwnFeed, Pin, StoredAnswer};
 
 /// Everything policy is decided from.
 #[derive(Debug)]
@@ -45,6 +49,12 @@ pub(crate) struct Knowledge {
     pub(crate) joins: Vec<OpenJoin>,
     /// Sign-in records that are held or wanted, by the agent that they add devices to.
     pub(crate) sign_ins: BTreeMap<AgentId, HeldSignIn>,
+    /// What was answered to them, in the order in which it came; none of it is known to be true.
+    pub(crate) answers: Vec<StoredAnswer>,
+    /// Epochs in which this agent said its name since the start, by room.
+    pub(crate) named_in: BTreeMap<RoomId, EpochId>,
+    /// Why nobody was let in lately.
+    pub(crate) refusals: BTreeMap<RoomId, Refusal>,
     /// This device may not write any more.
     pub(crate) must_renew: bool,
     /// The code that is open for another device.
@@ -71,6 +81,9 @@ impl Knowledge {
             invites: BTreeMap::new(),
             joins: Vec::new(),
             sign_ins: BTreeMap::new(),
+            answers: Vec::new(),
+            named_in: BTreeMap::new(),
+            refusals: BTreeMap::new(),
             must_renew: false,
             link: None,
             asks_link: None,
@@ -176,6 +189,21 @@ impl Knowledge {
             .iter()
             .find(|(_, known)| known.directories().any(|one| one == *key));
         known.map(|(agent, _)| *agent)
+    }
+
+    /// Takes the open invites of all rooms together.
+    pub(crate) fn open_invites(&mut self) {
+        let rooms = self.rooms.iter();
+        self.invites = rooms
+            .flat_map(|(id, room)| room.standing.invites.keys().map(|key| (*key, *id)))
+            .collect();
+    }
+
+    /// Returns whether a feed is one that an answer to a join names.
+    pub(crate) fn is_named(&self, key: &FeedKey) -> bool {
+        let answers = self.answers.iter();
+        let mut answered = answers.flat_map(|answer| &answer.feeds);
+        answered.any(|feed| feed.key == *key)
     }
 
     /// Returns the room a feed belongs to.

@@ -9,6 +9,7 @@ use kinlog_swarm::Label;
 use crate::api::Selection;
 use crate::host::View;
 use crate::knowledge::{Knowledge, KnownAgent, Line};
+use crate::limits::{JOIN_BLOCKS_MAX, MEET_EPOCHS_MAX};
 use crate::links::FeedPath;
 use crate::pins::Asked;
 use crate::pins::interest::merge;
@@ -126,6 +127,7 @@ pub(crate) fn plan(
     }
     planning.subscriptions(&pins, switches);
     planning.rooms();
+    planning.answers();
     planning.invites();
     planning.codes();
     planning.sign_ins();
@@ -534,6 +536,27 @@ impl Planning<'_> {
         }
     }
 
+    /// What an answer to a join names is fetched as far as it takes to see whether it is true.
+    fn answers(&mut self) {
+        for answer in &self.knowledge.answers {
+            let devices: BTreeSet<_> = answer.feeds.iter().map(|feed| feed.device).collect();
+            let secrets = answer.keys.secrets.iter().take(MEET_EPOCHS_MAX);
+            for meet_key in secrets.map(|secret| *secret.meet_key().expose()) {
+                self.plan.topics.insert((Label::Room, meet_key));
+                let offered = self.plan.view.rooms.entry(meet_key).or_default();
+                offered.devices.extend(&devices);
+                offered.devices.insert(answer.device);
+                let entries = answer.feeds.iter().filter(|feed| feed.is_entries);
+                offered.wants.extend(entries.map(|feed| feed.key));
+            }
+            for feed in answer.feeds.iter().filter(|feed| feed.is_entries) {
+                let why = "named in an answer to a join that is being looked into";
+                let first = Selection::Range(0..JOIN_BLOCKS_MAX);
+                self.ask(feed.key, first, true, why);
+            }
+        }
+    }
+
     fn invites(&mut self) {
         for key in self.knowledge.invites.keys() {
             self.plan.topics.insert((Label::Invite, key.0));
@@ -563,14 +586,16 @@ impl Planning<'_> {
 mod tests {
     use kinlog_feeds::crypto::{AgentId, DeviceKey, KeyPair, Secret};
     use kinlog_indexer::RoomId;
-    use kinlog_indexer::entry::PathKind;
+    use kinlog_indexer::entry::{PathKind, Role};
     use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
     use kinlog_indexer::seal::EpochSecret;
 
     use super::*;
     use crate::knowledge::KnownRoom;
+    use crate::knowledge::{Member, MemberDevice};
     use crate::links::Invite;
-    use crate::state::{OpenJoin, OwnFeed, RoomFeed};
+    use crate::rooms::RoomFeed;
+    use crate::state::{OpenJoin, OwnFeed};
 
     const OWN: u8 = 1;
     const OTHER: u8 = 2;
@@ -730,15 +755,26 @@ mod tests {
             device: DeviceKey([number; 32]),
             is_entries,
         };
-        KnownRoom {
-            id: RoomId([5; 32]),
-            name: "family".to_owned(),
-            entries: key(10),
-            epochs: [(epoch.epoch_id(), epoch.clone())].into(),
+        let mut room = KnownRoom {
             feeds: [feed(60, true), feed(61, false)]
                 .map(|feed| (feed.key, feed))
                 .into(),
+            ..KnownRoom::new(RoomId([5; 32]), "family", key(10))
+        };
+        room.keys.add_secret(epoch.clone());
+        for number in [60, 61] {
+            let device = MemberDevice {
+                entries: key(60),
+                blobs: key(61),
+                x25519: [0; 32],
+            };
+            let member = Member {
+                role: Role::Member,
+                devices: [(DeviceKey([number; 32]), device)].into(),
+            };
+            room.standing.members.insert(AgentId([number; 32]), member);
         }
+        room
     }
 
     #[test]

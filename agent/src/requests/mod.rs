@@ -12,6 +12,7 @@ mod messages;
 mod plain;
 mod publish;
 mod query;
+mod room_people;
 mod rooms;
 mod sign_in;
 mod space;
@@ -254,18 +255,62 @@ async fn dispatch(
         }
         Request::Pins => one(core, to, follow::pins).await?,
         Request::Seed { links } => follow::seed(running, &links, to).await?,
-        Request::RoomCreate { name } => {
-            one(core, to, move |core| rooms::create(core, &name)).await?;
+        Request::RoomCreate { name, history } => {
+            one(core, to, move |core| {
+                rooms::create(core, &name, history.as_deref())
+            })
+            .await?;
         }
-        Request::RoomInvite { room } => {
-            one(core, to, move |core| rooms::invite(core, &room)).await?;
+        Request::RoomInvite {
+            room,
+            role,
+            expires_in,
+            uses,
+        } => {
+            one(core, to, move |core| {
+                room_people::invite(core, &room, role.as_deref(), expires_in, uses)
+            })
+            .await?;
+        }
+        Request::RoomInvites { room } => {
+            one(core, to, move |core| room_people::invites(core, &room)).await?;
+        }
+        Request::RoomInviteRevoke { room, key } => {
+            one(core, to, move |core| {
+                room_people::revoke_invite(core, &room, &key)
+            })
+            .await?;
+        }
+        Request::RoomRole { room, who, role } => {
+            one(core, to, move |core| {
+                room_people::role(core, &room, &who, &role)
+            })
+            .await?;
+        }
+        Request::RoomRemove { room, who, reason } => {
+            one(core, to, move |core| {
+                room_people::remove(core, &room, &who, &reason)
+            })
+            .await?;
+        }
+        Request::RoomLeave { room, purge } => {
+            one(core, to, move |core| room_people::leave(core, &room, purge)).await?;
+        }
+        Request::RoomExport { room, folder } => {
+            one(core, to, move |core| {
+                room_people::export(core, &room, &folder)
+            })
+            .await?;
+        }
+        Request::Direct { agent, text } => {
+            one(core, to, move |core| rooms::direct(core, &agent, &text)).await?;
         }
         Request::RoomJoin { link, wait_seconds } => {
             rooms::join(running, &link, wait_seconds, to).await?;
         }
         Request::RoomList => one(core, to, rooms::list).await?,
         Request::RoomMembers { room } => {
-            one(core, to, move |core| rooms::members(core, &room)).await?;
+            one(core, to, move |core| room_people::members(core, &room)).await?;
         }
         Request::Send {
             room,

@@ -1,28 +1,88 @@
 //! Rooms: create, invite, join, list.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kinlog_feeds::AgentId;
+use kinlog_indexer::entry::History;
 use tokio::time::{Instant, sleep_until};
 
-use crate::api::{AnswerSender, Error, MemberInfo, Reply, RoomInfo};
+use crate::api::{AnswerSender, Error, Reply, RoomInfo};
 use crate::core::Core;
 use crate::knowledge::KnownRoom;
 use crate::limits::{JOIN_WAIT, MESSAGES_READ_MAX};
 use crate::links::Link;
 use crate::requests::{Ended, blocking};
+use crate::rooms::RoomTerms;
 use crate::tasks::Running;
 
-pub(super) fn create(core: &Core, name: &str) -> Result<Reply, Error> {
-    Ok(Reply::Room(room_info(core, &core.create_room(name)?)?))
+pub(super) fn create(core: &Core, name: &str, history: Option<&str>) -> Result<Reply, Error> {
+    let terms = RoomTerms {
+        name,
+        history: history.map_or(Ok(History::Full), history_called)?,
+        direct: None,
+    };
+    Ok(Reply::Room(room_info(core, &core.create_room(&terms)?)?))
 }
 
-pub(super) fn invite(core: &Core, room: &str) -> Result<Reply, Error> {
-    let room = core.room(room)?;
-    Ok(Reply::Invite {
-        room: room.label(),
-        link: core.invite(&room)?,
+fn history_called(text: &str) -> Result<History, Error> {
+    let days = |text: &str| {
+        let days: u32 = text.strip_suffix('d')?.parse().ok()?;
+        (days > 0).then_some(History::Days(days))
+    };
+    match text {
+        "full" => Ok(History::Full),
+        "from-join" => Ok(History::FromJoin),
+        other => days(other).ok_or_else(|| {
+            Error::usage(format!("{other:?} is no history policy"))
+                .hint("one of: full, from-join, or days as 30d")
+        }),
+    }
+}
+
+/// Writes to one agent, in the room of the two.
+pub(super) fn direct(core: &Core, agent: &str, text: &str) -> Result<Reply, Error> {
+    if text.is_empty() {
+        return Err(Error::usage("an empty message is not sent"));
+    }
+    let agent = agent_called(core, agent)?;
+    let sent = core.send_direct(&agent, text)?;
+    Ok(Reply::DirectSent {
+        room: sent.room.id.to_string(),
+        key: sent.own.key.into(),
+        index: sent.appended.start,
+        link: sent.link,
     })
+}
+
+/// Returns the agent that an id or a link names, or a name that one member of our rooms has.
+pub(super) fn agent_called(core: &Core, who: &str) -> Result<AgentId, Error> {
+    if let Ok(Link::Agent { agent, .. }) = who.parse() {
+        return Ok(agent);
+    }
+    if let Ok(agent) = who.parse() {
+        return Ok(agent);
+    }
+    let rooms = core.knowledge(|knowledge| knowledge.rooms.keys().copied().collect::<Vec<_>>());
+    let mut found = BTreeSet::new();
+    for room in rooms {
+        let rows = core.index(|index| index.room_members(&room))?;
+        let named = rows
+            .iter()
+            .filter(|row| row.display_name.as_deref() == Some(who));
+        found.extend(named.map(|row| row.agent));
+    }
+    found.remove(&core.agent);
+    match found.iter().collect::<Vec<_>>().as_slice() {
+        [agent] => Ok(**agent),
+        [] => Err(Error::not_found(format!("nobody is called {who:?} here"))
+            .hint("name an agent by id or link: `kinlog id` shows them its own")),
+        several => Err(
+            Error::usage(format!("{} agents are called {who:?}", several.len()))
+                .hint("name one by its id: `kinlog room members ROOM` shows them"),
+        ),
+    }
 }
 
 pub(super) async fn join(
@@ -70,9 +130,7 @@ pub(super) async fn join(
             return Ok(to.reply(Reply::Room(info)).await?);
         }
         if is_late {
-            return Err(Error::no_peers("asked to join, no member answered yet")
-                .hint("the request stays: `kinlog up` goes on with it, `kinlog status` shows it")
-                .into());
+            return Err(not_joined(core, &id).into());
         }
         tokio::select! {
             // The agent is closed.
@@ -80,6 +138,22 @@ pub(super) async fn join(
             () = sleep_until(until) => {}
         }
     }
+}
+
+/// Says how far a join is that did not end in time.
+fn not_joined(core: &Core, room: &kinlog_indexer::RoomId) -> Error {
+    let (answers, refusal) = core.knowledge(|knowledge| {
+        let answers = knowledge.answers.iter();
+        let answers = answers.filter(|answer| answer.room == *room).count();
+        (answers, knowledge.refusals.get(room).copied())
+    });
+    let message = match (answers, refusal) {
+        (0, None) => "asked to join, no member answered yet".to_owned(),
+        (0, Some(why)) => format!("asked to join, and not let in: {}", why.as_str()),
+        _ => "joining, verifying: what was answered does not prove the room yet".to_owned(),
+    };
+    Error::no_peers(message)
+        .hint("the request stays: `kinlog up` goes on with it, `kinlog status` shows it")
 }
 
 pub(super) fn list(core: &Core) -> Result<Reply, Error> {
@@ -100,32 +174,6 @@ pub(super) fn rooms(core: &Core) -> Result<Vec<RoomInfo>, Error> {
     Ok(rooms)
 }
 
-pub(super) fn members(core: &Core, room: &str) -> Result<Reply, Error> {
-    let room = core.room(room)?;
-    let rows = core.index(|index| {
-        let roles = index.member_feeds(&room.id)?;
-        Ok((index.room_members(&room.id)?, roles))
-    })?;
-    let (members, feeds) = rows;
-    let members = members
-        .into_iter()
-        .map(|member| MemberInfo {
-            role: feeds
-                .iter()
-                .find(|feed| feed.agent == member.agent)
-                .and_then(|feed| feed.role)
-                .map_or("none", |role| role.as_str())
-                .to_owned(),
-            name: member.display_name.unwrap_or_default(),
-            agent: member.agent.to_string(),
-        })
-        .collect();
-    Ok(Reply::Members {
-        room: room.label(),
-        members,
-    })
-}
-
 fn room_info(core: &Core, room: &KnownRoom) -> Result<RoomInfo, Error> {
     let (members, messages) = core.index(|index| {
         let members = index.room_members(&room.id)?.len();
@@ -137,5 +185,16 @@ fn room_info(core: &Core, room: &KnownRoom) -> Result<RoomInfo, Error> {
         name: room.name.clone(),
         members: members as u64,
         messages: messages as u64,
+        left: left(core, room),
+        with: room.direct.map(|agent| core.agent_label(&agent)),
     })
+}
+
+/// Says how this agent went out of a room: as its acts say, or as a member told where none of them came.
+fn left(core: &Core, room: &KnownRoom) -> Option<String> {
+    let gone = room.standing.gone.get(&core.agent);
+    let is_in = room.standing.members.contains_key(&core.agent);
+    let told = room.told_removed.as_ref().filter(|_| is_in);
+    let gone = gone.or(told)?;
+    Some(core.gone_error(room, gone).message)
 }

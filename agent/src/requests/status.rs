@@ -271,7 +271,7 @@ fn topic(core: &Core, one: &NodeSession) -> String {
             let meant = knowledge
                 .rooms
                 .values()
-                .find(|room| key.is_some_and(|key| room.meet_keys().any(|meet| meet == key.0)));
+                .find(|room| key.is_some_and(|key| room.meet_keys().contains(&key.0)));
             meant.map_or_else(|| "a room left".to_owned(), |room| room.label())
         }),
         Label::Invite | Label::Code => "to a room".to_owned(),

@@ -1,25 +1,36 @@
-//! Making a room, inviting to it, writing in it.
+//! Making a room, writing in it.
 
-use kinlog_feeds::crypto::Secret;
+use std::sync::PoisonError;
+
 use kinlog_feeds::store::Appended;
-use kinlog_indexer::entry::{
-    Act, Body, Deed, Genesis, History, Invite as RoomInvite, Parents, Profile, Role,
-};
+use kinlog_indexer::entry::{Body, Deed, Genesis, History, Message, Profile};
 use kinlog_indexer::seal::EpochSecret;
 
-use crate::api::Error;
+use crate::api::{Error, ErrorKind};
 use crate::core::{Core, Place};
 use crate::keys::random;
 use crate::knowledge::KnownRoom;
-use crate::links::{Invite, Link};
-use crate::rooms::RoomId;
-use crate::state::{OwnFeed, RoomFeed, StoredEpoch, StoredRoom};
+use crate::limits::MESSAGES_AT_ONCE;
+use crate::rooms::write::{act, stored_secret};
+use crate::rooms::{Rate, RoomFeed, RoomId};
+use crate::state::{OwnFeed, StoredEpoch, StoredRoom};
+use crate::wall_ms;
+
+/// What a room is made as.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RoomTerms<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) history: History,
+    /// The only other agent that is meant to be in it.
+    pub(crate) direct: Option<kinlog_feeds::AgentId>,
+}
 
 impl Core {
     /// Makes a room with this device as its first member.
     ///
     /// The room begins when `state.db` knows it; feeds that a crash leaves before are never used.
-    pub(crate) fn create_room(&self, name: &str) -> Result<KnownRoom, Error> {
+    pub(crate) fn create_room(&self, terms: &RoomTerms<'_>) -> Result<KnownRoom, Error> {
+        let name = terms.name;
         let title = name
             .try_into()
             .map_err(|error| Error::usage(format!("room name: {error}")))?;
@@ -34,7 +45,7 @@ impl Core {
         let device = self.keys.signing();
         let (genesis, id) = Genesis::sign(
             title,
-            History::Full,
+            terms.history,
             random()?,
             self.agent,
             set,
@@ -43,20 +54,27 @@ impl Core {
             &self.keys.feed(&blobs.id),
         );
         let epoch = EpochSecret::new(random()?);
-        let genesis = act(Deed::Genesis(genesis));
-        let bodies = vec![genesis, Body::Profile(self.profile()?)];
-        self.write_entries(&entries, Place::Room(&id, &epoch), bodies)?;
-        self.begin_room(&id, name, &entries, &blobs, &epoch, Vec::new())
+        let keys = [epoch.act_key(), epoch.content_key()];
+        let bodies = vec![act(Deed::Genesis(genesis)), Body::Profile(self.profile()?)];
+        self.write_entries(&entries, Place::Room(&id, &keys), bodies)?;
+        let room = StoredRoom {
+            id,
+            name: name.to_owned(),
+            entries_id: entries.id,
+            blobs_id: blobs.id,
+            direct: terms.direct,
+        };
+        let epoch = stored_secret(&id, &epoch);
+        self.begin_room(&room, &entries, &blobs, &[epoch], Vec::new())
     }
 
     /// Remembers a room this device is a member of, with the feeds of others that are known.
     pub(super) fn begin_room(
         &self,
-        id: &RoomId,
-        name: &str,
+        room: &StoredRoom,
         entries: &OwnFeed,
         blobs: &OwnFeed,
-        epoch: &EpochSecret,
+        epochs: &[StoredEpoch],
         mut feeds: Vec<RoomFeed>,
     ) -> Result<KnownRoom, Error> {
         for own in [entries, blobs] {
@@ -67,77 +85,33 @@ impl Core {
                 is_entries: own.is_entries,
             });
         }
-        let room = StoredRoom {
-            id: *id,
-            name: name.to_owned(),
-            entries_id: entries.id,
-            blobs_id: blobs.id,
-        };
-        let secret = Secret::new(*epoch.expose());
-        let epoch = StoredEpoch {
-            id: epoch.epoch_id().0,
-            room: *id,
-            secret,
-        };
-        self.state.add_room(&room, &[epoch], &feeds)?;
+        self.state.add_room(room, epochs, &feeds)?;
         self.relearn()?;
         self.catch_up()?;
         self.replan()?;
-        self.room(&id.to_string())
+        self.room(&room.id.to_string())
     }
 
-    /// Returns a link by which others join a room; the same one until it is revoked.
-    pub(crate) fn invite(&self, room: &KnownRoom) -> Result<String, Error> {
-        let held = self
-            .state
-            .invites()?
-            .into_iter()
-            .find(|(id, _, _)| *id == room.id);
-        let seed = match &held {
-            Some((_, _, seed)) => seed.clone(),
-            None => Secret::new(random()?),
-        };
-        let invite = Invite {
-            room: room.id,
-            seed,
-            signal_urls: self.state.signals()?,
-        };
-        if held.is_none() {
-            self.state.add_invite(&room.id, &invite)?;
-            // The entry lets every member admit, also when we are away.
-            let public_key = invite.public_key();
-            let invite = RoomInvite {
-                public_key,
-                role: Role::Member,
-                expires_at_ms: None,
-                uses: None,
-            };
-            self.write_in_room(room, vec![act(Deed::Invite(invite))])?;
-            self.relearn()?;
-            self.replan()?;
-        }
-        Ok(Link::Join(invite).to_string())
+    /// Writes a message to a room; durable on return.
+    pub(crate) fn send(&self, room: &KnownRoom, text: &str) -> Result<(OwnFeed, Appended), Error> {
+        let text = text
+            .try_into()
+            .map_err(|error| Error::usage(format!("message: {error}")))?;
+        self.say(room, Body::Message(Message::new(text)))
     }
 
-    /// Writes entries to this device's feed in a room.
-    pub(super) fn write_in_room(
-        &self,
-        room: &KnownRoom,
-        bodies: Vec<Body>,
-    ) -> Result<(OwnFeed, Appended), Error> {
-        let own = self.knowledge(|knowledge| knowledge.own.get(&room.entries).cloned());
-        let own = own.ok_or_else(|| {
-            Error::permission(format!(
-                "this device is no member of room {} yet: the one before it was",
+    /// Counts a message; refuses it where there were too many at once.
+    pub(super) fn in_time(&self, room: &KnownRoom) -> Result<(), Error> {
+        let now = wall_ms();
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let rate = rates.entry(room.id).or_insert(Rate::new(now));
+        rate.take(now).map_err(|wait_ms| {
+            let many = format!(
+                "more than {MESSAGES_AT_ONCE} messages at once in room {}",
                 room.label()
-            ))
-            .hint("ask a member for an invite: `kinlog room join LINK`")
-        })?;
-        let epoch = room
-            .epoch()
-            .ok_or_else(|| Error::general(format!("no epoch of room {} is known", room.label())))?;
-        let appended = self.write_entries(&own, Place::Room(&room.id, epoch), bodies)?;
-        Ok((own, appended))
+            );
+            Error::new(ErrorKind::Quota, many).hint(format!("the next one in {wait_ms} ms"))
+        })
     }
 
     /// Returns what this agent calls itself, as an entry.
@@ -153,10 +127,9 @@ impl Core {
         self.knowledge(|knowledge| knowledge.agents.get(&self.agent).map(|own| own.set.clone()))
             .ok_or_else(|| Error::general("state.db holds no identity set of this agent"))
     }
-}
 
-/// Returns an act that names none before it.
-pub(super) fn act(deed: Deed) -> Body {
-    let parents = Parents::default();
-    Body::Act(Box::new(Act { parents, deed }))
+    /// Returns the room of an id.
+    pub(super) fn room_with(&self, id: &RoomId) -> Option<KnownRoom> {
+        self.knowledge(|knowledge| knowledge.rooms.get(id).cloned())
+    }
 }

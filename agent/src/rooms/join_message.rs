@@ -1,53 +1,89 @@
-//! What the joiner and the member who admits say to each other. Format 0, inside a session that
-//! both sides' certificates are bound to.
+//! What whoever asks to be let into a room and the member who answers say to each other, inside a
+//! session that both sides' certificates are bound to.
 //!
-//! Request: `u16 revision | room 32 | uint length, membership | signature by the invite key 64`; the
-//! membership carries the device's own signature. Signed is
-//! `NS("join-request") || room || agent || device || entries feed || blobs feed`.
-//! Response: `u16 revision | room 32 | sealed epoch secret 81 | uint n <= 512 | n x (feed 32 |
-//! agent 32 | device 32 | u8 content)`, content 0 entries, 1 bytes.
+//! Request: `u16 revision | room 32 | u8 way | uint length, membership | signature 64 if way = 0`.
+//! Way 0 is by an invite, whose key signs; way 1 is as a sibling of a device that is in the room:
+//! the membership, which device and feeds sign, says all.
+//!
+//! Answer: `u16 revision | room 32 | u8 0 | sealed wrap 81 | uint length, sealed keys | uint n <= 512
+//! | n x (feed 32 | agent 32 | device 32 | u8 content)`, content 0 entries, 1 bytes; or
+//! `u16 revision | room 32 | u8 1 | u8 reason`. The wrap is a fresh secret sealed to the device. The
+//! keys are sealed as block 0 of the entries feed of whoever asked is, in an epoch of the wrap:
+//! `uint n <= 2,048 | n x epoch secret 32 | uint m <= 2,048 | m x act key 32`.
+
+use std::fmt;
 
 use bytes::Bytes;
-use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, KeyPair, PublicKey, SignatureError};
+use kinlog_feeds::crypto::{
+    AgentId, DeviceKey, FeedKey, KeyPair, PublicKey, SIGNATURE_BYTES, Secret, SignatureError,
+};
 use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
 use kinlog_indexer::FORMAT_0_REVISION;
 use kinlog_indexer::entry::{BodyError, InviteUse, Membership, MembershipError};
-use kinlog_indexer::seal::SEALED_SECRET_BYTES;
+use kinlog_indexer::limits::ROOM_EPOCH_KEYS_MAX;
+use kinlog_indexer::seal::{
+    ContentKey, EpochSecret, SEALED_SECRET_BYTES, SealError, SealedSecretError, open_entry,
+    open_sealed_secret, seal_entry, seal_to_device,
+};
 use kinlog_swarm::limits::JOIN_BYTES_MAX;
 
 use crate::limits::ROOM_FEEDS_MAX;
-use crate::rooms::RoomId;
-use crate::state::RoomFeed;
+use crate::rooms::{RoomFeed, RoomId};
+
+const BY_INVITE: u8 = 0;
+const AS_SIBLING: u8 = 1;
+
+const WELCOME: u8 = 0;
+const REFUSED: u8 = 1;
 
 /// A join message that is refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub(super) enum JoinError {
+pub enum JoinError {
+    /// Bytes that are none.
     #[error("join message")]
     Decode(#[from] DecodeError),
+    /// Of another preview format.
     #[error("join message of preview format {actual}, this build has {expected}")]
     OtherRevision { expected: u16, actual: u16 },
+    /// The membership does not decode.
     #[error("membership in the join request")]
     Body(#[from] BodyError),
+    /// The membership does not hold.
     #[error("membership in the join request")]
     Membership(#[from] MembershipError),
-    #[error("join request for another room")]
+    /// About another room than was asked for.
+    #[error("join message for another room")]
     OtherRoom,
+    /// The invite's key did not sign.
     #[error("join request is not signed by the invite")]
     Invite(#[from] SignatureError),
+    /// Asked in another way than the session is for.
+    #[error("join request in another way than the session is for")]
+    OtherWay,
+    /// The keys are not for this device.
+    #[error("wrap of the keys in the answer")]
+    Wrap(#[from] SealedSecretError),
+    /// The keys do not open.
+    #[error("keys in the answer")]
+    Seal(#[from] SealError),
 }
 
 /// Asks to be let into a room.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct JoinRequest {
-    pub(super) room: RoomId,
-    pub(super) membership: Membership,
-    pub(super) invite: InviteUse,
+pub struct JoinRequest {
+    /// The room.
+    pub room: RoomId,
+    /// Who asks, with the feeds it will write.
+    pub membership: Membership,
+    /// By which invite; `None` for a sibling of a device in the room.
+    pub invite: Option<InviteUse>,
 }
 
 impl JoinRequest {
-    pub(super) fn sign(room: RoomId, membership: Membership, invite: &KeyPair) -> Self {
-        let invite = InviteUse::sign(invite, &room, &membership);
+    /// Asks by an invite.
+    pub fn by_invite(room: RoomId, membership: Membership, invite: &KeyPair) -> Self {
+        let invite = Some(InviteUse::sign(invite, &room, &membership));
         JoinRequest {
             room,
             membership,
@@ -55,35 +91,67 @@ impl JoinRequest {
         }
     }
 
-    pub(super) fn encode(&self) -> Bytes {
+    /// Asks as a sibling of a device that is in the room.
+    pub fn as_sibling(room: RoomId, membership: Membership) -> Self {
+        JoinRequest {
+            room,
+            membership,
+            invite: None,
+        }
+    }
+
+    /// Encodes the request.
+    pub fn encode(&self) -> Bytes {
         let mut out = FORMAT_0_REVISION.to_le_bytes().to_vec();
         out.put_raw(self.room.as_bytes());
+        out.push(match self.invite {
+            Some(_) => BY_INVITE,
+            None => AS_SIBLING,
+        });
         out.put_buffer(&self.membership.encode());
-        out.put_raw(&self.invite.signature);
+        if let Some(invite) = &self.invite {
+            out.put_raw(&invite.signature);
+        }
         out.into()
     }
 
-    /// Decodes and verifies a request for `room` by the invite `invite`.
-    pub(super) fn verify(
-        bytes: &Bytes,
+    /// Decodes and verifies a request for `room`: by the invite `invite`, or as a sibling where none
+    /// is given.
+    ///
+    /// # Errors
+    /// Whatever does not hold: room, way, signature, membership.
+    pub fn verify(
+        bytes: &[u8],
         room: &RoomId,
-        invite: &PublicKey,
+        invite: Option<&PublicKey>,
     ) -> Result<JoinRequest, JoinError> {
         let mut reader = Reader::new(bytes);
         check_revision(&mut reader)?;
-        let actual = RoomId(reader.fixed()?);
-        if actual != *room {
+        if RoomId(reader.fixed()?) != *room {
             return Err(JoinError::OtherRoom);
         }
+        let way = reader.u8()?;
         let encoded = Bytes::copy_from_slice(reader.buffer("membership", JOIN_BYTES_MAX)?);
-        let signature = reader.fixed()?;
+        let signature: Option<[u8; SIGNATURE_BYTES]> = match way {
+            BY_INVITE => Some(reader.fixed()?),
+            AS_SIBLING => None,
+            _ => return Err(JoinError::OtherWay),
+        };
         reader.finish()?;
         let membership = Membership::decode(&encoded)?;
-        let invite = InviteUse {
-            public_key: *invite,
-            signature,
+        let invite = match (signature, invite) {
+            (Some(signature), Some(public_key)) => {
+                let public_key = *public_key;
+                let used = InviteUse {
+                    public_key,
+                    signature,
+                };
+                used.verify(room, &membership)?;
+                Some(used)
+            }
+            (None, None) => None,
+            _ => return Err(JoinError::OtherWay),
         };
-        invite.verify(room, &membership)?;
         membership.verify(room)?;
         Ok(JoinRequest {
             room: *room,
@@ -93,69 +161,269 @@ impl JoinRequest {
     }
 }
 
-/// Lets a device into a room: the epoch secret for it alone, and where the members' feeds are.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct JoinResponse {
-    pub(super) room: RoomId,
-    pub(super) secret: [u8; SEALED_SECRET_BYTES],
-    pub(super) feeds: Vec<RoomFeed>,
+/// Keys of a room's epochs that a device is given.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct RoomKeys {
+    /// Whole secrets, newest first.
+    pub secrets: Vec<EpochSecret>,
+    /// Act keys of the epochs whose secret is not given.
+    pub act_keys: Vec<ContentKey>,
 }
 
-impl JoinResponse {
-    pub(super) fn encode(&self) -> Bytes {
+impl fmt::Debug for RoomKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomKeys")
+            .field("secrets", &self.secrets.len())
+            .field("act_keys", &self.act_keys.len())
+            .finish()
+    }
+}
+
+impl RoomKeys {
+    /// Encodes the keys; of more than [`ROOM_EPOCH_KEYS_MAX`] of a sort the first are kept.
+    pub fn encode(&self) -> zeroize::Zeroizing<Vec<u8>> {
+        let mut out = zeroize::Zeroizing::new(Vec::with_capacity(
+            8 + 32 * (self.secrets.len() + self.act_keys.len()),
+        ));
+        let secrets = &self.secrets[..self.secrets.len().min(ROOM_EPOCH_KEYS_MAX)];
+        out.put_uint(secrets.len() as u64);
+        for secret in secrets {
+            out.put_raw(secret.expose());
+        }
+        let act_keys = &self.act_keys[..self.act_keys.len().min(ROOM_EPOCH_KEYS_MAX)];
+        out.put_uint(act_keys.len() as u64);
+        for key in act_keys {
+            out.put_raw(key.expose());
+        }
+        out
+    }
+
+    /// Decodes what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// Bytes that are too few, too many, or of too many keys.
+    pub fn decode(bytes: &[u8]) -> Result<RoomKeys, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let mut keys = RoomKeys::default();
+        for _ in 0..reader.uint_max("epoch secrets", ROOM_EPOCH_KEYS_MAX)? {
+            keys.secrets.push(EpochSecret::new(reader.fixed()?));
+        }
+        for _ in 0..reader.uint_max("act keys", ROOM_EPOCH_KEYS_MAX)? {
+            keys.act_keys.push(ContentKey::new(reader.fixed()?));
+        }
+        reader.finish()?;
+        Ok(keys)
+    }
+}
+
+/// Why a member lets nobody in by a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// The invite is not, or no longer, one of the room.
+    NoInvite,
+    /// The invite has expired.
+    Expired,
+    /// As many have joined by the invite as may.
+    UsedUp,
+    /// The room is full.
+    Full,
+    /// The agent is in the room with other devices, and whoever was asked may not let this one in.
+    OtherDevices,
+}
+
+impl Refusal {
+    const ALL: [Refusal; 5] = [
+        Refusal::NoInvite,
+        Refusal::Expired,
+        Refusal::UsedUp,
+        Refusal::Full,
+        Refusal::OtherDevices,
+    ];
+
+    fn number(self) -> u8 {
+        match self {
+            Refusal::NoInvite => 0,
+            Refusal::Expired => 1,
+            Refusal::UsedUp => 2,
+            Refusal::Full => 3,
+            Refusal::OtherDevices => 4,
+        }
+    }
+
+    /// Returns the reason for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Refusal::NoInvite => "the invite was revoked, or is of no use there",
+            Refusal::Expired => "the invite has expired",
+            Refusal::UsedUp => "as many have joined by the invite as may",
+            Refusal::Full => "the room is full",
+            Refusal::OtherDevices => {
+                "this agent is in the room with another device, which has to let this one in"
+            }
+        }
+    }
+}
+
+/// A member's answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum JoinAnswer {
+    /// Keys for the device alone, and where the acts of the room are.
+    Welcome {
+        /// The room.
+        room: RoomId,
+        /// A secret sealed to the device.
+        wrap: [u8; SEALED_SECRET_BYTES],
+        /// [`RoomKeys`], sealed under it.
+        keys: Bytes,
+        /// Feeds of the members, at most [`ROOM_FEEDS_MAX`].
+        feeds: Vec<RoomFeed>,
+    },
+    /// Nobody is let in.
+    Refused {
+        /// The room.
+        room: RoomId,
+        /// Why.
+        why: Refusal,
+    },
+}
+
+impl JoinAnswer {
+    /// Lets a device with the X25519 key `x25519` in, which will write the feed `entries`.
+    ///
+    /// `random` is fresh: two secrets and a nonce, used for this one call.
+    ///
+    /// # Errors
+    /// A weak key of the device.
+    pub fn welcome(
+        room: RoomId,
+        (x25519, entries): (&[u8; 32], &FeedKey),
+        (wrap, ephemeral, nonce): ([u8; 32], [u8; 32], &[u8; 24]),
+        keys: &RoomKeys,
+        feeds: Vec<RoomFeed>,
+    ) -> Result<JoinAnswer, JoinError> {
+        let wrap = EpochSecret::new(wrap);
+        let plain = keys.encode();
+        Ok(JoinAnswer::Welcome {
+            room,
+            keys: seal_entry(&wrap.content_key(), entries, 0, nonce, &plain)?,
+            wrap: seal_to_device(ephemeral, x25519, &room, &wrap)?,
+            feeds,
+        })
+    }
+
+    /// Opens the keys of a welcome to the device with the X25519 secret `dh`, which will write the
+    /// feed `entries`.
+    ///
+    /// # Errors
+    /// Keys for somebody else, or altered.
+    pub fn open_keys(
+        room: &RoomId,
+        wrap: &[u8; SEALED_SECRET_BYTES],
+        keys: &[u8],
+        (dh, entries): (&Secret, &FeedKey),
+    ) -> Result<RoomKeys, JoinError> {
+        let wrap = open_sealed_secret(dh, room, wrap)?;
+        let plain = open_entry(&wrap.content_key(), entries, 0, keys)?;
+        Ok(RoomKeys::decode(&plain)?)
+    }
+
+    /// Returns the room it is about.
+    pub fn room(&self) -> &RoomId {
+        match self {
+            JoinAnswer::Welcome { room, .. } | JoinAnswer::Refused { room, .. } => room,
+        }
+    }
+
+    /// Encodes the answer.
+    pub fn encode(&self) -> Bytes {
         let mut out = FORMAT_0_REVISION.to_le_bytes().to_vec();
-        out.put_raw(self.room.as_bytes());
-        out.put_raw(&self.secret);
-        let feeds = &self.feeds[..self.feeds.len().min(ROOM_FEEDS_MAX)];
-        out.put_uint(feeds.len() as u64);
-        for feed in feeds {
-            out.put_raw(feed.key.as_bytes());
-            out.put_raw(feed.agent.as_bytes());
-            out.put_raw(feed.device.as_bytes());
-            out.push(u8::from(!feed.is_entries));
+        out.put_raw(self.room().as_bytes());
+        match self {
+            JoinAnswer::Welcome {
+                wrap, keys, feeds, ..
+            } => {
+                out.push(WELCOME);
+                out.put_raw(wrap);
+                out.put_buffer(keys);
+                put_feeds(&mut out, feeds);
+            }
+            JoinAnswer::Refused { why, .. } => {
+                out.push(REFUSED);
+                out.push(why.number());
+            }
         }
         out.into()
     }
 
-    pub(super) fn decode(bytes: &Bytes) -> Result<JoinResponse, JoinError> {
+    /// Decodes an answer; what it says of the room is not checked.
+    ///
+    /// # Errors
+    /// Bytes that are no answer of this preview format.
+    pub fn decode(bytes: &[u8]) -> Result<JoinAnswer, JoinError> {
         let mut reader = Reader::new(bytes);
         check_revision(&mut reader)?;
         let room = RoomId(reader.fixed()?);
-        let secret = reader.fixed()?;
-        let count = reader.uint_max("feeds of the room", ROOM_FEEDS_MAX)?;
-        let mut feeds = Vec::with_capacity(count);
-        for _ in 0..count {
-            let key = FeedKey(reader.fixed()?);
-            let agent = AgentId(reader.fixed()?);
-            let device = DeviceKey(reader.fixed()?);
-            let at = reader.position();
-            let is_entries = match reader.u8()? {
-                0 => true,
-                1 => false,
-                other => {
-                    let actual = u64::from(other);
-                    return Err(DecodeError::UnknownValue {
-                        what: "content",
-                        at,
-                        actual,
-                    }
-                    .into());
-                }
-            };
-            feeds.push(RoomFeed {
-                key,
-                agent,
-                device,
-                is_entries,
-            });
-        }
+        let at = reader.position();
+        let answer = match reader.u8()? {
+            WELCOME => JoinAnswer::Welcome {
+                room,
+                wrap: reader.fixed()?,
+                keys: Bytes::copy_from_slice(reader.buffer("keys", JOIN_BYTES_MAX)?),
+                feeds: read_feeds(&mut reader)?,
+            },
+            REFUSED => {
+                let at = reader.position();
+                let number = reader.u8()?;
+                let why = Refusal::ALL.into_iter().find(|why| why.number() == number);
+                let why = why.ok_or_else(|| unknown("reason", at, number))?;
+                JoinAnswer::Refused { room, why }
+            }
+            other => return Err(unknown("answer", at, other).into()),
+        };
         reader.finish()?;
-        Ok(JoinResponse {
-            room,
-            secret,
-            feeds,
-        })
+        Ok(answer)
     }
+}
+
+/// Writes the places of feeds, at most [`ROOM_FEEDS_MAX`].
+pub(crate) fn put_feeds(out: &mut Vec<u8>, feeds: &[RoomFeed]) {
+    let feeds = &feeds[..feeds.len().min(ROOM_FEEDS_MAX)];
+    out.put_uint(feeds.len() as u64);
+    for feed in feeds {
+        out.put_raw(feed.key.as_bytes());
+        out.put_raw(feed.agent.as_bytes());
+        out.put_raw(feed.device.as_bytes());
+        out.push(u8::from(!feed.is_entries));
+    }
+}
+
+/// Reads what [`put_feeds`] wrote.
+pub(crate) fn read_feeds(reader: &mut Reader<'_>) -> Result<Vec<RoomFeed>, DecodeError> {
+    let count = reader.uint_max("feeds of the room", ROOM_FEEDS_MAX)?;
+    let mut feeds = Vec::with_capacity(count);
+    for _ in 0..count {
+        let key = FeedKey(reader.fixed()?);
+        let agent = AgentId(reader.fixed()?);
+        let device = DeviceKey(reader.fixed()?);
+        let at = reader.position();
+        let is_entries = match reader.u8()? {
+            0 => true,
+            1 => false,
+            other => return Err(unknown("content", at, other)),
+        };
+        feeds.push(RoomFeed {
+            key,
+            agent,
+            device,
+            is_entries,
+        });
+    }
+    Ok(feeds)
+}
+
+fn unknown(what: &'static str, at: usize, actual: u8) -> DecodeError {
+    let actual = u64::from(actual);
+    DecodeError::UnknownValue { what, at, actual }
 }
 
 fn check_revision(reader: &mut Reader<'_>) -> Result<(), JoinError> {
@@ -171,13 +439,16 @@ fn check_revision(reader: &mut Reader<'_>) -> Result<(), JoinError> {
 
 #[cfg(test)]
 mod tests {
+    use kinlog_feeds::crypto::blake2b_256;
     use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
+    use kinlog_indexer::seal::device_dh_public;
+    use proptest::prelude::*;
 
     use super::*;
 
     const ROOM: RoomId = RoomId([3; 32]);
 
-    fn request(invite: &KeyPair) -> JoinRequest {
+    fn membership() -> Membership {
         let root = KeyPair::from_seed(&[1; 32]);
         let device = KeyPair::from_seed(&[2; 32]);
         let agent = AgentId(root.public_key().0);
@@ -186,8 +457,47 @@ mod tests {
         let name = "laptop".try_into().expect("short");
         let set = IdentitySet::begin(&root, card, Powers::ALL, name).encode();
         let (entries, blobs) = (KeyPair::from_seed(&[6; 32]), KeyPair::from_seed(&[7; 32]));
-        let membership = Membership::sign(&ROOM, agent, set, &device, &entries, &blobs);
-        JoinRequest::sign(ROOM, membership, invite)
+        Membership::sign(&ROOM, agent, set, &device, &entries, &blobs)
+    }
+
+    fn request(invite: &KeyPair) -> JoinRequest {
+        JoinRequest::by_invite(ROOM, membership(), invite)
+    }
+
+    fn feed(key: u8, is_entries: bool) -> RoomFeed {
+        RoomFeed {
+            key: FeedKey([key; 32]),
+            agent: AgentId([1; 32]),
+            device: DeviceKey([2; 32]),
+            is_entries,
+        }
+    }
+
+    fn keys() -> RoomKeys {
+        RoomKeys {
+            secrets: vec![EpochSecret::new([7; 32]), EpochSecret::new([8; 32])],
+            act_keys: vec![EpochSecret::new([9; 32]).act_key()],
+        }
+    }
+
+    const DH: [u8; 32] = [11; 32];
+    const ENTRIES: FeedKey = FeedKey([12; 32]);
+
+    fn welcome() -> JoinAnswer {
+        let device = device_dh_public(&Secret::new(DH));
+        let random = ([13; 32], [14; 32], &[15; 24]);
+        let feeds = vec![feed(1, true), feed(2, false)];
+        JoinAnswer::welcome(ROOM, (&device, &ENTRIES), random, &keys(), feeds).expect("sealed")
+    }
+
+    fn opened(answer: &JoinAnswer, dh: [u8; 32], entries: &FeedKey) -> Result<RoomKeys, JoinError> {
+        let JoinAnswer::Welcome {
+            room, wrap, keys, ..
+        } = answer
+        else {
+            unreachable!("a welcome was made");
+        };
+        JoinAnswer::open_keys(room, wrap, keys, (&Secret::new(dh), entries))
     }
 
     #[test]
@@ -196,54 +506,119 @@ mod tests {
         let request = request(&invite);
         let bytes = request.encode();
         let public = invite.public_key();
-        assert_eq!(JoinRequest::verify(&bytes, &ROOM, &public), Ok(request));
+        let verify = |room, invite| JoinRequest::verify(&bytes, room, invite);
+        assert_eq!(verify(&ROOM, Some(&public)), Ok(request.clone()));
         let other = KeyPair::from_seed(&[9; 32]).public_key();
         assert!(matches!(
-            JoinRequest::verify(&bytes, &ROOM, &other),
+            verify(&ROOM, Some(&other)),
             Err(JoinError::Invite(_))
         ));
         assert_eq!(
-            JoinRequest::verify(&bytes, &RoomId([4; 32]), &public),
+            verify(&RoomId([4; 32]), Some(&public)),
             Err(JoinError::OtherRoom)
+        );
+        assert_eq!(verify(&ROOM, None), Err(JoinError::OtherWay));
+    }
+
+    #[test]
+    fn a_sibling_asks_without_an_invite_and_nobody_asks_by_an_invite_without_its_key() {
+        let request = JoinRequest::as_sibling(ROOM, membership());
+        let bytes = request.encode();
+        assert_eq!(JoinRequest::verify(&bytes, &ROOM, None), Ok(request));
+        let public = KeyPair::from_seed(&[8; 32]).public_key();
+        assert_eq!(
+            JoinRequest::verify(&bytes, &ROOM, Some(&public)),
+            Err(JoinError::OtherWay)
         );
     }
 
     #[test]
     fn every_altered_or_lost_byte_of_a_request_is_noticed() {
         let invite = KeyPair::from_seed(&[8; 32]);
+        let public = invite.public_key();
         let bytes = request(&invite).encode();
         for at in 0..bytes.len() {
             let mut altered = bytes.to_vec();
             altered[at] ^= 1;
-            let public = invite.public_key();
-            assert!(
-                JoinRequest::verify(&altered.into(), &ROOM, &public).is_err(),
-                "{at}"
-            );
-            assert!(
-                JoinRequest::verify(&bytes.slice(..at), &ROOM, &public).is_err(),
-                "{at}"
-            );
+            for damaged in [&altered[..], &bytes[..at]] {
+                let verified = JoinRequest::verify(damaged, &ROOM, Some(&public));
+                assert!(verified.is_err(), "{at}");
+            }
         }
     }
 
     #[test]
-    fn responses_round_trip_and_lost_bytes_are_noticed() {
-        let feed = |key: u8, is_entries| RoomFeed {
-            key: FeedKey([key; 32]),
-            agent: AgentId([1; 32]),
-            device: DeviceKey([2; 32]),
-            is_entries,
+    fn the_keys_of_an_answer_are_for_the_device_that_asked_and_its_feed() {
+        let answer = welcome();
+        assert_eq!(opened(&answer, DH, &ENTRIES), Ok(keys()));
+        assert!(matches!(
+            opened(&answer, [1; 32], &ENTRIES),
+            Err(JoinError::Wrap(_))
+        ));
+        assert!(matches!(
+            opened(&answer, DH, &FeedKey([1; 32])),
+            Err(JoinError::Seal(_))
+        ));
+    }
+
+    #[test]
+    fn answers_round_trip_and_lost_bytes_are_noticed() {
+        let refused = Refusal::ALL.map(|why| JoinAnswer::Refused { room: ROOM, why });
+        for answer in refused.into_iter().chain([welcome()]) {
+            let bytes = answer.encode();
+            assert_eq!(JoinAnswer::decode(&bytes), Ok(answer));
+            for at in 0..bytes.len() {
+                assert!(JoinAnswer::decode(&bytes[..at]).is_err(), "{at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_answer_fits_into_a_message() {
+        let many = RoomKeys {
+            secrets: vec![EpochSecret::new([7; 32]); ROOM_EPOCH_KEYS_MAX],
+            act_keys: Vec::new(),
         };
-        let response = JoinResponse {
-            room: ROOM,
-            secret: [9; SEALED_SECRET_BYTES],
-            feeds: vec![feed(1, true), feed(2, false)],
-        };
-        let bytes = response.encode();
-        assert_eq!(JoinResponse::decode(&bytes), Ok(response));
-        for at in 0..bytes.len() {
-            assert!(JoinResponse::decode(&bytes.slice(..at)).is_err(), "{at}");
+        let device = device_dh_public(&Secret::new(DH));
+        let random = ([13; 32], [14; 32], &[15; 24]);
+        let feeds = vec![feed(1, true); ROOM_FEEDS_MAX];
+        let answer = JoinAnswer::welcome(ROOM, (&device, &ENTRIES), random, &many, feeds);
+        assert!(answer.expect("sealed").encode().len() <= JOIN_BYTES_MAX);
+    }
+
+    #[test]
+    fn the_bytes_of_join_messages_are_kept() {
+        let hash = |bytes: &[u8]| kinlog_feeds::text::encode(&blake2b_256(&[bytes]));
+        let invite = KeyPair::from_seed(&[8; 32]);
+        let made = [
+            request(&invite).encode(),
+            JoinRequest::as_sibling(ROOM, membership()).encode(),
+            welcome().encode(),
+            Bytes::copy_from_slice(&keys().encode()),
+        ];
+        let actual = made.map(|bytes| (bytes.len(), hash(&bytes)));
+        let actual: Vec<_> = actual
+            .iter()
+            .map(|(bytes, hash)| (*bytes, hash.as_str()))
+            .collect();
+        let expected = [
+            (850, "mogrkzzrxome5zasybk9qbzo5eec6oe33aqumh9f6fetmmbbwmzy"),
+            (786, "6pmgoo5rxunxnmtcpjduop4tp5xqugrbdc53zapw6assy8qygaxy"),
+            (473, "pftqifm9eipp38kz6g9sm16uonu3nudkrzqarayibuynrsd63tcy"),
+            (98, "rcsr8ao7dd7wrjy8aynw1x1mt6u9pwy763ynd38ycpfdg4dbn8py"),
+        ];
+        assert_eq!(actual, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn keys_round_trip(secrets in proptest::collection::vec(any::<[u8; 32]>(), 0..20),
+                           act_keys in proptest::collection::vec(any::<[u8; 32]>(), 0..20)) {
+            let keys = RoomKeys {
+                secrets: secrets.into_iter().map(EpochSecret::new).collect(),
+                act_keys: act_keys.into_iter().map(ContentKey::new).collect(),
+            };
+            prop_assert_eq!(RoomKeys::decode(&keys.encode()), Ok(keys));
         }
     }
 }

@@ -1,8 +1,30 @@
-//! The write side of rooms: create, invite, join, admit, send.
+//! The write side of rooms: create, invite, join, admit, send; roles, removal, leaving.
 
+mod admit;
 mod create;
+mod devices;
+mod direct;
+mod epoch;
+mod export;
+mod feed;
+mod history;
+mod invite;
 mod join;
 mod join_message;
+mod rate;
+mod roles;
+mod room_message;
 mod say;
+mod telling;
+mod write;
 
+pub(crate) use create::RoomTerms;
+pub use feed::RoomFeed;
+pub(crate) use invite::{InviteTerms, has_expired};
+pub(crate) use join::Checks;
+pub use join_message::{JoinAnswer, JoinError, JoinRequest, Refusal, RoomKeys};
+pub(crate) use join_message::{put_feeds, read_feeds};
 pub use kinlog_indexer::RoomId;
+pub(crate) use rate::Rate;
+pub use room_message::{RemovedNotice, RoomMessage, RoomMessageError};
+pub(crate) use write::{stored_act_key, stored_secret};

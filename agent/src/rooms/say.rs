@@ -64,6 +64,7 @@ impl MessageNames {
 impl Core {
     /// Writes something into a room; durable and indexed on return.
     pub(crate) fn say(&self, room: &KnownRoom, body: Body) -> Result<(OwnFeed, Appended), Error> {
+        self.in_time(room)?;
         self.write_in_room(room, vec![body])
     }
 

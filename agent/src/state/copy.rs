@@ -138,8 +138,10 @@ mod tests {
             name: "garden".into(),
             entries_id: [2; 16],
             blobs_id: [3; 16],
+            direct: None,
         };
         let epoch = StoredEpoch {
+            sort: crate::state::KeySort::Secret,
             id: [4; 16],
             room: room.id,
             secret: Secret::new([5; 32]),
@@ -149,6 +151,7 @@ mod tests {
             name: String::new(),
             entries_id: [7; 16],
             blobs_id: [8; 16],
+            direct: None,
         };
         state
             .add_room(&room, std::slice::from_ref(&epoch), &[])

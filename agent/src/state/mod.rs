@@ -6,6 +6,7 @@
 mod copy;
 mod former_feeds;
 mod identities;
+mod join_answers;
 mod own_epochs;
 mod own_feeds;
 mod pins;
@@ -21,9 +22,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rusqlite::Connection;
 
 pub(crate) use former_feeds::{FormerFeed, Renewal};
+pub(crate) use join_answers::StoredAnswer;
 pub(crate) use own_feeds::OwnFeed;
 pub(crate) use pins::{Pin, PinTarget};
-pub(crate) use rooms::{OpenJoin, RoomFeed, StoredEpoch, StoredRoom};
+pub(crate) use rooms::{KeySort, OpenJoin, StoredEpoch, StoredRoom};
 
 use crate::api::Error;
 use crate::home::private_file;

@@ -3,7 +3,7 @@
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, PublicKey, Secret};
 
 use crate::links::Invite;
-use crate::rooms::RoomId;
+use crate::rooms::{RoomFeed, RoomId};
 use crate::state::own_feeds::content_text;
 use crate::state::{State, StateError, fixed};
 use crate::vault::SecretPlace;
@@ -17,23 +17,26 @@ pub(crate) struct StoredRoom {
     /// Ids of this device's two feeds in the room.
     pub(crate) entries_id: [u8; 16],
     pub(crate) blobs_id: [u8; 16],
+    /// The only other agent that is meant to be in it.
+    pub(crate) direct: Option<AgentId>,
 }
 
-/// An epoch of a room.
+/// What is held of an epoch: its secret, or its act key alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum KeySort {
+    /// The secret, from which all keys follow; stored under the epoch's id.
+    Secret,
+    /// The act key; stored under the act id.
+    ActKey,
+}
+
+/// A key of an epoch of a room.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct StoredEpoch {
     pub(crate) id: [u8; 16],
     pub(crate) room: RoomId,
+    pub(crate) sort: KeySort,
     pub(crate) secret: Secret,
-}
-
-/// A feed of a member's device in a room.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct RoomFeed {
-    pub(crate) key: FeedKey,
-    pub(crate) agent: AgentId,
-    pub(crate) device: DeviceKey,
-    pub(crate) is_entries: bool,
 }
 
 /// A request to join that nobody answered yet.
@@ -74,25 +77,81 @@ impl State {
         let transaction = connection.transaction()?;
         transaction.execute(
             // Joined again by a device that took the place of another: its feeds, the name as it is.
-            "INSERT INTO rooms (id, name, entries_id, blobs_id) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (id) DO UPDATE SET entries_id = excluded.entries_id, blobs_id = excluded.blobs_id",
-            (room.id.0, &name, room.entries_id, room.blobs_id),
+            "INSERT INTO rooms (id, name, entries_id, blobs_id, direct) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (id) DO UPDATE SET entries_id = excluded.entries_id,
+                 blobs_id = excluded.blobs_id, direct = excluded.direct",
+            (
+                room.id.0,
+                &name,
+                room.entries_id,
+                room.blobs_id,
+                room.direct.map(|agent| agent.0),
+            ),
         )?;
         for epoch in epochs {
-            transaction.execute(
-                "INSERT OR IGNORE INTO epochs (id, room, secret) VALUES (?1, ?2, ?3)",
-                (
-                    epoch.id,
-                    epoch.room.0,
-                    self.seal(epoch_secret(&epoch.id), epoch.secret.expose())?,
-                ),
-            )?;
+            self.insert_epoch(&transaction, epoch)?;
         }
         for feed in feeds {
             insert_feed(&transaction, &room.id, feed)?;
         }
-        transaction.execute("DELETE FROM joins WHERE room = ?1", [room.id.0])?;
+        for table in ["join_answers", "joins"] {
+            transaction.execute(&format!("DELETE FROM {table} WHERE room = ?1"), [room.id.0])?;
+        }
         transaction.commit()?;
+        Ok(())
+    }
+
+    /// Remembers keys of epochs, before anything is written in them.
+    pub(crate) fn add_epochs(&self, epochs: &[StoredEpoch]) -> Result<(), StateError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        for epoch in epochs {
+            self.insert_epoch(&transaction, epoch)?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Puts the act key of an epoch in the place of its secret, which is gone for good.
+    pub(crate) fn destroy_secret(
+        &self,
+        id: &[u8; 16],
+        act_key: &StoredEpoch,
+    ) -> Result<(), StateError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        self.insert_epoch(&transaction, act_key)?;
+        transaction.execute("DELETE FROM epochs WHERE id = ?1 AND sort = 0", [id])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Forgets everything of a room but that this device's feeds in it are its own.
+    pub(crate) fn forget_room(&self, room: &RoomId) -> Result<(), StateError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        for table in ["epochs", "room_feeds", "invites", "join_answers", "joins"] {
+            transaction.execute(&format!("DELETE FROM {table} WHERE room = ?1"), [room.0])?;
+        }
+        transaction.execute("DELETE FROM rooms WHERE id = ?1", [room.0])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn insert_epoch(
+        &self,
+        connection: &rusqlite::Connection,
+        epoch: &StoredEpoch,
+    ) -> Result<(), StateError> {
+        let sort = match epoch.sort {
+            KeySort::Secret => 0,
+            KeySort::ActKey => 1,
+        };
+        let secret = self.seal(epoch_secret(&epoch.id), epoch.secret.expose())?;
+        connection.execute(
+            "INSERT OR IGNORE INTO epochs (id, room, secret, sort) VALUES (?1, ?2, ?3, ?4)",
+            (epoch.id, epoch.room.0, secret, sort),
+        )?;
         Ok(())
     }
 
@@ -112,14 +171,18 @@ impl State {
     /// Returns all rooms, by id.
     pub(crate) fn rooms(&self) -> Result<Vec<StoredRoom>, StateError> {
         let connection = self.lock();
-        let mut statement =
-            connection.prepare("SELECT id, name, entries_id, blobs_id FROM rooms ORDER BY id")?;
+        let mut statement = connection
+            .prepare("SELECT id, name, entries_id, blobs_id, direct FROM rooms ORDER BY id")?;
         let rows = statement.query_map([], |row| {
             Ok(StoredRoom {
                 id: RoomId(fixed(row, 0)?),
                 name: row.get(1)?,
                 entries_id: fixed(row, 2)?,
                 blobs_id: fixed(row, 3)?,
+                direct: match row.get_ref(4)? {
+                    rusqlite::types::ValueRef::Null => None,
+                    _ => Some(AgentId(fixed(row, 4)?)),
+                },
             })
         })?;
         rows.map(|room| {
@@ -137,14 +200,23 @@ impl State {
     pub(crate) fn epochs(&self) -> Result<Vec<StoredEpoch>, StateError> {
         let connection = self.lock();
         let mut statement =
-            connection.prepare("SELECT id, room, secret FROM epochs ORDER BY id")?;
+            connection.prepare("SELECT id, room, secret, sort FROM epochs ORDER BY id")?;
         let rows = statement.query_map([], |row| {
-            Ok((fixed(row, 0)?, RoomId(fixed(row, 1)?), row.get(2)?))
+            let sort = match row.get(3)? {
+                0 => KeySort::Secret,
+                _ => KeySort::ActKey,
+            };
+            Ok((fixed(row, 0)?, RoomId(fixed(row, 1)?), row.get(2)?, sort))
         })?;
         rows.map(|row| {
-            let (id, room, sealed): (_, _, Vec<u8>) = row?;
+            let (id, room, sealed, sort): (_, _, Vec<u8>, _) = row?;
             let secret = self.unseal_secret(epoch_secret(&id), &sealed)?;
-            Ok(StoredEpoch { id, room, secret })
+            Ok(StoredEpoch {
+                id,
+                room,
+                sort,
+                secret,
+            })
         })
         .collect()
     }
@@ -197,6 +269,15 @@ impl State {
             Ok((room, public_key, seed))
         })
         .collect()
+    }
+
+    /// Forgets the seed of an invite that admits nobody any more.
+    pub(crate) fn forget_invite(&self, public_key: &PublicKey) -> Result<(), StateError> {
+        self.lock().execute(
+            "DELETE FROM invites WHERE public_key = ?1",
+            [public_key.as_bytes()],
+        )?;
+        Ok(())
     }
 
     /// Remembers a join to ask for until somebody answers; one that waits already is kept.
@@ -284,10 +365,12 @@ mod tests {
             name: String::new(),
             entries_id: [3; 16],
             blobs_id: [4; 16],
+            direct: Some(AgentId([10; 32])),
         };
         let epoch = StoredEpoch {
             id: [5; 16],
             room: id,
+            sort: KeySort::Secret,
             secret: Secret::new([6; 32]),
         };
         let feed = RoomFeed {
@@ -321,5 +404,33 @@ mod tests {
             std::slice::from_ref(&feed)
         );
         assert!(!state.add_room_feed(&id, &feed).expect("written"));
+    }
+
+    #[test]
+    fn a_destroyed_secret_leaves_the_act_key_and_a_forgotten_room_nothing() {
+        let folder = TestFolder::new();
+        let state = State::open(&folder.path().join("state.db")).expect("opened");
+        let id = RoomId([1; 32]);
+        let room = StoredRoom {
+            id,
+            name: "family".into(),
+            entries_id: [3; 16],
+            blobs_id: [4; 16],
+            direct: None,
+        };
+        let key = |id_byte, sort, byte| StoredEpoch {
+            id: [id_byte; 16],
+            room: id,
+            sort,
+            secret: Secret::new([byte; 32]),
+        };
+        let secret = key(5, KeySort::Secret, 6);
+        state.add_room(&room, &[secret], &[]).expect("written");
+        let act_key = key(7, KeySort::ActKey, 8);
+        state.destroy_secret(&[5; 16], &act_key).expect("written");
+        assert_eq!(state.epochs().expect("read"), [act_key]);
+        state.forget_room(&id).expect("written");
+        assert_eq!(state.rooms().expect("read"), []);
+        assert_eq!(state.epochs().expect("read"), []);
     }
 }

@@ -104,6 +104,21 @@ const STEPS: &[&str] = &["
         meet_key BLOB NOT NULL,
         record BLOB
     ) STRICT, WITHOUT ROWID;
+", "
+    -- sort: 0 the secret, 1 the act key alone.
+    ALTER TABLE epochs ADD COLUMN sort INTEGER NOT NULL DEFAULT 0;
+
+    -- The other agent of a direct room.
+    ALTER TABLE rooms ADD COLUMN direct BLOB;
+
+    -- What members answered to a join, kept apart until the room itself says that it is true.
+    -- id: the room's and the device's.
+    CREATE TABLE join_answers (
+        id BLOB PRIMARY KEY,
+        room BLOB NOT NULL,
+        keys BLOB NOT NULL,
+        feeds BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings the schema up to date, each step in a transaction with its number.

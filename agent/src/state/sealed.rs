@@ -47,6 +47,7 @@ const fn column(
 pub(crate) const SEALED_COLUMNS: &[SealedColumn] = &[
     column("epochs", "secret", "id", SealedForm::Blob),
     column("invites", "seed", "public_key", SealedForm::Blob),
+    column("join_answers", "keys", "id", SealedForm::Blob),
     column("joins", "invite", "room", SealedForm::Text),
     column("own_epochs", "secret", "id", SealedForm::Blob),
     column("rooms", "name", "id", SealedForm::Text),

@@ -1,6 +1,7 @@
 //! What runs beside requests: the network's start, sessions, node events, the directory's heads.
 
 mod asking;
+mod joining;
 mod node_events;
 mod restoring;
 mod sessions;
@@ -44,6 +45,7 @@ impl Running {
             tokio::spawn(sessions::attend(core.clone(), host_events)),
             tokio::spawn(vouching::vouch_regularly(core.clone())),
             tokio::spawn(vouching::keep_shown_regularly(core.clone())),
+            tokio::spawn(joining::ask_regularly(core.clone())),
         ];
         let network = tokio::sync::Mutex::default();
         Arc::new(Running {

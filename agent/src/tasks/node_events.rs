@@ -10,6 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::api::{Error, Selection};
 use crate::core::Core;
+use crate::knowledge::Knowledge;
 use crate::limits::VIOLATIONS_KEPT_MAX;
 use crate::network::Network;
 use crate::requests::blocking;
@@ -101,6 +102,7 @@ impl Core {
         self.note_shown(&news.shown);
         if news.is_incomplete {
             self.catch_up()?;
+            self.check_joins()?;
             return self.replan();
         }
         // A head of ours that came from a peer: others have it, and nothing more is signed.
@@ -112,6 +114,12 @@ impl Core {
         let from_peers: BTreeMap<FeedKey, u64> = from_peers.collect();
         self.note_shown(&from_peers);
         let mut decides = !from_peers.is_empty();
+        let answers = |knowledge: &mut Knowledge| {
+            let named = knowledge.answers.iter().flat_map(|answer| &answer.feeds);
+            let mut named = named.map(|feed| feed.key);
+            named.any(|key| news.stored.contains(&key))
+        };
+        let asks = self.knowledge(answers);
         // One feed that is not taken in keeps no other from it: nobody tells of that again.
         let mut failed = Ok(());
         for key in &news.stored {
@@ -119,6 +127,9 @@ impl Core {
                 failed = failed.and(self.catch_up_feed(key));
                 decides = true;
             }
+        }
+        if asks {
+            failed = failed.and(self.check_joins());
         }
         // A range counted from the end moves with the head.
         let plan = self.plan();
@@ -152,7 +163,7 @@ mod tests {
     use crate::home::{Phrase, init};
     use crate::knowledge::KnownRoom;
     use crate::pins::Switches;
-    use crate::state::RoomFeed;
+    use crate::rooms::RoomFeed;
     use crate::test_folder::TestFolder;
 
     #[test]
@@ -171,11 +182,8 @@ mod tests {
             is_entries: true,
         };
         let room = KnownRoom {
-            id: RoomId([5; 32]),
-            name: String::new(),
-            entries: good.key,
-            epochs: BTreeMap::new(),
             feeds: [(good.key, feed(good.key))].into(),
+            ..KnownRoom::new(RoomId([5; 32]), "", good.key)
         };
         let id = room.id;
         core.knowledge(|known| known.rooms.insert(id, room));

@@ -27,7 +27,12 @@ impl Core {
         match event {
             HostEvent::Opened(session) => {
                 self.ask_for_sign_in(&session);
-                if network.session_opened(session.clone()) {
+                let before = network.session_opened(session.clone());
+                // What a room's members say to each other depends on who shows to be whom.
+                let waits = |before: SessionInfo| {
+                    session.label == Label::Room && before.remote_certificate.is_none()
+                };
+                if before.is_none_or(waits) {
                     self.greet(&session)?;
                 }
             }
@@ -57,8 +62,9 @@ impl Core {
                 let bytes = self.admit(&session, &request)?;
                 network.send(session.id, PeerMessage::JoinResponse { bytes });
             }
+            HostEvent::Room { session, bytes } => self.hear_in_room(&session, &bytes)?,
             HostEvent::JoinResponse { session, response } => {
-                self.complete_join(&session, &response)?;
+                self.answered(&session, &response)?;
             }
         }
         self.changed();
@@ -84,6 +90,15 @@ impl Core {
                 }
             }
             Label::Code => self.greet_linker(&session.key, session.id),
+            Label::Room => {
+                if let Some(bytes) = self.sibling_request(session)? {
+                    network.send(session.id, PeerMessage::JoinRequest { bytes });
+                }
+                for message in self.greet_in_room(session) {
+                    let bytes = message.encode();
+                    network.send(session.id, PeerMessage::Room { bytes });
+                }
+            }
             _ => {}
         }
         Ok(())

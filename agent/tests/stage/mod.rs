@@ -283,6 +283,9 @@ impl Cast {
         match self
             .reply(Request::RoomInvite {
                 room: room.to_owned(),
+                role: None,
+                expires_in: None,
+                uses: None,
             })
             .await
             .unwrap()

@@ -63,6 +63,15 @@ pub(crate) struct DeleteArguments {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct DirectArguments {
+    /// Id, link or name of the agent
+    agent: String,
+
+    /// What to say
+    text: String,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct ReadArguments {
     /// Name, code or id of the room
     room: String,
@@ -144,6 +153,35 @@ async fn said(request: Request, done: &str, context: &Context<'_>) -> Result<(),
             context
                 .output
                 .say(format!("{done} as {} in {}", clean(id), clean(room)));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn direct(
+    arguments: DirectArguments,
+    context: &Context<'_>,
+) -> Result<(), Failure> {
+    let request = Request::Direct {
+        agent: arguments.agent,
+        text: arguments.text,
+    };
+    let output = context.output;
+    for reply in context.ask(request).await? {
+        let Reply::DirectSent { room, link, .. } = &reply else {
+            return Err(unexpected(&reply));
+        };
+        if output.is_json() {
+            output.json(&reply)?;
+            continue;
+        }
+        let code = room.get(..8).unwrap_or(room);
+        output.say(format!("stored in room {code}: kinlog read {code}"));
+        if let Some(link) = link {
+            output.say(
+                "the other is not in it yet: asked where you two meet, else pass this link on",
+            );
+            output.data(link)?;
         }
     }
     Ok(())

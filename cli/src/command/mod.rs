@@ -76,6 +76,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Pins => follow::pins(&context()?).await,
         Command::Seed(arguments) => follow::seed(arguments, &context()?).await,
         Command::Room(command) => room::run(command, &context()?).await,
+        Command::Dm(arguments) => message::direct(arguments, &context()?).await,
         Command::Send(arguments) => message::send(arguments, &context()?).await,
         Command::React(arguments) => message::react(arguments, &context()?).await,
         Command::Edit(arguments) => message::edit(arguments, &context()?).await,

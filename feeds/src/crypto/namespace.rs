@@ -101,6 +101,8 @@ namespaces! {
     SIGN_IN_CHECK = "sign-in-check";
     /// Signature of a sign-in record.
     SIGN_IN_RECORD = "sign-in-record";
+    /// Signature of a member's word that somebody was removed.
+    ROOM_NOTICE = "room-notice";
     /// Check at the end of a bundle.
     BUNDLE = "bundle";
     /// Key of a home, sealed under a passphrase.

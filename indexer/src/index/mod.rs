@@ -8,6 +8,7 @@
 //!
 //! One [`Index`] writes; it belongs to one thread at a time. Keys live in memory only.
 
+mod acts;
 mod directory;
 mod dump;
 mod error;

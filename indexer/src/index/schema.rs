@@ -255,6 +255,10 @@ CREATE TABLE grants (
     PRIMARY KEY (room_id, grant_hash)
 ) WITHOUT ROWID;
 ",
+    r"
+-- Keys of earlier epochs that entries of rooms hand on.
+CREATE INDEX facts_epoch_keys ON facts (feed, idx) WHERE tag = 30;
+",
 ];
 
 /// Marks the file as an index (`kl`) of this preview revision.

@@ -4,7 +4,7 @@
 pub struct PeerMessage {
     #[prost(
         oneof = "peer_message::Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13"
     )]
     pub message: ::core::option::Option<peer_message::Message>,
 }
@@ -26,6 +26,8 @@ pub mod peer_message {
         JoinRequest(super::JoinRequest),
         #[prost(message, tag = "7")]
         JoinResponse(super::JoinResponse),
+        #[prost(message, tag = "8")]
+        RoomWord(super::RoomWord),
         #[prost(message, tag = "9")]
         SeedProof(super::SeedProof),
         #[prost(message, tag = "10")]
@@ -70,15 +72,22 @@ pub struct IdentitySet {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JoinRequest {
-    /// at most 80 KiB
+    /// at most 192 KiB
     #[prost(bytes = "bytes", tag = "1")]
     pub request: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JoinResponse {
-    /// at most 80 KiB
+    /// at most 192 KiB
     #[prost(bytes = "bytes", tag = "1")]
     pub response: ::prost::bytes::Bytes,
+}
+/// What members of a room, and its seeders, say to each other (see agent/src/rooms/room_message.rs).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoomWord {
+    /// at most 192 KiB
+    #[prost(bytes = "bytes", tag = "1")]
+    pub word: ::prost::bytes::Bytes,
 }
 /// "This seed grant is mine": from a seeder, under a meet key that the grant names.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -37,6 +37,11 @@ pub enum PeerMessage {
         /// The answer's bytes.
         bytes: Bytes,
     },
+    /// What members of a room, and its seeders, say to each other, at most [`JOIN_BYTES_MAX`].
+    Room {
+        /// The message's bytes.
+        bytes: Bytes,
+    },
     /// "This seed grant is mine."
     SeedProof {
         /// The grant's bytes, at most [`SEED_GRANT_BYTES_MAX`].
@@ -129,6 +134,9 @@ impl ChannelMessage {
             ChannelMessage::Host(PeerMessage::JoinResponse { bytes }) => {
                 Message::JoinResponse(wire::JoinResponse { response: bytes })
             }
+            ChannelMessage::Host(PeerMessage::Room { bytes }) => {
+                Message::RoomWord(wire::RoomWord { word: bytes })
+            }
             ChannelMessage::Host(PeerMessage::SeedProof {
                 grant,
                 identity_set,
@@ -180,6 +188,10 @@ impl ChannelMessage {
             Message::JoinResponse(join) => {
                 let bytes = at_most("join response", join.response, JOIN_BYTES_MAX)?;
                 ChannelMessage::Host(PeerMessage::JoinResponse { bytes })
+            }
+            Message::RoomWord(room) => {
+                let bytes = at_most("message about a room", room.word, JOIN_BYTES_MAX)?;
+                ChannelMessage::Host(PeerMessage::Room { bytes })
             }
             Message::SeedProof(proof) => ChannelMessage::Host(PeerMessage::SeedProof {
                 grant: at_most("seed grant", proof.grant, SEED_GRANT_BYTES_MAX)?,
@@ -269,6 +281,9 @@ mod tests {
             }),
             ChannelMessage::Host(PeerMessage::JoinResponse {
                 bytes: Bytes::from_static(b"in"),
+            }),
+            ChannelMessage::Host(PeerMessage::Room {
+                bytes: Bytes::from_static(b"word"),
             }),
             ChannelMessage::Host(PeerMessage::SeedProof {
                 grant: Bytes::from_static(b"grant"),

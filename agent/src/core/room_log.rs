@@ -1,0 +1,255 @@
+//! The acts of a room as they are held: read off its feeds once, evaluated together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use kinlog_feeds::Bitfield;
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
+use kinlog_feeds::store::Store;
+use kinlog_indexer::RoomId;
+use kinlog_indexer::authority::{ActHeads, ActPlace, Authority, EndingSort, HeldAct, RoomActs};
+use kinlog_indexer::entry::{Body, Deed, Envelope, Membership};
+use kinlog_indexer::seal::{EpochId, SEALED_SECRET_BYTES, SealedBlock, open_entry};
+
+use crate::knowledge::{
+    Announced, Gone, Granted, Keyring, Member, MemberDevice, OpenInvite, Standing,
+};
+
+/// What was read of a room's feeds.
+///
+/// Kept in memory: some hundred bytes an act, a bit a block, and a place for each block whose key is not
+/// held and may be that of an act.
+#[derive(Debug)]
+pub(crate) struct RoomLog {
+    room: RoomId,
+    acts: RoomActs,
+    looked_at: BTreeMap<FeedKey, Bitfield>,
+    unopened: BTreeMap<EpochId, Vec<(FeedKey, u64)>>,
+    /// Keys of devices, by their entries feeds.
+    x25519: BTreeMap<FeedKey, [u8; 32]>,
+    /// Secrets of epochs sealed to each device.
+    copies: BTreeMap<(EpochId, DeviceKey), [u8; SEALED_SECRET_BYTES]>,
+}
+
+impl RoomLog {
+    pub(crate) fn new(room: RoomId) -> Self {
+        RoomLog {
+            room,
+            acts: RoomActs::default(),
+            looked_at: BTreeMap::new(),
+            unopened: BTreeMap::new(),
+            x25519: BTreeMap::new(),
+            copies: BTreeMap::new(),
+        }
+    }
+
+    /// Reads what is held of `feeds` and was not looked at before; returns whether acts came of it.
+    pub(crate) fn look<'a>(
+        &mut self,
+        store: &Store,
+        feeds: impl IntoIterator<Item = &'a FeedKey>,
+        keys: &Keyring,
+    ) -> bool {
+        let mut is_new = self.open_waiting(store, keys);
+        for key in feeds {
+            let Some(feed) = store.feed(key) else {
+                continue;
+            };
+            let looked_at = self.looked_at.entry(*key).or_default();
+            let held = feed.have().without(looked_at, 0..feed.head().length);
+            for index in held.into_iter().flatten() {
+                let looked_at = self.looked_at.entry(*key).or_default();
+                looked_at.set(index, true);
+                // A damaged block is told of by whoever asks for it.
+                let Some(block) = feed.get(index).ok().flatten() else {
+                    continue;
+                };
+                is_new |= self.take(key, index, &block, keys);
+            }
+        }
+        is_new
+    }
+
+    /// Opens blocks whose key came.
+    fn open_waiting(&mut self, store: &Store, keys: &Keyring) -> bool {
+        let ids: Vec<EpochId> = self
+            .unopened
+            .keys()
+            .filter(|id| keys.act_key(id).is_some() || keys.secret(id).is_some())
+            .copied()
+            .collect();
+        let mut is_new = false;
+        for id in ids {
+            for (key, index) in self.unopened.remove(&id).unwrap_or_default() {
+                let block = store.feed(&key).and_then(|feed| feed.get(index).ok()?);
+                if let Some(block) = block {
+                    is_new |= self.take(&key, index, &block, keys);
+                }
+            }
+        }
+        is_new
+    }
+
+    fn take(&mut self, feed: &FeedKey, index: u64, block: &Bytes, keys: &Keyring) -> bool {
+        let Ok(SealedBlock { epoch }) = SealedBlock::head(block) else {
+            return false;
+        };
+        let Some(key) = keys.act_key(&epoch) else {
+            if keys.secret(&epoch).is_none() {
+                let places = self.unopened.entry(epoch).or_default();
+                places.push((*feed, index));
+            }
+            return false;
+        };
+        let Ok(entry) = open_entry(key, feed, index, block) else {
+            return false;
+        };
+        let Ok(envelope) = Envelope::decode(&entry) else {
+            return false;
+        };
+        let body = Body::decode(envelope.tag, envelope.format, &envelope.body);
+        let Ok(Body::Act(act)) = body else {
+            return false;
+        };
+        match &act.deed {
+            Deed::Genesis(genesis) => self.note_device(&genesis.owner),
+            Deed::Admit(admit) => self.note_device(&admit.member),
+            Deed::DeviceJoin(join) => self.note_device(&join.device),
+            Deed::Epoch(epoch) => {
+                let copies = epoch.copies.iter();
+                let copies = copies.map(|copy| ((epoch.id, copy.device), copy.sealed));
+                self.copies.extend(copies);
+            }
+            _ => {}
+        }
+        let place = ActPlace {
+            feed: *feed,
+            index,
+            dated_ms: envelope.clock.ms,
+            sealed_by: Some(epoch),
+        };
+        self.acts
+            .add(HeldAct::verify(&self.room, place, &entry, &act))
+    }
+
+    fn note_device(&mut self, member: &Membership) {
+        if let Ok(device) = member.verify(&self.room) {
+            self.x25519.insert(member.entries_feed, device.x25519);
+        }
+    }
+
+    /// Returns what the next act in `own` goes after.
+    pub(crate) fn heads(&mut self, own: &FeedKey) -> ActHeads {
+        self.acts.heads(own)
+    }
+
+    /// Returns an epoch's secret as it was sealed to a device.
+    pub(crate) fn copy(
+        &self,
+        epoch: &EpochId,
+        device: &DeviceKey,
+    ) -> Option<&[u8; SEALED_SECRET_BYTES]> {
+        self.copies.get(&(*epoch, *device))
+    }
+
+    /// Returns where the room stands. The epoch of its genesis has no act of its own: it is the one of
+    /// `keys` that opened the genesis.
+    pub(crate) fn standing(&mut self, keys: &Keyring) -> Standing {
+        let authority = self.acts.authority();
+        let mut standing = Standing::default();
+        for (agent, member) in &authority.members {
+            match (member.role, &member.ended) {
+                (Some(role), _) => {
+                    let devices = self.devices_of(&authority, agent);
+                    standing.members.insert(*agent, Member { role, devices });
+                }
+                (None, Some(ended)) => {
+                    let by = match ended.sort {
+                        EndingSort::Left => *agent,
+                        _ => ended.agent,
+                    };
+                    let reason = ended.reason.clone();
+                    standing.gone.insert(*agent, Gone { by, reason });
+                }
+                (None, None) => {}
+            }
+        }
+        for (id, epoch) in &authority.epochs {
+            let announced = Announced {
+                act_id: Some(epoch.act_id),
+                parents: epoch.parents.clone(),
+                recipients: epoch.recipients.clone(),
+                at_ms: epoch.dated_ms,
+            };
+            standing.epochs.insert(*id, announced);
+        }
+        if let Some(start) = &authority.start {
+            standing.name = start.name.clone();
+            standing.history = Some(start.history);
+            standing.genesis_act_id = start.sealed_by;
+            let first = keys
+                .secrets()
+                .find(|(_, secret)| Some(secret.act_key().epoch_id()) == start.sealed_by);
+            if let Some((id, _)) = first {
+                let announced = Announced {
+                    act_id: start.sealed_by,
+                    parents: Vec::new(),
+                    recipients: authority.recipients(id, id),
+                    at_ms: start.dated_ms,
+                };
+                standing.epochs.insert(*id, announced);
+            }
+        }
+        let open = authority.invites.iter();
+        for (key, invite) in open.filter(|(_, invite)| invite.revoked_by.is_none()) {
+            let invite = OpenInvite {
+                role: invite.role,
+                expires_at_ms: invite.expires_at_ms,
+                uses: invite.uses,
+                used: invite.used,
+                by: invite.agent,
+            };
+            standing.invites.insert(*key, invite);
+        }
+        let live = authority.grants.iter();
+        for (hash, row) in live.filter(|(_, row)| row.revoked_by.is_none()) {
+            let (grant, by) = (row.grant, row.agent);
+            standing.grants.insert(*hash, Granted { grant, by });
+        }
+        standing
+    }
+
+    fn devices_of(
+        &self,
+        authority: &Authority,
+        agent: &AgentId,
+    ) -> BTreeMap<DeviceKey, MemberDevice> {
+        let feeds = authority.feeds.iter();
+        let live = feeds.filter(|(_, feed)| feed.agent == *agent && feed.is_live());
+        let devices = live.filter_map(|(entries, feed)| {
+            let device = MemberDevice {
+                entries: *entries,
+                blobs: feed.blobs_feed,
+                x25519: *self.x25519.get(entries)?,
+            };
+            Some((feed.device, device))
+        });
+        devices.collect()
+    }
+
+    /// Returns every feed that was let in, also those of who is no member any more.
+    pub(crate) fn feeds(&mut self) -> BTreeSet<(AgentId, DeviceKey, FeedKey, bool)> {
+        let authority = self.acts.authority();
+        let feeds = authority.feeds.iter();
+        let counting = feeds.filter(|(_, feed)| feed.void.is_none());
+        counting
+            .flat_map(|(entries, feed)| {
+                let (agent, device) = (feed.agent, feed.device);
+                [
+                    (agent, device, *entries, true),
+                    (agent, device, feed.blobs_feed, false),
+                ]
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,167 @@
+//! Taking what the acts of a room come to into what is known: who is in it, its keys, its feeds.
+
+use std::collections::BTreeSet;
+
+use kinlog_feeds::FeedKey;
+use kinlog_indexer::RoomId;
+use kinlog_indexer::authority::ActHeads;
+use kinlog_indexer::seal::{ContentKey, EpochId, EpochSecret, open_sealed_secret};
+
+use crate::api::Error;
+use crate::core::{Core, RoomLog, lock};
+use crate::failure::chain;
+use crate::knowledge::KnownRoom;
+use crate::rooms::{RoomFeed, stored_act_key, stored_secret};
+use crate::state::StoredEpoch;
+
+impl Core {
+    /// Returns what the next act of this device in a room goes after.
+    pub(super) fn act_heads(&self, room: &RoomId, own: &FeedKey) -> Result<ActHeads, Error> {
+        let known = self.knowledge(|knowledge| knowledge.rooms.get(room).cloned());
+        // Of a room that is being made nothing was written yet.
+        Ok(known.map_or_else(ActHeads::default, |known| {
+            self.in_log(&known, |log| log.heads(own))
+        }))
+    }
+
+    /// Looks at the newest acts of a room, and returns what `work` finds.
+    fn in_log<T>(&self, room: &KnownRoom, work: impl FnOnce(&mut RoomLog) -> T) -> T {
+        let mut logs = lock(&self.logs);
+        let log = logs.entry(room.id).or_insert_with(|| RoomLog::new(room.id));
+        let entries = room.feeds.values().filter(|feed| feed.is_entries);
+        log.look(&self.store, entries.map(|feed| &feed.key), &room.keys);
+        work(log)
+    }
+
+    /// Forgets the acts of a room.
+    pub(crate) fn forget_log(&self, room: &RoomId) {
+        lock(&self.logs).remove(room);
+    }
+
+    /// Learns of a room anew if acts came, or keys are missing that its entries may hold.
+    pub(super) fn learn_acts(&self, room: &RoomId) -> Result<(), Error> {
+        let Some(known) = self.knowledge(|knowledge| knowledge.rooms.get(room).cloned()) else {
+            return Ok(());
+        };
+        let is_new = {
+            let mut logs = lock(&self.logs);
+            let log = logs
+                .entry(known.id)
+                .or_insert_with(|| RoomLog::new(known.id));
+            let entries = known.feeds.values().filter(|feed| feed.is_entries);
+            log.look(&self.store, entries.map(|feed| &feed.key), &known.keys)
+        };
+        let act_ids = known.standing.act_ids();
+        let mut missing = act_ids.filter(|id| known.keys.act_key(id).is_none());
+        if is_new || missing.next().is_some() || known.lacks_secrets() {
+            self.learn_room(room)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what the acts of a room come to into what is known, and what it brings (keys for this
+    /// device, members' feeds) into `state.db`.
+    pub(super) fn learn_room(&self, room: &RoomId) -> Result<(), Error> {
+        let _turn = lock(&self.learning);
+        let Some(known) = self.knowledge(|knowledge| knowledge.rooms.get(room).cloned()) else {
+            return Ok(());
+        };
+        let mut known = self.look_at_room(&known)?;
+        // Each key may open entries that tell of more.
+        loop {
+            let new = self.new_keys(&known)?;
+            if new.is_empty() {
+                break;
+            }
+            self.state.add_epochs(&new)?;
+            for key in &new {
+                known.keys.add(key);
+            }
+            for key in known.keys.opening() {
+                self.index(|index| index.put_epoch_key(*room, key))?;
+            }
+            known = self.look_at_room(&known)?;
+        }
+        self.knowledge(|knowledge| {
+            if knowledge.rooms.contains_key(room) {
+                knowledge.rooms.insert(*room, known);
+            }
+            knowledge.open_invites();
+        });
+        Ok(())
+    }
+
+    /// Returns a room as its acts have it now.
+    fn look_at_room(&self, known: &KnownRoom) -> Result<KnownRoom, Error> {
+        let (standing, feeds) = self.in_log(known, |log| (log.standing(&known.keys), log.feeds()));
+        let mut now = KnownRoom {
+            standing,
+            ..known.clone()
+        };
+        if !now.standing.name.is_empty() && now.standing.name != known.name {
+            now.name = now.standing.name.clone();
+            self.state.set_room_name(&known.id, &now.name)?;
+        }
+        for (agent, device, key, is_entries) in feeds {
+            if !now.feeds.contains_key(&key) && self.may_join_room(&known.id, &key) {
+                let feed = RoomFeed {
+                    key,
+                    agent,
+                    device,
+                    is_entries,
+                };
+                self.state.add_room_feed(&known.id, &feed)?;
+                now.feeds.insert(key, feed);
+            }
+        }
+        Ok(now)
+    }
+
+    /// Returns the keys that entries of the room hand to this device and that are not held yet. Only
+    /// keys of epochs that count, with the very ids that were announced, are taken.
+    fn new_keys(&self, room: &KnownRoom) -> Result<Vec<StoredEpoch>, Error> {
+        let own = self.keys.device();
+        let standing = &room.standing;
+        let mut new = Vec::new();
+        let mut take_secret = |secret: EpochSecret| {
+            let id = secret.epoch_id();
+            let act_id = secret.act_key().epoch_id();
+            let is_announced = match standing.epochs.get(&id) {
+                Some(announced) => announced.act_id == Some(act_id),
+                None => standing.genesis_act_id == Some(act_id),
+            };
+            if is_announced && room.keys.secret(&id).is_none() && !room.is_destroyed(&id) {
+                new.push(stored_secret(&room.id, &secret));
+            }
+        };
+        for id in standing.epochs.keys() {
+            if room.keys.secret(id).is_some() || room.is_destroyed(id) {
+                continue;
+            }
+            let copy = self.in_log(room, |log| log.copy(id, &own).copied());
+            let Some(copy) = copy else { continue };
+            match open_sealed_secret(self.keys.dh(), &room.id, &copy) {
+                Ok(secret) if secret.epoch_id() == *id => take_secret(secret),
+                Ok(_) => tracing::warn!(epoch = %id, "copy of an epoch is of another"),
+                Err(error) => {
+                    tracing::warn!(epoch = %id, error = chain(&error), "copy of an epoch")
+                }
+            }
+        }
+        let handed_on = self.index(|index| index.epoch_keys(&room.id))?;
+        for keys in &handed_on {
+            for secret in keys.secrets() {
+                take_secret(EpochSecret::new(*secret));
+            }
+        }
+        let act_ids: BTreeSet<EpochId> = standing.act_ids().collect();
+        for key in handed_on.iter().flat_map(|keys| keys.act_keys()) {
+            let key = ContentKey::new(*key);
+            let id = key.epoch_id();
+            if act_ids.contains(&id) && room.keys.act_key(&id).is_none() {
+                new.push(stored_act_key(&room.id, &key));
+            }
+        }
+        Ok(new)
+    }
+}

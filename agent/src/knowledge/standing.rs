@@ -1,0 +1,138 @@
+//! What the acts of a room that count come to: who is in it, which epochs there are, which invites and
+//! grants are open.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey};
+use kinlog_indexer::entry::{Grant, History, Role};
+use kinlog_indexer::seal::EpochId;
+
+use crate::limits::MEET_EPOCHS_MAX;
+
+/// A room as its acts have it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing {
+    pub(crate) name: String,
+    /// `None` until the genesis is here.
+    pub(crate) history: Option<History>,
+    /// Act id of the epoch that the genesis is sealed in.
+    pub(crate) genesis_act_id: Option<EpochId>,
+    pub(crate) members: BTreeMap<AgentId, Member>,
+    /// Who was in the room and is no more.
+    pub(crate) gone: BTreeMap<AgentId, Gone>,
+    pub(crate) epochs: BTreeMap<EpochId, Announced>,
+    /// Invites that admit somebody yet, their expiry apart.
+    pub(crate) invites: BTreeMap<PublicKey, OpenInvite>,
+    /// Grants that were not revoked, their expiry apart.
+    pub(crate) grants: BTreeMap<Hash, Granted>,
+}
+
+/// A member and its devices in the room.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Member {
+    pub(crate) role: Role,
+    pub(crate) devices: BTreeMap<DeviceKey, MemberDevice>,
+}
+
+/// A device in the room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct MemberDevice {
+    pub(crate) entries: FeedKey,
+    pub(crate) blobs: FeedKey,
+    /// Key to which secrets are sealed.
+    pub(crate) x25519: [u8; 32],
+}
+
+/// How somebody went.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Gone {
+    /// Who removed it; itself where it left.
+    pub(crate) by: AgentId,
+    pub(crate) reason: String,
+}
+
+/// An epoch that counts.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Announced {
+    pub(crate) act_id: Option<EpochId>,
+    pub(crate) parents: Vec<EpochId>,
+    /// Devices that were given its secret.
+    pub(crate) recipients: BTreeSet<DeviceKey>,
+    /// Clock of the act that announces it, ms.
+    pub(crate) at_ms: u64,
+}
+
+/// An invite of the room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct OpenInvite {
+    pub(crate) role: Role,
+    pub(crate) expires_at_ms: Option<u64>,
+    pub(crate) uses: Option<u32>,
+    pub(crate) used: u32,
+    /// Who invites.
+    pub(crate) by: AgentId,
+}
+
+/// A grant of the room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Granted {
+    pub(crate) grant: Grant,
+    /// Who gave it.
+    pub(crate) by: AgentId,
+}
+
+impl Standing {
+    /// Returns every device of a member.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = (&AgentId, &DeviceKey, &MemberDevice)> {
+        let members = self.members.iter();
+        members.flat_map(|(agent, member)| {
+            let devices = member.devices.iter();
+            devices.map(move |(key, device)| (agent, key, device))
+        })
+    }
+
+    /// Returns the role of an agent that is in the room.
+    pub(crate) fn role(&self, agent: &AgentId) -> Option<Role> {
+        self.members.get(agent).map(|member| member.role)
+    }
+
+    /// Returns whether a device is one of a member.
+    pub(crate) fn has_device(&self, agent: &AgentId, device: &DeviceKey) -> bool {
+        let member = self.members.get(agent);
+        member.is_some_and(|member| member.devices.contains_key(device))
+    }
+
+    /// Returns the act ids of the epochs that count.
+    pub(crate) fn act_ids(&self) -> impl Iterator<Item = EpochId> {
+        let announced = self.epochs.values().filter_map(|epoch| epoch.act_id);
+        announced.chain(self.genesis_act_id)
+    }
+
+    /// Returns the epochs without a known child, ascending.
+    pub(crate) fn heads(&self) -> Vec<EpochId> {
+        let parents: BTreeSet<&EpochId> = self
+            .epochs
+            .values()
+            .flat_map(|epoch| &epoch.parents)
+            .collect();
+        let heads = self.epochs.keys().filter(|id| !parents.contains(id));
+        heads.copied().collect()
+    }
+
+    /// Returns the heads and then the epochs before them, at most [`MEET_EPOCHS_MAX`].
+    pub(crate) fn newest_epochs(&self) -> Vec<EpochId> {
+        let mut newest = self.heads();
+        let mut at = 0;
+        while at < newest.len() && newest.len() < MEET_EPOCHS_MAX {
+            let parents = self.epochs.get(&newest[at]).map(|epoch| &epoch.parents);
+            for parent in parents.into_iter().flatten() {
+                if !newest.contains(parent) {
+                    newest.push(*parent);
+                }
+            }
+            at += 1;
+        }
+        newest.truncate(MEET_EPOCHS_MAX);
+        newest
+    }
+}

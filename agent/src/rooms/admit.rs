@@ -1,0 +1,302 @@
+//! Letting others in: the member's side of a join.
+
+use bytes::Bytes;
+use kinlog_feeds::crypto::PublicKey;
+use kinlog_indexer::entry::{Admit, Body, Deed, DeviceJoin, History, InviteUse, Membership, Role};
+use kinlog_indexer::identity::Device;
+use kinlog_indexer::limits::{ROOM_DEVICES_MAX, ROOM_MEMBERS_MAX};
+use kinlog_indexer::seal::EpochId;
+use kinlog_swarm::{Label, SessionInfo};
+
+use crate::api::Error;
+use crate::core::Core;
+use crate::failure::chain;
+use crate::keys::random;
+use crate::knowledge::KnownRoom;
+use crate::rooms::invite::has_expired;
+use crate::rooms::write::{Batch, act, readers};
+use crate::rooms::{JoinAnswer, JoinError, JoinRequest, Refusal, RoomFeed, RoomKeys};
+use crate::wall_ms;
+
+/// What a request leads to.
+enum Verdict {
+    /// The device is in already: it lost the answer.
+    IsIn,
+    /// It is let in by this act.
+    Let(Box<Body>),
+    Refuse(Refusal),
+}
+
+impl Core {
+    /// Lets the device that asks in a session into the room it asks for, or says why not.
+    pub(crate) fn admit(&self, session: &SessionInfo, request: &[u8]) -> Result<Bytes, Error> {
+        let (room, invite) = match session.label {
+            Label::Invite => {
+                let key = PublicKey(session.key);
+                let room = self.knowledge(|knowledge| {
+                    let id = knowledge.invites.get(&key)?;
+                    knowledge.rooms.get(id).cloned()
+                });
+                (room, Some(key))
+            }
+            _ => (self.room_met_by(&session.key), None),
+        };
+        let room = room.ok_or_else(|| Error::not_found("asked to join no room of ours"))?;
+        let request = JoinRequest::verify(request, &room.id, invite.as_ref()).map_err(refused)?;
+        let member = &request.membership;
+        let device = member
+            .verify(&room.id)
+            .map_err(|error| refused(error.into()))?;
+        if session
+            .remote_certificate
+            .is_none_or(|certificate| certificate.device != device.key)
+        {
+            return Err(Error::permission(
+                "join request of another device than the session's",
+            ));
+        }
+        let of_another = |key| {
+            let known = room.feeds.get(key);
+            known.is_some_and(|feed: &RoomFeed| feed.device != device.key)
+        };
+        if of_another(&member.entries_feed) || of_another(&member.blobs_feed) {
+            return Err(Error::permission(
+                "join request with the feed of another member",
+            ));
+        }
+        match self.decide(&room, member, request.invite.as_ref())? {
+            Verdict::Refuse(why) => Ok(JoinAnswer::Refused { room: room.id, why }.encode()),
+            Verdict::IsIn => self.welcome(&room, member, &device),
+            Verdict::Let(body) => {
+                self.let_in(&room, &device, *body)?;
+                let room = self.room_with(&room.id).unwrap_or(room);
+                self.welcome(&room, member, &device)
+            }
+        }
+    }
+
+    fn decide(
+        &self,
+        room: &KnownRoom,
+        member: &Membership,
+        invite: Option<&InviteUse>,
+    ) -> Result<Verdict, Error> {
+        let standing = &room.standing;
+        let is_in = standing.members.get(&member.agent).is_some_and(|known| {
+            let device = known.devices.get(&member.device);
+            device.is_some_and(|device| device.entries == member.entries_feed)
+        });
+        if is_in {
+            return Ok(Verdict::IsIn);
+        }
+        let own = self.role_in(room)?;
+        let (members, devices) = (standing.members.len(), standing.devices().count());
+        if devices >= ROOM_DEVICES_MAX {
+            return Ok(Verdict::Refuse(Refusal::Full));
+        }
+        let epochs = given(room);
+        if member.agent == self.agent {
+            let device = member.clone();
+            let join = act(Deed::DeviceJoin(DeviceJoin { device, epochs }));
+            return Ok(Verdict::Let(Box::new(join)));
+        }
+        let admit = |role, invite| {
+            let member = member.clone();
+            Verdict::Let(Box::new(act(Deed::Admit(Admit {
+                member,
+                role,
+                invite,
+                epochs,
+            }))))
+        };
+        match (standing.role(&member.agent), invite) {
+            // With another device: it stays what it is, if that may be given here.
+            (Some(role), _) if own >= Role::Admin && own >= role => Ok(admit(role, None)),
+            (Some(_), _) => Ok(Verdict::Refuse(Refusal::OtherDevices)),
+            (None, None) => Ok(Verdict::Refuse(Refusal::NoInvite)),
+            (None, Some(_)) if members >= ROOM_MEMBERS_MAX => Ok(Verdict::Refuse(Refusal::Full)),
+            (None, Some(used)) => {
+                let Some(open) = standing.invites.get(&used.public_key) else {
+                    return Ok(Verdict::Refuse(Refusal::NoInvite));
+                };
+                if has_expired(open.expires_at_ms) {
+                    return Ok(Verdict::Refuse(Refusal::Expired));
+                }
+                if open.uses.is_some_and(|uses| open.used >= uses) {
+                    return Ok(Verdict::Refuse(Refusal::UsedUp));
+                }
+                if own < Role::Member {
+                    return Err(Error::permission("guests admit nobody"));
+                }
+                Ok(admit(open.role, Some(*used)))
+            }
+        }
+    }
+
+    /// Writes the act that lets a device in; with a new epoch for all where it is not to read what
+    /// was before.
+    fn let_in(&self, room: &KnownRoom, device: &Device, body: Body) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        let key = self.act_key(room)?;
+        match room.standing.history {
+            Some(History::Full) => batch.push(body, key),
+            _ => {
+                batch.push(body, key);
+                let mut readers = readers(&room.standing);
+                readers.insert(device.key, device.x25519);
+                self.mint(room, room.standing.heads(), &readers, &mut batch)?;
+            }
+        }
+        self.write_batch(room, batch)?;
+        self.replan()
+    }
+
+    /// Gives a device in the room the keys that the history policy gives it.
+    fn welcome(
+        &self,
+        room: &KnownRoom,
+        member: &Membership,
+        device: &Device,
+    ) -> Result<Bytes, Error> {
+        let has = |id: &EpochId| {
+            let epoch = room.standing.epochs.get(id);
+            epoch.is_some_and(|epoch| epoch.recipients.contains(&device.key))
+        };
+        let given = given(room);
+        let mut keys = RoomKeys::default();
+        let newest = room.standing.newest_epochs();
+        let others = room.keys.secrets().map(|(id, _)| *id);
+        let others: Vec<EpochId> = others.filter(|id| !newest.contains(id)).collect();
+        for id in newest.iter().chain(&others) {
+            if let Some(secret) = room.keys.secret(id)
+                && (given.contains(id) || has(id))
+            {
+                keys.secrets.push(secret.clone());
+            }
+        }
+        let follows = |act_id: &EpochId| {
+            let mut secrets = keys.secrets.iter();
+            secrets.any(|secret| secret.act_key().epoch_id() == *act_id)
+        };
+        let act_keys = room.keys.act_keys();
+        keys.act_keys = act_keys
+            .filter(|(id, _)| !follows(id))
+            .map(|(_, key)| key.clone())
+            .collect();
+        let feeds = room.feeds.values().cloned().collect();
+        let random = (random()?, random()?, &random()?);
+        let answer = JoinAnswer::welcome(
+            room.id,
+            (&device.x25519, &member.entries_feed),
+            random,
+            &keys,
+            feeds,
+        );
+        Ok(answer.map_err(refused)?.encode())
+    }
+}
+
+/// Returns the epochs whose secrets the history policy gives a newcomer, beside the one made for it.
+fn given(room: &KnownRoom) -> Vec<EpochId> {
+    let gives = |id: &EpochId| match room.standing.history {
+        Some(History::Full) => true,
+        Some(History::Days(days)) => {
+            let epoch = room.standing.epochs.get(id);
+            let age = epoch.map(|epoch| wall_ms().saturating_sub(epoch.at_ms));
+            age.is_some_and(|age| age <= days_ms(days))
+        }
+        Some(History::FromJoin) | None => false,
+    };
+    let held = room.keys.secrets().map(|(id, _)| *id);
+    held.filter(gives).collect()
+}
+
+/// Returns days in milliseconds.
+pub(super) fn days_ms(days: u32) -> u64 {
+    u64::from(days) * 24 * 60 * 60 * 1000
+}
+
+pub(super) fn refused(error: JoinError) -> Error {
+    Error::verification(chain(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use kinlog_feeds::KeyPair;
+    use kinlog_feeds::crypto::{DeviceKey, Hash};
+    use kinlog_swarm::{Certificate, SessionId, SessionRole, Transport};
+
+    use super::*;
+    use crate::home::{Phrase, init};
+    use crate::links::Link;
+    use crate::pins::Switches;
+    use crate::rooms::{InviteTerms, RoomTerms};
+    use crate::test_folder::TestFolder;
+
+    fn core(folder: &TestFolder, name: &str) -> Core {
+        let home = folder.path().join(name);
+        init(&home, &folder.state(), name, &Phrase::generate().unwrap()).unwrap();
+        Core::open(&home, &folder.state(), Switches::default())
+            .unwrap()
+            .0
+    }
+
+    fn certificate(device: DeviceKey) -> Option<Certificate> {
+        Some(Certificate {
+            device,
+            identity_hash: Hash::default(),
+        })
+    }
+
+    #[test]
+    fn nobody_is_admitted_with_a_feed_of_another_member() {
+        let folder = TestFolder::new();
+        let (ada, bob) = (core(&folder, "ada"), core(&folder, "bob"));
+        let terms = RoomTerms {
+            name: "family",
+            history: History::Full,
+            direct: None,
+        };
+        let room = ada.create_room(&terms).unwrap();
+        let Ok(Link::Join(invite)) = ada.invite(&room, &InviteTerms::OPEN).unwrap().parse() else {
+            unreachable!("an invite is a link to join by");
+        };
+        let session = SessionInfo {
+            id: SessionId(1),
+            label: Label::Invite,
+            key: invite.public_key().0,
+            role: SessionRole::Initiator,
+            remote_certificate: certificate(bob.keys.device()),
+            transport: Transport::Memory,
+            path: None,
+            plain: false,
+        };
+        let request = |entries: KeyPair, blobs: KeyPair| {
+            let set = bob.own_identity_set().unwrap();
+            let signing = bob.keys.signing();
+            let member = Membership::sign(&room.id, bob.agent, set, signing, &entries, &blobs);
+            JoinRequest::by_invite(room.id, member, &invite.key_pair()).encode()
+        };
+        let pair = |number: u8| KeyPair::from_seed(&[number; 32]);
+        let stored = ada.state.rooms().unwrap().remove(0);
+        let ada_entries = || ada.keys.feed(&stored.entries_id);
+        for stolen in [
+            request(ada_entries(), pair(8)),
+            request(pair(7), ada_entries()),
+        ] {
+            assert!(ada.admit(&session, &stolen).is_err());
+        }
+        let honest = request(pair(7), pair(8));
+        for _ in 0..2 {
+            let answer = JoinAnswer::decode(&ada.admit(&session, &honest).unwrap()).unwrap();
+            assert!(matches!(answer, JoinAnswer::Welcome { .. }), "{answer:?}");
+        }
+        let devices = ada.room(&room.id.to_string()).unwrap().devices();
+        assert_eq!(devices, [ada.keys.device(), bob.keys.device()].into());
+        let other = SessionInfo {
+            remote_certificate: certificate(DeviceKey([3; 32])),
+            ..session
+        };
+        assert!(ada.admit(&other, &honest).is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! Devices of members: a sibling lets another in, and one that its agent revoked goes.
+
+use bytes::Bytes;
+use kinlog_feeds::crypto::{AgentId, DeviceKey};
+use kinlog_indexer::entry::{Body, Deed, DeviceRevoke, Role};
+use kinlog_swarm::SessionInfo;
+
+use crate::api::Error;
+use crate::core::Core;
+use crate::knowledge::KnownRoom;
+use crate::rooms::admit::refused;
+use crate::rooms::write::{Batch, act, readers, stored_act_key, stored_secret};
+use crate::rooms::{JoinAnswer, JoinRequest};
+
+impl Core {
+    /// Returns this device's request to be let into a room that another device of its agent is in.
+    pub(crate) fn sibling_request(&self, session: &SessionInfo) -> Result<Option<Bytes>, Error> {
+        let Some(room) = self.room_met_by(&session.key) else {
+            return Ok(None);
+        };
+        let is_waiting = room.standing.role(&self.agent).is_some()
+            && !room.standing.has_device(&self.agent, &self.keys.device());
+        if !is_waiting || self.guard.doubt().is_some() {
+            return Ok(None);
+        }
+        let Some(stored) = self
+            .state
+            .rooms()?
+            .into_iter()
+            .find(|one| one.id == room.id)
+        else {
+            return Ok(None);
+        };
+        self.guard.sign(&self.store)?;
+        let membership = self.membership(&room.id, &stored.entries_id, &stored.blobs_id)?;
+        Ok(Some(JoinRequest::as_sibling(room.id, membership).encode()))
+    }
+
+    /// Takes the answer to [`sibling_request`](Self::sibling_request). The room is known: only keys of
+    /// epochs that count are taken.
+    pub(super) fn sibling_answered(
+        &self,
+        session: &SessionInfo,
+        answer: &[u8],
+    ) -> Result<(), Error> {
+        let Some(room) = self.room_met_by(&session.key) else {
+            return Ok(());
+        };
+        let is_in = self.knowledge(|knowledge| knowledge.own.contains_key(&room.entries));
+        let shown = session.remote_certificate.map(|shown| shown.device);
+        let is_member = shown.is_some_and(|device| room.devices().contains(&device));
+        if is_in || !is_member {
+            return Ok(());
+        }
+        let answer = JoinAnswer::decode(answer).map_err(refused)?;
+        let JoinAnswer::Welcome { wrap, keys, .. } = answer else {
+            return Ok(());
+        };
+        let Some(stored) = self
+            .state
+            .rooms()?
+            .into_iter()
+            .find(|one| one.id == room.id)
+        else {
+            return Ok(());
+        };
+        let own = (self.keys.dh(), &room.entries);
+        let keys = JoinAnswer::open_keys(&room.id, &wrap, &keys, own).map_err(refused)?;
+        let counting = |secret: &&kinlog_indexer::seal::EpochSecret| {
+            room.standing.epochs.contains_key(&secret.epoch_id())
+        };
+        let secrets = keys.secrets.iter().filter(counting);
+        let act_ids: Vec<_> = room.standing.act_ids().collect();
+        let act_keys = keys.act_keys.iter();
+        let act_keys = act_keys.filter(|key| act_ids.contains(&key.epoch_id()));
+        let epochs: Vec<_> = secrets
+            .map(|secret| stored_secret(&room.id, secret))
+            .chain(act_keys.map(|key| stored_act_key(&room.id, key)))
+            .collect();
+        let entries = self.feed_with_id(stored.entries_id, None, true, false)?;
+        let blobs = self.feed_with_id(stored.blobs_id, None, false, false)?;
+        let known = self.begin_room(&stored, &entries, &blobs, &epochs, Vec::new())?;
+        if self.feed(&entries.key)?.head().length == 0 {
+            self.write_in_room(&known, vec![Body::Profile(self.profile()?)])?;
+        }
+        Ok(())
+    }
+
+    /// Takes devices that their agents revoked out of the rooms where this agent may: its own devices
+    /// everywhere, those of others where it is admin. What is written after it is sealed in an epoch that
+    /// they have no copy of.
+    pub(crate) fn drop_revoked_devices(&self) -> Result<(), Error> {
+        let rooms =
+            self.knowledge(|knowledge| knowledge.rooms.values().cloned().collect::<Vec<_>>());
+        for room in rooms {
+            let Some(own) = room.standing.role(&self.agent) else {
+                continue;
+            };
+            let is_here = room.standing.has_device(&self.agent, &self.keys.device());
+            if !is_here || self.guard.doubt().is_some() {
+                continue;
+            }
+            let revoked = self.revoked_in(&room);
+            let mine = revoked
+                .into_iter()
+                .filter(|(agent, ..)| *agent == self.agent || own >= Role::Admin);
+            for (agent, device, identity_set) in mine {
+                self.drop_device(&room, agent, device, identity_set)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_device(
+        &self,
+        room: &KnownRoom,
+        agent: AgentId,
+        device: DeviceKey,
+        identity_set: Bytes,
+    ) -> Result<(), Error> {
+        let room = self.room_with(&room.id).unwrap_or_else(|| room.clone());
+        let member = room.standing.members.get(&agent);
+        let Some(known) = member.and_then(|member| member.devices.get(&device)) else {
+            return Ok(());
+        };
+        let mut batch = Batch::default();
+        let revoke = DeviceRevoke {
+            agent,
+            device,
+            identity_set,
+            cuts: self.room_cuts([known]),
+        };
+        batch.push(act(Deed::DeviceRevoke(revoke)), self.act_key(&room)?);
+        let mut readers = readers(&room.standing);
+        readers.remove(&device);
+        self.mint(&room, room.standing.heads(), &readers, &mut batch)?;
+        self.write_batch(&room, batch)?;
+        self.replan()
+    }
+
+    /// Returns the devices in a room that their agents revoked, each with the set that says so.
+    fn revoked_in(&self, room: &KnownRoom) -> Vec<(AgentId, DeviceKey, Bytes)> {
+        self.knowledge(|knowledge| {
+            let devices = room.standing.devices();
+            let revoked = devices.filter_map(|(agent, device, _)| {
+                let known = knowledge.agents.get(agent)?;
+                known.identity.revoked(device)?;
+                Some((*agent, *device, known.set.clone()))
+            });
+            revoked.collect()
+        })
+    }
+}

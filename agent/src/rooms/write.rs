@@ -1,0 +1,238 @@
+//! Writing in a room: the epoch that fits, a new one where none does, acts under act keys.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kinlog_feeds::crypto::DeviceKey;
+use kinlog_feeds::store::Appended;
+use kinlog_indexer::entry::{Act, Body, Deed, History, Parents};
+use kinlog_indexer::seal::{ContentKey, EpochId, EpochSecret};
+
+use crate::api::Error;
+use crate::core::{Core, Place};
+use crate::failure::chain;
+use crate::keys::random;
+use crate::knowledge::{KnownRoom, Standing};
+use crate::limits::{EPOCH_AGE_MAX, EPOCH_AGE_MAX_DAYS};
+use crate::rooms::RoomId;
+use crate::rooms::epoch::{Choice, announce, choose, keys_before};
+use crate::state::{KeySort, OwnFeed, StoredEpoch};
+use crate::wall_ms;
+
+/// Devices with the key to seal to.
+pub(super) type Readers = BTreeMap<DeviceKey, [u8; 32]>;
+
+/// Entries on their way to a feed, each with the key that seals it.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    bodies: Vec<Body>,
+    keys: Vec<ContentKey>,
+    /// Secrets made for it, to be kept before anything is written.
+    minted: Vec<EpochSecret>,
+}
+
+impl Batch {
+    pub(super) fn push(&mut self, body: Body, key: ContentKey) {
+        self.bodies.push(body);
+        self.keys.push(key);
+    }
+}
+
+/// Returns an act; what was seen before it is filled in when it is written.
+pub(super) fn act(deed: Deed) -> Body {
+    let parents = Parents::default();
+    Body::Act(Box::new(Act { parents, deed }))
+}
+
+/// Returns the devices of the members.
+pub(super) fn readers(standing: &Standing) -> Readers {
+    let devices = standing.devices();
+    devices
+        .map(|(_, key, device)| (*key, device.x25519))
+        .collect()
+}
+
+impl Core {
+    /// Writes entries to this device's feed in a room, for the devices of its members.
+    pub(super) fn write_in_room(
+        &self,
+        room: &KnownRoom,
+        bodies: Vec<Body>,
+    ) -> Result<(OwnFeed, Appended), Error> {
+        let readers = readers(&room.standing);
+        let mut batch = Batch::default();
+        let epoch = self.epoch_for(room, &readers, &mut batch)?;
+        let says = bodies.iter().any(|body| matches!(body, Body::Message(_)));
+        if says && self.is_unnamed(room, &epoch.epoch_id()) {
+            batch.push(Body::Profile(self.profile()?), epoch.content_key());
+        }
+        for body in bodies {
+            let key = match body {
+                Body::Act(_) => epoch.act_key(),
+                _ => epoch.content_key(),
+            };
+            batch.push(body, key);
+        }
+        self.write_batch(room, batch)
+    }
+
+    /// Returns whether those who read from this epoch on do not know this agent's name yet: where
+    /// newcomers do not read what was before, it is said again in each.
+    fn is_unnamed(&self, room: &KnownRoom, epoch: &EpochId) -> bool {
+        self.knowledge(|knowledge| {
+            let keeps = room.standing.history == Some(History::Full);
+            !keeps && knowledge.named_in.insert(room.id, *epoch) != Some(*epoch)
+        })
+    }
+
+    /// Returns the epoch in which `readers` read; puts a new one into the batch where none fits.
+    pub(super) fn epoch_for(
+        &self,
+        room: &KnownRoom,
+        readers: &Readers,
+        batch: &mut Batch,
+    ) -> Result<EpochSecret, Error> {
+        let devices: BTreeSet<DeviceKey> = readers.keys().copied().collect();
+        let age_max = match room.standing.history {
+            Some(History::Days(_)) => Some(EPOCH_AGE_MAX_DAYS),
+            _ if room.direct.is_some() => Some(EPOCH_AGE_MAX),
+            _ => None,
+        };
+        let age_ms_max = age_max.map(|age| age.as_millis() as u64);
+        let how = (wall_ms(), age_ms_max);
+        match choose(&room.standing, &room.keys, &devices, how) {
+            Choice::Use(id) => room
+                .keys
+                .secret(&id)
+                .cloned()
+                .ok_or_else(|| Error::general(format!("no secret of epoch {id}"))),
+            Choice::Mint(parents) => self.mint(room, parents, readers, batch),
+        }
+    }
+
+    /// Puts a new epoch for `readers` into the batch.
+    pub(super) fn mint(
+        &self,
+        room: &KnownRoom,
+        parents: Vec<EpochId>,
+        readers: &Readers,
+        batch: &mut Batch,
+    ) -> Result<EpochSecret, Error> {
+        // Everybody who is to read the announcement has the act keys of the epochs before.
+        let announced_in = self.act_key(room)?;
+        let secret = EpochSecret::new(random()?);
+        let devices: Vec<_> = readers
+            .iter()
+            .map(|(key, x25519)| (*key, *x25519))
+            .collect();
+        let history = room.standing.history.unwrap_or(History::FromJoin);
+        let before = keys_before(history, &parents, &room.standing, &room.keys)
+            .map_err(|error| Error::general(format!("epoch keys: {}", chain(&error))))?;
+        let deed = announce::<MintError>(&room.id, &secret, parents, &devices, || {
+            random().map_err(MintError::Random)
+        })
+        .map_err(Error::from)?;
+        batch.push(act(deed), announced_in);
+        batch.push(Body::EpochKeys(before), secret.content_key());
+        batch.minted.push(secret.clone());
+        Ok(secret)
+    }
+
+    /// Returns the key that seals an act for everybody in the room: of the newest epoch that is held.
+    pub(super) fn act_key(&self, room: &KnownRoom) -> Result<ContentKey, Error> {
+        let newest = room.standing.newest_epochs();
+        let mut held = newest.iter().filter_map(|id| {
+            let announced = room.standing.epochs.get(id)?;
+            room.keys.act_key(&announced.act_id?)
+        });
+        held.next().cloned().ok_or_else(|| {
+            Error::general(format!("no epoch of room {} is known", room.label()))
+                .hint("it comes with the entries of the other members")
+        })
+    }
+
+    /// Writes a batch: its new secrets first, so that nothing is ever sealed in a lost one.
+    pub(super) fn write_batch(
+        &self,
+        room: &KnownRoom,
+        batch: Batch,
+    ) -> Result<(OwnFeed, Appended), Error> {
+        let own = self.own_in_room(room)?;
+        if !batch.minted.is_empty() {
+            let epochs: Vec<_> = batch
+                .minted
+                .iter()
+                .map(|secret| stored_secret(&room.id, secret))
+                .collect();
+            self.state.add_epochs(&epochs)?;
+            self.relearn()?;
+        }
+        let place = Place::Room(&room.id, &batch.keys);
+        let appended = self.write_entries(&own, place, batch.bodies)?;
+        if !batch.minted.is_empty() {
+            self.catch_up()?;
+            self.replan()?;
+        }
+        Ok((own, appended))
+    }
+
+    /// Returns this device's entries feed in a room, if the device is in it.
+    pub(super) fn own_in_room(&self, room: &KnownRoom) -> Result<OwnFeed, Error> {
+        let own = self.knowledge(|knowledge| knowledge.own.get(&room.entries).cloned());
+        let own = own.ok_or_else(|| {
+            Error::permission(format!(
+                "this device is no member of room {} yet: the one before it was",
+                room.label()
+            ))
+            .hint(
+                "another device of yours lets it in when they meet; or ask a member for an invite",
+            )
+        })?;
+        // What is written after a removal counts nowhere.
+        if let Some(gone) = room.standing.gone.get(&self.agent) {
+            return Err(self.gone_error(room, gone));
+        }
+        Ok(own)
+    }
+}
+
+/// Returns a secret as `state.db` keeps it.
+pub(crate) fn stored_secret(room: &RoomId, secret: &EpochSecret) -> StoredEpoch {
+    StoredEpoch {
+        id: secret.epoch_id().0,
+        room: *room,
+        sort: KeySort::Secret,
+        secret: kinlog_feeds::crypto::Secret::new(*secret.expose()),
+    }
+}
+
+/// Returns an act key as `state.db` keeps it.
+pub(crate) fn stored_act_key(room: &RoomId, key: &ContentKey) -> StoredEpoch {
+    StoredEpoch {
+        id: key.epoch_id().0,
+        room: *room,
+        sort: KeySort::ActKey,
+        secret: kinlog_feeds::crypto::Secret::new(*key.expose()),
+    }
+}
+
+/// Why an epoch could not be made.
+#[derive(Debug)]
+enum MintError {
+    Random(Error),
+    Seal(kinlog_indexer::seal::SealedSecretError),
+}
+
+impl From<kinlog_indexer::seal::SealedSecretError> for MintError {
+    fn from(error: kinlog_indexer::seal::SealedSecretError) -> Self {
+        MintError::Seal(error)
+    }
+}
+
+impl From<MintError> for Error {
+    fn from(error: MintError) -> Self {
+        match error {
+            MintError::Random(error) => error,
+            MintError::Seal(error) => Error::verification(chain(&error)),
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! Who is in a room and what that means: removal, roles, invites that end, leaving, history, rooms of
+//! two. Agents of one process, over links in memory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests stop where they fail"
+)]
+
+mod stage;
+
+use std::time::Duration;
+
+use kinlog_agent::api::{Error, ErrorKind, MemberInfo, Reply, Request, RoomInfo};
+use kinlog_agent::{Introduction, introduce};
+use stage::{Cast, Folder, soon};
+
+const ROOM: &str = "kitchen";
+
+/// Introduces everybody to everybody.
+async fn meet(all: &[&Cast]) -> Vec<Introduction> {
+    let mut met = Vec::new();
+    for (number, one) in all.iter().enumerate() {
+        for other in &all[number + 1..] {
+            met.push(introduce(&one.agent, &other.agent).await.unwrap());
+        }
+    }
+    met
+}
+
+async fn create(cast: &Cast, history: Option<&str>) {
+    let history = history.map(str::to_owned);
+    let name = ROOM.to_owned();
+    cast.reply(Request::RoomCreate { name, history })
+        .await
+        .unwrap();
+}
+
+async fn invite(cast: &Cast, role: &str, uses: Option<u32>) -> Result<String, Error> {
+    let request = Request::RoomInvite {
+        room: ROOM.into(),
+        role: Some(role.into()),
+        expires_in: None,
+        uses,
+    };
+    cast.reply(request).await.map(|reply| match reply {
+        Reply::Invite { link, .. } => link,
+        other => panic!("{other:?}"),
+    })
+}
+
+async fn remove(cast: &Cast, who: &Cast, reason: &str) -> Result<Reply, Error> {
+    let request = Request::RoomRemove {
+        room: ROOM.into(),
+        who: who.id.agent.to_string(),
+        reason: reason.into(),
+    };
+    cast.reply(request).await
+}
+
+async fn members(cast: &Cast) -> Vec<MemberInfo> {
+    let request = Request::RoomMembers { room: ROOM.into() };
+    match cast.reply(request).await.unwrap() {
+        Reply::Members { members, .. } => members,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn room(cast: &Cast) -> RoomInfo {
+    match cast.reply(Request::RoomList).await.unwrap() {
+        Reply::Rooms { rooms } => rooms.into_iter().find(|one| one.name == ROOM).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Asks again until it is so.
+async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(found) = ask().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon(asking).await
+}
+
+async fn role_of(cast: &Cast, who: &Cast) -> Option<String> {
+    let agent = who.id.agent.to_string();
+    let found = members(cast).await;
+    let member = found.into_iter().find(|member| member.agent == agent);
+    member.map(|member| member.role)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_member_reads_nothing_that_comes_after_and_is_told_why() {
+    let folder = Folder::new();
+    let (ann, bob) = (
+        Cast::new(&folder, "ann").await,
+        Cast::new(&folder, "bob").await,
+    );
+    let cem = Cast::new(&folder, "cem").await;
+    let _met = meet(&[&ann, &bob, &cem]).await;
+    create(&ann, None).await;
+    let link = ann.invite(ROOM).await;
+    bob.join(&link).await.unwrap();
+    cem.join(&link).await.unwrap();
+    ann.send(ROOM, "before").await;
+    bob.send(ROOM, "said by bob").await;
+    for cast in [&bob, &cem] {
+        cast.wait_for_message(ROOM, "before").await;
+    }
+    for cast in [&ann, &cem] {
+        cast.wait_for_message(ROOM, "said by bob").await;
+    }
+    remove(&ann, &bob, "spam").await.unwrap();
+    ann.send(ROOM, "after").await;
+    cem.wait_for_message(ROOM, "after").await;
+    until(async || (role_of(&cem, &bob).await? == "removed").then_some(())).await;
+    // Bob hears who and why, whether or not the act came to him before he was served no more.
+    let left = until(async || room(&bob).await.left).await;
+    assert!(
+        left.contains("you were removed") && left.contains("spam"),
+        "{left}"
+    );
+    let heard = bob.messages(ROOM).await;
+    assert!(heard.contains(&"ann: before".to_owned()), "{heard:?}");
+    assert!(!heard.contains(&"ann: after".to_owned()), "{heard:?}");
+    // What bob still writes reaches nobody.
+    let said = Request::Send {
+        room: ROOM.into(),
+        text: "let me in".into(),
+        reply_to: None,
+    };
+    if let Err(error) = bob.reply(said).await {
+        assert_eq!(error.kind, ErrorKind::Permission, "{error}");
+    }
+    ann.send(ROOM, "and later").await;
+    cem.wait_for_message(ROOM, "and later").await;
+    let heard = cem.messages(ROOM).await;
+    assert!(!heard.contains(&"bob: let me in".to_owned()), "{heard:?}");
+    // The link that bob knows lets nobody in any more.
+    let dee = Cast::new(&folder, "dee").await;
+    let _met = meet(&[&ann, &dee]).await;
+    let request = Request::RoomJoin {
+        link,
+        wait_seconds: Some(1),
+    };
+    let error = dee.reply(request).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NoPeers, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_say_who_may_what_and_the_last_owner_stays() {
+    let folder = Folder::new();
+    let (ann, bob) = (
+        Cast::new(&folder, "ann").await,
+        Cast::new(&folder, "bob").await,
+    );
+    let _met = meet(&[&ann, &bob]).await;
+    create(&ann, None).await;
+    let link = invite(&ann, "guest", None).await.unwrap();
+    bob.join(&link).await.unwrap();
+    assert_eq!(role_of(&bob, &bob).await.as_deref(), Some("guest"));
+    let refused = invite(&bob, "guest", None).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Permission, "{refused}");
+    let refused = remove(&bob, &ann, "").await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Permission, "{refused}");
+    let leave = Request::RoomLeave {
+        room: ROOM.into(),
+        purge: false,
+    };
+    let refused = ann.reply(leave.clone()).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Permission, "{refused}");
+    let role = |who: &Cast, role: &str| Request::RoomRole {
+        room: ROOM.into(),
+        who: who.id.agent.to_string(),
+        role: role.into(),
+    };
+    ann.reply(role(&bob, "owner")).await.unwrap();
+    until(async || (role_of(&bob, &bob).await? == "owner").then_some(())).await;
+    ann.reply(leave).await.unwrap();
+    until(async || (role_of(&bob, &ann).await? == "left").then_some(())).await;
+    bob.send(ROOM, "alone now").await;
+    assert_eq!(room(&bob).await.left, None);
+    assert!(room(&ann).await.left.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invite_for_one_lets_one_in_and_a_revoked_one_nobody() {
+    let folder = Folder::new();
+    let (ann, bob) = (
+        Cast::new(&folder, "ann").await,
+        Cast::new(&folder, "bob").await,
+    );
+    let cem = Cast::new(&folder, "cem").await;
+    let _met = meet(&[&ann, &bob, &cem]).await;
+    create(&ann, None).await;
+    let link = invite(&ann, "member", Some(1)).await.unwrap();
+    bob.join(&link).await.unwrap();
+    let join = |link: &str| Request::RoomJoin {
+        link: link.to_owned(),
+        wait_seconds: Some(2),
+    };
+    let error = cem.reply(join(&link)).await.unwrap_err();
+    assert!(error.message.contains("as many have joined"), "{error}");
+    // The join that waits is given up.
+    let waits = cem.status().await.open_joins;
+    assert_eq!(waits.len(), 1);
+    let other = invite(&ann, "member", None).await.unwrap();
+    let Reply::Invites { invites, .. } = ann
+        .reply(Request::RoomInvites { room: ROOM.into() })
+        .await
+        .unwrap()
+    else {
+        panic!("no invites");
+    };
+    let uses: Vec<_> = invites.iter().map(|one| (one.open, one.used)).collect();
+    assert!(
+        uses.contains(&(false, 1)) && uses.contains(&(true, 0)),
+        "{uses:?}"
+    );
+    ann.reply(Request::RoomInviteRevoke {
+        room: ROOM.into(),
+        key: other,
+    })
+    .await
+    .unwrap();
+    let Reply::Invites { invites, .. } = ann
+        .reply(Request::RoomInvites { room: ROOM.into() })
+        .await
+        .unwrap()
+    else {
+        panic!("no invites");
+    };
+    assert!(invites.iter().all(|one| !one.open), "{invites:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_joins_a_room_without_history_reads_from_then_on_and_sees_the_same_members() {
+    let folder = Folder::new();
+    let (ann, bob) = (
+        Cast::new(&folder, "ann").await,
+        Cast::new(&folder, "bob").await,
+    );
+    let cem = Cast::new(&folder, "cem").await;
+    let _met = meet(&[&ann, &bob, &cem]).await;
+    create(&ann, Some("from-join")).await;
+    ann.send(ROOM, "for ann alone").await;
+    let link = ann.invite(ROOM).await;
+    bob.join(&link).await.unwrap();
+    ann.send(ROOM, "for bob too").await;
+    bob.wait_for_message(ROOM, "for bob too").await;
+    cem.join(&link).await.unwrap();
+    bob.send(ROOM, "for all").await;
+    cem.wait_for_message(ROOM, "for all").await;
+    assert_eq!(cem.messages(ROOM).await, ["bob: for all"]);
+    let heard = bob.messages(ROOM).await;
+    assert_eq!(heard, ["ann: for bob too", "bob: for all"]);
+    for cast in [&ann, &bob, &cem] {
+        let roles: Vec<_> = members(cast)
+            .await
+            .into_iter()
+            .map(|one| one.role)
+            .collect();
+        assert_eq!(roles, ["owner", "member", "member"], "{}", cast.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaving_with_purge_keeps_nothing_and_says_how_much_that_was() {
+    let folder = Folder::new();
+    let (ann, bob) = (
+        Cast::new(&folder, "ann").await,
+        Cast::new(&folder, "bob").await,
+    );
+    let _met = meet(&[&ann, &bob]).await;
+    create(&ann, None).await;
+    bob.join(&ann.invite(ROOM).await).await.unwrap();
+    ann.send(ROOM, "hello").await;
+    bob.wait_for_message(ROOM, "hello").await;
+    let folder_of_export = bob.home.join("export");
+    let export = Request::RoomExport {
+        room: ROOM.into(),
+        folder: folder_of_export.clone(),
+    };
+    let Reply::RoomExported(exported) = bob.reply(export).await.unwrap() else {
+        panic!("not exported");
+    };
+    assert_eq!((exported.messages, exported.files), (1, 0));
+    let text = std::fs::read_to_string(folder_of_export.join("messages.ndjson")).unwrap();
+    assert!(
+        text.contains("\"hello\"") && text.lines().count() == 1,
+        "{text}"
+    );
+    let leave = Request::RoomLeave {
+        room: ROOM.into(),
+        purge: true,
+    };
+    let Reply::RoomLeft(left) = bob.reply(leave).await.unwrap() else {
+        panic!("not left");
+    };
+    assert!(
+        left.purged && left.feeds == 4 && left.blocks > 0,
+        "{left:?}"
+    );
+    assert_eq!(bob.status().await.rooms, []);
+    let held = bob.status().await.feeds;
+    assert!(held.iter().all(|one| one.feed.role != "room"), "{held:?}");
+    let found = soon(
+        bob.ask(Request::Search {
+            query: "hello".into(),
+        })
+        .all(),
+    )
+    .await;
+    assert_eq!(found.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_members_of_a_room_talk_in_a_room_of_their_own() {
+    let folder = Folder::new();
+    let (ann, bob) = (
+        Cast::new(&folder, "ann").await,
+        Cast::new(&folder, "bob").await,
+    );
+    let _met = meet(&[&ann, &bob]).await;
+    create(&ann, None).await;
+    bob.join(&ann.invite(ROOM).await).await.unwrap();
+    let direct = |to: &Cast, text: &str| Request::Direct {
+        agent: to.id.agent.to_string(),
+        text: text.into(),
+    };
+    let sent = |reply| match reply {
+        Reply::DirectSent { room, .. } => room,
+        other => panic!("{other:?}"),
+    };
+    let id = until(async || {
+        let sent = sent(ann.reply(direct(&bob, "just you")).await.unwrap());
+        let Reply::Rooms { rooms } = bob.reply(Request::RoomList).await.unwrap() else {
+            panic!("no rooms");
+        };
+        rooms.iter().any(|room| room.id == sent).then_some(sent)
+    })
+    .await;
+    bob.wait_for_message(&id, "just you").await;
+    // Found again from either side.
+    assert_eq!(sent(bob.reply(direct(&ann, "and you")).await.unwrap()), id);
+    ann.wait_for_message(&id, "and you").await;
+}
