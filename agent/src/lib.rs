@@ -10,6 +10,7 @@
 //! - `tasks`, `network`: what runs beside requests: sessions, node events, the directory's heads.
 //! - `core`: home, store, index, knowledge and plan in one value; blocking.
 //! - `rooms`: the write side of rooms.
+//! - `seeding`: seed grants, given and held.
 //! - `pins`, `host`, `knowledge`: policy, as a pure function from what is known to what is done.
 //! - `guard`: whether this device may sign.
 //! - `state`, [`home`], [`links`]: what is on disk, and what people pass on.
@@ -35,6 +36,7 @@ mod network;
 mod pins;
 mod requests;
 pub mod rooms;
+mod seeding;
 pub mod sign_in;
 mod socket;
 mod state;

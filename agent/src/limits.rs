@@ -61,6 +61,25 @@ pub const EPOCH_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub const EPOCH_AGE_MAX_DAYS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Messages of peers waiting to be worked on, each of 192 KiB at most, so 12 MiB.
+/// Seed grants held, some 100 KiB each at worst: 25 MiB.
+pub const GRANTS_HELD_MAX: usize = 256;
+
+/// Live grants that one member's device has with a seeder for a room: one for each meet key that
+/// members may meet it by, and as many that replace them.
+pub const GRANTS_OF_ROOM_MAX: usize = 16;
+
+/// How long a seed grant holds unless its giver says otherwise, 90 days in seconds: a seeder that nobody
+/// thinks of any more stops by itself.
+pub const GRANT_SECONDS: u64 = 90 * 24 * 60 * 60;
+
+/// Meet keys by which a seeder of one grant is met at once: that of the newest epoch and of three before
+/// it, for members who were away. Each costs a topic, and an act when it changes.
+pub const GRANT_MEET_KEYS_MAX: usize = 4;
+
+/// Longest wait for a grant to expire before the clock is looked at again: it may be set meanwhile.
+pub const EXPIRY_LOOK_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Messages of peers waiting to be worked on, each of 166 KiB at most, so 10.4 MiB.
 pub const HOST_EVENTS_QUEUED_MAX: usize = 64;
 
 /// Blocks in one transaction of the index.

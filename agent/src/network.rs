@@ -141,6 +141,12 @@ impl Network {
         ended.contains(session)
     }
 
+    /// Returns an open session.
+    pub(crate) fn session(&self, session: SessionId) -> Option<SessionInfo> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(&session).cloned()
+    }
+
     /// Returns the open sessions about a key.
     pub(crate) fn sessions_about(&self, label: Label, key: &[u8; 32]) -> Vec<SessionInfo> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);

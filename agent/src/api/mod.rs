@@ -12,6 +12,7 @@ mod messages;
 mod reply;
 mod request;
 mod rooms;
+mod seeding;
 mod text;
 
 pub use answers::{Answer, AnswerSender, Answers, CallerGone};
@@ -30,4 +31,5 @@ pub use request::{PinOptions, Request, Selection};
 pub use rooms::{
     InviteInfo, MemberDeviceInfo, MemberInfo, ReaderInfo, RoomChange, RoomExported, RoomLeft,
 };
+pub use seeding::{GrantInfo, SeedingInfo};
 pub use text::Text;

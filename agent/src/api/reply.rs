@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, DiscoveryKey, FeedKey};
+use kinlog_feeds::Hash;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{
-    InviteInfo, MemberInfo, MessageInfo, ReaderInfo, RoomChange, RoomExported, RoomLeft, Selection,
-    Text,
+    GrantInfo, InviteInfo, MemberInfo, MessageInfo, ReaderInfo, RoomChange, RoomExported, RoomLeft,
+    SeedingInfo, Selection, Text,
 };
 
 /// One answer to a request.
@@ -165,6 +166,32 @@ pub enum Reply {
     Follow(FollowProgress),
     /// Pins.
     Pins { pins: Vec<PinInfo> },
+    /// A seed grant that was given, with the link that carries it to the seeder.
+    Granted {
+        room: String,
+        grant: Text<Hash>,
+        feeds: u64,
+        expires_at_ms: u64,
+        link: String,
+    },
+    /// Seed grants of a room.
+    Grants {
+        room: String,
+        grants: Vec<GrantInfo>,
+    },
+    /// Seed grants that hold no more.
+    GrantsRevoked {
+        room: String,
+        grants: Vec<Text<Hash>>,
+    },
+    /// Seed grants that are held.
+    Seeding { grants: Vec<SeedingInfo> },
+    /// Seed grants that were given up, and what of the store was given back with them.
+    SeedingDropped {
+        grants: Vec<SeedingInfo>,
+        blocks: u64,
+        bytes: u64,
+    },
     /// Pins that were forgotten, and what of the store was given back with them.
     Unpinned {
         pins: Vec<PinInfo>,

@@ -349,6 +349,27 @@ pub enum Request {
     /// [`Reply::Follow`](crate::api::Reply::Follow) for ever. Pins every link whole, reason `seed`;
     /// without links it shows the progress of all pins.
     Seed { links: Vec<String> },
+    /// [`Reply::Granted`](crate::api::Reply::Granted). `to` is an agent, or the link of one; the grant
+    /// holds for `expires_in` seconds (default 90 days).
+    RoomGrant {
+        room: String,
+        to: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_in: Option<u64>,
+        #[serde(default)]
+        quota_class: u8,
+    },
+    /// [`Reply::Grants`](crate::api::Reply::Grants).
+    RoomGrants { room: String },
+    /// [`Reply::GrantsRevoked`](crate::api::Reply::GrantsRevoked). `grant` is how the hash of one
+    /// begins, or a seeder's agent id; all that the seeder has are ended.
+    RoomGrantRevoke { room: String, grant: String },
+    /// [`Reply::Seeding`](crate::api::Reply::Seeding) with the grant. Keeps what a grant link names.
+    SeedAccept { link: String },
+    /// [`Reply::Seeding`](crate::api::Reply::Seeding).
+    SeedList,
+    /// [`Reply::SeedingDropped`](crate::api::Reply::SeedingDropped). `grant` is how its hash begins.
+    SeedDrop { grant: String },
     /// [`Reply::Room`](crate::api::Reply::Room).
     RoomCreate {
         name: String,

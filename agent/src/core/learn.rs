@@ -10,7 +10,7 @@ use crate::api::Error;
 use crate::core::{Core, lock};
 use crate::failure::chain;
 use crate::keys::DeviceKeys;
-use crate::knowledge::{Knowledge, KnownAgent, KnownRoom, Line};
+use crate::knowledge::{GivenGrant, Knowledge, KnownAgent, KnownRoom, Line};
 use crate::state::State;
 
 /// Reads everything that `state.db` holds.
@@ -44,6 +44,8 @@ pub(super) fn from_state(
     knowledge.joins = state.joins()?;
     knowledge.sign_ins = state.sign_ins()?;
     knowledge.answers = state.join_answers()?;
+    knowledge.held_grants = state.held_grants()?;
+    knowledge.given_grants = given_grants(state, keys)?;
     Ok(knowledge)
 }
 
@@ -54,6 +56,19 @@ pub(super) fn pair_keys(knowledge: &Knowledge, keys: &DeviceKeys) -> BTreeMap<De
     let siblings = siblings.filter(|(device, _)| *device != this);
     let pair = |(device, x25519)| Some((device, *pair_meet_key(keys.dh(), &x25519)?.expose()));
     siblings.filter_map(pair).collect()
+}
+
+/// Returns the grants that this device gave; those of the one before it are that one's to renew.
+fn given_grants(state: &State, keys: &DeviceKeys) -> Result<Vec<GivenGrant>, Error> {
+    let given = state.given_grants()?.into_iter();
+    let given = given.filter(|(_, grant)| grant.device() == keys.device());
+    Ok(given
+        .map(|(room, grant)| GivenGrant {
+            room,
+            hash: grant.hash(),
+            grant,
+        })
+        .collect())
 }
 
 fn rooms(state: &State, keys: &DeviceKeys) -> Result<BTreeMap<RoomId, KnownRoom>, Error> {
@@ -95,6 +110,8 @@ impl Core {
             knowledge.joins = fresh.joins;
             knowledge.sign_ins = fresh.sign_ins;
             knowledge.open_invites();
+            knowledge.held_grants = fresh.held_grants;
+            knowledge.given_grants = fresh.given_grants;
             for (agent, known) in fresh.agents {
                 knowledge.agents.entry(agent).or_insert(known);
             }

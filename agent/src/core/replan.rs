@@ -12,6 +12,7 @@ use crate::limits::{LINKS_FOLLOWED_MAX, NEWEST_BLOCKS_MAX};
 use crate::links::links_in;
 use crate::pins::{Deep, FeedFacts, plan};
 use crate::state::{Pin, PinTarget};
+use crate::wall::wall_ms;
 
 /// What the plan is told of feeds.
 struct Facts<'a> {
@@ -43,7 +44,10 @@ impl Core {
     pub(crate) fn replan(&self) -> Result<(), Error> {
         let _turn = lock(&self.planning);
         let must_renew = self.guard.doubt().is_some();
-        self.knowledge(|knowledge| knowledge.must_renew = must_renew);
+        self.knowledge(|knowledge| {
+            knowledge.must_renew = must_renew;
+            knowledge.now_ms = wall_ms();
+        });
         let facts = Facts {
             store: &self.store,
             starts: self.starts()?,
@@ -70,6 +74,7 @@ impl Core {
                         || knowledge.room_of(key).is_some()
                         || knowledge.is_private(key)
                         || knowledge.is_named(key)
+                        || plan.granted.contains(key)
                 });
                 // What no directory or room lists may follow Hypercore's looser rules.
                 let kind = if listed { Kind::Kinlog } else { Kind::Plain };

@@ -211,8 +211,11 @@ impl RoomLog {
             };
             standing.invites.insert(*key, invite);
         }
-        let live = authority.grants.iter();
-        for (hash, row) in live.filter(|(_, row)| row.revoked_by.is_none()) {
+        for (hash, row) in &authority.grants {
+            if row.revoked_by.is_some() {
+                standing.revoked_grants.insert(*hash);
+                continue;
+            }
             let (grant, by) = (row.grant, row.agent);
             standing.grants.insert(*hash, Granted { grant, by });
         }

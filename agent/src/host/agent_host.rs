@@ -1,5 +1,7 @@
 //! The swarm's host: answers from the view, passes on what takes longer.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -27,6 +29,11 @@ pub(crate) enum HostEvent {
     SignIn { session: SessionInfo, record: Bytes },
     /// A member says something about the room that the session is about.
     Room { session: SessionInfo, bytes: Bytes },
+    /// Somebody says something of a seed grant, under a meet key.
+    Seed {
+        session: SessionInfo,
+        message: PeerMessage,
+    },
     /// Somebody answers our request to join.
     JoinResponse {
         session: SessionInfo,
@@ -122,6 +129,10 @@ impl Host for AgentHost {
 
     fn wants(&self, session: &SessionInfo) -> Vec<FeedKey> {
         self.view(|view| view.wants(session))
+    }
+
+    fn limits(&self, session: &SessionInfo) -> BTreeMap<FeedKey, Vec<Range<u64>>> {
+        self.view(|view| view.limits(session))
     }
 
     fn identity(&self, session: &SessionInfo) -> Option<Credentials> {
@@ -227,6 +238,21 @@ impl Host for AgentHost {
                     session: session.clone(),
                     response: bytes,
                 });
+                Vec::new()
+            }
+            message @ (PeerMessage::SeedProof { .. }
+            | PeerMessage::SeedRenewal { .. }
+            | PeerMessage::SeedEnd { .. })
+                if session.label == Label::Room =>
+            {
+                let is_about_us = self.view(|view| match message {
+                    PeerMessage::SeedProof { .. } => view.rooms.contains_key(&session.key),
+                    _ => view.seeded.contains_key(&session.key),
+                });
+                if is_about_us {
+                    let session = session.clone();
+                    self.pass_message(HostEvent::Seed { session, message });
+                }
                 Vec::new()
             }
             _ => Vec::new(),

@@ -4,4 +4,4 @@ mod agent_host;
 mod view;
 
 pub(crate) use agent_host::{AgentHost, HostEvent, HostEvents};
-pub(crate) use view::View;
+pub(crate) use view::{GrantedView, View};

@@ -1,10 +1,12 @@
 //! What each session may have and what is wanted through it; made by the plan, read by the network.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{DeviceKey, FeedKey, Hash};
-use kinlog_swarm::{Label, SessionInfo};
+use kinlog_feeds::limits::UINT_MAX;
+use kinlog_swarm::{Label, SessionId, SessionInfo};
 
 /// Everything the host answers from.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +17,11 @@ pub(crate) struct View {
     pub(crate) feeds: HashMap<[u8; 32], FeedView>,
     /// By meet key.
     pub(crate) rooms: HashMap<[u8; 32], RoomView>,
+    /// Blocks that are kept by seed grants, by meet key: for whoever proves that key. What is kept
+    /// opens for members alone.
+    pub(crate) seeded: HashMap<[u8; 32], BTreeMap<FeedKey, Vec<Range<u64>>>>,
+    /// What sessions with seeders may have, as far as they proved their grants.
+    pub(crate) granted: HashMap<SessionId, GrantedView>,
     /// Public keys of invites to our rooms.
     pub(crate) invites: HashSet<[u8; 32]>,
     /// Public keys of codes that are shown here.
@@ -55,13 +62,27 @@ pub(crate) struct RoomView {
     pub(crate) wants: BTreeSet<FeedKey>,
 }
 
+/// A session with a seeder that showed a grant for a room of ours.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GrantedView {
+    /// The meet key of the grant.
+    pub(crate) meet_key: [u8; 32],
+    /// Blocks it may have.
+    pub(crate) serves: BTreeMap<FeedKey, Vec<Range<u64>>>,
+    /// Feeds of which it may have blocks for us.
+    pub(crate) wants: BTreeSet<FeedKey>,
+}
+
 impl View {
     /// Returns the feeds that a session may have.
     pub(crate) fn serves(&self, session: &SessionInfo) -> Vec<FeedKey> {
         match session.label {
             Label::Agent => self.agents.get(&session.key).map(|one| list(&one.serves)),
             Label::Feed => self.feed(session, |feed| feed.serves),
-            Label::Room => self.member_of(session).map(|room| list(&room.serves)),
+            Label::Room => match self.member_of(session) {
+                Some(room) => Some(list(&room.serves)),
+                None => Some(self.shared_with(session).into_keys().collect()),
+            },
             Label::Invite | Label::Code | Label::Net => None,
         }
         .unwrap_or_default()
@@ -72,10 +93,43 @@ impl View {
         match session.label {
             Label::Agent => self.agents.get(&session.key).map(|one| list(&one.wants)),
             Label::Feed => self.feed(session, |feed| feed.wants),
-            Label::Room => self.member_of(session).map(|room| list(&room.wants)),
+            Label::Room => match self.member_of(session) {
+                Some(room) => Some(list(&room.wants)),
+                None => match self.granted_to(session) {
+                    Some(granted) => Some(list(&granted.wants)),
+                    None => Some(self.shared_with(session).into_keys().collect()),
+                },
+            },
             Label::Invite | Label::Code | Label::Net => None,
         }
         .unwrap_or_default()
+    }
+
+    /// Returns the feeds of which a session is shown these blocks alone.
+    pub(crate) fn limits(&self, session: &SessionInfo) -> BTreeMap<FeedKey, Vec<Range<u64>>> {
+        match session.label {
+            Label::Room if self.member_of(session).is_none() => {
+                let mut shared = self.shared_with(session);
+                shared.retain(|_, ranges| !ranges.contains(&(0..UINT_MAX)));
+                shared
+            }
+            _ => BTreeMap::new(),
+        }
+    }
+
+    /// Returns what a session gets that is no member's, as far as one can tell: a seeder what it was
+    /// granted, and of a seeder whoever knows the meet key.
+    fn shared_with(&self, session: &SessionInfo) -> BTreeMap<FeedKey, Vec<Range<u64>>> {
+        let shared = match self.granted_to(session) {
+            Some(granted) => Some(&granted.serves),
+            None => self.seeded.get(&session.key),
+        };
+        shared.cloned().unwrap_or_default()
+    }
+
+    fn granted_to(&self, session: &SessionInfo) -> Option<&GrantedView> {
+        let granted = self.granted.get(&session.id)?;
+        (granted.meet_key == session.key).then_some(granted)
     }
 
     fn feed(&self, session: &SessionInfo, may: impl Fn(&FeedView) -> bool) -> Option<Vec<FeedKey>> {
@@ -122,7 +176,7 @@ fn list(keys: &BTreeSet<FeedKey>) -> Vec<FeedKey> {
 
 #[cfg(test)]
 mod tests {
-    use kinlog_swarm::{Certificate, SessionId, SessionRole, Transport};
+    use kinlog_swarm::{Certificate, SessionRole, Transport};
 
     use super::*;
 
@@ -149,7 +203,6 @@ mod tests {
             devices: [DeviceKey([1; 32])].into(),
             serves: [feed].into(),
             wants: [feed].into(),
-            ..RoomView::default()
         };
         let view = View {
             rooms: [([5; 32], room)].into(),
@@ -201,6 +254,67 @@ mod tests {
             (view.sign_in(&wanted), view.takes_sign_in(&wanted)),
             (None, true)
         );
+    }
+
+    #[test]
+    fn a_seeder_gets_the_blocks_of_its_grant_in_the_session_in_which_it_proved_it() {
+        let (granted, other) = (FeedKey([9; 32]), FeedKey([8; 32]));
+        let room = RoomView {
+            devices: [DeviceKey([1; 32])].into(),
+            serves: [granted, other].into(),
+            wants: [granted, other].into(),
+        };
+        let seeder = GrantedView {
+            meet_key: [5; 32],
+            serves: [(granted, vec![3..9, 20..22])].into(),
+            wants: [granted].into(),
+        };
+        let view = View {
+            rooms: [([5; 32], room)].into(),
+            granted: [(SessionId(1), seeder.clone())].into(),
+            ..View::default()
+        };
+        let session_of = |label, key, id| SessionInfo {
+            id: SessionId(id),
+            ..session(label, key, Some(2))
+        };
+        let proven = session_of(Label::Room, 5, 1);
+        assert_eq!(view.serves(&proven), [granted]);
+        assert_eq!(view.wants(&proven), [granted]);
+        assert_eq!(view.limits(&proven), seeder.serves);
+        for stranger in [
+            session_of(Label::Room, 5, 2),
+            session_of(Label::Room, 6, 1),
+            session_of(Label::Agent, 5, 1),
+        ] {
+            assert_eq!(view.serves(&stranger), []);
+            assert_eq!(view.wants(&stranger), []);
+            assert!(view.limits(&stranger).is_empty());
+        }
+        let member = session(Label::Room, 5, Some(1));
+        assert_eq!(view.serves(&member), [other, granted]);
+        assert!(view.limits(&member).is_empty(), "a member gets everything");
+    }
+
+    #[test]
+    fn what_is_kept_for_a_room_is_for_whoever_knows_its_meet_key() {
+        let kept = BTreeMap::from([(FeedKey([9; 32]), vec![0..7, 9..12])]);
+        let view = View {
+            seeded: [([5; 32], kept.clone())].into(),
+            ..View::default()
+        };
+        let met = session(Label::Room, 5, Some(1));
+        assert_eq!(view.serves(&met), [FeedKey([9; 32])]);
+        assert_eq!(view.wants(&met), [FeedKey([9; 32])]);
+        assert_eq!(view.limits(&met), kept);
+        for other in [
+            session(Label::Room, 6, Some(1)),
+            session(Label::Feed, 5, Some(1)),
+            session(Label::Agent, 5, None),
+        ] {
+            assert_eq!(view.serves(&other), []);
+            assert_eq!(view.wants(&other), []);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! them, read once and kept up to date, so that the network is answered without a disk.
 
 mod agents;
+mod grants;
 mod own_epochs;
 mod rooms;
 mod standing;
@@ -12,8 +13,10 @@ use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, PublicKey};
 use kinlog_indexer::RoomId;
 use kinlog_indexer::seal::EpochId;
+use kinlog_swarm::SessionId;
 
 pub(crate) use agents::{KnownAgent, Line};
+pub(crate) use grants::{GivenGrant, GrantStanding, ProvenGrant};
 pub(crate) use own_epochs::OwnEpochs;
 pub(crate) use rooms::{Keyring, KnownRoom};
 pub(crate) use standing::{Announced, Gone, Granted, Member, MemberDevice, OpenInvite, Standing};
@@ -23,7 +26,7 @@ use crate::linking::OpenLink;
 use crate::links::FeedPath;
 use crate::rooms::Refusal;
 use crate::sign_in::HeldSignIn;
-use crate::state::{FormerFeed, OpenJoin, OwnFeed, Pin, StoredAnswer};
+use crate::state::{FormerFeed, HeldGrant, OpenJoin, OwnFeed, Pin, StoredAnswer};
 
 /// Everything policy is decided from.
 #[derive(Debug)]
@@ -55,6 +58,14 @@ pub(crate) struct Knowledge {
     pub(crate) named_in: BTreeMap<RoomId, EpochId>,
     /// Why nobody was let in lately.
     pub(crate) refusals: BTreeMap<RoomId, Refusal>,
+    /// Seed grants that this agent was given.
+    pub(crate) held_grants: Vec<HeldGrant>,
+    /// Seed grants that this device gave.
+    pub(crate) given_grants: Vec<GivenGrant>,
+    /// Grants that the other sides of sessions showed.
+    pub(crate) proven: BTreeMap<SessionId, Vec<ProvenGrant>>,
+    /// The wall clock at the last look, ms: grants expire.
+    pub(crate) now_ms: u64,
     /// This device may not write any more.
     pub(crate) must_renew: bool,
     /// The code that is open for another device.
@@ -84,6 +95,10 @@ impl Knowledge {
             answers: Vec::new(),
             named_in: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            held_grants: Vec::new(),
+            given_grants: Vec::new(),
+            proven: BTreeMap::new(),
+            now_ms: 0,
             must_renew: false,
             link: None,
             asks_link: None,

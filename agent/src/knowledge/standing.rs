@@ -25,6 +25,8 @@ pub(crate) struct Standing {
     pub(crate) invites: BTreeMap<PublicKey, OpenInvite>,
     /// Grants that were not revoked, their expiry apart.
     pub(crate) grants: BTreeMap<Hash, Granted>,
+    /// Grants that were revoked.
+    pub(crate) revoked_grants: BTreeSet<Hash>,
 }
 
 /// A member and its devices in the room.

@@ -2,6 +2,7 @@
 
 mod interest;
 mod plan;
+mod seeding;
 mod trie;
 
 pub(crate) use interest::{Asked, blocks, interest_of};

@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) deep: BTreeMap<FeedKey, Deep>,
     /// Feeds of which a number of bytes is kept: what is older goes.
     pub(crate) bounded: BTreeSet<FeedKey>,
+    /// Feeds that are kept by a seed grant.
+    pub(crate) granted: BTreeSet<FeedKey>,
     /// What each session may have, and what is wanted through it.
     pub(crate) view: View,
 }
@@ -128,6 +130,8 @@ pub(crate) fn plan(
     planning.subscriptions(&pins, switches);
     planning.rooms();
     planning.answers();
+    planning.seeding();
+    planning.seeders();
     planning.invites();
     planning.codes();
     planning.sign_ins();
@@ -172,11 +176,11 @@ fn is_public(knowledge: &Knowledge, private: &BTreeSet<FeedKey>, key: &FeedKey) 
     !private.contains(key) && !knowledge.own.contains_key(key) && knowledge.room_of(key).is_none()
 }
 
-struct Planning<'a> {
-    knowledge: &'a Knowledge,
+pub(super) struct Planning<'a> {
+    pub(super) knowledge: &'a Knowledge,
     /// Feeds that are sealed for this agent's devices.
     private: BTreeSet<FeedKey>,
-    plan: Plan,
+    pub(super) plan: Plan,
 }
 
 impl Planning<'_> {
@@ -473,7 +477,7 @@ impl Planning<'_> {
         }
     }
 
-    fn ask(&mut self, key: FeedKey, selection: Selection, live: bool, why: &str) {
+    pub(super) fn ask(&mut self, key: FeedKey, selection: Selection, live: bool, why: &str) {
         if self.knowledge.own.contains_key(&key) {
             return;
         }

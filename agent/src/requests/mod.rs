@@ -14,6 +14,7 @@ mod publish;
 mod query;
 mod room_people;
 mod rooms;
+mod seeding;
 mod sign_in;
 mod space;
 mod status;
@@ -255,6 +256,28 @@ async fn dispatch(
         }
         Request::Pins => one(core, to, follow::pins).await?,
         Request::Seed { links } => follow::seed(running, &links, to).await?,
+        Request::SeedAccept { link } => seeding::accept(running, &link, to).await?,
+        Request::RoomGrant {
+            room,
+            to: seeder,
+            expires_in,
+            quota_class,
+        } => {
+            one(core, to, move |core| {
+                seeding::grant(core, &room, &seeder, expires_in, quota_class)
+            })
+            .await?;
+        }
+        Request::RoomGrants { room } => {
+            one(core, to, move |core| seeding::grants(core, &room)).await?;
+        }
+        Request::RoomGrantRevoke { room, grant } => {
+            one(core, to, move |core| seeding::revoke(core, &room, &grant)).await?;
+        }
+        Request::SeedList => one(core, to, seeding::list).await?,
+        Request::SeedDrop { grant } => {
+            one(core, to, move |core| seeding::drop(core, &grant)).await?;
+        }
         Request::RoomCreate { name, history } => {
             one(core, to, move |core| {
                 rooms::create(core, &name, history.as_deref())

@@ -272,7 +272,17 @@ fn topic(core: &Core, one: &NodeSession) -> String {
                 .rooms
                 .values()
                 .find(|room| key.is_some_and(|key| room.meet_keys().contains(&key.0)));
-            meant.map_or_else(|| "a room left".to_owned(), |room| room.label())
+            let is_seeded = || {
+                let mut held = knowledge.held_grants.iter();
+                held.any(|held| {
+                    key.is_some_and(|key| *held.grant.terms().meet_key.expose() == key.0)
+                })
+            };
+            match meant {
+                Some(room) => room.label(),
+                None if is_seeded() => "a room kept for its members".to_owned(),
+                None => "a room left".to_owned(),
+            }
         }),
         Label::Invite | Label::Code => "to a room".to_owned(),
         Label::Feed | Label::Net => one.key.clone(),

@@ -123,7 +123,7 @@ impl Core {
     }
 
     /// Returns this agent's identity set as it travels.
-    pub(super) fn own_identity_set(&self) -> Result<bytes::Bytes, Error> {
+    pub(crate) fn own_identity_set(&self) -> Result<bytes::Bytes, Error> {
         self.knowledge(|knowledge| knowledge.agents.get(&self.agent).map(|own| own.set.clone()))
             .ok_or_else(|| Error::general("state.db holds no identity set of this agent"))
     }

@@ -140,7 +140,7 @@ impl Core {
     }
 
     /// Returns what this agent is in a room.
-    pub(super) fn role_in(&self, room: &KnownRoom) -> Result<Role, Error> {
+    pub(crate) fn role_in(&self, room: &KnownRoom) -> Result<Role, Error> {
         room.standing
             .role(&self.agent)
             .ok_or_else(|| match room.standing.gone.get(&self.agent) {

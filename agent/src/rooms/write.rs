@@ -38,7 +38,7 @@ impl Batch {
 }
 
 /// Returns an act; what was seen before it is filled in when it is written.
-pub(super) fn act(deed: Deed) -> Body {
+pub(crate) fn act(deed: Deed) -> Body {
     let parents = Parents::default();
     Body::Act(Box::new(Act { parents, deed }))
 }
@@ -53,7 +53,7 @@ pub(super) fn readers(standing: &Standing) -> Readers {
 
 impl Core {
     /// Writes entries to this device's feed in a room, for the devices of its members.
-    pub(super) fn write_in_room(
+    pub(crate) fn write_in_room(
         &self,
         room: &KnownRoom,
         bodies: Vec<Body>,
@@ -176,7 +176,7 @@ impl Core {
     }
 
     /// Returns this device's entries feed in a room, if the device is in it.
-    pub(super) fn own_in_room(&self, room: &KnownRoom) -> Result<OwnFeed, Error> {
+    pub(crate) fn own_in_room(&self, room: &KnownRoom) -> Result<OwnFeed, Error> {
         let own = self.knowledge(|knowledge| knowledge.own.get(&room.entries).cloned());
         let own = own.ok_or_else(|| {
             Error::permission(format!(

@@ -5,6 +5,7 @@
 
 mod copy;
 mod former_feeds;
+mod grants;
 mod identities;
 mod join_answers;
 mod own_epochs;
@@ -23,6 +24,7 @@ use rusqlite::Connection;
 
 pub(crate) use former_feeds::{FormerFeed, Renewal};
 pub(crate) use join_answers::StoredAnswer;
+pub(crate) use grants::HeldGrant;
 pub(crate) use own_feeds::OwnFeed;
 pub(crate) use pins::{Pin, PinTarget};
 pub(crate) use rooms::{KeySort, OpenJoin, StoredEpoch, StoredRoom};

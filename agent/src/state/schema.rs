@@ -119,6 +119,20 @@ const STEPS: &[&str] = &["
         keys BLOB NOT NULL,
         feeds BLOB NOT NULL
     ) STRICT, WITHOUT ROWID;
+", "
+    CREATE TABLE grants_held (
+        number INTEGER NOT NULL UNIQUE,
+        hash BLOB PRIMARY KEY,
+        bytes BLOB NOT NULL,
+        ended INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+
+    CREATE TABLE grants_given (
+        number INTEGER NOT NULL UNIQUE,
+        hash BLOB PRIMARY KEY,
+        room BLOB NOT NULL,
+        bytes BLOB NOT NULL
+    ) STRICT;
 "];
 
 /// Brings the schema up to date, each step in a transaction with its number.

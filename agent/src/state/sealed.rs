@@ -46,6 +46,8 @@ const fn column(
 /// Every column of sealed values.
 pub(crate) const SEALED_COLUMNS: &[SealedColumn] = &[
     column("epochs", "secret", "id", SealedForm::Blob),
+    column("grants_given", "bytes", "hash", SealedForm::Blob),
+    column("grants_held", "bytes", "hash", SealedForm::Blob),
     column("invites", "seed", "public_key", SealedForm::Blob),
     column("join_answers", "keys", "id", SealedForm::Blob),
     column("joins", "invite", "room", SealedForm::Text),

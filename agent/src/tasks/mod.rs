@@ -23,6 +23,7 @@ use crate::core::Core;
 use crate::host::HostEvents;
 use crate::network::Network;
 use crate::requests::blocking;
+use crate::seeding;
 
 /// An open agent with its tasks; dropping it ends them.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ impl Running {
             tokio::spawn(vouching::vouch_regularly(core.clone())),
             tokio::spawn(vouching::keep_shown_regularly(core.clone())),
             tokio::spawn(joining::ask_regularly(core.clone())),
+            tokio::spawn(seeding::watch_grants(core.clone())),
         ];
         let network = tokio::sync::Mutex::default();
         Arc::new(Running {

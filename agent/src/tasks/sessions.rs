@@ -36,7 +36,10 @@ impl Core {
                     self.greet(&session)?;
                 }
             }
-            HostEvent::Closed(session) => network.session_closed(session.id),
+            HostEvent::Closed(session) => {
+                self.forget_proofs(&session);
+                network.session_closed(session.id);
+            }
             HostEvent::Identity { agent, set } => {
                 if self.learn_identity(&agent, &set)? {
                     // Others who wait for it in this topic learn of it through us.
@@ -63,6 +66,7 @@ impl Core {
                 network.send(session.id, PeerMessage::JoinResponse { bytes });
             }
             HostEvent::Room { session, bytes } => self.hear_in_room(&session, &bytes)?,
+            HostEvent::Seed { session, message } => self.hear_of_seeding(&session, message)?,
             HostEvent::JoinResponse { session, response } => {
                 self.answered(&session, &response)?;
             }
@@ -98,6 +102,7 @@ impl Core {
                     let bytes = message.encode();
                     network.send(session.id, PeerMessage::Room { bytes });
                 }
+                self.show_grants(session)?;
             }
             _ => {}
         }

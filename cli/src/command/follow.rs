@@ -7,6 +7,7 @@ use kinlog_agent::api::{
 };
 use kinlog_agent::links::{FeedPath, Link};
 
+use crate::command::seeding::SeedCommand;
 use crate::command::unexpected;
 use crate::error::Failure;
 use crate::output::{Progress, bytes, clean, count};
@@ -104,7 +105,11 @@ pub(crate) struct UnfollowArguments {
 }
 
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct SeedArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<SeedCommand>,
+
     /// What to keep, beside everything that is kept already
     links: Vec<String>,
 }

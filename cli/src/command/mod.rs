@@ -14,7 +14,9 @@ pub(crate) mod lock;
 pub(crate) mod message;
 pub(crate) mod publish;
 pub(crate) mod recover;
+mod grant;
 pub(crate) mod room;
+mod seeding;
 pub(crate) mod sign_in;
 pub(crate) mod signal;
 pub(crate) mod space;
@@ -74,7 +76,10 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Pin(arguments) => follow::pin(arguments, &context()?).await,
         Command::Unpin(arguments) => follow::unpin(arguments, &context()?).await,
         Command::Pins => follow::pins(&context()?).await,
-        Command::Seed(arguments) => follow::seed(arguments, &context()?).await,
+        Command::Seed(arguments) => match arguments.command {
+            Some(command) => seeding::run(command, &context()?).await,
+            None => follow::seed(arguments, &context()?).await,
+        },
         Command::Room(command) => room::run(command, &context()?).await,
         Command::Dm(arguments) => message::direct(arguments, &context()?).await,
         Command::Send(arguments) => message::send(arguments, &context()?).await,

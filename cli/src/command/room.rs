@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use kinlog_agent::api::{InviteInfo, MemberInfo, ReaderInfo, Reply, Request, RoomInfo, RoomLeft};
 
-use crate::command::unexpected;
+use crate::command::grant;
 use crate::error::Failure;
 use crate::output::{bytes, clean, count};
 use crate::target::{Context, Ended};
@@ -27,6 +27,21 @@ pub(crate) enum RoomCommand {
     Invites {
         /// Name, code or id of the room
         room: String,
+    },
+    /// Let a seeder keep the room for its members: sealed, without keys
+    Grant(grant::GrantArguments),
+    /// List the seed grants of a room
+    Grants {
+        /// Name, code or id of the room
+        room: String,
+    },
+    /// End what a seeder was granted
+    GrantRevoke {
+        /// Name, code or id of the room
+        room: String,
+
+        /// The grant, or its first characters, or the seeder's agent id
+        grant: String,
     },
     /// Join by a link
     Join {
@@ -123,7 +138,7 @@ enum InviteCommand {
 }
 
 /// Reads a time as people write it: `7d`, `12h`, `30m`, `45s`.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let error = || format!("{text:?} is no time: expected 7d, 12h, 30m or 45s");
     let unit = text.chars().last().ok_or_else(error)?;
     let each = match unit {
@@ -166,6 +181,9 @@ fn request(command: RoomCommand) -> Result<Request, Failure> {
                 uses: arguments.uses,
             },
         },
+        RoomCommand::Grant(arguments) => arguments.into(),
+        RoomCommand::Grants { room } => Request::RoomGrants { room },
+        RoomCommand::GrantRevoke { room, grant } => Request::RoomGrantRevoke { room, grant },
         RoomCommand::Invites { room } => Request::RoomInvites { room },
         RoomCommand::Join { link, wait } => Request::RoomJoin {
             link,
@@ -256,7 +274,7 @@ pub(crate) fn show(reply: &Reply, context: &Context<'_>) -> Result<(), Failure> 
             }
             Ok(())
         }
-        other => Err(unexpected(other)),
+        other => grant::show(other, context),
     }
 }
 
@@ -351,7 +369,7 @@ fn left_line(left: &RoomLeft) -> String {
 }
 
 /// Returns a day in UTC.
-fn date(milliseconds: u64) -> String {
+pub(super) fn date(milliseconds: u64) -> String {
     // Days to a date of the Gregorian calendar, by eras of 400 years.
     let days = i64::try_from(milliseconds / 86_400_000).unwrap_or(0) + 719_468;
     let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
