@@ -133,7 +133,12 @@ async fn people_ask_the_index_in_sql_and_why() {
     let folder = Folder::new();
     let ann = Cast::new(&folder, "ann").await;
     let name = ROOM.into();
-    ann.reply(Request::RoomCreate { name, history: None }).await.unwrap();
+    ann.reply(Request::RoomCreate {
+        name,
+        history: None,
+    })
+    .await
+    .unwrap();
     let said = say(&ann, send("soup at eight?", None)).await;
     let query = |sql: &str| Request::Query { sql: sql.into() };
     let answer = ann.reply(query("select text from messages")).await.unwrap();

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use kinlog_feeds::crypto::{AgentId, DeviceKey, DiscoveryKey, FeedKey};
 use kinlog_feeds::Hash;
+use kinlog_feeds::crypto::{AgentId, DeviceKey, DiscoveryKey, FeedKey};
 use serde::{Deserialize, Serialize};
 
 use crate::api::{

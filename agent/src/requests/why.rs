@@ -14,7 +14,7 @@ pub(super) enum Thing {
     /// A feed that is stored.
     Feed(FeedKey),
     /// A message of a room, shown or not.
-    Message(KnownRoom, Ref),
+    Message(Box<KnownRoom>, Ref),
 }
 
 /// A source of reasons. Whoever decides something about feeds or messages adds one.
@@ -27,7 +27,7 @@ pub(super) fn why(core: &Core, thing: &str, room: Option<&str>) -> Result<Reply,
         Some(room) => {
             let room = core.room(room)?;
             let entry = core.message_names(&room)?.entry(thing)?;
-            Thing::Message(room, entry)
+            Thing::Message(Box::new(room), entry)
         }
         None => Thing::Feed(core.feed_key(thing)?),
     };

@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rusqlite::Connection;
 
 pub(crate) use former_feeds::{FormerFeed, Renewal};
-pub(crate) use join_answers::StoredAnswer;
 pub(crate) use grants::HeldGrant;
+pub(crate) use join_answers::StoredAnswer;
 pub(crate) use own_feeds::OwnFeed;
 pub(crate) use pins::{Pin, PinTarget};
 pub(crate) use rooms::{KeySort, OpenJoin, StoredEpoch, StoredRoom};

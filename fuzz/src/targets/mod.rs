@@ -199,6 +199,6 @@ pub const TARGETS: &[Target] = &[
         name: "backup_parts",
         run: vault::backup_parts,
         seeds: vault::backup_parts_seeds,
-        cases: 20_000,
+        cases: 1_000,
     },
 ];
