@@ -172,8 +172,8 @@ fn without_a_signal_server_there_is_no_peer() {
     );
     assert_eq!(
         reader.json_one(["status"])["store"]["blocks"],
-        1,
-        "its own profile"
+        2,
+        "its own profile, and the first epoch of its private directory"
     );
 }
 

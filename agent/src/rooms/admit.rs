@@ -112,10 +112,11 @@ impl Core {
         match (standing.role(&member.agent), invite) {
             // With another device: it stays what it is, if that may be given here.
             (Some(role), _) if own >= Role::Admin && own >= role => Ok(admit(role, None)),
-            (Some(_), _) => Ok(Verdict::Refuse(Refusal::OtherDevices)),
+            (Some(_), None) => Ok(Verdict::Refuse(Refusal::OtherDevices)),
             (None, None) => Ok(Verdict::Refuse(Refusal::NoInvite)),
             (None, Some(_)) if members >= ROOM_MEMBERS_MAX => Ok(Verdict::Refuse(Refusal::Full)),
-            (None, Some(used)) => {
+            // A member's further device, whose siblings may all be lost, brings no role with it.
+            (_, Some(used)) => {
                 let Some(open) = standing.invites.get(&used.public_key) else {
                     return Ok(Verdict::Refuse(Refusal::NoInvite));
                 };
