@@ -488,7 +488,12 @@ impl Planning<'_> {
 
     fn rooms(&mut self) {
         for room in self.knowledge.rooms.values() {
-            let devices = room.devices();
+            let mut devices = room.devices();
+            if room.standing.history.is_none() {
+                // Nothing of it is here yet: whom a sibling named, and siblings, are believed to be in it.
+                devices.extend(self.knowledge.own_devices().into_keys());
+                devices.extend(room.feeds.values().map(|feed| feed.device));
+            }
             for meet_key in room.meet_keys() {
                 self.plan.topics.insert((Label::Room, meet_key));
                 let offered = self.plan.view.rooms.entry(meet_key).or_default();
@@ -766,6 +771,7 @@ mod tests {
             ..KnownRoom::new(RoomId([5; 32]), "family", key(10))
         };
         room.keys.add_secret(epoch.clone());
+        room.standing.history = Some(kinlog_indexer::entry::History::Full);
         for number in [60, 61] {
             let device = MemberDevice {
                 entries: key(60),

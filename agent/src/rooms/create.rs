@@ -89,6 +89,7 @@ impl Core {
         self.relearn()?;
         self.catch_up()?;
         self.replan()?;
+        self.share_rooms()?;
         self.room(&room.id.to_string())
     }
 

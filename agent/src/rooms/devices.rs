@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey};
 use kinlog_indexer::entry::{Body, Deed, DeviceRevoke, Role};
-use kinlog_swarm::SessionInfo;
+use kinlog_swarm::{Label, SessionInfo};
 
 use crate::api::Error;
 use crate::core::Core;
 use crate::knowledge::KnownRoom;
 use crate::rooms::admit::refused;
 use crate::rooms::write::{Batch, act, readers, stored_act_key, stored_secret};
-use crate::rooms::{JoinAnswer, JoinRequest};
+use crate::rooms::{JoinAnswer, JoinRequest, RoomId};
 
 impl Core {
     /// Returns this device's request to be let into a room that another device of its agent is in.
@@ -18,7 +18,9 @@ impl Core {
         let Some(room) = self.room_met_by(&session.key) else {
             return Ok(None);
         };
-        let is_waiting = room.standing.role(&self.agent).is_some()
+        // Of a room that a sibling told of nothing is here yet but its keys.
+        let is_new = room.standing.history.is_none();
+        let is_waiting = (is_new || room.standing.role(&self.agent).is_some())
             && !room.standing.has_device(&self.agent, &self.keys.device());
         if !is_waiting || self.guard.doubt().is_some() {
             return Ok(None);
@@ -36,6 +38,28 @@ impl Core {
         Ok(Some(JoinRequest::as_sibling(room.id, membership).encode()))
     }
 
+    /// Asks in every session of a room that this device is not let into yet: whoever could not answer
+    /// may be able to now.
+    pub(crate) fn ask_siblings_again(&self) -> Result<(), Error> {
+        let Some(network) = self.network() else {
+            return Ok(());
+        };
+        let rooms = self.knowledge(|knowledge| {
+            let rooms = knowledge.rooms.values();
+            let waiting = rooms.filter(|room| {
+                !room.standing.has_device(&self.agent, &self.keys.device())
+                    && !room.standing.gone.contains_key(&self.agent)
+            });
+            waiting.cloned().collect::<Vec<_>>()
+        });
+        for meet_key in rooms.iter().flat_map(KnownRoom::meet_keys) {
+            for session in network.sessions_about(Label::Room, &meet_key) {
+                self.greet(&session)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the answer to [`sibling_request`](Self::sibling_request). The room is known: only keys of
     /// epochs that count are taken.
     pub(super) fn sibling_answered(
@@ -49,11 +73,18 @@ impl Core {
         let is_in = self.knowledge(|knowledge| knowledge.own.contains_key(&room.entries));
         let shown = session.remote_certificate.map(|shown| shown.device);
         let is_member = shown.is_some_and(|device| room.devices().contains(&device));
-        if is_in || !is_member {
+        let siblings = self.knowledge(|knowledge| knowledge.own_devices());
+        // Of a room that is not known yet only a device of this agent is believed.
+        let is_sibling = shown.is_some_and(|device| siblings.contains_key(&device));
+        let is_new = room.standing.history.is_none();
+        if is_in || !(is_member || (is_new && is_sibling)) {
             return Ok(());
         }
         let answer = JoinAnswer::decode(answer).map_err(refused)?;
-        let JoinAnswer::Welcome { wrap, keys, .. } = answer else {
+        let JoinAnswer::Welcome {
+            wrap, keys, feeds, ..
+        } = answer
+        else {
             return Ok(());
         };
         let Some(stored) = self
@@ -67,21 +98,37 @@ impl Core {
         let own = (self.keys.dh(), &room.entries);
         let keys = JoinAnswer::open_keys(&room.id, &wrap, &keys, own).map_err(refused)?;
         let counting = |secret: &&kinlog_indexer::seal::EpochSecret| {
-            room.standing.epochs.contains_key(&secret.epoch_id())
+            is_new || room.standing.epochs.contains_key(&secret.epoch_id())
         };
         let secrets = keys.secrets.iter().filter(counting);
         let act_ids: Vec<_> = room.standing.act_ids().collect();
         let act_keys = keys.act_keys.iter();
-        let act_keys = act_keys.filter(|key| act_ids.contains(&key.epoch_id()));
+        let act_keys = act_keys.filter(|key| is_new || act_ids.contains(&key.epoch_id()));
         let epochs: Vec<_> = secrets
             .map(|secret| stored_secret(&room.id, secret))
             .chain(act_keys.map(|key| stored_act_key(&room.id, key)))
             .collect();
         let entries = self.feed_with_id(stored.entries_id, None, true, false)?;
         let blobs = self.feed_with_id(stored.blobs_id, None, false, false)?;
-        let known = self.begin_room(&stored, &entries, &blobs, &epochs, Vec::new())?;
-        if self.feed(&entries.key)?.head().length == 0 {
-            self.write_in_room(&known, vec![Body::Profile(self.profile()?)])?;
+        let own = [entries.key, blobs.key];
+        let feeds = feeds.into_iter().filter(|_| is_new);
+        let feeds = feeds
+            .filter(|feed| !own.contains(&feed.key) && self.may_join_room(&room.id, &feed.key))
+            .collect();
+        self.begin_room(&stored, &entries, &blobs, &epochs, feeds)?;
+        self.introduce_device(&room.id)?;
+        Ok(())
+    }
+
+    /// Says in a room what this agent is called, once the acts that let this device in are here.
+    pub(crate) fn introduce_device(&self, room: &RoomId) -> Result<(), Error> {
+        let Some(room) = self.room_with(room) else {
+            return Ok(());
+        };
+        let is_in = room.standing.has_device(&self.agent, &self.keys.device());
+        let own = self.store.feed(&room.entries);
+        if is_in && own.is_some_and(|own| own.head().length == 0) && self.guard.doubt().is_none() {
+            self.write_in_room(&room, vec![Body::Profile(self.profile()?)])?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod rate;
 mod roles;
 mod room_message;
 mod say;
+mod siblings;
 mod telling;
 mod write;
 
@@ -27,4 +28,5 @@ pub(crate) use join_message::{put_feeds, read_feeds};
 pub use kinlog_indexer::RoomId;
 pub(crate) use rate::Rate;
 pub use room_message::{RemovedNotice, RoomMessage, RoomMessageError};
+pub(crate) use siblings::SiblingsSeen;
 pub(crate) use write::{act, stored_act_key, stored_secret};

@@ -94,6 +94,7 @@ impl State {
         for feed in feeds {
             insert_feed(&transaction, &room.id, feed)?;
         }
+        transaction.execute("DELETE FROM left_rooms WHERE room = ?1", [room.id.0])?;
         for table in ["join_answers", "joins"] {
             transaction.execute(&format!("DELETE FROM {table} WHERE room = ?1"), [room.id.0])?;
         }
@@ -134,8 +135,16 @@ impl State {
             transaction.execute(&format!("DELETE FROM {table} WHERE room = ?1"), [room.0])?;
         }
         transaction.execute("DELETE FROM rooms WHERE id = ?1", [room.0])?;
+        // Other devices of this agent may still tell of it.
+        transaction.execute("INSERT OR IGNORE INTO left_rooms VALUES (?1)", [room.0])?;
         transaction.commit()?;
         Ok(())
+    }
+
+    /// Returns whether a room was forgotten, and not joined again.
+    pub(crate) fn has_left(&self, room: &RoomId) -> Result<bool, StateError> {
+        let known = "SELECT EXISTS (SELECT 1 FROM left_rooms WHERE room = ?1)";
+        Ok(self.lock().query_row(known, [room.0], |row| row.get(0))?)
     }
 
     fn insert_epoch(

@@ -133,6 +133,8 @@ const STEPS: &[&str] = &["
         room BLOB NOT NULL,
         bytes BLOB NOT NULL
     ) STRICT;
+", "
+    CREATE TABLE left_rooms (room BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings the schema up to date, each step in a transaction with its number.

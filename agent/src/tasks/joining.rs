@@ -18,6 +18,8 @@ pub(super) async fn ask_regularly(core: Arc<Core>) {
         ticks.tick().await;
         let kept = blocking(&core, |core| {
             core.drop_revoked_devices()?;
+            core.share_rooms()?;
+            core.ask_siblings_again()?;
             core.forget_old_epochs()
         });
         if let Err(error) = kept.await {

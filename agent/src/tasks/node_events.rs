@@ -147,10 +147,10 @@ impl Core {
             .iter()
             .any(|key| news.upgraded.contains(key) || news.stored.contains(key));
         if decides {
-            return self.replan().and(failed);
+            return self.replan().and(self.share_rooms()).and(failed);
         }
         self.changed();
-        failed
+        failed.and(self.share_rooms())
     }
 }
 

@@ -72,7 +72,7 @@ impl Core {
             }
         }
         self.changed();
-        Ok(())
+        self.share_rooms()
     }
 
     /// Says on a session what the other side may be waiting for.

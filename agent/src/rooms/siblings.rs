@@ -1,0 +1,192 @@
+//! Rooms among the devices of one agent: each tells the others, in its private directory, of the rooms it
+//! is in, with the keys that it holds. One that was not there takes a room up, meets its members by these
+//! keys, and asks to be let in by whichever of its siblings it meets there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kinlog_feeds::crypto::DeviceKey;
+use kinlog_indexer::entry::{Body, RoomKeys as RoomKeysEntry};
+use kinlog_indexer::seal::{ContentKey, EpochSecret};
+
+use crate::api::Error;
+use crate::core::Core;
+use crate::failure::chain;
+use crate::keys::random;
+use crate::knowledge::KnownRoom;
+use crate::rooms::RoomId;
+use crate::rooms::write::{stored_act_key, stored_secret};
+use crate::state::{StoredEpoch, StoredRoom};
+
+/// What decides whether there is anything to tell or to learn: devices, blocks of their private
+/// directories, and for each room the keys held and whether this device is in.
+pub(crate) type SiblingsSeen = (usize, u64, Vec<(RoomId, usize, bool)>);
+
+/// What the private directories say of one room.
+#[derive(Debug, Default)]
+struct Told {
+    name: String,
+    secrets: BTreeSet<[u8; 32]>,
+    act_keys: BTreeSet<[u8; 32]>,
+    by_others: bool,
+    /// Those that this device told of itself.
+    by_this: BTreeSet<[u8; 32]>,
+}
+
+impl Core {
+    /// Tells the other devices of this agent of the rooms this one is in, and takes up those that they
+    /// tell of. Does nothing where nothing changed since the last time.
+    pub(crate) fn share_rooms(&self) -> Result<(), Error> {
+        let seen = self.siblings_seen();
+        let is_alone = seen.0 < 2;
+        let before = self.knowledge(|knowledge| knowledge.siblings_seen.replace(seen.clone()));
+        if is_alone || before.as_ref() == Some(&seen) || self.guard.doubt().is_some() {
+            return Ok(());
+        }
+        let told = self.told_rooms()?;
+        let mut news = Vec::new();
+        for stored in self.state.rooms()? {
+            let Some(room) = self.room_with(&stored.id) else {
+                continue;
+            };
+            let nothing = Told::default();
+            let of_room = told.get(&room.id).unwrap_or(&nothing);
+            self.take_keys(&room, of_room)?;
+            self.introduce_device(&room.id)?;
+            if room.standing.has_device(&self.agent, &self.keys.device()) {
+                news.extend(tell(&room, &stored, of_room)?);
+            }
+        }
+        if !news.is_empty() {
+            self.write_private(news)?;
+        }
+        let mut is_new = false;
+        for (id, of_room) in &told {
+            if of_room.by_others && self.room_with(id).is_none() && !self.knows_or_left(id)? {
+                self.take_up(*id, of_room)?;
+                is_new = true;
+            }
+        }
+        if is_new {
+            self.relearn()?;
+            self.replan()?;
+        }
+        let seen = self.siblings_seen();
+        self.knowledge(|knowledge| knowledge.siblings_seen = Some(seen));
+        Ok(())
+    }
+
+    fn siblings_seen(&self) -> SiblingsSeen {
+        self.knowledge(|knowledge| {
+            let directories = knowledge.private_directories().into_iter();
+            let lengths =
+                directories.filter_map(|(_, key)| Some(self.store.feed(&key)?.head().length));
+            let rooms = knowledge.rooms.values().map(|room| {
+                let is_in = room.standing.has_device(&self.agent, &self.keys.device());
+                (
+                    room.id,
+                    room.keys.secrets().count() + room.keys.act_keys().count(),
+                    is_in,
+                )
+            });
+            (
+                knowledge.own_devices().len(),
+                lengths.sum(),
+                rooms.collect(),
+            )
+        })
+    }
+
+    fn told_rooms(&self) -> Result<BTreeMap<RoomId, Told>, Error> {
+        let mut rooms: BTreeMap<RoomId, Told> = BTreeMap::new();
+        let this: DeviceKey = self.keys.device();
+        for (device, keys) in self.index(|index| index.room_keys(&self.agent))? {
+            let told = rooms.entry(keys.room).or_default();
+            told.name = keys.name.to_string();
+            told.secrets.extend(keys.secrets());
+            told.act_keys.extend(keys.act_keys());
+            told.by_others |= device != this;
+            if device == this {
+                told.by_this.extend(keys.secrets().chain(keys.act_keys()));
+            }
+        }
+        Ok(rooms)
+    }
+
+    /// Takes keys of a known room that a sibling holds.
+    fn take_keys(&self, room: &KnownRoom, told: &Told) -> Result<(), Error> {
+        let fresh: Vec<StoredEpoch> = stored_keys(&room.id, told)
+            .filter(|stored| {
+                let id = kinlog_indexer::seal::EpochId(stored.id);
+                room.keys.secret(&id).is_none()
+                    && room.keys.act_key(&id).is_none()
+                    && !room.is_destroyed(&id)
+            })
+            .collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        self.state.add_epochs(&fresh)?;
+        self.relearn()?;
+        self.catch_up()?;
+        self.replan()
+    }
+
+    /// Returns whether a room is being joined, or was left by this device.
+    fn knows_or_left(&self, room: &RoomId) -> Result<bool, Error> {
+        let joins = self.knowledge(|knowledge| {
+            let mut joins = knowledge.joins.iter();
+            joins.any(|join| join.invite.room == *room)
+        });
+        Ok(joins || self.state.has_left(room)?)
+    }
+
+    /// Remembers a room in which a sibling is, with fresh feeds for this device.
+    fn take_up(&self, id: RoomId, told: &Told) -> Result<(), Error> {
+        let room = StoredRoom {
+            id,
+            name: told.name.clone(),
+            entries_id: random()?,
+            blobs_id: random()?,
+            direct: None,
+        };
+        let keys: Vec<StoredEpoch> = stored_keys(&id, told).collect();
+        Ok(self.state.add_room(&room, &keys, &[])?)
+    }
+}
+
+/// Returns the entry with what this device has not told of a room yet: each tells all that it holds, so
+/// that a new device needs to meet no more than one, and believes no device that is revoked.
+fn tell(room: &KnownRoom, stored: &StoredRoom, told: &Told) -> Result<Option<Body>, Error> {
+    let secrets = room.keys.secrets().map(|(_, secret)| *secret.expose());
+    let secrets: Vec<[u8; 32]> = secrets.filter(|one| !told.by_this.contains(one)).collect();
+    let follows: BTreeSet<_> = room
+        .keys
+        .secrets()
+        .map(|(_, secret)| secret.act_key().epoch_id())
+        .collect();
+    let act_keys = room.keys.act_keys().filter(|(id, _)| !follows.contains(id));
+    let act_keys = act_keys.map(|(_, key)| *key.expose());
+    let act_keys: Vec<[u8; 32]> = act_keys.filter(|one| !told.by_this.contains(one)).collect();
+    if secrets.is_empty() && act_keys.is_empty() {
+        return Ok(None);
+    }
+    let refused =
+        |error: &dyn std::error::Error| Error::general(format!("room keys: {}", chain(error)));
+    let name = room
+        .name
+        .as_str()
+        .try_into()
+        .map_err(|error| refused(&error))?;
+    let feed_ids = [stored.entries_id, stored.blobs_id];
+    let keys = RoomKeysEntry::new(room.id, name, feed_ids, secrets, act_keys);
+    keys.map(|keys| Some(Body::RoomKeys(keys)))
+        .map_err(|error| refused(&error))
+}
+
+fn stored_keys<'a>(room: &'a RoomId, told: &'a Told) -> impl Iterator<Item = StoredEpoch> + 'a {
+    let secrets = told.secrets.iter();
+    let secrets = secrets.map(|secret| stored_secret(room, &EpochSecret::new(*secret)));
+    let act_keys = told.act_keys.iter();
+    let act_keys = act_keys.map(|key| stored_act_key(room, &ContentKey::new(*key)));
+    secrets.chain(act_keys)
+}
