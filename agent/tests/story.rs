@@ -236,13 +236,11 @@ async fn story(meeting: Meeting) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "one run in three a new device and its siblings do not find each other within a minute"]
 async fn two_people_a_seeder_and_a_thief_over_memory() {
     story(Meeting::Memory).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "one run in three a new device and its siblings do not find each other within a minute"]
 async fn two_people_a_seeder_and_a_thief_over_webrtc() {
     story(Meeting::WebRtc(Signal::start().await)).await;
 }

@@ -82,6 +82,8 @@ pub(crate) struct Core {
     logs: Mutex<BTreeMap<RoomId, RoomLog>>,
     /// How fast messages are written into rooms.
     pub(crate) rates: Mutex<BTreeMap<RoomId, Rate>>,
+    /// Held while rooms are shared with the agent's other devices; taken before every other lock.
+    pub(crate) sharing: Mutex<()>,
     /// Answers to joins that are being looked into.
     pub(crate) checks: Mutex<Checks>,
     /// Own heads that peers were shown and `state.db` does not say so yet.
@@ -153,6 +155,7 @@ impl Core {
             unvouched: Mutex::default(),
             logs: Mutex::default(),
             rates: Mutex::default(),
+            sharing: Mutex::default(),
             checks: Mutex::default(),
             shown: Mutex::default(),
             changes: watch::Sender::new(0),

@@ -48,8 +48,6 @@ pub(crate) struct Knowledge {
     pub(crate) rooms: BTreeMap<RoomId, KnownRoom>,
     /// Open invites to our rooms, our own and those of other members.
     pub(crate) invites: BTreeMap<PublicKey, RoomId>,
-    /// What was there when rooms were last shared with this agent's other devices.
-    pub(crate) siblings_seen: Option<crate::rooms::SiblingsSeen>,
     /// Joins that wait for a member.
     pub(crate) joins: Vec<OpenJoin>,
     /// Sign-in records that are held or wanted, by the agent that they add devices to.
@@ -92,7 +90,6 @@ impl Knowledge {
             pins: Vec::new(),
             rooms: BTreeMap::new(),
             invites: BTreeMap::new(),
-            siblings_seen: None,
             joins: Vec::new(),
             sign_ins: BTreeMap::new(),
             answers: Vec::new(),

@@ -28,5 +28,4 @@ pub(crate) use join_message::{put_feeds, read_feeds};
 pub use kinlog_indexer::RoomId;
 pub(crate) use rate::Rate;
 pub use room_message::{RemovedNotice, RoomMessage, RoomMessageError};
-pub(crate) use siblings::SiblingsSeen;
 pub(crate) use write::{act, stored_act_key, stored_secret};

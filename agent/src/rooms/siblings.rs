@@ -3,6 +3,7 @@
 //! keys, and asks to be let in by whichever of its siblings it meets there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
 use kinlog_feeds::crypto::DeviceKey;
 use kinlog_indexer::entry::{Body, RoomKeys as RoomKeysEntry};
@@ -17,10 +18,6 @@ use crate::rooms::RoomId;
 use crate::rooms::write::{stored_act_key, stored_secret};
 use crate::state::{StoredEpoch, StoredRoom};
 
-/// What decides whether there is anything to tell or to learn: devices, blocks of their private
-/// directories, and for each room the keys held and whether this device is in.
-pub(crate) type SiblingsSeen = (usize, u64, Vec<(RoomId, usize, bool)>);
-
 /// What the private directories say of one room.
 #[derive(Debug, Default)]
 struct Told {
@@ -34,14 +31,13 @@ struct Told {
 
 impl Core {
     /// Tells the other devices of this agent of the rooms this one is in, and takes up those that they
-    /// tell of. Does nothing where nothing changed since the last time.
+    /// tell of. One at a time: who takes a room up chooses its feeds there.
     pub(crate) fn share_rooms(&self) -> Result<(), Error> {
-        let seen = self.siblings_seen();
-        let is_alone = seen.0 < 2;
-        let before = self.knowledge(|knowledge| knowledge.siblings_seen.replace(seen.clone()));
-        if is_alone || before.as_ref() == Some(&seen) || self.guard.doubt().is_some() {
+        let is_alone = self.knowledge(|knowledge| knowledge.own_devices().len() < 2);
+        if is_alone || self.guard.doubt().is_some() {
             return Ok(());
         }
+        let _turn = self.sharing.lock().unwrap_or_else(PoisonError::into_inner);
         let told = self.told_rooms()?;
         let mut news = Vec::new();
         for stored in self.state.rooms()? {
@@ -70,30 +66,7 @@ impl Core {
             self.relearn()?;
             self.replan()?;
         }
-        let seen = self.siblings_seen();
-        self.knowledge(|knowledge| knowledge.siblings_seen = Some(seen));
         Ok(())
-    }
-
-    fn siblings_seen(&self) -> SiblingsSeen {
-        self.knowledge(|knowledge| {
-            let directories = knowledge.private_directories().into_iter();
-            let lengths =
-                directories.filter_map(|(_, key)| Some(self.store.feed(&key)?.head().length));
-            let rooms = knowledge.rooms.values().map(|room| {
-                let is_in = room.standing.has_device(&self.agent, &self.keys.device());
-                (
-                    room.id,
-                    room.keys.secrets().count() + room.keys.act_keys().count(),
-                    is_in,
-                )
-            });
-            (
-                knowledge.own_devices().len(),
-                lengths.sum(),
-                rooms.collect(),
-            )
-        })
     }
 
     fn told_rooms(&self) -> Result<BTreeMap<RoomId, Told>, Error> {
