@@ -1,9 +1,14 @@
 //! From what is known and pinned to what is joined, fetched, kept and served: a pure function.
 
+mod devices;
+mod followed;
 mod interest;
 mod plan;
+mod rooms;
+mod secrets;
 mod seeding;
 mod trie;
 
+pub(crate) use followed::covered;
 pub(crate) use interest::{Asked, blocks, interest_of};
-pub(crate) use plan::{Deep, FeedFacts, Plan, Role, Switches, covered, plan};
+pub(crate) use plan::{Deep, FeedFacts, Plan, Role, Switches, plan};

@@ -1,0 +1,169 @@
+//! What pins ask for: feeds, paths of others with their directories, and paths of own devices.
+
+use std::collections::BTreeSet;
+
+use kinlog_feeds::crypto::FeedKey;
+use kinlog_swarm::Label;
+
+use crate::api::Selection;
+use crate::knowledge::{Knowledge, KnownAgent, Line};
+use crate::links::FeedPath;
+use crate::pins::Asked;
+use crate::pins::plan::{Planning, Role, Switches};
+use crate::pins::trie::Trie;
+use crate::state::{Pin, PinTarget};
+
+/// Returns the public lines of an agent that a pinned path covers; without a path all.
+pub(crate) fn covered<'a>(
+    known: &'a KnownAgent,
+    path: Option<&'a FeedPath>,
+) -> impl Iterator<Item = &'a Line> {
+    let lines = known.lines.iter();
+    lines.filter(move |line| path.is_none_or(|path| line.is_covered_by(path)))
+}
+
+impl Planning<'_> {
+    /// What a pin asks for whatever its agent lists.
+    pub(super) fn pin(&mut self, pin: &Pin) {
+        match &pin.target {
+            PinTarget::Feed(key) => {
+                self.plan.topics.insert((Label::Feed, key.0));
+                let offered = self.plan.view.feeds.entry(key.0).or_default();
+                (offered.serves, offered.wants) = (true, true);
+                self.note(*key, pin);
+                self.ask(
+                    *key,
+                    pin.selection.clone(),
+                    pin.live,
+                    &format!("feed pinned ({}): {}", pin.reason, pin.selection),
+                );
+            }
+            PinTarget::Path(agent, path) if *agent == self.knowledge.agent => {
+                self.own_path(pin, path.as_ref());
+            }
+            PinTarget::Path(agent, _) => {
+                self.plan.topics.insert((Label::Agent, agent.0));
+                let offered = self.plan.view.agents.entry(agent.0).or_default();
+                offered.is_followed = true;
+                if let Some(known) = self.knowledge.agents.get(agent) {
+                    offered.identity = Some((known.identity.hash, known.set.clone()));
+                    self.directories(known, pin);
+                }
+            }
+        }
+    }
+
+    /// Asks for the feeds of each listed path what the pins that cover it say: one walk a path.
+    pub(super) fn subscriptions(&mut self, pins: &[&Pin], switches: Switches) {
+        let knowledge = self.knowledge;
+        let (mut trie, mut agents) = (Trie::default(), BTreeSet::new());
+        for pin in pins {
+            match &pin.target {
+                PinTarget::Path(agent, path) if *agent != knowledge.agent => {
+                    let path = path.as_ref().filter(|_| !switches.without_pin_filter);
+                    trie.insert(agent, path, *pin);
+                    agents.insert(*agent);
+                }
+                _ => {}
+            }
+        }
+        for agent in &agents {
+            let Some(known) = knowledge.agents.get(agent) else {
+                continue;
+            };
+            for line in &known.lines {
+                let mut covering = trie.covering(agent, &line.path);
+                for former in &line.former {
+                    let led = trie.covering(agent, former);
+                    covering.extend(led.into_iter().filter(|pin| {
+                        // One that covers the label of now is found already.
+                        !matches!(&pin.target, PinTarget::Path(_, Some(path)) if path.covers(&line.path))
+                    }));
+                }
+                if covering.is_empty() || !is_public(knowledge, &self.private, &line.key) {
+                    continue;
+                }
+                let offered = self.plan.view.agents.entry(agent.0).or_default();
+                offered.serves.insert(line.key);
+                offered.wants.insert(line.key);
+                for pin in covering {
+                    let Some(selection) = line.selection(&pin.selection) else {
+                        continue;
+                    };
+                    let name = known.label();
+                    let why = format!(
+                        "path {} of {name} pinned ({}): {selection}",
+                        line.path, pin.reason
+                    );
+                    self.note(line.key, pin);
+                    self.ask(line.key, selection, pin.live, &why);
+                }
+            }
+        }
+    }
+
+    /// A path of this agent that another of its devices writes.
+    fn own_path(&mut self, pin: &Pin, path: Option<&FeedPath>) {
+        let knowledge = self.knowledge;
+        let agent = knowledge.agent;
+        let public = knowledge.agents.get(&agent).into_iter();
+        let public = public.flat_map(|known| known.lines.iter().map(|line| (line, false)));
+        let private = knowledge.private_lines.iter().map(|line| (line, true));
+        for (line, is_private) in public.chain(private) {
+            let is_here =
+                knowledge.own.contains_key(&line.key) || knowledge.former.contains_key(&line.key);
+            if is_here || !path.is_none_or(|path| line.is_covered_by(path)) {
+                continue;
+            }
+            if !is_private {
+                let offered = self.plan.view.agents.entry(agent.0).or_default();
+                offered.serves.insert(line.key);
+                offered.wants.insert(line.key);
+            }
+            let Some(selection) = line.selection(&pin.selection) else {
+                continue;
+            };
+            let why = format!(
+                "path {} of own {} pinned ({}): {selection}",
+                line.path,
+                knowledge.device_name(&line.device),
+                pin.reason
+            );
+            self.plan.roles.insert(line.key, Role::Device);
+            self.ask(line.key, selection, pin.live, &why);
+        }
+    }
+
+    /// Whoever pins a path keeps all public directories of its agent whole.
+    fn directories(&mut self, known: &KnownAgent, pin: &Pin) {
+        let knowledge = self.knowledge;
+        let agent = known.identity.agent;
+        let private = self.private.clone();
+        let directories = known.directories();
+        for key in directories.filter(|key| is_public(knowledge, &private, key)) {
+            let offered = self.plan.view.agents.entry(agent.0).or_default();
+            offered.serves.insert(key);
+            offered.wants.insert(key);
+            let whole = Asked {
+                selection: Selection::All,
+                live: true,
+            };
+            let asked = self.plan.asked.entry(key).or_default();
+            if !asked.contains(&whole) {
+                asked.push(whole);
+                let why = format!(
+                    "public directory of {}, of whom a path is pinned ({})",
+                    known.label(),
+                    pin.reason
+                );
+                self.plan.why.entry(key).or_default().push(why);
+            }
+        }
+    }
+}
+
+/// Returns whether a feed that another agent lists may be served to whoever knows that agent's id.
+/// It may list any key: listing that of a room's feed, or of a feed of ours, does not publish it.
+fn is_public(knowledge: &Knowledge, private: &BTreeSet<FeedKey>, key: &FeedKey) -> bool {
+    !private.contains(key) && !knowledge.own.contains_key(key) && knowledge.room_of(key).is_none()
+}
