@@ -211,3 +211,29 @@ fn a_signature_field_has_one_form_only() {
     let expected = Err(SignatureFault::PatchNotAllowed { signer: 0 });
     assert_eq!(verifier.verify(&tree_hash, 9, 0, &patched), expected);
 }
+
+/// Symptom: noise found a second form of a valid signature field, longer by nodes that no
+/// signature needs. Cause: nodes were looked up by index, whatever else the list held. Now the
+/// list is the one that writers make.
+#[test]
+fn nodes_that_no_signature_needs_are_refused() {
+    let pair = KeyPair::from_seed(&[3; 32]);
+    let manifest = Manifest::single(pair.public_key());
+    let verifier = Verifier::new(manifest.key(), &manifest).unwrap();
+    let tree_hash = Hash([5; 32]);
+    let field = verifier.sign(&pair, &tree_hash, 9, 0).unwrap();
+    let mut multisig = Multisig::decode(&field).unwrap();
+    multisig.patch = vec![Node {
+        index: 18,
+        size: 1,
+        hash: Hash([6; 32]),
+    }];
+    let expected = Err(SignatureFault::Nodes {
+        expected: 0,
+        actual: 1,
+    });
+    assert_eq!(
+        verifier.verify(&tree_hash, 9, 0, &multisig.encode()),
+        expected
+    );
+}

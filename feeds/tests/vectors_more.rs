@@ -128,6 +128,34 @@ fn a_changed_byte_of_a_patched_signature_is_refused() {
     }
 }
 
+/// The nodes of a patched field have one order, and none is there for nothing.
+#[test]
+fn other_nodes_or_another_order_are_a_second_form_and_refused() {
+    let mut patched = 0;
+    for vector in vectors()["signatures"].as_array().unwrap() {
+        let manifest = Manifest::decode(&bytes(&vector["manifest"])).unwrap();
+        let name = vector["name"].as_str().unwrap();
+        if manifest.version == 0 || !name.contains("two lengths") {
+            continue;
+        }
+        let verifier = Verifier::new(manifest.key(), &manifest).unwrap();
+        let (head, signature) = (head(vector), bytes(&vector["signature"]));
+        assert_eq!(verifier.verify_head(&head, &signature), Ok(()), "{name}");
+        let field = Multisig::decode(&signature).unwrap();
+        assert!(field.patch.len() > 1, "{name}");
+        let mut others = [field.clone(), field.clone(), field.clone()];
+        others[0].patch.reverse();
+        others[1].patch.push(field.patch[0]);
+        others[2].patch[0].index += 64;
+        for other in others {
+            let judged = verifier.verify_head(&head, &other.encode());
+            assert!(judged.is_err(), "{name}");
+        }
+        patched += 1;
+    }
+    assert_eq!(patched, 3);
+}
+
 fn request(value: &Value) -> ProofRequest {
     let number = |part: &str, field: &str| value[part][field].as_u64();
     ProofRequest {

@@ -1,6 +1,6 @@
 //! Checking and making the signature over a head, under the rules that a manifest sets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::crypto::namespace::hypercore_namespace;
 use crate::crypto::{self, FeedKey, Hash, KeyPair, PublicKey, SIGNATURE_BYTES};
 use crate::encoding::DecodeError;
 use crate::limits::{FEED_LENGTH_MAX, SIGNATURE_BYTES_MAX};
-use crate::manifest::{Manifest, Multisig, Prologue, SignerKey};
+use crate::manifest::{Manifest, Multisig, PartialSignature, Prologue, SignerKey};
 use crate::tree::{Builder, Fault, Head, Node, subtrees};
 
 /// A manifest that does not belong to a key.
@@ -48,6 +48,10 @@ pub enum SignatureFault {
     /// The nodes do not lead to the length that was signed.
     #[error("signer {signer}: the nodes do not lead to the length that was signed")]
     Patch { signer: u64, fault: Fault },
+    /// Nodes that lead to no length that was signed, or in another order than writers put them in:
+    /// they would give one signature a second form.
+    #[error("the signature field holds {actual} nodes, {expected} lead to what was signed")]
+    Nodes { expected: usize, actual: usize },
     /// The signature does not hold.
     #[error("the signature of {signer} does not hold")]
     Signature { signer: PublicKey },
@@ -323,6 +327,18 @@ impl Verifier {
             };
             self.check_one(signer, &longer, &proof.signature)?;
         }
+        let needed = nodes_needed(target.length, &field.proofs);
+        if !field
+            .patch
+            .iter()
+            .map(|node| node.index)
+            .eq(needed.iter().copied())
+        {
+            return Err(SignatureFault::Nodes {
+                expected: needed.len(),
+                actual: field.patch.len(),
+            });
+        }
         Ok(())
     }
 
@@ -367,6 +383,20 @@ fn patched(head: &Head, blocks: u64, nodes: &[Node]) -> Result<Head, Fault> {
         builder.append_bare(&[**node])?;
     }
     Ok(builder.head(head.fork))
+}
+
+/// Returns the nodes that lead from a tree of `length` blocks to the lengths that were signed, each
+/// once, in the order in which writers put them into the field.
+fn nodes_needed(length: u64, proofs: &[PartialSignature]) -> Vec<u64> {
+    let mut seen = BTreeSet::new();
+    proofs
+        .iter()
+        .filter(|proof| proof.patch > 0)
+        .filter_map(|proof| length.checked_add(proof.patch))
+        .filter(|end| *end <= FEED_LENGTH_MAX)
+        .flat_map(|end| subtrees(length, end))
+        .filter(|index| seen.insert(*index))
+        .collect()
 }
 
 /// Returns the 112 bytes that a signer signs: tree namespace, context (manifest hash, or the
