@@ -202,6 +202,10 @@ pub const SESSIONS_ENDED_KEPT_MAX: usize = 256;
 /// store first.
 pub const LOCK_WAIT: Duration = Duration::from_secs(30);
 
+/// Seconds that the operating system's key ring may ask its user to unlock it: what a person needs to
+/// type, and a service without anybody before it says soon that it is locked.
+pub const KEY_RING_PROMPT_SECONDS: u64 = 60;
+
 /// Time between two looks whether a home is free.
 pub const LOCK_LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 

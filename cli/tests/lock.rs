@@ -9,13 +9,6 @@ use std::path::PathBuf;
 use support::Home;
 use testkit::process::{WAIT_MAX, run};
 
-/// Writes a passphrase beside the home, for its owner alone.
-fn file(home: &Home, name: &str, text: &str) -> PathBuf {
-    let file = home.write(name, text.as_bytes());
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-    file
-}
-
 fn arguments<'a>(words: &[&'a str], file: &'a std::path::Path) -> Vec<&'a str> {
     words
         .iter()
@@ -27,7 +20,7 @@ fn arguments<'a>(words: &[&'a str], file: &'a std::path::Path) -> Vec<&'a str> {
 /// Makes a home with a room under a passphrase.
 fn protected(name: &str) -> (Home, PathBuf) {
     let home = Home::empty(name);
-    let passphrase = file(&home, "passphrase", "correct horse battery\n");
+    let passphrase = home.secret_file("passphrase", "correct horse battery\n");
     let init = ["init", "--discard-phrase", "--new-passphrase-file"];
     home.run(arguments(&init, &passphrase)).ok();
     home.run(["room", "create", "garden"]).ok();
@@ -117,7 +110,7 @@ fn a_home_without_passphrase_is_not_locked_and_its_agent_goes_on() {
     home.run(["lock"]).exits(2).says("kinlog passphrase set");
     home.run(["unlock"]).exits(2).says("kinlog passphrase set");
     home.run(["id"]).ok();
-    let new = file(&home, "new", "correct horse battery");
+    let new = home.secret_file("new", "correct horse battery");
     home.run(arguments(
         &["passphrase", "set", "--new-passphrase-file"],
         &new,
@@ -137,8 +130,8 @@ fn a_home_without_passphrase_is_not_locked_and_its_agent_goes_on() {
 #[test]
 fn a_passphrase_is_changed_and_removed_by_whoever_has_it() {
     let (home, old) = protected("ann");
-    let new = file(&home, "new", "four five six\r\nanother line");
-    let wrong = file(&home, "wrong", "four five seven");
+    let new = home.secret_file("new", "four five six\r\nanother line");
+    let wrong = home.secret_file("wrong", "four five seven");
     let change = |from: &PathBuf| {
         let (from, to) = (from.to_str().unwrap(), new.to_str().unwrap());
         let words = ["passphrase", "change", "--passphrase-file", from];
@@ -163,15 +156,15 @@ fn a_passphrase_is_changed_and_removed_by_whoever_has_it() {
 fn a_passphrase_comes_from_a_private_file_or_the_terminal() {
     let home = Home::init("ann");
     let set = ["passphrase", "set", "--new-passphrase-file"];
-    let short = file(&home, "short", "short\n");
+    let short = home.secret_file("short", "short\n");
     home.run(arguments(&set, &short))
         .exits(2)
         .says("at least 8 characters");
-    let empty = file(&home, "empty", "\n");
+    let empty = home.secret_file("empty", "\n");
     home.run(arguments(&set, &empty))
         .exits(2)
         .says("first line");
-    let open = file(&home, "open", "correct horse battery\n");
+    let open = home.secret_file("open", "correct horse battery\n");
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
     home.run(arguments(&set, &open)).exits(6).says("chmod 600");
     home.run(["passphrase", "set"])

@@ -18,16 +18,19 @@ pub(crate) enum Part {
     Npm,
     /// strace, to see which files and calls a process uses.
     Strace,
+    /// A session bus and GNOME's key ring.
+    Keyring,
 }
 
 impl Part {
-    pub(crate) const ALL: [Part; 2] = [Part::Npm, Part::Strace];
+    pub(crate) const ALL: [Part; 3] = [Part::Npm, Part::Strace, Part::Keyring];
 
     /// Returns the name as `--without` takes it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Part::Npm => "npm",
             Part::Strace => "strace",
+            Part::Keyring => "keyring",
         }
     }
 
@@ -36,6 +39,7 @@ impl Part {
         match self {
             Part::Npm => "npm_",
             Part::Strace => "strace_",
+            Part::Keyring => "keyring_",
         }
     }
 
@@ -47,6 +51,10 @@ impl Part {
                 provide_npm_packages()
             }
             Part::Strace => provide_programs(&[("strace", "strace")]),
+            Part::Keyring => provide_programs(&[
+                ("dbus-daemon", "dbus-daemon"),
+                ("gnome-keyring-daemon", "gnome-keyring"),
+            ]),
         }
     }
 }

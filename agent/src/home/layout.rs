@@ -42,6 +42,11 @@ impl Layout {
         self.home.join("vault")
     }
 
+    /// Returns the file that says under which id the operating system's key ring has the home's key.
+    pub fn key_ring(&self) -> PathBuf {
+        self.home.join("keyring")
+    }
+
     /// Returns the file with the device secret, sealed with the home's key, mode 0600.
     pub fn device_secret(&self) -> PathBuf {
         self.home.join("device.secret")
@@ -145,7 +150,7 @@ impl Layout {
     }
 
     fn private_files(&self) -> impl Iterator<Item = PathBuf> {
-        [self.vault(), self.install()]
+        [self.vault(), self.key_ring(), self.install()]
             .into_iter()
             .chain(beside(self.state(), ["-wal", "-shm"]))
             .chain(self.index_files())

@@ -6,6 +6,7 @@ mod layout;
 mod lock;
 mod open;
 mod phrase;
+mod protection;
 mod recover;
 pub(crate) mod renew;
 mod repair;
@@ -14,15 +15,15 @@ pub(crate) mod revision;
 pub(crate) use init::{Founding, found};
 pub use init::{Initialised, check, init};
 pub(crate) use keys::home_key;
-pub use keys::{
-    Protection, check_passphrase, check_unlocked, lock, protection, remove_passphrase,
-    set_passphrase, unlock,
-};
 pub(crate) use layout::private_file;
 pub use layout::{Layout, socket_path};
 pub use lock::{HomeLock, lock_home};
 pub(crate) use open::{OpenHome, open_home};
 pub use phrase::{Phrase, PhraseError};
+pub use protection::{
+    Protection, check_passphrase, check_unlocked, keep_in_key_ring, lock, protection,
+    remove_passphrase, set_passphrase, unlock,
+};
 pub use recover::{Recover, Recovered, recover};
 pub use renew::{Renewed, renew};
 pub use repair::{repair_store, survey_store};

@@ -1,7 +1,7 @@
 //! Who keeps the key of an unlocked home: outside the home, and for as long as the machine runs.
 //!
-//! An operating system's key ring would be another keeper. The one here asks nothing of the machine: a
-//! file (0600) in `$XDG_RUNTIME_DIR`, which lives in memory, or in the state folder where there is none.
+//! The one here asks nothing of the machine: a file (0600) in `$XDG_RUNTIME_DIR`, which lives in memory, or
+//! in the state folder where there is none. The operating system's [key ring](super::KeyRing) is another.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use kinlog_agent::api::{Connection, Request};
 use kinlog_agent::home::{self, Protection};
+use kinlog_agent::vault::Passphrase;
 use serde::Serialize;
 
 use crate::error::Failure;
@@ -43,7 +44,12 @@ pub(crate) enum PassphraseCommand {
         #[arg(long, value_name = "FILE")]
         new_passphrase_file: Option<PathBuf>,
     },
-    /// Take the passphrase from the home: its files are all it takes to open it then
+    /// Give the key of the home to the key ring of your desktop: it opens for whoever has logged in
+    Keyring {
+        #[command(flatten)]
+        file: PassphraseFile,
+    },
+    /// Take passphrase or key ring from the home: its files are all it takes to open it then
     Remove {
         #[command(flatten)]
         file: PassphraseFile,
@@ -73,7 +79,8 @@ pub(crate) async fn lock(context: &Context<'_>) -> Result<(), Failure> {
     }
     let (folder, state) = (context.home.clone(), context.state.clone());
     blocking(move || Ok(home::lock(&folder, &state)?)).await?;
-    tell(context, Protection::Locked, None)
+    let protection = home::protection(&context.home, &context.state)?;
+    tell(context, protection, None)
 }
 
 pub(crate) async fn unlock(
@@ -81,7 +88,7 @@ pub(crate) async fn unlock(
     context: &Context<'_>,
 ) -> Result<(), Failure> {
     let key_on_disk = match home::protection(&context.home, &context.state)? {
-        Protection::Unlocked => None,
+        Protection::Unlocked | Protection::KeyRing => None,
         // One without a passphrase says so before it asks for it.
         Protection::None | Protection::Locked => {
             home::check_passphrase(&context.home)?;
@@ -93,7 +100,8 @@ pub(crate) async fn unlock(
     };
     // The index was deleted: the first opening makes it anew.
     context.ask(Request::Id).await?;
-    tell(context, Protection::Unlocked, key_on_disk)
+    let protection = home::protection(&context.home, &context.state)?;
+    tell(context, protection, key_on_disk)
 }
 
 pub(crate) async fn passphrase(
@@ -112,7 +120,8 @@ pub(crate) async fn passphrase(
         PassphraseCommand::Set {
             new_passphrase_file,
         } => {
-            if home::protection(&folder, &state)? != Protection::None {
+            let protection = home::protection(&folder, &state)?;
+            if matches!(protection, Protection::Unlocked | Protection::Locked) {
                 let message = format!("home {name} has a passphrase already");
                 return Err(Failure::usage(message)
                     .hint("`kinlog passphrase change` asks for the one it has"));
@@ -129,14 +138,34 @@ pub(crate) async fn passphrase(
             let new = passphrase::choose(new_passphrase_file.as_deref(), &name).await?;
             blocking(move || Ok(home::set_passphrase(&folder, &state, Some(&old), &new)?)).await?;
         }
+        PassphraseCommand::Keyring { file } => {
+            let old = asked(&file, context).await?;
+            let keep = move || Ok(home::keep_in_key_ring(&folder, &state, old.as_ref())?);
+            blocking(keep).await?;
+        }
         PassphraseCommand::Remove { file } => {
-            home::check_passphrase(&folder)?;
-            let old = passphrase::ask(file.passphrase_file.as_deref(), &name).await?;
-            blocking(move || Ok(home::remove_passphrase(&folder, &state, &old)?)).await?;
+            let old = asked(&file, context).await?;
+            let remove = move || Ok(home::remove_passphrase(&folder, &state, old.as_ref())?);
+            blocking(remove).await?;
         }
     }
     let protection = home::protection(&context.home, &context.state)?;
     tell(context, protection, None)
+}
+
+/// Asks for the passphrase of a home that has one.
+async fn asked(
+    file: &PassphraseFile,
+    context: &Context<'_>,
+) -> Result<Option<Passphrase>, Failure> {
+    match home::protection(&context.home, &context.state)? {
+        Protection::None | Protection::KeyRing => Ok(None),
+        Protection::Unlocked | Protection::Locked => {
+            let name = context.home.display().to_string();
+            let file = file.passphrase_file.as_deref();
+            passphrase::ask(file, &name).await.map(Some)
+        }
+    }
 }
 
 /// Says who can open the home now.
@@ -174,5 +203,9 @@ fn words(protection: Protection) -> (&'static str, &'static str) {
         ),
         Protection::Unlocked => ("unlocked", "is unlocked until `kinlog lock`"),
         Protection::Locked => ("locked", "is locked; `kinlog unlock` opens it"),
+        Protection::KeyRing => (
+            "keyring",
+            "opens while your desktop's key ring is unlocked, which has its key",
+        ),
     }
 }

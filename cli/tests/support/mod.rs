@@ -7,6 +7,7 @@ pub mod secrets;
 pub mod frames;
 
 use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub const MEETING: Duration = Duration::from_secs(60);
 pub fn kinlog() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kinlog"));
     for variable in [
+        "DBUS_SESSION_BUS_ADDRESS",
         "KINLOG_HOME",
         "KINLOG_LOG",
         "KINLOG_PASSPHRASE_FILE",
@@ -79,6 +81,15 @@ impl Home {
         let path = self.beside(name);
         std::fs::write(&path, content).expect("the folder can be written");
         path
+    }
+
+    /// Writes a file beside the home that its owner alone may read.
+    #[track_caller]
+    pub fn secret_file(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.write(name, text.as_bytes());
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&file, private).expect("the file is ours");
+        file
     }
 
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
