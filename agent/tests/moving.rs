@@ -10,7 +10,7 @@ mod stage;
 use bytes::Bytes;
 use kinlog_agent::api::{Error, ErrorKind, FeedInfo, Reply, Request};
 use kinlog_agent::home::Phrase;
-use stage::{Cast, Folder, Signal};
+use stage::{Cast, Folder, Signal, soon};
 
 async fn feed(cast: &Cast, request: Request) -> Result<FeedInfo, Error> {
     match cast.reply(request).await? {
@@ -174,10 +174,24 @@ async fn another_device_goes_on_with_a_path_and_readers_see_one_row() {
         feed(&phone, take("/log")).await.unwrap_err().kind,
         ErrorKind::Usage
     );
+    let known = reader.dump_hash(false).await.1;
     feed(&laptop, take("/log")).await.unwrap();
     laptop.append("/log", &lines(&["f"])).await;
     assert_eq!(
         texts(&laptop, "/log", None).await,
+        ["a", "b", "c", "d", "e", "f"]
+    );
+    // The reader reads of the new part while nothing of it is asked for; a range that is asked for
+    // later comes all the same.
+    soon(async {
+        while reader.dump_hash(false).await.1 == known {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    reader.follow(&link, Some("5..6")).await.unwrap();
+    assert_eq!(
+        texts(&reader, &link, None).await,
         ["a", "b", "c", "d", "e", "f"]
     );
 }
@@ -243,5 +257,5 @@ async fn wait_for_texts(cast: &Cast, link: &str, count: usize) {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    stage::soon(held).await;
+    soon(held).await;
 }

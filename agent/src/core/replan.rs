@@ -88,6 +88,8 @@ impl Core {
         for key in &plan.bounded {
             self.trim(key, &plan.asked[key][0].selection)?;
         }
+        // A channel that opens for a feed that is not here stays deaf, also when the feed comes later.
+        plan.view.retain(|key| self.store.feed(key).is_some());
         self.host.set_view(plan.view.clone());
         if let Some(network) = self.network() {
             network.apply(&plan);

@@ -74,6 +74,26 @@ pub(crate) struct GrantedView {
 }
 
 impl View {
+    /// Leaves out the feeds that are not held: they are offered once they are.
+    pub(crate) fn retain(&mut self, is_held: impl Fn(&FeedKey) -> bool) {
+        for agent in self.agents.values_mut() {
+            agent.serves.retain(&is_held);
+            agent.wants.retain(&is_held);
+        }
+        self.feeds.retain(|key, _| is_held(&FeedKey(*key)));
+        for room in self.rooms.values_mut() {
+            room.serves.retain(&is_held);
+            room.wants.retain(&is_held);
+        }
+        for kept in self.seeded.values_mut() {
+            kept.retain(|key, _| is_held(key));
+        }
+        for granted in self.granted.values_mut() {
+            granted.serves.retain(|key, _| is_held(key));
+            granted.wants.retain(&is_held);
+        }
+    }
+
     /// Returns the feeds that a session may have.
     pub(crate) fn serves(&self, session: &SessionInfo) -> Vec<FeedKey> {
         match session.label {
@@ -194,6 +214,46 @@ mod tests {
             path: None,
             plain: false,
         }
+    }
+
+    #[test]
+    fn a_feed_that_is_not_held_is_offered_to_nobody() {
+        let (held, listed) = (FeedKey([9; 32]), FeedKey([8; 32]));
+        let both = BTreeSet::from([held, listed]);
+        let agent = AgentView {
+            serves: both.clone(),
+            wants: both.clone(),
+            ..AgentView::default()
+        };
+        let room = RoomView {
+            devices: [DeviceKey([1; 32])].into(),
+            serves: both.clone(),
+            wants: both,
+        };
+        let feed = FeedView {
+            serves: true,
+            wants: true,
+        };
+        let mut view = View {
+            agents: [([4; 32], agent)].into(),
+            rooms: [([5; 32], room)].into(),
+            feeds: [(held.0, feed), (listed.0, feed)].into(),
+            ..View::default()
+        };
+        view.retain(|key| *key == held);
+        for offered in [
+            session(Label::Agent, 4, None),
+            session(Label::Room, 5, Some(1)),
+            session(Label::Feed, 9, None),
+        ] {
+            assert_eq!(view.serves(&offered), [held]);
+            assert_eq!(view.wants(&offered), [held]);
+        }
+        let not_held = session(Label::Feed, 8, None);
+        assert_eq!(
+            (view.serves(&not_held), view.wants(&not_held)),
+            (vec![], vec![])
+        );
     }
 
     #[test]
