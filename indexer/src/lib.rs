@@ -8,6 +8,7 @@
 //! - [`grant`]: what a seeder is given to keep a room's feeds.
 //! - [`identity`]: the signed statements that say which devices an agent has.
 //! - [`authority`]: who may do what in a room, from its acts alone.
+//! - [`register`]: which write of a value stands, and which contradict each other.
 //! - [`index`]: the SQLite index: facts, views, search, rebuild, dump hash.
 //!
 //! Nothing here touches the network. Only [`index`] touches a disk; randomness and wall time come
@@ -21,6 +22,7 @@ pub mod grant;
 pub mod identity;
 pub mod index;
 pub mod limits;
+pub mod register;
 mod room;
 pub mod seal;
 mod text;

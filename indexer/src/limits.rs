@@ -208,3 +208,21 @@ pub const SQL_SECONDS_MAX: u64 = 5;
 
 /// Steps of SQLite's machine between two looks at the time: well under a millisecond.
 pub const SQL_STEPS_BETWEEN_LOOKS: i32 = 10_000;
+
+/// Bytes of what somebody notes about a contact.
+pub const CONTACT_NOTE_BYTES_MAX: usize = 1024;
+
+/// Bytes of the name of a preference.
+pub const PREFERENCE_NAME_BYTES_MAX: usize = 128;
+
+/// Bytes of what a preference says.
+pub const PREFERENCE_BYTES_MAX: usize = 4 * 1024;
+
+/// Bytes of the word that says who a pin is for.
+pub const PIN_TIER_BYTES_MAX: usize = 32;
+
+/// Bytes of why something is pinned.
+pub const PIN_REASON_BYTES_MAX: usize = 256;
+
+/// Contacts, preferences or settings of one answer: all that people keep, and then some.
+pub const REGISTERS_ROWS_MAX: usize = 16 * 1024;

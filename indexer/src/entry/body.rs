@@ -4,9 +4,10 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::entry::{
-    Act, Attest, Cleared, DirectoryHeads, DirectoryLine, DirectoryRedirect, DirectoryRename,
-    DirectoryRetire, Document, Edit, EpochKeys, File, Message, OwnEpoch, Profile, Reaction,
-    RoomKeys, Setting, Snapshot, SnapshotPage, Tombstone, Vouch, Witness,
+    Act, Attest, Cleared, Contact, DirectoryHeads, DirectoryLine, DirectoryRedirect,
+    DirectoryRename, DirectoryRetire, Document, Edit, EpochKeys, File, Message, OwnEpoch,
+    Preference, Profile, Reaction, RoomKeys, Setting, Snapshot, SnapshotPage, Tombstone, Vouch,
+    Witness,
 };
 use crate::generated::kinlog_entry_v0 as wire;
 use crate::{BODY_FORMAT, TextError};
@@ -35,6 +36,8 @@ pub mod tag {
     pub const OWN_EPOCH: u64 = 12;
     /// [`Setting`](super::Setting)
     pub const SETTING: u64 = 13;
+    /// [`Contact`](super::Contact)
+    pub const CONTACT: u64 = 14;
     /// [`RoomKeys`](super::RoomKeys)
     pub const ROOM_KEYS: u64 = 15;
     /// [`Deed::Genesis`](crate::entry::Deed::Genesis)
@@ -79,6 +82,8 @@ pub mod tag {
     pub const WITNESS: u64 = 35;
     /// [`Vouch`](super::Vouch)
     pub const VOUCH: u64 = 36;
+    /// [`Preference`](super::Preference)
+    pub const PREFERENCE: u64 = 37;
     /// [`Cleared`](super::Cleared)
     pub const CLEARED: u64 = 38;
 
@@ -148,6 +153,10 @@ pub enum Body {
     OwnEpoch(OwnEpoch),
     /// A value that the own devices share.
     Setting(Setting),
+    /// What the author calls an agent.
+    Contact(Contact),
+    /// What the author likes some part to do.
+    Preference(Preference),
     /// What the own devices need of a room.
     RoomKeys(RoomKeys),
     /// Blocks to be dropped.
@@ -205,6 +214,8 @@ impl Body {
             )?)),
             tag::OWN_EPOCH => Ok(Body::OwnEpoch(parse::<wire::OwnEpoch, _>(tag, bytes)?)),
             tag::SETTING => Ok(Body::Setting(parse::<wire::Setting, _>(tag, bytes)?)),
+            tag::CONTACT => Ok(Body::Contact(parse::<wire::Contact, _>(tag, bytes)?)),
+            tag::PREFERENCE => Ok(Body::Preference(parse::<wire::Preference, _>(tag, bytes)?)),
             tag::ROOM_KEYS => Ok(Body::RoomKeys(parse::<wire::RoomKeys, _>(tag, bytes)?)),
             tag::CLEARED => Ok(Body::Cleared(parse::<wire::Cleared, _>(tag, bytes)?)),
             tag::MESSAGE => Ok(Body::Message(parse::<wire::Message, _>(tag, bytes)?)),
@@ -238,6 +249,8 @@ impl Body {
             Body::DirectoryRetire(_) => tag::DIRECTORY_RETIRE,
             Body::OwnEpoch(_) => tag::OWN_EPOCH,
             Body::Setting(_) => tag::SETTING,
+            Body::Contact(_) => tag::CONTACT,
+            Body::Preference(_) => tag::PREFERENCE,
             Body::RoomKeys(_) => tag::ROOM_KEYS,
             Body::Cleared(_) => tag::CLEARED,
             Body::Act(act) => act.deed.tag(),
@@ -267,6 +280,8 @@ impl Body {
             Body::DirectoryRetire(body) => wire::DirectoryRetire::from(body).encode_to_vec(),
             Body::OwnEpoch(body) => wire::OwnEpoch::from(body).encode_to_vec(),
             Body::Setting(body) => wire::Setting::from(body).encode_to_vec(),
+            Body::Contact(body) => wire::Contact::from(body).encode_to_vec(),
+            Body::Preference(body) => wire::Preference::from(body).encode_to_vec(),
             Body::RoomKeys(body) => wire::RoomKeys::from(body).encode_to_vec(),
             Body::Cleared(body) => wire::Cleared::from(body).encode_to_vec(),
             Body::Act(body) => wire::Act::from(&**body).encode_to_vec(),
@@ -293,7 +308,10 @@ where
     T::try_from(message::<W>(tag, bytes)?)
 }
 
-fn message<W: prost::Message + Default>(tag: u64, bytes: &Bytes) -> Result<W, BodyError> {
+pub(super) fn message<W: prost::Message + Default>(
+    tag: u64,
+    bytes: &Bytes,
+) -> Result<W, BodyError> {
     W::decode(bytes.clone()).map_err(|error| BodyError::Protobuf {
         tag,
         reason: error.to_string(),

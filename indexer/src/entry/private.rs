@@ -5,11 +5,12 @@ use std::fmt;
 use kinlog_feeds::crypto::{DeviceKey, Secret};
 
 use crate::entry::body::{fixed, text};
+use crate::entry::trust::{at_most, replaces_from_wire};
 use crate::entry::{BodyError, EpochCopy, Ref};
 use crate::generated::kinlog_entry_v0 as wire;
 use crate::limits::{
-    NAME_BYTES_MAX, OWN_EPOCH_COPIES_MAX, OWN_EPOCH_PARENTS_MAX, REGISTER_REPLACES_MAX,
-    ROOM_EPOCH_KEYS_MAX, SETTING_BYTES_MAX, SETTING_NAME_BYTES_MAX,
+    NAME_BYTES_MAX, OWN_EPOCH_COPIES_MAX, OWN_EPOCH_PARENTS_MAX, ROOM_EPOCH_KEYS_MAX,
+    SETTING_BYTES_MAX, SETTING_NAME_BYTES_MAX,
 };
 use crate::seal::EpochId;
 use crate::{RoomId, Text};
@@ -74,17 +75,24 @@ impl Setting {
     ) -> Result<Self, BodyError> {
         let bytes = value.as_ref().map_or(0, Vec::len);
         check_count("value", bytes, SETTING_BYTES_MAX)?;
-        check_count("replaces", replaces.len(), REGISTER_REPLACES_MAX)?;
         Ok(Setting {
             name,
             value,
-            replaces,
+            replaces: at_most(replaces)?,
         })
     }
 
     /// Returns the value; `None` when it was taken away.
     pub fn value(&self) -> Option<&[u8]> {
         self.value.as_deref()
+    }
+
+    /// Returns the same value, which replaces these writes instead.
+    pub fn replacing(self, replaces: Vec<Ref>) -> Result<Self, BodyError> {
+        Ok(Setting {
+            replaces: at_most(replaces)?,
+            ..self
+        })
     }
 
     /// Returns the writes that this one replaces.
@@ -197,12 +205,10 @@ impl TryFrom<wire::Setting> for Setting {
     type Error = BodyError;
 
     fn try_from(body: wire::Setting) -> Result<Self, BodyError> {
-        check_count("replaces", body.replaces.len(), REGISTER_REPLACES_MAX)?;
-        let replaces = body.replaces.into_iter().map(Ref::try_from);
         Setting::new(
             text("name", body.name)?,
             body.value.map(Into::into),
-            replaces.collect::<Result<_, _>>()?,
+            replaces_from_wire(body.replaces)?,
         )
     }
 }

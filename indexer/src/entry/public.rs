@@ -43,6 +43,14 @@ impl Profile {
         })
     }
 
+    /// Returns the same value, which replaces these writes instead.
+    pub fn replacing(self, replaces: Vec<Ref>) -> Result<Self, BodyError> {
+        Ok(Profile {
+            replaces: at_most(replaces)?,
+            ..self
+        })
+    }
+
     /// Returns the writes that this one replaces.
     pub fn replaces(&self) -> &[Ref] {
         &self.replaces

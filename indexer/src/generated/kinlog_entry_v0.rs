@@ -139,6 +139,30 @@ pub struct Setting {
     #[prost(message, repeated, tag = "3")]
     pub replaces: ::prost::alloc::vec::Vec<Ref>,
 }
+/// In the value of a setting whose name is `pin`, a range and a link: how what they name is kept.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PinSetting {
+    #[prost(bool, tag = "1")]
+    pub live: bool,
+    #[prost(string, tag = "2")]
+    pub tier: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub depth: u32,
+}
+/// Tag 14: what the author calls an agent; without a petname it is called nothing any more.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Contact {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub about: ::prost::bytes::Bytes,
+    #[prost(string, optional, tag = "2")]
+    pub petname: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, tag = "3")]
+    pub note: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "4")]
+    pub replaces: ::prost::alloc::vec::Vec<Ref>,
+}
 /// Tag 15: what another device of the agent needs of a room.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RoomKeys {
@@ -154,6 +178,16 @@ pub struct RoomKeys {
     pub secrets: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     #[prost(bytes = "bytes", repeated, tag = "6")]
     pub act_keys: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// Tag 37: what the author likes some part of Kinlog to do; without a value as if nothing was said.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Preference {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "2")]
+    pub value: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "3")]
+    pub replaces: ::prost::alloc::vec::Vec<Ref>,
 }
 /// Tag 38: blocks whose content everyone is asked to drop.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -172,7 +172,7 @@ impl Writer<'_> {
         }
         let added = self
             .db
-            .prepare_cached("INSERT OR IGNORE INTO conflicts VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .prepare_cached("INSERT OR IGNORE INTO link_conflicts VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
             .execute(params![by.0.0, by.1, target.0.0, target.1, stated, held])?;
         self.tally("conflicts", added as i64);
         self.report.conflicts += added as u64;
@@ -180,7 +180,7 @@ impl Writer<'_> {
     }
 
     /// Returns the stated depth of an entry, `None` if it is not held.
-    fn stated_depth(&mut self, place: &Place) -> Result<Option<u64>, IndexError> {
+    pub(super) fn stated_depth(&mut self, place: &Place) -> Result<Option<u64>, IndexError> {
         if let Some(depth) = self.state.depth(place) {
             return Ok(Some(depth));
         }
@@ -262,7 +262,7 @@ impl Writer<'_> {
         for feed in &feeds {
             let gone = self
                 .db
-                .execute("DELETE FROM conflicts WHERE feed = ?1", [feed.0])?;
+                .execute("DELETE FROM link_conflicts WHERE feed = ?1", [feed.0])?;
             self.tally("conflicts", -(gone as i64));
             for (index, depth, links) in self.links_of(feed)? {
                 let place = (*feed, index);

@@ -7,15 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use kinlog_feeds::crypto::FeedKey;
+use kinlog_feeds::crypto::{AgentId, FeedKey};
 use rusqlite::params;
 
 use crate::RoomId;
 use crate::authority::{Authority, RoomFeed};
 use crate::entry::{Body, History, Role, tag};
-use crate::index::state::Place;
 use crate::index::writer::{Placed, Writer};
 use crate::index::{IndexError, Scope};
+use crate::register::{Register, ValueName};
 use crate::{BODY_FORMAT, Clock};
 
 /// A feed as the table has it: whose it is, and from where on it is hidden.
@@ -67,6 +67,9 @@ impl Writer<'_> {
             "mentions",
             "files",
             "profiles",
+            "register_writes",
+            "register_replaced",
+            "conflicts",
             "room_members",
             "member_feeds",
         ] {
@@ -349,21 +352,24 @@ impl Writer<'_> {
                 self.reapply_feed(key)?;
             }
             if was.is_some_and(|was| was != below) {
-                changed.insert(agent);
+                changed.insert(feed.agent);
                 self.refresh_marked_by(key)?;
             }
         }
         for agent in changed {
-            self.name_anew(&room_id, &agent)?;
+            self.name_anew(room, agent)?;
         }
         self.refresh_tombstones(&room_id)
     }
 
     /// Finds what a member calls itself in a room from the entries that are shown.
-    fn name_anew(&mut self, room: &str, agent: &Arc<str>) -> Result<(), IndexError> {
-        self.db
-            .prepare_cached("DELETE FROM profiles WHERE user_id = ?2 AND room_id = ?1")?
-            .execute(params![room, agent])?;
+    fn name_anew(&mut self, room: RoomId, agent: AgentId) -> Result<(), IndexError> {
+        let register = Register {
+            agent,
+            room: Some(room),
+            value: ValueName::Profile,
+        };
+        self.forget_register(&register)?;
         let (db, mut found) = (self.db, Vec::new());
         let mut profiles = db.prepare_cached(
             "SELECT f.feed, f.idx, f.order_depth, f.ms, f.counter, f.body FROM member_feeds m
@@ -371,16 +377,16 @@ impl Writer<'_> {
                  AND f.idx < m.shown_below
              WHERE m.room_id = ?1 AND m.user_id = ?2",
         )?;
-        let mut rows = profiles.query(params![room, agent, tag::PROFILE])?;
+        let key = params![room.to_string(), agent.to_string(), tag::PROFILE];
+        let mut rows = profiles.query(key)?;
         while let Some(row) = rows.next()? {
-            let place: Place = (FeedKey(row.get(0)?), row.get(1)?);
             let clock = Clock {
                 ms: row.get(3)?,
                 counter: row.get(4)?,
             };
             let placed = Placed {
-                feed: place.0,
-                index: place.1,
+                feed: FeedKey(row.get(0)?),
+                index: row.get(1)?,
                 depth: row.get(2)?,
                 clock,
             };
@@ -390,10 +396,9 @@ impl Writer<'_> {
         for (placed, body) in found {
             let body = Body::decode(tag::PROFILE, u64::from(BODY_FORMAT), &body.into());
             if let Ok(Body::Profile(profile)) = body {
-                self.put_profile(&placed, agent, room, &profile)?;
+                self.add_register_write(&placed, register.clone(), profile.replaces())?;
             }
         }
-        self.stale_members.insert((room.into(), agent.clone()));
         Ok(())
     }
 }

@@ -23,8 +23,11 @@ mod people_sql;
 mod query;
 mod query_messages;
 mod query_paths;
+mod query_registers;
 mod reading;
 mod rebuild;
+mod register_views;
+mod registers;
 mod report;
 mod room_acts;
 mod rowid;
@@ -49,10 +52,14 @@ pub use error::{IndexError, OpenError};
 pub use fate::Fate;
 pub use feed::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
 pub use people_sql::{SqlAnswer, SqlError, SqlValue, answer as answer_sql};
+pub use query_registers::{
+    ClaimRow, ClaimSubject, ContactRow, PreferenceRow, ProfileRow, RegisterHead, RegisterRow,
+    VouchRow,
+};
 pub use report::{
     Counts, DirectoryRow, DisputeRow, DocumentRow, EditRow, FileRow, HeadRow, IngestReport,
     LinkConflict, MemberFeedRow, MemberRow, MessageRow, ReactionRow, RebuildReport, RoomRow,
-    SearchHit, SettingRow,
+    SearchHit,
 };
 
 use crate::RoomId;

@@ -1,6 +1,6 @@
 //! Questions with bounded answers.
 
-use kinlog_feeds::crypto::{AgentId, FeedKey, PublicKey, Secret};
+use kinlog_feeds::crypto::{FeedKey, PublicKey, Secret};
 use rusqlite::{OptionalExtension, Row, params};
 
 use crate::entry::Role;
@@ -130,20 +130,10 @@ impl Index {
         )
     }
 
-    /// Returns what an agent calls itself in the open.
-    pub fn profile(&self, agent: &AgentId) -> Result<Option<String>, IndexError> {
-        let found = self.all(
-            "SELECT name FROM profiles WHERE user_id = ?1 AND room_id = ''",
-            params![agent.to_string()],
-            |row| row.get(0),
-        );
-        Ok(found?.pop())
-    }
-
     /// Returns up to `limit` links that disagree with a held feed.
     pub fn conflicts(&self, limit: usize) -> Result<Vec<LinkConflict>, IndexError> {
         self.all(
-            "SELECT feed, idx, target, target_idx, stated, held FROM conflicts
+            "SELECT feed, idx, target, target_idx, stated, held FROM link_conflicts
              ORDER BY feed, idx, target, target_idx LIMIT ?1",
             params![limit.min(QUERY_ROWS_MAX) as i64],
             |row| {

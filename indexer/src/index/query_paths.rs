@@ -1,6 +1,6 @@
 //! Questions about paths: what directories list, public and private.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash};
@@ -10,20 +10,15 @@ use crate::entry::{Body, Content, OwnEpoch, Ref, RoomKeys, Snapshot, tag};
 use crate::index::directory::listing;
 use crate::index::links::links_from_sql;
 use crate::index::state::{damaged, parse};
-use crate::index::{DirectoryRow, HeadRow, IndexError, Scope, SettingRow};
+use crate::index::{DirectoryRow, HeadRow, IndexError, Scope};
 use crate::limits::{DIRECTORY_ROWS_MAX, QUERY_ROWS_MAX};
 use crate::{BODY_FORMAT, Clock, Index};
 
 /// An entry of a private directory with its place.
 struct Told {
-    at: Ref,
     device: DeviceKey,
-    clock: Clock,
     body: Body,
 }
-
-/// A write of a register with its value.
-type Write = (Told, Option<Vec<u8>>);
 
 impl Index {
     /// Returns up to [`DIRECTORY_ROWS_MAX`] public feeds of an agent, by label; those of one label in
@@ -199,37 +194,6 @@ impl Index {
         Ok(told.filter_map(keys).collect())
     }
 
-    /// Returns the settings of an agent's devices, by name, those without a value too: of several
-    /// writes that know nothing of each other the newest is shown, and all are named.
-    pub fn settings(&self, agent: &AgentId) -> Result<Vec<SettingRow>, IndexError> {
-        let mut written: BTreeMap<String, Vec<Write>> = BTreeMap::new();
-        let mut replaced: BTreeSet<(String, Ref)> = BTreeSet::new();
-        for mut told in self.told(agent, tag::SETTING)? {
-            let Body::Setting(setting) = &mut told.body else {
-                continue;
-            };
-            let name = setting.name.to_string();
-            let refs = setting.replaces().iter();
-            replaced.extend(refs.map(|at| (name.clone(), *at)));
-            let value = setting.value().map(<[u8]>::to_vec);
-            written.entry(name).or_default().push((told, value));
-        }
-        let row = |(name, mut writes): (String, Vec<Write>)| {
-            writes.retain(|(told, _)| !replaced.contains(&(name.clone(), told.at)));
-            writes.sort_by_key(|(told, _)| (told.clock, told.at));
-            let heads = writes.iter().map(|(told, _)| told.at).collect();
-            let (told, value) = writes.pop()?;
-            Some(SettingRow {
-                name,
-                value,
-                device: told.device,
-                clock: told.clock,
-                heads,
-            })
-        };
-        Ok(written.into_iter().filter_map(row).collect())
-    }
-
     /// Reads the entries with one tag in an agent's private directories, in their timeline.
     fn told(&self, agent: &AgentId, tag: u64) -> Result<Vec<Told>, IndexError> {
         // The list of tags names the partial index.
@@ -260,12 +224,7 @@ impl Index {
                     row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?,
                 );
                 if let Ok(body) = Body::decode(tag, u64::from(BODY_FORMAT), &bytes) {
-                    let one = Told {
-                        at,
-                        device,
-                        clock,
-                        body,
-                    };
+                    let one = Told { device, body };
                     told.insert((row.get::<_, u64>(0)?, clock, at), one);
                 }
             }

@@ -255,21 +255,6 @@ pub struct DirectoryRow {
     pub cut: Option<u64>,
 }
 
-/// A value that an agent's devices share.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SettingRow {
-    /// Name of the register.
-    pub name: String,
-    /// Its value; `None` when it was taken away.
-    pub value: Option<Vec<u8>>,
-    /// Device that wrote what is shown.
-    pub device: DeviceKey,
-    /// When that was.
-    pub clock: Clock,
-    /// The writes that no other replaces: several when devices knew nothing of each other.
-    pub heads: Vec<Ref>,
-}
-
 /// The newest head of a feed that its device vouches for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct HeadRow {

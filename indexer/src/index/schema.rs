@@ -259,6 +259,68 @@ CREATE TABLE grants (
 -- Keys of earlier epochs that entries of rooms hand on.
 CREATE INDEX facts_epoch_keys ON facts (feed, idx) WHERE tag = 30;
 ",
+    r"
+-- Links that disagree stand apart from values that do.
+ALTER TABLE conflicts RENAME TO link_conflicts;
+
+-- Writes of registers and which of them stand; the writes that each names as replaced. sort: profile,
+-- setting, contact, preference, vouch. room_id is '' outside of rooms.
+CREATE TABLE register_writes (
+    sort TEXT, user_id TEXT, room_id TEXT, name TEXT, feed BLOB, idx INTEGER,
+    depth INTEGER NOT NULL, ms INTEGER NOT NULL, counter INTEGER NOT NULL,
+    is_head INTEGER NOT NULL, PRIMARY KEY (sort, user_id, room_id, name, feed, idx)
+) WITHOUT ROWID;
+CREATE INDEX register_heads ON register_writes (sort, user_id, room_id, name) WHERE is_head = 1;
+CREATE TABLE register_replaced (
+    sort TEXT, user_id TEXT, room_id TEXT, name TEXT, feed BLOB, idx INTEGER,
+    by_feed BLOB, by_idx INTEGER,
+    PRIMARY KEY (sort, user_id, room_id, name, feed, idx, by_feed, by_idx)
+) WITHOUT ROWID;
+
+-- Registers with several heads that do not say the same, one row a head.
+CREATE TABLE conflicts (
+    sort TEXT, user_id TEXT, room_id TEXT, name TEXT, feed BLOB, idx INTEGER,
+    ms INTEGER NOT NULL, counter INTEGER NOT NULL, is_shown INTEGER NOT NULL, value TEXT,
+    PRIMARY KEY (sort, user_id, room_id, name, feed, idx)
+) WITHOUT ROWID;
+
+DROP TABLE profiles;
+CREATE TABLE profiles (
+    user_id TEXT, room_id TEXT, name TEXT NOT NULL, about TEXT NOT NULL, ms INTEGER NOT NULL,
+    counter INTEGER NOT NULL, feed BLOB NOT NULL, idx INTEGER NOT NULL,
+    PRIMARY KEY (user_id, room_id)
+) WITHOUT ROWID;
+
+-- What an agent keeps for itself: what it calls others, what it likes.
+CREATE TABLE contacts (
+    owner_id TEXT, user_id TEXT, petname TEXT NOT NULL, note TEXT NOT NULL,
+    updated_at INTEGER NOT NULL, feed BLOB NOT NULL, idx INTEGER NOT NULL,
+    PRIMARY KEY (owner_id, user_id)
+) WITHOUT ROWID;
+CREATE TABLE preferences (
+    user_id TEXT, name TEXT, value TEXT NOT NULL, updated_at INTEGER NOT NULL,
+    feed BLOB NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (user_id, name)
+) WITHOUT ROWID;
+
+-- What agents say in the open of each other, and of entries.
+CREATE TABLE vouches (
+    user_id TEXT, about_id TEXT, trusted INTEGER NOT NULL, reason TEXT NOT NULL,
+    updated_at INTEGER NOT NULL, feed BLOB NOT NULL, idx INTEGER NOT NULL,
+    PRIMARY KEY (user_id, about_id)
+) WITHOUT ROWID;
+CREATE INDEX vouches_about ON vouches (about_id);
+CREATE TABLE attests (
+    feed BLOB, idx INTEGER, user_id TEXT NOT NULL, about_id TEXT NOT NULL, text TEXT NOT NULL,
+    created_at INTEGER NOT NULL, PRIMARY KEY (feed, idx)
+) WITHOUT ROWID;
+CREATE INDEX attests_about ON attests (about_id);
+CREATE TABLE witnesses (
+    feed BLOB, idx INTEGER, user_id TEXT NOT NULL, about_feed BLOB NOT NULL,
+    about_idx INTEGER NOT NULL, text TEXT NOT NULL, created_at INTEGER NOT NULL,
+    PRIMARY KEY (feed, idx)
+) WITHOUT ROWID;
+CREATE INDEX witnesses_about ON witnesses (about_feed, about_idx);
+",
 ];
 
 /// Marks the file as an index (`kl`) of this preview revision.
@@ -325,7 +387,10 @@ pub(super) fn clear(connection: &Connection) -> rusqlite::Result<()> {
          DELETE FROM mentions;
          DELETE FROM acts; DELETE FROM cuts; DELETE FROM disputes; DELETE FROM invites;
          DELETE FROM epochs; DELETE FROM epoch_devices; DELETE FROM grants; DELETE FROM rooms; DELETE FROM profiles; DELETE FROM documents;
-         DELETE FROM directory; DELETE FROM redirects; DELETE FROM heads; DELETE FROM lengths; DELETE FROM conflicts;
+         DELETE FROM directory; DELETE FROM redirects; DELETE FROM heads; DELETE FROM lengths;
+         DELETE FROM link_conflicts; DELETE FROM conflicts; DELETE FROM register_writes;
+         DELETE FROM register_replaced; DELETE FROM contacts; DELETE FROM preferences;
+         DELETE FROM vouches; DELETE FROM attests; DELETE FROM witnesses;
          DELETE FROM frontier; DELETE FROM awaited; DELETE FROM tallies; DELETE FROM skipped;
          DELETE FROM pending; DELETE FROM facts; DELETE FROM meta; DELETE FROM feeds;",
     )

@@ -1,7 +1,5 @@
 //! Stage two: what people see, as a function of the facts.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, FeedKey};
 use kinlog_feeds::text;
@@ -9,17 +7,14 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::BODY_FORMAT;
 use crate::clock::Clock;
-use crate::entry::{
-    Body, DirectoryHeads, Document, File, LinkScope, Message, Profile, SnapshotRow, tag,
-};
+use crate::entry::{Body, DirectoryHeads, Document, File, LinkScope, Message, SnapshotRow, tag};
+use crate::index::registers::written_by;
 use crate::index::rowid;
 use crate::index::state::Place;
 use crate::index::words::segment;
 use crate::index::writer::{Placed, Writer};
 use crate::index::{IndexError, Scope};
-
-/// The room of a profile that is not a room's.
-const IN_THE_OPEN: &str = "";
+use crate::register::{Register, ValueName};
 
 impl Writer<'_> {
     /// Takes a new fact into the views; `body` is `None` where this build does not read it.
@@ -43,10 +38,7 @@ impl Writer<'_> {
                     _ => Ok(()),
                 }
             }
-            Scope::Private { author, .. } => match body {
-                Some(Body::Document(document)) => self.add_document(placed, Some(author), document),
-                _ => Ok(()),
-            },
+            Scope::Private { author, .. } => self.apply_in_private(placed, author, body),
         }
     }
 
@@ -100,9 +92,6 @@ impl Writer<'_> {
         match scope {
             LinkScope::Room(room) => self.forget_room(room),
             LinkScope::Author(author) => {
-                self.db
-                    .prepare_cached("DELETE FROM profiles WHERE user_id = ?1 AND room_id = ?2")?
-                    .execute(params![author.to_string(), IN_THE_OPEN])?;
                 let feeds: Vec<FeedKey> = self
                     .state
                     .feeds
@@ -176,13 +165,6 @@ impl Writer<'_> {
                     self.raise_edit(&placed, &edit)?;
                 }
             }
-            tag::PROFILE => {
-                let body = Body::decode(tag, u64::from(BODY_FORMAT), &body.into()).ok();
-                match scope {
-                    Scope::Room(_) => self.apply_in_room(&placed, body.as_ref())?,
-                    _ => self.apply_in_the_open(&placed, scope.author(), false, body.as_ref())?,
-                }
-            }
             tag::DIRECTORY_LINE
             | tag::DIRECTORY_RENAME
             | tag::DIRECTORY_REDIRECT
@@ -215,6 +197,7 @@ impl Writer<'_> {
                 .execute(params![room, key.0, ms])?;
             self.stale_members.insert((room.clone(), member.clone()));
         }
+        self.finish_registers()?;
         for (room, member) in std::mem::take(&mut self.stale_members) {
             self.refresh_member(&room, &member)?;
         }
@@ -244,11 +227,47 @@ impl Writer<'_> {
             Some(Body::Edit(body)) => self.add_edit(placed, &room, &member, body),
             Some(Body::Tombstone(body)) => self.add_tombstone(placed, &room, &member, body),
             Some(Body::Profile(profile)) if placed.index < shown_below => {
-                self.put_profile(placed, &member, &room, profile)?;
-                self.stale_members.insert((room, member));
-                Ok(())
+                let Ok(agent) = member.parse() else {
+                    return Ok(());
+                };
+                let register = Register {
+                    agent,
+                    room: Some(id),
+                    value: ValueName::Profile,
+                };
+                self.add_register_write(placed, register, profile.replaces())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Takes in what an agent keeps for itself: documents, and registers that only its devices write.
+    fn apply_in_private(
+        &mut self,
+        placed: &Placed,
+        author: AgentId,
+        body: Option<&Body>,
+    ) -> Result<(), IndexError> {
+        match body {
+            Some(Body::Document(document)) => self.add_document(placed, Some(author), document),
+            Some(body @ (Body::Setting(_) | Body::Contact(_) | Body::Preference(_))) => {
+                self.report.agents.insert(author);
+                self.add_open_write(placed, author, body)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a write of a register that is no room's.
+    fn add_open_write(
+        &mut self,
+        placed: &Placed,
+        author: AgentId,
+        body: &Body,
+    ) -> Result<(), IndexError> {
+        match written_by(author, body) {
+            Some((register, replaces)) => self.add_register_write(placed, register, replaces),
+            None => Ok(()),
         }
     }
 
@@ -262,10 +281,14 @@ impl Writer<'_> {
         self.report.agents.extend(author);
         match (body, author) {
             (Some(Body::Document(document)), _) => self.add_document(placed, author, document),
-            (Some(Body::Profile(profile)), Some(author)) => {
-                let member: Arc<str> = author.to_string().into();
-                self.put_profile(placed, &member, IN_THE_OPEN, profile)?;
-                self.rename_everywhere(&member)
+            (Some(body @ (Body::Profile(_) | Body::Vouch(_))), Some(author)) => {
+                self.add_open_write(placed, author, body)
+            }
+            (Some(Body::Attest(attest)), Some(author)) => {
+                self.add_attest(placed, &author.to_string(), attest)
+            }
+            (Some(Body::Witness(witness)), Some(author)) => {
+                self.add_witness(placed, &author.to_string(), witness)
             }
             (
                 Some(
@@ -405,42 +428,6 @@ impl Writer<'_> {
                 row,
                 segment(&document.title),
                 segment(&document.text)
-            ])?;
-        Ok(())
-    }
-
-    /// Keeps the newest profile of a member in a room, or in the open.
-    pub(super) fn put_profile(
-        &mut self,
-        placed: &Placed,
-        member: &str,
-        room: &str,
-        profile: &Profile,
-    ) -> Result<(), IndexError> {
-        let Placed {
-            feed,
-            index,
-            depth,
-            clock,
-        } = placed;
-        self.db
-            .prepare_cached(
-                "INSERT INTO profiles VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-                 ON CONFLICT DO UPDATE SET name = excluded.name, depth = excluded.depth,
-                     ms = excluded.ms, counter = excluded.counter, feed = excluded.feed,
-                     idx = excluded.idx
-                 WHERE (excluded.depth, excluded.ms, excluded.counter, excluded.feed, excluded.idx)
-                     > (profiles.depth, profiles.ms, profiles.counter, profiles.feed, profiles.idx)",
-            )?
-            .execute(params![
-                member,
-                room,
-                profile.name.as_str(),
-                depth,
-                clock.ms,
-                clock.counter,
-                feed.0,
-                index
             ])?;
         Ok(())
     }

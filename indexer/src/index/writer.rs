@@ -17,6 +17,7 @@ use crate::index::reading::Read;
 use crate::index::room_acts::ActBytes;
 use crate::index::state::{FeedState, Place, State, scope_columns, scope_to_sql};
 use crate::index::{Block, FeedContext, IndexError, IngestReport, Scope, TreeHashes};
+use crate::register::Register;
 use crate::seal::{ContentKey, EpochId};
 
 /// Epoch keys by room and epoch.
@@ -50,6 +51,8 @@ pub(super) struct Writer<'a> {
     pub(super) stale_members: BTreeSet<(Arc<str>, Arc<str>)>,
     /// Agents whose directory is to be made again.
     pub(super) stale_directories: BTreeSet<AgentId>,
+    /// Registers whose rows are to be written again.
+    pub(super) stale_registers: BTreeSet<Register>,
     /// Words of messages that come and go, for their full-text table.
     pub(super) words: WordChanges,
 }
@@ -106,6 +109,7 @@ impl<'a> Writer<'a> {
             stale_rooms: BTreeSet::new(),
             stale_members: BTreeSet::new(),
             stale_directories: BTreeSet::new(),
+            stale_registers: BTreeSet::new(),
             words: WordChanges::default(),
         })
     }
