@@ -123,7 +123,10 @@ impl Core {
     pub(super) fn learn_agent(&self, agent: &AgentId) -> Result<(), Error> {
         // The index is held until all is taken in, so that nobody takes in older rows after it.
         self.index(|index| {
-            let (rows, name) = (index.directory(agent)?, index.profile(agent)?.map(|profile| profile.name));
+            let (rows, name) = (
+                index.directory(agent)?,
+                index.profile(agent)?.map(|profile| profile.name),
+            );
             let lines = Line::of_rows(rows, &index.redirects(agent)?);
             self.knowledge(|knowledge| {
                 if let Some(known) = knowledge.agents.get_mut(agent) {
