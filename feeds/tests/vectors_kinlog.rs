@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a vector that is missing or malformed fails its test
 
 use std::path::Path;
+use std::process::Command;
 
 use kinlog_feeds::crypto::{
     Secret, device_dh_secret, device_seed, feed_seed, namespace, root_seed,
@@ -99,4 +100,16 @@ fn key_texts_match() {
             Ok(key)
         );
     }
+}
+
+#[test]
+fn python_derives_the_same_values() {
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/vectors/verify_kinlog.py"
+    );
+    let checked = Command::new("python3").args(["-B", script]).output();
+    let checked = checked.unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(said.starts_with("OK "), "{said}\n{checked:?}");
 }

@@ -1,6 +1,8 @@
 //! `vectors/identity-0.json`: sets as hex and what follows from them, for other implementations.
 #![allow(clippy::unwrap_used)] // a vector that is missing or malformed fails its test
 
+use std::process::Command;
+
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, KeyPair, PublicKey};
 use kinlog_feeds::text::{decode_hex, encode_hex};
 use kinlog_indexer::identity::{
@@ -217,4 +219,16 @@ fn golden_sets_read_back_and_give_their_state_in_any_order() {
         let actual = state(&set.verify(&agent()).unwrap());
         assert_eq!(actual, case["expected"], "{}", case["name"]);
     }
+}
+
+#[test]
+fn python_decides_the_same_sets_in_the_same_way() {
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/vectors/verify_identity.py"
+    );
+    let checked = Command::new("python3").args(["-B", script]).output();
+    let checked = checked.unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(said.contains("all as written"), "{said}\n{checked:?}");
 }

@@ -20,10 +20,12 @@ pub(crate) enum Part {
     Strace,
     /// A session bus and GNOME's key ring.
     Keyring,
+    /// Python, which checks golden values with code of its own.
+    Python,
 }
 
 impl Part {
-    pub(crate) const ALL: [Part; 3] = [Part::Npm, Part::Strace, Part::Keyring];
+    pub(crate) const ALL: [Part; 4] = [Part::Npm, Part::Strace, Part::Keyring, Part::Python];
 
     /// Returns the name as `--without` takes it.
     pub(crate) fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Part {
             Part::Npm => "npm",
             Part::Strace => "strace",
             Part::Keyring => "keyring",
+            Part::Python => "python",
         }
     }
 
@@ -40,6 +43,7 @@ impl Part {
             Part::Npm => "npm_",
             Part::Strace => "strace_",
             Part::Keyring => "keyring_",
+            Part::Python => "python_",
         }
     }
 
@@ -55,6 +59,7 @@ impl Part {
                 ("dbus-daemon", "dbus-daemon"),
                 ("gnome-keyring-daemon", "gnome-keyring"),
             ]),
+            Part::Python => provide_programs(&[("python3", "python3")]),
         }
     }
 }

@@ -111,8 +111,11 @@ def sign(seed, message):
 
 HYPERCORE = [h(h(b"hypercore"), bytes([number])) for number in range(6)]
 LABELS = """root device-sign device-dh feed content meet epoch-id topic topic-offset signal-join
-    signal-client session-cap session-cert session-tag seal file link-tag record segment index-file
-    statement join-request sealed-box invite-check genesis identity-set room-claim""".split()
+    signal-client session-cap session-cert session-tag seal file link-tag record segment
+    index-file statement join-request sealed-box invite-check genesis identity-set room-claim
+    bundle act act-hash feed-claim device-accept root-accept safety own-room seed-grant room-tag
+    home-key home-secret backup backup-part link-code link-check link-request link-answer
+    link-words grant-check sign-in sign-in-meet sign-in-check sign-in-record room-notice""".split()
 
 
 def run(first, count):
@@ -255,4 +258,5 @@ def main():
     print("OK", sum(len(value["out"]) for value in computed.values()), "values")
 
 
-main()
+if __name__ == "__main__":
+    main()
