@@ -6,30 +6,37 @@
 
 mod answers;
 mod connection;
+mod devices;
 mod error;
+mod feeds;
 mod frame;
 mod messages;
 mod reply;
 mod request;
 mod rooms;
 mod seeding;
+mod status;
 mod text;
 
 pub use answers::{Answer, AnswerSender, Answers, CallerGone};
 pub use connection::Connection;
 pub(crate) use connection::Told;
+pub use devices::{
+    CutInfo, DeviceChange, DeviceInfo, HeldSignInInfo, LinkAskedInfo, SignInInfo, SignInKeyInfo,
+};
 pub use error::{Error, ErrorKind};
+pub use feeds::{
+    BlockProblem, ConflictHead, ConflictInfo, DocumentInfo, FeedInfo, FollowProgress, FollowStep,
+    PinInfo, RepairedFeedInfo, StoreInfo, TransferProgress,
+};
 pub use frame::{Frame, read_frame, write_frame};
 pub use messages::{DeletedInfo, MessageInfo, ReactionInfo, ReplyInfo};
-pub use reply::{
-    BlockProblem, ConflictHead, ConflictInfo, CutInfo, DeviceChange, DeviceInfo, DocumentInfo,
-    FeedInfo, FeedStatus, FollowProgress, FollowStep, FoundEntry, HeldSignInInfo, IceInfo, IdInfo,
-    LinkAskedInfo, PinInfo, RepairedFeedInfo, Reply, RoomInfo, SessionStatus, SignInInfo,
-    SignInKeyInfo, SignalStatus, Status, StoreInfo, StoreStatus, TransferProgress, WhyReason,
-};
+pub use reply::{FoundEntry, IdInfo, Reply, WhyReason};
 pub use request::{PinOptions, Request, Selection};
 pub use rooms::{
-    InviteInfo, MemberDeviceInfo, MemberInfo, ReaderInfo, RoomChange, RoomExported, RoomLeft,
+    InviteInfo, MemberDeviceInfo, MemberInfo, ReaderInfo, RoomChange, RoomExported, RoomInfo,
+    RoomLeft,
 };
 pub use seeding::{GrantInfo, SeedingInfo};
+pub use status::{FeedStatus, IceInfo, SessionStatus, SignalStatus, Status, StoreStatus};
 pub use text::Text;

@@ -101,3 +101,21 @@ pub struct RoomExported {
     pub files_left_out: u64,
     pub bytes: u64,
 }
+
+/// A room this agent is a member of.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RoomInfo {
+    /// z-base-32 of the genesis hash.
+    pub id: String,
+    /// First 8 characters of the id.
+    pub code: String,
+    pub name: String,
+    pub members: u64,
+    pub messages: u64,
+    /// How this agent went out of it, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<String>,
+    /// The other agent of a room of two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<String>,
+}

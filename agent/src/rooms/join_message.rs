@@ -5,30 +5,23 @@
 //! Way 0 is by an invite, whose key signs; way 1 is as a sibling of a device that is in the room:
 //! the membership, which device and feeds sign, says all.
 //!
-//! Answer: `u16 revision | room 32 | u8 0 | sealed wrap 81 | uint length, sealed keys | uint n <= 512
-//! | n x (feed 32 | agent 32 | device 32 | u8 content)`, content 0 entries, 1 bytes; or
+//! Answer: `u16 revision | room 32 | u8 0 | sealed wrap 81 | uint length, sealed keys | feeds`; or
 //! `u16 revision | room 32 | u8 1 | u8 reason`. The wrap is a fresh secret sealed to the device. The
-//! keys are sealed as block 0 of the entries feed of whoever asked is, in an epoch of the wrap:
-//! `uint n <= 2,048 | n x epoch secret 32 | uint m <= 2,048 | m x act key 32`.
-
-use std::fmt;
+//! keys ([`RoomKeys`]) are sealed as block 0 of the entries feed of whoever asked is, in an epoch of
+//! the wrap.
 
 use bytes::Bytes;
-use kinlog_feeds::crypto::{
-    AgentId, DeviceKey, FeedKey, KeyPair, PublicKey, SIGNATURE_BYTES, Secret, SignatureError,
-};
+use kinlog_feeds::crypto::{FeedKey, KeyPair, PublicKey, SIGNATURE_BYTES, Secret, SignatureError};
 use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
 use kinlog_indexer::FORMAT_0_REVISION;
 use kinlog_indexer::entry::{BodyError, InviteUse, Membership, MembershipError};
-use kinlog_indexer::limits::ROOM_EPOCH_KEYS_MAX;
 use kinlog_indexer::seal::{
-    ContentKey, EpochSecret, SEALED_SECRET_BYTES, SealError, SealedSecretError, open_entry,
-    open_sealed_secret, seal_entry, seal_to_device,
+    EpochSecret, SEALED_SECRET_BYTES, SealError, SealedSecretError, open_entry, open_sealed_secret,
+    seal_entry, seal_to_device,
 };
 use kinlog_swarm::limits::JOIN_BYTES_MAX;
 
-use crate::limits::ROOM_FEEDS_MAX;
-use crate::rooms::{RoomFeed, RoomId};
+use crate::rooms::{RoomFeed, RoomId, RoomKeys, put_feeds, read_feeds};
 
 const BY_INVITE: u8 = 0;
 const AS_SIBLING: u8 = 1;
@@ -161,61 +154,6 @@ impl JoinRequest {
     }
 }
 
-/// Keys of a room's epochs that a device is given.
-#[derive(Clone, Default, Eq, PartialEq)]
-pub struct RoomKeys {
-    /// Whole secrets, newest first.
-    pub secrets: Vec<EpochSecret>,
-    /// Act keys of the epochs whose secret is not given.
-    pub act_keys: Vec<ContentKey>,
-}
-
-impl fmt::Debug for RoomKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RoomKeys")
-            .field("secrets", &self.secrets.len())
-            .field("act_keys", &self.act_keys.len())
-            .finish()
-    }
-}
-
-impl RoomKeys {
-    /// Encodes the keys; of more than [`ROOM_EPOCH_KEYS_MAX`] of a sort the first are kept.
-    pub fn encode(&self) -> zeroize::Zeroizing<Vec<u8>> {
-        let mut out = zeroize::Zeroizing::new(Vec::with_capacity(
-            8 + 32 * (self.secrets.len() + self.act_keys.len()),
-        ));
-        let secrets = &self.secrets[..self.secrets.len().min(ROOM_EPOCH_KEYS_MAX)];
-        out.put_uint(secrets.len() as u64);
-        for secret in secrets {
-            out.put_raw(secret.expose());
-        }
-        let act_keys = &self.act_keys[..self.act_keys.len().min(ROOM_EPOCH_KEYS_MAX)];
-        out.put_uint(act_keys.len() as u64);
-        for key in act_keys {
-            out.put_raw(key.expose());
-        }
-        out
-    }
-
-    /// Decodes what [`encode`](Self::encode) wrote.
-    ///
-    /// # Errors
-    /// Bytes that are too few, too many, or of too many keys.
-    pub fn decode(bytes: &[u8]) -> Result<RoomKeys, DecodeError> {
-        let mut reader = Reader::new(bytes);
-        let mut keys = RoomKeys::default();
-        for _ in 0..reader.uint_max("epoch secrets", ROOM_EPOCH_KEYS_MAX)? {
-            keys.secrets.push(EpochSecret::new(reader.fixed()?));
-        }
-        for _ in 0..reader.uint_max("act keys", ROOM_EPOCH_KEYS_MAX)? {
-            keys.act_keys.push(ContentKey::new(reader.fixed()?));
-        }
-        reader.finish()?;
-        Ok(keys)
-    }
-}
-
 /// Why a member lets nobody in by a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
@@ -275,7 +213,7 @@ pub enum JoinAnswer {
         wrap: [u8; SEALED_SECRET_BYTES],
         /// [`RoomKeys`], sealed under it.
         keys: Bytes,
-        /// Feeds of the members, at most [`ROOM_FEEDS_MAX`].
+        /// Feeds of the members, at most [`ROOM_FEEDS_MAX`](crate::limits::ROOM_FEEDS_MAX).
         feeds: Vec<RoomFeed>,
     },
     /// Nobody is let in.
@@ -385,42 +323,6 @@ impl JoinAnswer {
     }
 }
 
-/// Writes the places of feeds, at most [`ROOM_FEEDS_MAX`].
-pub(crate) fn put_feeds(out: &mut Vec<u8>, feeds: &[RoomFeed]) {
-    let feeds = &feeds[..feeds.len().min(ROOM_FEEDS_MAX)];
-    out.put_uint(feeds.len() as u64);
-    for feed in feeds {
-        out.put_raw(feed.key.as_bytes());
-        out.put_raw(feed.agent.as_bytes());
-        out.put_raw(feed.device.as_bytes());
-        out.push(u8::from(!feed.is_entries));
-    }
-}
-
-/// Reads what [`put_feeds`] wrote.
-pub(crate) fn read_feeds(reader: &mut Reader<'_>) -> Result<Vec<RoomFeed>, DecodeError> {
-    let count = reader.uint_max("feeds of the room", ROOM_FEEDS_MAX)?;
-    let mut feeds = Vec::with_capacity(count);
-    for _ in 0..count {
-        let key = FeedKey(reader.fixed()?);
-        let agent = AgentId(reader.fixed()?);
-        let device = DeviceKey(reader.fixed()?);
-        let at = reader.position();
-        let is_entries = match reader.u8()? {
-            0 => true,
-            1 => false,
-            other => return Err(unknown("content", at, other)),
-        };
-        feeds.push(RoomFeed {
-            key,
-            agent,
-            device,
-            is_entries,
-        });
-    }
-    Ok(feeds)
-}
-
 fn unknown(what: &'static str, at: usize, actual: u8) -> DecodeError {
     let actual = u64::from(actual);
     DecodeError::UnknownValue { what, at, actual }
@@ -439,12 +341,14 @@ fn check_revision(reader: &mut Reader<'_>) -> Result<(), JoinError> {
 
 #[cfg(test)]
 mod tests {
-    use kinlog_feeds::crypto::blake2b_256;
+    use kinlog_feeds::crypto::{AgentId, DeviceKey, blake2b_256};
     use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
-    use kinlog_indexer::seal::device_dh_public;
+    use kinlog_indexer::limits::ROOM_EPOCH_KEYS_MAX;
+    use kinlog_indexer::seal::{ContentKey, device_dh_public};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::ROOM_FEEDS_MAX;
 
     const ROOM: RoomId = RoomId([3; 32]);
 

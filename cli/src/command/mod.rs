@@ -1,5 +1,6 @@
 //! What each command does, one family a file.
 
+mod append;
 pub(crate) mod backup;
 pub(crate) mod bundle;
 pub(crate) mod conflicts;

@@ -1,0 +1,111 @@
+//! What `status` shows. Field names are what `--json` prints, so they are kept.
+
+use std::path::PathBuf;
+
+use kinlog_feeds::crypto::{AgentId, DeviceKey};
+use serde::{Deserialize, Serialize};
+
+use crate::api::{FeedInfo, RoomInfo, Text};
+
+/// Everything `status` shows.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Status {
+    pub agent: Text<AgentId>,
+    pub device: Text<DeviceKey>,
+    pub name: String,
+    pub home: PathBuf,
+    /// Process that holds the home.
+    pub pid: u32,
+    /// Whether the network is on.
+    pub network: bool,
+    pub signals: Vec<SignalStatus>,
+    pub sessions: Vec<SessionStatus>,
+    pub feeds: Vec<FeedStatus>,
+    pub rooms: Vec<RoomInfo>,
+    pub store: StoreStatus,
+    /// Whether every feed is in sync.
+    pub in_sync: bool,
+    /// Bytes received over all links since the network was started.
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    /// Joins that wait for a member, one sentence each.
+    pub open_joins: Vec<String>,
+    /// Why this device may not write any more; `kinlog device renew` helps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub must_renew: Option<String>,
+}
+
+/// A signal server.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SignalStatus {
+    pub url: String,
+    pub connected: bool,
+    /// Why not, when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A session with another agent.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SessionStatus {
+    /// Number of the session in this process.
+    pub id: u64,
+    /// `agent`, `feed`, `room`, `invite`: the topic they met by.
+    pub met_by: String,
+    /// Path, room or key behind the topic.
+    pub topic: String,
+    /// `webrtc`, `tcp`, `memory`.
+    pub transport: String,
+    /// The candidate pair that ICE chose, for WebRTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ice: Option<IceInfo>,
+    /// The far device, when it showed a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Text<DeviceKey>>,
+    /// The far agent, when its device is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Text<AgentId>>,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    /// `connecting`, `handshake`, `open` or `plain`.
+    pub state: String,
+    /// Seconds since the link opened.
+    pub seconds: u64,
+    /// Keys of the feeds whose channel is open.
+    pub feeds: Vec<String>,
+}
+
+/// The path between two WebRTC peers as ICE reports it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct IceInfo {
+    pub local: String,
+    pub remote: String,
+    /// `host`, `srflx`, `prflx`, `relay`.
+    pub local_kind: String,
+    pub remote_kind: String,
+}
+
+/// A feed, what is held of it and why.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct FeedStatus {
+    #[serde(flatten)]
+    pub feed: FeedInfo,
+    /// Blocks wanted that are stored.
+    pub have: u64,
+    /// Blocks wanted.
+    pub want: u64,
+    pub in_sync: bool,
+    /// Why it is not in sync, or that it is.
+    pub sync: String,
+    /// Why it is stored: own, a pin, a room, the directory of a pinned path.
+    pub why: Vec<String>,
+}
+
+/// The store on disk.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct StoreStatus {
+    pub bytes: u64,
+    pub segments: u64,
+    pub feeds: u64,
+    pub blocks: u64,
+}
