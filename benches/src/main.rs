@@ -3,19 +3,34 @@
 //! Absolute figures move from machine to machine; the ratio of one run is what counts. Repeats of
 //! ours and theirs alternate, and each figure is the median of its repeats.
 
+#![cfg_attr(
+    not(feature = "network"),
+    allow(dead_code, reason = "some is for rows between two processes")
+)]
+
+#[path = "../../indexer/tests/acts/mod.rs"]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "made for tests")]
+mod acts;
 mod append;
+#[cfg(feature = "network")]
 mod connect;
+#[cfg(feature = "network")]
 mod end;
 mod hypercore_crate;
 mod identity;
+mod index;
 mod npm;
 mod process;
 mod read;
+#[cfg(feature = "network")]
 mod replicate;
 mod report;
 mod row;
 mod scratch;
 mod syncs;
+#[path = "../../indexer/tests/world/mod.rs"]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "made for tests")]
+mod world;
 
 use std::process::ExitCode;
 
@@ -47,7 +62,9 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let result = match words.split_first() {
         // One end of a transfer, started by a row of its own.
+        #[cfg(feature = "network")]
         Some((first, rest)) if first == "end" => end::run(rest),
+        Some((first, rest)) if first == "rebuild" => index::rebuild(rest),
         Some((first, rest)) if first == "opened" => read::say_resident(rest),
         _ => run(&Arguments::parse()),
     };

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use crate::{append, connect, identity, read, replicate};
+use crate::{append, identity, index, read};
+#[cfg(feature = "network")]
+use crate::{connect, replicate};
 
 /// How much to do.
 #[derive(Clone, Copy, Debug)]
@@ -130,11 +132,22 @@ pub(crate) const ROWS: &[Row] = &[
     read::OVERHEAD_100B,
     read::OPEN_10K,
     read::IDLE_FEED,
+    #[cfg(feature = "network")]
     replicate::TCP_100B,
+    #[cfg(feature = "network")]
     replicate::TCP_64K,
+    #[cfg(feature = "network")]
     replicate::WEBRTC_64K,
+    #[cfg(feature = "network")]
     connect::FIRST_BLOCK,
     identity::EVALUATION,
+    index::AUTHORITY,
+    index::INGEST,
+    index::LAST_50,
+    index::SEARCH,
+    index::REBUILD,
+    index::REBUILD_MEMORY,
+    index::REMOVAL,
 ];
 
 /// Returns the middle of `figures`.

@@ -144,6 +144,10 @@ pub const SEARCH_CANDIDATES_MAX: usize = 400;
 /// Prepared statements that the index keeps: all it has.
 pub const PREPARED_STATEMENTS_MAX: usize = 128;
 
+/// Pages that a look at the index beside its writer keeps in memory, 8 MiB; with
+/// [`PREPARED_STATEMENTS_MAX`] statements at most twice that.
+pub const READER_CACHE_KIB: usize = 8 * 1024;
+
 /// Stated depths kept in memory during one ingest: 65,536 x about 100 B.
 pub const DEPTH_CACHE_MAX: usize = 64 * 1024;
 

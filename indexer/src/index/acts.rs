@@ -4,12 +4,12 @@ use kinlog_feeds::crypto::{AgentId, FeedKey};
 use rusqlite::params;
 
 use crate::entry::{Body, EpochKeys, tag};
-use crate::index::IndexError;
 use crate::index::state::parse;
+use crate::index::{IndexError, Reader};
 use crate::limits::QUERY_ROWS_MAX;
-use crate::{BODY_FORMAT, Index, RoomId};
+use crate::{BODY_FORMAT, RoomId};
 
-impl Index {
+impl Reader {
     /// Returns the keys of earlier epochs that entries of a room hand on; whether anybody might is
     /// another question.
     pub fn epoch_keys(&self, room: &RoomId) -> Result<Vec<EpochKeys>, IndexError> {

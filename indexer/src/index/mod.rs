@@ -24,6 +24,7 @@ mod query;
 mod query_messages;
 mod query_paths;
 mod query_registers;
+mod reader;
 mod reading;
 mod rebuild;
 mod register_views;
@@ -41,7 +42,7 @@ mod words;
 mod writer;
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,6 +57,7 @@ pub use query_registers::{
     ClaimRow, ClaimSubject, ContactRow, PreferenceRow, ProfileRow, RegisterHead, RegisterRow,
     VouchRow,
 };
+pub use reader::Reader;
 pub use report::{
     Counts, DirectoryRow, DisputeRow, DocumentRow, EditRow, FileRow, HeadRow, IngestReport,
     LinkConflict, MemberFeedRow, MemberRow, MessageRow, ReactionRow, RebuildReport, RoomRow,
@@ -76,13 +78,13 @@ use crate::seal::ContentKey;
 /// What it answers is as of the last call that wrote; after a failed call it is as if that had not
 /// been made.
 pub struct Index {
-    connection: Connection,
+    reader: Reader,
     keys: Arc<Keys>,
     state: State,
     trees: Option<Box<dyn TreeHashes>>,
     #[cfg(feature = "test-switches")]
     mistake: Option<Mistake>,
-    /// Behind the connection: it is dropped later.
+    /// Behind the reader with its connection: it is dropped later.
     _sum: SumAtClose,
 }
 
@@ -218,7 +220,7 @@ impl Index {
         schema::prepare(&mut connection, path)?;
         let state = State::load(&connection).map_err(fault)?;
         Ok(Index {
-            connection,
+            reader: Reader { connection },
             keys: Arc::default(),
             state,
             trees: None,
@@ -246,6 +248,7 @@ impl Index {
         work: impl FnOnce(&mut Writer<'_>) -> Result<(), IndexError>,
     ) -> Result<IngestReport, IndexError> {
         let transaction = self
+            .reader
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let trees = self.trees.as_deref();
@@ -257,12 +260,21 @@ impl Index {
             None => transaction,
             Some(Mistake::CheckpointApart) => {
                 transaction.commit()?;
-                self.connection.transaction()?
+                self.reader.connection.transaction()?
             }
         };
         write_checkpoint(&transaction, &mut self.state, &touched)?;
         transaction.commit()?;
         Ok(report)
+    }
+}
+
+/// Whoever writes may ask everything that others may.
+impl Deref for Index {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
     }
 }
 

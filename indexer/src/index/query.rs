@@ -6,10 +6,11 @@ use rusqlite::{OptionalExtension, Row, params};
 use crate::entry::Role;
 use crate::index::state::{parse, parse_option};
 use crate::index::{
-    Counts, DocumentRow, FileRow, IndexError, LinkConflict, MemberFeedRow, MemberRow, RoomRow,
+    Counts, DocumentRow, FileRow, IndexError, LinkConflict, MemberFeedRow, MemberRow, Reader,
+    RoomRow,
 };
 use crate::limits::QUERY_ROWS_MAX;
-use crate::{Clock, Index, RoomId};
+use crate::{Clock, RoomId};
 
 const ROOM: &str = "SELECT id, room_code, name, created_by, created_at FROM rooms";
 
@@ -17,7 +18,7 @@ pub(super) const DOCUMENT: &str = "SELECT d.feed, d.idx, d.author,
     (SELECT label FROM directory l WHERE l.feed = d.feed AND l.user_id = d.author),
     d.title, d.text, d.mime, d.language, d.created_at FROM documents d";
 
-impl Index {
+impl Reader {
     /// Returns up to [`QUERY_ROWS_MAX`] rooms, by name.
     pub fn rooms(&self) -> Result<Vec<RoomRow>, IndexError> {
         let sql = format!("{ROOM} ORDER BY name, id LIMIT ?1");

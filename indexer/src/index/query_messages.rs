@@ -5,9 +5,9 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use crate::entry::{Body, Ref, tag};
 use crate::index::state::{parse, parse_option};
-use crate::index::{EditRow, IndexError, MessageRow, ReactionRow, Scope};
+use crate::index::{EditRow, IndexError, MessageRow, ReactionRow, Reader};
 use crate::limits::{CLOCK_DRIFT_MS_MAX, QUERY_ROWS_MAX};
-use crate::{BODY_FORMAT, Clock, Index, RoomId};
+use crate::{BODY_FORMAT, Clock, RoomId};
 
 pub(super) const MESSAGE: &str = "SELECT m.room_id, m.feed, m.idx, m.user_id, r.display_name,
     m.depth, m.ms, m.counter, m.text, m.reply_feed, m.reply_idx, m.edited_at, m.deleted_at,
@@ -18,7 +18,7 @@ pub(super) const MESSAGE: &str = "SELECT m.room_id, m.feed, m.idx, m.user_id, r.
 const NEWEST_FIRST: &str =
     "ORDER BY m.depth DESC, m.ms DESC, m.counter DESC, m.feed DESC, m.idx DESC";
 
-impl Index {
+impl Reader {
     /// Returns the last `last` messages of a room, oldest first.
     ///
     /// A date is marked when it lies more than 10 minutes before that of the message in front of
@@ -67,16 +67,12 @@ impl Index {
 
     /// Returns a message that is shown, by its entry.
     pub fn message(&self, entry: &Ref) -> Result<Option<MessageRow>, IndexError> {
-        let Some(Scope::Room(room)) = self.state.feeds.get(&entry.feed).map(|feed| feed.scope)
-        else {
-            return Ok(None);
-        };
         let sql = format!(
-            "{MESSAGE} WHERE m.room_id = ?1 AND m.depth =
-                 (SELECT order_depth FROM facts WHERE feed = ?2 AND idx = ?3)
-             AND m.feed = ?2 AND m.idx = ?3"
+            "{MESSAGE} WHERE m.room_id = (SELECT room_id FROM feeds WHERE feed = ?1)
+             AND m.depth = (SELECT order_depth FROM facts WHERE feed = ?1 AND idx = ?2)
+             AND m.feed = ?1 AND m.idx = ?2"
         );
-        let values = params![room.to_string(), entry.feed.0, entry.index];
+        let values = params![entry.feed.0, entry.index];
         Ok(self.all(&sql, values, message_row)?.pop())
     }
 

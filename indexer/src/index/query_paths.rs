@@ -53,7 +53,7 @@ impl Index {
         &mut self,
         agent: &AgentId,
     ) -> Result<(Vec<DirectoryRow>, BTreeMap<String, String>), IndexError> {
-        let listing = listing(&self.connection, &mut self.state, agent, true)?;
+        let listing = listing(&self.reader.connection, &mut self.state, agent, true)?;
         let mut listed: Vec<_> = listing.lines.into_values().collect();
         listed.retain(|one| !one.is_retired);
         listed.sort_by(|one, other| {

@@ -16,7 +16,7 @@ impl Index {
     /// Commits in batches; broken off, it goes on from its checkpoints with
     /// [`catch_up`](Self::catch_up) or starts anew.
     pub fn rebuild(&mut self, source: &mut dyn BlockSource) -> Result<RebuildReport, IndexError> {
-        let transaction = self.connection.transaction()?;
+        let transaction = self.reader.connection.transaction()?;
         schema::clear(&transaction)?;
         transaction.commit()?;
         self.keys = Arc::default();

@@ -11,7 +11,7 @@ use crate::authority::{ActHeads, ActPlace, Authority, HeldAct, RoomActs};
 use crate::entry::{Act, ActHash, Body, Role};
 use crate::index::state::State;
 use crate::index::writer::{Placed, Writer};
-use crate::index::{DisputeRow, IndexError, Scope};
+use crate::index::{DisputeRow, IndexError, Reader, Scope};
 use crate::seal::EpochId;
 use crate::{BODY_FORMAT, Index, RoomId};
 
@@ -38,6 +38,16 @@ impl Index {
         self.with_acts(room, |acts| acts.role(agent))
     }
 
+    fn with_acts<T>(
+        &self,
+        room: &RoomId,
+        work: impl FnOnce(&mut RoomActs) -> T,
+    ) -> Result<T, IndexError> {
+        Ok(self.state.with_acts(&self.connection, room, work)?)
+    }
+}
+
+impl Reader {
     /// Returns what became of the act at a place in a room, in words; `None` where no act stands.
     pub fn why_act(&self, feed: &FeedKey, index: u64) -> Result<Option<String>, IndexError> {
         let found = self.all(
@@ -82,14 +92,6 @@ impl Index {
                 })
             },
         )
-    }
-
-    fn with_acts<T>(
-        &self,
-        room: &RoomId,
-        work: impl FnOnce(&mut RoomActs) -> T,
-    ) -> Result<T, IndexError> {
-        Ok(self.state.with_acts(&self.connection, room, work)?)
     }
 }
 

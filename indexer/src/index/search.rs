@@ -5,11 +5,10 @@
 
 use rusqlite::params;
 
-use crate::Index;
 use crate::index::query::{DOCUMENT, document_row};
 use crate::index::query_messages::{MESSAGE, message_row};
 use crate::index::words;
-use crate::index::{IndexError, MessageRow, SearchHit};
+use crate::index::{IndexError, MessageRow, Reader, SearchHit};
 use crate::limits::{QUERY_ROWS_MAX, SEARCH_CANDIDATES_MAX};
 
 /// How soon more of one word stops to count, and how much longer texts lose (the usual values).
@@ -19,7 +18,7 @@ const LENGTH_WEIGHT: f64 = 0.75;
 /// Bytes of a message of ordinary length.
 const ORDINARY_BYTES: f64 = 80.0;
 
-impl Index {
+impl Reader {
     /// Returns up to `limit` documents and messages that contain every word of `query`: documents
     /// by how well they fit, then messages, the best of the [`SEARCH_CANDIDATES_MAX`] newest.
     /// Any text is a legal query; text without a word finds nothing.

@@ -1,0 +1,57 @@
+//! Questions to the index over a connection of their own, which waits for nobody who writes.
+
+use std::fmt;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::index::{IndexError, OpenError};
+use crate::limits::{PREPARED_STATEMENTS_MAX, READER_CACHE_KIB};
+
+/// A look at the index that never changes it.
+///
+/// [`Index`](crate::Index) is one, too: it sees what it wrote. One opened beside it sees what was
+/// committed when a question was asked, for as long as the question lasts, while the other goes on
+/// writing. It belongs to one thread at a time, and has to be gone before the file is deleted or
+/// the `Index` is closed for good.
+pub struct Reader {
+    pub(super) connection: Connection,
+}
+
+impl Reader {
+    /// Opens a look at the index at `path`, which an [`Index`](crate::Index) has open.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let fault = |source| OpenError::of(path, source);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(fault)?;
+        connection
+            .execute_batch(&format!(
+                "PRAGMA query_only = ON; PRAGMA temp_store = MEMORY;
+                 PRAGMA cache_size = -{READER_CACHE_KIB};"
+            ))
+            .map_err(fault)?;
+        connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS_MAX);
+        Ok(Reader { connection })
+    }
+
+    /// Answers several questions from one state of the index, whatever is written meanwhile.
+    pub fn at_once<T>(
+        &mut self,
+        look: impl FnOnce(&Reader) -> Result<T, IndexError>,
+    ) -> Result<T, IndexError> {
+        // Deferred: it takes no lock that a writer waits for.
+        self.connection.execute_batch("BEGIN DEFERRED")?;
+        let seen = look(self);
+        self.connection.execute_batch("ROLLBACK")?;
+        seen
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.connection.path();
+        f.debug_struct("Reader")
+            .field("path", &path)
+            .finish_non_exhaustive()
+    }
+}
