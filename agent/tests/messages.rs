@@ -154,7 +154,7 @@ async fn people_ask_the_index_in_sql_and_why() {
     assert_eq!(rows, [["soup at eight?"]]);
     for (sql, kind) in [
         ("delete from messages", ErrorKind::Permission),
-        ("select file_key from files", ErrorKind::Permission),
+        ("select body from facts", ErrorKind::Permission),
         ("selec", ErrorKind::Usage),
     ] {
         let error = ann.reply(query(sql)).await.unwrap_err();

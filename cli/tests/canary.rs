@@ -12,6 +12,7 @@ use testkit::process::{Running, WAIT_MAX, run};
 
 const PASSPHRASE: &str = "correct horse battery staple";
 const ROOM: &str = "behind the green door";
+const PRIVATE_PATH: &str = "/diary-of-the-locksmith";
 const MESSAGE: &str = "the key is under the third flowerpot";
 
 fn image(home: &Home, needles: &Needles) -> BTreeSet<String> {
@@ -39,6 +40,7 @@ fn a_locked_home_its_logs_and_its_arguments_show_no_secret() {
     let passphrase = passphrase.to_str().unwrap();
     home.run(["room", "create", ROOM]).ok();
     home.run(["room", "invite", ROOM]).ok();
+    home.run(["feed", "create", PRIVATE_PATH, "--private"]).ok();
 
     let words = std::fs::read_to_string(&words).unwrap();
     let mut needles = Needles::new();
@@ -55,6 +57,7 @@ fn a_locked_home_its_logs_and_its_arguments_show_no_secret() {
     let mut texts = Needles::new();
     texts.add("message", MESSAGE.as_bytes());
     texts.add("room", ROOM.as_bytes());
+    texts.add("private path", PRIVATE_PATH.as_bytes());
 
     // What each command logs when it tells all it can.
     let mut log = Vec::new();

@@ -9,7 +9,7 @@
 mod world;
 
 use kinlog_indexer::Index;
-use kinlog_indexer::entry::Links;
+use kinlog_indexer::entry::{Body, EpochKeys, Links};
 use kinlog_indexer::index::{SqlError, SqlValue, answer_sql};
 use testkit::process::Folder;
 use world::{World, file, message, room_feed};
@@ -36,12 +36,12 @@ fn people_read_what_they_like_but_no_secrets_and_change_nothing() {
         [[SqlValue::Integer(1)]]
     );
     for secret in [
-        "select file_key from files",
-        "select * from files",
-        "select filename from files where hex(file_key) like '08%'",
         "select body from facts",
-        "with k as (select file_key as a from files) select a from k",
-        "select FILE_KEY from Files",
+        "select * from facts",
+        "select idx from facts where hex(body) like '08%'",
+        "with k as (select body as a from facts) select a from k",
+        "select BODY from Facts",
+        "select block from pending",
     ] {
         let refused = answer_sql(&path, secret);
         assert!(
@@ -87,4 +87,42 @@ fn questions_without_end_are_cut() {
         matches!(endless, Err(SqlError::TooLong { .. })),
         "{endless:?}"
     );
+}
+
+/// Keys that entries carry stay sealed in the file, and are read with those that are handed in.
+#[test]
+fn no_key_stands_in_the_file() {
+    let folder = Folder::new("no-keys");
+    let path = folder.join("index.db");
+    let mut world = World::new(1, 1);
+    world.write(room_feed(0), 1, 2_000, Links::default(), file("cat.png"));
+    let keys = EpochKeys::new(vec![[0xaa; 32]], vec![[0xbb; 32]]).unwrap();
+    world.write(
+        room_feed(0),
+        2,
+        3_000,
+        Links::default(),
+        Body::EpochKeys(keys.clone()),
+    );
+    let mut index = Index::open(&path).unwrap();
+    world.tell(&mut index);
+    index.ingest(&world.blocks()).unwrap();
+    let key_of_file = index.files(&world.room, 9).unwrap()[0].key.clone();
+    assert_eq!(index.epoch_keys(&world.room).unwrap()[0], keys);
+    drop(index);
+    let bytes = std::fs::read(&path).unwrap();
+    for key in [key_of_file.expose(), &[0xaa; 32], &[0xbb; 32]] {
+        assert!(!bytes.windows(32).any(|window| window == key));
+    }
+    assert!(
+        bytes.windows(7).any(|window| window == b"cat.png"),
+        "nothing is read"
+    );
+
+    // Until a key is handed in again nothing of it is known.
+    let mut index = Index::open(&path).unwrap();
+    assert_eq!(index.epoch_keys(&world.room).unwrap(), []);
+    world.tell(&mut index);
+    assert_eq!(index.epoch_keys(&world.room).unwrap(), [keys]);
+    assert_eq!(index.files(&world.room, 9).unwrap()[0].key, key_of_file);
 }

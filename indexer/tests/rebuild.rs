@@ -14,7 +14,7 @@ use std::path::Path;
 use kinlog_feeds::crypto::Hash;
 use kinlog_indexer::Index;
 use kinlog_indexer::entry::LinkScope;
-use kinlog_indexer::index::{Block, FeedContext, MessageRow, Mistake, Scope};
+use kinlog_indexer::index::{Block, FeedContext, MessageRow, Mistake, OpenError, Scope};
 use testkit::process::Folder;
 use world::{Random, World, busy_world, message, path_feed, room_feed};
 
@@ -348,6 +348,47 @@ fn a_damaged_file_is_told_from_everything_else() {
     assert!(error.needs_rebuild(), "{error}");
     let missing = folder.join("no/such/folder/index.db");
     assert!(!Index::open(&missing).unwrap_err().needs_rebuild());
+}
+
+/// Nothing is carried over from the tables of an earlier build: what new columns hold is in the feeds.
+#[test]
+fn an_index_of_every_earlier_schema_is_made_anew_and_is_the_same_as_a_new_one() {
+    let mut world = busy_world(4, 40);
+    let mut fresh = Index::open_in_memory().unwrap();
+    fresh.rebuild(&mut world).unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let folder = Folder::new("earlier-schemas");
+    let path = folder.join("newest.db");
+    drop(Index::open(&path).unwrap());
+    let newest: u32 = rusqlite::Connection::open(&path)
+        .unwrap()
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    for version in 1..newest {
+        let sql = fixtures.join(format!("index-{version}.sql"));
+        let sql = std::fs::read_to_string(&sql).unwrap_or_else(|_| {
+            // One for each schema that was in people's hands.
+            assert!(version > 7, "{} is gone", sql.display());
+            String::new()
+        });
+        if sql.is_empty() {
+            continue;
+        }
+        let path = folder.join(&format!("index-{version}.db"));
+        let earlier = rusqlite::Connection::open(&path).unwrap();
+        earlier.execute_batch(&sql).unwrap();
+        drop(earlier);
+        let error = Index::open(&path).unwrap_err();
+        assert!(
+            matches!(error, OpenError::OtherSchema { actual, .. } if actual == version),
+            "{error}"
+        );
+        assert!(error.needs_rebuild());
+        std::fs::remove_file(&path).unwrap();
+        let mut index = Index::open(&path).unwrap();
+        index.rebuild(&mut world).unwrap();
+        assert_eq!(index.dump_hash().unwrap(), fresh.dump_hash().unwrap());
+    }
 }
 
 #[test]

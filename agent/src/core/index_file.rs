@@ -78,3 +78,32 @@ impl Core {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::{Phrase, init};
+    use crate::pins::Switches;
+    use crate::test_folder::TestFolder;
+
+    #[test]
+    fn an_index_that_an_earlier_build_left_is_made_anew_at_the_start() {
+        let folder = TestFolder::new();
+        let home = folder.path().join("home");
+        init(&home, &folder.state(), "Ada", &Phrase::generate().unwrap()).unwrap();
+        let hash = || {
+            let (core, _events) = Core::open(&home, &folder.state(), Switches::default()).unwrap();
+            core.index(|index| index.dump_hash()).unwrap()
+        };
+        let before = hash();
+        for file in Layout::new(&home).index_files() {
+            let _ = std::fs::remove_file(file);
+        }
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../indexer/tests/fixtures");
+        let sql = std::fs::read_to_string(fixtures.join("index-2.sql")).unwrap();
+        rusqlite::Connection::open(Layout::new(&home).index())
+            .and_then(|earlier| earlier.execute_batch(&sql))
+            .unwrap();
+        assert_eq!(hash(), before);
+    }
+}

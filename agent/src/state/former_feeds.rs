@@ -5,6 +5,7 @@ use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 use crate::links::FeedPath;
 use crate::state::own_feeds::content_text;
 use crate::state::{OwnFeed, State, StateError, fixed};
+use crate::vault::SecretPlace;
 
 /// A feed of an earlier device of this home.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,14 +59,17 @@ impl State {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         for feed in &renewal.former {
+            let (clear, sealed) =
+                self.path_columns(former_path(&feed.key), feed.path.as_ref(), feed.is_private)?;
             transaction.execute(
                 "INSERT OR REPLACE INTO former_feeds
-                 (feed_key, device, path, content, plain, length, published, successor, private, restored)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                 (feed_key, device, path, content, plain, length, published, successor, private,
+                  restored, private_path)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
                 (
                     feed.key.as_bytes(),
                     feed.device.as_bytes(),
-                    feed.path.as_ref().map(FeedPath::as_str),
+                    clear,
                     content_text(feed.is_entries),
                     feed.is_plain,
                     feed.length,
@@ -73,12 +77,13 @@ impl State {
                     feed.successor.as_ref().map(FeedKey::as_bytes),
                     feed.is_private,
                     feed.is_restored,
+                    sealed,
                 ),
             )?;
         }
         transaction.execute("DELETE FROM own_feeds", [])?;
         for feed in &renewal.own {
-            super::own_feeds::insert(&transaction, feed)?;
+            self.insert_own_feed(&transaction, feed)?;
         }
         // What the old device asked for it would have to sign again.
         transaction.execute("DELETE FROM joins", [])?;
@@ -99,11 +104,11 @@ impl State {
         let connection = self.lock();
         let mut statement = connection.prepare(
             "SELECT feed_key, device, path, content, plain, length, published, successor, private,
-                    restored
+                    restored, private_path
              FROM former_feeds ORDER BY feed_key",
         )?;
         let rows = statement.query_map([], |row| {
-            let path: Option<String> = row.get(2)?;
+            let path: (Option<String>, String) = (row.get(2)?, row.get(10)?);
             let content: String = row.get(3)?;
             let has_successor = row.get::<_, Option<Vec<u8>>>(7)?.is_some();
             let feed = FormerFeed {
@@ -124,10 +129,7 @@ impl State {
         })?;
         rows.map(|row| {
             let (feed, path) = row?;
-            let path = path.map(|text| text.parse()).transpose();
-            let path = path.map_err(|_| StateError::Damaged {
-                what: "path of a former feed",
-            })?;
+            let path = self.path_of(former_path(&feed.key), path)?;
             Ok(FormerFeed { path, ..feed })
         })
         .collect()
@@ -167,6 +169,10 @@ impl State {
         let rows = statement.query_map([], |row| Ok((FeedKey(fixed(row, 0)?), row.get(1)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
+}
+
+fn former_path(feed: &FeedKey) -> SecretPlace<'_> {
+    SecretPlace::new("former_feeds", "private_path", feed.as_bytes())
 }
 
 #[cfg(test)]

@@ -4,12 +4,15 @@
 //! for one disk flush; async code makes them on worker threads.
 
 mod copy;
+#[cfg(test)]
+mod earlier_versions;
 mod former_feeds;
 mod grants;
 mod identities;
 mod join_answers;
 mod own_epochs;
 mod own_feeds;
+mod paths;
 mod pins;
 mod rooms;
 mod schema;
@@ -104,10 +107,12 @@ impl State {
         // What is deleted is overwritten: a revoked invite is not left in a free page.
         connection.pragma_update(None, "secure_delete", "ON")?;
         schema::migrate(&mut connection)?;
-        Ok(State {
+        let state = State {
             connection: Arc::new(Mutex::new(connection)),
             key,
-        })
+        };
+        state.seal_clear_paths()?;
+        Ok(state)
     }
 
     /// Returns the key that the secrets of this home are sealed with.

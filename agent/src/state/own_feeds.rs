@@ -2,10 +2,11 @@
 
 use kinlog_feeds::crypto::FeedKey;
 use kinlog_indexer::entry::PathKind;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::links::FeedPath;
 use crate::state::{State, StateError, fixed};
+use crate::vault::SecretPlace;
 
 /// A feed this device signs.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -43,7 +44,7 @@ impl OwnFeed {
 impl State {
     /// Remembers an own feed before anything is signed with its key; again changes nothing.
     pub(crate) fn add_own_feed(&self, feed: &OwnFeed) -> Result<(), StateError> {
-        Ok(insert(&self.lock(), feed)?)
+        self.insert_own_feed(&self.lock(), feed)
     }
 
     /// Gives an own feed another path, or with `None` none any more.
@@ -52,9 +53,18 @@ impl State {
         key: &FeedKey,
         path: Option<&FeedPath>,
     ) -> Result<(), StateError> {
-        self.lock().execute(
-            "UPDATE own_feeds SET path = ?2 WHERE feed_key = ?1",
-            (key.as_bytes(), path.map(FeedPath::as_str)),
+        let connection = self.lock();
+        let is_private = connection
+            .query_row(
+                "SELECT private FROM own_feeds WHERE feed_key = ?1",
+                [key.as_bytes()],
+                |row| row.get(0),
+            )
+            .optional()?;
+        let (clear, sealed) = self.path_columns(own_path(key), path, is_private.unwrap_or(true))?;
+        connection.execute(
+            "UPDATE own_feeds SET path = ?2, private_path = ?3 WHERE feed_key = ?1",
+            (key.as_bytes(), clear, sealed),
         )?;
         Ok(())
     }
@@ -63,11 +73,11 @@ impl State {
     pub(crate) fn own_feeds(&self) -> Result<Vec<OwnFeed>, StateError> {
         let connection = self.lock();
         let mut statement = connection.prepare(
-            "SELECT feed_key, feed_id, path, content, plain, private, kind FROM own_feeds
-             ORDER BY feed_key",
+            "SELECT feed_key, feed_id, path, content, plain, private, kind, private_path
+             FROM own_feeds ORDER BY feed_key",
         )?;
         let rows = statement.query_map([], |row| {
-            let path: Option<String> = row.get(2)?;
+            let path: (Option<String>, String) = (row.get(2)?, row.get(7)?);
             let content: String = row.get(3)?;
             let kind: String = row.get(6)?;
             let feed = OwnFeed {
@@ -83,33 +93,40 @@ impl State {
         })?;
         rows.map(|row| {
             let (feed, path) = row?;
-            let path =
-                path.map(|text| text.parse())
-                    .transpose()
-                    .map_err(|_| StateError::Damaged {
-                        what: "path of an own feed",
-                    })?;
+            let path = self.path_of(own_path(&feed.key), path)?;
             Ok(OwnFeed { path, ..feed })
         })
         .collect()
     }
+
+    pub(super) fn insert_own_feed(
+        &self,
+        connection: &Connection,
+        feed: &OwnFeed,
+    ) -> Result<(), StateError> {
+        let (clear, sealed) =
+            self.path_columns(own_path(&feed.key), feed.path.as_ref(), feed.is_private)?;
+        connection.execute(
+            "INSERT OR IGNORE INTO own_feeds
+             (feed_key, feed_id, path, content, plain, private, kind, private_path)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            (
+                feed.key.as_bytes(),
+                feed.id,
+                clear,
+                content_text(feed.is_entries),
+                feed.is_plain,
+                feed.is_private,
+                feed.kind.as_str(),
+                sealed,
+            ),
+        )?;
+        Ok(())
+    }
 }
 
-pub(super) fn insert(connection: &Connection, feed: &OwnFeed) -> rusqlite::Result<()> {
-    connection.execute(
-        "INSERT OR IGNORE INTO own_feeds (feed_key, feed_id, path, content, plain, private, kind)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        (
-            feed.key.as_bytes(),
-            feed.id,
-            feed.path.as_ref().map(FeedPath::as_str),
-            content_text(feed.is_entries),
-            feed.is_plain,
-            feed.is_private,
-            feed.kind.as_str(),
-        ),
-    )?;
-    Ok(())
+fn own_path(feed: &FeedKey) -> SecretPlace<'_> {
+    SecretPlace::new("own_feeds", "private_path", feed.as_bytes())
 }
 
 pub(super) fn content_text(is_entries: bool) -> &'static str {

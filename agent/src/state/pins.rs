@@ -1,10 +1,12 @@
 //! Pins: what is to be kept of whom, and why.
 
 use kinlog_feeds::crypto::{AgentId, FeedKey};
+use rusqlite::Connection;
 
 use crate::api::Selection;
 use crate::links::FeedPath;
 use crate::state::{State, StateError, fixed};
+use crate::vault::SecretPlace;
 
 /// What a pin names.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -38,80 +40,81 @@ impl State {
     pub(crate) fn replace_pin(&self, old: &Pin, new: &Pin) -> Result<(), StateError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
-        for pin in [old, new] {
-            let (agent, path, key) = columns(&pin.target);
-            transaction.execute(
-                "DELETE FROM pins
-                 WHERE agent IS ?1 AND path IS ?2 AND feed_key IS ?3 AND selection = ?4",
-                (agent, path, key, pin.selection.to_string()),
-            )?;
+        for (place, pin) in self.read_pins(&transaction)? {
+            let is_same =
+                |other: &Pin| (&pin.target, &pin.selection) == (&other.target, &other.selection);
+            if is_same(old) || is_same(new) {
+                transaction.execute("DELETE FROM pins WHERE place = ?1", [place])?;
+            }
         }
-        let (agent, path, key) = columns(&new.target);
-        transaction.execute(
-            "INSERT INTO pins (agent, path, feed_key, selection, live, tier, reason, depth)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            (
-                agent,
-                path,
-                key,
-                new.selection.to_string(),
-                new.live,
-                &new.tier,
-                &new.reason,
-                new.depth,
-            ),
-        )?;
+        self.insert_pin(&transaction, new)?;
         transaction.commit()?;
         Ok(())
     }
 
     /// Forgets every pin of a target, and returns those that were.
     pub(crate) fn remove_pins(&self, target: &PinTarget) -> Result<Vec<Pin>, StateError> {
-        let removed: Vec<Pin> = self
-            .pins()?
-            .into_iter()
-            .filter(|pin| pin.target == *target)
-            .collect();
-        let (agent, path, key) = columns(target);
-        self.lock().execute(
-            "DELETE FROM pins WHERE agent IS ?1 AND path IS ?2 AND feed_key IS ?3",
-            (agent, path, key),
-        )?;
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        let mut removed = Vec::new();
+        for (place, pin) in self.read_pins(&transaction)? {
+            if pin.target == *target {
+                transaction.execute("DELETE FROM pins WHERE place = ?1", [place])?;
+                removed.push(pin);
+            }
+        }
+        transaction.commit()?;
         Ok(removed)
     }
 
     /// Returns all pins, oldest first.
     pub(crate) fn pins(&self) -> Result<Vec<Pin>, StateError> {
-        let connection = self.lock();
-        let mut statement = connection.prepare(
-            "SELECT agent, path, feed_key, selection, live, tier, reason, depth FROM pins
-             ORDER BY id",
-        )?;
-        let rows = statement.query_map([], |row| {
-            let agent: Option<[u8; 32]> = optional(row, 0)?;
-            let path: Option<String> = row.get(1)?;
-            let key: Option<[u8; 32]> = optional(row, 2)?;
-            let selection: String = row.get(3)?;
-            Ok((
+        let pins = self.read_pins(&self.lock())?;
+        Ok(pins.into_iter().map(|(_, pin)| pin).collect())
+    }
+
+    fn insert_pin(&self, connection: &Connection, pin: &Pin) -> Result<(), StateError> {
+        let mut place = [0; 16];
+        getrandom::fill(&mut place)?;
+        let (agent, path, key) = match &pin.target {
+            PinTarget::Path(agent, path) => (Some(agent.as_bytes()), path.as_ref(), None),
+            PinTarget::Feed(key) => (None, None, Some(key.as_bytes())),
+        };
+        // A pin may be of a private path.
+        let (clear, sealed) = self.path_columns(pin_path(&place), path, true)?;
+        connection.execute(
+            "INSERT INTO pins (place, number, agent, path, feed_key, selection, live, tier, reason,
+                 depth, private_path)
+             VALUES (?1, (SELECT 1 + coalesce(max(number), 0) FROM pins), ?2, ?3, ?4, ?5, ?6, ?7,
+                 ?8, ?9, ?10)",
+            (
+                place,
                 agent,
-                path,
+                clear,
                 key,
-                selection,
-                row.get(4)?,
-                row.get(5)?,
-                row.get(6)?,
-                row.get(7)?,
-            ))
-        })?;
-        rows.map(|row| {
-            let (agent, path, key, selection, live, tier, reason, depth) = row?;
-            let path =
-                path.map(|text| text.parse())
-                    .transpose()
-                    .map_err(|_| StateError::Damaged {
-                        what: "path of a pin",
-                    })?;
-            let target = match (agent, key) {
+                pin.selection.to_string(),
+                pin.live,
+                &pin.tier,
+                &pin.reason,
+                pin.depth,
+                sealed,
+            ),
+        )?;
+        Ok(())
+    }
+
+    /// Reads all pins with their places, oldest first.
+    fn read_pins(&self, connection: &Connection) -> Result<Vec<([u8; 16], Pin)>, StateError> {
+        let mut statement = connection.prepare(
+            "SELECT place, agent, path, private_path, feed_key, selection, live, tier, reason, depth
+             FROM pins ORDER BY number",
+        )?;
+        let mut rows = statement.query([])?;
+        let mut pins = Vec::new();
+        while let Some(row) = rows.next()? {
+            let place = fixed(row, 0)?;
+            let path = self.path_of(pin_path(&place), (row.get(2)?, row.get(3)?))?;
+            let target = match (optional(row, 1)?, optional(row, 4)?) {
                 (Some(agent), None) => PinTarget::Path(AgentId(agent), path),
                 (None, Some(key)) => PinTarget::Feed(FeedKey(key)),
                 _ => {
@@ -120,33 +123,26 @@ impl State {
                     });
                 }
             };
+            let selection: String = row.get(5)?;
             let selection = selection.parse().map_err(|_| StateError::Damaged {
                 what: "range of a pin",
             })?;
-            Ok(Pin {
+            let pin = Pin {
                 target,
                 selection,
-                live,
-                tier,
-                reason,
-                depth,
-            })
-        })
-        .collect()
+                live: row.get(6)?,
+                tier: row.get(7)?,
+                reason: row.get(8)?,
+                depth: row.get(9)?,
+            };
+            pins.push((place, pin));
+        }
+        Ok(pins)
     }
 }
 
-type Columns<'a> = (Option<&'a [u8; 32]>, Option<&'a str>, Option<&'a [u8; 32]>);
-
-fn columns(target: &PinTarget) -> Columns<'_> {
-    match target {
-        PinTarget::Path(agent, path) => (
-            Some(agent.as_bytes()),
-            path.as_ref().map(FeedPath::as_str),
-            None,
-        ),
-        PinTarget::Feed(key) => (None, None, Some(key.as_bytes())),
-    }
+fn pin_path(place: &[u8; 16]) -> SecretPlace<'_> {
+    SecretPlace::new("pins", "private_path", place)
 }
 
 fn optional(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<[u8; 32]>> {

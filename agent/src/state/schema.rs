@@ -135,6 +135,30 @@ const STEPS: &[&str] = &["
     ) STRICT;
 ", "
     CREATE TABLE left_rooms (room BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+", "
+    -- Sealed. Of a private feed the column `path` is empty.
+    ALTER TABLE own_feeds ADD COLUMN private_path TEXT NOT NULL DEFAULT '';
+    ALTER TABLE former_feeds ADD COLUMN private_path TEXT NOT NULL DEFAULT '';
+
+    -- place: random, what the sealed path belongs to. path: only until it is sealed.
+    ALTER TABLE pins RENAME TO pins_before;
+    CREATE TABLE pins (
+        place BLOB PRIMARY KEY,
+        number INTEGER NOT NULL UNIQUE,
+        agent BLOB,
+        path TEXT,
+        feed_key BLOB,
+        selection TEXT NOT NULL,
+        live INTEGER NOT NULL,
+        tier TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        depth INTEGER NOT NULL,
+        private_path TEXT NOT NULL DEFAULT ''
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO pins (place, number, agent, path, feed_key, selection, live, tier, reason, depth)
+        SELECT randomblob(16), id, agent, path, feed_key, selection, live, tier, reason, depth
+        FROM pins_before;
+    DROP TABLE pins_before;
 "];
 
 /// Brings the schema up to date, each step in a transaction with its number.

@@ -4,31 +4,35 @@ use kinlog_feeds::crypto::{AgentId, FeedKey};
 use rusqlite::params;
 
 use crate::entry::{Body, EpochKeys, tag};
+use crate::index::kept::read_kept;
 use crate::index::state::parse;
 use crate::index::{IndexError, Reader};
 use crate::limits::QUERY_ROWS_MAX;
-use crate::{BODY_FORMAT, RoomId};
+use crate::{Index, RoomId};
 
-impl Reader {
+impl Index {
     /// Returns the keys of earlier epochs that entries of a room hand on; whether anybody might is
     /// another question.
     pub fn epoch_keys(&self, room: &RoomId) -> Result<Vec<EpochKeys>, IndexError> {
-        let bodies: Vec<Vec<u8>> = self.all(
-            "SELECT f.body FROM feeds s
+        let kept: Vec<(FeedKey, u64, Vec<u8>)> = self.all(
+            "SELECT f.feed, f.idx, f.body FROM feeds s
              JOIN facts f INDEXED BY facts_epoch_keys ON f.feed = s.feed AND f.tag = 30
              WHERE s.room_id = ?1 AND f.state = 0 ORDER BY f.feed, f.idx LIMIT ?2",
             params![room.to_string(), QUERY_ROWS_MAX as i64],
-            |row| row.get(0),
+            |row| Ok((FeedKey(row.get(0)?), row.get(1)?, row.get(2)?)),
         )?;
-        let keys = bodies.into_iter().filter_map(|body| {
-            match Body::decode(tag::EPOCH_KEYS, u64::from(BODY_FORMAT), &body.into()) {
-                Ok(Body::EpochKeys(keys)) => Some(keys),
+        let keys = kept.into_iter().filter_map(|(feed, index, kept)| {
+            let place = (feed, index);
+            match read_kept(&self.state, &self.keys, place, tag::EPOCH_KEYS, kept.into()) {
+                Some(Body::EpochKeys(keys)) => Some(keys),
                 _ => None,
             }
         });
         Ok(keys.collect())
     }
+}
 
+impl Reader {
     /// Returns where every message of a room that is shown stands, and whose it is, in the order of
     /// the timeline.
     pub fn message_places(

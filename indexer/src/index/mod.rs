@@ -14,6 +14,7 @@ mod dump;
 mod error;
 mod fate;
 mod feed;
+mod kept;
 mod links;
 mod marks;
 mod members;
@@ -101,7 +102,8 @@ impl Index {
     ///
     /// Checks the whole file first: a damaged one gives [`OpenError::Damaged`], and the caller
     /// deletes it (with its `-wal`, `-shm` and `-sum`) and rebuilds. After a clean stop any bit that
-    /// changed is noticed, after a crash what SQLite's own check sees.
+    /// changed is noticed, after a crash what SQLite's own check sees. A file of another build's schema
+    /// gives [`OpenError::OtherSchema`]: the same is done, and the newest of each feed is read first.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let holds = sum::holds(path).map_err(|source| OpenError::Io {
             path: path.into(),

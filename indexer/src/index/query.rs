@@ -1,22 +1,65 @@
 //! Questions with bounded answers.
 
-use kinlog_feeds::crypto::{FeedKey, PublicKey, Secret};
+use bytes::Bytes;
+use kinlog_feeds::crypto::{FeedKey, PublicKey};
 use rusqlite::{OptionalExtension, Row, params};
 
-use crate::entry::Role;
+use crate::entry::{Body, Role, tag};
+use crate::index::kept::read_kept;
 use crate::index::state::{parse, parse_option};
 use crate::index::{
     Counts, DocumentRow, FileRow, IndexError, LinkConflict, MemberFeedRow, MemberRow, Reader,
     RoomRow,
 };
 use crate::limits::QUERY_ROWS_MAX;
-use crate::{Clock, RoomId};
+use crate::{Clock, Index, RoomId};
 
 const ROOM: &str = "SELECT id, room_code, name, created_by, created_at FROM rooms";
 
 pub(super) const DOCUMENT: &str = "SELECT d.feed, d.idx, d.author,
     (SELECT label FROM directory l WHERE l.feed = d.feed AND l.user_id = d.author),
     d.title, d.text, d.mime, d.language, d.created_at FROM documents d";
+
+impl Index {
+    /// Returns the last `last` files of a room, oldest first.
+    pub fn files(&self, room: &RoomId, last: usize) -> Result<Vec<FileRow>, IndexError> {
+        let rows = self.all(
+            "SELECT files.id, room_id, uploader_id, filename, mime_type, size_bytes, blake3,
+             blobs_feed, first_block, blocks, created_at, files.feed, files.idx,
+             (SELECT body FROM facts f WHERE f.feed = files.feed AND f.idx = files.idx)
+             FROM files WHERE room_id = ?1
+             AND EXISTS (SELECT 1 FROM member_feeds s WHERE s.room_id = files.room_id
+                 AND s.feed = files.feed AND files.idx < s.shown_below)
+             ORDER BY depth DESC, created_at DESC, counter DESC, feed DESC, idx DESC LIMIT ?2",
+            params![room.to_string(), last.min(QUERY_ROWS_MAX) as i64],
+            |row| {
+                let place = (FeedKey(row.get(11)?), row.get(12)?);
+                let kept = Bytes::from(row.get::<_, Vec<u8>>(13)?);
+                let entry = read_kept(&self.state, &self.keys, place, tag::FILE, kept);
+                let Some(Body::File(entry)) = entry else {
+                    return Ok(None);
+                };
+                Ok(Some(FileRow {
+                    id: row.get(0)?,
+                    room: parse(row, 1)?,
+                    uploader: parse(row, 2)?,
+                    filename: row.get(3)?,
+                    mime_type: row.get(4)?,
+                    size_bytes: row.get(5)?,
+                    blake3: row.get(6)?,
+                    blobs_feed: FeedKey(row.get(7)?),
+                    first_block: row.get(8)?,
+                    blocks: row.get(9)?,
+                    key: entry.key,
+                    created_at: row.get(10)?,
+                }))
+            },
+        )?;
+        let mut files: Vec<FileRow> = rows.into_iter().flatten().collect();
+        files.reverse();
+        Ok(files)
+    }
+}
 
 impl Reader {
     /// Returns up to [`QUERY_ROWS_MAX`] rooms, by name.
@@ -89,36 +132,6 @@ impl Reader {
             params![room.to_string(), QUERY_ROWS_MAX as i64],
             |row| Ok(PublicKey(row.get(0)?)),
         )
-    }
-
-    /// Returns the last `last` files of a room, oldest first.
-    pub fn files(&self, room: &RoomId, last: usize) -> Result<Vec<FileRow>, IndexError> {
-        let mut files = self.all(
-            "SELECT id, room_id, uploader_id, filename, mime_type, size_bytes, blake3, blobs_feed,
-             first_block, blocks, file_key, created_at FROM files WHERE room_id = ?1
-             AND EXISTS (SELECT 1 FROM member_feeds s WHERE s.room_id = files.room_id
-                 AND s.feed = files.feed AND files.idx < s.shown_below)
-             ORDER BY depth DESC, created_at DESC, counter DESC, feed DESC, idx DESC LIMIT ?2",
-            params![room.to_string(), last.min(QUERY_ROWS_MAX) as i64],
-            |row| {
-                Ok(FileRow {
-                    id: row.get(0)?,
-                    room: parse(row, 1)?,
-                    uploader: parse(row, 2)?,
-                    filename: row.get(3)?,
-                    mime_type: row.get(4)?,
-                    size_bytes: row.get(5)?,
-                    blake3: row.get(6)?,
-                    blobs_feed: FeedKey(row.get(7)?),
-                    first_block: row.get(8)?,
-                    blocks: row.get(9)?,
-                    key: Secret::new(row.get(10)?),
-                    created_at: row.get(11)?,
-                })
-            },
-        )?;
-        files.reverse();
-        Ok(files)
     }
 
     /// Returns up to `limit` documents of a feed, in order.

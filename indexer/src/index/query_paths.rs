@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::entry::{Body, Content, OwnEpoch, Ref, RoomKeys, Snapshot, tag};
 use crate::index::directory::listing;
+use crate::index::kept::read_kept;
 use crate::index::links::links_from_sql;
 use crate::index::state::{damaged, parse};
 use crate::index::{DirectoryRow, HeadRow, IndexError, Scope};
@@ -223,7 +224,8 @@ impl Index {
                 let bytes = Bytes::copy_from_slice(
                     row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?,
                 );
-                if let Ok(body) = Body::decode(tag, u64::from(BODY_FORMAT), &bytes) {
+                if let Some(body) = read_kept(&self.state, &self.keys, (*key, at.index), tag, bytes)
+                {
                     let one = Told { device, body };
                     told.insert((row.get::<_, u64>(0)?, clock, at), one);
                 }

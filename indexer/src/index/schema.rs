@@ -1,4 +1,7 @@
-//! The tables, and the migrations that make them.
+//! The tables, and the steps that make them.
+//!
+//! The steps are run on an empty file alone. A file that an earlier build left is thrown away whole:
+//! what would be in the new columns is in the feeds, not in the old ones.
 //!
 //! No table holds a rowid, an arrival time or a local name: what stands here follows from entries,
 //! feeds and keys alone. Full-text tables point to the hidden rowid of their content table, so the
@@ -12,7 +15,8 @@ use crate::FORMAT_0_REVISION;
 use crate::index::OpenError;
 use crate::limits::PREPARED_STATEMENTS_MAX;
 
-/// `user_version` counts these; a later one is only ever added at the end.
+/// `user_version` counts these; a later one is only ever added at the end, and costs every index a
+/// rebuild.
 const MIGRATIONS: &[&str] = &[
     r"
 -- Feeds as they were told of. scope: 0 unknown, 1 directory, 2 author, 3 room,
@@ -321,6 +325,10 @@ CREATE TABLE witnesses (
 ) WITHOUT ROWID;
 CREATE INDEX witnesses_about ON witnesses (about_feed, about_idx);
 ",
+    r"
+-- No key stands here: bodies that carry some are kept as the sealed blocks that they came in.
+ALTER TABLE files DROP COLUMN file_key;
+",
 ];
 
 /// Marks the file as an index (`kl`) of this preview revision.
@@ -352,11 +360,10 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Op
     let version = number("user_version").map_err(fault)?;
     let application = number("application_id").map_err(fault)?;
     let expected = MIGRATIONS.len() as u32;
-    if version > expected || (version > 0 && application != APPLICATION_ID) {
-        let (expected, actual) = if version > expected {
-            (expected, version)
-        } else {
-            (APPLICATION_ID, application)
+    if version > 0 && (version != expected || application != APPLICATION_ID) {
+        let (expected, actual) = match version == expected {
+            true => (APPLICATION_ID, application),
+            false => (expected, version),
         };
         return Err(OpenError::OtherSchema {
             path: path.into(),
@@ -364,8 +371,11 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Op
             actual,
         });
     }
+    if version == expected {
+        return Ok(());
+    }
     let transaction = connection.transaction().map_err(fault)?;
-    for migration in &MIGRATIONS[version as usize..] {
+    for migration in MIGRATIONS {
         transaction.execute_batch(migration).map_err(fault)?;
     }
     transaction

@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::BODY_FORMAT;
 use crate::clock::Clock;
 use crate::entry::{Body, DirectoryHeads, Document, File, LinkScope, Message, SnapshotRow, tag};
+use crate::index::kept::read_kept;
 use crate::index::registers::written_by;
 use crate::index::rowid;
 use crate::index::state::Place;
@@ -73,8 +74,9 @@ impl Writer<'_> {
                 clock,
             };
             let body = if row.get::<_, i64>(6)? == 0 {
-                let bytes = Bytes::from(row.get::<_, Vec<u8>>(7)?);
-                Body::decode(row.get(1)?, u64::from(BODY_FORMAT), &bytes).ok()
+                let kept = Bytes::from(row.get::<_, Vec<u8>>(7)?);
+                let place = (feed, placed.index);
+                read_kept(self.state, self.keys, place, row.get(1)?, kept)
             } else {
                 None
             };
@@ -373,7 +375,7 @@ impl Writer<'_> {
         self.db
             .prepare_cached(
                 "INSERT INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
-                 ?14, ?15, ?16, ?17, ?18)",
+                 ?14, ?15, ?16, ?17)",
             )?
             .execute(params![
                 file_id(placed),
@@ -393,7 +395,6 @@ impl Writer<'_> {
                 file.blobs_feed.0,
                 file.first_block,
                 file.blocks,
-                file.key.expose(),
             ])?;
         Ok(())
     }

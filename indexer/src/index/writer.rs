@@ -10,6 +10,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use crate::RoomId;
 use crate::clock::Clock;
 use crate::entry::{Body, BodyError, Envelope, LinkScope};
+use crate::index::kept::kept_body;
 use crate::index::links::{FrontierChange, links_to_sql};
 use crate::index::message_words::WordChanges;
 use crate::index::opening::{Opened, open, open_all};
@@ -36,7 +37,7 @@ pub(super) struct Placed {
 pub(super) struct Writer<'a> {
     pub(super) db: &'a Connection,
     pub(super) state: &'a mut State,
-    keys: &'a Keys,
+    pub(super) keys: &'a Keys,
     pub(super) trees: Option<&'a dyn TreeHashes>,
     pub(super) report: IngestReport,
     pub(super) hot: HotStatements<'a>,
@@ -259,7 +260,7 @@ impl<'a> Writer<'a> {
                 envelope,
                 body,
                 act,
-            } => self.add_entry(place, &envelope, &body, act.as_ref()),
+            } => self.add_entry(place, block, &envelope, &body, act.as_ref()),
             Opened::Waits(epoch) => {
                 self.tally("pending", 1);
                 self.report.pending += 1;
@@ -278,6 +279,7 @@ impl<'a> Writer<'a> {
     fn add_entry(
         &mut self,
         place: Place,
+        block: &Bytes,
         envelope: &Envelope,
         body: &Result<Body, BodyError>,
         act: Option<&ActBytes>,
@@ -307,7 +309,7 @@ impl<'a> Writer<'a> {
             envelope.clock.ms,
             envelope.clock.counter,
             links_to_sql(envelope.links.as_slice()),
-            &envelope.body[..],
+            &kept_body(envelope, block)[..],
         ])?;
         self.tally("entries", 1);
         self.report.entries += 1;
