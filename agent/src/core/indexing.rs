@@ -13,7 +13,7 @@ use kinlog_indexer::index::{
 use kinlog_indexer::seal::ContentKey;
 
 use crate::api::Error;
-use crate::core::{Core, lock};
+use crate::core::{Core, Steps, lock};
 use crate::knowledge::Knowledge;
 use crate::limits::{INDEX_BATCH_BLOCKS, INDEX_BATCH_BYTES};
 
@@ -21,8 +21,10 @@ impl Core {
     /// Brings the index up to date with everything held, and what is known with the index.
     pub(crate) fn catch_up(&self) -> Result<(), Error> {
         let feeds = self.knowledge(|knowledge| contexts(knowledge));
-        self.put_epoch_keys()?;
-        self.index_feeds(feeds)
+        let mut steps = Steps::default();
+        steps.take("keys of epochs", self.put_epoch_keys());
+        steps.take("feeds", self.index_feeds(feeds));
+        steps.end()
     }
 
     /// Brings the index up to date with one feed, if it is one of entries.
@@ -56,13 +58,14 @@ impl Core {
             let agents: Vec<_> = knowledge.agents.keys().copied().collect();
             (agents, knowledge.rooms.keys().copied().collect::<Vec<_>>())
         });
+        let mut steps = Steps::default();
         for agent in &agents {
-            self.learn_agent(agent)?;
+            steps.take("agent", self.learn_agent(agent));
         }
         for room in &rooms {
-            self.learn_room(room)?;
+            steps.take("room", self.learn_room(room));
         }
-        Ok(())
+        steps.end()
     }
 
     /// Gives the index the keys of all epochs; it keeps them in memory only.
@@ -74,24 +77,35 @@ impl Core {
         Ok(())
     }
 
+    /// One feed that is not taken in keeps no other from it: nobody tells of that again.
     fn index_feeds(&self, mut feeds: Vec<FeedContext>) -> Result<(), Error> {
+        let (mut steps, mut tried) = (Steps::default(), HashSet::new());
         // Each round may tell of feeds (a line of a directory, a member's) that the next reads.
         while !feeds.is_empty() {
             for feed in &feeds {
-                if lock(&self.indexed).insert(feed.key) {
-                    self.put_feed(feed)?;
-                    self.know_again(feed)?;
-                }
-                self.index_feed(&feed.key)?;
-                if let Scope::Room(room) = feed.scope {
-                    self.learn_acts(&room)?;
-                }
+                tried.insert(feed.key);
+                steps.take("feed", self.index_one(feed));
             }
             let told = lock(&self.indexed).clone();
             feeds = self.knowledge(|knowledge| contexts(knowledge));
-            feeds.retain(|feed| !told.contains(&feed.key));
+            feeds.retain(|feed| !told.contains(&feed.key) && !tried.contains(&feed.key));
         }
-        Ok(())
+        steps.end()
+    }
+
+    fn index_one(&self, feed: &FeedContext) -> Result<(), Error> {
+        if lock(&self.indexed).insert(feed.key)
+            && let Err(error) = self.put_feed(feed).and_then(|()| self.know_again(feed))
+        {
+            // The next look tells the index of it again.
+            lock(&self.indexed).remove(&feed.key);
+            return Err(error);
+        }
+        self.index_feed(&feed.key)?;
+        match feed.scope {
+            Scope::Room(room) => self.learn_acts(&room),
+            _ => Ok(()),
+        }
     }
 
     /// Tells the index of a feed. One that it knows from elsewhere stays there: what a later
@@ -145,13 +159,14 @@ impl Core {
 
     /// Learns what a report says has changed.
     pub(super) fn take_in(&self, report: &IngestReport) -> Result<(), Error> {
+        let mut steps = Steps::default();
         for agent in &report.agents {
-            self.learn_agent(agent)?;
+            steps.take("agent", self.learn_agent(agent));
         }
         for room in &report.rooms {
-            self.learn_room(room)?;
+            steps.take("room", self.learn_room(room));
         }
-        Ok(())
+        steps.end()
     }
 }
 

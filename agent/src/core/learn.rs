@@ -7,7 +7,7 @@ use kinlog_indexer::RoomId;
 use kinlog_indexer::seal::pair_meet_key;
 
 use crate::api::Error;
-use crate::core::{Core, lock};
+use crate::core::{Core, Steps, lock};
 use crate::failure::chain;
 use crate::keys::DeviceKeys;
 use crate::knowledge::{GivenGrant, Knowledge, KnownAgent, KnownRoom, Line};
@@ -222,12 +222,18 @@ impl Core {
         });
         drop(turn);
         self.note_devices(agent, before.as_ref());
-        self.catch_up()?;
+        // The set is kept: what follows from it is done as far as it goes, and what does not go now is
+        // done by the next look. Whoever brought the set is refused nothing.
+        let mut steps = Steps::default();
+        steps.take("index", self.catch_up());
         if *agent == self.agent {
-            self.tend_own_epochs()?;
+            steps.take("own epochs", self.tend_own_epochs());
         }
-        self.drop_revoked_devices()?;
-        self.replan()?;
+        steps.take("rooms", self.drop_revoked_devices());
+        steps.take("plan", self.replan());
+        if let Err(error) = steps.end() {
+            tracing::warn!(%agent, %error, "what follows from an identity set is not all done");
+        }
         Ok(true)
     }
 }
@@ -235,6 +241,8 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    use kinlog_feeds::KeyPair;
 
     use super::*;
     use crate::api::Selection;
@@ -287,6 +295,54 @@ mod tests {
             }
             remembered.store(true, Ordering::Relaxed);
         });
+    }
+
+    #[test]
+    fn an_identity_set_is_planned_with_though_something_else_cannot_be_indexed() {
+        use bytes::Bytes;
+        use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
+
+        let folder = TestFolder::new();
+        let core = core(&folder);
+        // The index was never told of this feed, though it is believed to be.
+        let bad = core.new_feed(None, true, false).unwrap();
+        core.pretend_indexed(bad.key);
+        let feed = RoomFeed {
+            key: bad.key,
+            agent: core.agent,
+            device: core.keys.device(),
+            is_entries: true,
+        };
+        let room = KnownRoom {
+            feeds: [(bad.key, feed)].into(),
+            ..KnownRoom::new(RoomId([5; 32]), "", bad.key)
+        };
+        core.knowledge(|known| known.rooms.insert(room.id, room));
+        core.append(&bad, &[Bytes::from_static(b"\x09what")])
+            .unwrap();
+        assert!(core.catch_up().is_err());
+
+        let root = KeyPair::from_seed(&[1; 32]);
+        let agent = AgentId(root.public_key().0);
+        let device = KeyPair::from_seed(&[2; 32]);
+        let (directory, none) = (FeedKey([3; 32]), FeedKey([0; 32]));
+        let card = DeviceCard::sign(&agent, &device, [4; 32], directory, none);
+        let name = "laptop".try_into().unwrap();
+        let set = IdentitySet::begin(&root, card, Powers::ALL, name).encode();
+        let pin = Pin {
+            target: PinTarget::Path(agent, None),
+            selection: Selection::All,
+            live: true,
+            tier: "gift".to_owned(),
+            reason: "follow".to_owned(),
+            depth: 0,
+        };
+        core.state.put_pin(&pin).unwrap();
+        core.relearn().unwrap();
+        assert!(core.learn_identity(&agent, &set).unwrap());
+        let plan = core.plan();
+        assert!(plan.interests.contains_key(&directory));
+        assert!(plan.view.agents[&agent.0].identity.is_some());
     }
 
     #[test]

@@ -18,11 +18,13 @@ mod private;
 mod replan;
 mod room_log;
 mod standing;
+mod steps;
 mod trees;
 
 pub(crate) use entries::Place;
 pub(crate) use own_feeds::NewPath;
 pub(crate) use room_log::RoomLog;
+pub(crate) use steps::Steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

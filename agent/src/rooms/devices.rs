@@ -6,7 +6,7 @@ use kinlog_indexer::entry::{Body, Deed, DeviceRevoke, Role};
 use kinlog_swarm::{Label, SessionInfo};
 
 use crate::api::Error;
-use crate::core::Core;
+use crate::core::{Core, Steps};
 use crate::knowledge::KnownRoom;
 use crate::rooms::admit::refused;
 use crate::rooms::write::{Batch, act, readers, stored_act_key, stored_secret};
@@ -52,12 +52,13 @@ impl Core {
             });
             waiting.cloned().collect::<Vec<_>>()
         });
+        let mut steps = Steps::default();
         for meet_key in rooms.iter().flat_map(KnownRoom::meet_keys) {
             for session in network.sessions_about(Label::Room, &meet_key) {
-                self.greet(&session)?;
+                steps.take("session", self.greet(&session));
             }
         }
-        Ok(())
+        steps.end()
     }
 
     /// Takes the answer to [`sibling_request`](Self::sibling_request). The room is known: only keys of
@@ -139,6 +140,7 @@ impl Core {
     pub(crate) fn drop_revoked_devices(&self) -> Result<(), Error> {
         let rooms =
             self.knowledge(|knowledge| knowledge.rooms.values().cloned().collect::<Vec<_>>());
+        let mut steps = Steps::default();
         for room in rooms {
             let Some(own) = room.standing.role(&self.agent) else {
                 continue;
@@ -152,10 +154,11 @@ impl Core {
                 .into_iter()
                 .filter(|(agent, ..)| *agent == self.agent || own >= Role::Admin);
             for (agent, device, identity_set) in mine {
-                self.drop_device(&room, agent, device, identity_set)?;
+                let dropped = self.drop_device(&room, agent, device, identity_set);
+                steps.take("device of a room", dropped);
             }
         }
-        Ok(())
+        steps.end()
     }
 
     fn drop_device(

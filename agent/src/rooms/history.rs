@@ -8,7 +8,7 @@ use kinlog_indexer::entry::History;
 use kinlog_indexer::seal::{EpochId, SealedBlock};
 
 use crate::api::Error;
-use crate::core::Core;
+use crate::core::{Core, Steps};
 use crate::knowledge::{KnownRoom, Standing};
 use crate::rooms::admit::days_ms;
 use crate::rooms::write::stored_act_key;
@@ -19,44 +19,50 @@ impl Core {
     pub(crate) fn forget_old_epochs(&self) -> Result<bool, Error> {
         let rooms =
             self.knowledge(|knowledge| knowledge.rooms.values().cloned().collect::<Vec<_>>());
-        let mut cleared = Vec::new();
+        let (mut steps, mut cleared) = (Steps::default(), Vec::new());
         for room in &rooms {
-            let Some(History::Days(days)) = room.standing.history else {
-                continue;
-            };
-            let old = too_old(&room.standing, days_ms(days), wall_ms());
-            let new: Vec<EpochId> = old
-                .iter()
-                .copied()
-                .filter(|id| room.keys.secret(id).is_some())
-                .collect();
-            for id in &new {
-                let Some(secret) = room.keys.secret(id) else {
-                    continue;
-                };
-                // Blocks first: a crash in between leaves a key, and the next look goes on.
-                cleared.extend(self.clear_epoch(room, id)?);
-                let act_key = stored_act_key(&room.id, &secret.act_key());
-                self.state.destroy_secret(&id.0, &act_key)?;
-            }
-            self.knowledge(|knowledge| {
-                if let Some(known) = knowledge.rooms.get_mut(&room.id) {
-                    for id in &new {
-                        known.keys.forget_secret(id);
-                    }
-                    known.too_old = old;
-                }
-            });
+            steps.take("room", self.forget_in(room, &mut cleared));
         }
         if cleared.is_empty() {
-            return Ok(false);
+            return steps.end().map(|()| false);
         }
         // Nothing of it is left in the index either; it holds keys in memory, and forgets them so.
-        self.rebuild_index()?;
+        steps.take("index", self.rebuild_index());
         for key in &cleared {
-            self.stored(key)?;
+            steps.take("feed", self.stored(key));
         }
-        Ok(true)
+        steps.end().map(|()| true)
+    }
+
+    /// Destroys what one room does not keep any longer; feeds of which blocks went are `cleared`.
+    fn forget_in(&self, room: &KnownRoom, cleared: &mut Vec<FeedKey>) -> Result<(), Error> {
+        let Some(History::Days(days)) = room.standing.history else {
+            return Ok(());
+        };
+        let old = too_old(&room.standing, days_ms(days), wall_ms());
+        let new: Vec<EpochId> = old
+            .iter()
+            .copied()
+            .filter(|id| room.keys.secret(id).is_some())
+            .collect();
+        for id in &new {
+            let Some(secret) = room.keys.secret(id) else {
+                continue;
+            };
+            // Blocks first: a crash in between leaves a key, and the next look goes on.
+            cleared.extend(self.clear_epoch(room, id)?);
+            let act_key = stored_act_key(&room.id, &secret.act_key());
+            self.state.destroy_secret(&id.0, &act_key)?;
+        }
+        self.knowledge(|knowledge| {
+            if let Some(known) = knowledge.rooms.get_mut(&room.id) {
+                for id in &new {
+                    known.keys.forget_secret(id);
+                }
+                known.too_old = old;
+            }
+        });
+        Ok(())
     }
 
     /// Clears the blocks of a room that are sealed in an epoch; acts are sealed otherwise and stay.

@@ -17,7 +17,7 @@ use kinlog_indexer::seal::EpochId;
 use kinlog_swarm::{Label, SessionInfo};
 
 use crate::api::Error;
-use crate::core::{Core, RoomLog};
+use crate::core::{Core, RoomLog, Steps};
 use crate::keys::random;
 use crate::knowledge::{Keyring, Standing};
 use crate::limits::JOIN_ANSWERS_MAX;
@@ -163,6 +163,7 @@ impl Core {
     /// Looks into the answers to joins, and takes the first that is true.
     pub(crate) fn check_joins(&self) -> Result<(), Error> {
         let answers = self.knowledge(|knowledge| knowledge.answers.clone());
+        let mut steps = Steps::default();
         for answer in answers {
             let joins = self.knowledge(|knowledge| knowledge.joins.clone());
             let Some(join) = joins
@@ -172,10 +173,10 @@ impl Core {
                 continue;
             };
             if let Some(standing) = self.check(&answer) {
-                self.complete_join(&join, answer, &standing)?;
+                steps.take("join", self.complete_join(&join, answer, &standing));
             }
         }
-        Ok(())
+        steps.end()
     }
 
     /// Returns what the acts behind an answer come to, if they let this device in.

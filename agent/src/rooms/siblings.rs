@@ -10,7 +10,7 @@ use kinlog_indexer::entry::{Body, RoomKeys as RoomKeysEntry};
 use kinlog_indexer::seal::{ContentKey, EpochSecret};
 
 use crate::api::Error;
-use crate::core::Core;
+use crate::core::{Core, Steps};
 use crate::failure::chain;
 use crate::keys::random;
 use crate::knowledge::KnownRoom;
@@ -39,34 +39,42 @@ impl Core {
         }
         let _turn = self.sharing.lock().unwrap_or_else(PoisonError::into_inner);
         let told = self.told_rooms()?;
-        let mut news = Vec::new();
+        let (mut steps, mut news) = (Steps::default(), Vec::new());
         for stored in self.state.rooms()? {
             let Some(room) = self.room_with(&stored.id) else {
                 continue;
             };
             let nothing = Told::default();
             let of_room = told.get(&room.id).unwrap_or(&nothing);
-            self.take_keys(&room, of_room)?;
-            self.introduce_device(&room.id)?;
+            steps.take("keys of a room", self.take_keys(&room, of_room));
+            steps.take("device of a room", self.introduce_device(&room.id));
             if room.standing.has_device(&self.agent, &self.keys.device()) {
-                news.extend(tell(&room, &stored, of_room)?);
+                let tell = steps.take("telling of a room", tell(&room, &stored, of_room));
+                news.extend(tell.flatten());
             }
         }
         if !news.is_empty() {
-            self.write_private(news)?;
+            steps.take("private directory", self.write_private(news));
         }
         let mut is_new = false;
         for (id, of_room) in &told {
-            if of_room.by_others && self.room_with(id).is_none() && !self.knows_or_left(id)? {
-                self.take_up(*id, of_room)?;
-                is_new = true;
-            }
+            let taken = self.take_up_if_new(id, of_room);
+            is_new |= steps.take("room of a sibling", taken).unwrap_or_default();
         }
         if is_new {
-            self.relearn()?;
-            self.replan()?;
+            steps.take("rooms", self.relearn());
+            steps.take("plan", self.replan());
         }
-        Ok(())
+        steps.end()
+    }
+
+    /// Takes a room up that only siblings are in; returns whether it did.
+    fn take_up_if_new(&self, id: &RoomId, told: &Told) -> Result<bool, Error> {
+        if !told.by_others || self.room_with(id).is_some() || self.knows_or_left(id)? {
+            return Ok(false);
+        }
+        self.take_up(*id, told)?;
+        Ok(true)
     }
 
     fn told_rooms(&self) -> Result<BTreeMap<RoomId, Told>, Error> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use crate::core::Core;
+use crate::core::{Core, Steps};
 use crate::limits::ASK_TO_JOIN_EVERY;
 use crate::requests::blocking;
 
@@ -17,18 +17,22 @@ pub(super) async fn ask_regularly(core: Arc<Core>) {
     loop {
         ticks.tick().await;
         let kept = blocking(&core, |core| {
-            core.drop_revoked_devices()?;
-            core.share_rooms()?;
-            core.ask_siblings_again()?;
-            core.forget_old_epochs()
+            let mut steps = Steps::default();
+            steps.take("revoked devices", core.drop_revoked_devices());
+            steps.take("rooms of siblings", core.share_rooms());
+            steps.take("asking siblings", core.ask_siblings_again());
+            steps.take("old epochs", core.forget_old_epochs());
+            steps.end()
         });
         if let Err(error) = kept.await {
             tracing::warn!(%error, "rooms are not kept up");
         }
         if core.knowledge(|knowledge| !knowledge.joins.is_empty()) {
             let asked = blocking(&core, |core| {
-                core.check_joins()?;
-                core.ask_again()
+                let mut steps = Steps::default();
+                steps.take("answers", core.check_joins());
+                steps.take("asking", core.ask_again());
+                steps.end()
             });
             if let Err(error) = asked.await {
                 tracing::warn!(%error, "joins that wait are not asked for");

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::agent::NetworkConfig;
 use crate::api::Error;
-use crate::core::Core;
+use crate::core::{Core, Steps};
 use crate::host::HostEvents;
 use crate::network::Network;
 use crate::requests::blocking;
@@ -81,10 +81,16 @@ impl Running {
             let _ = task.await;
         }
         blocking(&self.core, |core| {
-            core.keep_shown()?;
-            core.vouch()?;
+            // Whatever could not be written last: the store is closed, and the home can be opened again.
+            let mut steps = Steps::default();
+            steps.take("heads that were shown", core.keep_shown());
+            steps.take("heads of the directory", core.vouch());
             core.store.close()?;
-            core.guard.seal(core.store.synced_sequence())
+            steps.take(
+                "install record",
+                core.guard.seal(core.store.synced_sequence()),
+            );
+            steps.end()
         })
         .await
     }

@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::api::{Error, Selection};
-use crate::core::Core;
+use crate::core::{Core, Steps};
 use crate::knowledge::Knowledge;
 use crate::limits::VIOLATIONS_KEPT_MAX;
 use crate::network::Network;
@@ -100,10 +100,13 @@ impl News {
 impl Core {
     fn hear(&self, news: &News) -> Result<(), Error> {
         self.note_shown(&news.shown);
+        let mut steps = Steps::default();
         if news.is_incomplete {
-            self.catch_up()?;
-            self.check_joins()?;
-            return self.replan();
+            steps.take("index", self.catch_up());
+            steps.take("joins", self.check_joins());
+            steps.take("plan", self.replan());
+            steps.take("rooms of siblings", self.share_rooms());
+            return steps.end();
         }
         // A head of ours that came from a peer: others have it, and nothing more is signed.
         let from_peers = news.upgraded.iter().filter_map(|key| {
@@ -121,15 +124,14 @@ impl Core {
         };
         let asks = self.knowledge(answers);
         // One feed that is not taken in keeps no other from it: nobody tells of that again.
-        let mut failed = Ok(());
         for key in &news.stored {
             if self.is_indexed_feed(key) {
-                failed = failed.and(self.catch_up_feed(key));
+                steps.take("feed", self.catch_up_feed(key));
                 decides = true;
             }
         }
         if asks {
-            failed = failed.and(self.check_joins());
+            steps.take("joins", self.check_joins());
         }
         // A range counted from the end moves with the head.
         let plan = self.plan();
@@ -146,11 +148,12 @@ impl Core {
             .bounded
             .iter()
             .any(|key| news.upgraded.contains(key) || news.stored.contains(key));
-        if decides {
-            return self.replan().and(self.share_rooms()).and(failed);
+        match decides {
+            true => drop(steps.take("plan", self.replan())),
+            false => self.changed(),
         }
-        self.changed();
-        failed.and(self.share_rooms())
+        steps.take("rooms of siblings", self.share_rooms());
+        steps.end()
     }
 }
 

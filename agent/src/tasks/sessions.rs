@@ -5,8 +5,9 @@ use std::sync::Arc;
 use kinlog_swarm::{Label, PeerMessage, SessionInfo};
 
 use crate::api::Error;
-use crate::core::Core;
+use crate::core::{Core, Steps};
 use crate::host::{HostEvent, HostEvents};
+use crate::network::Network;
 use crate::requests::blocking;
 
 /// Works on events of sessions, one after the other, until the host is gone.
@@ -24,6 +25,14 @@ impl Core {
         let Some(network) = self.network() else {
             return Ok(());
         };
+        let mut steps = Steps::default();
+        steps.take("event", self.attend_one(&network, event));
+        self.changed();
+        steps.take("rooms of siblings", self.share_rooms());
+        steps.end()
+    }
+
+    fn attend_one(&self, network: &Network, event: HostEvent) -> Result<(), Error> {
         match event {
             HostEvent::Opened(session) => {
                 self.ask_for_sign_in(&session);
@@ -43,10 +52,12 @@ impl Core {
             HostEvent::Identity { agent, set } => {
                 if self.learn_identity(&agent, &set)? {
                     // Others who wait for it in this topic learn of it through us.
+                    let mut steps = Steps::default();
                     for session in network.sessions_about(Label::Agent, agent.as_bytes()) {
-                        self.greet(&session)?;
+                        steps.take("session", self.greet(&session));
                     }
-                    self.ask_for_sign_ins(&agent)?;
+                    steps.take("sign-ins", self.ask_for_sign_ins(&agent));
+                    steps.end()?;
                 }
             }
             HostEvent::JoinRequest { session, request } if session.label == Label::Code => {
@@ -71,8 +82,7 @@ impl Core {
                 self.answered(&session, &response)?;
             }
         }
-        self.changed();
-        self.share_rooms()
+        Ok(())
     }
 
     /// Says on a session what the other side may be waiting for.

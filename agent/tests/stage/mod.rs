@@ -35,6 +35,8 @@ impl Folder {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("kinlog-agent-test-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
+        // What a killed process with our number left behind is nobody's.
+        let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         Folder(path)
     }
