@@ -85,6 +85,10 @@ pub const HOST_EVENTS_QUEUED_MAX: usize = 64;
 /// Blocks in one transaction of the index.
 pub const INDEX_BATCH_BLOCKS: usize = 2_000;
 
+/// Connections that read the index beside its writer: twice as many as cores are busy with, and 16
+/// MiB each in the worst case.
+pub const INDEX_READERS_MAX: usize = 4;
+
 /// Bytes of blocks in one transaction of the index, 16 MiB.
 pub const INDEX_BATCH_BYTES: usize = 16 * 1024 * 1024;
 

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use kinlog_indexer::Index;
-use kinlog_indexer::index::IndexError;
+use kinlog_indexer::index::{IndexError, Reader};
 
 use crate::api::Error;
+use crate::core::readers::LookError;
 use crate::core::{Core, lock};
 use crate::home::{Layout, private_file};
 
@@ -40,7 +41,24 @@ fn private(path: &Path) -> Result<(), Error> {
 }
 
 impl Core {
-    /// Looks into the index, and notes when it turns out to be damaged.
+    /// Asks what is written in the index, without waiting for whoever writes it, from one state of
+    /// it; notes when it turns out to be damaged. `look` must not ask again.
+    pub(crate) fn look<T>(
+        &self,
+        look: impl FnOnce(&Reader) -> Result<T, IndexError>,
+    ) -> Result<T, Error> {
+        self.readers.look(look).map_err(|error| {
+            if error.needs_rebuild() {
+                self.index_damaged.store(true, Ordering::Relaxed);
+            }
+            match error {
+                LookError::Open(error) => error.into(),
+                LookError::Read(error) => error.into(),
+            }
+        })
+    }
+
+    /// Works on the index, and notes when it turns out to be damaged.
     pub(crate) fn index<T>(
         &self,
         look: impl FnOnce(&mut Index) -> Result<T, IndexError>,
@@ -66,6 +84,7 @@ impl Core {
         }
         tracing::warn!("index is damaged and made anew");
         {
+            let _stopped = self.readers.stop();
             let mut index = lock(&self.index);
             // The damaged file is closed before it is deleted.
             *index = Index::open_in_memory()?;

@@ -15,6 +15,7 @@ mod moving;
 mod names;
 mod own_feeds;
 mod private;
+mod readers;
 mod replan;
 mod room_log;
 mod standing;
@@ -39,6 +40,7 @@ use kinlog_indexer::{Index, RoomId};
 use tokio::sync::{broadcast, watch};
 
 use crate::api::{DeviceChange, Error};
+use crate::core::readers::Readers;
 use crate::guard::ForkGuard;
 use crate::home::{HomeLock, Layout, OpenHome, open_home};
 use crate::host::{AgentHost, HostEvents};
@@ -63,6 +65,8 @@ pub(crate) struct Core {
     pub(crate) guard: Arc<ForkGuard>,
     pub(crate) host: AgentHost,
     switches: Switches,
+    /// Before the index: what only reads is closed first.
+    readers: Readers,
     index: Mutex<Index>,
     /// A look into the index found damage.
     index_damaged: AtomicBool,
@@ -135,7 +139,6 @@ impl Core {
         );
         let (index, needs_rebuild) = index_file::open_index(&layout)?;
         let core = Core {
-            layout,
             keys,
             agent,
             name,
@@ -144,6 +147,8 @@ impl Core {
             guard,
             host,
             switches,
+            readers: Readers::of(layout.index()),
+            layout,
             index: Mutex::new(index),
             index_damaged: AtomicBool::new(false),
             indexed: Mutex::default(),

@@ -9,7 +9,7 @@ use crate::limits::SEARCH_HITS_MAX;
 use crate::requests::Ended;
 
 pub(super) fn search(core: &Core, query: &str, to: &AnswerSender) -> Result<(), Ended> {
-    let hits = core.index(|index| index.search(query, SEARCH_HITS_MAX))?;
+    let hits = core.look(|index| index.search(query, SEARCH_HITS_MAX))?;
     for hit in hits {
         let found = match hit {
             SearchHit::Message(message) => {
@@ -59,7 +59,7 @@ pub(super) fn index(core: &Core, rebuild: bool) -> Result<Reply, Error> {
     if rebuild {
         core.rebuild_index()?;
     }
-    let (hash, counts) = core.index(|index| Ok((index.dump_hash()?, index.counts()?)))?;
+    let (hash, counts) = core.look(|index| Ok((index.dump_hash()?, index.counts()?)))?;
     Ok(Reply::Index {
         dump_hash: text::encode_hex(hash.as_bytes()),
         entries: counts.entries,

@@ -41,7 +41,7 @@ pub(super) fn react(
 ) -> Result<Reply, Error> {
     let room = core.room(room)?;
     let row = core.message(&room, message)?;
-    let own = core.index(|index| index.reactions(&row))?.into_iter();
+    let own = core.look(|index| index.reactions(&row))?.into_iter();
     let mut own = own.filter(|one| one.agent == core.agent && one.emoji == emoji);
     let has = own.next();
     let reaction = match (has, remove) {
@@ -158,7 +158,7 @@ async fn messages(
     let room = room.clone();
     blocking(core, move |core| {
         let names = core.message_names(&room)?;
-        core.index(|index| {
+        core.look(|index| {
             let rows = if mentions {
                 index.mentions(&room.id, &core.agent, MESSAGES_READ_MAX)?
             } else {
@@ -235,7 +235,7 @@ fn said(core: &Core, room: &KnownRoom, body: Body) -> Result<Reply, Error> {
 fn may_delete(core: &Core, room: &KnownRoom) -> Result<bool, Error> {
     use kinlog_indexer::entry::Role;
 
-    let feeds = core.index(|index| index.member_feeds(&room.id))?;
+    let feeds = core.look(|index| index.member_feeds(&room.id))?;
     let mut own = feeds.iter().filter(|feed| feed.feed == room.entries);
     Ok(own.any(|feed| feed.role >= Some(Role::Admin)))
 }

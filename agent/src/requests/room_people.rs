@@ -20,7 +20,7 @@ use crate::wall_ms;
 
 pub(super) fn members(core: &Core, room: &str) -> Result<Reply, Error> {
     let room = core.room(room)?;
-    let rows = core.index(|index| index.room_members(&room.id))?;
+    let rows = core.look(|index| index.room_members(&room.id))?;
     let connected = connected(core, &room);
     let mut members: Vec<MemberInfo> = rows
         .into_iter()
@@ -257,7 +257,7 @@ fn member_called(core: &Core, room: &KnownRoom, who: &str) -> Result<AgentId, Er
     if let Ok(agent) = who.parse() {
         return Ok(agent);
     }
-    let rows = core.index(|index| index.room_members(&room.id))?;
+    let rows = core.look(|index| index.room_members(&room.id))?;
     let is_meant = |row: &&kinlog_indexer::index::MemberRow| {
         let is_called = row.display_name.as_deref() == Some(who);
         let is_start = who.len() >= 8 && row.agent.to_string().starts_with(who);

@@ -67,7 +67,7 @@ pub(super) fn agent_called(core: &Core, who: &str) -> Result<AgentId, Error> {
     let rooms = core.knowledge(|knowledge| knowledge.rooms.keys().copied().collect::<Vec<_>>());
     let mut found = BTreeSet::new();
     for room in rooms {
-        let rows = core.index(|index| index.room_members(&room))?;
+        let rows = core.look(|index| index.room_members(&room))?;
         let named = rows
             .iter()
             .filter(|row| row.display_name.as_deref() == Some(who));
@@ -175,7 +175,7 @@ pub(super) fn rooms(core: &Core) -> Result<Vec<RoomInfo>, Error> {
 }
 
 fn room_info(core: &Core, room: &KnownRoom) -> Result<RoomInfo, Error> {
-    let (members, messages) = core.index(|index| {
+    let (members, messages) = core.look(|index| {
         let members = index.room_members(&room.id)?.len();
         Ok((members, index.messages(&room.id, MESSAGES_READ_MAX)?.len()))
     })?;

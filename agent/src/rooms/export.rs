@@ -69,7 +69,7 @@ impl Core {
         let io = |path: &Path, error: std::io::Error| {
             Error::general(format!("{}: {error}", path.display()))
         };
-        let rows = self.index(|index| index.room_members(&room.id))?;
+        let rows = self.look(|index| index.room_members(&room.id))?;
         let name_of = |agent: &kinlog_feeds::AgentId| {
             let row = rows.iter().find(|row| row.agent == *agent);
             row.and_then(|row| row.display_name.clone())
@@ -118,7 +118,7 @@ impl Core {
 
     /// Returns every message of the room that is shown, oldest first.
     fn said_in(&self, room: &KnownRoom) -> Result<Vec<Said>, Error> {
-        let shown = self.index(|index| index.message_places(&room.id))?;
+        let shown = self.look(|index| index.message_places(&room.id))?;
         let mut said = Vec::with_capacity(shown.len());
         for (feed, index, agent) in shown {
             let Some(block) = self
@@ -155,7 +155,7 @@ impl Core {
         exported: &mut Exported,
     ) -> Result<(), Error> {
         let rows =
-            self.index(|index| index.files(&room.id, kinlog_indexer::limits::QUERY_ROWS_MAX))?;
+            self.look(|index| index.files(&room.id, kinlog_indexer::limits::QUERY_ROWS_MAX))?;
         if rows.is_empty() {
             return Ok(());
         }

@@ -128,7 +128,7 @@ impl Core {
             let rooms =
                 self.knowledge(|knowledge| knowledge.rooms.keys().copied().collect::<Vec<_>>());
             rooms.iter().find_map(|room| {
-                let members = self.index(|index| index.room_members(room)).ok()?;
+                let members = self.look(|index| index.room_members(room)).ok()?;
                 let member = members.into_iter().find(|member| member.agent == *agent)?;
                 let name = member.display_name?;
                 Some(format!("{name} ({})", &agent.to_string()[..8]))

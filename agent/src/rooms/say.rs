@@ -70,7 +70,7 @@ impl Core {
 
     /// Returns how the messages of a room are named.
     pub(crate) fn message_names(&self, room: &KnownRoom) -> Result<MessageNames, Error> {
-        let feeds = self.index(|index| index.member_feeds(&room.id))?;
+        let feeds = self.look(|index| index.member_feeds(&room.id))?;
         let keys = feeds
             .into_iter()
             .map(|row| (row.feed.to_string(), row.feed));
@@ -82,7 +82,7 @@ impl Core {
     /// Returns a message of a room by its name.
     pub(crate) fn message(&self, room: &KnownRoom, name: &str) -> Result<MessageRow, Error> {
         let entry = self.message_names(room)?.entry(name)?;
-        let found = self.index(|index| index.message(&entry))?;
+        let found = self.look(|index| index.message(&entry))?;
         found.ok_or_else(|| {
             Error::not_found(format!("no message {name} in room {} here", room.label()))
                 .hint("`kinlog read ROOM` shows each message's name")
@@ -104,7 +104,7 @@ impl Core {
         if named.is_empty() {
             return Ok(Mentions::default());
         }
-        let members = self.index(|index| index.room_members(&room.id))?;
+        let members = self.look(|index| index.room_members(&room.id))?;
         let agents = named.iter().filter_map(|word| {
             let mut meant = members.iter().filter(|member| {
                 let name = member.display_name.as_deref().unwrap_or_default();

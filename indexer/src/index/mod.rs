@@ -47,7 +47,7 @@ use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
 
-use kinlog_feeds::crypto::{FeedKey, Hash};
+use kinlog_feeds::crypto::FeedKey;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 pub use error::{IndexError, OpenError};
@@ -185,11 +185,6 @@ impl Index {
     /// Returns whether block `index` of `feed` is indexed.
     pub fn is_indexed(&self, feed: &FeedKey, index: u64) -> bool {
         self.state.indexed(&(*feed, index))
-    }
-
-    /// Returns the hash over every table that is the same for the same entries, feeds and keys.
-    pub fn dump_hash(&self) -> Result<Hash, IndexError> {
-        Ok(dump::dump_hash(&self.connection)?)
     }
 
     /// Returns what the next entry that `own` gets in `scope` goes after.

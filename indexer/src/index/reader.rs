@@ -3,8 +3,10 @@
 use std::fmt;
 use std::path::Path;
 
+use kinlog_feeds::crypto::Hash;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::index::dump::dump_hash;
 use crate::index::{IndexError, OpenError};
 use crate::limits::{PREPARED_STATEMENTS_MAX, READER_CACHE_KIB};
 
@@ -44,6 +46,11 @@ impl Reader {
         let seen = look(self);
         self.connection.execute_batch("ROLLBACK")?;
         seen
+    }
+
+    /// Returns the hash over every table that is the same for the same entries, feeds and keys.
+    pub fn dump_hash(&self) -> Result<Hash, IndexError> {
+        Ok(dump_hash(&self.connection)?)
     }
 }
 
