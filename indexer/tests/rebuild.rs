@@ -374,7 +374,7 @@ fn an_index_of_every_earlier_schema_is_made_anew_and_is_the_same_as_a_new_one() 
         if sql.is_empty() {
             continue;
         }
-        let path = folder.join(&format!("index-{version}.db"));
+        let path = folder.join(format!("index-{version}.db"));
         let earlier = rusqlite::Connection::open(&path).unwrap();
         earlier.execute_batch(&sql).unwrap();
         drop(earlier);

@@ -155,7 +155,7 @@ impl Core {
         exported: &mut Exported,
     ) -> Result<(), Error> {
         let rows =
-            self.look(|index| index.files(&room.id, kinlog_indexer::limits::QUERY_ROWS_MAX))?;
+            self.index(|index| index.files(&room.id, kinlog_indexer::limits::QUERY_ROWS_MAX))?;
         if rows.is_empty() {
             return Ok(());
         }
