@@ -24,6 +24,10 @@ pub const SIGNAL_URLS_MAX: usize = 8;
 /// Lines and redirects kept of one directory, 65,536 each: about 30 MiB for whoever fills it up.
 pub const DIRECTORY_LINES_MAX: usize = 65_536;
 
+/// Heads in one entry of a directory, 256: 19 KiB, so that whoever reads what came after the last
+/// snapshot reads little.
+pub const HEADS_AT_ONCE: usize = 256;
+
 /// Feeds of one room that a join response names, 512: 256 devices, 49 KiB. More are learned from the
 /// room's own entries.
 pub const ROOM_FEEDS_MAX: usize = 512;

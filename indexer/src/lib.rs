@@ -4,6 +4,7 @@
 //!
 //! - [`entry`]: the envelope of every entry and the bodies inside it.
 //! - [`seal`]: epochs, sealed blocks, file chunks, secrets sealed to one device.
+//! - [`directory`]: a device's paths, whole or from a snapshot, and the snapshots that it writes.
 //! - [`clock`]: the hybrid clock that dates entries and the frontier that links them.
 //! - [`grant`]: what a seeder is given to keep a room's feeds.
 //! - [`identity`]: the signed statements that say which devices an agent has.
@@ -16,6 +17,7 @@
 
 pub mod authority;
 pub mod clock;
+pub mod directory;
 pub mod entry;
 mod generated;
 pub mod grant;

@@ -41,17 +41,35 @@ pub const DIRECTORY_HEADS_MAX: usize = 2048;
 pub const CLEARED_RANGES_MAX: usize = 1024;
 
 /// Encoded bytes of one snapshot page that a writer aims at: a reader of one prefix fetches one or
-/// two of them. Readers take whatever an entry holds.
-pub const SNAPSHOT_PAGE_BYTES: usize = 16 * 1024;
+/// two of them, and one changed row writes one again. Readers take whatever an entry holds.
+pub const SNAPSHOT_PAGE_BYTES: usize = 8 * 1024;
+
+/// What a writer aims at when there are too many pages for a root, 64 KiB.
+pub const SNAPSHOT_PAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Rows of one label in a snapshot, 128 x 300 B: a page never ends within a label. Of more, feeds that
+/// were retired long ago are left out.
+pub const SNAPSHOT_LABEL_ROWS_MAX: usize = 128;
+
+/// Bytes of a root: with its envelope, sealed and padded, it stays an entry.
+pub const SNAPSHOT_ROOT_BYTES_MAX: usize = 200 * 1024;
+
+/// Entries beside paths (profile, claims about others) that a root names, the newest: a reader
+/// fetches them all.
+pub const SNAPSHOT_KEPT_MAX: usize = 64;
 
 /// Rows of one snapshot page: the smallest row has some 20 B.
 pub const SNAPSHOT_ROWS_MAX: usize = 4096;
 
-/// Pages of one snapshot: 65,536 lines of 300 B in half full pages.
+/// Pages of one snapshot: 65,536 lines of 300 B in pages that are two thirds full.
 pub const SNAPSHOT_PAGES_MAX: usize = 4096;
 
 /// Entries of a directory after which it appends a snapshot.
 pub const SNAPSHOT_EVERY: u64 = 256;
+
+/// Single labels that a reader of prefixes looks up because what it reads leads there: renamed and
+/// continued paths. A directory that leads further leads nowhere.
+pub const LABELS_LED_TO_MAX: usize = 1024;
 
 /// Bytes of entries after which a directory appends a snapshot earlier: with a root, two pages and
 /// proofs a reader of one prefix stays below 128 KiB.

@@ -14,10 +14,11 @@ use kinlog_feeds::crypto::{DeviceKey, FeedKey, Hash};
 use kinlog_feeds::text::encode_hex;
 use kinlog_indexer::entry::{
     Body, BodyError, Cleared, Cut, DirectoryLine, DirectoryRedirect, DirectoryRetire, EpochCopy,
-    Head, OwnEpoch, PageRef, Ref, RoomKeys, Setting, Snapshot, SnapshotPage, SnapshotRow, tag,
+    Head, OwnEpoch, PageRef, Ref, RoomKeys, Setting, Snapshot, SnapshotPage, SnapshotRow, Stands,
+    tag,
 };
 use kinlog_indexer::seal::EpochId;
-use kinlog_indexer::{BODY_FORMAT, RoomId, Text};
+use kinlog_indexer::{BODY_FORMAT, Clock, RoomId, Text};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use world::Agent;
@@ -35,20 +36,36 @@ fn line() -> DirectoryLine {
     }
 }
 
+fn stands(index: u64) -> Stands {
+    let clock = Clock {
+        ms: 1_700_000_000_000,
+        counter: 3,
+    };
+    Stands {
+        depth: 300,
+        clock,
+        index,
+    }
+}
+
 fn bodies() -> Vec<(&'static str, Body)> {
     let row = SnapshotRow::Line {
         line: Box::new(line()),
+        first_label: Some(Text::new("/log").unwrap()),
         is_retired: true,
         head: Some(Head {
             feed: line().feed,
             length: 7,
             tree_hash: Hash([5; 32]),
         }),
+        at: stands(70_000),
     };
-    let redirect = SnapshotRow::Redirect(DirectoryRedirect {
+    let redirect = DirectoryRedirect {
         from: Text::new("/old").unwrap(),
         to: Text::new("/notes").unwrap(),
-    });
+    };
+    let at = stands(0);
+    let redirect = SnapshotRow::Redirect { redirect, at };
     let page = |first: &str, index| PageRef {
         first_label: Text::new(first).unwrap(),
         index,
@@ -79,7 +96,9 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ),
         (
             "snapshot",
-            Body::Snapshot(Snapshot::new(vec![page("/a", 3), page("/b", 900)]).unwrap()),
+            Body::Snapshot(
+                Snapshot::new(vec![page("/a", 3), page("/b", 900)], vec![0, 300]).unwrap(),
+            ),
         ),
         (
             "retire",

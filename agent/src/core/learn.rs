@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 use kinlog_indexer::RoomId;
+use kinlog_indexer::directory::Wanted;
 use kinlog_indexer::seal::pair_meet_key;
 
 use crate::api::Error;
@@ -11,6 +12,7 @@ use crate::core::{Core, Steps, lock};
 use crate::failure::chain;
 use crate::keys::DeviceKeys;
 use crate::knowledge::{GivenGrant, Knowledge, KnownAgent, KnownRoom, Line};
+use crate::links::FeedPath;
 use crate::state::State;
 
 /// Reads everything that `state.db` holds.
@@ -128,10 +130,27 @@ impl Core {
                 index.profile(agent)?.map(|profile| profile.name),
             );
             let lines = Line::of_rows(rows, &index.redirects(agent)?);
+            let directories = self.knowledge(|knowledge| {
+                // Our own are kept whole.
+                let known = knowledge.agents.get(agent).filter(|_| *agent != self.agent);
+                let known = known.into_iter().flat_map(KnownAgent::directories);
+                known.collect::<Vec<_>>()
+            });
+            let mut snapshots = BTreeMap::new();
+            for key in &directories {
+                snapshots.insert(*key, index.snapshot_state(key)?);
+            }
+            let leads = match directories.is_empty() {
+                true => Vec::new(),
+                false => index.leads(agent)?,
+            };
             self.knowledge(|knowledge| {
                 if let Some(known) = knowledge.agents.get_mut(agent) {
+                    known.note_faults(&snapshots);
                     known.lines = lines;
                     known.name = name;
+                    known.snapshots = snapshots;
+                    known.leads = leads;
                 }
             });
             if *agent == self.agent {
@@ -146,6 +165,24 @@ impl Core {
             self.learn_labels()?;
         }
         Ok(())
+    }
+
+    /// Returns whether everything that a directory of `length` blocks says of a path is read.
+    pub(crate) fn has_read(
+        &self,
+        agent: &AgentId,
+        directory: &FeedKey,
+        path: Option<&FeedPath>,
+        length: u64,
+    ) -> Result<bool, Error> {
+        let prefix = path.map_or("", FeedPath::as_str).to_owned();
+        self.index(|index| {
+            let wanted = Wanted::new([prefix], &index.leads(agent)?);
+            let state = index.snapshot_state(directory)?;
+            let blocks = wanted.blocks(&state.held(), length).into_iter();
+            let mut blocks = blocks.flat_map(|range| range.start..range.end.min(length));
+            Ok(length > 0 && blocks.all(|block| index.is_indexed(directory, block)))
+        })
     }
 
     /// Gives own feeds the labels that a sibling device gave them.
@@ -209,13 +246,15 @@ impl Core {
         };
         self.state.put_identity(agent, &known.set)?;
         self.knowledge(|knowledge| {
-            let held = knowledge.agents.remove(agent);
-            // Lines and name may have come from the index meanwhile.
-            let (lines, name) = held.map_or((known.lines, known.name), |one| (one.lines, one.name));
-            let known = KnownAgent {
-                lines,
-                name,
-                ..known
+            let known = match knowledge.agents.remove(agent) {
+                // Lines and name may have come from the index meanwhile.
+                Some(held) => KnownAgent {
+                    identity: known.identity,
+                    verified: known.verified,
+                    set: known.set,
+                    ..held
+                },
+                None => known,
             };
             knowledge.agents.insert(*agent, known);
             knowledge.pair_keys = pair_keys(knowledge, &self.keys);

@@ -13,6 +13,7 @@ use crate::api::Error;
 use crate::core::entries::Place;
 use crate::core::{Core, lock};
 use crate::keys::{DIRECTORY_ID, random};
+use crate::limits::HEADS_AT_ONCE;
 use crate::links::FeedPath;
 use crate::state::{FormerFeed, OwnFeed};
 
@@ -199,7 +200,7 @@ impl Core {
         let (private, public): (Vec<Head>, Vec<Head>) =
             heads.iter().partition(|head| self.is_private(&head.feed));
         for (is_private, heads) in [(false, public), (true, private)] {
-            for part in heads.chunks(kinlog_indexer::limits::DIRECTORY_HEADS_MAX) {
+            for part in heads.chunks(HEADS_AT_ONCE) {
                 let part = DirectoryHeads::new(part.to_vec())
                     .map_err(|error| Error::general(format!("heads: {error}")))?;
                 self.write_to_directory(is_private, vec![Body::DirectoryHeads(part)])?;

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
+use kinlog_indexer::directory::{Held, Wanted};
 use kinlog_indexer::entry::{Content, PathKind};
 use kinlog_indexer::identity::{Device, Identity, IdentityError, IdentitySet, VerifiedSet};
-use kinlog_indexer::index::DirectoryRow;
+use kinlog_indexer::index::{DirectoryRow, SnapshotState};
 
 use crate::api::Selection;
 use crate::limits::REDIRECTS_MAX;
@@ -132,6 +133,10 @@ pub(crate) struct KnownAgent {
     pub(crate) name: Option<String>,
     /// Public paths of all devices, by path.
     pub(crate) lines: Vec<Line>,
+    /// What is held of the snapshots of its public directories.
+    pub(crate) snapshots: BTreeMap<FeedKey, SnapshotState>,
+    /// Labels of its paths that lead to each other.
+    pub(crate) leads: Vec<(String, String)>,
 }
 
 impl KnownAgent {
@@ -144,6 +149,8 @@ impl KnownAgent {
             verified,
             name: None,
             lines: Vec::new(),
+            snapshots: BTreeMap::new(),
+            leads: Vec::new(),
         })
     }
 
@@ -171,6 +178,31 @@ impl KnownAgent {
     /// Returns their public directories.
     pub(crate) fn directories(&self) -> impl Iterator<Item = FeedKey> {
         self.writers().map(|device| device.directory)
+    }
+
+    /// Logs what of newly learned snapshots is not what they say. That is the doing of the device which
+    /// signed them, whoever passed them on.
+    pub(crate) fn note_faults(&self, snapshots: &BTreeMap<FeedKey, SnapshotState>) {
+        for (directory, state) in snapshots {
+            let known = self.snapshots.get(directory);
+            for fault in &state.faults {
+                if !known.is_some_and(|known| known.faults.contains(fault)) {
+                    let agent = self.identity.agent;
+                    tracing::warn!(%agent, %directory, %fault, "page of a snapshot is refused");
+                }
+            }
+        }
+    }
+
+    /// Returns what a reader of prefixes is after in its directories.
+    pub(crate) fn wanted(&self, prefixes: impl IntoIterator<Item = String>) -> Wanted {
+        Wanted::new(prefixes, &self.leads)
+    }
+
+    /// Returns what is held of the snapshots of a directory.
+    pub(crate) fn held(&self, directory: &FeedKey) -> Held<'_> {
+        let state = self.snapshots.get(directory);
+        state.map_or_else(Held::default, SnapshotState::held)
     }
 
     /// Returns the newest line of a path: the feed that it goes on in.

@@ -1,6 +1,7 @@
 //! What pins ask for: feeds, paths of others with their directories, and paths of own devices.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use kinlog_feeds::crypto::FeedKey;
 use kinlog_swarm::Label;
@@ -9,7 +10,7 @@ use crate::api::Selection;
 use crate::knowledge::{Knowledge, KnownAgent, Line};
 use crate::links::FeedPath;
 use crate::pins::Asked;
-use crate::pins::plan::{Planning, Role, Switches};
+use crate::pins::plan::{FeedFacts, Planning, Role, Switches};
 use crate::pins::trie::Trie;
 use crate::state::{Pin, PinTarget};
 
@@ -61,6 +62,10 @@ impl Planning<'_> {
             match &pin.target {
                 PinTarget::Path(agent, path) if *agent != knowledge.agent => {
                     let path = path.as_ref().filter(|_| !switches.without_pin_filter);
+                    if path.is_none() {
+                        let prefixes = self.readings.entry(*agent).or_default();
+                        prefixes.insert(String::new());
+                    }
                     trie.insert(agent, path, *pin);
                     agents.insert(*agent);
                 }
@@ -134,31 +139,81 @@ impl Planning<'_> {
         }
     }
 
-    /// Whoever pins a path keeps all public directories of its agent whole.
+    /// Whoever pins a path reads the public directories of its agent: what of them, see `readings`.
     fn directories(&mut self, known: &KnownAgent, pin: &Pin) {
         let knowledge = self.knowledge;
         let agent = known.identity.agent;
+        let PinTarget::Path(_, path) = &pin.target else {
+            return;
+        };
+        let prefix = path.as_ref().map_or("", FeedPath::as_str);
+        let prefixes = self.readings.entry(agent).or_default();
+        prefixes.insert(prefix.to_owned());
         let private = self.private.clone();
         let directories = known.directories();
         for key in directories.filter(|key| is_public(knowledge, &private, key)) {
             let offered = self.plan.view.agents.entry(agent.0).or_default();
             offered.serves.insert(key);
             offered.wants.insert(key);
-            let whole = Asked {
-                selection: Selection::All,
-                live: true,
-            };
-            let asked = self.plan.asked.entry(key).or_default();
-            if !asked.contains(&whole) {
-                asked.push(whole);
-                let why = format!(
-                    "public directory of {}, of whom a path is pinned ({})",
-                    known.label(),
-                    pin.reason
-                );
-                self.plan.why.entry(key).or_default().push(why);
+            // How long feeds were when is said by every entry.
+            if matches!(pin.selection, Selection::Since(_)) {
+                let whole = Asked {
+                    selection: Selection::All,
+                    live: true,
+                };
+                self.plan.asked.entry(key).or_default().push(whole);
+            }
+            let why = format!(
+                "public directory of {}, of whom a path is pinned ({})",
+                known.label(),
+                pin.reason
+            );
+            let said = self.plan.why.entry(key).or_default();
+            if !said.contains(&why) {
+                said.push(why);
             }
         }
+    }
+
+    /// Asks for what of directories leads to the paths that are pinned. Returns, of each, these blocks
+    /// with the next that its device will append, which belong to no snapshot yet.
+    pub(super) fn readings(
+        &mut self,
+        facts: &impl FeedFacts,
+    ) -> BTreeMap<FeedKey, Vec<Range<u64>>> {
+        let knowledge = self.knowledge;
+        let mut readings = BTreeMap::new();
+        for (agent, prefixes) in std::mem::take(&mut self.readings) {
+            let Some(known) = knowledge.agents.get(&agent) else {
+                continue;
+            };
+            let wanted = known.wanted(prefixes);
+            let private = self.private.clone();
+            let directories = known.directories();
+            for key in directories.filter(|key| is_public(knowledge, &private, key)) {
+                let length = facts.length(&key);
+                let blocks = wanted.blocks(&known.held(&key), length);
+                let asked = self.plan.asked.entry(key).or_default();
+                let selections = blocks.iter().filter_map(|range| {
+                    let range = range.start.min(length)..range.end.min(length);
+                    (!range.is_empty()).then_some(Selection::Range(range))
+                });
+                let mut selections: Vec<Selection> = selections.collect();
+                if selections.is_empty() {
+                    // Which block leads on shows when the head is known.
+                    selections.push(Selection::Last(1));
+                } else {
+                    readings.insert(key, blocks);
+                }
+                let live = true;
+                asked.extend(
+                    selections
+                        .into_iter()
+                        .map(|selection| Asked { selection, live }),
+                );
+            }
+        }
+        readings
     }
 }
 

@@ -50,6 +50,17 @@ pub(crate) fn merge(asked: &[Asked], length: u64) -> Interest {
     Interest { want, live }
 }
 
+/// Returns an interest that has these blocks too, also such as are still to come.
+pub(crate) fn with_blocks(interest: Interest, blocks: &[Range<u64>]) -> Interest {
+    let want = match interest.want {
+        Want::All => Want::All,
+        Want::None | Want::Last(_) => Want::Ranges(union(blocks.to_vec())),
+        Want::Range(range) => Want::Ranges(union([&[range], blocks].concat())),
+        Want::Ranges(ranges) => Want::Ranges(union([&ranges, blocks].concat())),
+    };
+    Interest { want, ..interest }
+}
+
 /// Returns what a single ask is to the replicator, before anything of the feed is known.
 pub(crate) fn interest_of(selection: &Selection, live: bool) -> Interest {
     merge(
@@ -126,6 +137,19 @@ mod tests {
                 live: true
             }
         );
+    }
+
+    #[test]
+    #[allow(clippy::single_range_in_vec_init)] // a list of one run
+    fn blocks_that_are_still_to_come_are_asked_for_beside_those_there_are() {
+        let of = |want| with_blocks(Interest { want, live: true }, &[7..300]);
+        assert_eq!(of(Want::Range(2..9)).want, Want::Ranges(vec![2..300]));
+        assert_eq!(
+            of(Want::Ranges(vec![0..1, 2..9])).want,
+            Want::Ranges(vec![0..1, 2..300])
+        );
+        assert_eq!(of(Want::All).want, Want::All);
+        assert!(of(Want::None).live);
     }
 
     #[test]

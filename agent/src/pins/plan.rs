@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kinlog_feeds::crypto::FeedKey;
+use kinlog_feeds::crypto::{AgentId, FeedKey};
 use kinlog_feeds::replicate::{Interest, Want};
 use kinlog_swarm::Label;
 
@@ -10,7 +10,7 @@ use crate::api::Selection;
 use crate::host::View;
 use crate::knowledge::Knowledge;
 use crate::pins::Asked;
-use crate::pins::interest::merge;
+use crate::pins::interest::{merge, with_blocks};
 use crate::state::Pin;
 
 /// What follows from everything known.
@@ -115,6 +115,7 @@ pub(crate) fn plan(
     let mut planning = Planning {
         knowledge,
         private: knowledge.private_keys(),
+        readings: BTreeMap::new(),
         plan: Plan::default(),
     };
     planning.own_feeds();
@@ -132,6 +133,7 @@ pub(crate) fn plan(
     planning.invites();
     planning.codes();
     planning.sign_ins();
+    let readings = planning.readings(facts);
     let mut plan = planning.plan;
     for (key, asked) in &mut plan.asked {
         for one in asked.iter_mut() {
@@ -143,7 +145,11 @@ pub(crate) fn plan(
         if asked.len() > 1 {
             plan.bounded.remove(key);
         }
-        plan.interests.insert(*key, merge(asked, facts.length(key)));
+        let mut interest = merge(asked, facts.length(key));
+        if let Some(ahead) = readings.get(key) {
+            interest = with_blocks(interest, ahead);
+        }
+        plan.interests.insert(*key, interest);
     }
     // Of what this device writes only heads are asked for: a newer one than ours says that it is not
     // the only writer, or not the newest. Then what it lacks is fetched like anybody else's.
@@ -162,6 +168,8 @@ pub(super) struct Planning<'a> {
     pub(super) knowledge: &'a Knowledge,
     /// Feeds that are sealed for this agent's devices.
     pub(super) private: BTreeSet<FeedKey>,
+    /// Prefixes that are read in the directories of each agent.
+    pub(super) readings: BTreeMap<AgentId, BTreeSet<String>>,
     pub(super) plan: Plan,
 }
 

@@ -97,6 +97,16 @@ impl Links {
         Ok(Links { links, more })
     }
 
+    /// Adds a link; of too many the last gives way, and that there were more is said.
+    pub fn and(mut self, link: Link) -> Self {
+        if self.links.len() >= LINKS_MAX {
+            self.links.truncate(LINKS_MAX - 1);
+            self.more = true;
+        }
+        self.links.push(link);
+        self
+    }
+
     /// Returns whether the writer saw more entries at the frontier than it could link.
     pub fn more(&self) -> bool {
         self.more

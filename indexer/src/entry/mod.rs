@@ -43,5 +43,5 @@ pub use message::{File, Message};
 pub use own::{Contact, PinSetting, Preference};
 pub use private::{OwnEpoch, RoomKeys, Setting};
 pub use public::{Document, Profile};
-pub use snapshot::{PageRef, Snapshot, SnapshotPage, SnapshotRow};
+pub use snapshot::{PageRef, Snapshot, SnapshotPage, SnapshotRow, Stands};
 pub use trust::{Attest, Vouch, Witness};

@@ -95,6 +95,18 @@ pub mod snapshot_page {
         /// or this
         #[prost(message, optional, tag = "4")]
         pub redirect: ::core::option::Option<super::DirectoryRedirect>,
+        /// Where the entry stands that first said it.
+        #[prost(uint64, tag = "5")]
+        pub index: u64,
+        #[prost(uint64, tag = "6")]
+        pub depth: u64,
+        #[prost(uint64, tag = "7")]
+        pub ms: u64,
+        #[prost(uint32, tag = "8")]
+        pub counter: u32,
+        /// of a line that continues another feed, when it differs
+        #[prost(string, tag = "9")]
+        pub first_label: ::prost::alloc::string::String,
     }
 }
 /// Tag 8: the pages of a snapshot, in order.
@@ -102,6 +114,9 @@ pub mod snapshot_page {
 pub struct Snapshot {
     #[prost(message, repeated, tag = "1")]
     pub pages: ::prost::alloc::vec::Vec<snapshot::Page>,
+    /// entries that say something else than paths
+    #[prost(uint64, repeated, tag = "2")]
+    pub kept: ::prost::alloc::vec::Vec<u64>,
 }
 /// Nested message and enum types in `Snapshot`.
 pub mod snapshot {

@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, SIGNATURE_BYTES};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::BODY_FORMAT;
-use crate::entry::{Body, DirectoryLine, FeedClaim, PathKind, SnapshotRow};
-use crate::index::state::State;
+use crate::directory::{Directory, Listed as ListedLine, PageFault, page_fault};
+use crate::entry::{Body, DirectoryLine, FeedClaim, PathKind, Snapshot, SnapshotPage, Stands, tag};
+use crate::index::state::{FeedState, State};
 use crate::index::writer::Writer;
 use crate::index::{IndexError, Scope};
 use crate::limits::CLAIMS_REMEMBERED_MAX;
+use crate::{BODY_FORMAT, Clock};
 
-/// A directory entry where its timeline puts it: depth, clock and counter, feed, index.
-type Order = (u64, u64, u64, FeedKey, u64);
+/// Where an entry of a directory stands among those of all directories of its agent.
+type Order = (u64, Clock, FeedKey, u64);
 
 /// A feed under its label.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -74,83 +75,167 @@ fn claim_bytes(claim: &FeedClaim) -> ClaimBytes {
     bytes
 }
 
-impl Listing {
-    /// Puts the entries of an agent's directories together, in the order of their timeline.
-    ///
-    /// The first line of a feed fixes its kind, content and id; later lines, renames and pages of
-    /// snapshots change the label only. A line whose claim does not hold is none.
-    fn of(
-        agent: &AgentId,
-        bodies: impl IntoIterator<Item = (DeviceKey, Body)>,
-        claims: &mut Claims,
-    ) -> Self {
-        let mut listing = Listing::default();
-        for (device, body) in bodies {
-            match body {
-                Body::DirectoryLine(line) => {
-                    listing.list(agent, device, line, false, claims);
-                }
-                Body::SnapshotPage(page) => {
-                    for row in page.rows() {
-                        match row {
-                            SnapshotRow::Line {
-                                line, is_retired, ..
-                            } => listing.list(agent, device, (**line).clone(), *is_retired, claims),
-                            SnapshotRow::Redirect(redirect) => {
-                                let (from, to) = (redirect.from.clone(), redirect.to.clone());
-                                listing
-                                    .redirects
-                                    .insert(from.into_string(), to.into_string());
-                            }
-                        }
-                    }
-                }
-                Body::DirectoryRename(rename) => {
-                    if let Some(listed) = listing.lines.get_mut(&rename.feed) {
-                        listed.line.label = rename.label;
-                    }
-                }
-                Body::DirectoryRetire(retire) => {
-                    if let Some(listed) = listing.lines.get_mut(&retire.feed) {
-                        listed.is_retired = true;
-                    }
-                }
-                Body::DirectoryRedirect(redirect) => {
-                    let (from, to) = (redirect.from.into_string(), redirect.to.into_string());
-                    listing.redirects.insert(from, to);
-                }
-                _ => {}
-            }
+/// What is known of a directory, put together up to an entry.
+#[derive(Debug, Default)]
+pub(super) struct Folded {
+    pub(super) directory: Directory,
+    /// The first block that is not in it.
+    next: u64,
+    /// Pages that are not what their root says.
+    pub(super) faults: Vec<PageFault>,
+}
+
+impl State {
+    /// A block of a directory came: what was put together beyond it is to be put together anew.
+    pub(super) fn unfold(&mut self, feed: &FeedKey, index: u64) {
+        if self.folds.get(feed).is_some_and(|known| index < known.next) {
+            self.folds.remove(feed);
         }
-        listing.connect();
-        listing
     }
 
-    fn list(
+    /// Returns what is known of a directory of `device`, up to its newest entry held.
+    pub(super) fn fold(
         &mut self,
+        db: &Connection,
+        key: &FeedKey,
         agent: &AgentId,
-        device: DeviceKey,
-        line: DirectoryLine,
-        is_retired: bool,
-        claims: &mut Claims,
-    ) {
-        if !claims.hold(&line, agent, &device) {
-            return;
+        device: &DeviceKey,
+    ) -> rusqlite::Result<&Folded> {
+        let mut folded = self.folds.remove(key).unwrap_or_default();
+        let whole_below = self.feeds.get(key).map_or(0, |feed| {
+            let first = feed.runs.ranges().next().filter(|run| run.start == 0);
+            first.map_or(0, |run| run.end)
+        });
+        let claims = &mut self.claims;
+        let mut holds = |line: &DirectoryLine| claims.hold(line, agent, device);
+        // The longer list of tags names the partial index.
+        let mut statement = db.prepare_cached(
+            "SELECT tag, order_depth, ms, counter, idx, body FROM facts
+             WHERE feed = ?1 AND tag IN (2, 3, 4, 7, 8, 9, 12, 13, 15, 38)
+                 AND tag IN (2, 3, 4, 8, 9) AND state = 0 AND idx >= ?2 ORDER BY idx",
+        )?;
+        let mut rows = statement.query(params![key.0, folded.next])?;
+        while let Some(row) = rows.next()? {
+            let at = Stands {
+                depth: row.get(1)?,
+                clock: Clock {
+                    ms: row.get(2)?,
+                    counter: row.get(3)?,
+                },
+                index: row.get(4)?,
+            };
+            folded.next = at.index + 1;
+            let bytes = Bytes::copy_from_slice(row.get_ref(5)?.as_blob()?);
+            match Body::decode(row.get(0)?, u64::from(BODY_FORMAT), &bytes) {
+                // Who holds everything before it learns nothing from a snapshot.
+                Ok(Body::Snapshot(_)) if at.index < whole_below => {}
+                Ok(Body::Snapshot(root)) => {
+                    take_pages(db, key, at.index, &root, &mut folded, &mut holds)?;
+                }
+                Ok(body) => folded.directory.take(at, body, &mut holds),
+                Err(_) => {}
+            }
         }
-        if let Some(known) = self.lines.get_mut(&line.feed) {
-            known.line.label = line.label;
-            known.is_retired |= is_retired;
-            return;
-        }
-        self.order.push(line.feed);
-        let listed = Listed {
-            line,
-            device,
-            is_retired,
-            position: 0,
-            cut: None,
+        drop(rows);
+        Ok(self.folds.entry(*key).or_insert(folded))
+    }
+}
+
+/// Takes the pages of a snapshot that are held.
+fn take_pages(
+    db: &Connection,
+    key: &FeedKey,
+    index: u64,
+    root: &Snapshot,
+    folded: &mut Folded,
+    holds: &mut dyn FnMut(&DirectoryLine) -> bool,
+) -> rusqlite::Result<()> {
+    folded.faults.clear();
+    for (number, page) in root.pages().iter().enumerate() {
+        let held = match fact_tag(db, key, page.index)? {
+            Some(tag::SNAPSHOT_PAGE) => page_at(db, key, page.index)?,
+            None if page.index < index => continue,
+            _ => None,
         };
-        self.lines.insert(listed.line.feed, listed);
+        match (page_fault(index, root.pages(), number, held.as_ref()), held) {
+            (Some(fault), _) => folded.faults.push(fault),
+            (None, Some(page)) => {
+                let pages = root.pages();
+                folded.directory.take_page(pages, number, &page, holds);
+            }
+            (None, None) => {}
+        }
+    }
+    Ok(())
+}
+
+fn fact_tag(db: &Connection, key: &FeedKey, index: u64) -> rusqlite::Result<Option<u64>> {
+    db.prepare_cached("SELECT tag FROM facts WHERE feed = ?1 AND idx = ?2")?
+        .query_row(params![key.0, index], |row| row.get(0))
+        .optional()
+}
+
+/// Returns the page that a block of a directory is.
+pub(super) fn page_at(
+    db: &Connection,
+    key: &FeedKey,
+    index: u64,
+) -> rusqlite::Result<Option<SnapshotPage>> {
+    let body: Option<Vec<u8>> = db
+        .prepare_cached("SELECT body FROM facts WHERE feed = ?1 AND idx = ?2 AND state = 0")?
+        .query_row(params![key.0, index], |row| row.get(0))
+        .optional()?;
+    let body = body.and_then(|body| {
+        Body::decode(tag::SNAPSHOT_PAGE, u64::from(BODY_FORMAT), &body.into()).ok()
+    });
+    Ok(match body {
+        Some(Body::SnapshotPage(page)) => Some(page),
+        _ => None,
+    })
+}
+
+impl Listing {
+    /// Puts the directories of an agent together: of several lines of a feed the first one counts, of
+    /// several redirects of a label the last, in the order of the timeline.
+    fn of<'a>(directories: impl Iterator<Item = (FeedKey, DeviceKey, &'a Directory)>) -> Self {
+        let mut first: BTreeMap<FeedKey, (Order, DeviceKey, &ListedLine)> = BTreeMap::new();
+        let mut last: BTreeMap<&str, (Order, &str)> = BTreeMap::new();
+        for (key, device, directory) in directories {
+            let order = |at: &Stands| (at.depth, at.clock, key, at.index);
+            for (feed, listed) in directory.lines() {
+                let (order, of) = (order(&listed.at), first.get(feed));
+                if of.is_none_or(|(known, ..)| order < *known) {
+                    first.insert(*feed, (order, device, listed));
+                }
+            }
+            for (from, to, at) in directory.redirects() {
+                let (order, of) = (order(at), last.get(from));
+                if of.is_none_or(|(known, _)| order > *known) {
+                    last.insert(from, (order, to));
+                }
+            }
+        }
+        let mut order: Vec<_> = first.iter().map(|(feed, (at, ..))| (*at, *feed)).collect();
+        order.sort_unstable();
+        let redirects = last.into_iter();
+        let redirects = redirects.map(|(from, (_, to))| (from.to_owned(), to.to_owned()));
+        let listed = |(feed, (_, device, listed)): (FeedKey, (Order, DeviceKey, &ListedLine))| {
+            let listed = Listed {
+                line: listed.line.clone(),
+                device,
+                is_retired: listed.is_retired,
+                position: 0,
+                cut: None,
+            };
+            (feed, listed)
+        };
+        let mut listing = Listing {
+            redirects: redirects.collect(),
+            order: order.into_iter().map(|(_, feed)| feed).collect(),
+            lines: first.into_iter().map(listed).collect(),
+        };
+        listing.connect();
+        listing
     }
 
     /// Connects feeds that go on after each other: label and end of the last are those of all.
@@ -226,29 +311,33 @@ pub(super) fn listing(
     agent: &AgentId,
     is_private: bool,
 ) -> rusqlite::Result<Listing> {
-    let mut bodies: BTreeMap<Order, (DeviceKey, Body)> = BTreeMap::new();
-    // The longer list of tags names the partial index.
-    let mut statement = db.prepare_cached(
-        "SELECT tag, order_depth, ms, counter, idx, body FROM facts
-         WHERE feed = ?1 AND tag IN (2, 3, 4, 7, 8, 9, 12, 13, 15, 38)
-             AND tag IN (2, 3, 4, 7, 9) AND state = 0",
-    )?;
-    for (key, feed) in &state.feeds {
-        let device = match feed.scope {
-            Scope::Directory { author, device } if author == *agent && !is_private => device,
-            Scope::PrivateDirectory { author, device } if author == *agent && is_private => device,
-            _ => continue,
-        };
-        let mut rows = statement.query([key.0])?;
-        while let Some(row) = rows.next()? {
-            let order = (row.get(1)?, row.get(2)?, row.get(3)?, *key, row.get(4)?);
-            let bytes = Bytes::copy_from_slice(row.get_ref(5)?.as_blob()?);
-            if let Ok(body) = Body::decode(row.get(0)?, u64::from(BODY_FORMAT), &bytes) {
-                bodies.insert(order, (device, body));
-            }
-        }
+    let directories = directories(state, agent, is_private);
+    for (key, device) in &directories {
+        state.fold(db, key, agent, device)?;
     }
-    Ok(Listing::of(agent, bodies.into_values(), &mut state.claims))
+    let known = directories.iter().filter_map(|(key, device)| {
+        let folded = state.folds.get(key)?;
+        Some((*key, *device, &folded.directory))
+    });
+    Ok(Listing::of(known))
+}
+
+pub(super) fn directories(
+    state: &State,
+    agent: &AgentId,
+    is_private: bool,
+) -> Vec<(FeedKey, DeviceKey)> {
+    let feeds = state.feeds.iter();
+    let directory = |(key, feed): (&FeedKey, &FeedState)| match feed.scope {
+        Scope::Directory { author, device } if author == *agent && !is_private => {
+            Some((*key, device))
+        }
+        Scope::PrivateDirectory { author, device } if author == *agent && is_private => {
+            Some((*key, device))
+        }
+        _ => None,
+    };
+    feeds.filter_map(directory).collect()
 }
 
 impl Writer<'_> {
@@ -292,7 +381,23 @@ impl Writer<'_> {
                     user, feed.0, row.0, row.1, row.2, row.3, row.4, row.5, row.6, row.7, row.8
                 ])?;
         }
+        let known: BTreeMap<String, String> = self
+            .db
+            .prepare_cached("SELECT label, target FROM redirects WHERE user_id = ?1")?
+            .query_map([&user], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        for label in known
+            .keys()
+            .filter(|label| !listing.redirects.contains_key(*label))
+        {
+            self.db
+                .prepare_cached("DELETE FROM redirects WHERE user_id = ?1 AND label = ?2")?
+                .execute(params![user, label])?;
+        }
         for (label, target) in &listing.redirects {
+            if known.get(label) == Some(target) {
+                continue;
+            }
             self.db
                 .prepare_cached("INSERT OR REPLACE INTO redirects VALUES (?1, ?2, ?3)")?
                 .execute(params![user, label, target])?;

@@ -260,6 +260,7 @@ impl Writer<'_> {
             .retain(|(other, _), _| *other != scope);
         let mut linked: HashSet<Place> = HashSet::new();
         for feed in &feeds {
+            self.state.folds.remove(feed);
             let gone = self
                 .db
                 .execute("DELETE FROM link_conflicts WHERE feed = ?1", [feed.0])?;

@@ -36,6 +36,7 @@ mod rowid;
 mod runs;
 mod schema;
 mod search;
+mod snapshots;
 mod state;
 mod sum;
 mod views;
@@ -64,6 +65,7 @@ pub use report::{
     LinkConflict, MemberFeedRow, MemberRow, MessageRow, ReactionRow, RebuildReport, RoomRow,
     SearchHit,
 };
+pub use snapshots::SnapshotState;
 
 use crate::RoomId;
 use crate::clock::{Frontier, FrontierEntry};

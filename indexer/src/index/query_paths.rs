@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
-use crate::entry::{Body, Content, OwnEpoch, Ref, RoomKeys, Snapshot, tag};
+use crate::entry::{Body, Content, OwnEpoch, Ref, RoomKeys, tag};
 use crate::index::directory::listing;
 use crate::index::kept::read_kept;
-use crate::index::links::links_from_sql;
 use crate::index::state::{damaged, parse};
 use crate::index::{DirectoryRow, HeadRow, IndexError, Scope};
 use crate::limits::{DIRECTORY_ROWS_MAX, QUERY_ROWS_MAX};
@@ -139,39 +138,6 @@ impl Index {
             .prepare_cached("SELECT max(length) FROM lengths WHERE feed = ?1 AND ms <= ?2")?
             .query_row(params![feed.0, ms], |row| row.get::<_, Option<u64>>(0))?;
         Ok(found.unwrap_or(0))
-    }
-
-    /// Returns the block of the newest snapshot's root that an entry of a directory names, of the
-    /// newest entry held; `None` when that names none.
-    pub fn snapshot_root(&self, directory: &FeedKey) -> Result<Option<u64>, IndexError> {
-        let links: Option<Vec<u8>> = self
-            .connection
-            .prepare_cached("SELECT links FROM facts WHERE feed = ?1 ORDER BY idx DESC LIMIT 1")?
-            .query_row([directory.0], |row| row.get(0))
-            .optional()?;
-        let own = self.state.feeds.get(directory).and_then(|feed| feed.link);
-        let (Some(links), Some((_, tag))) = (links, own) else {
-            return Ok(None);
-        };
-        let mut named = links_from_sql(&links).into_iter();
-        Ok(named.find(|link| link.tag == tag).map(|link| link.index))
-    }
-
-    /// Returns the snapshot whose root is a block of a directory, when that is held and one.
-    pub fn snapshot(&self, directory: &FeedKey, root: u64) -> Result<Option<Snapshot>, IndexError> {
-        let body: Option<Vec<u8>> = self
-            .connection
-            .prepare_cached(
-                "SELECT body FROM facts WHERE feed = ?1 AND idx = ?2 AND tag = 8 AND state = 0",
-            )?
-            .query_row(params![directory.0, root], |row| row.get(0))
-            .optional()?;
-        Ok(body.and_then(|body| {
-            match Body::decode(tag::SNAPSHOT, u64::from(BODY_FORMAT), &body.into()) {
-                Ok(Body::Snapshot(snapshot)) => Some(snapshot),
-                _ => None,
-            }
-        }))
     }
 
     /// Returns the epochs of an agent's own devices, each with the device that wrote it down.

@@ -13,7 +13,7 @@ use crate::RoomId;
 use crate::authority::RoomActs;
 use crate::entry::{LinkScope, LinkTag};
 use crate::index::Scope;
-use crate::index::directory::Claims;
+use crate::index::directory::{Claims, Folded};
 use crate::index::room_acts::Written;
 use crate::index::runs::Runs;
 use crate::limits::DEPTH_CACHE_MAX;
@@ -72,6 +72,8 @@ pub(super) struct State {
     pub(super) awaited: HashMap<LinkScope, u64>,
     /// Claims in directories that were looked at.
     pub(super) claims: Claims,
+    /// Directories as far as they were read.
+    pub(super) folds: HashMap<FeedKey, Folded>,
     /// Messages that edits or deletions name, whether they are held or not.
     pub(super) marked: HashSet<Place>,
     /// Stated depths of entries met lately; a stated depth never changes.

@@ -170,9 +170,11 @@ impl Writer<'_> {
             tag::DIRECTORY_LINE
             | tag::DIRECTORY_RENAME
             | tag::DIRECTORY_REDIRECT
-            | tag::DIRECTORY_RETIRE
-            | tag::SNAPSHOT_PAGE => {
-                self.stale_directories.extend(scope.author());
+            | tag::DIRECTORY_RETIRE => {
+                self.state.unfold(&feed, index);
+                if let Scope::Directory { author, .. } = scope {
+                    self.stale_directories.insert(author);
+                }
             }
             _ => {}
         }
@@ -297,7 +299,8 @@ impl Writer<'_> {
                     Body::DirectoryLine(_)
                     | Body::DirectoryRename(_)
                     | Body::DirectoryRedirect(_)
-                    | Body::DirectoryRetire(_),
+                    | Body::DirectoryRetire(_)
+                    | Body::Snapshot(_),
                 ),
                 Some(author),
             ) if is_directory => {
@@ -308,7 +311,7 @@ impl Writer<'_> {
                 self.stale_directories.insert(author);
                 let heads = page.rows().iter().filter_map(|row| match row {
                     SnapshotRow::Line { head, .. } => *head,
-                    SnapshotRow::Redirect(_) => None,
+                    SnapshotRow::Redirect { .. } => None,
                 });
                 let heads = DirectoryHeads::new(heads.collect());
                 heads.map_or(Ok(()), |heads| self.put_heads(&author, placed, &heads))

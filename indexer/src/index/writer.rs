@@ -189,6 +189,7 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         self.touched_feeds.insert(*feed);
+        self.state.unfold(feed, *index);
         self.add_opened((*feed, *index), bytes, opened)
     }
 
@@ -209,6 +210,7 @@ impl<'a> Writer<'a> {
                 .prepare_cached("DELETE FROM pending WHERE feed = ?1 AND idx = ?2")?
                 .execute(params![place.0.0, place.1])?;
             self.tally("pending", -1);
+            self.state.unfold(&place.0, place.1);
             let block = block.into();
             let opened = open(self.keys, Some(room), &place.0, place.1, &block);
             self.add_opened(place, &block, opened)?;

@@ -235,11 +235,14 @@ pub(super) fn is_unlisted(
     // Of a device of ours that is not known yet nobody can say what it lists.
     let is_whole = !directories.is_empty()
         && directories.into_iter().all(|key| {
-            let counts = counts(core, &key, &Selection::All);
-            let is_read = core
-                .index(|index| index.checkpoint(&key))
-                .is_ok_and(|read| read >= counts.length);
-            counts.have == counts.want && is_read && look.is_confirmed(&key, counts.length)
+            let length = counts(core, &key, &Selection::All).length;
+            let is_read = match is_own {
+                true => core
+                    .index(|index| index.checkpoint(&key))
+                    .is_ok_and(|read| read >= length),
+                false => core.has_read(&agent, &key, path, length).unwrap_or(false),
+            };
+            is_read && look.is_confirmed(&key, length)
         });
     // The index is asked, not what is known: that is told a moment after a block is read.
     is_whole
