@@ -352,8 +352,8 @@ fn one_of_many_paths_is_found_in_four_waves_and_the_name_comes_along() {
         reader.directory(&history.agent).unwrap().len() < 400,
         "not the whole directory"
     );
-    let name = reader.profile(&history.agent).unwrap();
-    assert_eq!(name.as_deref(), Some("Ada"));
+    let profile = reader.profile(&history.agent).unwrap();
+    assert_eq!(profile.unwrap().name, "Ada");
 
     // Nobody writes pages again that did not change.
     let mut before = 0;

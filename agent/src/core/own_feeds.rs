@@ -270,7 +270,7 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn directory(&self) -> Result<OwnFeed, Error> {
+    pub(crate) fn directory(&self) -> Result<OwnFeed, Error> {
         let key = self.keys.feed_key(&DIRECTORY_ID);
         self.knowledge(|knowledge| knowledge.own.get(&key).cloned())
             .ok_or_else(|| Error::general("state.db does not know the public directory"))

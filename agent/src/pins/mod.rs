@@ -7,6 +7,8 @@ mod plan;
 mod rooms;
 mod secrets;
 mod seeding;
+#[cfg(test)]
+mod ten_thousand_paths;
 mod trie;
 
 pub(crate) use followed::covered;

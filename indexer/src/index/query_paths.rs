@@ -12,7 +12,7 @@ use crate::index::kept::read_kept;
 use crate::index::state::{damaged, parse};
 use crate::index::{DirectoryRow, HeadRow, IndexError, Scope};
 use crate::limits::{DIRECTORY_ROWS_MAX, QUERY_ROWS_MAX};
-use crate::{BODY_FORMAT, Clock, Index};
+use crate::{Clock, Index};
 
 /// An entry of a private directory with its place.
 struct Told {

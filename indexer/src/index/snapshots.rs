@@ -72,7 +72,9 @@ impl Index {
     pub fn leads(&mut self, agent: &AgentId) -> Result<Vec<(String, String)>, IndexError> {
         let mut leads = Vec::new();
         for (key, device) in directories(&self.state, agent, false) {
-            let folded = self.state.fold(&self.connection, &key, agent, &device)?;
+            let folded = self
+                .state
+                .fold(&self.reader.connection, &key, agent, &device)?;
             for (from, to, _) in folded.directory.redirects() {
                 leads.push((from.to_owned(), to.to_owned()));
                 leads.push((to.to_owned(), from.to_owned()));
@@ -113,7 +115,7 @@ impl Index {
             return Ok(None);
         }
         let heads = self.heads_of(agent)?;
-        let folded = (self.state).fold(&self.connection, directory, agent, device)?;
+        let folded = (self.state).fold(&self.reader.connection, directory, agent, device)?;
         let rows = folded.directory.rows(&heads);
         let mut before: Vec<(_, SnapshotPage)> = Vec::new();
         if let Some(snapshot) = known.snapshot {
