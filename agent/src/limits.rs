@@ -64,6 +64,13 @@ pub const EPOCH_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// destroyed is destroyed by the epoch.
 pub const EPOCH_AGE_MAX_DAYS: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How far the date of an epoch may lie ahead of this clock and still be believed, 10 minutes in ms: as
+/// for every other entry.
+pub const CLOCK_AHEAD_MS_MAX: u64 = 10 * 60 * 1000;
+
+/// Epochs whose keys a member asks for, or is given, in one message: more are asked for in the next.
+pub const EPOCHS_ASKED_MAX: usize = 256;
+
 /// Messages of peers waiting to be worked on, each of 192 KiB at most, so 12 MiB.
 /// Seed grants held, some 100 KiB each at worst: 25 MiB.
 pub const GRANTS_HELD_MAX: usize = 256;

@@ -8,7 +8,7 @@ use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 use kinlog_feeds::store::Store;
 use kinlog_indexer::RoomId;
 use kinlog_indexer::authority::{ActHeads, ActPlace, Authority, EndingSort, HeldAct, RoomActs};
-use kinlog_indexer::entry::{Body, Deed, Envelope, Membership};
+use kinlog_indexer::entry::{ActHash, Body, Deed, Envelope, Membership};
 use kinlog_indexer::seal::{EpochId, SEALED_SECRET_BYTES, SealedBlock, open_entry};
 
 use crate::knowledge::{
@@ -27,8 +27,8 @@ pub(crate) struct RoomLog {
     unopened: BTreeMap<EpochId, Vec<(FeedKey, u64)>>,
     /// Keys of devices, by their entries feeds.
     x25519: BTreeMap<FeedKey, [u8; 32]>,
-    /// Secrets of epochs sealed to each device.
-    copies: BTreeMap<(EpochId, DeviceKey), [u8; SEALED_SECRET_BYTES]>,
+    /// Secrets of epochs sealed to each device, by the acts that announce them.
+    copies: BTreeMap<(ActHash, DeviceKey), [u8; SEALED_SECRET_BYTES]>,
 }
 
 impl RoomLog {
@@ -115,11 +115,6 @@ impl RoomLog {
             Deed::Genesis(genesis) => self.note_device(&genesis.owner),
             Deed::Admit(admit) => self.note_device(&admit.member),
             Deed::DeviceJoin(join) => self.note_device(&join.device),
-            Deed::Epoch(epoch) => {
-                let copies = epoch.copies.iter();
-                let copies = copies.map(|copy| ((epoch.id, copy.device), copy.sealed));
-                self.copies.extend(copies);
-            }
             _ => {}
         }
         let place = ActPlace {
@@ -128,8 +123,13 @@ impl RoomLog {
             dated_ms: envelope.clock.ms,
             sealed_by: Some(epoch),
         };
-        self.acts
-            .add(HeldAct::verify(&self.room, place, &entry, &act))
+        let held = HeldAct::verify(&self.room, place, &entry, &act);
+        if let Deed::Epoch(epoch) = &act.deed {
+            let copies = epoch.copies.iter();
+            let copies = copies.map(|copy| ((held.hash(), copy.device), copy.sealed));
+            self.copies.extend(copies);
+        }
+        self.acts.add(held)
     }
 
     fn note_device(&mut self, member: &Membership) {
@@ -143,13 +143,14 @@ impl RoomLog {
         self.acts.heads(own)
     }
 
-    /// Returns an epoch's secret as it was sealed to a device.
+    /// Returns an epoch's secret as an act sealed it to a device: nobody else's word about the same epoch
+    /// takes its place.
     pub(crate) fn copy(
         &self,
-        epoch: &EpochId,
+        announced_by: &ActHash,
         device: &DeviceKey,
     ) -> Option<&[u8; SEALED_SECRET_BYTES]> {
-        self.copies.get(&(*epoch, *device))
+        self.copies.get(&(*announced_by, *device))
     }
 
     /// Returns where the room stands. The epoch of its genesis has no act of its own: it is the one of
@@ -176,6 +177,7 @@ impl RoomLog {
         }
         for (id, epoch) in &authority.epochs {
             let announced = Announced {
+                act: Some(epoch.act),
                 act_id: Some(epoch.act_id),
                 parents: epoch.parents.clone(),
                 recipients: epoch.recipients.clone(),
@@ -192,6 +194,7 @@ impl RoomLog {
                 .find(|(_, secret)| Some(secret.act_key().epoch_id()) == start.sealed_by);
             if let Some((id, _)) = first {
                 let announced = Announced {
+                    act: None,
                     act_id: start.sealed_by,
                     parents: Vec::new(),
                     recipients: authority.recipients(id, id),

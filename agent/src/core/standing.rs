@@ -134,11 +134,12 @@ impl Core {
                 new.push(stored_secret(&room.id, &secret));
             }
         };
-        for id in standing.epochs.keys() {
+        for (id, announced) in &standing.epochs {
             if room.keys.secret(id).is_some() || room.is_destroyed(id) {
                 continue;
             }
-            let copy = self.in_log(room, |log| log.copy(id, &own).copied());
+            let Some(act) = announced.act else { continue };
+            let copy = self.in_log(room, |log| log.copy(&act, &own).copied());
             let Some(copy) = copy else { continue };
             match open_sealed_secret(self.keys.dh(), &room.id, &copy) {
                 Ok(secret) if secret.epoch_id() == *id => take_secret(secret),

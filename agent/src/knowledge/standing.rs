@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey};
-use kinlog_indexer::entry::{Grant, History, Role};
+use kinlog_indexer::entry::{ActHash, Grant, History, Role};
 use kinlog_indexer::seal::EpochId;
 
 use crate::limits::MEET_EPOCHS_MAX;
@@ -56,6 +56,8 @@ pub(crate) struct Gone {
 /// An epoch that counts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Announced {
+    /// The act that announces it; the first epoch has none of its own.
+    pub(crate) act: Option<ActHash>,
     pub(crate) act_id: Option<EpochId>,
     pub(crate) parents: Vec<EpochId>,
     /// Devices that were given its secret.

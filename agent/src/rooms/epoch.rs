@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use kinlog_feeds::crypto::DeviceKey;
 use kinlog_indexer::entry::{BodyError, Deed, Epoch, EpochCopy, EpochKeys, History};
+use kinlog_indexer::limits::ROOM_EPOCH_PARENTS_MAX;
 use kinlog_indexer::seal::{EpochId, EpochSecret, SealedSecretError, seal_to_device};
 
 use crate::knowledge::{Keyring, Standing};
@@ -39,6 +40,20 @@ pub(super) fn choose(
         Some(id) => Choice::Use(*id),
         None => Choice::Mint(heads),
     }
+}
+
+/// Returns the heads that a new epoch joins: those whose secrets are held first, as many as an act names.
+/// What is left is joined by the next one; so no number of epochs ends the minting of new ones.
+pub(super) fn joined(heads: Vec<EpochId>, keys: &Keyring) -> Vec<EpochId> {
+    let (held, strange): (Vec<_>, Vec<_>) =
+        heads.into_iter().partition(|id| keys.secret(id).is_some());
+    let mut joined: Vec<EpochId> = held
+        .into_iter()
+        .chain(strange)
+        .take(ROOM_EPOCH_PARENTS_MAX)
+        .collect();
+    joined.sort_unstable();
+    joined
 }
 
 /// Makes the act that announces a new epoch to `devices`, each with the key to seal to.
@@ -107,6 +122,7 @@ mod tests {
         for (number, parents, recipients) in epochs {
             let secret = secret(*number);
             let epoch = Announced {
+                act: None,
                 act_id: Some(secret.act_key().epoch_id()),
                 parents: parents.iter().map(|parent| id(*parent)).collect(),
                 recipients: devices(recipients),
@@ -148,6 +164,21 @@ mod tests {
         let chosen = |members: &[u8]| choose(&standing, &keys, &devices(members), (0, None));
         assert_eq!(chosen(&[1, 2]), Choice::Use(heads[0]));
         assert_eq!(chosen(&[2]), Choice::Mint(heads));
+    }
+
+    #[test]
+    fn of_more_heads_than_an_act_names_the_known_ones_are_joined() {
+        let strange: Vec<u8> = (10..60).collect();
+        let mut epochs: Vec<(u8, &[u8], &[u8])> = vec![(1, &[], &[1]), (2, &[], &[1])];
+        epochs.extend(strange.iter().map(|number| (*number, &[][..], &[1][..])));
+        let (standing, mut keys) = room(&epochs);
+        strange
+            .iter()
+            .for_each(|number| keys.forget_secret(&id(*number)));
+        let joined = joined(standing.heads(), &keys);
+        assert_eq!(joined.len(), ROOM_EPOCH_PARENTS_MAX);
+        assert!(joined.contains(&id(1)) && joined.contains(&id(2)));
+        assert!(joined.is_sorted());
     }
 
     #[test]

@@ -9,7 +9,8 @@ use kinlog_indexer::seal::{EpochId, SealedBlock};
 
 use crate::api::Error;
 use crate::core::{Core, Steps};
-use crate::knowledge::{KnownRoom, Standing};
+use crate::knowledge::{Announced, KnownRoom, Standing};
+use crate::limits::{CLOCK_AHEAD_MS_MAX, EPOCH_AGE_MAX_DAYS};
 use crate::rooms::admit::days_ms;
 use crate::rooms::write::stored_act_key;
 use crate::wall_ms;
@@ -93,46 +94,92 @@ impl Core {
 }
 
 /// Returns the epochs of which every child is older than a room keeps.
+///
+/// A child's date is its author's word. It is taken to be no earlier than the parent could be written in
+/// ([`EPOCH_AGE_MAX_DAYS`] after it), so that nobody ends what was said today by a child of long ago; and where
+/// it lies ahead of this clock it says nothing, so that nobody keeps a key for ever.
 fn too_old(standing: &Standing, keeps_ms: u64, now_ms: u64) -> BTreeSet<EpochId> {
-    let is_over = |id: &EpochId| {
+    let ahead_ms = now_ms.saturating_add(CLOCK_AHEAD_MS_MAX);
+    let used_until = |epoch: &Announced| {
+        let age_ms = EPOCH_AGE_MAX_DAYS.as_millis() as u64;
+        epoch.at_ms.min(ahead_ms).saturating_add(age_ms)
+    };
+    let is_over = |(id, epoch): &(&EpochId, &Announced)| {
         let mut children = standing
             .epochs
             .values()
-            .filter(|epoch| epoch.parents.contains(id))
+            .filter(|child| child.parents.contains(id))
             .peekable();
+        let ended = |child: &Announced| match child.at_ms {
+            at_ms if at_ms > ahead_ms => used_until(epoch),
+            at_ms => at_ms.max(used_until(epoch)),
+        };
         children.peek().is_some()
-            && children.all(|child| now_ms.saturating_sub(child.at_ms) > keeps_ms)
+            && children.all(|child| now_ms.saturating_sub(ended(child)) > keeps_ms)
     };
-    standing.epochs.keys().copied().filter(is_over).collect()
+    let epochs = standing.epochs.iter().filter(is_over);
+    epochs.map(|(id, _)| *id).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::knowledge::Announced;
 
-    #[test]
-    fn an_epoch_ends_when_all_that_follow_it_are_old() {
-        let id = |number| EpochId([number; 16]);
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+    fn id(number: u8) -> EpochId {
+        EpochId([number; 16])
+    }
+
+    /// Epochs with their parents and dates.
+    fn standing(epochs: &[(u8, &[u8], u64)]) -> Standing {
         let mut standing = Standing::default();
-        let epochs: [(u8, &[u8], u64); 4] = [
-            (1, &[], 0),
-            (2, &[1], 100),
-            (3, &[1], 200),
-            (4, &[2, 3], 300),
-        ];
         for (number, parents, at_ms) in epochs {
             let epoch = Announced {
                 parents: parents.iter().map(|parent| id(*parent)).collect(),
-                at_ms,
+                at_ms: *at_ms,
                 ..Announced::default()
             };
-            standing.epochs.insert(id(number), epoch);
+            standing.epochs.insert(id(*number), epoch);
         }
-        let old = |now| too_old(&standing, 50, now).into_iter().collect::<Vec<_>>();
-        assert_eq!(old(250), []);
-        assert_eq!(old(251), [id(1)]);
-        assert_eq!(old(351), [id(1), id(2), id(3)]);
-        assert_eq!(old(10_000), [id(1), id(2), id(3)], "the newest stays");
+        standing
+    }
+
+    fn old(standing: &Standing, keeps_ms: u64, now_ms: u64) -> Vec<EpochId> {
+        too_old(standing, keeps_ms, now_ms).into_iter().collect()
+    }
+
+    #[test]
+    fn an_epoch_ends_when_all_that_follow_it_are_old() {
+        let at = |days: u64| days * DAY_MS;
+        let room = standing(&[
+            (1, &[], at(1)),
+            (2, &[1], at(3)),
+            (3, &[1], at(5)),
+            (4, &[2, 3], at(7)),
+        ]);
+        let old = |now| old(&room, at(2), now);
+        assert_eq!(old(at(7)), []);
+        assert_eq!(old(at(7) + 1), [id(1)]);
+        assert_eq!(old(at(9) + 1), [id(1), id(2), id(3)]);
+        assert_eq!(old(at(1_000)), [id(1), id(2), id(3)], "the newest stays");
+    }
+
+    #[test]
+    fn a_child_dated_long_ago_ends_nothing_that_was_said_today() {
+        let today = 20_000 * DAY_MS;
+        let room = standing(&[(1, &[], today), (2, &[1], 0)]);
+        assert_eq!(old(&room, 3 * DAY_MS, today + 4 * DAY_MS), []);
+        assert_eq!(old(&room, 3 * DAY_MS, today + 4 * DAY_MS + 1), [id(1)]);
+    }
+
+    #[test]
+    fn a_child_of_the_year_2100_keeps_no_key() {
+        let (today, ahead) = (20_000 * DAY_MS, 47_000 * DAY_MS);
+        let room = standing(&[(1, &[], today), (2, &[1], ahead), (3, &[2], today)]);
+        let kept = old(&room, 3 * DAY_MS, today + 4 * DAY_MS);
+        assert_eq!(kept, []);
+        let gone = old(&room, 3 * DAY_MS, today + 4 * DAY_MS + 1);
+        assert_eq!(gone, [id(1)]);
     }
 }

@@ -29,5 +29,5 @@ pub use join_message::{JoinAnswer, JoinError, JoinRequest, Refusal};
 pub use kinlog_indexer::RoomId;
 pub(crate) use rate::Rate;
 pub use room_keys::RoomKeys;
-pub use room_message::{RemovedNotice, RoomMessage, RoomMessageError};
+pub use room_message::{EpochKeysGiven, KeysWanted, RemovedNotice, RoomMessage, RoomMessageError};
 pub(crate) use write::{act, stored_act_key, stored_secret};

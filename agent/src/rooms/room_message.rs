@@ -2,7 +2,9 @@
 //!
 //! `u16 revision | u8 kind`, then: 1 removed `room 32 | who removed 32 | reason, a buffer of at most
 //! 1,024 bytes | signature 64` by the device that says it, over `NS("room-notice") || removed device 32
-//! ||` everything before; 2 an invite to a room of two, a buffer.
+//! ||` everything before; 2 an invite to a room of two, a buffer; 3 epochs whose keys are asked for, `room 32 |
+//! uint n | n x epoch id 16`; 4 keys of epochs, `room 32 | uint n | n x secret 32 | uint m | m x act key 32`. At
+//! most [`EPOCHS_ASKED_MAX`] of each.
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{
@@ -11,13 +13,16 @@ use kinlog_feeds::crypto::{
 use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
 use kinlog_indexer::FORMAT_0_REVISION;
 use kinlog_indexer::limits::REASON_BYTES_MAX;
+use kinlog_indexer::seal::{ContentKey, EpochId, EpochSecret};
 
-use crate::limits::INVITE_TEXT_BYTES_MAX;
+use crate::limits::{EPOCHS_ASKED_MAX, INVITE_TEXT_BYTES_MAX};
 use crate::links::{Invite, InviteError};
 use crate::rooms::RoomId;
 
 const REMOVED: u8 = 1;
 const DIRECT: u8 = 2;
+const KEYS_WANTED: u8 = 3;
+const KEYS: u8 = 4;
 
 /// A message between members.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -26,6 +31,30 @@ pub enum RoomMessage {
     Removed(RemovedNotice),
     /// "Talk with me in this room of the two of us."
     Direct(Invite),
+    /// "The copies of these epochs do not open here."
+    KeysWanted(KeysWanted),
+    /// The keys that somebody asked for, as far as it may have them.
+    Keys(EpochKeysGiven),
+}
+
+/// Epochs of a room whose keys a member has not.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeysWanted {
+    /// The room.
+    pub room: RoomId,
+    /// The epochs, at most [`EPOCHS_ASKED_MAX`].
+    pub epochs: Vec<EpochId>,
+}
+
+/// Keys of epochs of a room.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EpochKeysGiven {
+    /// The room.
+    pub room: RoomId,
+    /// Secrets of epochs that the other device was meant to have, at most [`EPOCHS_ASKED_MAX`].
+    pub secrets: Vec<EpochSecret>,
+    /// Act keys of the others, at most [`EPOCHS_ASKED_MAX`].
+    pub act_keys: Vec<ContentKey>,
 }
 
 /// A member's word that a device was removed from a room.
@@ -113,6 +142,22 @@ impl RoomMessage {
                 out.push(DIRECT);
                 out.put_buffer(invite.encode().as_bytes());
             }
+            RoomMessage::KeysWanted(wanted) => {
+                out.push(KEYS_WANTED);
+                out.put_raw(wanted.room.as_bytes());
+                out.put_uint(wanted.epochs.len() as u64);
+                wanted.epochs.iter().for_each(|id| out.put_raw(&id.0));
+            }
+            RoomMessage::Keys(given) => {
+                out.push(KEYS);
+                out.put_raw(given.room.as_bytes());
+                out.put_uint(given.secrets.len() as u64);
+                let secrets = given.secrets.iter();
+                secrets.for_each(|secret| out.put_raw(secret.expose()));
+                out.put_uint(given.act_keys.len() as u64);
+                let act_keys = given.act_keys.iter();
+                act_keys.for_each(|key| out.put_raw(key.expose()));
+            }
         }
         out.into()
     }
@@ -145,6 +190,15 @@ impl RoomMessage {
                 let invite = text(reader.buffer("invite", INVITE_TEXT_BYTES_MAX)?)?;
                 RoomMessage::Direct(Invite::decode(invite)?)
             }
+            KEYS_WANTED => RoomMessage::KeysWanted(KeysWanted {
+                room: RoomId(reader.fixed()?),
+                epochs: some(&mut reader, "epochs", EpochId)?,
+            }),
+            KEYS => RoomMessage::Keys(EpochKeysGiven {
+                room: RoomId(reader.fixed()?),
+                secrets: some(&mut reader, "secrets", EpochSecret::new)?,
+                act_keys: some(&mut reader, "act keys", ContentKey::new)?,
+            }),
             other => {
                 let (what, actual) = ("kind of message about a room", u64::from(other));
                 return Err(DecodeError::UnknownValue { what, at, actual }.into());
@@ -153,6 +207,16 @@ impl RoomMessage {
         reader.finish()?;
         Ok(message)
     }
+}
+
+/// Reads a count, and so many fixed fields.
+fn some<T, const N: usize>(
+    reader: &mut Reader<'_>,
+    what: &'static str,
+    make: impl Fn([u8; N]) -> T,
+) -> Result<Vec<T>, DecodeError> {
+    let count = reader.uint_max(what, EPOCHS_ASKED_MAX)?;
+    (0..count).map(|_| Ok(make(reader.fixed()?))).collect()
 }
 
 fn text(bytes: &[u8]) -> Result<&str, RoomMessageError> {
@@ -180,7 +244,20 @@ mod tests {
             seed: Secret::new([6; 32]),
             signal_urls: Vec::new(),
         };
-        vec![RoomMessage::Removed(notice()), RoomMessage::Direct(invite)]
+        let room = RoomId([5; 32]);
+        vec![
+            RoomMessage::Removed(notice()),
+            RoomMessage::Direct(invite),
+            RoomMessage::KeysWanted(KeysWanted {
+                room,
+                epochs: vec![EpochId([8; 16]), EpochId([9; 16])],
+            }),
+            RoomMessage::Keys(EpochKeysGiven {
+                room,
+                secrets: vec![EpochSecret::new([10; 32])],
+                act_keys: vec![ContentKey::new([11; 32]), ContentKey::new([12; 32])],
+            }),
+        ]
     }
 
     fn notice() -> RemovedNotice {

@@ -1,14 +1,17 @@
 //! What is said on sessions of a room beside its feeds: that somebody was removed, invites to rooms of
-//! two.
+//! two, keys of epochs that did not come with their announcements.
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey};
+use kinlog_indexer::seal::{ContentKey, EpochSecret};
 use kinlog_swarm::{Label, PeerMessage, SessionInfo};
 
 use crate::api::Error;
-use crate::core::Core;
+use crate::core::{Core, Steps};
 use crate::failure::chain;
 use crate::knowledge::{Gone, KnownRoom};
-use crate::rooms::{RemovedNotice, RoomMessage};
+use crate::limits::EPOCHS_ASKED_MAX;
+use crate::rooms::write::{stored_act_key, stored_secret};
+use crate::rooms::{EpochKeysGiven, KeysWanted, RemovedNotice, RoomMessage};
 
 impl Core {
     /// Tells the devices of a removed member that are connected why they are not served any more.
@@ -60,6 +63,7 @@ impl Core {
         {
             messages.push(self.notice(&room, &gone.by, &gone.reason, &device));
         }
+        messages.extend(wanted(&room).map(RoomMessage::KeysWanted));
         messages
     }
 
@@ -75,7 +79,114 @@ impl Core {
             RoomMessage::Direct(invite) => {
                 self.asked_to_talk(session, &certificate.device, &invite)
             }
+            RoomMessage::KeysWanted(wanted) => {
+                self.give_keys(session, &certificate.device, &wanted);
+                Ok(())
+            }
+            RoomMessage::Keys(given) => self.take_given(&certificate.device, &given),
         }
+    }
+
+    /// Asks in every session of a room for the keys of epochs that did not open here.
+    ///
+    /// Who announces an epoch seals its secret to each device, and may seal nonsense to some. What is then
+    /// written in it, acts too, they could not read, and would never agree with the others.
+    pub(crate) fn ask_for_keys(&self) {
+        let Some(network) = self.network() else {
+            return;
+        };
+        let rooms =
+            self.knowledge(|knowledge| knowledge.rooms.values().cloned().collect::<Vec<_>>());
+        for room in &rooms {
+            let Some(wanted) = wanted(room) else {
+                continue;
+            };
+            let bytes = RoomMessage::KeysWanted(wanted).encode();
+            for session in room
+                .meet_keys()
+                .iter()
+                .flat_map(|key| network.sessions_about(Label::Room, key))
+            {
+                let bytes = bytes.clone();
+                network.send(session.id, PeerMessage::Room { bytes });
+            }
+        }
+    }
+
+    /// Gives a device in the room the keys it asks for: the secret of an epoch that was announced to it,
+    /// the act key of any other.
+    fn give_keys(&self, session: &SessionInfo, device: &DeviceKey, wanted: &KeysWanted) {
+        let Some(room) = self.room_with(&wanted.room) else {
+            return;
+        };
+        if !room.devices().contains(device) {
+            return;
+        }
+        let mut given = EpochKeysGiven {
+            room: room.id,
+            secrets: Vec::new(),
+            act_keys: Vec::new(),
+        };
+        for id in &wanted.epochs {
+            let Some(announced) = room.standing.epochs.get(id) else {
+                continue;
+            };
+            match room.keys.secret(id) {
+                Some(secret) if announced.recipients.contains(device) => {
+                    given.secrets.push(secret.clone());
+                }
+                _ => {
+                    let key = announced.act_id.and_then(|id| room.keys.act_key(&id));
+                    given.act_keys.extend(key.cloned());
+                }
+            }
+        }
+        if given.secrets.is_empty() && given.act_keys.is_empty() {
+            return;
+        }
+        if let Some(network) = self.network() {
+            let bytes = RoomMessage::Keys(given).encode();
+            network.send(session.id, PeerMessage::Room { bytes });
+        }
+    }
+
+    /// Takes keys of epochs that count, with the very ids that were announced.
+    fn take_given(&self, device: &DeviceKey, given: &EpochKeysGiven) -> Result<(), Error> {
+        let Some(room) = self.room_with(&given.room) else {
+            return Ok(());
+        };
+        if !room.devices().contains(device) {
+            return Err(Error::permission(
+                "keys of epochs from a device that is not in the room",
+            ));
+        }
+        let is_wanted = |secret: &&EpochSecret| {
+            let id = secret.epoch_id();
+            let announced = room.standing.epochs.get(&id);
+            announced.is_some_and(|one| one.act_id == Some(secret.act_key().epoch_id()))
+                && room.keys.secret(&id).is_none()
+                && !room.is_destroyed(&id)
+        };
+        let act_ids: Vec<_> = room.standing.act_ids().collect();
+        let lacks = |key: &&ContentKey| {
+            let id = key.epoch_id();
+            act_ids.contains(&id) && room.keys.act_key(&id).is_none()
+        };
+        let secrets = given.secrets.iter().filter(is_wanted);
+        let act_keys = given.act_keys.iter().filter(lacks);
+        let new: Vec<_> = secrets
+            .map(|secret| stored_secret(&room.id, secret))
+            .chain(act_keys.map(|key| stored_act_key(&room.id, key)))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.state.add_epochs(&new)?;
+        let mut steps = Steps::default();
+        steps.take("rooms", self.relearn());
+        steps.take("index", self.catch_up());
+        steps.take("plan", self.replan());
+        steps.end()
     }
 
     /// Notes that this agent was removed, as a member of the room says. What decides are the acts:
@@ -99,5 +210,133 @@ impl Core {
         });
         self.changed();
         Ok(())
+    }
+}
+
+/// Returns the epochs of a room this device is in, of which it has not even the act key.
+fn wanted(room: &KnownRoom) -> Option<KeysWanted> {
+    let epochs = room.standing.epochs.iter();
+    let lacking = epochs.filter(|(_, announced)| {
+        let act_id = announced.act_id;
+        act_id.is_some_and(|id| room.keys.act_key(&id).is_none())
+    });
+    let epochs: Vec<_> = lacking.map(|(id, _)| *id).take(EPOCHS_ASKED_MAX).collect();
+    let room = room.id;
+    (!epochs.is_empty()).then_some(KeysWanted { room, epochs })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kinlog_feeds::crypto::PublicKey;
+    use kinlog_indexer::entry::{Deed, History, Invite, Role};
+    use kinlog_indexer::seal::SealedSecretError;
+
+    use super::*;
+    use crate::home::{Phrase, init};
+    use crate::keys::random;
+    use crate::links::Link;
+    use crate::rooms::epoch::announce;
+    use crate::rooms::write::{Batch, act, readers};
+    use crate::rooms::{InviteTerms, RoomId, RoomTerms};
+    use crate::test_folder::TestFolder;
+    use crate::{Agent, OpenOptions, introduce};
+
+    async fn agent(folder: &TestFolder, name: &str) -> Agent {
+        let home = folder.path().join(name);
+        init(&home, &folder.state(), name, &Phrase::generate().unwrap()).unwrap();
+        let options = OpenOptions::new(folder.state());
+        Agent::open(&home, options).await.unwrap()
+    }
+
+    /// Waits until what an agent knows is so, asking for keys whenever something changed.
+    async fn until(core: &Core, is_so: impl Fn(&Core) -> bool) {
+        let mut changes = core.changes();
+        let asking = async {
+            while !is_so(core) {
+                core.ask_for_keys();
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), asking)
+            .await
+            .expect("so in time");
+    }
+
+    fn is_in(core: &Core, room: &RoomId, count: usize) -> bool {
+        let room = core.room_with(room);
+        room.is_some_and(|room| room.devices().len() == count)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_epoch_that_only_some_can_open_parts_nobody() {
+        let folder = TestFolder::new();
+        let (ada, bob) = (agent(&folder, "ada").await, agent(&folder, "bob").await);
+        let mia = agent(&folder, "mia").await;
+        let (of_ada, of_bob, of_mia) = (
+            &ada.running().core,
+            &bob.running().core,
+            &mia.running().core,
+        );
+        let terms = RoomTerms {
+            name: "family",
+            history: History::Full,
+            direct: None,
+        };
+        let room = of_ada.create_room(&terms).unwrap();
+        let Ok(Link::Join(invite)) = of_ada.invite(&room, &InviteTerms::OPEN).unwrap().parse()
+        else {
+            unreachable!("an invite is a link to join by");
+        };
+        let _met = [
+            introduce(&ada, &bob).await.unwrap(),
+            introduce(&ada, &mia).await.unwrap(),
+            introduce(&bob, &mia).await.unwrap(),
+        ];
+        for core in [of_bob, of_mia] {
+            core.ask_to_join(&invite).unwrap();
+            until(core, |core| core.room_with(&room.id).is_some()).await;
+        }
+        for core in [of_ada, of_bob, of_mia] {
+            until(core, |core| is_in(core, &room.id, 3)).await;
+        }
+
+        // Mia seals the secret of a new epoch to Ada, nonsense to Bob, and acts under it.
+        let known = of_mia.room_with(&room.id).unwrap();
+        let secret = EpochSecret::new([9; 32]);
+        let devices: Vec<_> = readers(&known.standing).into_iter().collect();
+        let heads = known.standing.heads();
+        let made = announce::<SealedSecretError>(&room.id, &secret, heads, &devices, || {
+            Ok(random().unwrap())
+        });
+        let Ok(Deed::Epoch(mut epoch)) = made else {
+            unreachable!("an epoch was made");
+        };
+        let to_bob = of_bob.keys.device();
+        let copies = epoch.copies.iter_mut();
+        copies
+            .filter(|copy| copy.device == to_bob)
+            .for_each(|copy| copy.sealed = [1; 81]);
+        let key = PublicKey([5; 32]);
+        let invite = Invite {
+            public_key: key,
+            role: Role::Member,
+            expires_at_ms: None,
+            uses: None,
+        };
+        let mut batch = Batch::default();
+        let announced_in = of_mia.act_key(&known).unwrap();
+        batch.push(act(Deed::Epoch(epoch)), announced_in);
+        batch.push(act(Deed::Invite(invite)), secret.act_key());
+        of_mia.write_batch(&known, batch).unwrap();
+
+        let has_seen = |core: &Core| {
+            let room = core.room_with(&room.id).unwrap();
+            room.standing.invites.contains_key(&key)
+                && room.keys.secret(&secret.epoch_id()).is_some()
+        };
+        until(of_ada, has_seen).await;
+        until(of_bob, has_seen).await;
     }
 }

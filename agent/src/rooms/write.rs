@@ -14,7 +14,7 @@ use crate::keys::random;
 use crate::knowledge::{KnownRoom, Standing};
 use crate::limits::{EPOCH_AGE_MAX, EPOCH_AGE_MAX_DAYS};
 use crate::rooms::RoomId;
-use crate::rooms::epoch::{Choice, announce, choose, keys_before};
+use crate::rooms::epoch::{Choice, announce, choose, joined, keys_before};
 use crate::state::{KeySort, OwnFeed, StoredEpoch};
 use crate::wall_ms;
 
@@ -119,6 +119,7 @@ impl Core {
     ) -> Result<EpochSecret, Error> {
         // Everybody who is to read the announcement has the act keys of the epochs before.
         let announced_in = self.act_key(room)?;
+        let parents = joined(parents, &room.keys);
         let secret = EpochSecret::new(random()?);
         let devices: Vec<_> = readers
             .iter()
@@ -157,6 +158,9 @@ impl Core {
         batch: Batch,
     ) -> Result<(OwnFeed, Appended), Error> {
         let own = self.own_in_room(room)?;
+        for body in &batch.bodies {
+            check_readable(body)?;
+        }
         if !batch.minted.is_empty() {
             let epochs: Vec<_> = batch
                 .minted
@@ -193,6 +197,14 @@ impl Core {
         }
         Ok(own)
     }
+}
+
+/// Refuses to write what nobody would read: an act above a limit would stand in the feed for ever.
+fn check_readable(body: &Body) -> Result<(), Error> {
+    let format = u64::from(kinlog_indexer::BODY_FORMAT);
+    Body::decode(body.tag(), format, &body.encode())
+        .map(drop)
+        .map_err(|error| Error::general(format!("not written: {}", chain(&error))))
 }
 
 /// Returns a secret as `state.db` keeps it.

@@ -22,6 +22,7 @@ pub(super) async fn ask_regularly(core: Arc<Core>) {
             steps.take("rooms of siblings", core.share_rooms());
             steps.take("asking siblings", core.ask_siblings_again());
             steps.take("old epochs", core.forget_old_epochs());
+            core.ask_for_keys();
             steps.end()
         });
         if let Err(error) = kept.await {
