@@ -24,6 +24,10 @@ pub mod grant;
 pub mod identity;
 pub mod index;
 pub mod limits;
+#[cfg(feature = "test-switches")]
+pub mod mistake;
+#[cfg(not(feature = "test-switches"))]
+mod mistake;
 pub mod register;
 mod room;
 pub mod seal;

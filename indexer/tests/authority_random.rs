@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use acts::*;
 use kinlog_indexer::authority::{RoomActs, Verdict};
 use kinlog_indexer::entry::{Deed, Role};
-use reference::{Reference, Set};
+use reference::{Reference, Set, Told};
 use world::Random;
 
 const AGENTS: usize = 5;
@@ -168,7 +168,17 @@ fn told(script: &Script) -> String {
 /// Compares the two on what is ready of a history.
 fn compare(script: &Script, case: u64) {
     let authority = script.authority();
-    let reference = Reference::new(&script.acts);
+    let acts = script.acts.iter().map(|done| Told {
+        hash: done.hash,
+        feed: done.by.feed(),
+        index: done.index,
+        ms: done.ms,
+        sealed_by: done.sealed_by,
+        verifies: done.verifies(),
+        act: done.act.clone(),
+    });
+    let acts: Vec<Told> = acts.collect();
+    let reference = Reference::new(&acts, devices_of);
     let all: Set = (0..script.acts.len()).collect();
     let outcome = reference.outcome(&all);
     for (number, done) in script.acts.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! Eight replicas of one room in which people fight: whatever each reads first, again, late or
-//! after a restart, their tables are the same, and the same as after a rebuild.
+//! after a restart, their tables are the same, the same as after a rebuild, and what the plain fold
+//! of `quarrel/fold.rs` says. Which it would notice is shown by mistakes made on purpose.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,253 +8,473 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "quarrel/mod.rs"]
+mod quarrel;
+#[path = "acts/reference.rs"]
+mod reference;
 mod world;
 
-use std::time::{Duration, Instant};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use kinlog_feeds::crypto::Hash;
-use kinlog_indexer::entry::{
-    Act, Body, Cut, Deed, Entry, Epoch, Invite, Leave, LinkScope, Remove, Role, RoleChange,
-};
-use kinlog_indexer::index::{Block, FeedContext, Scope, TreeHashes};
-use kinlog_indexer::seal::EpochId;
-use kinlog_indexer::{Clock, Index, Text};
+use kinlog_indexer::authority::{Authority, Verdict};
+use kinlog_indexer::entry::{Act, Body, Cut, Deed, LinkScope, Ref, Remove, Role};
+use kinlog_indexer::index::{Block, Scope, TreeHashes};
+use kinlog_indexer::mistake::{Mistake, make};
+use kinlog_indexer::{Index, RoomId, Text};
+use quarrel::fold::{Seen, fold};
+use quarrel::{Quarrel, keys};
 use testkit::process::Folder;
-use world::{Random, World, admit_as, message, profile, room_feed};
+use testkit::random::{Random, seed};
+use testkit::soak;
+use world::{World, admit_as, message, profile, room_feed};
 
-const AGENTS: usize = 5;
-const STEPS: usize = 40;
-const REPLICAS: usize = 8;
-/// Milliseconds of 50 years.
-const FIFTY_YEARS: u64 = 50 * 365 * 24 * 3_600_000;
+const REPLICAS: u64 = 8;
 
-fn seed() -> u64 {
-    let given = std::env::var("KINLOG_SEED").ok();
-    given.and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-        let now = std::time::SystemTime::now();
-        now.duration_since(std::time::UNIX_EPOCH)
-            .unwrap()
-            .as_nanos() as u64
-    })
+/// Rooms of an ordinary run, each with eight replicas.
+const ROOMS: u64 = 250;
+
+/// Rooms of a soak run.
+const SOAK_ROOMS: u64 = 20_000;
+
+/// Threads that make them: one for each core of the machines that test.
+const THREADS: u64 = 2;
+
+/// What was fought about in the rooms of a run.
+#[derive(Debug, Default)]
+struct Fights {
+    void: AtomicU64,
+    refused: AtomicU64,
+    waiting: AtomicU64,
+    cut: AtomicU64,
+    gone: AtomicU64,
+    forks: AtomicU64,
+    disputes: AtomicU64,
+    healed: AtomicU64,
+    messages: AtomicU64,
+    deleted: AtomicU64,
 }
 
-/// A room whose members talk, admit, promote, demote and remove each other, each knowing part of
-/// what the others did, with clocks at 0 and 50 years ahead.
-fn fight(seed: u64) -> World {
-    let mut random = Random::new(seed);
-    let mut world = World::new(seed, AGENTS as u8);
-    for agent in 1..AGENTS - 1 {
-        let role = [Role::Member, Role::Admin, Role::Owner][random.below(3)];
-        let admit = admit_as(world.agents[agent].membership(&world.room, agent), role);
-        world.write(room_feed(0), agent as u64, 2_000, Default::default(), admit);
-    }
-    let views: Vec<_> = (0..AGENTS)
-        .map(|_| {
-            let mut view = world.index();
-            view.ingest(&world.blocks()).unwrap();
-            std::cell::RefCell::new(view)
-        })
-        .collect();
-    let trees = world.trees.clone();
-    for step in 0..STEPS as u64 {
-        let (who, target) = (random.below(AGENTS), random.below(AGENTS));
-        let mut view = views[who].borrow_mut();
-        if random.chance(45) {
-            let heard = room_feed(random.below(AGENTS));
-            let news = world
-                .blocks()
-                .into_iter()
-                .filter(|block| block.feed == heard);
-            view.ingest(&news.collect::<Vec<_>>()).unwrap();
-        }
-        let agent = world.agents[target].id;
-        let role = Role::ALL[random.below(4)];
-        let length = random.next() % 12;
-        let tree_hash = trees
-            .tree_hash(&room_feed(target), length)
-            .unwrap_or(Hash([7; 32]));
-        let cut = Cut {
-            feed: room_feed(target),
-            length,
-            tree_hash,
+fn add(to: &AtomicU64, count: usize) {
+    to.fetch_add(count as u64, Ordering::Relaxed);
+}
+
+/// Reads `blocks` in some order, some of them twice, in parts, each key at any time; looks at what it
+/// has in between, and begins anew from its file now and then.
+struct Replica<'a> {
+    quarrel: &'a Quarrel,
+    branch: usize,
+    random: Random,
+    /// Where its file is, of one that has one.
+    path: Option<std::path::PathBuf>,
+}
+
+impl Replica<'_> {
+    fn open(&self, trees: &quarrel::Trees) -> Index {
+        let mut index = match &self.path {
+            Some(path) => Index::open(path).unwrap(),
+            None => empty(),
         };
-        let deed = match random.below(12) {
-            0 => Some(Deed::Role(RoleChange { agent, role })),
-            1 | 2 => Some(Deed::Remove(Remove {
-                agent,
-                cuts: vec![cut],
-                reason: Text::new("enough").unwrap(),
-            })),
-            3 if random.chance(30) => Some(Deed::Leave(Leave { cuts: vec![cut] })),
-            4 => {
-                let member = world.agents[target].membership(&world.room, target);
-                match admit_as(member, role) {
-                    Body::Act(act) => Some(act.deed),
-                    _ => None,
+        index.set_tree_hashes(Box::new(trees.clone()));
+        index
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.random.below(100) < percent
+    }
+
+    fn read(mut self, blocks: &[Block]) -> Index {
+        let room = self.quarrel.room;
+        let trees = self.quarrel.trees(self.branch);
+        let mut index = self.open(&trees);
+        let mut blocks = blocks.to_vec();
+        for at in (1..blocks.len()).rev() {
+            blocks.swap(at, self.random.index(at + 1));
+        }
+        let mut keys: Vec<_> = keys()
+            .into_iter()
+            .map(|key| (self.random.index(blocks.len() + 1), key))
+            .collect();
+        // Most keys are there from the beginning.
+        for (at, _) in &mut keys {
+            if self.random.below(2) == 0 {
+                *at = 0;
+            }
+        }
+        let contexts: BTreeMap<_, _> = self.quarrel.contexts().map(|one| (one.key, one)).collect();
+        let mut at = 0;
+        while at < blocks.len() {
+            let end = (at + 1 + self.random.index(12)).min(blocks.len());
+            for (when, key) in &keys {
+                if (at..end).contains(when) {
+                    index.put_epoch_key(room, key.clone()).unwrap();
                 }
             }
-            5 => Some(Deed::Invite(Invite {
-                public_key: kinlog_feeds::crypto::PublicKey([random.below(3) as u8; 32]),
-                role: Role::Guest,
-                expires_at_ms: None,
-                uses: Some(1),
-            })),
-            6 => Some(Deed::Epoch(Epoch {
-                id: EpochId([random.below(4) as u8; 16]),
-                act_id: EpochId([100 + random.below(4) as u8; 16]),
-                parents: Vec::new(),
-                copies: Vec::new(),
-            })),
-            _ => None,
-        };
-        let own = room_feed(who);
-        let body = match deed {
-            Some(deed) => {
-                let parents = view.act_heads(&world.room, &own).unwrap().parents();
-                Body::Act(Box::new(Act { parents, deed }))
+            for block in &blocks[at..end] {
+                index.put_feed(contexts[&block.feed]).unwrap();
+                trees.hear(block);
             }
-            None if random.chance(20) => profile(&format!("name {step}")),
-            None => message(&format!("message {step} of {who} about soup")),
-        };
-        let frontier = view.frontier(LinkScope::Room(world.room), &own).unwrap();
-        let (links, depth) = frontier.next(&own, |feed, length| trees.tree_hash(feed, length));
-        let ms = [0, FIFTY_YEARS + step, 10_000 + step, 10_000 + step][random.below(4)];
-        let clock = Clock { ms, counter: 0 };
-        let entry = Entry {
-            links,
-            depth,
-            clock,
-            body,
-        };
-        let block = world.write_bytes(own, &entry.encode().unwrap());
-        view.ingest(&[block]).unwrap();
+            index.ingest(&blocks[at..end]).unwrap();
+            if self.chance(15) {
+                let again = self.random.index(end);
+                assert_eq!(index.ingest(&blocks[again..=again]).unwrap().entries, 0);
+                index.messages(&room, 20).unwrap();
+                index.authority(&room).unwrap();
+                index.dump_hash().unwrap();
+            }
+            if self.path.is_some() && self.chance(25) {
+                drop(index);
+                index = self.open(&trees);
+                for (when, key) in &keys {
+                    if *when < end {
+                        index.put_epoch_key(room, key.clone()).unwrap();
+                    }
+                }
+            }
+            at = end;
+        }
+        for context in contexts.into_values() {
+            index.put_feed(context).unwrap();
+        }
+        for (_, key) in keys {
+            index.put_epoch_key(room, key).unwrap();
+        }
+        index
     }
-    world
 }
 
-/// Reads everything in some order, some of it twice, in parts, the key at any time; looks at what
-/// it has in between, and begins anew from its file now and then.
-fn replica(world: &World, mut random: Random, folder: &Folder, number: usize) -> Index {
-    let path = folder.join(format!("{number}-{}.db", random.next()));
-    let open = |world: &World| {
-        let mut index = if number == 0 {
-            Index::open(&path).unwrap()
-        } else {
-            Index::open_in_memory().unwrap()
-        };
-        index.set_tree_hashes(Box::new(world.trees.clone()));
-        index
-    };
-    let mut index = open(world);
-    let mut blocks: Vec<Block> = world.blocks();
-    random.shuffle(&mut blocks);
-    let key_at = random.below(blocks.len() + 1);
-    let mut has_key = false;
-    let mut at = 0;
-    while at < blocks.len() {
-        let end = (at + 1 + random.below(9)).min(blocks.len());
-        for block in &blocks[at..end] {
-            let scope = world.feeds[&block.feed].context.scope;
-            let key = block.feed;
-            index.put_feed(FeedContext { key, scope }).unwrap();
-        }
-        if (at..end).contains(&key_at) {
-            index.put_epoch_key(world.room, world.key.clone()).unwrap();
-            has_key = true;
-        }
-        index.ingest(&blocks[at..end]).unwrap();
-        if random.chance(20) {
-            let again = random.below(end);
-            assert_eq!(index.ingest(&blocks[again..=again]).unwrap().entries, 0);
-            index.messages(&world.room, 20).unwrap();
-            index.authority(&world.room).unwrap();
-            index.dump_hash().unwrap();
-        }
-        if number == 0 && random.chance(20) {
-            drop(index);
-            index = open(world);
-            if has_key {
-                index.put_epoch_key(world.room, world.key.clone()).unwrap();
-            }
-        }
-        at = end;
-    }
-    for feed in world.feeds.values() {
-        index.put_feed(feed.context).unwrap();
-    }
-    index.put_epoch_key(world.room, world.key.clone()).unwrap();
+thread_local! {
+    /// Indexes that were used before: to make one costs more than to fill it.
+    static USED: RefCell<Vec<Index>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Returns an index in memory that holds nothing.
+fn empty() -> Index {
+    let used = USED.with_borrow_mut(Vec::pop);
+    let mut index = used.unwrap_or_else(|| Index::open_in_memory().unwrap());
+    index.rebuild(&mut quarrel::Source::nothing()).unwrap();
     index
 }
 
-#[test]
-fn eight_replicas_of_a_fight_agree_with_each_other_and_with_a_rebuild() {
-    let seed = seed();
-    println!("KINLOG_SEED={seed}");
-    let folder = Folder::new("convergence");
-    let end = Instant::now() + Duration::from_secs(15);
-    let (mut cases, mut void, mut hidden, mut gone) = (0u64, 0, 0, 0);
-    while Instant::now() < end || cases < 3 {
-        let case = seed.wrapping_add(cases);
-        let mut world = fight(case);
-        let mut straight = world.indexed();
-        let expected = straight.dump_hash().unwrap();
-        let authority = straight.authority(&world.room).unwrap();
-        for number in 0..REPLICAS {
-            let random = Random::new(case ^ (number as u64 + 1));
-            let index = replica(&world, random, &folder, number);
-            assert_eq!(
-                index.authority(&world.room).unwrap(),
-                authority,
-                "case {case}"
+fn keep(index: Index) {
+    USED.with_borrow_mut(|used| used.push(index));
+}
+
+/// Reads `blocks` as they stand, with all keys at hand.
+fn straight(quarrel: &Quarrel, branch: usize, blocks: &[Block]) -> Index {
+    let mut index = empty();
+    let trees = quarrel.trees(branch);
+    index.set_tree_hashes(Box::new(trees.clone()));
+    for key in keys() {
+        index.put_epoch_key(quarrel.room, key).unwrap();
+    }
+    for context in quarrel.contexts() {
+        index.put_feed(context).unwrap();
+    }
+    blocks.iter().for_each(|block| trees.hear(block));
+    index.ingest(blocks).unwrap();
+    index
+}
+
+/// What people see of an index.
+fn seen(index: &Index, room: &RoomId) -> Seen {
+    let mut seen = Seen::default();
+    for feed in index.member_feeds(room).unwrap() {
+        seen.feeds.insert(feed.feed, feed.cut);
+        if let Some(role) = feed.role {
+            seen.roles.insert(feed.agent, role);
+        }
+    }
+    for message in index.messages(room, 1_000).unwrap() {
+        let reactions = index.reactions(&message).unwrap().into_iter();
+        let reactions = reactions.map(|one| (one.entry, one.emoji)).collect();
+        let Ref { feed, index } = message.entry();
+        seen.messages.push((
+            Ref { feed, index },
+            message.agent,
+            message.text,
+            message.deleted.map(|(by, _)| by),
+            reactions,
+        ));
+    }
+    seen
+}
+
+/// One room, its eight replicas, and what they must agree on.
+fn agree(case: u64, folder: &Folder, fights: &Fights) {
+    let quarrel = Quarrel::new(case);
+    let room = quarrel.room;
+    let branches = if quarrel.fork.is_some() { 2 } else { 1 };
+    let mut hashes = Vec::new();
+    let mut contested = Vec::new();
+    for branch in 0..branches {
+        let what = format!("KINLOG_SEED={case}, branch {branch}");
+        let blocks = quarrel.blocks(branch);
+        let mut index = straight(&quarrel, branch, &blocks);
+        let expected = index.dump_hash().unwrap();
+        assert_eq!(
+            seen(&index, &room),
+            fold(&room, &blocks, &keys()),
+            "{what}: not what the fold says"
+        );
+        let authority = index.authority(&room).unwrap();
+        for number in (0..REPLICAS).filter(|number| *number as usize % branches == branch) {
+            let mut random = Random::new(case ^ (number + 1) << 32);
+            let path = (number == 0).then(|| folder.join(format!("{case}-{number}.db")));
+            // The last ones have heard part of it only.
+            let mut some = blocks.clone();
+            let is_part = number >= REPLICAS - 2;
+            if is_part {
+                some.retain(|_| random.below(100) < 80);
+            }
+            let replica = Replica {
+                quarrel: &quarrel,
+                branch,
+                random,
+                path: path.clone(),
+            };
+            let read = replica.read(&some);
+            let (theirs, ours) = if is_part {
+                let other = straight(&quarrel, branch, &some);
+                let comes_to = (other.dump_hash().unwrap(), other.authority(&room).unwrap());
+                keep(other);
+                comes_to
+            } else {
+                (expected, authority.clone())
+            };
+            told(
+                &read.authority(&room).unwrap(),
+                &ours,
+                &format!("{what}, replica {number}"),
             );
             assert_eq!(
-                index.messages(&world.room, 100).unwrap(),
-                straight.messages(&world.room, 100).unwrap(),
-                "case {case}, replica {number}"
+                read.dump_hash().unwrap(),
+                theirs,
+                "{what}, replica {number}"
             );
+            match path {
+                Some(path) => {
+                    drop(read);
+                    std::fs::remove_file(path).unwrap();
+                }
+                None => keep(read),
+            }
+        }
+        index.rebuild(&mut quarrel.source(branch)).unwrap();
+        assert_eq!(index.dump_hash().unwrap(), expected, "{what}, rebuilt");
+        hashes.push(expected);
+        contested.push(disputes(&quarrel, branch, &index, &what));
+        count(&index, &authority, fights);
+        keep(index);
+    }
+    // Whoever holds the other branch than the one that a cut names takes that one, and agrees.
+    for (branch, disputed) in contested.iter().enumerate() {
+        let other = 1 - branch;
+        if *disputed && contested.get(other) == Some(&false) {
+            let mut index = straight(&quarrel, branch, &quarrel.blocks(branch));
+            let trees = quarrel.trees(other);
+            quarrel
+                .blocks(other)
+                .iter()
+                .for_each(|block| trees.hear(block));
+            index.set_tree_hashes(Box::new(trees));
+            index.rebuild(&mut quarrel.source(other)).unwrap();
             assert_eq!(
                 index.dump_hash().unwrap(),
-                expected,
-                "case {case}, replica {number}"
+                hashes[other],
+                "KINLOG_SEED={case}, healed"
+            );
+            add(&fights.healed, 1);
+        }
+    }
+    add(&fights.forks, branches - 1);
+}
+
+/// Compares what two make of the acts, and names those on which they differ.
+fn told(one: &Authority, other: &Authority, what: &str) {
+    if one == other {
+        return;
+    }
+    for (hash, row) in &one.acts {
+        let theirs = other.acts.get(hash).map(|row| &row.verdict);
+        if theirs != Some(&row.verdict) {
+            println!(
+                "{what}: {hash}, tag {}: {:?} and {theirs:?}",
+                row.tag, row.verdict
             );
         }
-        straight.rebuild(&mut world).unwrap();
-        assert_eq!(
-            straight.dump_hash().unwrap(),
-            expected,
-            "case {case}, rebuilt"
-        );
-        let rows = authority.acts.values();
-        void += rows.filter(|row| row.verdict.voided_by().is_some()).count();
-        hidden += authority
-            .feeds
-            .values()
-            .filter(|feed| !feed.is_live())
-            .count();
-        gone += authority
-            .members
-            .values()
-            .filter(|member| member.role.is_none())
-            .count();
-        cases += 1;
     }
-    println!("{cases} rooms: {void} acts void, {hidden} feeds cut, {gone} members gone");
-    assert!(hidden > 0 && gone > 0, "nobody fought");
+    panic!("{what}: the acts come to something else");
+}
+
+/// Returns whether the forked feed is disputed, and looks from where on.
+fn disputes(quarrel: &Quarrel, branch: usize, index: &Index, what: &str) -> bool {
+    let trees = quarrel.trees(branch);
+    quarrel
+        .blocks(branch)
+        .iter()
+        .for_each(|block| trees.hear(block));
+    let disputes = index.disputed(&quarrel.room).unwrap();
+    let mut is_forked = false;
+    for dispute in &disputes {
+        assert_ne!(dispute.held, dispute.stated);
+        let (_, feeds) = (index, index.member_feeds(&quarrel.room).unwrap());
+        let cut = feeds.iter().find(|feed| feed.feed == dispute.feed);
+        let Some(length) = cut.and_then(|feed| feed.cut) else {
+            continue;
+        };
+        assert_eq!(
+            trees.tree_hash(&dispute.feed, length),
+            Some(dispute.held),
+            "{what}"
+        );
+        let from = trees.contested_from(&dispute.feed);
+        let from = from.map_or(length - 1, |from| from.min(length - 1));
+        assert_eq!(dispute.index, from, "{what}: disputed from another block");
+        is_forked |= quarrel.fork.is_some_and(|(feed, _)| feed == dispute.feed);
+    }
+    is_forked
+}
+
+fn count(index: &Index, authority: &Authority, fights: &Fights) {
+    for row in authority.acts.values() {
+        match &row.verdict {
+            Verdict::Void(_) => add(&fights.void, 1),
+            Verdict::Refused(_) => add(&fights.refused, 1),
+            Verdict::Waits(_) => add(&fights.waiting, 1),
+            _ => {}
+        }
+    }
+    let rooms = index.rooms().unwrap();
+    for room in &rooms {
+        let messages = index.messages(&room.id, 1_000).unwrap();
+        add(&fights.messages, messages.len());
+        let deleted = messages.iter().filter(|message| message.deleted.is_some());
+        add(&fights.deleted, deleted.count());
+        add(&fights.disputes, index.disputed(&room.id).unwrap().len());
+    }
+    let cut = authority.feeds.values().filter(|feed| !feed.is_live());
+    add(&fights.cut, cut.count());
+    let gone = authority
+        .members
+        .values()
+        .filter(|member| member.role.is_none());
+    add(&fights.gone, gone.count());
 }
 
 #[test]
-fn one_act_less_is_another_room() {
+fn eight_replicas_of_a_fight_agree_with_each_other_with_a_rebuild_and_with_the_fold() {
     let seed = seed();
     println!("KINLOG_SEED={seed}");
-    let world = fight(seed);
-    let expected = world.indexed().dump_hash().unwrap();
-    let blocks = world.blocks();
+    let folder = Folder::new("convergence");
+    let fights = Fights::default();
+    let rooms = soak::choose(ROOMS, SOAK_ROOMS);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (folder, fights) = (&folder, &fights);
+            scope.spawn(move || {
+                for number in (thread..rooms).step_by(THREADS as usize) {
+                    agree(seed.wrapping_add(number), folder, fights);
+                }
+            });
+        }
+    });
+    println!("{rooms} rooms, {} replicas: {fights:?}", rooms * REPLICAS);
+    let fought = [
+        &fights.void,
+        &fights.refused,
+        &fights.waiting,
+        &fights.cut,
+        &fights.gone,
+        &fights.forks,
+        &fights.disputes,
+        &fights.deleted,
+    ];
+    for (number, fought) in fought.into_iter().enumerate() {
+        assert!(
+            fought.load(Ordering::Relaxed) > 0,
+            "nobody fought: {number}"
+        );
+    }
+}
+
+/// Everything that a run of rooms has to notice, each within the rooms of an ordinary run.
+const MISTAKES: [Mistake; 13] = [
+    Mistake::WeakRemoval,
+    Mistake::WeakRevocation,
+    Mistake::TieByArrival,
+    Mistake::StolenAddition,
+    Mistake::BothBranches,
+    Mistake::ExpiredInvite,
+    Mistake::InviteWithoutEnd,
+    Mistake::NoOwner,
+    Mistake::CutShown,
+    Mistake::LateKey,
+    Mistake::LinkForgotten,
+    Mistake::DisputeForgotten,
+    Mistake::DeletionForgotten,
+];
+
+#[test]
+fn mistakes_are_noticed_within_an_ordinary_run() {
+    let seed = seed();
+    println!("KINLOG_SEED={seed}");
+    let folder = Folder::new("mistakes");
+    std::panic::set_hook(Box::new(|_| ()));
+    // Others each time; all of them in a soak run.
+    let tried = soak::choose(4, MISTAKES.len());
+    let noticed = std::thread::scope(|scope| {
+        let threads = (0..THREADS as usize).map(|thread| {
+            let folder = &folder;
+            scope.spawn(move || {
+                let chosen = (thread..tried).step_by(THREADS as usize);
+                let chosen = chosen.map(|at| &MISTAKES[(seed as usize + at) % MISTAKES.len()]);
+                chosen
+                    .map(|mistake| {
+                        make(Some(*mistake));
+                        let noticed = (0..ROOMS).find(|number| {
+                            let case = seed.wrapping_add(*number);
+                            let fights = Fights::default();
+                            catch_unwind(AssertUnwindSafe(|| agree(case, folder, &fights))).is_err()
+                        });
+                        make(None);
+                        println!("{mistake:?}: noticed in room {noticed:?}");
+                        // And it was the mistake that was noticed.
+                        if let Some(number) = noticed {
+                            agree(seed.wrapping_add(number), folder, &Fights::default());
+                        }
+                        (*mistake, noticed)
+                    })
+                    .collect::<Vec<_>>()
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        let done = threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap());
+        done.collect::<Vec<_>>()
+    });
+    drop(std::panic::take_hook());
+    for (mistake, noticed) in noticed {
+        assert!(noticed.is_some(), "nobody noticed {mistake:?}");
+    }
+}
+
+#[test]
+fn one_block_less_is_another_room() {
+    let seed = seed();
+    println!("KINLOG_SEED={seed}");
+    let quarrel = Quarrel::new(seed);
+    let blocks = quarrel.blocks(0);
+    let expected = straight(&quarrel, 0, &blocks).dump_hash().unwrap();
     for gone in 0..blocks.len() {
         let mut fewer = blocks.clone();
         fewer.remove(gone);
-        let mut index = world.index();
-        index.ingest(&fewer).unwrap();
-        assert_ne!(index.dump_hash().unwrap(), expected, "without block {gone}");
+        let hash = straight(&quarrel, 0, &fewer).dump_hash().unwrap();
+        assert_ne!(hash, expected, "without block {gone}");
     }
 }
 

@@ -14,7 +14,8 @@ use std::path::Path;
 use kinlog_feeds::crypto::Hash;
 use kinlog_indexer::Index;
 use kinlog_indexer::entry::LinkScope;
-use kinlog_indexer::index::{Block, FeedContext, MessageRow, Mistake, OpenError, Scope};
+use kinlog_indexer::index::{Block, FeedContext, MessageRow, OpenError, Scope};
+use kinlog_indexer::mistake::{Mistake, make};
 use testkit::process::Folder;
 use world::{Random, World, busy_world, message, path_feed, room_feed};
 
@@ -294,9 +295,7 @@ fn rows_and_checkpoint_go_together(mistake: Option<Mistake>) {
         index.checkpoint(&room_feed(0)).unwrap(),
     );
     let block = world.write(room_feed(0), 1, 2_000, Default::default(), message("soup"));
-    if let Some(mistake) = mistake {
-        index.make(mistake);
-    }
+    make(mistake);
     // The checkpoint cannot be written: the rows, written before it, must go too.
     let other = rusqlite::Connection::open(&path).unwrap();
     other

@@ -34,7 +34,7 @@ struct Soak {
     about: &'static str,
 }
 
-const SOAKS: [Soak; 8] = [
+const SOAKS: [Soak; 10] = [
     Soak {
         name: "power",
         package: "kinlog-feeds",
@@ -70,6 +70,18 @@ const SOAKS: [Soak; 8] = [
         package: "kinlog-fuzz",
         tests: "fuzz::",
         about: "200 times the mutations of the tests for each fuzz target",
+    },
+    Soak {
+        name: "convergence",
+        package: "kinlog-indexer",
+        tests: "eight_replicas",
+        about: "20,000 rooms with eight replicas each",
+    },
+    Soak {
+        name: "index-mistakes",
+        package: "kinlog-indexer",
+        tests: "mistakes_are_noticed",
+        about: "every mistake that rooms have to notice",
     },
     Soak {
         name: "index-kill",

@@ -11,6 +11,7 @@ use crate::authority::held::What;
 use crate::authority::state::State;
 use crate::authority::verdict::{Void, VoidReason};
 use crate::entry::Role;
+use crate::mistake::{Mistake, makes};
 
 /// What does not count of the authorised acts of a set.
 #[derive(Debug, Default)]
@@ -58,7 +59,7 @@ impl Graph {
         } else {
             nothing.clone()
         };
-        if State::new(self, set, &outcome).has_owner() {
+        if State::new(self, set, &outcome).has_owner() || makes(Mistake::NoOwner) {
             return outcome;
         }
         let Some(settled) = settled.or_else(|| self.last_settled(set)) else {
@@ -140,7 +141,7 @@ impl<'a> Pass<'a> {
             .filter(|other| self.set.contains(*other) && graph.are_concurrent(*other, number))
             .filter(|other| graph.node(*other).act.index < node.act.index)
             .min_by_key(|other| graph.age(*other));
-        if skipped.is_some() {
+        if skipped.is_some() && !makes(Mistake::BothBranches) {
             return Some((skipped, VoidReason::Skips));
         }
         let (agent, _) = node.act.what.set()?;
@@ -156,7 +157,8 @@ impl<'a> Pass<'a> {
             What::Admit { joining, .. } | What::DeviceJoin { joining, .. } => {
                 let known = devices.present.contains(&joining.device)
                     || devices.revoked.contains(&joining.device);
-                (!known).then_some((None, VoidReason::NeverDevice))
+                let is_void = !known && !makes(Mistake::StolenAddition);
+                is_void.then_some((None, VoidReason::NeverDevice))
             }
             _ => None,
         }
@@ -179,6 +181,8 @@ impl<'a> Pass<'a> {
                 self.confirm(number);
                 self.take_from(number, &change.agent, VoidReason::Demoted);
             }
+            What::Remove { .. } if makes(Mistake::WeakRemoval) => {}
+            What::DeviceRevoke { .. } if makes(Mistake::WeakRevocation) => {}
             What::Remove { agent, .. } => self.take_from(number, agent, VoidReason::Removed),
             What::DeviceRevoke { agent, device, .. } => {
                 let done = graph.by_agent.get(agent).into_iter().flatten().copied();
@@ -237,6 +241,7 @@ impl<'a> Pass<'a> {
                 let beside = beside(graph.invite_uses.get(key)).len() as u32;
                 let used = standing.used_before.saturating_add(beside);
                 let used_up = invite.uses.is_some_and(|uses| used >= uses);
+                let used_up = used_up && !makes(Mistake::InviteWithoutEnd);
                 used_up.then_some((None, VoidReason::InviteUsedUp))
             }
             What::Invite(invite) => first(beside(graph.invites.get(&invite.public_key))),

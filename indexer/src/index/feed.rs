@@ -92,6 +92,13 @@ pub struct Block {
 pub trait TreeHashes: Send {
     /// Returns the tree hash of `feed` at `length`, `None` while the roots are not held.
     fn tree_hash(&self, feed: &FeedKey, length: u64) -> Option<Hash>;
+
+    /// Returns the first block on which two heads of `feed` may differ that its writer signed;
+    /// `None` where no two are known that do.
+    fn contested_from(&self, feed: &FeedKey) -> Option<u64> {
+        let _ = feed;
+        None
+    }
 }
 
 /// An error of a [`BlockSource`].

@@ -15,6 +15,7 @@ use crate::authority::{Authority, RoomFeed};
 use crate::entry::{Body, History, Role, tag};
 use crate::index::writer::{Placed, Writer};
 use crate::index::{IndexError, Scope};
+use crate::mistake::{Mistake, makes};
 use crate::register::{Register, ValueName};
 use crate::{BODY_FORMAT, Clock};
 
@@ -317,9 +318,12 @@ impl Writer<'_> {
             }
             let held = self.trees.and_then(|trees| trees.tree_hash(&key, length));
             if let Some(held) = held.filter(|held| *held != stated) {
+                let last = length - 1;
+                let from = self.trees.and_then(|trees| trees.contested_from(&key));
+                let from = from.map_or(last, |from| from.min(last));
                 self.db
                     .prepare_cached("INSERT INTO disputes VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-                    .execute(params![room, key.0, length - 1, stated.0, held.0, cut.by.0])?;
+                    .execute(params![room, key.0, from, stated.0, held.0, cut.by.0])?;
             }
         }
         Ok(())
@@ -405,5 +409,8 @@ impl Writer<'_> {
 
 /// Returns from where on a feed is hidden, as the table has it.
 fn shown_below(feed: &RoomFeed) -> u64 {
+    if makes(Mistake::CutShown) {
+        return i64::MAX as u64;
+    }
     feed.shown_below().min(i64::MAX as u64)
 }

@@ -74,6 +74,7 @@ use crate::index::links::frontier_of;
 use crate::index::state::State;
 use crate::index::sum::SumAtClose;
 use crate::index::writer::{Keys, Writer, write_checkpoint};
+use crate::mistake::{Mistake, makes};
 use crate::seal::ContentKey;
 
 /// The index of one agent.
@@ -85,18 +86,8 @@ pub struct Index {
     keys: Arc<Keys>,
     state: State,
     trees: Option<Box<dyn TreeHashes>>,
-    #[cfg(feature = "test-switches")]
-    mistake: Option<Mistake>,
     /// Behind the reader with its connection: it is dropped later.
     _sum: SumAtClose,
-}
-
-/// Something done in the wrong way, so that a test can show that it would be noticed.
-#[cfg(feature = "test-switches")]
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Mistake {
-    /// The checkpoint is written in a transaction of its own, after that of the rows.
-    CheckpointApart,
 }
 
 impl Index {
@@ -125,12 +116,6 @@ impl Index {
     pub fn open_in_memory() -> Result<Self, OpenError> {
         let opened = Connection::open_in_memory();
         Index::prepare(opened, Path::new(":memory:"), SumAtClose::none())
-    }
-
-    /// Makes a mistake from now on.
-    #[cfg(feature = "test-switches")]
-    pub fn make(&mut self, mistake: Mistake) {
-        self.mistake = Some(mistake);
     }
 
     /// Takes the tree hashes by which links are checked from now on.
@@ -223,8 +208,6 @@ impl Index {
             keys: Arc::default(),
             state,
             trees: None,
-            #[cfg(feature = "test-switches")]
-            mistake: None,
             _sum: sum,
         })
     }
@@ -254,14 +237,11 @@ impl Index {
         let mut writer = Writer::new(&transaction, &mut self.state, &self.keys, trees)?;
         work(&mut writer)?;
         let (report, touched) = writer.finish()?;
-        #[cfg(feature = "test-switches")]
-        let transaction = match self.mistake {
-            None => transaction,
-            Some(Mistake::CheckpointApart) => {
-                transaction.commit()?;
-                self.reader.connection.transaction()?
-            }
-        };
+        let mut transaction = transaction;
+        if makes(Mistake::CheckpointApart) {
+            transaction.commit()?;
+            transaction = self.reader.connection.transaction()?;
+        }
         write_checkpoint(&transaction, &mut self.state, &touched)?;
         transaction.commit()?;
         Ok(report)

@@ -51,13 +51,14 @@ pub struct Counts {
     pub conflicts: u64,
 }
 
-/// A feed whose held tree is not the one that a cut names: from this block on, as far as is known,
-/// the branch that the cut names is the feed.
+/// A feed whose held tree is not the one that a cut names: the branch that the cut names is the
+/// feed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DisputeRow {
     /// The feed.
     pub feed: FeedKey,
-    /// The last block that the cut accepts.
+    /// The block from which on it is disputed: the first on which the writer's two heads may differ,
+    /// where two are known, else the last that the cut accepts.
     pub index: u64,
     /// Tree hash that the cut names.
     pub stated: Hash,

@@ -18,6 +18,7 @@ use crate::index::reading::Read;
 use crate::index::room_acts::ActBytes;
 use crate::index::state::{FeedState, Place, State, scope_columns, scope_to_sql};
 use crate::index::{Block, FeedContext, IndexError, IngestReport, Scope, TreeHashes};
+use crate::mistake::{Mistake, makes};
 use crate::register::Register;
 use crate::seal::{ContentKey, EpochId};
 
@@ -190,6 +191,7 @@ impl<'a> Writer<'a> {
         }
         self.touched_feeds.insert(*feed);
         self.state.unfold(feed, *index);
+        self.check_cut((feed, *index));
         self.add_opened((*feed, *index), bytes, opened)
     }
 
@@ -214,6 +216,9 @@ impl<'a> Writer<'a> {
             let block = block.into();
             let opened = open(self.keys, Some(room), &place.0, place.1, &block);
             self.add_opened(place, &block, opened)?;
+        }
+        if makes(Mistake::LateKey) {
+            self.stale_rooms.clear();
         }
         Ok(())
     }
@@ -326,17 +331,17 @@ impl<'a> Writer<'a> {
         if let (Ok(Body::Act(act)), Some(bytes)) = (body, act) {
             self.add_act(&placed, act, bytes)?;
         }
-        self.check_cut(&placed);
         self.apply(&placed, body.as_ref().ok())
     }
 
-    /// A cut is compared with the tree again when its last block comes.
-    fn check_cut(&mut self, placed: &Placed) {
-        let Some(feed) = self.state.feeds.get(&placed.feed) else {
+    /// A cut is compared with the tree again when its last block comes, whatever that is.
+    fn check_cut(&mut self, (feed, index): (&FeedKey, u64)) {
+        let Some(feed) = self.state.feeds.get(feed) else {
             return;
         };
         if let (Scope::Room(room), Some(length)) = (feed.scope, feed.cut_at)
-            && length == placed.index + 1
+            && length == index + 1
+            && !makes(Mistake::DisputeForgotten)
         {
             self.stale_rooms.insert(room);
         }

@@ -6,11 +6,24 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
-use kinlog_indexer::entry::{ActHash, Deed, Membership, Role};
-
-use crate::acts::{Done, devices_of};
+use kinlog_indexer::authority::DevicesOf;
+use kinlog_indexer::entry::{Act, ActHash, Deed, Membership, Role};
+use kinlog_indexer::seal::EpochId;
 
 pub(crate) type Set = BTreeSet<usize>;
+
+/// An act as it is held.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) hash: ActHash,
+    pub(crate) feed: FeedKey,
+    pub(crate) index: u64,
+    pub(crate) ms: u64,
+    pub(crate) sealed_by: Option<EpochId>,
+    /// Whether what it carries does.
+    pub(crate) verifies: bool,
+    pub(crate) act: Act,
+}
 
 #[derive(Clone, Debug)]
 struct Standing {
@@ -34,7 +47,8 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) struct Reference<'a> {
-    acts: &'a [Done],
+    acts: &'a [Told],
+    devices_of: DevicesOf,
     past: Vec<Set>,
     depth: Vec<usize>,
     standings: RefCell<HashMap<usize, Option<Standing>>>,
@@ -43,7 +57,7 @@ pub(crate) struct Reference<'a> {
 
 impl<'a> Reference<'a> {
     /// Takes acts that stand behind those they name; every one of these is there.
-    pub(crate) fn new(acts: &'a [Done]) -> Self {
+    pub(crate) fn new(acts: &'a [Told], devices_of: DevicesOf) -> Self {
         let (mut past, mut depth): (Vec<Set>, Vec<usize>) = Default::default();
         let at = |hash: &ActHash| acts.iter().position(|done| done.hash == *hash).unwrap();
         for done in acts {
@@ -62,6 +76,7 @@ impl<'a> Reference<'a> {
         let (standings, outcomes) = (RefCell::default(), RefCell::default());
         Reference {
             acts,
+            devices_of,
             past,
             depth,
             standings,
@@ -128,10 +143,19 @@ impl<'a> Reference<'a> {
             };
             return first.then_some(begins);
         }
-        let brought = self.brought(&now, &done.by.feed())?;
+        let opens = |y: &usize| matches!(self.deed(*y), Deed::Epoch(epoch) if Some(epoch.act_id) == done.sealed_by);
+        let genesis = self
+            .acts
+            .iter()
+            .position(|one| matches!(one.act.deed, Deed::Genesis(_)));
+        let as_genesis = genesis.is_some_and(|at| self.acts[at].sealed_by == done.sealed_by);
+        if done.sealed_by.is_some() && !as_genesis && !now.iter().any(opens) {
+            return None;
+        }
+        let brought = self.brought(&now, &done.feed)?;
         let device = self.arrival(brought)?;
         let (role, giver) = self.role(&now, &device.agent)?;
-        if !self.endings(&now, brought).is_empty() || !done.verifies() {
+        if !self.endings(&now, brought).is_empty() || !done.verifies {
             return None;
         }
         let mut to = plain(device.agent, device.device, role, giver, brought);
@@ -283,7 +307,7 @@ impl<'a> Reference<'a> {
                     .map(|one| &one.identity_set),
             });
         let sets: Vec<_> = sets.chain(more.map(|one| &one.identity_set)).collect();
-        let devices = devices_of(agent, &sets);
+        let devices = (self.devices_of)(agent, &sets);
         (
             devices.present.contains(device),
             devices.revoked.contains(device),
@@ -466,7 +490,7 @@ impl<'a> Reference<'a> {
         let by = self.standing(x).unwrap();
         let skips = |y: &usize| {
             let (one, other) = (&self.acts[x], &self.acts[*y]);
-            one.by.feed() == other.by.feed() && other.index < one.index && self.concurrent(x, *y)
+            one.feed == other.feed && other.index < one.index && self.concurrent(x, *y)
         };
         if matches!(self.deed(x), Deed::Genesis(_)) {
             return false;
