@@ -21,11 +21,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kinlog_feeds::crypto::Hash;
 use kinlog_indexer::authority::{Authority, Verdict};
-use kinlog_indexer::entry::{Act, Body, Cut, Deed, LinkScope, Ref, Remove, Role};
+use kinlog_indexer::entry::{Act, Body, Cut, Deed, LinkScope, Remove, Role};
 use kinlog_indexer::index::{Block, Scope, TreeHashes};
 use kinlog_indexer::mistake::{Mistake, make};
 use kinlog_indexer::{Index, RoomId, Text};
-use quarrel::fold::{Seen, fold};
+use quarrel::fold::{Said, Seen, fold};
 use quarrel::{Quarrel, keys};
 use testkit::process::Folder;
 use testkit::random::{Random, seed};
@@ -35,7 +35,7 @@ use world::{World, admit_as, message, profile, room_feed};
 const REPLICAS: u64 = 8;
 
 /// Rooms of an ordinary run, each with eight replicas.
-const ROOMS: u64 = 250;
+const ROOMS: u64 = 150;
 
 /// Rooms of a soak run.
 const SOAK_ROOMS: u64 = 20_000;
@@ -191,14 +191,13 @@ fn seen(index: &Index, room: &RoomId) -> Seen {
     for message in index.messages(room, 1_000).unwrap() {
         let reactions = index.reactions(&message).unwrap().into_iter();
         let reactions = reactions.map(|one| (one.entry, one.emoji)).collect();
-        let Ref { feed, index } = message.entry();
-        seen.messages.push((
-            Ref { feed, index },
-            message.agent,
-            message.text,
-            message.deleted.map(|(by, _)| by),
+        seen.messages.push(Said {
+            at: message.entry(),
+            by: message.agent,
+            text: message.text,
+            deleted_by: message.deleted.map(|(by, _)| by),
             reactions,
-        ));
+        });
     }
     seen
 }

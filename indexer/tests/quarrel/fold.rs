@@ -20,8 +20,18 @@ pub(crate) struct Seen {
     pub(crate) roles: BTreeMap<AgentId, Role>,
     /// How much is shown of the feeds that count.
     pub(crate) feeds: BTreeMap<FeedKey, Option<u64>>,
-    /// Messages in order: where, whose, what, who deleted it, reactions.
-    pub(crate) messages: Vec<(Ref, AgentId, String, Option<AgentId>, Vec<(Ref, String)>)>,
+    /// Messages in order.
+    pub(crate) messages: Vec<Said>,
+}
+
+/// A message as people see it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Said {
+    pub(crate) at: Ref,
+    pub(crate) by: AgentId,
+    pub(crate) text: String,
+    pub(crate) deleted_by: Option<AgentId>,
+    pub(crate) reactions: Vec<(Ref, String)>,
 }
 
 struct Fact {
@@ -117,8 +127,13 @@ pub(crate) fn fold(room: &RoomId, blocks: &[Block], keys: &[ContentKey]) -> Seen
             text
         };
         let reactions = reactions.into_iter().map(|(_, at, _, emoji)| (at, emoji));
-        seen.messages
-            .push((at, *by, text, deleted, reactions.collect()));
+        seen.messages.push(Said {
+            at,
+            by: *by,
+            text,
+            deleted_by: deleted,
+            reactions: reactions.collect(),
+        });
     }
     seen
 }
