@@ -235,6 +235,10 @@ pub const LINK_OPEN: Duration = Duration::from_secs(10 * 60);
 /// [`SIGNAL_URLS_MAX`] URLs, a name and a secret.
 pub const LINK_FILE_BYTES_MAX: usize = 8 * 1024;
 
+/// Time that a device waits for an answer that is carried by file, 1 day: a code is open for ten minutes, and
+/// a stick may take its way. Its secret is deleted then.
+pub const LINK_PENDING_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Time that `recover` looks for others who hold the identity, unless the caller says otherwise.
 pub const RECOVER_WAIT: Duration = Duration::from_secs(20);
 

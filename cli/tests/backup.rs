@@ -262,7 +262,8 @@ fn a_backup_is_restored_by_whoever_has_its_passphrase_and_the_words_into_an_empt
         "nothing is left behind"
     );
 
-    empty.run_with(&restore, &words).ok().says("1 path");
+    let restored = empty.run_with(&restore, &words).ok();
+    restored.says("1 path").says("not in it: 1 block of 1 feed");
     // What nobody was shown came to nothing: the path begins anew.
     empty.append("/notes", "published later\n");
     assert_eq!(
@@ -278,4 +279,96 @@ fn a_backup_is_restored_by_whoever_has_its_passphrase_and_the_words_into_an_empt
     );
     let secret: Secret = second.device_secret();
     assert_ne!(secret, empty.device_secret());
+}
+
+#[test]
+fn a_linked_device_approves_a_restored_one_and_no_words_are_needed() {
+    let ann = home_with_words("ann");
+    ann.append("/notes", "one\n");
+    let spare = Home::empty("spare");
+    link(&ann, &spare, |code, request| {
+        words([
+            "init",
+            "--name",
+            "spare",
+            "--link",
+            code,
+            "--request",
+            request,
+        ])
+    });
+    spare.run(answered(&spare, &ann, &["init"])).ok();
+    let (file, made) = backup(&ann, "ann.backup");
+    assert_eq!(made["unpublished"]["blocks"], 1, "{made}");
+
+    let again = Home::empty("again");
+    let restore = arguments(&ann, "restore", &file);
+    link(&spare, &again, |code, request| {
+        let mut asking = restore.clone();
+        asking.extend(words(["--link", code, "--request", request]));
+        asking
+    });
+    let restore: Vec<&str> = restore.iter().map(String::as_str).collect();
+    let restored = again.run(answered(&again, &spare, &restore)).ok();
+    restored.says("1 path");
+    assert!(!again.beside("home.linking").exists());
+    let (before, id) = (ann.json_one(["id"]), again.json_one(["id"]));
+    assert_eq!(id["agent"], before["agent"]);
+    assert_ne!(id["device"], before["device"]);
+    // The one that approved it knows it, and it knows its own state.
+    for home in [&spare, &again] {
+        let devices = home.json_one(["device", "list"]);
+        let devices = devices["devices"].as_array().unwrap().clone();
+        assert!(
+            devices.iter().any(|one| one["key"] == id["device"]),
+            "{devices:?}"
+        );
+    }
+    again.append("/other", "written by the new device\n");
+
+    // A code of somebody else's device approves nothing, and that device is not even asked.
+    let other = home_with_words("other");
+    let code = other.run(["device", "link", "--offline"]).ok();
+    let code = code.text().trim().to_owned();
+    let elsewhere = Home::empty("elsewhere");
+    let mut asking = arguments(&ann, "restore", &file);
+    asking.extend(words(["--link", &code]));
+    elsewhere.run(asking).exits(2).says("another agent");
+    assert!(!elsewhere.path().exists());
+}
+
+fn words<const N: usize>(arguments: [&str; N]) -> Vec<String> {
+    arguments.map(str::to_owned).into()
+}
+
+/// Lets `new` ask `old` by file with what `ask` says for a code and a request, and `old` answer.
+#[track_caller]
+fn link(old: &Home, new: &Home, ask: impl Fn(&str, &str) -> Vec<String>) {
+    let code = old.run(["device", "link", "--offline"]).ok();
+    let (request, answer) = (new.beside("request"), old.beside("answer"));
+    let _ = std::fs::remove_file(&answer);
+    let (request, answer) = (request.to_str().unwrap(), answer.to_str().unwrap());
+    let asked = new.json_one(ask(code.text().trim(), request));
+    let shown = asked["words"].as_str().unwrap();
+    std::fs::write(new.beside("words-shown"), shown).unwrap();
+    old.run([
+        "device",
+        "link",
+        "--request",
+        request,
+        "--answer",
+        answer,
+        "--yes-words",
+        shown,
+    ])
+    .ok();
+}
+
+/// Returns `command` with the answer that `old` gave to `new`.
+fn answered(new: &Home, old: &Home, command: &[&str]) -> Vec<String> {
+    let shown = std::fs::read_to_string(new.beside("words-shown")).unwrap();
+    let answer = old.beside("answer");
+    let rest = ["--answer", answer.to_str().unwrap(), "--yes-words", &shown];
+    let all = command.iter().chain(&rest);
+    all.map(|part| (*part).to_owned()).collect()
 }

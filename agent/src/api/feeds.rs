@@ -208,3 +208,12 @@ pub struct StoreInfo {
     /// Bytes the disk can still take.
     pub free_bytes: u64,
 }
+
+/// An own feed with blocks that no peer was shown.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct UnpublishedFeed {
+    pub key: Text<FeedKey>,
+    /// Its path, or the room it is of.
+    pub name: String,
+    pub blocks: u64,
+}

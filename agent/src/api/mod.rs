@@ -27,7 +27,7 @@ pub use devices::{
 pub use error::{Error, ErrorKind};
 pub use feeds::{
     BlockProblem, ConflictHead, ConflictInfo, DocumentInfo, FeedInfo, FollowProgress, FollowStep,
-    PinInfo, RepairedFeedInfo, StoreInfo, TransferProgress,
+    PinInfo, RepairedFeedInfo, StoreInfo, TransferProgress, UnpublishedFeed,
 };
 pub use frame::{Frame, read_frame, write_frame};
 pub use messages::{DeletedInfo, MessageInfo, ReactionInfo, ReplyInfo};

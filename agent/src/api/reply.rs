@@ -10,7 +10,7 @@ use crate::api::{
     BlockProblem, ConflictInfo, CutInfo, DeviceInfo, DocumentInfo, FeedInfo, FollowProgress,
     GrantInfo, InviteInfo, LinkAskedInfo, MemberInfo, MessageInfo, PinInfo, ReaderInfo,
     RepairedFeedInfo, RoomChange, RoomExported, RoomInfo, RoomLeft, SeedingInfo, Selection,
-    SignInInfo, Status, StoreInfo, Text, TransferProgress,
+    SignInInfo, Status, StoreInfo, Text, TransferProgress, UnpublishedFeed,
 };
 
 /// One answer to a request.
@@ -274,6 +274,8 @@ pub enum Reply {
         /// What it waits for, in hex.
         answer: String,
     },
+    /// Own feeds with blocks that no peer was shown.
+    Unpublished { feeds: Vec<UnpublishedFeed> },
     /// Digits to compare with somebody.
     Safety {
         agent: Text<AgentId>,

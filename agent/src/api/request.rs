@@ -203,6 +203,8 @@ pub enum Request {
     /// [`Reply::Linked`](crate::api::Reply::Linked). Adds the device that asked, when these are the
     /// words that both show.
     LinkConfirm { words: String },
+    /// [`Reply::Unpublished`](crate::api::Reply::Unpublished): what only this device has.
+    Unpublished,
     /// [`Reply::Safety`](crate::api::Reply::Safety) with another agent that is known.
     Safety { agent: String },
     /// [`Reply::Feed`](crate::api::Reply::Feed). Creates a feed of raw blocks at `path`; a plain one

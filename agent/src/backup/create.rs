@@ -9,7 +9,7 @@ use kinlog_feeds::crypto::Secret;
 use kinlog_indexer::FORMAT_0_REVISION;
 
 use crate::api::Error;
-use crate::backup::parts::{Part, Summary};
+use crate::backup::parts::{Part, Summary, Unpublished};
 use crate::backup::sealed_file::{BackupKey, Header, Sealing};
 use crate::backup::unpack::{Contents, failed, verify};
 use crate::home::{Layout, home_key, private_file, revision, sync_folder};
@@ -24,7 +24,7 @@ pub type Created = Contents;
 /// Makes a backup of a home under a passphrase of its own, and reads it again.
 ///
 /// The home may be in use: what is committed when this begins is in it. `home_passphrase` opens a locked
-/// one.
+/// one. `unpublished` is what [`Reply::Unpublished`](crate::api::Reply::Unpublished) says.
 ///
 /// # Errors
 /// `Usage` when `file` exists; `Permission` for a locked home.
@@ -34,6 +34,7 @@ pub fn create(
     home_passphrase: Option<&Passphrase>,
     file: &Path,
     passphrase: &Passphrase,
+    unpublished: Unpublished,
 ) -> Result<Created, Error> {
     let layout = Layout::new(home);
     layout.check_initialised()?;
@@ -50,7 +51,7 @@ pub fn create(
     let copy = Copy::new(&layout)?;
     State::copy_to(&layout.state(), &copy.0)?;
     let values = State::open_copy(&copy.0, &home_key)?.seal_anew(&key.secrets())?;
-    let summary = summary(&values)?;
+    let summary = summary(&values, unpublished)?;
     drop(values);
 
     let header = Header::seal(&key, passphrase, &random()?, &random()?)
@@ -60,7 +61,7 @@ pub fn create(
     verify(file, passphrase)
 }
 
-fn summary(values: &State) -> Result<Summary, Error> {
+fn summary(values: &State, unpublished: Unpublished) -> Result<Summary, Error> {
     let damaged = || Error::verification("state.db does not say whose home this is");
     let fixed = |name: &str| -> Result<[u8; 32], Error> {
         let value = values.value(name)?.and_then(|value| value.try_into().ok());
@@ -74,6 +75,7 @@ fn summary(values: &State) -> Result<Summary, Error> {
         made_ms: wall_ms(),
         kinlog: env!("CARGO_PKG_VERSION").to_owned(),
         revision: FORMAT_0_REVISION,
+        unpublished,
     })
 }
 

@@ -27,6 +27,16 @@ pub struct Summary {
     pub kinlog: String,
     /// Its revision of format 0.
     pub revision: u16,
+    /// What no peer had seen by then: only the device had it, and it is not in the backup.
+    #[serde(default)]
+    pub unpublished: Unpublished,
+}
+
+/// Blocks of own feeds that no peer was shown.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Unpublished {
+    pub feeds: u64,
+    pub blocks: u64,
 }
 
 /// The start of a part.
@@ -180,6 +190,10 @@ mod tests {
             made_ms: 1_700_000_000_000,
             kinlog: "0.1.0".into(),
             revision: 7,
+            unpublished: Unpublished {
+                feeds: 1,
+                blocks: 2,
+            },
         }
     }
 
@@ -206,6 +220,14 @@ mod tests {
         let content = plain(&[&unknown, b"new", &state, b"pages", &end]);
         assert_eq!(read(&content).unwrap(), (summary(), b"pages".to_vec()));
         assert!(probe_parts(&content));
+    }
+
+    #[test]
+    fn a_summary_of_a_build_that_did_not_count_what_is_unpublished_reads_as_none() {
+        let mut json = serde_json::to_value(summary()).unwrap();
+        json.as_object_mut().unwrap().remove("unpublished");
+        let read = Summary::decode(&serde_json::to_vec(&json).unwrap()).unwrap();
+        assert_eq!(read.unpublished, Unpublished::default());
     }
 
     #[test]

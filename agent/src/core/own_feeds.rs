@@ -9,10 +9,11 @@ use kinlog_indexer::entry::{
     Body, ClaimScope, Content, Cut, DirectoryHeads, DirectoryLine, FeedClaim, Head, PathKind,
 };
 
-use crate::api::Error;
+use crate::api::{Error, UnpublishedFeed};
 use crate::core::entries::Place;
 use crate::core::{Core, lock};
 use crate::keys::{DIRECTORY_ID, random};
+use crate::knowledge::KnownRoom;
 use crate::limits::HEADS_AT_ONCE;
 use crate::links::FeedPath;
 use crate::state::{FormerFeed, OwnFeed};
@@ -254,6 +255,34 @@ impl Core {
             unpublished.extend(own.filter(is_ahead).map(|(key, _)| key));
         }
         Ok(unpublished)
+    }
+
+    /// Returns the own feeds of which this device alone has blocks, directories excepted: what they say
+    /// stands in `state.db` too.
+    pub(crate) fn unpublished_feeds(&self) -> Result<Vec<UnpublishedFeed>, Error> {
+        self.keep_shown()?;
+        let shown: BTreeMap<FeedKey, u64> = self.state.published()?.into_iter().collect();
+        let mut feeds = Vec::new();
+        for own in self.state.own_feeds()? {
+            let head = self
+                .store
+                .feed(&own.key)
+                .map_or(0, |feed| feed.head().length);
+            let blocks = head.saturating_sub(shown.get(&own.key).copied().unwrap_or(0));
+            let room =
+                self.knowledge(|knowledge| knowledge.room_of(&own.key).map(KnownRoom::label));
+            let name = match (&own.path, room) {
+                (Some(path), _) => path.to_string(),
+                (None, Some(room)) => format!("room {room}"),
+                (None, None) if own.is_plain => "plain feed".to_owned(),
+                (None, None) => continue,
+            };
+            if blocks > 0 {
+                let key = own.key.into();
+                feeds.push(UnpublishedFeed { key, name, blocks });
+            }
+        }
+        Ok(feeds)
     }
 
     /// Finds the own public feeds that grew after the last commitment, as after a crash.

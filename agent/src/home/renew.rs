@@ -67,8 +67,9 @@ pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Erro
     let guard = ForkGuard::new(guarded, StateFolder::new(state));
     let store = open_store(&layout, None)?;
     let held = |key: &FeedKey| store.feed(key).map_or(0, |feed| feed.head().length);
-    let renewal = renewal(&values, &keys, old.device(), &root, Held::Here(&held))?;
+    let certified = certify(&values, &keys, &root)?;
     drop(root);
+    let renewal = renewal(&values, &keys, old.device(), &certified, Held::Here(&held))?;
     store.close()?;
     guard.install(store.id(), store.synced_sequence())?;
 
@@ -96,15 +97,12 @@ pub(crate) enum Held<'a> {
     Elsewhere,
 }
 
-/// Returns what changes in `state.db` when a device takes the place of another: the root certifies it, each
-/// path goes on in a new feed, and the feeds before are former ones.
-pub(crate) fn renewal(
+/// Returns the statements of the agent with that of the root which makes a device its own.
+pub(crate) fn certify(
     values: &State,
     keys: &DeviceKeys,
-    before: DeviceKey,
     root: &KeyPair,
-    held: Held<'_>,
-) -> Result<Renewal, Error> {
+) -> Result<VerifiedSet, Error> {
     let agent = agent_of(values)?;
     let name = values.value("name")?.unwrap_or_default();
     let name = String::from_utf8_lossy(&name).into_owned();
@@ -116,9 +114,22 @@ pub(crate) fn renewal(
             .try_into()
             .map_err(|error| Error::usage(format!("name: {error}")))?,
     });
-    let held_set = held_set(values, &agent)?;
-    check_root(&held_set, root)?;
-    let identity_set = with(&held_set, root, said, &[])?.set().encode().to_vec();
+    let held = held_set(values, &agent)?;
+    check_root(&held, root)?;
+    with(&held, root, said, &[])
+}
+
+/// Returns what changes in `state.db` when a device takes the place of another: it is the agent's by the
+/// statements `certified`, each path goes on in a new feed, and the feeds before are former ones.
+pub(crate) fn renewal(
+    values: &State,
+    keys: &DeviceKeys,
+    before: DeviceKey,
+    certified: &VerifiedSet,
+    held: Held<'_>,
+) -> Result<Renewal, Error> {
+    let agent = agent_of(values)?;
+    let identity_set = certified.set().encode().to_vec();
     let published = values.published()?;
     let mut own = vec![OwnFeed::entries(keys.feed_key(&DIRECTORY_ID), DIRECTORY_ID)];
     let mut former = Vec::new();
@@ -200,7 +211,7 @@ pub(crate) fn agent_of(values: &State) -> Result<AgentId, Error> {
 }
 
 /// Returns the statements that are held of the agent.
-fn held_set(values: &State, agent: &AgentId) -> Result<VerifiedSet, Error> {
+pub(crate) fn held_set(values: &State, agent: &AgentId) -> Result<VerifiedSet, Error> {
     let held = values.identities()?;
     let held = held.into_iter().find(|(one, _)| one == agent);
     let held = held.map_or_else(

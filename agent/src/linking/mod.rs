@@ -17,4 +17,6 @@ pub use fetch::{Fetched, fetch_identity, link_over_network};
 pub(crate) use message::LinkAnswer;
 pub use message::{LinkRequest, Linking, LinkingError};
 pub(crate) use open::OpenLink;
+pub(crate) use pending::Approved;
 pub use pending::PendingDevice;
+pub(crate) use pending::forget as forget_pending;

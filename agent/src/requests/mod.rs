@@ -107,6 +107,13 @@ async fn dispatch(
         Request::LinkConfirm { words } => {
             one(core, to, move |core| links::confirm(core, &words)).await?;
         }
+        Request::Unpublished => {
+            one(core, to, |core| {
+                let feeds = core.unpublished_feeds()?;
+                Ok(Reply::Unpublished { feeds })
+            })
+            .await?;
+        }
         Request::Safety { agent } => {
             one(core, to, move |core| devices::safety(core, &agent)).await?;
         }

@@ -5,7 +5,7 @@ use kinlog_agent::api::{Reply, Request};
 
 use crate::command::unexpected;
 use crate::error::Failure;
-use crate::output::{clean, qr};
+use crate::output::{clean, show_qr};
 use crate::target::Context;
 
 #[derive(Args, Debug)]
@@ -43,10 +43,8 @@ pub(crate) async fn run(arguments: IdArguments, context: &Context<'_>) -> Result
         context
             .output
             .data(&format!("home    {}", id.home.display()))?;
-        if arguments.qr
-            && let Some(code) = qr(&id.link)
-        {
-            context.output.data(&code)?;
+        if arguments.qr {
+            show_qr(&id.link, context.output)?;
         }
     }
     Ok(())
@@ -75,8 +73,8 @@ async fn safety(agent: String, with_qr: bool, context: &Context<'_>) -> Result<(
         for line in groups.chunks(4) {
             output.data(&line.join(" "))?;
         }
-        if with_qr && let Some(code) = qr(&number.replace(' ', "")) {
-            output.data(&code)?;
+        if with_qr {
+            show_qr(&number.replace(' ', ""), output)?;
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use kinlog_agent::api::ErrorKind;
 use kinlog_agent::home::{Layout, Phrase, check, init, set_passphrase};
+use kinlog_agent::vault::Passphrase;
 use zeroize::Zeroizing;
 
 use crate::command::link::{self, NewDeviceArguments};
@@ -27,11 +28,11 @@ pub(crate) struct InitArguments {
     name: Option<String>,
 
     /// Write the 24 words into this new file instead of showing them
-    #[arg(long, value_name = "FILE", conflicts_with = "discard_phrase")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["discard_phrase", "link", "answer"])]
     phrase_file: Option<PathBuf>,
 
     /// Forget the 24 words: the identity ends with this device
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["link", "answer"])]
     discard_phrase: bool,
 
     /// Put the home under a passphrase; the terminal is asked for it
@@ -56,9 +57,6 @@ pub(crate) async fn run(arguments: InitArguments, context: &Context<'_>) -> Resu
     }
     let name = arguments.name.unwrap_or_else(default_name);
     check(&context.home, &name)?;
-    if arguments.new_device.is_given() {
-        return link::join(arguments.new_device, &name, context).await;
-    }
     let passphrase = match (arguments.passphrase, &arguments.new_passphrase_file) {
         (false, None) => None,
         (_, file) => {
@@ -66,6 +64,13 @@ pub(crate) async fn run(arguments: InitArguments, context: &Context<'_>) -> Resu
             Some(passphrase::choose(file.as_deref(), &home).await?)
         }
     };
+    if arguments.new_device.is_given() {
+        let is_made = link::join(arguments.new_device, &name, context).await?;
+        if is_made && let Some(passphrase) = passphrase {
+            put_under(context, passphrase).await?;
+        }
+        return Ok(());
+    }
     let phrase = Phrase::generate().map_err(|error| Failure::general(error.to_string()))?;
     let phrase_file = match (&arguments.phrase_file, arguments.discard_phrase) {
         (Some(file), _) => Some(write_phrase(&absolute(file)?, &phrase)?),
@@ -86,8 +91,7 @@ pub(crate) async fn run(arguments: InitArguments, context: &Context<'_>) -> Resu
         }
     };
     if let Some(passphrase) = passphrase {
-        let (home, state) = (context.home.clone(), context.state.clone());
-        blocking(move || Ok(set_passphrase(&home, &state, None, &passphrase)?)).await?;
+        put_under(context, passphrase).await?;
     }
     let output = context.output;
     if output.is_json() {
@@ -116,6 +120,12 @@ pub(crate) async fn run(arguments: InitArguments, context: &Context<'_>) -> Resu
     output.say("  kinlog up --signal ws://HOST:PORT           go online");
     output.say("  kinlog signal serve --listen 0.0.0.0:4848   run the server for that");
     output.say("  kinlog follow LINK                          follow somebody");
+    Ok(())
+}
+
+async fn put_under(context: &Context<'_>, passphrase: Passphrase) -> Result<(), Failure> {
+    let (home, state) = (context.home.clone(), context.state.clone());
+    blocking(move || Ok(set_passphrase(&home, &state, None, &passphrase)?)).await?;
     Ok(())
 }
 

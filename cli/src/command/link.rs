@@ -9,6 +9,7 @@ use clap::Args;
 use kinlog_agent::NetworkConfig;
 use kinlog_agent::api::{LinkAskedInfo, Reply, Request};
 use kinlog_agent::linking::{LinkCode, LinkCodeError, PendingDevice, link_over_network};
+use kinlog_feeds::crypto::AgentId;
 use kinlog_feeds::text::{decode_hex, encode_hex};
 use serde::Serialize;
 
@@ -47,7 +48,7 @@ pub(crate) struct LinkArguments {
 #[derive(Args, Debug)]
 pub(crate) struct NewDeviceArguments {
     /// Become one more device of the agent that shows this code
-    #[arg(long, value_name = "CODE", conflicts_with_all = ["phrase_file", "discard_phrase"])]
+    #[arg(long, value_name = "CODE")]
     link: Option<String>,
 
     /// Write the request into this file, to be carried to the device that shows the code
@@ -55,7 +56,7 @@ pub(crate) struct NewDeviceArguments {
     request: Option<PathBuf>,
 
     /// Take the answer that was carried back, and finish
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["link", "phrase_file", "discard_phrase"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "link")]
     answer: Option<PathBuf>,
 
     /// Words that the other device shows; without it they are asked for
@@ -69,6 +70,12 @@ pub(crate) struct NewDeviceArguments {
     /// Seconds to wait for the other device
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     wait: u64,
+}
+
+/// A device that another one has let in, and what that one answered.
+pub(crate) struct LetIn {
+    pub(crate) pending: PendingDevice,
+    pub(crate) answer: Vec<u8>,
 }
 
 /// What the new device tells while it is linked, in JSON.
@@ -182,29 +189,67 @@ async fn answer_file(
     result
 }
 
-/// Makes this installation one more device of the agent that shows the code.
+/// Makes this installation one more device of the agent that shows the code; returns whether there is a home
+/// now, and not a request to be carried.
 pub(crate) async fn join(
     arguments: NewDeviceArguments,
     name: &str,
     context: &Context<'_>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let output = context.output;
+    let then = "`kinlog init --answer FILE`";
+    let Some(LetIn { pending, answer }) = ask(arguments, None, name, then, context).await? else {
+        return Ok(false);
+    };
     let (home, state) = (context.home.clone(), context.state.clone());
+    let made = blocking(move || Ok(pending.finish(&home, &state, &answer)?)).await?;
+    if output.is_json() {
+        output.json(&made)?;
+        return Ok(true);
+    }
+    output.say(format!(
+        "this is a device of {} now, in {}",
+        output.paint_words().strong(&clean(&made.name)),
+        context.home.display()
+    ));
+    output.data(&made.link)?;
+    output.say("\n`kinlog up` fetches what the other devices hold");
+    Ok(true)
+}
+
+/// Asks another device of the agent to let this one in, and has the words compared.
+///
+/// `agent` is whose code it has to be, `then` what takes an answer that comes by file. Returns `None` when the
+/// request was written into a file, to be carried.
+pub(crate) async fn ask(
+    arguments: NewDeviceArguments,
+    agent: Option<AgentId>,
+    name: &str,
+    then: &str,
+    context: &Context<'_>,
+) -> Result<Option<LetIn>, Failure> {
+    let output = context.output;
+    let (home, state) = (&context.home, &context.state);
     let (pending, answer, words) = match (&arguments.link, &arguments.answer) {
         (Some(code), _) => {
             let code: LinkCode = code.parse().map_err(no_code)?;
-            let pending = PendingDevice::new(&home, code, name)?;
+            // Nobody is asked for what would be refused afterwards.
+            if agent.is_some_and(|agent| agent != code.agent) {
+                return Err(Failure::usage("the code is that of another agent")
+                    .hint("`kinlog device link` on a device of the agent whose backup this is"));
+            }
+            let pending = PendingDevice::new(home, state, code, name)?;
             let (request, words) = pending.request();
             if let Some(file) = &arguments.request {
-                pending.keep(&home)?;
+                pending.keep(home, state)?;
                 write_new(file, &encode_hex(&request))?;
                 show_words(&words, output)?;
                 output.say(format!(
                     "carry {} to the device that shows the code: `kinlog device link --request FILE --answer FILE`",
                     file.display()
                 ));
-                output.say("then `kinlog init --answer FILE` here");
-                return Ok(());
+                output.say(format!("then {then} here, within a day"));
+                return Ok(None);
             }
             show_words(&words, output)?;
             output.flush()?;
@@ -213,7 +258,7 @@ pub(crate) async fn join(
                 ..NetworkConfig::default()
             };
             let wait = Duration::from_secs(arguments.wait);
-            let asking = link_over_network(&home, pending.code(), request, network, wait);
+            let asking = link_over_network(home, pending.code(), request, network, wait);
             let answer = tokio::select! {
                 () = interrupted() => return Err(Failure::Interrupted),
                 answer = asking => answer?,
@@ -221,7 +266,7 @@ pub(crate) async fn join(
             (pending, answer.to_vec(), words)
         }
         (None, Some(file)) => {
-            let pending = PendingDevice::read(&home)?;
+            let pending = PendingDevice::read(home, state)?;
             let (_, words) = pending.request();
             let hex = read(file)?;
             let answer = decode_hex(&hex).map_err(|_| not_ours(file))?;
@@ -241,18 +286,7 @@ pub(crate) async fn join(
         )
         .hint("revoke the new device on the other one (`kinlog device revoke`), and begin again with a new code"));
     }
-    let made = blocking(move || Ok(pending.finish(&home, &state, &answer)?)).await?;
-    if output.is_json() {
-        return output.json(&made);
-    }
-    output.say(format!(
-        "this is a device of {} now, in {}",
-        output.paint_words().strong(&clean(&made.name)),
-        context.home.display()
-    ));
-    output.data(&made.link)?;
-    output.say("\n`kinlog up` fetches what the other devices hold");
-    Ok(())
+    Ok(Some(LetIn { pending, answer }))
 }
 
 fn show_code(code: &str, output: &Output) -> Result<(), Failure> {

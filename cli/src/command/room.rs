@@ -7,7 +7,7 @@ use kinlog_agent::api::{InviteInfo, MemberInfo, ReaderInfo, Reply, Request, Room
 
 use crate::command::grant;
 use crate::error::Failure;
-use crate::output::{bytes, clean, count};
+use crate::output::{bytes, clean, count, show_qr};
 use crate::target::{Context, Ended};
 
 #[derive(Debug, Subcommand)]
@@ -123,6 +123,10 @@ pub(crate) struct InviteArguments {
     /// How many may join by it [default: without limit]
     #[arg(long, value_name = "N")]
     uses: Option<u32>,
+
+    /// Show the link as a QR code too
+    #[arg(long)]
+    qr: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -156,9 +160,14 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
 }
 
 pub(crate) async fn run(command: RoomCommand, context: &Context<'_>) -> Result<(), Failure> {
+    let with_qr = matches!(&command, RoomCommand::Invite(arguments) if arguments.qr);
     let ended = context
         .follow(request(command)?, bytes::Bytes::new(), |answer| {
-            show(&answer.reply, context)
+            show(&answer.reply, context)?;
+            match &answer.reply {
+                Reply::Invite { link, .. } if with_qr => show_qr(link, context.output),
+                _ => Ok(()),
+            }
         })
         .await?;
     match ended {

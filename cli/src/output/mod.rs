@@ -19,7 +19,7 @@ pub(crate) use date::date;
 pub(crate) use figures::{bytes, count, rate, short_key};
 pub(crate) use log::start_log;
 pub(crate) use progress::Progress;
-pub(crate) use qr::qr;
+pub(crate) use qr::{qr, show_qr};
 pub(crate) use sanitize::{clean, clean_lines};
 pub(crate) use style::{Paint, Style};
 

@@ -3,6 +3,9 @@
 use fast_qr::qr::QRBuilder;
 use fast_qr::{ECL, Module};
 
+use crate::error::Failure;
+use crate::output::{Output, count};
+
 /// Modules of white around the code, which readers need.
 const MARGIN: usize = 2;
 
@@ -34,6 +37,23 @@ pub(crate) fn qr(text: &str) -> Option<String> {
         lines.push_str("\u{1b}[0m\n");
     }
     Some(lines)
+}
+
+/// Shows a text as a QR code below it, or says that it is too long for one; nothing in JSON.
+pub(crate) fn show_qr(text: &str, output: &Output) -> Result<(), Failure> {
+    if output.is_json() {
+        return Ok(());
+    }
+    match qr(text) {
+        Some(code) => output.data(&code),
+        None => {
+            output.say(format!(
+                "{} are too long for a QR code",
+                count(text.len() as u64, "byte")
+            ));
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]

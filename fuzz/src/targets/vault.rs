@@ -1,6 +1,6 @@
 //! What secrets stand in on a disk: envelopes, sealed values, backups.
 
-use kinlog_agent::backup::{Summary, probe_open, probe_parts, probe_seal};
+use kinlog_agent::backup::{Summary, Unpublished, probe_open, probe_parts, probe_seal};
 use kinlog_agent::vault::{
     ENVELOPE_OVERHEAD_BYTES, HomeKey, KdfParameters, SecretPlace, envelope_parameters,
 };
@@ -71,6 +71,7 @@ pub(super) fn backup_parts_seeds() -> Vec<Vec<u8>> {
         made_ms: 1_700_000_000_000,
         kinlog: "0.1.0".to_owned(),
         revision: 1,
+        unpublished: Unpublished::default(),
     };
     let mut seed = Vec::new();
     summary.write(&mut seed).unwrap();
