@@ -109,13 +109,46 @@ impl Core {
         let mut next = former.published + new.head().length;
         while next < former.length {
             let batch = read_batch(&old, next..former.length)?;
+            let first = next;
             next += batch.len() as u64;
-            if own.is_entries {
+            if own.is_private {
+                for (index, block) in (first..).zip(batch) {
+                    self.write_private_again(former, own, index, &block)?;
+                }
+            } else if own.is_entries {
                 for block in batch {
                     self.write_entry_again(own, block)?;
                 }
             } else {
                 self.append(own, &batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A sealed block is opened, and sealed for its new place: as it is it opens in its old one alone.
+    fn write_private_again(
+        &self,
+        former: &FormerFeed,
+        own: &OwnFeed,
+        index: u64,
+        block: &Bytes,
+    ) -> Result<(), Error> {
+        let opened = self.open_private(&former.key, index, block);
+        let plain = opened.unwrap_or_else(|error| {
+            tracing::warn!(feed = %former.key, index, %error, "block is not written again");
+            Bytes::new()
+        });
+        let entry = own.is_entries.then(|| Entry::decode(&plain));
+        match entry {
+            Some(Ok(entry)) => {
+                let epoch = self.own_epoch()?;
+                self.write_entries(own, Place::Private(&epoch), vec![entry.body])?;
+            }
+            // What this build cannot read goes on as it is; an empty one keeps the order of the others.
+            _ => {
+                self.append(own, &[plain])?;
+                self.catch_up_feed(&own.key)?;
             }
         }
         Ok(())
