@@ -166,6 +166,9 @@ pub const PREPARED_STATEMENTS_MAX: usize = 128;
 /// [`PREPARED_STATEMENTS_MAX`] statements at most twice that.
 pub const READER_CACHE_KIB: usize = 8 * 1024;
 
+/// Feeds whose newest roots are kept for checking links, 1,024 x at most 64 roots of 48 B.
+pub const TREES_REMEMBERED_MAX: usize = 1024;
+
 /// Stated depths kept in memory during one ingest: 65,536 x about 100 B.
 pub const DEPTH_CACHE_MAX: usize = 64 * 1024;
 
@@ -178,9 +181,9 @@ pub const REBUILD_FEEDS_MERGED_MAX: usize = 256;
 /// Batches that `rebuild` reads ahead of the one it writes.
 pub const REBUILD_BATCHES_AHEAD: usize = 1;
 
-/// Blocks that `rebuild` reads and commits at once: about 256 KiB x 2,000 in the worst case, with
-/// chat 1 MiB.
-pub const REBUILD_BATCH_BLOCKS: usize = 2000;
+/// Blocks that `rebuild` reads and commits at once, with chat about 3 MiB; larger ones end at
+/// [`REBUILD_BATCH_BYTES`].
+pub const REBUILD_BATCH_BLOCKS: usize = 8000;
 
 /// Bytes of blocks that `rebuild` reads at once before it commits, 16 MiB.
 pub const REBUILD_BATCH_BYTES: usize = 16 * 1024 * 1024;
@@ -188,11 +191,9 @@ pub const REBUILD_BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// Fewer blocks than this at once are opened where they are written: a thread costs about 20 us.
 pub const OPENED_APART_MIN: usize = 128;
 
-/// Blocks that the thread beside the writer opens before it hands them over.
-pub const OPENED_AT_ONCE: usize = 64;
-
-/// Hand-overs that wait for the writer; decoded they take about what their blocks do.
-pub const OPENED_AHEAD_MAX: usize = 4;
+/// Blocks that one of two threads opens before it looks for more: all of a batch may be open at once,
+/// which takes about what its blocks do.
+pub const OPENED_AT_ONCE: usize = 32;
 
 /// Bytes of text whose words wait in memory for the end of a transaction, 16 MiB; then they are
 /// written before.

@@ -288,6 +288,8 @@ pub enum Reply {
         dump_hash: String,
         entries: u64,
         pending: u64,
+        /// Blocks that are here and not indexed yet.
+        behind: u64,
     },
     /// What a check of the index found; with problems it was made anew.
     IndexChecked {

@@ -4,10 +4,9 @@ use bytes::Bytes;
 use kinlog_feeds::crypto::Hash;
 use kinlog_feeds::store::Feed;
 use kinlog_indexer::entry::{Body, Cut, Entry, OPEN_BLOCK};
-use kinlog_indexer::index::TreeHashes;
+use kinlog_indexer::index::{StoreTrees, TreeHashes};
 
 use crate::api::Error;
-use crate::core::trees::StoreTrees;
 use crate::core::{Core, Place};
 use crate::limits::{APPEND_BLOCKS_MAX, IMPORT_BATCH_BYTES};
 use crate::state::{FormerFeed, OwnFeed};
@@ -84,7 +83,7 @@ impl Core {
         let Some(path) = &own.path else {
             return Ok(());
         };
-        let trees = StoreTrees(self.store.clone());
+        let trees = StoreTrees::of(self.store.clone());
         let length = former.published;
         let tree_hash = trees.tree_hash(&former.key, length).or_else(|| {
             // Nothing of it was published, and nothing of it is the path's.

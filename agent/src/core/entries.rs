@@ -4,12 +4,11 @@ use kinlog_feeds::store::Appended;
 use kinlog_indexer::authority::ActHeads;
 use kinlog_indexer::clock::HybridClock;
 use kinlog_indexer::entry::{ActHash, Body, Entry, Envelope, Link, LinkScope, Links, OPEN_BLOCK};
-use kinlog_indexer::index::TreeHashes;
+use kinlog_indexer::index::{StoreTrees, TreeHashes};
 use kinlog_indexer::seal::{ContentKey, EpochSecret, open_entry, seal_entry};
 use kinlog_indexer::{Clock, RoomId};
 
 use crate::api::Error;
-use crate::core::trees::StoreTrees;
 use crate::core::{Core, lock};
 use crate::failure::chain;
 use crate::keys::{DIRECTORY_ID, PRIVATE_DIRECTORY_ID, random};
@@ -78,7 +77,7 @@ impl Core {
         let Some(root) = self.index(|index| index.snapshot_root(&own.key))? else {
             return Ok(None);
         };
-        let hash = StoreTrees(self.store.clone()).tree_hash(&own.key, root + 1);
+        let hash = StoreTrees::of(self.store.clone()).tree_hash(&own.key, root + 1);
         Ok(hash.map(|hash| Link::new(&scope, &own.key, root, &hash)))
     }
 
@@ -101,7 +100,7 @@ impl Core {
             _ => ActHeads::default(),
         };
         let frontier = self.index(|index| index.frontier(scope, &own.key))?;
-        let trees = StoreTrees(self.store.clone());
+        let trees = StoreTrees::of(self.store.clone());
         let (mut links, mut depth) =
             frontier.next(&own.key, |feed, length| trees.tree_hash(feed, length));
         let root = self.root_link(own, scope)?;

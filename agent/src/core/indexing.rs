@@ -8,14 +8,14 @@ use kinlog_feeds::FeedKey;
 use kinlog_feeds::store::Store;
 use kinlog_indexer::RoomId;
 use kinlog_indexer::index::{
-    Block, BlockSource, FeedContext, IndexError, IngestReport, Scope, SourceError,
+    Block, BlockSource, FeedContext, IndexError, IngestReport, Scope, SourceError, split_newest,
 };
 use kinlog_indexer::seal::ContentKey;
 
 use crate::api::Error;
 use crate::core::{Core, Steps, lock};
 use crate::knowledge::Knowledge;
-use crate::limits::{INDEX_BATCH_BLOCKS, INDEX_BATCH_BYTES};
+use crate::limits::{INDEX_BATCH_BLOCKS, INDEX_BATCH_BYTES, INDEX_NEWEST_BLOCKS};
 
 impl Core {
     /// Brings the index up to date with everything held, and what is known with the index.
@@ -139,9 +139,11 @@ impl Core {
         let have = feed.have();
         let length = feed.head().length;
         let indexed = self.index(|index| index.indexed(key))?;
+        let gaps = gaps(&indexed, length).into_iter();
+        let missing = gaps.flat_map(|gap| have.runs(gap).collect::<Vec<_>>());
         let mut batch = Batch::new(self);
-        for gap in gaps(&indexed, length) {
-            for index in have.runs(gap).flatten() {
+        for part in in_order(missing.collect()) {
+            for index in part.into_iter().flatten() {
                 // A block that went away, or is damaged, is not indexed; `feed verify` tells.
                 match feed.get(index) {
                     Ok(Some(bytes)) => batch.push(Block {
@@ -153,8 +155,22 @@ impl Core {
                     Err(error) => tracing::warn!(%key, index, %error, "block is not indexed"),
                 }
             }
+            batch.flush()?;
         }
-        batch.flush()
+        Ok(())
+    }
+
+    /// Returns how many blocks are held of feeds of entries and not indexed yet.
+    pub(crate) fn behind(&self) -> Result<u64, Error> {
+        let told = lock(&self.indexed).clone();
+        let mut behind = 0;
+        for feed in told.iter().filter_map(|key| self.store.feed(key)) {
+            let indexed = self.look(|index| index.indexed_runs(&feed.key()))?;
+            let (have, length) = (feed.have(), feed.head().length);
+            let gaps = gaps(&indexed, length).into_iter();
+            behind += gaps.map(|gap| have.count_range(gap)).sum::<u64>();
+        }
+        Ok(behind)
     }
 
     /// Learns what a report says has changed.
@@ -273,6 +289,17 @@ fn epoch_keys(knowledge: &Knowledge) -> Vec<(RoomId, ContentKey)> {
         .collect()
 }
 
+/// Returns the parts of what is missing of one feed, each to be seen before the next is read: the
+/// newest first where there is much.
+fn in_order(missing: Vec<Range<u64>>) -> Vec<Vec<Range<u64>>> {
+    let count: u64 = missing.iter().map(|range| range.end - range.start).sum();
+    if count <= INDEX_BATCH_BLOCKS as u64 {
+        return vec![missing];
+    }
+    let (rest, newest) = split_newest(missing, INDEX_NEWEST_BLOCKS);
+    vec![newest, rest]
+}
+
 /// Returns what of `0..length` is not in `ranges`, which are in order.
 fn gaps(ranges: &[Range<u64>], length: u64) -> Vec<Range<u64>> {
     let mut gaps = Vec::new();
@@ -322,6 +349,48 @@ impl BlockSource for Held<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_feed_that_is_far_behind_the_newest_blocks_are_indexed_first() {
+        let many = INDEX_BATCH_BLOCKS as u64;
+        assert_eq!(in_order(vec![0..3, 5..many]), [[0..3, 5..many]]);
+        let newest = many + 20 - INDEX_NEWEST_BLOCKS;
+        assert_eq!(
+            in_order(vec![0..3, 5..many + 20]),
+            [Vec::from([newest..many + 20]), vec![0..3, 5..newest]]
+        );
+    }
+
+    #[test]
+    fn what_is_held_and_not_indexed_is_counted() {
+        use kinlog_feeds::KeyPair;
+        use kinlog_feeds::manifest::Manifest;
+        use kinlog_feeds::store::{Kind, Role};
+
+        use crate::home::{Phrase, init};
+        use crate::pins::Switches;
+        use crate::test_folder::TestFolder;
+
+        let folder = TestFolder::new();
+        let home = folder.path().join("home");
+        init(&home, &folder.state(), "Ada", &Phrase::generate().unwrap()).unwrap();
+        let (core, _events) = Core::open(&home, &folder.state(), Switches::default()).unwrap();
+        assert_eq!(core.behind().unwrap(), 0);
+        let signer = KeyPair::from_seed(&[7; 32]);
+        let manifest = Manifest::single(signer.public_key());
+        let created = core.store.create_feed(&manifest, Role::Own, Kind::Kinlog);
+        let blocks = [1, 2, 3].map(|number| Bytes::from(vec![number]));
+        created.unwrap().append_batch(&signer, &blocks).unwrap();
+        core.pretend_indexed(manifest.key());
+        assert_eq!(core.behind().unwrap(), 3);
+        let feed = FeedContext {
+            key: manifest.key(),
+            scope: Scope::Unknown,
+        };
+        core.index(|index| index.put_feed(feed)).unwrap();
+        core.index_feed(&manifest.key()).unwrap();
+        assert_eq!(core.behind().unwrap(), 0);
+    }
 
     #[test]
     fn a_feed_that_several_claim_is_told_once_and_a_room_goes_first() {

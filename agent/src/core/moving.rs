@@ -4,10 +4,9 @@ use kinlog_feeds::crypto::Hash;
 use kinlog_indexer::entry::{
     Body, Cut, DirectoryRedirect, DirectoryRename, DirectoryRetire, PathKind,
 };
-use kinlog_indexer::index::TreeHashes;
+use kinlog_indexer::index::{StoreTrees, TreeHashes};
 
 use crate::api::Error;
-use crate::core::trees::StoreTrees;
 use crate::core::{Core, lock};
 use crate::keys::random;
 use crate::knowledge::Line;
@@ -138,7 +137,7 @@ impl Core {
     fn newest_known(&self, line: &Line) -> Result<Cut, Error> {
         let vouched = self.index(|index| index.vouched_head(&self.agent, &line.key))?;
         let vouched = vouched.map(|head| (head.length, head.tree_hash));
-        let trees = StoreTrees(self.store.clone());
+        let trees = StoreTrees::of(self.store.clone());
         let held = self.store.feed(&line.key).and_then(|feed| {
             let length = feed.head().length;
             Some((length, trees.tree_hash(&line.key, length)?))

@@ -64,6 +64,7 @@ pub(super) fn index(core: &Core, rebuild: bool) -> Result<Reply, Error> {
         dump_hash: text::encode_hex(hash.as_bytes()),
         entries: counts.entries,
         pending: counts.pending,
+        behind: core.behind()?,
     })
 }
 

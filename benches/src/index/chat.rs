@@ -9,7 +9,7 @@ use kinlog_indexer::index::{Block, TreeHashes as _};
 use crate::world::{Random, World, message, room_feed};
 
 /// Blocks that the index takes at once, as the agent does.
-pub(super) const BATCH: usize = 2_000;
+pub(super) const BATCH: usize = 8_000;
 
 /// Words that are talked with: some in every second message, most in one of thousands.
 const WORDS: usize = 4_000;

@@ -17,7 +17,7 @@ pub(crate) const INGEST: Row = Row {
     unit: "entries/s",
     definition: "200,000 chat messages (50,000 with --quick) of two devices that answer each other: \
         unsealed, decoded, links checked, in their order, searchable; 8 words and one link each, \
-        batches of 2,000 as the agent makes them, into a new file with WAL. Limit: the rows that \
+        batches of 8,000 as the agent makes them, into a new file with WAL. Limit: the rows that \
         this left in facts, messages and messages_search, put into the same schema by prepared \
         statements in the same batches.",
     measure,

@@ -10,11 +10,9 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
-use kinlog_feeds::crypto::Hash;
 use kinlog_feeds::manifest::Manifest;
 use kinlog_feeds::store::{FileDisk, Kind, Options, Role, Store};
-use kinlog_feeds::tree::{Node, root_indexes};
-use kinlog_indexer::index::{BlockSource, FeedContext, SourceError, TreeHashes};
+use kinlog_indexer::index::{BlockSource, FeedContext, SourceError, StoreTrees};
 use kinlog_indexer::seal::ContentKey;
 use kinlog_indexer::{Index, RoomId};
 
@@ -92,7 +90,7 @@ pub(crate) fn rebuild(words: &[String]) -> Result<()> {
     let store = open(Path::new(folder))?;
     let world = Chat::quiet().world;
     let mut index = Index::open(Path::new(file))?;
-    index.set_tree_hashes(Box::new(Trees(store.clone())));
+    index.set_tree_hashes(Box::new(StoreTrees::of(store.clone())));
     let mut source = Held { store, world };
     let start = Instant::now();
     let report = index.rebuild(&mut source)?;
@@ -136,16 +134,5 @@ impl BlockSource for Held {
             Some(feed) => Ok(feed.get(index)?),
             None => Ok(None),
         }
-    }
-}
-
-struct Trees(Store);
-
-impl TreeHashes for Trees {
-    fn tree_hash(&self, feed: &FeedKey, length: u64) -> Option<Hash> {
-        let feed = self.0.feed(feed)?;
-        let roots = root_indexes(length).into_iter();
-        let roots: Option<Vec<Node>> = roots.map(|index| feed.node(index).ok().flatten()).collect();
-        Some(Node::tree_hash(&roots?))
     }
 }

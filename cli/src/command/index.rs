@@ -54,13 +54,18 @@ pub(crate) async fn run(command: IndexCommand, context: &Context<'_>) -> Result<
                 dump_hash,
                 entries,
                 pending,
+                behind,
             } => {
                 output.data(&clean(dump_hash))?;
                 let waiting = match pending {
                     0 => String::new(),
                     some => format!(", {} sealed until their keys come", count(*some, "block")),
                 };
-                output.say(format!("{entries} entries{waiting}"));
+                let behind = match behind {
+                    0 => String::new(),
+                    some => format!(", {} still to be read", count(*some, "block")),
+                };
+                output.say(format!("{entries} entries{waiting}{behind}"));
             }
             Reply::IndexChecked { problems, rebuilt } => {
                 for problem in problems {

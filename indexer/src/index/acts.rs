@@ -16,7 +16,8 @@ impl Index {
     pub fn epoch_keys(&self, room: &RoomId) -> Result<Vec<EpochKeys>, IndexError> {
         let kept: Vec<(FeedKey, u64, Vec<u8>)> = self.all(
             "SELECT f.feed, f.idx, f.body FROM feeds s
-             JOIN facts f INDEXED BY facts_epoch_keys ON f.feed = s.feed AND f.tag = 30
+             JOIN facts f INDEXED BY facts_rare ON f.feed = s.feed AND f.tag = 30
+                 AND f.tag <> 18
              WHERE s.room_id = ?1 AND f.state = 0 ORDER BY f.feed, f.idx LIMIT ?2",
             params![room.to_string(), QUERY_ROWS_MAX as i64],
             |row| Ok((FeedKey(row.get(0)?), row.get(1)?, row.get(2)?)),

@@ -108,11 +108,11 @@ impl State {
         });
         let claims = &mut self.claims;
         let mut holds = |line: &DirectoryLine| claims.hold(line, agent, device);
-        // The longer list of tags names the partial index.
+        // The last word on the tag names the partial index.
         let mut statement = db.prepare_cached(
             "SELECT tag, order_depth, ms, counter, idx, body FROM facts
-             WHERE feed = ?1 AND tag IN (2, 3, 4, 7, 8, 9, 12, 13, 15, 38)
-                 AND tag IN (2, 3, 4, 8, 9) AND state = 0 AND idx >= ?2 ORDER BY idx",
+             WHERE feed = ?1 AND tag IN (2, 3, 4, 8, 9) AND tag <> 18 AND state = 0
+                 AND idx >= ?2 ORDER BY idx",
         )?;
         let mut rows = statement.query(params![key.0, folded.next])?;
         while let Some(row) = rows.next()? {

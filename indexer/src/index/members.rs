@@ -377,7 +377,7 @@ impl Writer<'_> {
         let (db, mut found) = (self.db, Vec::new());
         let mut profiles = db.prepare_cached(
             "SELECT f.feed, f.idx, f.order_depth, f.ms, f.counter, f.body FROM member_feeds m
-             JOIN facts f ON f.feed = m.feed AND f.tag = ?3 AND f.state = 0
+             JOIN facts f ON f.feed = m.feed AND f.tag = ?3 AND f.tag <> 18 AND f.state = 0
                  AND f.idx < m.shown_below
              WHERE m.room_id = ?1 AND m.user_id = ?2",
         )?;

@@ -39,6 +39,7 @@ mod search;
 mod snapshots;
 mod state;
 mod sum;
+mod trees;
 mod views;
 mod words;
 mod writer;
@@ -60,12 +61,15 @@ pub use query_registers::{
     VouchRow,
 };
 pub use reader::Reader;
+pub use reading::split_newest;
 pub use report::{
     Counts, DirectoryRow, DisputeRow, DocumentRow, EditRow, FileRow, HeadRow, IngestReport,
     LinkConflict, MemberFeedRow, MemberRow, MessageRow, ReactionRow, RebuildReport, RoomRow,
     SearchHit,
 };
 pub use snapshots::SnapshotState;
+
+pub use trees::StoreTrees;
 
 use crate::RoomId;
 use crate::clock::{Frontier, FrontierEntry};

@@ -2,7 +2,8 @@
 //! that writes.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use crate::entry::{Body, BodyError, EntryError, Envelope, OPEN_BLOCK};
 use crate::index::Block;
 use crate::index::room_acts::ActBytes;
 use crate::index::writer::Keys;
-use crate::limits::{OPENED_AHEAD_MAX, OPENED_APART_MIN, OPENED_AT_ONCE};
+use crate::limits::{OPENED_APART_MIN, OPENED_AT_ONCE};
 use crate::seal::{EpochId, SEALED_BLOCK, SealedBlock, open_with_id};
 
 /// What a block turned out to be.
@@ -78,8 +79,8 @@ fn decode(entry: &Bytes, sealed_by: Option<EpochId>) -> Opened {
     }
 }
 
-/// Gives `work` each of `blocks`, opened, in order; many of them are opened in a thread beside it.
-/// `rooms` says of each feed of a room which it is.
+/// Gives `work` each of `blocks`, opened, in order; a thread beside it opens many of them, and where
+/// that is behind, this one does. `rooms` says of each feed of a room which it is.
 pub(super) fn open_all<E>(
     blocks: &[Block],
     keys: &Keys,
@@ -95,33 +96,52 @@ pub(super) fn open_all<E>(
             .iter()
             .try_for_each(|block| work(block, opened(block)));
     }
+    let parts: Vec<Part<'_>> = blocks.chunks(OPENED_AT_ONCE).map(Part::new).collect();
     thread::scope(|scope| {
-        let (to, from) = sync_channel(OPENED_AHEAD_MAX);
+        let (to, from) = channel();
+        let parts = &parts;
         scope.spawn(move || {
-            for chunk in blocks.chunks(OPENED_AT_ONCE) {
-                let opened: Vec<Opened> = chunk.iter().map(opened).collect();
+            for part in parts.iter().filter(|part| part.take()) {
+                let opened: Vec<Opened> = part.blocks.iter().map(opened).collect();
                 // The writer failed and waits for no more.
                 if to.send(opened).is_err() {
                     return;
                 }
             }
         });
-        take_all(blocks, &from, work)
+        for part in parts {
+            let mut beside = if part.take() {
+                None
+            } else {
+                let next = from.recv();
+                let next = next.expect("what that thread took it sends, in order");
+                Some(next.into_iter())
+            };
+            for block in part.blocks {
+                let next = beside.as_mut().and_then(Iterator::next);
+                work(block, next.unwrap_or_else(|| opened(block)))?;
+            }
+        }
+        Ok(())
     })
 }
 
-fn take_all<E>(
-    blocks: &[Block],
-    from: &Receiver<Vec<Opened>>,
-    mut work: impl FnMut(&Block, Opened) -> Result<(), E>,
-) -> Result<(), E> {
-    for chunk in blocks.chunks(OPENED_AT_ONCE) {
-        let opened = from
-            .recv()
-            .expect("the thread sends every chunk unless this end is gone");
-        for (block, opened) in chunk.iter().zip(opened) {
-            work(block, opened)?;
+/// Blocks that one of two threads opens.
+struct Part<'a> {
+    blocks: &'a [Block],
+    is_taken: AtomicBool,
+}
+
+impl<'a> Part<'a> {
+    fn new(blocks: &'a [Block]) -> Self {
+        Part {
+            blocks,
+            is_taken: AtomicBool::new(false),
         }
     }
-    Ok(())
+
+    /// Returns whether nobody took it before.
+    fn take(&self) -> bool {
+        !self.is_taken.swap(true, Ordering::Relaxed)
+    }
 }

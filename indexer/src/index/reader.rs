@@ -1,9 +1,10 @@
 //! Questions to the index over a connection of their own, which waits for nobody who writes.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 
-use kinlog_feeds::crypto::Hash;
+use kinlog_feeds::crypto::{FeedKey, Hash};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::index::dump::dump_hash;
@@ -46,6 +47,15 @@ impl Reader {
         let seen = look(self);
         self.connection.execute_batch("ROLLBACK")?;
         seen
+    }
+
+    /// Returns the blocks of `feed` that are indexed, in order.
+    pub fn indexed_runs(&self, feed: &FeedKey) -> Result<Vec<Range<u64>>, IndexError> {
+        self.all(
+            "SELECT start, checkpoint FROM meta WHERE feed = ?1 ORDER BY start",
+            [feed.0],
+            |row| Ok(row.get(0)?..row.get(1)?),
+        )
     }
 
     /// Returns the hash over every table that is the same for the same entries, feeds and keys.

@@ -47,7 +47,7 @@ impl Plan {
         feeds.sort_unstable_by_key(|(key, _)| **key);
         for (key, known) in feeds {
             let missing = missing(&known.runs, source.held(key)?);
-            let (first, last) = split(missing, REBUILD_NEWEST_BLOCKS);
+            let (first, last) = split_newest(missing, REBUILD_NEWEST_BLOCKS);
             let scope = known.scope.link_scope();
             let room = known.scope.sealed_in();
             for (parts, ranges) in [(&mut newest, last), (&mut rest, first)] {
@@ -185,8 +185,9 @@ fn missing(runs: &Runs, held: Vec<Range<u64>>) -> Vec<Range<u64>> {
     missing
 }
 
-/// Splits off the last `count` blocks.
-fn split(mut ranges: Vec<Range<u64>>, count: u64) -> (Vec<Range<u64>>, Vec<Range<u64>>) {
+/// Splits off the last `count` blocks of ranges that are in order: what people look at first. Returns
+/// the rest and them.
+pub fn split_newest(mut ranges: Vec<Range<u64>>, count: u64) -> (Vec<Range<u64>>, Vec<Range<u64>>) {
     let (mut last, mut left) = (Vec::new(), count);
     while left > 0
         && let Some(range) = ranges.pop()
@@ -219,7 +220,7 @@ mod tests {
                 .collect()
         };
         let parts = |count| {
-            let (first, last) = split(missing.clone(), count);
+            let (first, last) = split_newest(missing.clone(), count);
             (pairs(first), pairs(last))
         };
         assert_eq!(parts(0), (vec![(3, 7), (9, 20)], vec![]));

@@ -329,6 +329,15 @@ CREATE INDEX witnesses_about ON witnesses (about_feed, about_idx);
 -- No key stands here: bodies that carry some are kept as the sealed blocks that they came in.
 ALTER TABLE files DROP COLUMN file_key;
 ",
+    r"
+-- Everything but messages, in one index: asking of each message whether its tag is in a list made
+-- SQLite build a table of that list each time.
+DROP INDEX facts_rare;
+DROP INDEX facts_invites;
+DROP INDEX facts_paths;
+DROP INDEX facts_epoch_keys;
+CREATE INDEX facts_rare ON facts (feed, tag, idx) WHERE tag <> 18;
+",
 ];
 
 /// Marks the file as an index (`kl`) of this preview revision.

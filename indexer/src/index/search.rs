@@ -76,7 +76,9 @@ impl Reader {
         let span: (i64, i64) = self
             .connection
             .prepare_cached(
-                "SELECT coalesce(min(rowid), 0), coalesce(max(rowid), 0) FROM messages",
+                // Two questions: only one end at a time is found without reading all.
+                "SELECT coalesce((SELECT min(rowid) FROM messages), 0),
+                 coalesce((SELECT max(rowid) FROM messages), 0)",
             )?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let all = (span.1 - span.0).max(1) as f64;
