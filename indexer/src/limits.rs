@@ -157,7 +157,7 @@ pub const SEARCH_WORDS_MAX: usize = 16;
 pub const SEARCH_BYTES_MAX: usize = 1024;
 
 /// Messages with the words of a search that are ranked, the newest: each costs about 5 us.
-pub const SEARCH_CANDIDATES_MAX: usize = 400;
+pub const SEARCH_CANDIDATES_MAX: usize = 256;
 
 /// Prepared statements that the index keeps: all it has.
 pub const PREPARED_STATEMENTS_MAX: usize = 128;

@@ -354,10 +354,10 @@ mod tests {
     fn of_a_feed_that_is_far_behind_the_newest_blocks_are_indexed_first() {
         let many = INDEX_BATCH_BLOCKS as u64;
         assert_eq!(in_order(vec![0..3, 5..many]), [[0..3, 5..many]]);
-        let newest = many + 20 - INDEX_NEWEST_BLOCKS;
+        let newest = many + 20 - INDEX_NEWEST_BLOCKS..many + 20;
         assert_eq!(
-            in_order(vec![0..3, 5..many + 20]),
-            [Vec::from([newest..many + 20]), vec![0..3, 5..newest]]
+            in_order(vec![0..3, 5..newest.end]),
+            [vec![newest.clone()], vec![0..3, 5..newest.start]]
         );
     }
 

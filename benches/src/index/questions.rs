@@ -31,7 +31,7 @@ pub(crate) const LAST_50: Row = Row {
 pub(crate) const SEARCH: Row = Row {
     name: "index_search_ms",
     unit: "ms",
-    definition: "the 20 best messages among the newest 400 with all words of a question, ranked, \
+    definition: "the 20 best messages among the newest 256 with all words of a question, ranked, \
         with their text, in a room of 1 M (250,000 with --quick): the slowest of a hundred of 500 \
         questions of one, two and three words, every fourth of the commonest words alone (the \
         first stands in four of ten messages), over a connection that only reads, less is better. \

@@ -26,9 +26,21 @@ struct Change {
 pub(super) struct WordChanges {
     changes: BTreeMap<i64, Change>,
     bytes: usize,
+    /// Rowid up to which words went straight into the table.
+    last: Option<i64>,
 }
 
 impl WordChanges {
+    /// Returns whether the words of a message that comes to be shown may go straight into the table:
+    /// it is newer than all before, as most are.
+    pub(super) fn is_next(&mut self, row: i64) -> bool {
+        let is_next = self.changes.is_empty() && self.last.is_none_or(|last| last < row);
+        if is_next {
+            self.last = Some(row);
+        }
+        is_next
+    }
+
     /// Takes the text of a message that came to be shown.
     pub(super) fn come(&mut self, row: i64, text: &str) {
         let text = segment(text).into_owned();

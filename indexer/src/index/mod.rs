@@ -15,6 +15,7 @@ mod error;
 mod fate;
 mod feed;
 mod kept;
+mod key_map;
 mod links;
 mod marks;
 mod members;

@@ -1,7 +1,6 @@
 //! Blocks opened and decoded: everything about one that needs no table, done beside the thread
 //! that writes.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
@@ -12,6 +11,7 @@ use kinlog_feeds::crypto::FeedKey;
 use crate::RoomId;
 use crate::entry::{Body, BodyError, EntryError, Envelope, OPEN_BLOCK};
 use crate::index::Block;
+use crate::index::key_map::KeyMap;
 use crate::index::room_acts::ActBytes;
 use crate::index::writer::Keys;
 use crate::limits::{OPENED_APART_MIN, OPENED_AT_ONCE};
@@ -84,7 +84,7 @@ fn decode(entry: &Bytes, sealed_by: Option<EpochId>) -> Opened {
 pub(super) fn open_all<E>(
     blocks: &[Block],
     keys: &Keys,
-    rooms: &HashMap<FeedKey, RoomId>,
+    rooms: &KeyMap<FeedKey, RoomId>,
     mut work: impl FnMut(&Block, Opened) -> Result<(), E>,
 ) -> Result<(), E> {
     let opened = |block: &Block| {

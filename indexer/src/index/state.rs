@@ -1,7 +1,7 @@
 //! What the index keeps in memory between calls: a copy of small tables, nothing else.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::authority::RoomActs;
 use crate::entry::{LinkScope, LinkTag};
 use crate::index::Scope;
 use crate::index::directory::{Claims, Folded};
+use crate::index::key_map::{KeyMap, KeySet};
 use crate::index::room_acts::Written;
 use crate::index::runs::Runs;
 use crate::limits::DEPTH_CACHE_MAX;
@@ -59,25 +60,25 @@ impl FeedState {
 /// The state of all feeds; lost on a failed transaction and then loaded again.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) feeds: HashMap<FeedKey, FeedState>,
+    pub(super) feeds: KeyMap<FeedKey, FeedState>,
     /// Feeds by their link tag; one tag of two feeds names neither.
-    tags: HashMap<(LinkScope, LinkTag), Vec<FeedKey>>,
+    tags: KeyMap<(LinkScope, LinkTag), Vec<FeedKey>>,
     /// Acts of the rooms touched so far.
     pub(super) acts: RefCell<HashMap<RoomId, RoomActs>>,
     /// What the tables of a room were last written from.
     pub(super) written: HashMap<RoomId, Written>,
     /// Frontiers of the scopes touched so far, with the depth of each entry.
-    pub(super) frontiers: HashMap<LinkScope, BTreeMap<Place, u64>>,
+    pub(super) frontiers: KeyMap<LinkScope, BTreeMap<Place, u64>>,
     /// Links that wait for their target, by scope.
-    pub(super) awaited: HashMap<LinkScope, u64>,
+    pub(super) awaited: KeyMap<LinkScope, u64>,
     /// Claims in directories that were looked at.
     pub(super) claims: Claims,
     /// Directories as far as they were read.
     pub(super) folds: HashMap<FeedKey, Folded>,
     /// Messages that edits or deletions name, whether they are held or not.
-    pub(super) marked: HashSet<Place>,
+    pub(super) marked: KeySet<Place>,
     /// Stated depths of entries met lately; a stated depth never changes.
-    depths: HashMap<Place, u64>,
+    depths: KeyMap<Place, u64>,
 }
 
 impl State {

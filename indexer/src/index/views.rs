@@ -353,7 +353,11 @@ impl Writer<'_> {
                 message.reply.map(|reply| reply.index)
             ])
         })?;
-        self.words.come(row, text);
+        if self.words.is_next(row) {
+            self.hot.insert_words.execute(params![row, segment(text)])?;
+        } else {
+            self.words.come(row, text);
+        }
         let place = (*feed, *index);
         self.add_mentions(place, room, &message.mentions)?;
         if self.state.marked.contains(&place) {

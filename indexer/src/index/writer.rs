@@ -1,6 +1,6 @@
 //! Stage one: blocks become facts, in one transaction with all that follows from them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use crate::RoomId;
 use crate::clock::Clock;
 use crate::entry::{Body, BodyError, Envelope, LinkScope};
 use crate::index::kept::kept_body;
+use crate::index::key_map::KeyMap;
 use crate::index::links::{FrontierChange, links_to_sql};
 use crate::index::message_words::WordChanges;
 use crate::index::opening::{Opened, open, open_all};
@@ -44,7 +45,7 @@ pub(super) struct Writer<'a> {
     pub(super) hot: HotStatements<'a>,
     tallies: BTreeMap<&'static str, i64>,
     touched_feeds: BTreeSet<FeedKey>,
-    pub(super) frontier_changes: HashMap<(LinkScope, Place), FrontierChange>,
+    pub(super) frontier_changes: KeyMap<(LinkScope, Place), FrontierChange>,
     /// Newest clock by room feed, to be written once.
     pub(super) last_seen: BTreeMap<FeedKey, u64>,
     /// Rooms whose members are to be counted again.
@@ -66,6 +67,7 @@ pub(super) struct HotStatements<'a> {
     pub(super) await_link: CachedStatement<'a>,
     pub(super) awaiting: CachedStatement<'a>,
     pub(super) insert_message: CachedStatement<'a>,
+    pub(super) insert_words: CachedStatement<'a>,
 }
 
 impl<'a> HotStatements<'a> {
@@ -86,6 +88,8 @@ impl<'a> HotStatements<'a> {
                 "INSERT INTO messages (rowid, room_id, depth, ms, counter, feed, idx, user_id, text,
                  reply_feed, reply_idx) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             )?,
+            insert_words: db
+                .prepare_cached("INSERT INTO messages_search (rowid, text) VALUES (?1, ?2)")?,
         })
     }
 }
@@ -106,7 +110,7 @@ impl<'a> Writer<'a> {
             hot: HotStatements::prepare(db)?,
             tallies: BTreeMap::new(),
             touched_feeds: BTreeSet::new(),
-            frontier_changes: HashMap::new(),
+            frontier_changes: KeyMap::default(),
             last_seen: BTreeMap::new(),
             stale_rooms: BTreeSet::new(),
             stale_members: BTreeSet::new(),
@@ -158,7 +162,7 @@ impl<'a> Writer<'a> {
 
     /// Takes verified blocks.
     pub(super) fn add_blocks(&mut self, blocks: &[Block]) -> Result<(), IndexError> {
-        let mut rooms = HashMap::new();
+        let mut rooms = KeyMap::default();
         for block in blocks {
             let feed = self.state.feeds.get(&block.feed);
             if let Some(room) = feed.and_then(|feed| feed.scope.sealed_in()) {
