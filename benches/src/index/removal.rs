@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use kinlog_indexer::entry::{Cut, Deed, Links, Remove, Role};
-use kinlog_indexer::index::{Reader, TreeHashes as _};
+use kinlog_indexer::index::{MessageRow, Reader, TreeHashes as _};
 use kinlog_indexer::{Index, RoomId, Text};
 
 use crate::index::chat::BATCH;
@@ -57,9 +57,8 @@ fn measure(effort: &Effort) -> Result<Measured> {
         || {
             let agent = next.next().context("a member is left")?;
             let depth = 2 + count + agent as u64;
+            let (feed, length) = (feeds[agent], count / MEMBERS as u64 / 2);
             let block = {
-                let feed = feeds[agent];
-                let length = count / MEMBERS as u64 / 2;
                 let tree_hash = world.trees.tree_hash(&feed, length);
                 let tree_hash = tree_hash.context("the tree at the cut")?;
                 let remove = Remove {
@@ -81,9 +80,12 @@ fn measure(effort: &Effort) -> Result<Measured> {
                 seconds = start.elapsed().as_secs_f64();
                 Ok(())
             })?);
-            let hidden = world.agents[agent].id;
             let last = index.messages(&world.room, 50)?;
-            ensure!(last.iter().all(|row| row.agent != hidden), "it is hidden");
+            let is_shown = |row: &MessageRow| row.feed != feed || row.index < length;
+            ensure!(
+                last.iter().all(is_shown),
+                "what is behind the cut is hidden"
+            );
             Ok(seconds)
         },
         Vec::new(),
