@@ -113,6 +113,8 @@ struct Making {
     all: RoomActs,
     writers: BTreeSet<(Writer, usize)>,
     fork: Option<(FeedKey, u64)>,
+    /// What the next act names, whatever its author has seen.
+    parents: Option<Parents>,
     random: Random,
 }
 
@@ -127,6 +129,7 @@ impl Quarrel {
             all: RoomActs::default(),
             writers: BTreeSet::new(),
             fork: None,
+            parents: None,
             random: Random::new(seed),
         };
         let owner = (first_of(0), 0);
@@ -144,7 +147,7 @@ impl Quarrel {
         for (writer, _) in making.writers.clone() {
             making.hear((writer, 0), owner);
         }
-        let scene_at = making.random.index(STEPS / 2);
+        let scene_at = making.random.index(STEPS / 4);
         for number in 0..STEPS {
             if number == scene_at {
                 making.scene();
@@ -301,7 +304,7 @@ impl Making {
             act(Deed::Role(RoleChange { agent, role }))
         };
         self.everybody_hears();
-        match self.random.below(6) {
+        match self.random.below(8) {
             // Two let somebody in by the one use of an invite, not knowing of each other.
             0 => {
                 self.write(owner, role(1, Role::Admin));
@@ -399,6 +402,41 @@ impl Making {
                 let reason = Text::default();
                 self.write(first, Body::Tombstone(Tombstone { target, reason }));
                 self.write(owner, role(1, Role::Member));
+            }
+            // Some come by an invite that has expired, as their dates have it.
+            5 => {
+                let invite = Invite {
+                    public_key: invite_pair(9).public_key(),
+                    role: Role::Member,
+                    expires_at_ms: Some(5_000),
+                    uses: None,
+                };
+                self.write(owner, act(Deed::Invite(invite)));
+                for person in [1, 2, 3] {
+                    let (device, time) = (1, 1);
+                    let new = Writer {
+                        person,
+                        device,
+                        time,
+                    };
+                    let body = self.admit_by(new, 9, 1);
+                    self.write(owner, body);
+                }
+            }
+            // A member says two things, the second as if it had not said the first.
+            6 => {
+                self.write(owner, role(1, Role::Owner));
+                self.write(owner, role(2, Role::Member));
+                self.everybody_hears();
+                let heads = self
+                    .views
+                    .entry(first)
+                    .or_default()
+                    .acts
+                    .heads(&first.0.feed());
+                self.write(first, role(2, Role::Admin));
+                self.parents = Some(heads.parents());
+                self.write(first, role(2, Role::Guest));
             }
             // Two branches of one feed, and somebody says which is the feed.
             _ => {
@@ -550,10 +588,11 @@ impl Making {
         let mut key = secret(0).content_key();
         if let Body::Act(act) = &mut body {
             let heads = self.views.entry(who).or_default().acts.heads(&feed);
-            act.parents = match self.random.below(12) {
+            act.parents = match (self.parents.take(), self.random.below(12)) {
+                (Some(parents), _) => parents,
                 // As if nothing had happened since.
-                0 => Parents::new(heads.own, None),
-                _ => heads.parents(),
+                (None, 0) => Parents::new(heads.own, None),
+                (None, _) => heads.parents(),
             };
             key = secret(0).act_key();
         }
