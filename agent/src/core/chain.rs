@@ -92,7 +92,8 @@ impl Core {
         let start = lines
             .last()
             .map_or(0, |line| line.start + line.cut.unwrap_or(0));
-        let end = start + feed.head().length;
+        let accepted = self.knowledge(|knowledge| knowledge.accepted(&newest));
+        let end = start + feed.head().length.min(accepted.unwrap_or(u64::MAX));
         parts.push(Part { feed, start, end });
         Ok(Chain { core: self, parts })
     }

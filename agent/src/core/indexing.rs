@@ -1,6 +1,6 @@
 //! Feeding the index: every verified block of every feed of entries, once, and what follows from it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -47,10 +47,16 @@ impl Core {
     pub(crate) fn rebuild_index(&self) -> Result<(), Error> {
         let feeds = self.knowledge(|knowledge| contexts(knowledge));
         let keys = self.knowledge(|knowledge| epoch_keys(knowledge));
+        let cuts = self.knowledge(|knowledge| {
+            let cuts = feeds.iter();
+            let cut = |feed: &FeedContext| Some((feed.key, knowledge.accepted(&feed.key)?));
+            cuts.filter_map(cut).collect()
+        });
         let mut source = Held {
             store: &self.store,
             feeds,
             keys,
+            cuts,
         };
         self.index(|index| index.rebuild(&mut source))?;
         lock(&self.indexed).clear();
@@ -137,7 +143,8 @@ impl Core {
             return Ok(());
         };
         let have = feed.have();
-        let length = feed.head().length;
+        let accepted = self.knowledge(|knowledge| knowledge.accepted(key));
+        let length = feed.head().length.min(accepted.unwrap_or(u64::MAX));
         let indexed = self.index(|index| index.indexed(key))?;
         let gaps = gaps(&indexed, length).into_iter();
         let missing = gaps.flat_map(|gap| have.runs(gap).collect::<Vec<_>>());
@@ -320,6 +327,8 @@ struct Held<'a> {
     store: &'a Store,
     feeds: Vec<FeedContext>,
     keys: Vec<(RoomId, ContentKey)>,
+    /// Feeds of which only the first blocks are accepted.
+    cuts: HashMap<FeedKey, u64>,
 }
 
 impl BlockSource for Held<'_> {
@@ -335,7 +344,11 @@ impl BlockSource for Held<'_> {
         let Some(feed) = self.store.feed(feed) else {
             return Ok(Vec::new());
         };
-        Ok(feed.have().runs(0..feed.head().length).collect())
+        let accepted = self.cuts.get(&feed.key()).copied().unwrap_or(u64::MAX);
+        Ok(feed
+            .have()
+            .runs(0..feed.head().length.min(accepted))
+            .collect())
     }
 
     fn block(&mut self, feed: &FeedKey, index: u64) -> Result<Option<Bytes>, SourceError> {
@@ -422,6 +435,7 @@ mod tests {
                 kind: PathKind::Log,
                 start: 0,
                 cut: None,
+                is_unvouched: false,
             };
             known.lines = lines.iter().map(line).collect();
             known

@@ -129,7 +129,8 @@ impl Core {
                 index.directory(agent)?,
                 index.profile(agent)?.map(|profile| profile.name),
             );
-            let lines = Line::of_rows(rows, &index.redirects(agent)?);
+            let mut lines = Line::of_rows(rows, &index.redirects(agent)?);
+            self.end_lines(index, agent, &mut lines)?;
             let directories = self.knowledge(|knowledge| {
                 // Our own are kept whole.
                 let known = knowledge.agents.get(agent).filter(|_| *agent != self.agent);
@@ -152,11 +153,16 @@ impl Core {
                     known.snapshots = snapshots;
                     known.leads = leads;
                 }
+                knowledge.note_ended(agent);
             });
             if *agent == self.agent {
                 let (rows, redirects) = index.private_directory(agent)?;
-                let lines = Line::of_rows(rows, &redirects);
-                self.knowledge(|knowledge| knowledge.private_lines = lines);
+                let mut lines = Line::of_rows(rows, &redirects);
+                self.end_lines(index, agent, &mut lines)?;
+                self.knowledge(|knowledge| {
+                    knowledge.private_lines = lines;
+                    knowledge.note_ended(agent);
+                });
             }
             Ok(())
         })?;
@@ -176,12 +182,15 @@ impl Core {
         length: u64,
     ) -> Result<bool, Error> {
         let prefix = path.map_or("", FeedPath::as_str).to_owned();
+        let accepted = self.knowledge(|knowledge| knowledge.accepted(directory));
+        let end = accepted.unwrap_or(u64::MAX);
+        let length = length.min(end);
         self.index(|index| {
             let wanted = Wanted::new([prefix], &index.leads(agent)?);
             let state = index.snapshot_state(directory)?;
             let blocks = wanted.blocks(&state.held(), length).into_iter();
             let mut blocks = blocks.flat_map(|range| range.start..range.end.min(length));
-            Ok(length > 0 && blocks.all(|block| index.is_indexed(directory, block)))
+            Ok((length > 0 || end == 0) && blocks.all(|block| index.is_indexed(directory, block)))
         })
     }
 
@@ -189,11 +198,12 @@ impl Core {
     fn learn_labels(&self) -> Result<(), Error> {
         let _turn = lock(&self.learning);
         let moved = self.knowledge(|knowledge| {
-            let own = knowledge.own.values().filter(|own| own.path.is_some());
-            let moved = own.filter_map(|own| {
-                let public = knowledge.listed(&own.key).map(|(_, line)| line);
-                let line = public.or_else(|| knowledge.private_line(&own.key))?;
-                (own.path.as_ref() != Some(&line.path)).then(|| (own.key, line.path.clone()))
+            let known = knowledge.agents.get(&self.agent).into_iter();
+            let lines = known.flat_map(|known| &known.lines);
+            let lines = lines.chain(&knowledge.private_lines);
+            let moved = lines.filter_map(|line| {
+                let path = knowledge.own.get(&line.key)?.path.as_ref()?;
+                (*path != line.path).then(|| (line.key, line.path.clone()))
             });
             moved.collect::<Vec<_>>()
         });
@@ -264,12 +274,15 @@ impl Core {
         // The set is kept: what follows from it is done as far as it goes, and what does not go now is
         // done by the next look. Whoever brought the set is refused nothing.
         let mut steps = Steps::default();
+        let unlisted = self.heed_cuts(agent);
         steps.take("index", self.catch_up());
         if *agent == self.agent {
             steps.take("own epochs", self.tend_own_epochs());
         }
         steps.take("rooms", self.drop_revoked_devices());
         steps.take("plan", self.replan());
+        let given_up = unlisted.and_then(|gone| self.give_up_what_is_cut(agent, gone));
+        steps.take("cuts", given_up);
         if let Err(error) = steps.end() {
             tracing::warn!(%agent, %error, "what follows from an identity set is not all done");
         }

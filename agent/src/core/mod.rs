@@ -6,6 +6,7 @@
 
 mod chain;
 mod continuing;
+mod cuts;
 mod devices;
 mod entries;
 mod index_file;
@@ -180,6 +181,7 @@ impl Core {
         {
             return Err(error);
         }
+        core.heed_all_cuts()?;
         core.restore_clock();
         core.restore_unvouched()?;
         if core.guard.doubt().is_none() {

@@ -140,6 +140,11 @@ impl Core {
         let trees = StoreTrees::of(self.store.clone());
         let held = self.store.feed(&line.key).and_then(|feed| {
             let length = feed.head().length;
+            // What a revoked device wrote behind its cut is not gone on with.
+            let accepted = self.knowledge(|knowledge| knowledge.accepted(&line.key));
+            if accepted.is_some_and(|accepted| accepted < length) {
+                return None;
+            }
             Some((length, trees.tree_hash(&line.key, length)?))
         });
         let longest = vouched

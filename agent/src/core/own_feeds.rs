@@ -70,12 +70,15 @@ impl Core {
     pub(super) fn restore_lines(&self) -> Result<(), Error> {
         let unlisted = self.knowledge(|knowledge| {
             let own = knowledge.own.values();
+            let known = knowledge.agents.get(&self.agent).into_iter();
+            let listed = known.flat_map(|known| &known.lines);
+            let listed = listed.chain(&knowledge.private_lines);
+            let listed: BTreeSet<FeedKey> = listed.map(|line| line.key).collect();
             let awaits_peers = |key: &FeedKey| {
                 let mut former = knowledge.former.values();
                 former.any(|feed| feed.awaits_peers() && feed.successor == Some(*key))
             };
-            own.filter(|feed| knowledge.listed(&feed.key).is_none())
-                .filter(|feed| knowledge.private_line(&feed.key).is_none())
+            own.filter(|feed| !listed.contains(&feed.key))
                 .filter(|feed| !awaits_peers(&feed.key))
                 .filter_map(|feed| Some((feed.clone(), feed.path.clone()?)))
                 .collect::<Vec<_>>()

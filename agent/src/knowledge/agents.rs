@@ -27,8 +27,11 @@ pub(crate) struct Line {
     pub(crate) kind: PathKind,
     /// Blocks of the path before this feed, which a later device continues it in.
     pub(crate) start: u64,
-    /// Blocks of this feed that are the path's, when a later device continues it.
+    /// Blocks of this feed that are the path's, when a later device continues it, or its device was
+    /// revoked.
     pub(crate) cut: Option<u64>,
+    /// Its device was revoked, and no other goes on with it: what is behind the cut nobody vouches for.
+    pub(crate) is_unvouched: bool,
 }
 
 impl Line {
@@ -73,9 +76,17 @@ impl Line {
                 kind,
                 start,
                 cut: row.cut,
+                is_unvouched: false,
             });
         }
         lines
+    }
+
+    /// Ends it where its revoked device committed to it last, unless another device says where.
+    pub(crate) fn end_at(&mut self, vouched: u64) {
+        if self.cut.is_none() {
+            (self.cut, self.is_unvouched) = (Some(vouched), true);
+        }
     }
 
     /// Returns whether a pinned path covers it, under its label or one that leads to it.
@@ -112,6 +123,7 @@ impl Line {
             // What is behind the end of the path here is as old as what follows it: some blocks too many.
             (Selection::Since(ms), Some(_)) => return Some(Selection::Since(*ms)),
             // The newest blocks stand in the feed that the path goes on in.
+            (Selection::Newest(_), Some(cut)) if self.is_unvouched => 0..cut,
             (Selection::Newest(_), Some(_)) => return None,
             (Selection::All, Some(cut)) => 0..cut,
             // As if the feeds after it were empty: a few blocks too many, never one too few.
@@ -205,6 +217,19 @@ impl KnownAgent {
         state.map_or_else(Held::default, SnapshotState::held)
     }
 
+    /// Returns how many blocks of a directory are accepted: those below the cut of whoever revoked its
+    /// device; `None` for all, also those to come.
+    pub(crate) fn accepted(&self, directory: &FeedKey) -> Option<u64> {
+        let revoked = self.identity.revoked.iter();
+        let mut limits = revoked.filter_map(|one| match directory {
+            key if *key == one.device.directory => Some(one.public.map_or(0, |cut| cut.length)),
+            // Whoever revoked it by the phrase alone has seen nothing of what is sealed.
+            key if *key == one.device.private_directory => one.private.map(|cut| cut.length),
+            _ => None,
+        });
+        limits.next()
+    }
+
     /// Returns the newest line of a path: the feed that it goes on in.
     pub(crate) fn line(&self, path: &FeedPath) -> Option<&Line> {
         self.lines.iter().rfind(|line| line.is_called(path))
@@ -252,6 +277,7 @@ mod tests {
             kind: PathKind::Log,
             start,
             cut,
+            is_unvouched: false,
         };
         // The path has blocks 0..10 in one feed and goes on in another.
         let (old, new) = (line(0, Some(10)), line(10, None));
@@ -273,6 +299,24 @@ mod tests {
             assert_eq!(of(&new, asked), of_new, "{asked}");
         }
         assert_eq!(of(&line(0, Some(0)), "all"), "");
+        // Its device was revoked: nothing comes after what it vouched for.
+        let mut ended = line(0, None);
+        ended.end_at(7);
+        for (asked, of_it) in [
+            ("all", "0..7"),
+            ("last:3", "4..7"),
+            ("5..", "5..7"),
+            ("bytes:50", "0..7"),
+        ] {
+            assert_eq!(of(&ended, asked), of_it, "{asked}");
+        }
+        let mut continued = line(0, Some(10));
+        continued.end_at(7);
+        assert_eq!(
+            of(&continued, "all"),
+            "0..10",
+            "the device that goes on says how much there is"
+        );
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub(crate) struct Knowledge {
     pub(crate) sign_ins: BTreeMap<AgentId, HeldSignIn>,
     /// What was answered to them, in the order in which it came; none of it is known to be true.
     pub(crate) answers: Vec<StoredAnswer>,
+    /// Feeds of paths that end where their revoked device committed to them last, with that length.
+    pub(crate) ended: BTreeMap<FeedKey, (AgentId, u64)>,
     /// Epochs in which this agent said its name since the start, by room.
     pub(crate) named_in: BTreeMap<RoomId, EpochId>,
     /// Why nobody was let in lately.
@@ -93,6 +95,7 @@ impl Knowledge {
             joins: Vec::new(),
             sign_ins: BTreeMap::new(),
             answers: Vec::new(),
+            ended: BTreeMap::new(),
             named_in: BTreeMap::new(),
             refusals: BTreeMap::new(),
             held_grants: Vec::new(),
@@ -219,6 +222,26 @@ impl Knowledge {
         let answers = self.answers.iter();
         let mut answered = answers.flat_map(|answer| &answer.feeds);
         answered.any(|feed| feed.key == *key)
+    }
+
+    /// Takes in which paths of an agent end for want of a device that vouches for more.
+    pub(crate) fn note_ended(&mut self, agent: &AgentId) {
+        self.ended.retain(|_, (of, _)| of != agent);
+        let known = self.agents.get(agent).into_iter();
+        let public = known.flat_map(|known| &known.lines);
+        let private = self.private_lines.iter().filter(|_| *agent == self.agent);
+        for line in public.chain(private).filter(|line| line.is_unvouched) {
+            let cut = line.cut.unwrap_or(0);
+            self.ended.insert(line.key, (*agent, cut));
+        }
+    }
+
+    /// Returns how many blocks of a feed are accepted as its agent's: of a directory, or of a path, whose
+    /// device was revoked; `None` for all, also those to come.
+    pub(crate) fn accepted(&self, key: &FeedKey) -> Option<u64> {
+        let mut directories = self.agents.values();
+        let directory = directories.find_map(|known| known.accepted(key));
+        directory.or_else(|| self.ended.get(key).map(|(_, cut)| *cut))
     }
 
     /// Returns the room a feed belongs to.

@@ -6,7 +6,6 @@ use kinlog_feeds::crypto::FeedKey;
 use kinlog_swarm::Label;
 
 use crate::api::Selection;
-use crate::pins::Asked;
 use crate::pins::plan::{Planning, Role};
 
 impl Planning<'_> {
@@ -18,33 +17,20 @@ impl Planning<'_> {
             offered.identity = Some((known.identity.hash, known.set.clone()));
             // What other devices of this agent say of it is learned from whoever holds it.
             offered.is_followed = true;
-            for key in known.directories() {
-                if !self.knowledge.own.contains_key(&key)
-                    && !self.knowledge.former.contains_key(&key)
-                {
-                    offered.serves.insert(key);
-                    offered.wants.insert(key);
-                    let whole = Asked {
-                        selection: Selection::All,
-                        live: true,
-                    };
-                    self.plan.asked.entry(key).or_default().push(whole);
-                    let why = "public directory of another device of this agent".to_owned();
-                    self.plan.why.entry(key).or_default().push(why);
-                }
-            }
         }
         for feed in self.knowledge.own.values() {
             // One that this device wrote before another went on with its path.
-            let listed = self.knowledge.listed(&feed.key);
-            let listed = listed.map(|(_, line)| line.path.clone());
+            let listed = || {
+                let listed = self.knowledge.listed(&feed.key);
+                listed.map(|(_, line)| line.path.clone())
+            };
             let why = if feed.is_private {
                 // Served to siblings alone: see there.
                 match &feed.path {
                     Some(path) => format!("own private path {path}"),
                     None => "own private directory".to_owned(),
                 }
-            } else if let Some(path) = feed.path.as_ref().or(listed.as_ref()) {
+            } else if let Some(path) = feed.path.clone().or_else(listed) {
                 offered.serves.insert(feed.key);
                 offered.wants.insert(feed.key);
                 format!("own path {path}")
@@ -109,12 +95,7 @@ impl Planning<'_> {
             private.insert(key);
             if !knowledge.former.contains_key(&key) {
                 let name = knowledge.device_name(&device);
-                self.ask(
-                    key,
-                    Selection::All,
-                    true,
-                    &format!("private directory of own {name}"),
-                );
+                self.ask_whole(key, &format!("private directory of own {name}"));
             }
         }
         private.extend(knowledge.private_lines.iter().map(|line| line.key));
@@ -134,7 +115,7 @@ impl Planning<'_> {
                     "public directory of own {}",
                     knowledge.device_name(&writer.key)
                 );
-                self.ask(key, Selection::All, true, &why);
+                self.ask_whole(key, &why);
             }
         }
         if devices.len() < 2 {

@@ -101,7 +101,8 @@ impl Planning<'_> {
                         line.path, pin.reason
                     );
                     self.note(line.key, pin);
-                    self.ask(line.key, selection, pin.live, &why);
+                    let live = pin.live && !line.is_unvouched;
+                    self.ask(line.key, selection, live, &why);
                 }
             }
         }
@@ -135,7 +136,8 @@ impl Planning<'_> {
                 pin.reason
             );
             self.plan.roles.insert(line.key, Role::Device);
-            self.ask(line.key, selection, pin.live, &why);
+            let live = pin.live && !line.is_unvouched;
+            self.ask(line.key, selection, live, &why);
         }
     }
 
@@ -157,9 +159,10 @@ impl Planning<'_> {
             offered.wants.insert(key);
             // How long feeds were when is said by every entry.
             if matches!(pin.selection, Selection::Since(_)) {
+                let cut = known.accepted(&key);
                 let whole = Asked {
-                    selection: Selection::All,
-                    live: true,
+                    selection: cut.map_or(Selection::All, |cut| Selection::Range(0..cut)),
+                    live: cut.is_none(),
                 };
                 self.plan.asked.entry(key).or_default().push(whole);
             }
@@ -191,21 +194,28 @@ impl Planning<'_> {
             let private = self.private.clone();
             let directories = known.directories();
             for key in directories.filter(|key| is_public(knowledge, &private, key)) {
-                let length = facts.length(&key);
-                let blocks = wanted.blocks(&known.held(&key), length);
+                let cut = known.accepted(&key);
+                let end = cut.unwrap_or(u64::MAX);
+                let length = facts.length(&key).min(end);
+                let mut blocks = wanted.blocks(&known.held(&key), length);
+                for range in &mut blocks {
+                    range.end = range.end.min(end);
+                }
                 let asked = self.plan.asked.entry(key).or_default();
                 let selections = blocks.iter().filter_map(|range| {
                     let range = range.start.min(length)..range.end.min(length);
                     (!range.is_empty()).then_some(Selection::Range(range))
                 });
                 let mut selections: Vec<Selection> = selections.collect();
-                if selections.is_empty() {
+                if cut == Some(0) {
+                    continue;
+                } else if selections.is_empty() {
                     // Which block leads on shows when the head is known.
                     selections.push(Selection::Last(1));
                 } else {
                     readings.insert(key, blocks);
                 }
-                let live = true;
+                let live = cut.is_none();
                 asked.extend(
                     selections
                         .into_iter()

@@ -190,6 +190,15 @@ impl Planning<'_> {
         }
     }
 
+    /// Asks for all of a directory that is accepted.
+    pub(super) fn ask_whole(&mut self, key: FeedKey, why: &str) {
+        match self.knowledge.accepted(&key) {
+            None => self.ask(key, Selection::All, true, why),
+            Some(0) => {}
+            Some(cut) => self.ask(key, Selection::Range(0..cut), false, why),
+        }
+    }
+
     pub(super) fn ask(&mut self, key: FeedKey, selection: Selection, live: bool, why: &str) {
         if self.knowledge.own.contains_key(&key) {
             return;

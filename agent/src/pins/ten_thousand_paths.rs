@@ -159,7 +159,9 @@ async fn one_prefix_costs_four_round_trips_and_128_kib() {
     let directory = author.directory().unwrap();
     let lines: Vec<u64> = (0..PATHS).collect();
     let mut slowest = Duration::ZERO;
-    for part in lines.chunks(100) {
+    // What came after the last snapshot is to be read, too: most of what there can be.
+    let (first, tail) = lines.split_at(PATHS as usize - 150);
+    for part in first.chunks(985).chain(tail.chunks(50)) {
         let bodies = part.iter().map(|number| line(&author, *number)).collect();
         let started = Instant::now();
         author
@@ -168,7 +170,7 @@ async fn one_prefix_costs_four_round_trips_and_128_kib() {
         slowest = slowest.max(started.elapsed());
     }
     let written = author.feed(&directory.key).unwrap().info();
-    eprintln!("{written:?}; the slowest 100 lines took {slowest:?}");
+    eprintln!("{written:?}; the slowest 985 lines took {slowest:?}");
 
     let (bob, reader) = agent(&folder, "bob").await;
     let prefix = path(0).rsplit_once('/').unwrap().0.to_owned();

@@ -2,6 +2,7 @@
 
 use kinlog_feeds::FeedKey;
 use kinlog_indexer::entry::Ref;
+use kinlog_indexer::identity::Device;
 use kinlog_indexer::index::Fate;
 
 use crate::api::{Error, Reply, WhyReason};
@@ -20,7 +21,7 @@ pub(super) enum Thing {
 /// A source of reasons. Whoever decides something about feeds or messages adds one.
 type Source = fn(&Core, &Thing) -> Result<Vec<WhyReason>, Error>;
 
-const SOURCES: &[Source] = &[own, planned, of_room, stopped, read, deleted];
+const SOURCES: &[Source] = &[own, planned, of_room, cut, stopped, read, deleted];
 
 pub(super) fn why(core: &Core, thing: &str, room: Option<&str>) -> Result<Reply, Error> {
     let meant = match room {
@@ -94,6 +95,46 @@ fn of_room(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
         .map(|room| reason("room", format!("a member of room {room} writes it")))
         .into_iter()
         .collect())
+}
+
+/// What a revoked device wrote is accepted up to a block.
+fn cut(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
+    let Thing::Feed(key) = thing else {
+        return Ok(Vec::new());
+    };
+    let length = core.store.feed(key).map_or(0, |feed| feed.head().length);
+    let told = core.knowledge(|knowledge| {
+        let accepted = knowledge.accepted(key)?;
+        let directory = knowledge.agents.values().find(|one| one.accepted(key).is_some());
+        let public = knowledge.listed(key);
+        let private = knowledge.private_line(key).map(|line| (knowledge.agent, line));
+        let (known, device) = match (directory, public.or(private)) {
+            (Some(known), _) => {
+                let mut revoked = known.identity.revoked.iter().map(|one| &one.device);
+                let of = |one: &&Device| one.directory == *key || one.private_directory == *key;
+                (known, revoked.find(of)?.key)
+            }
+            (None, Some((agent, line))) => (knowledge.agents.get(&agent)?, line.device),
+            (None, None) => return None,
+        };
+        let revoked = known.identity.revoked(&device)?;
+        let name = &revoked.device.name;
+        let by = revoked.revocations.iter();
+        let by: Vec<String> = by.map(|one| known.identity.signer_name(&one.by)).collect();
+        let by = by.join(", ");
+        let text = match directory {
+            Some(_) => format!(
+                "{name:?}, a device of {}, was revoked by {by}: the first {accepted} of {length} blocks of its directory are accepted",
+                known.label()
+            ),
+            None => format!(
+                "its device {name:?} was revoked by {by}: {accepted} of {length} blocks are vouched for; what comes behind is unvouched, and neither fetched nor shown, until another device of {} vouches for it",
+                known.label()
+            ),
+        };
+        Some(reason("cut", text))
+    });
+    Ok(told.into_iter().collect())
 }
 
 fn stopped(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {

@@ -345,7 +345,10 @@ impl Writer<'_> {
     /// directory: 10,000 paths take some 20 ms, their claims at first sight half a second.
     pub(super) fn remake_directory(&mut self, agent: &AgentId) -> Result<(), IndexError> {
         let user = agent.to_string();
-        let known = self.known_rows(&user)?;
+        let known = match self.state.paths.remove(agent) {
+            Some(WrittenPaths(known)) => known,
+            None => self.known_rows(&user)?,
+        };
         let listing = listing(self.db, self.state, agent, false)?;
         for feed in known
             .keys()
@@ -355,6 +358,7 @@ impl Writer<'_> {
                 .prepare_cached("DELETE FROM directory WHERE user_id = ?1 AND feed = ?2")?
                 .execute(params![user, feed.0])?;
         }
+        let mut written = BTreeMap::new();
         for (feed, listed) in &listing.lines {
             let line = &listed.line;
             let row: Stored = (
@@ -369,6 +373,7 @@ impl Writer<'_> {
                 listed.is_retired,
             );
             if known.get(feed) == Some(&row) {
+                written.insert(*feed, row);
                 continue;
             }
             self.db
@@ -380,7 +385,9 @@ impl Writer<'_> {
                 .execute(params![
                     user, feed.0, row.0, row.1, row.2, row.3, row.4, row.5, row.6, row.7, row.8
                 ])?;
+            written.insert(*feed, row);
         }
+        self.state.paths.insert(*agent, WrittenPaths(written));
         let known: BTreeMap<String, String> = self
             .db
             .prepare_cached("SELECT label, target FROM redirects WHERE user_id = ?1")?
@@ -436,6 +443,10 @@ impl Writer<'_> {
         Ok(known)
     }
 }
+
+/// The rows of an agent's public paths as they stand in their table.
+#[derive(Debug)]
+pub(super) struct WrittenPaths(BTreeMap<FeedKey, Stored>);
 
 /// A row of the `directory` table: label, kind, content, feed id, device, position, cut, claim,
 /// whether it is listed no more.

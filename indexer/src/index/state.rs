@@ -13,7 +13,7 @@ use crate::RoomId;
 use crate::authority::RoomActs;
 use crate::entry::{LinkScope, LinkTag};
 use crate::index::Scope;
-use crate::index::directory::{Claims, Folded};
+use crate::index::directory::{Claims, Folded, WrittenPaths};
 use crate::index::key_map::{KeyMap, KeySet};
 use crate::index::room_acts::Written;
 use crate::index::runs::Runs;
@@ -73,6 +73,8 @@ pub(super) struct State {
     pub(super) awaited: KeyMap<LinkScope, u64>,
     /// Claims in directories that were looked at.
     pub(super) claims: Claims,
+    /// The rows of public paths, by agent, as they stand in their table.
+    pub(super) paths: HashMap<AgentId, WrittenPaths>,
     /// Directories as far as they were read.
     pub(super) folds: HashMap<FeedKey, Folded>,
     /// Messages that edits or deletions name, whether they are held or not.

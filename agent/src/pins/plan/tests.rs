@@ -39,6 +39,7 @@ fn known(number: u8, paths: &[&str]) -> KnownAgent {
             kind: PathKind::Log,
             start: 0,
             cut: None,
+            is_unvouched: false,
         })
         .collect();
     known

@@ -239,10 +239,12 @@ pub(super) fn is_unlisted(
             let is_read = match is_own {
                 true => core
                     .index(|index| index.checkpoint(&key))
-                    .is_ok_and(|read| read >= length),
+                    .is_ok_and(|read| read >= length.min(accepted(core, &key))),
                 false => core.has_read(&agent, &key, path, length).unwrap_or(false),
             };
-            is_read && look.is_confirmed(&key, length)
+            // Nothing follows on a directory whose device was revoked.
+            let is_cut = core.knowledge(|knowledge| knowledge.accepted(&key).is_some());
+            is_read && (is_cut || look.is_confirmed(&key, length))
         });
     // The index is asked, not what is known: that is told a moment after a block is read.
     is_whole
@@ -259,6 +261,12 @@ pub(super) fn is_unlisted(
                     let mut listed = rows.iter().filter_map(|row| row.label.parse().ok());
                     listed.any(|listed: FeedPath| path.is_none_or(|path| path.covers(&listed)))
                 }))
+}
+
+/// Returns how many blocks of a feed are accepted.
+fn accepted(core: &Core, key: &FeedKey) -> u64 {
+    let accepted = core.knowledge(|knowledge| knowledge.accepted(key));
+    accepted.unwrap_or(u64::MAX)
 }
 
 fn no_peers(look: &Look, pin: &Pin) -> (FollowStep, String) {
