@@ -287,7 +287,7 @@ fn covered(index: &Index, agent: &AgentId, prefix: &str) -> Vec<DirectoryRow> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
     fn a_snapshot_and_its_tail_say_what_the_whole_directory_says(
