@@ -75,6 +75,12 @@ targets! {
     grant_link
     sign_in_code
     sign_in_record
+    join_request
+    join_answer
+    room_message
+    link_code
+    link_request
+    link_answer
     selection
     entry
     identity_set

@@ -80,20 +80,24 @@ impl LinkRequest {
 /// Layout: `u16 revision | buffer name of the agent | buffer identity set | signature 64`, the signature
 /// by the device that the code names over `NS("link-answer") ||` everything before.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct LinkAnswer {
-    pub(crate) name: String,
-    pub(crate) set: Bytes,
+pub struct LinkAnswer {
+    /// What the agent calls itself.
+    pub name: String,
+    /// Its encoded identity set, not verified.
+    pub set: Bytes,
 }
 
 impl LinkAnswer {
-    pub(crate) fn encode(&self, device: &KeyPair) -> Bytes {
+    /// Encodes the answer, signed by the device that showed the code.
+    pub fn encode(&self, device: &KeyPair) -> Bytes {
         let mut out = FORMAT_0_REVISION.to_le_bytes().to_vec();
         out.put_buffer(self.name.as_bytes());
         out.put_buffer(&self.set);
         sign(out, namespace::LINK_ANSWER, device)
     }
 
-    pub(crate) fn verify(bytes: &[u8], code: &LinkCode) -> Result<Self, LinkingError> {
+    /// Decodes an answer and verifies that the device which the code names made it.
+    pub fn verify(bytes: &[u8], code: &LinkCode) -> Result<Self, LinkingError> {
         let body = signed(bytes, namespace::LINK_ANSWER, &PublicKey(code.device.0))?;
         let mut reader = Reader::new(body);
         read_revision(&mut reader)?;

@@ -14,8 +14,7 @@ mod pending;
 
 pub use code::{LinkCode, LinkCodeError};
 pub use fetch::{Fetched, fetch_identity, link_over_network};
-pub(crate) use message::LinkAnswer;
-pub use message::{LinkRequest, Linking, LinkingError};
+pub use message::{LinkAnswer, LinkRequest, Linking, LinkingError};
 pub(crate) use open::OpenLink;
 pub(crate) use pending::Approved;
 pub use pending::PendingDevice;

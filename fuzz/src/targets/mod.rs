@@ -6,6 +6,7 @@ mod crypto;
 mod entries;
 mod golden;
 mod identity;
+mod rooms;
 mod signal;
 mod store;
 mod vault;
@@ -148,6 +149,42 @@ pub const TARGETS: &[Target] = &[
         cases: 100_000,
     },
     Target {
+        name: "join_request",
+        run: rooms::join_request,
+        seeds: rooms::join_request_seeds,
+        cases: 15_000,
+    },
+    Target {
+        name: "join_answer",
+        run: rooms::join_answer,
+        seeds: rooms::join_answer_seeds,
+        cases: 40_000,
+    },
+    Target {
+        name: "room_message",
+        run: rooms::room_message,
+        seeds: rooms::room_message_seeds,
+        cases: 60_000,
+    },
+    Target {
+        name: "link_code",
+        run: rooms::link_code,
+        seeds: rooms::link_code_seeds,
+        cases: 60_000,
+    },
+    Target {
+        name: "link_request",
+        run: rooms::link_request,
+        seeds: rooms::link_request_seeds,
+        cases: 20_000,
+    },
+    Target {
+        name: "link_answer",
+        run: rooms::link_answer,
+        seeds: rooms::link_answer_seeds,
+        cases: 20_000,
+    },
+    Target {
         name: "selection",
         run: agent::selection,
         seeds: agent::selection_seeds,
@@ -199,6 +236,6 @@ pub const TARGETS: &[Target] = &[
         name: "backup_parts",
         run: vault::backup_parts,
         seeds: vault::backup_parts_seeds,
-        cases: 1_000,
+        cases: 20_000,
     },
 ];

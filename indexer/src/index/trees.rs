@@ -64,6 +64,11 @@ impl TreeHashes for StoreTrees {
         known.nodes = roots?;
         Some(Node::tree_hash(&known.nodes))
     }
+
+    fn contested_from(&self, feed: &FeedKey) -> Option<u64> {
+        let proof = self.store.feed(feed)?.conflict().ok()??;
+        Some(proof.blocks().start)
+    }
 }
 
 #[cfg(test)]
