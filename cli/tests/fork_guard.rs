@@ -245,6 +245,131 @@ fn a_renewed_device_continues_the_paths() {
     assert_writes(&home);
 }
 
+/// What happens to a home, what the guard says of it, and how it comes about.
+type Case = (&'static str, &'static str, fn(&Home));
+
+/// Everything that the guard refuses, each brought about by its own kind of damage: the way out is the same.
+#[test]
+fn whatever_the_guard_refuses_ends_with_a_renewed_device() {
+    let cases: [Case; 11] = [
+        ("record missing", "no install record", |home| {
+            std::fs::remove_file(install(home)).unwrap();
+        }),
+        ("record damaged", "no install record", |home| {
+            std::fs::write(install(home), b"noise").unwrap();
+        }),
+        ("record of a newer build", "no install record", |home| {
+            change(&install(home), |value| value["v"] = 99.into());
+        }),
+        ("record of another device", "another device", |home| {
+            let device = kinlog_feeds::text::encode(&[7; 32]);
+            change(&install(home), |value| {
+                value["device"] = device.as_str().into()
+            });
+        }),
+        ("another machine", "not the machine", |home| {
+            change(&install(home), |value| {
+                value["place"]["machine"] = "elsewhere".into();
+            });
+        }),
+        ("twin missing", "nothing is known", |home| {
+            std::fs::remove_dir_all(home.state()).unwrap();
+        }),
+        ("twin damaged", "cannot be read", |home| {
+            std::fs::write(twin(home), b"noise").unwrap();
+        }),
+        ("record copied", "copy of the one", |home| {
+            let aside = home.beside("aside");
+            copy(&install(home), &aside);
+            std::fs::remove_file(install(home)).unwrap();
+            copy(&aside, &install(home));
+        }),
+        ("home older", "older than when", |home| {
+            let aside = home.beside("aside");
+            copy(&install(home), &aside);
+            home.append("/notes", "newer\n");
+            copy(&aside, &install(home));
+        }),
+        ("state folder older", "state folder is older", |home| {
+            let aside = home.beside("aside");
+            copy(&twin(home), &aside);
+            home.append("/notes", "newer\n");
+            copy(&aside, &twin(home));
+        }),
+        (
+            "store in another folder",
+            "copied, restored or moved",
+            |home| {
+                let (store, aside) = (home.path().join("store"), home.beside("aside"));
+                copy(&store, &aside);
+                std::fs::remove_dir_all(&store).unwrap();
+                std::fs::rename(&aside, &store).unwrap();
+            },
+        ),
+    ];
+    for (case, why, damage) in cases {
+        let home = with_phrase("doubt");
+        home.append("/notes", "one\n");
+        damage(&home);
+        let reason = home.status()["must_renew"].clone();
+        let reason = reason
+            .as_str()
+            .unwrap_or_else(|| panic!("{case}: no doubt"));
+        assert!(reason.contains(why), "{case}: {reason}");
+        let before = home.json_one(["id"]);
+        renew(&home).ok().says("1 path");
+        let after = home.json_one(["id"]);
+        assert_eq!(after["agent"], before["agent"], "{case}");
+        assert_ne!(after["device"], before["device"], "{case}");
+        assert_writes(&home);
+        let read = home.run(["feed", "read", "/notes"]).ok();
+        let read = read.text();
+        assert!(read.starts_with("one\n"), "{case}: {read}");
+        assert!(read.ends_with("one more line\n"), "{case}: {read}");
+    }
+}
+
+#[test]
+fn a_renewed_device_continues_private_paths_with_what_nobody_saw() {
+    let home = with_phrase("private");
+    home.run(["feed", "create", "--private", "/diary"]).ok();
+    home.run_with(["feed", "append", "/diary"], b"dear diary\nsecond day\n")
+        .ok();
+    let text = home.write("plan.md", b"# Plans\nfor the summer\n");
+    home.run(["publish", "--private", "/plans", text.to_str().unwrap()])
+        .ok();
+    std::fs::remove_dir_all(home.state()).unwrap();
+    renew(&home).ok().says("2 paths").says("3 blocks");
+    let read = home.run(["feed", "read", "/diary"]).ok();
+    assert_eq!(read.text(), "dear diary\nsecond day\n");
+    home.run_with(["feed", "append", "/diary"], b"third day\n")
+        .ok();
+    let read = home.run(["feed", "read", "/diary"]).ok();
+    assert_eq!(read.text(), "dear diary\nsecond day\nthird day\n");
+    let found = home.run(["search", "summer"]).ok();
+    assert!(found.text().contains("Plans"), "{}", found.text());
+}
+
+fn install(home: &Home) -> std::path::PathBuf {
+    home.path().join("install")
+}
+
+/// The twin of the home's install record.
+fn twin(home: &Home) -> std::path::PathBuf {
+    let files = std::fs::read_dir(home.state()).unwrap();
+    let mut paths = files.map(|file| file.unwrap().path());
+    paths
+        .find(|path| path.extension().is_some_and(|end| end == "install"))
+        .unwrap()
+}
+
+/// Changes a value of a JSON file in place.
+fn change(file: &Path, change: impl Fn(&mut serde_json::Value)) {
+    let mut value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(file, serde_json::to_vec(&value).unwrap()).unwrap();
+}
+
 #[test]
 fn a_device_is_not_renewed_while_another_process_holds_the_home() {
     let home = with_phrase("held");

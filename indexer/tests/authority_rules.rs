@@ -11,8 +11,11 @@ mod acts;
 mod world;
 
 use acts::*;
-use kinlog_indexer::authority::{Refusal, RoomActs, Verdict, VoidReason};
-use kinlog_indexer::entry::Role;
+use bytes::Bytes;
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, blake2b_256};
+use kinlog_indexer::authority::{Devices, Refusal, RoomActs, Verdict, VoidReason};
+use kinlog_indexer::entry::{Deed, Role};
+use kinlog_indexer::limits::{ROOM_DEVICES_MAX, ROOM_MEMBERS_MAX};
 
 const OWNER: Who = Who(0, 0, 0);
 const ADA: Who = Who(1, 0, 0);
@@ -76,6 +79,71 @@ fn members_admit_by_invite_and_admins_without() {
     let by_member = room.after(&[opened], ADA, admit_by(CLEO, Role::Member, 1));
     counts(&room, by_member);
     assert_eq!(room.role(3), Some(Role::Member));
+}
+
+/// Reads identity sets of the tests, and those that are nothing but the keys of devices.
+fn devices_by_key(_: &AgentId, sets: &[&Bytes]) -> Devices {
+    let mut present = Vec::new();
+    for set in sets {
+        match set.len() {
+            2 => present.push(DeviceKey([set[0]; 32])),
+            _ => present.extend(
+                set.chunks_exact(32)
+                    .map(|key| DeviceKey(key.try_into().unwrap())),
+            ),
+        }
+    }
+    Devices {
+        present,
+        ..Devices::default()
+    }
+}
+
+/// The owner admits devices in a row, each of the agent that `agent_of` names for its number; returns what
+/// is said of the last.
+fn last_of_so_many(devices: usize, agent_of: impl Fn(usize) -> usize) -> Verdict {
+    let mut script = Script::new();
+    let mut last = 0;
+    for number in 1..devices {
+        let named = |what: &[u8], number: usize| blake2b_256(&[what, &number.to_le_bytes()]);
+        let agent = agent_of(number);
+        let of_agent = (1..devices).filter(|other| agent_of(*other) == agent);
+        let set: Vec<u8> = of_agent.flat_map(|other| named(b"device", other)).collect();
+        let Deed::Admit(mut deed) = admit(ADA, Role::Member) else {
+            unreachable!("an admission");
+        };
+        deed.member.agent = AgentId(named(b"agent", agent));
+        deed.member.device = DeviceKey(named(b"device", number));
+        deed.member.identity_set = set.into();
+        deed.member.entries_feed = FeedKey(named(b"entries", number));
+        deed.member.blobs_feed = FeedKey(named(b"blobs", number));
+        last = script.after(&[last], OWNER, Deed::Admit(deed));
+    }
+    let mut room = RoomActs::new(devices_by_key, 8192);
+    for act in &script.acts {
+        room.add(act.held());
+    }
+    room.authority().acts[&script.acts[last].hash]
+        .verdict
+        .clone()
+}
+
+#[test]
+fn a_room_takes_256_members_and_no_more() {
+    let alone = |number| number;
+    let last = last_of_so_many(ROOM_MEMBERS_MAX, alone);
+    assert!(last.counts(), "{last}");
+    let beyond = last_of_so_many(ROOM_MEMBERS_MAX + 1, alone);
+    assert_eq!(beyond, Verdict::Refused(Refusal::Members));
+}
+
+#[test]
+fn a_room_takes_512_devices_and_no_more() {
+    let four_each = |number| number / 4;
+    let last = last_of_so_many(ROOM_DEVICES_MAX, four_each);
+    assert!(last.counts(), "{last}");
+    let beyond = last_of_so_many(ROOM_DEVICES_MAX + 1, four_each);
+    assert_eq!(beyond, Verdict::Refused(Refusal::Devices));
 }
 
 #[test]
