@@ -7,13 +7,14 @@ use crate::store::error::StoreError;
 use crate::store::feed::Feed;
 use crate::store::publish::Span;
 
-/// What file systems give back: whole pages of 4 KiB.
-const PAGE_BYTES: u64 = 4096;
+/// Zeros written at once where a file system gives nothing back.
+const ZEROS_BYTES: usize = 64 * 1024;
 
 impl Feed {
     /// Gives up the blocks of a range; durable on return. Their tree nodes stay.
     ///
-    /// Whole pages are given back to the file system where it can take them.
+    /// Their bytes are zeros on the disk then: whole pages are given back to the file system where it
+    /// takes them, the rest is overwritten.
     pub fn clear(&self, blocks: Range<u64>) -> Result<(), StoreError> {
         let mut writer = self.live_writer()?;
         writer.settle(&self.inner.log)?;
@@ -37,15 +38,22 @@ impl Feed {
     }
 
     fn punch(&self, span: Span) -> Result<(), StoreError> {
-        let end = (span.offset + span.bytes) / PAGE_BYTES * PAGE_BYTES;
-        let start = span.offset.next_multiple_of(PAGE_BYTES);
-        if start >= end {
-            return Ok(());
-        }
         let file = self.inner.heads.segments().file(span.segment)?;
         let name = || crate::store::segment::file_name(span.segment);
-        file.punch_hole(start, end - start)
-            .map(|_| ())
-            .map_err(|error| StoreError::io("punch_hole", name(), error))
+        // A hole of any bounds: what is no whole page of it is overwritten by the file system.
+        let punched = file
+            .punch_hole(span.offset, span.bytes)
+            .map_err(|error| StoreError::io("punch_hole", name(), error))?;
+        if punched {
+            return Ok(());
+        }
+        let zeros = [0; ZEROS_BYTES];
+        let end = span.offset + span.bytes;
+        for offset in (span.offset..end).step_by(ZEROS_BYTES) {
+            let piece = &zeros[..(end - offset).min(ZEROS_BYTES as u64) as usize];
+            file.write_at(offset, piece)
+                .map_err(|error| StoreError::io("write", name(), error))?;
+        }
+        Ok(())
     }
 }

@@ -66,7 +66,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Makes everything written to this file durable, its size included.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Gives the bytes of a range back to the file system; they read as zeros afterwards.
+    /// Gives the bytes of a range back to the file system, as far as they are whole pages of it, and
+    /// overwrites the rest; all read as zeros afterwards.
     ///
     /// Returns whether the space was given back: where the file system cannot, nothing changes.
     fn punch_hole(&self, offset: u64, bytes: u64) -> io::Result<bool>;

@@ -1,6 +1,10 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kinlog_feeds::manifest::Manifest;
-use kinlog_feeds::store::{AppendError, Kind, MemoryDisk, Options, Role, Store, StoreError};
+use kinlog_feeds::store::{
+    AppendError, FileDisk, Kind, MemoryDisk, Options, Role, Store, StoreError,
+};
 use kinlog_feeds::{FeedKey, KeyPair};
 
 use crate::support::*;
@@ -97,6 +101,47 @@ fn feeds_of_32767_32768_and_32769_blocks_reopen() {
             }
         }
     }
+}
+
+/// Also a block that is less than a page is overwritten, and its neighbours still prove themselves.
+#[test]
+fn what_was_cleared_is_not_in_the_files() {
+    let folder = testkit::process::Folder::new("cleared-bytes");
+    let path = folder.join("store");
+    let disk = FileDisk::new(&path).unwrap();
+    let store = Store::open(Arc::new(disk), small()).unwrap();
+    let feed = own_feed(&store, &writer());
+    let long = [b"behind the green door ".repeat(900), vec![1]].concat();
+    let blocks = [&b"one"[..], b"under the flowerpot", b"two", &long, b"three"];
+    let blocks: Vec<Bytes> = blocks.iter().map(|one| one.to_vec().into()).collect();
+    feed.append_batch(&writer(), &blocks).unwrap();
+    let is_in_files = |text: &[u8]| {
+        std::fs::read_dir(&path).unwrap().any(|file| {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            bytes.windows(text.len()).any(|window| window == text)
+        })
+    };
+    for text in [&b"under the flowerpot"[..], b"green door"] {
+        assert!(is_in_files(text));
+    }
+    feed.clear(1..2).unwrap();
+    feed.clear(3..4).unwrap();
+    for text in [&b"under the flowerpot"[..], b"green door"] {
+        assert!(!is_in_files(text), "{}", String::from_utf8_lossy(text));
+    }
+    let store = {
+        drop((store, feed));
+        let disk = FileDisk::new(&path).unwrap();
+        Store::open(Arc::new(disk), small()).unwrap()
+    };
+    let feed = store.feeds().pop().unwrap();
+    assert!(feed.verify().unwrap().problems.is_empty());
+    let other = open(&MemoryDisk::new());
+    let follower = follower(&other, &feed);
+    let items = [0, 2, 4].map(|index| block_item(&feed, index));
+    follower.apply(&[upgrade_item(&feed, 0)]).unwrap();
+    assert!(follower.apply(&items).unwrap().iter().all(Result::is_ok));
+    assert!(feed.get(1).unwrap().is_none() && feed.get(3).unwrap().is_none());
 }
 
 #[test]
