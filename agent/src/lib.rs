@@ -10,6 +10,7 @@
 //! - `tasks`, `network`: what runs beside requests: sessions, node events, the directory's heads.
 //! - `core`: home, store, index, knowledge and plan in one value; blocking.
 //! - `rooms`: the write side of rooms.
+//! - `settings`: what the agent says of itself and keeps for itself, on all its devices.
 //! - `seeding`: seed grants, given and held.
 //! - `pins`, `host`, `knowledge`: policy, as a pure function from what is known to what is done.
 //! - `guard`: whether this device may sign.
@@ -37,6 +38,7 @@ mod pins;
 mod requests;
 pub mod rooms;
 mod seeding;
+mod settings;
 pub mod sign_in;
 mod socket;
 mod state;

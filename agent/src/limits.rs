@@ -251,3 +251,7 @@ pub const BACKUP_CHUNK_BYTES: usize = 64 * 1024;
 
 /// Bytes of what a backup says of itself, 4 KiB: six short fields.
 pub const BACKUP_SUMMARY_BYTES_MAX: usize = 4 * 1024;
+
+/// Newest blocks kept of what an agent that is followed calls itself, of each of its devices: at most 16 entries
+/// of 256 KiB, in truth some hundred bytes.
+pub const PROFILE_BLOCKS: u64 = 16;

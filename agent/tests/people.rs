@@ -8,24 +8,10 @@
 
 mod stage;
 
-use std::time::Duration;
-
 use kinlog_agent::api::{Error, ErrorKind, MemberInfo, Reply, Request, RoomInfo};
-use kinlog_agent::{Introduction, introduce};
-use stage::{Cast, Folder, soon};
+use stage::{Cast, Folder, meet, soon, until};
 
 const ROOM: &str = "kitchen";
-
-/// Introduces everybody to everybody.
-async fn meet(all: &[&Cast]) -> Vec<Introduction> {
-    let mut met = Vec::new();
-    for (number, one) in all.iter().enumerate() {
-        for other in &all[number + 1..] {
-            met.push(introduce(&one.agent, &other.agent).await.unwrap());
-        }
-    }
-    met
-}
 
 async fn create(cast: &Cast, history: Option<&str>) {
     let history = history.map(str::to_owned);
@@ -70,19 +56,6 @@ async fn room(cast: &Cast) -> RoomInfo {
         Reply::Rooms { rooms } => rooms.into_iter().find(|one| one.name == ROOM).unwrap(),
         other => panic!("{other:?}"),
     }
-}
-
-/// Asks again until it is so.
-async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let asking = async {
-        loop {
-            if let Some(found) = ask().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    soon(asking).await
 }
 
 async fn role_of(cast: &Cast, who: &Cast) -> Option<String> {

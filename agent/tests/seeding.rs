@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use kinlog_agent::api::{ErrorKind, Reply, Request, SeedingInfo};
 use kinlog_agent::introduce;
-use stage::{Cast, Folder, soon};
+use stage::{Cast, Folder, soon, until};
 use testkit::needles::Needles;
 
 const ROOM: &str = "behind the green door";
@@ -44,17 +44,8 @@ async fn held(seeder: &Cast) -> Vec<SeedingInfo> {
 }
 
 /// Waits until what a seeder holds is as wanted.
-async fn until(seeder: &Cast, is_so: impl Fn(&[SeedingInfo]) -> bool) -> Vec<SeedingInfo> {
-    soon(async {
-        loop {
-            let grants = held(seeder).await;
-            if is_so(&grants) {
-                return grants;
-            }
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
+async fn until_held(seeder: &Cast, is_so: impl Fn(&[SeedingInfo]) -> bool) -> Vec<SeedingInfo> {
+    until(async || Some(held(seeder).await).filter(|grants| is_so(grants))).await
 }
 
 /// Blocks of all feeds of rooms that a member holds.
@@ -68,15 +59,10 @@ async fn blocks_of_rooms(member: &Cast) -> u64 {
 
 /// Waits until a seeder holds as many blocks as a member.
 async fn until_level(seeder: &Cast, member: &Cast) {
-    soon(async {
-        loop {
-            let here = blocks_of_rooms(member).await;
-            let there = held(seeder).await.iter().map(|one| one.blocks).max();
-            if there == Some(here) {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
+    until(async || {
+        let here = blocks_of_rooms(member).await;
+        let there = held(seeder).await.iter().map(|one| one.blocks).max();
+        (there == Some(here)).then_some(())
     })
     .await;
 }
@@ -96,15 +82,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// Waits until no feed goes over any session of a room.
 async fn until_it_serves_nothing(seeder: &Cast) {
-    soon(async {
-        loop {
-            let sessions = seeder.status().await.sessions;
-            let mut of_rooms = sessions.iter().filter(|one| one.met_by == "room");
-            if of_rooms.all(|one| one.feeds.is_empty()) {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
+    until(async || {
+        let sessions = seeder.status().await.sessions;
+        let mut of_rooms = sessions.iter().filter(|one| one.met_by == "room");
+        of_rooms.all(|one| one.feeds.is_empty()).then_some(())
     })
     .await;
 }
@@ -230,13 +211,13 @@ async fn the_grant_follows_the_room_until_it_is_revoked() {
     let error = accept(&bob, &given).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Permission, "{error}");
     accept(&sue, &given).await.unwrap();
-    until(&sue, |held| held[0].feeds == 2 && held[0].blocks > 0).await;
+    until_held(&sue, |held| held[0].feeds == 2 && held[0].blocks > 0).await;
 
     // Who joins brings two feeds; the seeder hears of them from the giver.
     let link = ann.invite(ROOM).await;
     bob.join(&link).await.unwrap();
     let live = |held: &[SeedingInfo]| held.iter().filter(|one| one.state == "live").count();
-    until(&sue, |held| {
+    until_held(&sue, |held| {
         held.iter().any(|one| one.state == "live" && one.feeds == 4)
     })
     .await;
@@ -249,7 +230,7 @@ async fn the_grant_follows_the_room_until_it_is_revoked() {
         grant: sue.id.agent.to_string(),
     };
     ann.reply(request).await.unwrap();
-    let ended = until(&sue, |held| live(held) == 0).await;
+    let ended = until_held(&sue, |held| live(held) == 0).await;
     let kept = ended.iter().map(|one| one.blocks).max();
     ann.send(ROOM, "for members alone").await;
     bob.wait_for_message(ROOM, "for members alone").await;
@@ -276,8 +257,8 @@ async fn an_expired_grant_ends_by_itself() {
     ann.reply(create).await.unwrap();
     let given = grant(&ann, &sue, Some(3)).await;
     accept(&sue, &given).await.unwrap();
-    until(&sue, |held| held[0].blocks > 0).await;
-    until(&sue, |held| held[0].state == "expired").await;
+    until_held(&sue, |held| held[0].blocks > 0).await;
+    until_held(&sue, |held| held[0].state == "expired").await;
     until_it_serves_nothing(&sue).await;
     let kept = held(&sue).await[0].blocks;
     ann.send(ROOM, "too late").await;

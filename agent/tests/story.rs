@@ -8,12 +8,10 @@
 
 mod stage;
 
-use std::time::Duration;
-
 use kinlog_agent::api::{ErrorKind, Reply, Request};
 use kinlog_agent::home::Phrase;
 use kinlog_agent::{Introduction, introduce};
-use stage::{Cast, Folder, Signal, soon};
+use stage::{Cast, Folder, Signal, soon, until_so};
 
 const ROOM: &str = "family";
 
@@ -39,19 +37,6 @@ impl Meeting {
         }
         met
     }
-}
-
-/// Asks again until it is so.
-async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
-    let asking = async {
-        while !ask().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(
-        tokio::time::timeout(stage::SOON, asking).await.is_ok(),
-        "never so: {what}"
-    );
 }
 
 /// Whether a device is in the room, as it knows itself.
@@ -112,7 +97,7 @@ async fn story(meeting: Meeting) {
     let link = desk.invite(ROOM).await;
     laptop.join(&link).await.unwrap();
     for second in [&phone, &tablet] {
-        until("a second device is in the room", async || {
+        until_so("a second device is in the room", async || {
             is_in_the_room(second).await
         })
         .await;
@@ -136,7 +121,7 @@ async fn story(meeting: Meeting) {
         panic!("no grant");
     };
     rack.reply(Request::SeedAccept { link }).await.unwrap();
-    until("the seeder keeps something", async || {
+    until_so("the seeder keeps something", async || {
         blocks_kept(&rack).await > 0
     })
     .await;
@@ -166,7 +151,7 @@ async fn story(meeting: Meeting) {
         meeting.gather(&[&spare, &desk]).await,
         meeting.gather(&[&spare, &tablet]).await,
     ];
-    until("the new device is in the room", async || {
+    until_so("the new device is in the room", async || {
         is_in_the_room(&spare).await
     })
     .await;
@@ -187,12 +172,12 @@ async fn story(meeting: Meeting) {
     };
     desk.reply(remove).await.unwrap();
     for cast in [&phone, &tablet] {
-        until("the thief's agent is removed", async || {
+        until_so("the thief's agent is removed", async || {
             role_of(cast, &mal).await.as_deref() == Some("removed")
         })
         .await;
     }
-    until("the laptop is out of the room", async || {
+    until_so("the laptop is out of the room", async || {
         let request = Request::RoomMembers { room: ROOM.into() };
         let Reply::Members { members, .. } = desk.reply(request).await.unwrap() else {
             panic!("no members");

@@ -156,6 +156,9 @@ pub struct PinOptions {
     /// Why, in a few words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// For this device alone; otherwise all devices of the agent keep it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub here: bool,
 }
 
 /// One thing to do; the comment names the answers, in order.

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use kinlog_feeds::crypto::Hash;
 use kinlog_feeds::store::Feed;
-use kinlog_indexer::entry::{Body, Cut, Entry, OPEN_BLOCK};
+use kinlog_indexer::entry::{Body, Cut, DirectoryHeads, Entry, OPEN_BLOCK};
 use kinlog_indexer::index::{StoreTrees, TreeHashes};
 
 use crate::api::Error;
 use crate::core::{Core, Place};
+use crate::knowledge::KnownAgent;
 use crate::limits::{APPEND_BLOCKS_MAX, IMPORT_BATCH_BYTES};
 use crate::state::{FormerFeed, OwnFeed};
 
@@ -18,8 +19,8 @@ impl Core {
     pub(super) fn continue_paths(&self) -> Result<(), Error> {
         let directory = self.directory()?;
         if self.feed(&directory.key)?.head().length == 0 {
-            let profile = Body::Profile(self.profile()?);
-            self.write_entries(&directory, Place::Public, vec![profile])?;
+            let begin = self.first_words()?;
+            self.write_entries(&directory, Place::Public, vec![begin])?;
         }
         for former in self.state.former_feeds()? {
             let successor = self.knowledge(|knowledge| {
@@ -41,6 +42,21 @@ impl Core {
             self.write_again(&former, &own)?;
         }
         Ok(())
+    }
+
+    /// Returns the first entry of a new device's directory: what the agent calls itself, unless other
+    /// devices of it say that.
+    fn first_words(&self) -> Result<Body, Error> {
+        let this = self.keys.device();
+        let has_others = self.knowledge(|knowledge| {
+            let own = knowledge.agents.get(&self.agent).into_iter();
+            own.flat_map(KnownAgent::writers)
+                .any(|device| device.key != this)
+        });
+        Ok(match has_others {
+            true => Body::DirectoryHeads(DirectoryHeads::default()),
+            false => Body::Profile(self.profile()?),
+        })
     }
 
     /// Continues the paths of a restored home whose feeds peers have shown by now; returns how many wait

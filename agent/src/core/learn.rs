@@ -1,6 +1,7 @@
 //! Reading `state.db` and the index into what is known.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 use kinlog_indexer::RoomId;
@@ -125,10 +126,8 @@ impl Core {
     pub(super) fn learn_agent(&self, agent: &AgentId) -> Result<(), Error> {
         // The index is held until all is taken in, so that nobody takes in older rows after it.
         self.index(|index| {
-            let (rows, name) = (
-                index.directory(agent)?,
-                index.profile(agent)?.map(|profile| profile.name),
-            );
+            let (rows, profile) = (index.directory(agent)?, index.profile(agent)?);
+            let name = profile.map(|profile| profile.name);
             let mut lines = Line::of_rows(rows, &index.redirects(agent)?);
             self.end_lines(index, agent, &mut lines)?;
             let directories = self.knowledge(|knowledge| {
@@ -169,6 +168,8 @@ impl Core {
         if *agent == self.agent {
             self.learn_own_epochs()?;
             self.learn_labels()?;
+            self.learn_contacts()?;
+            self.unshared.store(true, Ordering::Release);
         }
         Ok(())
     }
@@ -278,6 +279,7 @@ impl Core {
         steps.take("index", self.catch_up());
         if *agent == self.agent {
             steps.take("own epochs", self.tend_own_epochs());
+            self.unshared.store(true, Ordering::Release);
         }
         steps.take("rooms", self.drop_revoked_devices());
         steps.take("plan", self.replan());
@@ -292,7 +294,7 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::AtomicBool;
 
     use kinlog_feeds::KeyPair;
 
@@ -333,6 +335,7 @@ mod tests {
                     tier: "gift".to_owned(),
                     reason: "follow".to_owned(),
                     depth: 0,
+                    is_local: false,
                 };
                 core.state.put_pin(&pin).unwrap();
                 core.relearn().unwrap();

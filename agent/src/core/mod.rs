@@ -9,6 +9,7 @@ mod continuing;
 mod cuts;
 mod devices;
 mod entries;
+mod giving_back;
 mod index_file;
 mod indexing;
 mod learn;
@@ -91,6 +92,11 @@ pub(crate) struct Core {
     pub(crate) rates: Mutex<BTreeMap<RoomId, Rate>>,
     /// Held while rooms are shared with the agent's other devices; taken before every other lock.
     pub(crate) sharing: Mutex<()>,
+    /// Held while a value of the agent or a pin is written, from looking at what it replaces on; taken
+    /// before every other lock but `sharing`.
+    pub(crate) settling: Mutex<()>,
+    /// The settings or the devices of this agent changed since pins were shared.
+    pub(crate) unshared: AtomicBool,
     /// Answers to joins that are being looked into.
     pub(crate) checks: Mutex<Checks>,
     /// Own heads that peers were shown and `state.db` does not say so yet.
@@ -164,6 +170,8 @@ impl Core {
             logs: Mutex::default(),
             rates: Mutex::default(),
             sharing: Mutex::default(),
+            settling: Mutex::default(),
+            unshared: AtomicBool::new(true),
             checks: Mutex::default(),
             shown: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -190,6 +198,7 @@ impl Core {
             core.restore_lines()?;
         }
         core.replan()?;
+        core.share_settings()?;
         Ok((core, received))
     }
 

@@ -11,6 +11,7 @@ use crate::core::{Core, lock};
 use crate::keys::random;
 use crate::knowledge::Line;
 use crate::links::FeedPath;
+use crate::settings::check_unreserved;
 use crate::state::OwnFeed;
 
 impl Core {
@@ -30,6 +31,9 @@ impl Core {
 
     /// Gives a path that this device writes another label, and leads its readers there.
     pub(crate) fn rename_path(&self, from: &FeedPath, to: &FeedPath) -> Result<OwnFeed, Error> {
+        for path in [from, to] {
+            check_unreserved(path)?;
+        }
         let own = self.own_feed(from.as_str())?;
         self.check_free(to)?;
         let label = |path: &FeedPath| {
@@ -105,6 +109,7 @@ impl Core {
 
     /// Lists a path no longer. Its blocks stay here, and with whoever holds them.
     pub(crate) fn retire_path(&self, path: &FeedPath) -> Result<OwnFeed, Error> {
+        check_unreserved(path)?;
         let own = self.own_feed(path.as_str())?;
         // After a crash in between the path is still listed, and can be retired again.
         self.set_own_path(&own, None)?;

@@ -16,6 +16,7 @@ use crate::keys::{DIRECTORY_ID, random};
 use crate::knowledge::KnownRoom;
 use crate::limits::HEADS_AT_ONCE;
 use crate::links::FeedPath;
+use crate::settings::check_unreserved;
 use crate::state::{FormerFeed, OwnFeed};
 
 /// What a path is made as; nothing of it changes later.
@@ -50,6 +51,9 @@ impl Core {
 
     /// Creates a path with a new feed behind it and lists it in the directory where it belongs.
     pub(crate) fn create_path(&self, path: &FeedPath, new: NewPath) -> Result<OwnFeed, Error> {
+        if new.content == Content::Bytes || new.kind == PathKind::Log {
+            check_unreserved(path)?;
+        }
         self.check_free(path)?;
         let id = random()?;
         let feed = self.make_feed(OwnFeed {

@@ -45,6 +45,8 @@ pub(crate) struct Knowledge {
     /// Keys by which this device meets each of its siblings.
     pub(crate) pair_keys: BTreeMap<DeviceKey, [u8; 32]>,
     pub(crate) pins: Vec<Pin>,
+    /// What this agent calls others, whatever they call themselves.
+    pub(crate) petnames: BTreeMap<AgentId, String>,
     pub(crate) rooms: BTreeMap<RoomId, KnownRoom>,
     /// Open invites to our rooms, our own and those of other members.
     pub(crate) invites: BTreeMap<PublicKey, RoomId>,
@@ -90,6 +92,7 @@ impl Knowledge {
             own_epochs: OwnEpochs::default(),
             pair_keys: BTreeMap::new(),
             pins: Vec::new(),
+            petnames: BTreeMap::new(),
             rooms: BTreeMap::new(),
             invites: BTreeMap::new(),
             joins: Vec::new(),

@@ -92,6 +92,7 @@ pub async fn fetch_identity(
         ),
         selection: Selection::Last(1),
         depth: 0,
+        is_local: true,
         live: true,
         tier: "gift".to_owned(),
         reason: "recover".to_owned(),

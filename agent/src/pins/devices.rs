@@ -7,6 +7,7 @@ use kinlog_swarm::Label;
 
 use crate::api::Selection;
 use crate::pins::plan::{Planning, Role};
+use crate::settings::{PROFILE, SETTINGS, TRUST};
 
 impl Planning<'_> {
     pub(super) fn own_feeds(&mut self) {
@@ -99,6 +100,7 @@ impl Planning<'_> {
             }
         }
         private.extend(knowledge.private_lines.iter().map(|line| line.key));
+        self.said_by_siblings();
         if let Some(known) = knowledge.agents.get(&agent) {
             let offered = self.plan.view.agents.entry(agent.0).or_default();
             // A sibling may know of more devices.
@@ -127,6 +129,34 @@ impl Planning<'_> {
             offered.devices.extend(devices.keys());
             offered.serves.extend(&private);
             offered.wants.extend(&private);
+        }
+    }
+
+    /// What siblings say of the agent, and keep for it, every device has: else it could not write after it.
+    fn said_by_siblings(&mut self) {
+        let knowledge = self.knowledge;
+        let agent = knowledge.agent;
+        let public = knowledge.agents.get(&agent).into_iter();
+        let public = public.flat_map(|known| &known.lines);
+        let public = public.filter(|line| line.is_part_of(PROFILE) || line.is_part_of(TRUST));
+        let private = knowledge.private_lines.iter();
+        let private = private.filter(|line| line.is_part_of(SETTINGS));
+        for (line, is_private) in public
+            .map(|line| (line, false))
+            .chain(private.map(|line| (line, true)))
+        {
+            if knowledge.own.contains_key(&line.key) || knowledge.former.contains_key(&line.key) {
+                continue;
+            }
+            if !is_private {
+                let offered = self.plan.view.agents.entry(agent.0).or_default();
+                offered.serves.insert(line.key);
+                offered.wants.insert(line.key);
+            }
+            let name = knowledge.device_name(&line.device);
+            self.plan.roles.insert(line.key, Role::Device);
+            let why = format!("path {} of own {name}", line.path);
+            self.ask(line.key, Selection::All, true, &why);
         }
     }
 }

@@ -8,10 +8,12 @@ use kinlog_swarm::Label;
 
 use crate::api::Selection;
 use crate::knowledge::{Knowledge, KnownAgent, Line};
+use crate::limits::PROFILE_BLOCKS;
 use crate::links::FeedPath;
 use crate::pins::Asked;
 use crate::pins::plan::{FeedFacts, Planning, Role, Switches};
 use crate::pins::trie::Trie;
+use crate::settings::PROFILE;
 use crate::state::{Pin, PinTarget};
 
 /// Returns the public lines of an agent that a pinned path covers; without a path all.
@@ -174,6 +176,30 @@ impl Planning<'_> {
             let said = self.plan.why.entry(key).or_default();
             if !said.contains(&why) {
                 said.push(why);
+            }
+        }
+        self.profile(known);
+    }
+
+    /// And the newest of what that agent calls itself, where it says so beside its directories.
+    fn profile(&mut self, known: &KnownAgent) {
+        let knowledge = self.knowledge;
+        let agent = known.identity.agent;
+        let lines = known.lines.iter().filter(|line| line.is_part_of(PROFILE));
+        for line in lines.filter(|line| is_public(knowledge, &self.private, &line.key)) {
+            let offered = self.plan.view.agents.entry(agent.0).or_default();
+            offered.serves.insert(line.key);
+            offered.wants.insert(line.key);
+            let newest = Asked {
+                selection: Selection::Last(PROFILE_BLOCKS),
+                live: true,
+            };
+            let asked = self.plan.asked.entry(line.key).or_default();
+            if !asked.contains(&newest) {
+                asked.push(newest);
+                let why = format!("what {} calls itself", known.label());
+                self.plan.why.entry(line.key).or_default().push(why);
+                self.plan.roles.entry(line.key).or_insert(Role::Followed);
             }
         }
     }

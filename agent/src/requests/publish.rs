@@ -8,6 +8,7 @@ use kinlog_indexer::limits::DOCUMENT_BYTES_MAX;
 use crate::api::{DocumentInfo, Error, Reply};
 use crate::core::{Core, NewPath, Place};
 use crate::links::FeedPath;
+use crate::settings::check_unreserved;
 
 pub(super) fn publish(
     core: &Core,
@@ -21,6 +22,7 @@ pub(super) fn publish(
         .iter()
         .map(|file| document(file))
         .collect::<Result<Vec<_>, Error>>()?;
+    check_unreserved(&path)?;
     let held = core.writable(&path)?;
     let own = match held {
         Some(own) if !own.is_entries => {

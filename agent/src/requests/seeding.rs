@@ -11,7 +11,7 @@ use crate::api::{AnswerSender, Error, GrantInfo, Reply, SeedingInfo, Text};
 use crate::core::Core;
 use crate::limits::GRANT_SECONDS;
 use crate::links::Link;
-use crate::requests::{Ended, blocking, space};
+use crate::requests::{Ended, blocking};
 use crate::seeding::{GrantOffer, is_of};
 use crate::state::HeldGrant;
 use crate::tasks::Running;
@@ -87,7 +87,7 @@ pub(super) fn drop(core: &Core, name: &str) -> Result<Reply, Error> {
         let held = feed.info();
         blocks += held.blocks_held;
         bytes += held.bytes_held;
-        space::forget(core, &key)?;
+        core.forget_feed(&key)?;
     }
     Ok(Reply::SeedingDropped {
         grants,

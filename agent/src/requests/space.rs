@@ -68,7 +68,7 @@ pub(super) fn drop_feed(core: &Core, name: &str) -> Result<Reply, Error> {
         );
     }
     let info = feed.info();
-    forget(core, &key)?;
+    core.forget_feed(&key)?;
     Ok(Reply::Dropped {
         key: key.into(),
         blocks: info.blocks_held,
@@ -76,18 +76,12 @@ pub(super) fn drop_feed(core: &Core, name: &str) -> Result<Reply, Error> {
     })
 }
 
-/// Takes a feed out of the store, and out of the network's sight.
-pub(super) fn forget(core: &Core, key: &FeedKey) -> Result<(), Error> {
-    core.store.drop_feed(key)?;
-    core.stored(key)
-}
-
 /// Takes a feed out again that was added for something that came to nothing.
 pub(super) fn forget_empty(core: &Core, key: &FeedKey) -> Result<(), Error> {
     let is_empty = |feed: Feed| feed.head().length == 0 && feed.role() != Role::Own;
     let unwanted = !core.plan().interests.contains_key(key);
     match core.store.feed(key).is_some_and(is_empty) && unwanted {
-        true => forget(core, key),
+        true => core.forget_feed(key),
         false => Ok(()),
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Pin {
     pub(crate) reason: String,
     /// How many times links in documents are followed.
     pub(crate) depth: u8,
+    /// For this device alone.
+    pub(crate) is_local: bool,
 }
 
 impl State {
@@ -48,6 +50,19 @@ impl State {
             }
         }
         self.insert_pin(&transaction, new)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Forgets the pin with this target and selection.
+    pub(crate) fn remove_pin(&self, pin: &Pin) -> Result<(), StateError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        for (place, other) in self.read_pins(&transaction)? {
+            if (&pin.target, &pin.selection) == (&other.target, &other.selection) {
+                transaction.execute("DELETE FROM pins WHERE place = ?1", [place])?;
+            }
+        }
         transaction.commit()?;
         Ok(())
     }
@@ -84,9 +99,9 @@ impl State {
         let (clear, sealed) = self.path_columns(pin_path(&place), path, true)?;
         connection.execute(
             "INSERT INTO pins (place, number, agent, path, feed_key, selection, live, tier, reason,
-                 depth, private_path)
+                 depth, private_path, is_local)
              VALUES (?1, (SELECT 1 + coalesce(max(number), 0) FROM pins), ?2, ?3, ?4, ?5, ?6, ?7,
-                 ?8, ?9, ?10)",
+                 ?8, ?9, ?10, ?11)",
             (
                 place,
                 agent,
@@ -98,6 +113,7 @@ impl State {
                 &pin.reason,
                 pin.depth,
                 sealed,
+                pin.is_local,
             ),
         )?;
         Ok(())
@@ -106,7 +122,8 @@ impl State {
     /// Reads all pins with their places, oldest first.
     fn read_pins(&self, connection: &Connection) -> Result<Vec<([u8; 16], Pin)>, StateError> {
         let mut statement = connection.prepare(
-            "SELECT place, agent, path, private_path, feed_key, selection, live, tier, reason, depth
+            "SELECT place, agent, path, private_path, feed_key, selection, live, tier, reason, depth,
+                 is_local
              FROM pins ORDER BY number",
         )?;
         let mut rows = statement.query([])?;
@@ -134,6 +151,7 @@ impl State {
                 tier: row.get(7)?,
                 reason: row.get(8)?,
                 depth: row.get(9)?,
+                is_local: row.get(10)?,
             };
             pins.push((place, pin));
         }
@@ -171,6 +189,7 @@ mod tests {
             tier: "gift".into(),
             reason: reason.into(),
             depth: 2,
+            is_local: reason == "seed",
         };
         let all = [
             pin(&path, Selection::Last(5), "follow"),
@@ -188,5 +207,7 @@ mod tests {
         assert_eq!(state.pins().expect("read")[3].reason, "seed");
         assert_eq!(state.remove_pins(&path).expect("removed"), all[..2]);
         assert_eq!(state.pins().expect("read").len(), 2);
+        state.remove_pin(&all[2]).expect("removed");
+        assert_eq!(state.pins().expect("read").len(), 1);
     }
 }

@@ -159,6 +159,9 @@ const STEPS: &[&str] = &["
         SELECT randomblob(16), id, agent, path, feed_key, selection, live, tier, reason, depth
         FROM pins_before;
     DROP TABLE pins_before;
+", "
+    -- For this device alone; the others stand in `/settings`, too.
+    ALTER TABLE pins ADD COLUMN is_local INTEGER NOT NULL DEFAULT 0;
 "];
 
 /// Brings the schema up to date, each step in a transaction with its number.

@@ -20,6 +20,7 @@ pub(super) async fn ask_regularly(core: Arc<Core>) {
             let mut steps = Steps::default();
             steps.take("revoked devices", core.drop_revoked_devices());
             steps.take("rooms of siblings", core.share_rooms());
+            steps.take("settings", core.share_settings());
             steps.take("asking siblings", core.ask_siblings_again());
             steps.take("old epochs", core.forget_old_epochs());
             core.ask_for_keys();

@@ -106,6 +106,7 @@ impl Core {
             steps.take("joins", self.check_joins());
             steps.take("plan", self.replan());
             steps.take("rooms of siblings", self.share_rooms());
+            steps.take("settings", self.share_settings());
             return steps.end();
         }
         // A head of ours that came from a peer: others have it, and nothing more is signed.
@@ -153,6 +154,7 @@ impl Core {
             false => self.changed(),
         }
         steps.take("rooms of siblings", self.share_rooms());
+        steps.take("settings", self.share_settings());
         steps.end()
     }
 }

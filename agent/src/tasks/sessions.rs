@@ -29,6 +29,7 @@ impl Core {
         steps.take("event", self.attend_one(&network, event));
         self.changed();
         steps.take("rooms of siblings", self.share_rooms());
+        steps.take("settings", self.share_settings());
         steps.end()
     }
 

@@ -16,13 +16,16 @@ use kinlog_agent::api::{
     Answer, Answers, Error, FeedInfo, Reply, Request, Selection, Status, Text,
 };
 use kinlog_agent::home::{Initialised, Phrase, init};
-use kinlog_agent::{Agent, NetworkConfig, OpenOptions};
+use kinlog_agent::{Agent, Introduction, NetworkConfig, OpenOptions, introduce};
 use kinlog_signal::{Settings, serve};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 /// Far above what anything here takes; a test that waits this long has failed.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// Pause between two looks at what nobody tells of.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -320,6 +323,43 @@ pub(crate) async fn soon<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(SOON, work)
         .await
         .expect("done in time")
+}
+
+/// Asks again until it is so.
+pub(crate) async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(found) = ask().await {
+                return found;
+            }
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        }
+    };
+    soon(asking).await
+}
+
+/// Asks again until it is so; `what` is told when it never is.
+pub(crate) async fn until_so(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        while !ask().await {
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(SOON, asking).await.is_ok(),
+        "never so: {what}"
+    );
+}
+
+/// Introduces everybody to everybody.
+pub(crate) async fn meet(all: &[&Cast]) -> Vec<Introduction> {
+    let mut met = Vec::new();
+    for (number, one) in all.iter().enumerate() {
+        for other in &all[number + 1..] {
+            met.push(introduce(&one.agent, &other.agent).await.unwrap());
+        }
+    }
+    met
 }
 
 /// Blocks that differ, `count` of `bytes` each.

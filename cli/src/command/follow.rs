@@ -50,6 +50,10 @@ pub(crate) struct WhatArguments {
     /// Why, in a few words; it stands in `kinlog pins`
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+
+    /// On this device alone; otherwise all your devices keep it
+    #[arg(long)]
+    here: bool,
 }
 
 impl WhatArguments {
@@ -58,6 +62,7 @@ impl WhatArguments {
             depth: self.depth,
             tier: self.tier.clone(),
             reason: self.reason.clone(),
+            here: self.here,
         }
     }
 }
@@ -290,9 +295,10 @@ fn show_pin(pin: &PinInfo, context: &Context<'_>) -> Result<(), Failure> {
         0 => String::new(),
         depth => format!(", links {depth} deep"),
     };
+    let here = if pin.here { ", here alone" } else { "" };
     context.output.data(&paint.name(&clean(&pin.link)))?;
     context.output.data(&format!(
-        "    {}{live}{deep}  {} of {} held  {}",
+        "    {}{live}{deep}{here}  {} of {} held  {}",
         pin.range,
         pin.have,
         count(pin.want, "block"),

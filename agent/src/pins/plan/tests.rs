@@ -94,6 +94,7 @@ fn pin(target: PinTarget, selection: Selection) -> Pin {
         tier,
         reason,
         depth: 0,
+        is_local: false,
     }
 }
 

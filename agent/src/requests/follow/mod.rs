@@ -34,7 +34,9 @@ pub(super) async fn follow(
     to: &AnswerSender,
 ) -> Result<(), Ended> {
     let ends = once || matches!(selection, Selection::Range(_));
-    let pin = new_pin(selection, !ends, options, "follow")?;
+    // What is fetched once is for where it is fetched.
+    let mut pin = new_pin(selection, !ends, options, "follow")?;
+    pin.is_local |= once;
     let pin = add(running, link, pin).await?;
     running.ensure_signals().await?;
     watch::watch(running, vec![pin.clone()], ends, to).await?;
@@ -89,6 +91,7 @@ fn new_pin(
         tier,
         reason,
         depth: options.depth,
+        is_local: options.here,
     })
 }
 
@@ -105,7 +108,7 @@ fn settle(core: &Core, pin: &Pin) -> Result<(), Error> {
         selection: Selection::Range(held),
         ..pin.clone()
     };
-    core.state.replace_pin(pin, &settled)?;
+    core.replace_pin(pin, &settled)?;
     core.relearn()?;
     core.replan()
 }
@@ -124,6 +127,7 @@ pub(super) async fn seed(
             tier: TIER.to_owned(),
             reason: "seed".to_owned(),
             depth: 0,
+            is_local: true,
         };
         pins.push(add(running, link, pin).await?);
     }
@@ -149,16 +153,19 @@ async fn add(running: &Arc<Running>, link: &str, pin: Pin) -> Result<Pin, Error>
         }
         // What is followed for ever stays so when it is looked at once.
         let known = core.state.pins()?;
-        let live = pin.live
-            || known
-                .iter()
-                .any(|one| one.target == target && one.selection == pin.selection && one.live);
+        let mut same = known
+            .iter()
+            .filter(|one| one.target == target && one.selection == pin.selection);
+        let live = pin.live || same.clone().any(|one| one.live);
+        // And what is kept on all devices stays so.
+        let is_local = pin.is_local && same.all(|one| one.is_local);
         let pin = Pin {
             target,
             live,
+            is_local,
             ..pin
         };
-        core.state.put_pin(&pin)?;
+        core.keep_pin(&pin)?;
         core.relearn()?;
         core.replan()?;
         Ok(pin)
@@ -202,7 +209,7 @@ pub(super) fn target(core: &Core, link: &Link) -> Result<PinTarget, Error> {
 
 pub(super) fn unfollow(core: &Core, link: &str) -> Result<Reply, Error> {
     let target = target(core, &link.parse()?)?;
-    let removed = core.state.remove_pins(&target)?;
+    let removed = core.drop_pins(&target)?;
     if removed.is_empty() {
         return Err(
             Error::not_found(format!("nothing is pinned by {}", link_of(&target)))
@@ -242,6 +249,7 @@ pub(super) fn pins(core: &Core) -> Result<Reply, Error> {
             tier: TIER.to_owned(),
             reason: why.join("; "),
             depth: 0,
+            here: false,
             role: core.role_of(key).to_owned(),
             length: counts.length,
             have: counts.have,
@@ -274,6 +282,7 @@ pub(super) fn pin_info(core: &Core, pin: &Pin) -> PinInfo {
         tier: pin.tier.clone(),
         reason: pin.reason.clone(),
         depth: pin.depth,
+        here: pin.is_local,
         role: Role::of(pin).as_str().to_owned(),
         length: sum.length,
         have: sum.have,
