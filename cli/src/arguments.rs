@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
-    backup, device, feed, follow, id, index, init, lock, message, publish, recover, room, sign_in,
-    signal, store, up,
+    backup, device, feed, follow, id, index, init, lock, message, people, publish, recover, room,
+    sign_in, signal, store, up, value_conflicts,
 };
 use crate::demo;
 
@@ -87,6 +87,32 @@ pub(crate) enum Command {
     Device {
         #[command(subcommand)]
         command: Option<device::DeviceCommand>,
+    },
+    /// Show and change what you say of yourself
+    Profile {
+        #[command(subcommand)]
+        command: Option<people::ProfileCommand>,
+    },
+    /// Call others by names of your own
+    Contact {
+        #[command(subcommand)]
+        command: Option<people::ContactCommand>,
+    },
+    /// Set what you like, on all your devices
+    Preference {
+        #[command(subcommand)]
+        command: Option<people::PreferenceCommand>,
+    },
+    /// Say in public whom you trust
+    #[command(subcommand)]
+    Vouch(people::VouchCommand),
+    /// Claim in public what you know of others, or saw
+    #[command(subcommand)]
+    Attest(people::AttestCommand),
+    /// Show values that your devices wrote without knowing of each other, and settle them
+    Conflicts {
+        #[command(subcommand)]
+        command: Option<value_conflicts::ConflictsCommand>,
     },
     /// Sign in on a new device with a password and a code
     SignIn {

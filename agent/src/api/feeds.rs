@@ -168,6 +168,9 @@ pub struct PinInfo {
     /// How many times links in documents are followed.
     #[serde(default)]
     pub depth: u8,
+    /// For this device alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub here: bool,
     /// Who is kept for what: `device`, `followed`, `pinned` or `seeded`.
     #[serde(default)]
     pub role: String,

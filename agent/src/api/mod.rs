@@ -11,6 +11,7 @@ mod error;
 mod feeds;
 mod frame;
 mod messages;
+mod people;
 mod reply;
 mod request;
 mod rooms;
@@ -31,6 +32,9 @@ pub use feeds::{
 };
 pub use frame::{Frame, read_frame, write_frame};
 pub use messages::{DeletedInfo, MessageInfo, ReactionInfo, ReplyInfo};
+pub use people::{
+    ClaimInfo, ConflictSide, ContactInfo, PreferenceInfo, ProfileInfo, ValueConflictInfo, VouchInfo,
+};
 pub use reply::{FoundEntry, IdInfo, Reply, WhyReason};
 pub use request::{PinOptions, Request, Selection};
 pub use rooms::{

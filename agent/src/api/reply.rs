@@ -7,10 +7,11 @@ use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 use serde::{Deserialize, Serialize};
 
 use crate::api::{
-    BlockProblem, ConflictInfo, CutInfo, DeviceInfo, DocumentInfo, FeedInfo, FollowProgress,
-    GrantInfo, InviteInfo, LinkAskedInfo, MemberInfo, MessageInfo, PinInfo, ReaderInfo,
-    RepairedFeedInfo, RoomChange, RoomExported, RoomInfo, RoomLeft, SeedingInfo, Selection,
-    SignInInfo, Status, StoreInfo, Text, TransferProgress, UnpublishedFeed,
+    BlockProblem, ClaimInfo, ConflictInfo, ContactInfo, CutInfo, DeviceInfo, DocumentInfo,
+    FeedInfo, FollowProgress, GrantInfo, InviteInfo, LinkAskedInfo, MemberInfo, MessageInfo,
+    PinInfo, PreferenceInfo, ProfileInfo, ReaderInfo, RepairedFeedInfo, RoomChange, RoomExported,
+    RoomInfo, RoomLeft, SeedingInfo, Selection, SignInInfo, Status, StoreInfo, Text,
+    TransferProgress, UnpublishedFeed, ValueConflictInfo, VouchInfo,
 };
 
 /// One answer to a request.
@@ -282,6 +283,22 @@ pub enum Reply {
         name: String,
         /// 12 groups of 5 digits.
         number: String,
+    },
+    /// What an agent says of itself.
+    Profile(ProfileInfo),
+    /// What people are called here.
+    Contacts { contacts: Vec<ContactInfo> },
+    /// What a person likes.
+    Preferences { preferences: Vec<PreferenceInfo> },
+    /// Who trusts whom.
+    Vouches { vouches: Vec<VouchInfo> },
+    /// Claims about agents and entries.
+    Claims { claims: Vec<ClaimInfo> },
+    /// Values that contradict each other; `stopped_feeds` have two histories, which is another thing.
+    ValueConflicts {
+        conflicts: Vec<ValueConflictInfo>,
+        #[serde(default)]
+        stopped_feeds: u64,
     },
     /// The state of the index.
     Index {

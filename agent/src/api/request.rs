@@ -505,6 +505,86 @@ pub enum Request {
     SignInHold { link: String },
     /// [`Reply::SignIn`](crate::api::Reply::SignIn). Holds the record of that agent no longer.
     SignInRelease { agent: String },
+    /// [`Reply::Profile`](crate::api::Reply::Profile). Of this agent, unless another is named.
+    Profile {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
+    },
+    /// [`Reply::Profile`](crate::api::Reply::Profile). What is not given stays.
+    ProfileSet {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<String>,
+    },
+    /// [`Reply::Contacts`](crate::api::Reply::Contacts).
+    Contacts,
+    /// [`Reply::Contacts`](crate::api::Reply::Contacts) with that one. Without a note an earlier one
+    /// stays.
+    ContactSet {
+        who: String,
+        petname: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// [`Reply::Contacts`](crate::api::Reply::Contacts) with what was removed.
+    ContactRemove { who: String },
+    /// [`Reply::Preferences`](crate::api::Reply::Preferences), all or the one of that name.
+    Preferences {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// [`Reply::Preferences`](crate::api::Reply::Preferences) with all; without a value it is taken back.
+    PreferenceSet {
+        name: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
+    },
+    /// [`Reply::Vouches`](crate::api::Reply::Vouches) with that one. Public.
+    Vouch {
+        who: String,
+        trusted: bool,
+        #[serde(default)]
+        reason: String,
+    },
+    /// [`Reply::Vouches`](crate::api::Reply::Vouches).
+    Vouches {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<String>,
+    },
+    /// [`Reply::Claims`](crate::api::Reply::Claims) with that one. Public.
+    Attest { who: String, text: String },
+    /// [`Reply::Claims`](crate::api::Reply::Claims) with that one. `entry` is a message of `room`, or
+    /// `FEED#INDEX`. Public.
+    Witness {
+        entry: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        room: Option<String>,
+        text: String,
+    },
+    /// [`Reply::Claims`](crate::api::Reply::Claims), newest first.
+    Claims {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<String>,
+    },
+    /// [`Reply::ValueConflicts`](crate::api::Reply::ValueConflicts) of this agent, or of everybody known.
+    ValueConflicts {
+        #[serde(default)]
+        all: bool,
+    },
+    /// [`Reply::ValueConflicts`](crate::api::Reply::ValueConflicts) with that one.
+    ValueConflict { id: String },
+    /// [`Reply::ValueConflicts`](crate::api::Reply::ValueConflicts) with what stands now. The side with
+    /// this number (from 1), or the one that is shown, takes the place of all.
+    ConflictResolve {
+        id: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        side: Option<u64>,
+    },
     /// [`Reply::Stopping`](crate::api::Reply::Stopping), and whoever holds the home leaves it.
     Stop,
 }

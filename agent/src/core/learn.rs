@@ -265,7 +265,10 @@ impl Core {
                     set: known.set,
                     ..held
                 },
-                None => known,
+                None => KnownAgent {
+                    petname: knowledge.petnames.get(agent).cloned(),
+                    ..known
+                },
             };
             knowledge.agents.insert(*agent, known);
             knowledge.pair_keys = pair_keys(knowledge, &self.keys);

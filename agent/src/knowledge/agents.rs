@@ -143,6 +143,8 @@ pub(crate) struct KnownAgent {
     pub(crate) set: Bytes,
     /// What the agent calls itself.
     pub(crate) name: Option<String>,
+    /// What this agent calls it.
+    pub(crate) petname: Option<String>,
     /// Public paths of all devices, by path.
     pub(crate) lines: Vec<Line>,
     /// What is held of the snapshots of its public directories.
@@ -160,6 +162,7 @@ impl KnownAgent {
             set: verified.set().encode(),
             verified,
             name: None,
+            petname: None,
             lines: Vec::new(),
             snapshots: BTreeMap::new(),
             leads: Vec::new(),
@@ -235,8 +238,11 @@ impl KnownAgent {
         self.lines.iter().rfind(|line| line.is_called(path))
     }
 
-    /// Returns what to call the agent: its name and the start of its id.
+    /// Returns what to call the agent: its petname, else its name and the start of its id.
     pub(crate) fn label(&self) -> String {
+        if let Some(petname) = &self.petname {
+            return petname.clone();
+        }
         let id = self.identity.agent.to_string();
         match &self.name {
             Some(name) => format!("{name} ({})", &id[..8]),

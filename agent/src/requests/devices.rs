@@ -113,7 +113,9 @@ pub(super) fn safety(core: &Core, text: &str) -> Result<Reply, Error> {
     let number = SafetyNumber::of((&core.agent, &mine), (&other.identity.agent, &theirs));
     Ok(Reply::Safety {
         agent: other.identity.agent.into(),
-        name: other.name.clone().unwrap_or_default(),
+        name: core
+            .called(&other.identity.agent, other.name.as_deref())
+            .unwrap_or_default(),
         number: number.to_string(),
     })
 }
@@ -132,6 +134,9 @@ fn named(core: &Core, text: &str) -> Result<KnownAgent, Error> {
         return known(core, &agent);
     }
     if let Ok(agent) = text.parse::<AgentId>() {
+        return known(core, &agent);
+    }
+    if let Some(agent) = core.petnamed(text)? {
         return known(core, &agent);
     }
     let mut called: Vec<KnownAgent> = core.knowledge(|knowledge| {

@@ -22,8 +22,8 @@ pub(super) fn search(core: &Core, query: &str, to: &AnswerSender) -> Result<(), 
                     snippet: snippet(&message.text, query),
                     room,
                     path: None,
-                    author: message
-                        .display_name
+                    author: core
+                        .called(&message.agent, message.display_name.as_deref())
                         .unwrap_or_else(|| message.agent.to_string()),
                     key: message.feed.into(),
                     index: message.index,
@@ -32,10 +32,8 @@ pub(super) fn search(core: &Core, query: &str, to: &AnswerSender) -> Result<(), 
             SearchHit::Document(document) => {
                 let name = core.knowledge(|knowledge| {
                     let author = document.author?;
-                    knowledge
-                        .agents
-                        .get(&author)
-                        .and_then(|known| known.name.clone())
+                    let known = knowledge.agents.get(&author);
+                    knowledge.called(&author, known.and_then(|known| known.name.as_deref()))
                 });
                 let id = document.author.map(|author| author.to_string());
                 FoundEntry {

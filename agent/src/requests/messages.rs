@@ -83,7 +83,7 @@ pub(super) fn edit(core: &Core, room: &str, message: &str, text: &str) -> Result
     if row.agent != core.agent {
         return Err(Error::permission(format!(
             "{message} is by {}: only its author edits it",
-            name_of(&row)
+            name_of(core, &row)
         )));
     }
     if row.deleted.is_some() {
@@ -103,7 +103,7 @@ pub(super) fn delete(core: &Core, room: &str, message: &str, reason: &str) -> Re
     if row.agent != core.agent && !may_delete(core, &room)? {
         return Err(Error::permission(format!(
             "{message} is by {}: only its author, an admin or an owner deletes it",
-            name_of(&row)
+            name_of(core, &row)
         )));
     }
     let tombstone = Tombstone {
@@ -168,7 +168,8 @@ async fn messages(
             for row in rows {
                 let mut reactions: BTreeMap<String, Vec<String>> = BTreeMap::new();
                 for one in index.reactions(&row)? {
-                    let name = one.display_name.unwrap_or_else(|| one.agent.to_string());
+                    let name = core.called(&one.agent, one.display_name.as_deref());
+                    let name = name.unwrap_or_else(|| one.agent.to_string());
                     let names = reactions.entry(one.emoji).or_default();
                     if !names.contains(&name) {
                         names.push(name);
@@ -177,7 +178,7 @@ async fn messages(
                 let reply_to = match &row.reply {
                     Some(reply) => {
                         let answered = index.message(reply)?.filter(|one| one.room == row.room);
-                        let named = answered.as_ref().map(name_of);
+                        let named = answered.as_ref().map(|one| name_of(core, one));
                         let text = answered.map(|one| one.text).unwrap_or_default();
                         Some(ReplyInfo {
                             id: names.name(reply),
@@ -191,7 +192,9 @@ async fn messages(
                     id: names.name(&row.entry()),
                     room: room.label(),
                     author: row.agent.to_string(),
-                    author_name: row.display_name.unwrap_or_default(),
+                    author_name: core
+                        .called(&row.agent, row.display_name.as_deref())
+                        .unwrap_or_default(),
                     text: row.text,
                     sent_at_ms: row.clock.ms,
                     clock_marked: row.clock_marked,
@@ -240,9 +243,8 @@ fn may_delete(core: &Core, room: &KnownRoom) -> Result<bool, Error> {
     Ok(own.any(|feed| feed.role >= Some(Role::Admin)))
 }
 
-fn name_of(row: &MessageRow) -> String {
-    row.display_name
-        .clone()
+fn name_of(core: &Core, row: &MessageRow) -> String {
+    core.called(&row.agent, row.display_name.as_deref())
         .unwrap_or_else(|| row.agent.to_string())
 }
 

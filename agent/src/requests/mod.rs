@@ -9,6 +9,7 @@ mod follow;
 mod found;
 mod links;
 mod messages;
+mod people;
 mod plain;
 mod publish;
 mod query;
@@ -19,6 +20,7 @@ mod sign_in;
 mod space;
 mod status;
 mod unpin;
+mod value_conflicts;
 mod why;
 
 use std::sync::Arc;
@@ -398,6 +400,80 @@ async fn dispatch(
         Request::IndexCheck => one(core, to, found::check).await?,
         Request::Query { sql } => {
             one(core, to, move |core| query::query(core, &sql)).await?;
+        }
+        Request::Profile { of } => {
+            one(core, to, move |core| people::profile(core, of.as_deref())).await?;
+        }
+        Request::ProfileSet { name, about } => {
+            one(core, to, move |core| {
+                people::set_profile(core, name.as_deref(), about.as_deref())
+            })
+            .await?;
+        }
+        Request::Contacts => one(core, to, people::contacts).await?,
+        Request::ContactSet { who, petname, note } => {
+            one(core, to, move |core| {
+                people::set_contact(core, &who, &petname, note.as_deref())
+            })
+            .await?;
+        }
+        Request::ContactRemove { who } => {
+            one(core, to, move |core| people::remove_contact(core, &who)).await?;
+        }
+        Request::Preferences { name } => {
+            one(core, to, move |core| {
+                people::preferences(core, name.as_deref())
+            })
+            .await?;
+        }
+        Request::PreferenceSet { name, value } => {
+            one(core, to, move |core| {
+                people::set_preference(core, &name, value.as_deref())
+            })
+            .await?;
+        }
+        Request::Vouch {
+            who,
+            trusted,
+            reason,
+        } => {
+            one(core, to, move |core| {
+                people::vouch(core, &who, trusted, &reason)
+            })
+            .await?;
+        }
+        Request::Vouches { by, about } => {
+            one(core, to, move |core| {
+                people::vouches(core, by.as_deref(), about.as_deref())
+            })
+            .await?;
+        }
+        Request::Attest { who, text } => {
+            one(core, to, move |core| people::attest(core, &who, &text)).await?;
+        }
+        Request::Witness { entry, room, text } => {
+            one(core, to, move |core| {
+                people::witness(core, &entry, room.as_deref(), &text)
+            })
+            .await?;
+        }
+        Request::Claims { by, about } => {
+            one(core, to, move |core| {
+                people::claims(core, by.as_deref(), about.as_deref())
+            })
+            .await?;
+        }
+        Request::ValueConflicts { all } => {
+            one(core, to, move |core| value_conflicts::list(core, all)).await?;
+        }
+        Request::ValueConflict { id } => {
+            one(core, to, move |core| value_conflicts::show(core, &id)).await?;
+        }
+        Request::ConflictResolve { id, side } => {
+            one(core, to, move |core| {
+                value_conflicts::resolve(core, &id, side)
+            })
+            .await?;
         }
         Request::Why { thing, room } => {
             one(core, to, move |core| {

@@ -43,7 +43,9 @@ pub(super) fn members(core: &Core, room: &str) -> Result<Reply, Error> {
             let removed = gone.filter(|gone| gone.by != row.agent);
             MemberInfo {
                 agent: row.agent.to_string(),
-                name: row.display_name.unwrap_or_default(),
+                name: core
+                    .called(&row.agent, row.display_name.as_deref())
+                    .unwrap_or_default(),
                 role: role.to_owned(),
                 joined_at_ms: row.joined_at,
                 last_seen_at_ms: row.last_seen_at,
@@ -255,6 +257,9 @@ fn member_called(core: &Core, room: &KnownRoom, who: &str) -> Result<AgentId, Er
         return Ok(agent);
     }
     if let Ok(agent) = who.parse() {
+        return Ok(agent);
+    }
+    if let Some(agent) = core.petnamed(who)? {
         return Ok(agent);
     }
     let rows = core.look(|index| index.room_members(&room.id))?;

@@ -64,6 +64,9 @@ pub(super) fn agent_called(core: &Core, who: &str) -> Result<AgentId, Error> {
     if let Ok(agent) = who.parse() {
         return Ok(agent);
     }
+    if let Some(agent) = core.petnamed(who)? {
+        return Ok(agent);
+    }
     let rooms = core.knowledge(|knowledge| knowledge.rooms.keys().copied().collect::<Vec<_>>());
     let mut found = BTreeSet::new();
     for room in rooms {

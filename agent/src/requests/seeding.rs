@@ -130,8 +130,8 @@ pub(super) fn grant(
     quota_class: u8,
 ) -> Result<Reply, Error> {
     let room = core.room(room)?;
-    let seeder = match seeder.parse::<Link>() {
-        Ok(Link::Agent { agent, .. }) => agent,
+    let seeder = match (seeder.parse::<Link>(), core.petnamed(seeder)?) {
+        (Ok(Link::Agent { agent, .. }), _) | (_, Some(agent)) => agent,
         _ => seeder.parse::<AgentId>().map_err(|error| {
             Error::usage(format!("{seeder:?} names no agent: {error}"))
                 .hint("give an agent id, or the link that `kinlog id` of the seeder shows")

@@ -73,7 +73,7 @@ pub(super) fn show(core: &Core) -> Result<Reply, Error> {
             let known = knowledge.agents.get(agent);
             HeldSignInInfo {
                 agent: (*agent).into(),
-                name: known.and_then(|known| known.name.clone()),
+                name: knowledge.called(agent, known.and_then(|known| known.name.as_deref())),
                 number: held.record.as_ref().map(|record| record.counter),
             }
         });

@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 
 use kinlog_feeds::store::Appended;
 use kinlog_indexer::entry::{Body, Deed, Genesis, History, Message, Profile};
+use kinlog_indexer::register::ValueName;
 use kinlog_indexer::seal::EpochSecret;
 
 use crate::api::{Error, ErrorKind};
@@ -117,10 +118,33 @@ impl Core {
 
     /// Returns what this agent calls itself, as an entry.
     pub(crate) fn profile(&self) -> Result<Profile, Error> {
+        let register = self.own_register(ValueName::Profile);
+        let heads = self.index(|index| index.register(&register))?;
+        if let Some(Body::Profile(said)) = heads.into_iter().last().map(|head| head.body) {
+            let profile = said.replacing(Vec::new());
+            return profile.map_err(|error| Error::usage(format!("profile: {error}")));
+        }
         let name = self.name.as_str().try_into();
         Ok(Profile::named(
             name.map_err(|error| Error::usage(format!("name: {error}")))?,
         ))
+    }
+
+    /// Says what this agent calls itself now in every room that it is in. A room where that cannot be
+    /// said hears of it with the next epoch.
+    pub(crate) fn say_profile_in_rooms(&self, profile: &Profile) {
+        let rooms = self.knowledge(|knowledge| {
+            let rooms = knowledge.rooms.values();
+            let here = (self.agent, self.keys.device());
+            let joined = rooms.filter(|room| room.standing.has_device(&here.0, &here.1));
+            joined.cloned().collect::<Vec<_>>()
+        });
+        for room in rooms {
+            let said = self.write_in_room(&room, vec![Body::Profile(profile.clone())]);
+            if let Err(error) = said {
+                tracing::warn!(room = room.label(), %error, "the profile is not said in a room");
+            }
+        }
     }
 
     /// Returns this agent's identity set as it travels.

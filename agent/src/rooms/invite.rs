@@ -120,6 +120,9 @@ impl Core {
 
     /// Returns what people call an agent: its name in some room or in the open, and its id.
     pub(crate) fn agent_label(&self, agent: &AgentId) -> String {
+        if let Some(petname) = self.called(agent, None) {
+            return petname;
+        }
         let named = self.knowledge(|knowledge| {
             let known = knowledge.agents.get(agent)?;
             known.name.as_ref().map(|_| known.label())

@@ -107,7 +107,8 @@ impl Core {
         let members = self.look(|index| index.room_members(&room.id))?;
         let agents = named.iter().filter_map(|word| {
             let mut meant = members.iter().filter(|member| {
-                let name = member.display_name.as_deref().unwrap_or_default();
+                let said = member.display_name.as_deref();
+                let name = self.called(&member.agent, said).unwrap_or_default();
                 name.to_lowercase() == *word
                     || (word.len() >= AGENT_CHARACTERS_MIN
                         && member.agent.to_string().starts_with(word.as_str()))

@@ -4,6 +4,7 @@
 //! calls itself, and what it says of others. Each device has a feed of its own there; the index reads them as
 //! one. A device that comes later takes the pins up from what its siblings wrote.
 
+mod names;
 mod paths;
 mod pins;
 mod values;

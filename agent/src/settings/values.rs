@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use kinlog_indexer::entry::{Body, Profile, Ref};
+use kinlog_indexer::entry::{Body, Ref};
 use kinlog_indexer::limits::REGISTER_REPLACES_MAX;
 use kinlog_indexer::register::{Register, ValueName, replacing};
 
@@ -57,22 +57,17 @@ impl Core {
         })
     }
 
-    /// Returns what this agent calls itself, as far as it is known here.
-    pub(crate) fn own_profile(&self) -> Result<Profile, Error> {
-        let register = self.own_register(ValueName::Profile);
-        let heads = self.index(|index| index.register(&register))?;
-        match heads.into_iter().last().map(|head| head.body) {
-            Some(Body::Profile(profile)) => Ok(profile),
-            _ => self.profile(),
-        }
-    }
-
     /// Reads what the index says of this agent's contacts.
     pub(crate) fn learn_contacts(&self) -> Result<(), Error> {
         self.index(|index| {
             let contacts = index.contacts(&self.agent)?.into_iter();
             let petnames = contacts.map(|row| (row.agent, row.petname)).collect();
-            self.knowledge(|knowledge| knowledge.petnames = petnames);
+            self.knowledge(|knowledge| {
+                knowledge.petnames = petnames;
+                for (agent, known) in &mut knowledge.agents {
+                    known.petname = knowledge.petnames.get(agent).cloned();
+                }
+            });
             Ok(())
         })
     }

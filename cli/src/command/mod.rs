@@ -14,6 +14,7 @@ pub(crate) mod init;
 pub(crate) mod link;
 pub(crate) mod lock;
 pub(crate) mod message;
+pub(crate) mod people;
 pub(crate) mod publish;
 pub(crate) mod recover;
 pub(crate) mod room;
@@ -25,6 +26,7 @@ pub(crate) mod status;
 pub(crate) mod store;
 pub(crate) mod tcp;
 pub(crate) mod up;
+pub(crate) mod value_conflicts;
 
 use kinlog_agent::api::Reply;
 
@@ -76,6 +78,21 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Unfollow(arguments) => follow::unfollow(arguments, &context()?).await,
         Command::Pin(arguments) => follow::pin(arguments, &context()?).await,
         Command::Unpin(arguments) => follow::unpin(arguments, &context()?).await,
+        Command::Profile { command } => {
+            let all = people::ProfileCommand::Show { agent: None };
+            people::profile(command.unwrap_or(all), &context()?).await
+        }
+        Command::Contact { command } => {
+            let all = people::ContactCommand::List;
+            people::contact(command.unwrap_or(all), &context()?).await
+        }
+        Command::Preference { command } => {
+            let all = people::PreferenceCommand::List;
+            people::preference(command.unwrap_or(all), &context()?).await
+        }
+        Command::Vouch(command) => people::vouch(command, &context()?).await,
+        Command::Attest(command) => people::attest(command, &context()?).await,
+        Command::Conflicts { command } => value_conflicts::run(command, &context()?).await,
         Command::Pins => follow::pins(&context()?).await,
         Command::Seed(arguments) => match arguments.command {
             Some(command) => seeding::run(command, &context()?).await,
