@@ -394,6 +394,7 @@ mod tests {
             tier: "gift".to_owned(),
             reason: "follow".to_owned(),
             depth: 0,
+            is_local: false,
         };
         core.state.put_pin(&pin).unwrap();
         core.relearn().unwrap();

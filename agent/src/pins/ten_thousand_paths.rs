@@ -181,6 +181,7 @@ async fn one_prefix_costs_four_round_trips_and_128_kib() {
         tier: "gift".to_owned(),
         reason: "follow".to_owned(),
         depth: 0,
+        is_local: false,
     };
     reader.state.put_pin(&pin).unwrap();
     reader.relearn().unwrap();
