@@ -38,6 +38,10 @@ impl Feed {
     }
 
     fn punch(&self, span: Span) -> Result<(), StoreError> {
+        // An empty block has nothing to give back, and a file system refuses an empty hole.
+        if span.bytes == 0 {
+            return Ok(());
+        }
         let file = self.inner.heads.segments().file(span.segment)?;
         let name = || crate::store::segment::file_name(span.segment);
         // A hole of any bounds: what is no whole page of it is overwritten by the file system.

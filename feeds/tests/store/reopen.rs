@@ -126,6 +126,8 @@ fn what_was_cleared_is_not_in_the_files() {
     }
     feed.clear(1..2).unwrap();
     feed.clear(3..4).unwrap();
+    feed.append_batch(&writer(), &[Bytes::new()]).unwrap();
+    feed.clear(5..6).unwrap();
     for text in [&b"under the flowerpot"[..], b"green door"] {
         assert!(!is_in_files(text), "{}", String::from_utf8_lossy(text));
     }
