@@ -53,14 +53,14 @@ impl DeviceKeys {
         &self.dh
     }
 
-    /// Returns the device's public keys and directories, accepted for `agent`.
+    /// Returns the device's public keys and directories, each with its own word that it is `agent`'s.
     pub(crate) fn card(&self, agent: &AgentId) -> DeviceCard {
         DeviceCard::sign(
             agent,
             &self.signing,
             device_dh_public(&self.dh),
-            self.feed_key(&DIRECTORY_ID),
-            self.feed_key(&PRIVATE_DIRECTORY_ID),
+            &self.feed(&DIRECTORY_ID),
+            &self.feed(&PRIVATE_DIRECTORY_ID),
         )
     }
 

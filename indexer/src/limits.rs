@@ -137,6 +137,10 @@ pub const IDENTITY_STATEMENTS_MAX: usize = 256;
 /// stays concurrent.
 pub const IDENTITY_NAMES_MAX: usize = 8;
 
+/// Bytes of one identity statement: the largest that this build makes, a device with both claims, a
+/// full name and 8 hashes, has 1,035; a later kind may need more.
+pub const IDENTITY_STATEMENT_BYTES_MAX: usize = 2048;
+
 /// Bytes of one encoded identity set, 64 KiB: it travels whole.
 pub const IDENTITY_SET_BYTES_MAX: usize = 64 * 1024;
 

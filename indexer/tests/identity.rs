@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, KeyPair, PublicKey};
+use kinlog_feeds::crypto::{AgentId, DeviceKey, Hash, KeyPair, PublicKey};
 use kinlog_feeds::text::{decode_hex, encode_hex};
 use kinlog_indexer::identity::{
     Cut, Device, DeviceAdded, DeviceCard, DeviceRevoked, Identity, IdentitySet, Names, Powers,
@@ -35,8 +35,8 @@ fn add(number: u8, powers: u32, name: &str) -> Said {
         &agent(),
         &device(number),
         [number + 20; 32],
-        FeedKey([number + 30; 32]),
-        FeedKey([number + 40; 32]),
+        &KeyPair::from_seed(&[number + 30; 32]),
+        &KeyPair::from_seed(&[number + 40; 32]),
     );
     Said::DeviceAdded(DeviceAdded {
         card,

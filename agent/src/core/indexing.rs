@@ -409,20 +409,22 @@ mod tests {
     fn a_feed_that_several_claim_is_told_once_and_a_room_goes_first() {
         use kinlog_feeds::KeyPair;
         use kinlog_feeds::crypto::{AgentId, DeviceKey};
+        use kinlog_feeds::manifest::Manifest;
         use kinlog_indexer::entry::PathKind;
         use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
 
         use crate::knowledge::{KnownAgent, KnownRoom, Line};
         use crate::rooms::RoomFeed;
 
-        let key = |number: u8| FeedKey([number; 32]);
+        let pair = |number: u8| KeyPair::from_seed(&[number; 32]);
+        let key = |number: u8| Manifest::single(pair(number).public_key()).key();
         let agent = |number: u8, directory: u8, lines: &[u8]| {
             let root = KeyPair::from_seed(&[number; 32]);
             let agent = AgentId(root.public_key().0);
-            let pair = KeyPair::from_seed(&[number + 100; 32]);
-            let device = DeviceKey(pair.public_key().0);
-            let (directory, none) = (key(directory), FeedKey([0; 32]));
-            let card = DeviceCard::sign(&agent, &pair, [number; 32], directory, none);
+            let signing = pair(number + 100);
+            let device = DeviceKey(signing.public_key().0);
+            let (public, private) = (pair(directory), pair(directory + 100));
+            let card = DeviceCard::sign(&agent, &signing, [number; 32], &public, &private);
             let name = "laptop".try_into().unwrap();
             let set = IdentitySet::begin(&root, card, Powers::ALL, name);
             let mut known = KnownAgent::verify(&agent, set.encode()).unwrap();

@@ -383,8 +383,9 @@ mod tests {
         let root = KeyPair::from_seed(&[1; 32]);
         let agent = AgentId(root.public_key().0);
         let device = KeyPair::from_seed(&[2; 32]);
-        let (directory, none) = (FeedKey([3; 32]), FeedKey([0; 32]));
-        let card = DeviceCard::sign(&agent, &device, [4; 32], directory, none);
+        let [public, private] = [3, 4].map(|seed| KeyPair::from_seed(&[seed; 32]));
+        let card = DeviceCard::sign(&agent, &device, [4; 32], &public, &private);
+        let directory = card.directory;
         let name = "laptop".try_into().unwrap();
         let set = IdentitySet::begin(&root, card, Powers::ALL, name).encode();
         let pin = Pin {

@@ -262,8 +262,8 @@ mod tests {
         let agent = AgentId(root.public_key().0);
         let sets = devices.iter().map(|number| {
             let device = KeyPair::from_seed(&[*number; 32]);
-            let directory = FeedKey([*number; 32]);
-            let card = DeviceCard::sign(&agent, &device, [*number; 32], directory, directory);
+            let [public, private] = [50, 51].map(|seed| KeyPair::from_seed(&[seed; 32]));
+            let card = DeviceCard::sign(&agent, &device, [*number; 32], &public, &private);
             IdentitySet::begin(root, card, Powers::ALL, "laptop".try_into().expect("short"))
         });
         let statements: Vec<Statement> = sets

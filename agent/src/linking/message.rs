@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{
-    KeyPair, PublicKey, SIGNATURE_BYTES, SignatureError, blake2b_256,
+    KeyPair, PublicKey, SIGNATURE_BYTES, blake2b_256,
     namespace::{self, Namespace},
     verify,
 };
 use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
 use kinlog_indexer::FORMAT_0_REVISION;
-use kinlog_indexer::identity::DeviceCard;
+use kinlog_indexer::identity::{CardError, DeviceCard};
 use kinlog_indexer::limits::{IDENTITY_SET_BYTES_MAX, NAME_BYTES_MAX};
 
 use crate::linking::LinkCode;
@@ -16,9 +16,6 @@ use crate::linking::LinkCode;
 /// Words that people compare: 5 of 2,048, 55 bits. Nobody chooses two of the three keys they hang on,
 /// so that finding a fourth with the same words takes 2^54 tries within the ten minutes of a code.
 const WORDS: usize = 5;
-
-/// Bytes of an encoded card.
-const CARD_BYTES: usize = 192;
 
 /// Why a request or an answer is not taken.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -33,9 +30,9 @@ pub enum LinkingError {
     /// Whoever made it has not this code.
     #[error("it was made for another code")]
     OtherCode,
-    /// A device that did not sign its own card.
+    /// A device that did not sign its own card, or a directory that is not the device's.
     #[error("the card of the new device")]
-    Card(#[source] SignatureError),
+    Card(#[source] CardError),
     /// A name that is no text.
     #[error("the name is no text")]
     Name,
@@ -43,7 +40,7 @@ pub enum LinkingError {
 
 /// A new device asks to be linked.
 ///
-/// Layout: `u16 revision | card 192 | buffer name | signature 64`, the signature by the code's key over
+/// Layout: `u16 revision | card 384 | buffer name | signature 64`, the signature by the code's key over
 /// `NS("link-request") ||` everything before.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LinkRequest {
@@ -67,7 +64,7 @@ impl LinkRequest {
         let body = signed(bytes, namespace::LINK_REQUEST, &code.public_key())?;
         let mut reader = Reader::new(body);
         read_revision(&mut reader)?;
-        let card = DeviceCard::decode(reader.raw(CARD_BYTES)?)?;
+        let card = DeviceCard::read(&mut reader)?;
         let name = text(reader.buffer("device name", NAME_BYTES_MAX)?)?;
         reader.finish()?;
         card.verify(&code.agent).map_err(LinkingError::Card)?;
@@ -173,7 +170,7 @@ fn text(bytes: &[u8]) -> Result<String, LinkingError> {
 
 #[cfg(test)]
 mod tests {
-    use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Secret};
+    use kinlog_feeds::crypto::{AgentId, DeviceKey, Secret};
 
     use super::*;
 
@@ -188,9 +185,9 @@ mod tests {
 
     fn request(agent: u8, device: u8) -> LinkRequest {
         let pair = KeyPair::from_seed(&[device; 32]);
-        let key = FeedKey([device; 32]);
+        let [public, private] = [30, 31].map(|seed| KeyPair::from_seed(&[seed; 32]));
         LinkRequest {
-            card: DeviceCard::sign(&AgentId([agent; 32]), &pair, [9; 32], key, key),
+            card: DeviceCard::sign(&AgentId([agent; 32]), &pair, [9; 32], &public, &private),
             name: "phone".to_owned(),
         }
     }

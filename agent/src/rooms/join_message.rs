@@ -356,8 +356,8 @@ mod tests {
         let root = KeyPair::from_seed(&[1; 32]);
         let device = KeyPair::from_seed(&[2; 32]);
         let agent = AgentId(root.public_key().0);
-        let (directory, none) = (FeedKey([5; 32]), FeedKey([0; 32]));
-        let card = DeviceCard::sign(&agent, &device, [4; 32], directory, none);
+        let [public, private] = [5, 8].map(|seed| KeyPair::from_seed(&[seed; 32]));
+        let card = DeviceCard::sign(&agent, &device, [4; 32], &public, &private);
         let name = "laptop".try_into().expect("short");
         let set = IdentitySet::begin(&root, card, Powers::ALL, name).encode();
         let (entries, blobs) = (KeyPair::from_seed(&[6; 32]), KeyPair::from_seed(&[7; 32]));

@@ -17,8 +17,6 @@ use crate::keys::random;
 use crate::sign_in::{Capsule, SignInCode};
 use crate::vault::Passphrase;
 
-const CARD_BYTES: usize = 4 * 32 + 64;
-
 /// A sealed capsule, the key in it and the topic it is served in.
 ///
 /// As text: z-base-32 of `card 192 | meet key 32 | sealed capsule 359`.
@@ -80,7 +78,7 @@ impl FromStr for SignInOffer {
     fn from_str(offer: &str) -> Result<Self, OfferError> {
         let bytes = text::decode(offer)?;
         let mut reader = Reader::new(&bytes);
-        let card = DeviceCard::decode(reader.raw(CARD_BYTES)?)?;
+        let card = DeviceCard::read(&mut reader)?;
         let meet_key = reader.fixed()?;
         let sealed = reader.fixed()?;
         reader.finish()?;

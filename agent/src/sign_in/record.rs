@@ -191,7 +191,7 @@ impl SignInRecord {
 
 #[cfg(test)]
 mod tests {
-    use kinlog_feeds::crypto::{FeedKey, Secret, blake2b_256};
+    use kinlog_feeds::crypto::{Secret, blake2b_256};
     use kinlog_feeds::text::encode_hex;
     use kinlog_indexer::identity::{
         DeviceAdded, DeviceCard, DeviceRevoked, IdentitySet, Said, Statement, VerifiedSet,
@@ -240,8 +240,8 @@ mod tests {
     }
 
     fn card(number: u8) -> DeviceCard {
-        let directory = FeedKey([number; 32]);
-        DeviceCard::sign(&agent(), &pair(number), [0; 32], directory, directory)
+        let [public, private] = [50, 100].map(|more| pair(number + more));
+        DeviceCard::sign(&agent(), &pair(number), [0; 32], &public, &private)
     }
 
     fn revoked(device: DeviceKey) -> Said {
@@ -289,13 +289,7 @@ mod tests {
     fn a_record_is_of_one_agent() {
         let root = pair(8);
         let other = AgentId(root.public_key().0);
-        let card = DeviceCard::sign(
-            &other,
-            &pair(2),
-            [0; 32],
-            FeedKey([2; 32]),
-            FeedKey([2; 32]),
-        );
+        let card = DeviceCard::sign(&other, &pair(2), [0; 32], &pair(7), &pair(8));
         let set = IdentitySet::begin(&root, card, Powers::ALL, "one".try_into().unwrap());
         let refused = record(1, &pair(2)).verify(&set.verify(&other).unwrap());
         assert!(

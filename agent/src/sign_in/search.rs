@@ -127,7 +127,7 @@ pub(super) fn add_device(
 
 #[cfg(test)]
 mod tests {
-    use kinlog_feeds::crypto::{DeviceKey, FeedKey, KeyPair, Secret};
+    use kinlog_feeds::crypto::{DeviceKey, KeyPair, Secret};
     use kinlog_indexer::identity::{DeviceRevoked, IdentitySet};
 
     use super::*;
@@ -141,8 +141,8 @@ mod tests {
     }
 
     fn card(number: u8) -> DeviceCard {
-        let directory = FeedKey([number; 32]);
-        DeviceCard::sign(&agent(), &pair(number), [0; 32], directory, directory)
+        let [public, private] = [50, 100].map(|more| pair(number + more));
+        DeviceCard::sign(&agent(), &pair(number), [0; 32], &public, &private)
     }
 
     fn capsule(number: u8) -> Capsule {
@@ -257,13 +257,7 @@ mod tests {
         }
         assert_eq!(search.records.len(), SIGN_IN_RECORDS_LOOKED_AT_MAX);
         let stranger = pair(9);
-        let card = DeviceCard::sign(
-            &AgentId([4; 32]),
-            &stranger,
-            [0; 32],
-            FeedKey([1; 32]),
-            FeedKey([1; 32]),
-        );
+        let card = DeviceCard::sign(&AgentId([4; 32]), &stranger, [0; 32], &pair(7), &pair(8));
         let set = IdentitySet::begin(&stranger, card, Powers::ALL, "x".try_into().unwrap());
         assert!(search.learn(set.encode()).is_err());
         assert!(search.known().is_none());

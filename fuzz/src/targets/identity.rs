@@ -1,6 +1,6 @@
 //! What anybody may sign about an agent: sets that travel, and what follows from them.
 
-use kinlog_feeds::crypto::{AgentId, FeedKey, KeyPair};
+use kinlog_feeds::crypto::{AgentId, KeyPair};
 use kinlog_indexer::identity::{
     DeviceAdded, DeviceCard, DeviceRevoked, IdentitySet, Names, Powers, RootReplaced, Said,
     Statement,
@@ -48,7 +48,7 @@ pub(super) fn set_seeds() -> Vec<Vec<u8>> {
 fn seeds_of_sets() -> Vec<IdentitySet> {
     let device = |number: u8| KeyPair::from_seed(&[number + 10; 32]);
     let add = |number: u8| {
-        let (public, private) = (FeedKey([number; 32]), FeedKey([number + 1; 32]));
+        let (public, private) = (&device(number + 100), &device(number + 150));
         Said::DeviceAdded(DeviceAdded {
             card: DeviceCard::sign(&agent(), &device(number), [number; 32], public, private),
             powers: Powers::ALL,

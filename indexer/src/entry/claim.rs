@@ -4,7 +4,7 @@ use kinlog_feeds::crypto::{
     AgentId, DeviceKey, FeedKey, Hash, KeyPair, PublicKey, SIGNATURE_BYTES, SignatureError,
     namespace, verify,
 };
-use kinlog_feeds::encoding::Writer;
+use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
 use kinlog_feeds::limits::UINT_MAX;
 use kinlog_feeds::manifest::Manifest;
 
@@ -108,6 +108,20 @@ impl FeedClaim {
                 feed: *feed,
                 source,
             }
+        })
+    }
+
+    /// Appends `public key 32 | signature 64`.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.put_raw(&self.public_key.0);
+        out.put_raw(&self.signature);
+    }
+
+    /// Reads `public key 32 | signature 64`; verifies nothing.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(FeedClaim {
+            public_key: PublicKey(reader.fixed()?),
+            signature: reader.fixed()?,
         })
     }
 }

@@ -3,6 +3,8 @@
 use kinlog_feeds::crypto::{AgentId, SignatureError};
 use kinlog_feeds::encoding::DecodeError;
 
+use crate::identity::CardError;
+
 /// An identity set that does not decode or does not hold.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -37,7 +39,13 @@ pub enum IdentityError {
         number: usize,
         source: SignatureError,
     },
-    /// A device or a root that did not accept to be this agent's.
+    /// A device that did not accept to be this agent's, or a directory to be the device's.
+    #[error("card in statement {number}")]
+    Card { number: usize, source: CardError },
+    /// A device that is to write and has no directories.
+    #[error("statement {number} lets a device write that has no directories")]
+    WritesNowhere { number: usize },
+    /// A root that did not accept to be this agent's.
     #[error("acceptance in statement {number}")]
     Acceptance {
         number: usize,

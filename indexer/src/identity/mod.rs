@@ -20,7 +20,7 @@ mod statement;
 mod verdict;
 mod verified;
 
-pub use card::DeviceCard;
+pub use card::{CardError, DeviceCard};
 pub use error::IdentityError;
 pub use safety::SafetyNumber;
 pub use said::{Cut, DeviceAdded, DeviceRevoked, Powers, RootReplaced, Said};

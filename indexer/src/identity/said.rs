@@ -1,8 +1,7 @@
 //! The three kinds of statement.
 
 use kinlog_feeds::crypto::{
-    AgentId, DeviceKey, Hash, KeyPair, PublicKey, SIGNATURE_BYTES, SignatureError, namespace,
-    verify,
+    AgentId, DeviceKey, Hash, KeyPair, PublicKey, SIGNATURE_BYTES, namespace, verify,
 };
 use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
 
@@ -74,7 +73,7 @@ pub enum Said {
 /// A device becomes the agent's. Said again of a device that its past has, it renames it.
 ///
 /// Layout: `device 32 | X25519 32 | public directory 32 | private directory 32 | u32 powers | buffer
-/// name <= 256 | acceptance 64`.
+/// name <= 256 | acceptance 64 | claim of each directory that is not zeros 96`, as in [`DeviceCard`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DeviceAdded {
     /// The device, with its acceptance.
@@ -153,7 +152,7 @@ impl Said {
                 out.put_raw(&added.card.keys());
                 out.put_raw(&added.powers.0.to_le_bytes());
                 out.put_buffer(added.name.as_bytes());
-                out.put_raw(added.card.acceptance());
+                added.card.write_proof(out);
             }
             Said::DeviceRevoked(revoked) => {
                 out.put_raw(revoked.device.as_bytes());
@@ -180,7 +179,7 @@ impl Said {
                 let name = reader.buffer("device name", NAME_BYTES_MAX)?;
                 let name = std::str::from_utf8(name).map_err(|_| IdentityError::NotUtf8 { at })?;
                 let name = Text::new(name).expect("the reader limits a name to NAME_BYTES_MAX");
-                let card = card.accepted(reader.fixed()?);
+                let card = card.read_proof(reader)?;
                 Ok(Said::DeviceAdded(DeviceAdded { card, powers, name }))
             }
             KIND_DEVICE_REVOKED => Ok(Said::DeviceRevoked(DeviceRevoked {
@@ -201,16 +200,25 @@ impl Said {
         }
     }
 
-    /// Verifies the acceptance, where there is one.
-    pub(super) fn verify_acceptance(&self, agent: &AgentId) -> Result<(), SignatureError> {
+    /// Verifies what those say of themselves whom statement `number` of a set is about.
+    pub(super) fn verify(&self, agent: &AgentId, number: usize) -> Result<(), IdentityError> {
         match self {
-            Said::DeviceAdded(added) => added.card.verify(agent),
+            Said::DeviceAdded(added) => {
+                added
+                    .card
+                    .verify(agent)
+                    .map_err(|source| IdentityError::Card { number, source })?;
+                if added.powers.contains(Powers::WRITE) && !added.card.has_directories() {
+                    return Err(IdentityError::WritesNowhere { number });
+                }
+                Ok(())
+            }
             Said::DeviceRevoked(_) => Ok(()),
-            Said::RootReplaced(replaced) => verify(
-                &replaced.root,
-                &replaced.signed_bytes(agent),
-                &replaced.acceptance,
-            ),
+            Said::RootReplaced(replaced) => {
+                let signed = replaced.signed_bytes(agent);
+                verify(&replaced.root, &signed, &replaced.acceptance)
+                    .map_err(|source| IdentityError::Acceptance { number, source })
+            }
         }
     }
 }

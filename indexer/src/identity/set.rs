@@ -10,10 +10,9 @@ use crate::Text;
 use crate::identity::{
     DeviceAdded, DeviceCard, Identity, IdentityError, Names, Powers, Said, Statement, VerifiedSet,
 };
-use crate::limits::{IDENTITY_SET_BYTES_MAX, IDENTITY_STATEMENTS_MAX, NAME_BYTES_MAX};
-
-/// Bytes of the largest statement: its fixed part, 8 hashes, a full name and the length in front.
-const STATEMENT_BYTES_MAX: usize = 1024;
+use crate::limits::{
+    IDENTITY_SET_BYTES_MAX, IDENTITY_STATEMENT_BYTES_MAX, IDENTITY_STATEMENTS_MAX, NAME_BYTES_MAX,
+};
 
 /// The statements about one agent, in the order of their hashes.
 ///
@@ -74,7 +73,8 @@ impl IdentitySet {
         let count = reader.uint_max("statement count", IDENTITY_STATEMENTS_MAX)?;
         let mut statements = BTreeMap::new();
         for number in 0..count {
-            let statement = Statement::decode(reader.buffer("statement", STATEMENT_BYTES_MAX)?)?;
+            let statement =
+                Statement::decode(reader.buffer("statement", IDENTITY_STATEMENT_BYTES_MAX)?)?;
             let hash = statement.hash();
             if statements
                 .last_key_value()
@@ -108,7 +108,7 @@ impl IdentitySet {
         Hash(blake2b_256(&[&namespace::IDENTITY_SET.hash(), encoded]))
     }
 
-    /// Verifies every signature and acceptance: the costly half, some 30 µs for each.
+    /// Verifies every signature, acceptance and claim: the costly half, some 30 µs for each.
     ///
     /// # Errors
     /// A set with one signature that does not hold is refused whole: whoever sent it lies.
@@ -123,10 +123,7 @@ impl IdentitySet {
             statement
                 .verify()
                 .map_err(|source| IdentityError::Signature { number, source })?;
-            statement
-                .said()
-                .verify_acceptance(agent)
-                .map_err(|source| IdentityError::Acceptance { number, source })?;
+            statement.said().verify(agent, number)?;
         }
         Ok(VerifiedSet::new(*agent, self))
     }
@@ -182,7 +179,7 @@ pub(super) fn encoded_len(statement: &Statement) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use kinlog_feeds::crypto::{DeviceKey, FeedKey};
+    use kinlog_feeds::crypto::DeviceKey;
     use proptest::prelude::*;
 
     use super::*;
@@ -205,8 +202,8 @@ mod tests {
             &agent(),
             &device(number),
             [2; 32],
-            FeedKey([3; 32]),
-            FeedKey([4; 32]),
+            &device(number + 50),
+            &device(number + 100),
         );
         let name = Text::new(format!("laptop {number}")).unwrap();
         let powers = Powers::ALL;

@@ -98,7 +98,9 @@ pub(crate) fn sets(person: u8) -> [Bytes; SETS] {
 fn make_sets(person: u8) -> [Bytes; SETS] {
     let add = |number: u8| {
         let pair = device_pair(person, number);
-        let (public, private) = (FeedKey([number; 32]), FeedKey([number + 50; 32]));
+        let of =
+            |seed: u8| KeyPair::from_seed(&[[person; 16], [seed; 16]].concat().try_into().unwrap());
+        let (public, private) = (&of(number), &of(number + 50));
         Said::DeviceAdded(DeviceAdded {
             card: DeviceCard::sign(&agent(person), &pair, [number; 32], public, private),
             powers: Powers::ALL,

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../../../feeds/tests/vectors"))
-from verify_kinlog import BASE, D, L, P, add, compress, h, ns, times, uint  # noqa: E402
+from verify_kinlog import BASE, D, HYPERCORE, L, P, add, compress, h, ns, times, uint  # noqa: E402
 import hashlib  # noqa: E402
 
 WRITE, ADD, REVOKE = 1, 2, 4
@@ -80,23 +80,35 @@ class Statement:
             (self.powers,) = struct.unpack("<I", reader.take(4))
             self.name = reader.take(reader.uint()).decode()
             accepted = (ns("device-accept"), self.agent, self.device, self.x25519, self.public, self.private)
-            self.accepts = self.device, reader.take(64), b"".join(accepted)
+            self.accepts = [(self.device, reader.take(64), b"".join(accepted))]
+            self.accepts += [self.claim(reader, feed) for feed in (self.public, self.private) if any(feed)]
+            if len(self.accepts) == 2 or any(self.public) and self.public == self.private:
+                raise ValueError("one directory")
+            if self.powers & WRITE and not any(self.public):
+                raise ValueError("writes nowhere")
         elif self.kind == 2:
             self.device, self.public, self.private = reader.take(32), reader.cut(), reader.cut()
-            self.accepts = None
+            self.accepts = []
         elif self.kind == 3:
             self.root = reader.take(32)
-            self.accepts = self.root, reader.take(64), ns("root-accept") + self.agent + self.root
+            self.accepts = [(self.root, reader.take(64), ns("root-accept") + self.agent + self.root)]
         else:
             raise ValueError(f"kind {self.kind}")
         said = ns("statement") + data[: reader.at]
         self.hash = h(said)
         if not is_signed(self.signer, reader.take(64), said):
             raise ValueError("signature")
-        if self.accepts and not is_signed(*self.accepts):
-            raise ValueError("acceptance")
+        if not all(is_signed(*one) for one in self.accepts):
+            raise ValueError("acceptance or claim")
         if reader.at != len(data):
             raise ValueError("goes on")
+
+    def claim(self, reader, feed):
+        """The word of a directory's own key; the key of a feed is the hash of its manifest."""
+        key, signature = reader.take(32), reader.take(64)
+        if h(HYPERCORE[3], bytes([1, 0, 0, 1, 1, 0]) + HYPERCORE[4] + key) != feed:
+            raise ValueError("claim of another feed")
+        return key, signature, ns("feed-claim") + self.agent + self.agent + self.device + feed
 
     def target(self):
         """Whom it revokes: (is root, key)."""

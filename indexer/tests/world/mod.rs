@@ -94,15 +94,21 @@ pub(crate) struct Agent {
     pub(crate) directory: FeedKey,
 }
 
+fn directory_pair(number: u8, which: u8) -> KeyPair {
+    let mut seed = [number; 32];
+    seed[0] = which;
+    KeyPair::from_seed(&seed)
+}
+
 impl Agent {
     pub(crate) fn new(number: u8) -> Self {
         let root = KeyPair::from_seed(&[number; 32]);
         let device = KeyPair::from_seed(&[number + 100; 32]);
         let id = AgentId(root.public_key().0);
-        let directory = FeedKey([number + 50; 32]);
-        let private_directory = FeedKey([number + 51; 32]);
+        let [public, private] = [201, 202].map(|which| directory_pair(number, which));
         let x25519 = device_dh_public(&Secret::new([number; 32]));
-        let card = DeviceCard::sign(&id, &device, x25519, directory, private_directory);
+        let card = DeviceCard::sign(&id, &device, x25519, &public, &private);
+        let directory = card.directory;
         let name = Text::new(format!("device {number}")).unwrap();
         let set = IdentitySet::begin(&root, card, Powers::ALL, name).encode();
         Agent {

@@ -1,4 +1,5 @@
 use kinlog_feeds::crypto::{AgentId, DeviceKey, KeyPair, Secret};
+use kinlog_feeds::manifest::Manifest;
 use kinlog_indexer::RoomId;
 use kinlog_indexer::entry::{PathKind, Role};
 use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
@@ -13,14 +14,14 @@ use crate::state::{OpenJoin, OwnFeed, PinTarget};
 const OWN: u8 = 1;
 const OTHER: u8 = 2;
 
-/// An agent whose directory is feed `100 + number`, with feeds `10 * number + n` at the paths.
+/// An agent with feeds `10 * number + n` at the paths.
 fn known(number: u8, paths: &[&str]) -> KnownAgent {
     let root = KeyPair::from_seed(&[number; 32]);
     let agent = AgentId(root.public_key().0);
     let pair = KeyPair::from_seed(&[number + 100; 32]);
     let device = DeviceKey(pair.public_key().0);
-    let directory = key(100 + number);
-    let card = DeviceCard::sign(&agent, &pair, [number; 32], directory, FeedKey([0; 32]));
+    let [public, private] = directories(number);
+    let card = DeviceCard::sign(&agent, &pair, [number; 32], &public, &private);
     let set = IdentitySet::begin(
         &root,
         card,
@@ -45,18 +46,26 @@ fn known(number: u8, paths: &[&str]) -> KnownAgent {
     known
 }
 
+/// The pairs of an agent's directories.
+fn directories(number: u8) -> [KeyPair; 2] {
+    [150, 200].map(|more| KeyPair::from_seed(&[more + number; 32]))
+}
+
+/// The public directory of an agent.
+fn directory(number: u8) -> FeedKey {
+    Manifest::single(directories(number)[0].public_key()).key()
+}
+
 fn key(number: u8) -> FeedKey {
     FeedKey([number; 32])
 }
 
-fn own_feed(number: u8, path: Option<&str>, is_plain: bool) -> (FeedKey, OwnFeed) {
+fn own_feed(key: FeedKey, path: Option<&str>, is_plain: bool) -> (FeedKey, OwnFeed) {
     let feed = OwnFeed {
-        key: key(number),
-        id: [number; 16],
         path: path.map(|path| path.parse().expect("valid")),
         is_entries: false,
         is_plain,
-        ..OwnFeed::entries(key(number), [number; 16])
+        ..OwnFeed::entries(key, key.0[..16].try_into().expect("16 bytes"))
     };
     (feed.key, feed)
 }
@@ -66,9 +75,9 @@ fn knowledge() -> Knowledge {
     let other = known(OTHER, &["/paths/a", "/paths/b", "/notes"]);
     let mut knowledge = Knowledge::new(own.identity.agent);
     knowledge.own = [
-        own_feed(10, Some("/mine"), false),
-        own_feed(100 + OWN, None, false),
-        own_feed(90, None, true),
+        own_feed(key(10), Some("/mine"), false),
+        own_feed(directory(OWN), None, false),
+        own_feed(key(90), None, true),
     ]
     .into();
     for agent in [own, other] {
@@ -112,10 +121,10 @@ fn an_agent_that_pins_nothing_serves_its_own_and_asks_for_heads_of_it_only() {
         want: Want::None,
         live: true,
     };
-    let own = [10, 90, 100 + OWN].map(|number| (key(number), heads.clone()));
+    let own = [key(10), key(90), directory(OWN)].map(|key| (key, heads.clone()));
     assert_eq!(plan.interests, own.into());
     let offered = &plan.view.agents[&knowledge.agent.0];
-    assert_eq!(offered.serves, [key(10), key(100 + OWN)].into());
+    assert_eq!(offered.serves, [key(10), directory(OWN)].into());
     assert_eq!(offered.wants, offered.serves);
     assert!(
         offered.is_followed,
@@ -157,11 +166,11 @@ fn a_pinned_path_brings_its_feed_the_directory_and_nothing_else() {
         [
             (key(20), Want::Last(7)),
             // The newest entry of the directory leads on to the rest.
-            (key(100 + OTHER), Want::Ranges(vec![49..50]))
+            (directory(OTHER), Want::Ranges(vec![49..50]))
         ]
     );
     let offered = &plan.view.agents[&agent.0];
-    assert_eq!(offered.serves, [key(20), key(100 + OTHER)].into());
+    assert_eq!(offered.serves, [key(20), directory(OTHER)].into());
     assert_eq!(offered.serves, offered.wants);
     assert!(offered.is_followed && offered.identity.is_some());
     assert!(plan.why[&key(20)][0].contains("/paths/a"));
@@ -203,7 +212,7 @@ fn listing_a_feed_of_a_room_or_of_ours_does_not_publish_it() {
     let mut knowledge = knowledge();
     let room = room(&EpochSecret::new([9; 32]));
     knowledge.rooms.insert(room.id, room);
-    knowledge.own.extend([own_feed(70, None, false)]);
+    knowledge.own.extend([own_feed(key(70), None, false)]);
     let agent = other(&knowledge);
     let listed = knowledge.agents.get_mut(&agent).expect("known");
     for (line, stolen) in listed.lines.iter_mut().zip([60, 61, 70]) {
@@ -212,12 +221,12 @@ fn listing_a_feed_of_a_room_or_of_ours_does_not_publish_it() {
     knowledge.pins = vec![pin(PinTarget::Path(agent, None), Selection::All)];
     let plan = of(&knowledge);
     let offered = &plan.view.agents[&agent.0];
-    assert_eq!(offered.serves, [key(100 + OTHER)].into());
+    assert_eq!(offered.serves, [directory(OTHER)].into());
     assert_eq!(offered.serves, offered.wants);
 
     let room = knowledge.rooms.values_mut().next().expect("one");
     let feed = RoomFeed {
-        key: key(100 + OTHER),
+        key: directory(OTHER),
         ..room.feeds[&key(60)].clone()
     };
     room.feeds.insert(feed.key, feed);
@@ -231,12 +240,12 @@ fn a_prefix_covers_what_lies_below_and_the_switch_everything() {
     let path = Some("/paths".parse().expect("valid"));
     knowledge.pins = vec![pin(PinTarget::Path(agent, path), Selection::All)];
     let feeds = |plan: Plan| plan.asked.into_keys().collect::<Vec<_>>();
-    assert_eq!(feeds(of(&knowledge)), [key(20), key(21), key(100 + OTHER)]);
+    assert_eq!(feeds(of(&knowledge)), [key(20), key(21), directory(OTHER)]);
     let switches = Switches {
         without_pin_filter: true,
     };
     let all = plan(&knowledge, &[], switches, &|_: &FeedKey| 50);
-    assert_eq!(feeds(all), [key(20), key(21), key(22), key(100 + OTHER)]);
+    assert_eq!(feeds(all), [key(20), key(21), key(22), directory(OTHER)]);
 }
 
 #[test]

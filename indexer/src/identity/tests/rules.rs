@@ -5,8 +5,8 @@ use kinlog_feeds::crypto::KeyPair;
 use super::world::*;
 use crate::Text;
 use crate::identity::{
-    DeviceAdded, DeviceCard, IdentityError, IdentitySet, Names, Powers, Refusal, Said, Statement,
-    Verdict,
+    CardError, DeviceAdded, DeviceCard, IdentityError, IdentitySet, Names, Powers, Refusal, Said,
+    Statement, Verdict,
 };
 
 #[test]
@@ -197,7 +197,7 @@ fn forged_signatures_and_acceptances_are_refused() {
     let set = IdentitySet::new([first.clone(), taken]).unwrap();
     assert!(matches!(
         set.check(&agent()),
-        Err(IdentityError::Acceptance { .. })
+        Err(IdentityError::Card { .. })
     ));
     // A root that accepted another agent.
     let said = crate::identity::RootReplaced::sign(&other, &Who::Root(1).pair());
@@ -239,6 +239,62 @@ fn what_a_voided_addition_gave_is_voided_with_it_and_earlier_decisions_are_made_
             Verdict::Voided(by_last.hash())
         );
     }
+}
+
+#[test]
+fn a_set_that_names_the_directory_of_another_agent_is_refused() {
+    // The thief's device takes over what the victim says of its directory, word for word.
+    let (victim, mallory) = (card(0), Who::Root(9).pair());
+    let id = kinlog_feeds::crypto::AgentId(mallory.public_key().0);
+    let (own, seed) = (Who::Device(9).pair(), [7; 32]);
+    let pairs = [1, 2].map(|number| kinlog_feeds::crypto::KeyPair::from_seed(&[number; 32]));
+    let honest = DeviceCard::sign(&id, &own, seed, &pairs[0], &pairs[1]).encode();
+    let mut bytes = honest.clone();
+    bytes[64..96].copy_from_slice(victim.directory.as_bytes());
+    let mut accepted = kinlog_feeds::crypto::namespace::DEVICE_ACCEPT
+        .hash()
+        .to_vec();
+    accepted.extend_from_slice(id.as_bytes());
+    accepted.extend_from_slice(&bytes[..128]);
+    bytes[128..192].copy_from_slice(&own.sign(&accepted));
+    bytes[192..288].copy_from_slice(&victim.encode()[192..288]);
+    let refused = |bytes: &[u8]| {
+        let card = DeviceCard::decode(bytes).unwrap();
+        let name = Text::new("taken").unwrap();
+        let set = IdentitySet::begin(&mallory, card, Powers::ALL, name);
+        set.check(&id).map(drop)
+    };
+    assert_eq!(refused(&honest), Ok(()));
+    assert!(matches!(
+        refused(&bytes),
+        Err(IdentityError::Card {
+            number: 0,
+            source: CardError::Claim {
+                which: "public",
+                ..
+            }
+        })
+    ));
+}
+
+#[test]
+fn a_device_that_is_to_write_has_directories() {
+    let add = |powers| {
+        let pair = Who::Device(1).pair();
+        Said::DeviceAdded(DeviceAdded {
+            card: DeviceCard::without_directories(&agent(), &pair, [1; 32]),
+            powers,
+            name: Text::new("sign-in").unwrap(),
+        })
+    };
+    let with = |powers| {
+        let set = IdentitySet::new([say(ROOT, &[], add(powers))]).unwrap();
+        set.check(&agent()).map(drop)
+    };
+    assert_eq!(with(Powers::ADD), Ok(()));
+    let refused = Err(IdentityError::WritesNowhere { number: 0 });
+    assert_eq!(with(Powers::ALL), refused);
+    assert_eq!(with(Powers::WRITE), refused);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One agent's roots and devices, and what they say.
 
-use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, KeyPair};
+use kinlog_feeds::crypto::{AgentId, DeviceKey, Hash, KeyPair};
 
 use crate::Text;
 use crate::identity::{
@@ -39,8 +39,8 @@ pub(super) fn card(number: u8) -> DeviceCard {
         &agent(),
         &Who::Device(number).pair(),
         [number; 32],
-        FeedKey([number + 50; 32]),
-        FeedKey([number + 100; 32]),
+        &KeyPair::from_seed(&[number, 1].repeat(16).try_into().unwrap()),
+        &KeyPair::from_seed(&[number, 2].repeat(16).try_into().unwrap()),
     )
 }
 
