@@ -16,6 +16,9 @@ pub enum DecodeError {
     /// An integer above 2^53 - 1.
     #[error("integer {value} at byte {at} is above 2^53 - 1")]
     IntegerTooLarge { at: usize, value: u64 },
+    /// An integer in more bytes than it needs, where what is signed or hashed has one spelling.
+    #[error("integer {value} at byte {at} is written longer than it needs to be")]
+    NotMinimal { at: usize, value: u64 },
     /// A count or length above its named limit.
     #[error("{what} at byte {at}: {actual} is above the limit of {limit}")]
     AboveLimit {
@@ -41,12 +44,26 @@ pub enum DecodeError {
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    is_strict: bool,
 }
 
 impl<'a> Reader<'a> {
-    /// Returns a reader at the start of `bytes`.
+    /// Returns a reader at the start of `bytes`, which takes what other implementations of Hypercore
+    /// write: integers may be longer than they need be.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Reader { bytes, at: 0 }
+        Reader {
+            bytes,
+            at: 0,
+            is_strict: false,
+        }
+    }
+
+    /// Returns a reader of bytes that are signed or hashed: an integer has one spelling, the shortest.
+    pub fn strict(bytes: &'a [u8]) -> Self {
+        Reader {
+            is_strict: true,
+            ..Reader::new(bytes)
+        }
     }
 
     /// Reads a variable-length integer.
@@ -60,6 +77,9 @@ impl<'a> Reader<'a> {
         };
         if value > UINT_MAX {
             return Err(DecodeError::IntegerTooLarge { at, value });
+        }
+        if self.is_strict && self.at - at != uint_len(value) {
+            return Err(DecodeError::NotMinimal { at, value });
         }
         Ok(value)
     }
@@ -214,6 +234,24 @@ mod tests {
             let mut reader = Reader::new(&out);
             assert_eq!(reader.uint(), Ok(value));
             assert_eq!(reader.finish(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_strict_reader_takes_the_shortest_spelling_alone() {
+        let long: [&[u8]; 4] = [
+            &[0xfd, 0xfc, 0],
+            &[0xfe, 0xff, 0xff, 0, 0],
+            &[0xff, 1, 0, 0, 0, 0, 0, 0, 0],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0],
+        ];
+        for bytes in long {
+            let value = Reader::new(bytes).uint().unwrap();
+            let refused = Reader::strict(bytes).uint();
+            assert_eq!(refused, Err(DecodeError::NotMinimal { at: 0, value }));
+            let mut short = Vec::new();
+            short.put_uint(value);
+            assert_eq!(Reader::strict(&short).uint(), Ok(value));
         }
     }
 

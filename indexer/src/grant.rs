@@ -141,7 +141,7 @@ impl SeedGrant {
     /// # Errors
     /// Bytes that are no grant, or one that its device did not sign.
     pub fn decode(bytes: &[u8]) -> Result<SeedGrant, GrantError> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = Reader::strict(bytes);
         match reader.u8()? {
             VERSION => {}
             actual => return Err(GrantError::Version { actual }),

@@ -6,8 +6,8 @@ use std::process::Command;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, Hash, KeyPair, PublicKey};
 use kinlog_feeds::text::{decode_hex, encode_hex};
 use kinlog_indexer::identity::{
-    Cut, Device, DeviceAdded, DeviceCard, DeviceRevoked, Identity, IdentitySet, Names, Powers,
-    RootReplaced, SafetyNumber, Said, Statement, Verdict,
+    Cut, Device, DeviceAdded, DeviceCard, DeviceRevoked, Identity, IdentitySet, Names, OtherSaid,
+    Powers, RootReplaced, SafetyNumber, Said, Statement, Verdict,
 };
 use kinlog_indexer::{FORMAT_0_REVISION, Text};
 use serde_json::{Value, json};
@@ -91,6 +91,12 @@ fn cases() -> Vec<(&'static str, Vec<Statement>)> {
     let by_rack = say(&device(2), &[&rack], revoke(1, Some(5), Some(6)));
     let by_root = say(&root(), &[&rack], revoke(1, Some(5), Some(7)));
     let l = || laptop.clone();
+    let other = |kind| Said::Other(OtherSaid::new(kind, b"later".to_vec()).unwrap());
+    let beside = say(&device(0), &[&phone], other(200));
+    let stranger = say(&device(9), &[&phone], other(128));
+    let later = say(&root(), &[&phone], other(4));
+    let after_beside = say(&root(), &[&beside], add(2, 1, "tablet"));
+    let after_later = say(&root(), &[&later], revoke(0, None, None));
     Vec::from([
         ("added in a chain", vec![l(), phone.clone(), tablet.clone()]),
         ("a named one is missing", vec![l(), tablet.clone()]),
@@ -110,6 +116,18 @@ fn cases() -> Vec<(&'static str, Vec<Statement>)> {
         (
             "a replaced root",
             vec![l(), phone.clone(), tablet, lost, replaced, by_old, by_new],
+        ),
+        (
+            "kinds of a later build",
+            vec![
+                l(),
+                phone.clone(),
+                beside,
+                stranger,
+                later,
+                after_beside,
+                after_later,
+            ],
         ),
         ("renamed", vec![l(), phone.clone(), renamed]),
         (
@@ -157,6 +175,7 @@ fn state(identity: &Identity) -> Value {
         let verdict = match verdict {
             Verdict::Counts => "counts".to_owned(),
             Verdict::Waits => "waits".to_owned(),
+            Verdict::SaysNothing => "says nothing".to_owned(),
             Verdict::NotAuthorised(refusal) => format!("not authorised: {}", refusal.as_str()),
             Verdict::Voided(by) => format!("voided by {}", encode_hex(&by.0)),
         };

@@ -139,7 +139,7 @@ impl Core {
             let undone = by_device.filter(|one| match one.said() {
                 Said::DeviceAdded(added) => undo.contains(&added.card.device),
                 Said::DeviceRevoked(revoked) => undo.contains(&revoked.device),
-                Said::RootReplaced(_) => false,
+                Said::RootReplaced(_) | Said::Other(_) => false,
             });
             undone.map(Statement::hash).collect::<Vec<_>>()
         });

@@ -81,7 +81,7 @@ impl LinkCode {
         if said != check(body) {
             return Err(LinkCodeError::Check);
         }
-        let mut reader = Reader::new(body);
+        let mut reader = Reader::strict(body);
         match reader.u8()? {
             VERSION => {}
             actual => return Err(LinkCodeError::Version { actual }),

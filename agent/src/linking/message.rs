@@ -62,7 +62,7 @@ impl LinkRequest {
     /// Decodes a request and verifies that it was made for `code`, by the device itself.
     pub fn verify(bytes: &[u8], code: &LinkCode) -> Result<Self, LinkingError> {
         let body = signed(bytes, namespace::LINK_REQUEST, &code.public_key())?;
-        let mut reader = Reader::new(body);
+        let mut reader = Reader::strict(body);
         read_revision(&mut reader)?;
         let card = DeviceCard::read(&mut reader)?;
         let name = text(reader.buffer("device name", NAME_BYTES_MAX)?)?;
@@ -96,7 +96,7 @@ impl LinkAnswer {
     /// Decodes an answer and verifies that the device which the code names made it.
     pub fn verify(bytes: &[u8], code: &LinkCode) -> Result<Self, LinkingError> {
         let body = signed(bytes, namespace::LINK_ANSWER, &PublicKey(code.device.0))?;
-        let mut reader = Reader::new(body);
+        let mut reader = Reader::strict(body);
         read_revision(&mut reader)?;
         let name = text(reader.buffer("agent name", NAME_BYTES_MAX)?)?;
         let set = reader.buffer("identity set", IDENTITY_SET_BYTES_MAX)?;

@@ -72,7 +72,7 @@ impl GrantLink {
         if said != check(body) {
             return Err(GrantLinkError::Check);
         }
-        let mut reader = Reader::new(body);
+        let mut reader = Reader::strict(body);
         match reader.u8()? {
             VERSION => {}
             actual => return Err(GrantLinkError::Version { actual }),

@@ -78,7 +78,7 @@ impl Invite {
         if said != check(body) {
             return Err(InviteError::Check);
         }
-        let mut reader = Reader::new(body);
+        let mut reader = Reader::strict(body);
         match reader.u8()? {
             VERSION => {}
             actual => return Err(InviteError::Version { actual }),

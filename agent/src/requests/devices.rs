@@ -258,7 +258,7 @@ fn said_by(
             );
             Some((revoked.device, name, "it revoked"))
         }
-        Said::RootReplaced(_) => None,
+        Said::RootReplaced(_) | Said::Other(_) => None,
     });
     said.collect()
 }

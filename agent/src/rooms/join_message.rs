@@ -118,7 +118,7 @@ impl JoinRequest {
         room: &RoomId,
         invite: Option<&PublicKey>,
     ) -> Result<JoinRequest, JoinError> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = Reader::strict(bytes);
         check_revision(&mut reader)?;
         if RoomId(reader.fixed()?) != *room {
             return Err(JoinError::OtherRoom);
@@ -298,7 +298,7 @@ impl JoinAnswer {
     /// # Errors
     /// Bytes that are no answer of this preview format.
     pub fn decode(bytes: &[u8]) -> Result<JoinAnswer, JoinError> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = Reader::strict(bytes);
         check_revision(&mut reader)?;
         let room = RoomId(reader.fixed()?);
         let at = reader.position();
@@ -506,8 +506,8 @@ mod tests {
             .map(|(bytes, hash)| (*bytes, hash.as_str()))
             .collect();
         let expected = [
-            (850, "mogrkzzrxome5zasybk9qbzo5eec6oe33aqumh9f6fetmmbbwmzy"),
-            (786, "6pmgoo5rxunxnmtcpjduop4tp5xqugrbdc53zapw6assy8qygaxy"),
+            (1042, "ouj1xggimmn6w6738jmrem7tngeyn1gi68jxjns11rm9chy4htdy"),
+            (978, "gt4rbwjdumj7myoj3gsr13thnauy4m9s96n681ziityf5x835jto"),
             (473, "pftqifm9eipp38kz6g9sm16uonu3nudkrzqarayibuynrsd63tcy"),
             (98, "rcsr8ao7dd7wrjy8aynw1x1mt6u9pwy763ynd38ycpfdg4dbn8py"),
         ];

@@ -77,7 +77,7 @@ impl FromStr for SignInOffer {
 
     fn from_str(offer: &str) -> Result<Self, OfferError> {
         let bytes = text::decode(offer)?;
-        let mut reader = Reader::new(&bytes);
+        let mut reader = Reader::strict(&bytes);
         let card = DeviceCard::read(&mut reader)?;
         let meet_key = reader.fixed()?;
         let sealed = reader.fixed()?;

@@ -94,7 +94,7 @@ impl SignInRecord {
     /// # Errors
     /// `Decode`, `Version`.
     pub fn decode(bytes: &[u8]) -> Result<Self, SignInRecordError> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = Reader::strict(bytes);
         match reader.u8()? {
             VERSION => {}
             actual => return Err(SignInRecordError::Version { actual }),

@@ -136,6 +136,17 @@ impl<'a> Acts<'a> {
         roots
     }
 
+    /// Returns the authorised statements but those that say nothing of who is a device.
+    pub(super) fn telling(&self) -> Bits {
+        let beside = self
+            .authorised
+            .iter()
+            .filter(|number| self.said(*number).is_beside());
+        let mut telling = self.authorised;
+        beside.for_each(|number| telling.remove(number));
+        telling
+    }
+
     pub(super) fn said(&self, number: usize) -> &'a Said {
         self.graph.statements[number].1.said()
     }
@@ -214,6 +225,8 @@ impl<'a> Acts<'a> {
                 target = Some(actor);
                 made = Some(Actor::Root(replaced.root));
             }
+            // Anybody who is one says it, and nothing follows from it.
+            Said::Other(_) => {}
         }
         if !is_device {
             needs = Powers::default();

@@ -16,6 +16,10 @@ impl Bits {
         self.0[number / 64] |= 1 << (number % 64);
     }
 
+    pub(super) fn remove(&mut self, number: usize) {
+        self.0[number / 64] &= !(1 << (number % 64));
+    }
+
     /// Takes the smallest number out.
     pub(super) fn pop(&mut self) -> Option<usize> {
         for (at, word) in self.0.iter_mut().enumerate() {

@@ -122,7 +122,7 @@ impl DeviceCard {
 
     /// Decodes a card that fills `bytes`; verifies nothing.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = Reader::strict(bytes);
         let card = DeviceCard::read(&mut reader)?;
         reader.finish()?;
         Ok(card)

@@ -32,6 +32,8 @@ impl<'a> Graph<'a> {
         let mut named_by: Vec<Vec<usize>> = vec![Vec::new(); count];
         let mut missing = vec![0; count];
         for (number, (_, statement)) in statements.iter().enumerate() {
+            // What a later build said may change anything: as if its past were missing.
+            missing[number] = usize::from(statement.said().waits());
             for name in statement.names().hashes() {
                 missing[number] += 1;
                 // What names something that is not held never becomes ready.

@@ -23,7 +23,7 @@ mod verified;
 pub use card::{CardError, DeviceCard};
 pub use error::IdentityError;
 pub use safety::SafetyNumber;
-pub use said::{Cut, DeviceAdded, DeviceRevoked, Powers, RootReplaced, Said};
+pub use said::{Cut, DeviceAdded, DeviceRevoked, OtherSaid, Powers, RootReplaced, Said};
 pub use set::IdentitySet;
 pub use standing::{Device, Identity, Revocation, Revoked};
 pub use statement::{Names, Statement};

@@ -1,4 +1,4 @@
-//! The three kinds of statement.
+//! The three kinds of statement, and those of later builds.
 
 use kinlog_feeds::crypto::{
     AgentId, DeviceKey, Hash, KeyPair, PublicKey, SIGNATURE_BYTES, namespace, verify,
@@ -12,6 +12,9 @@ use crate::limits::NAME_BYTES_MAX;
 const KIND_DEVICE_ADDED: u8 = 1;
 const KIND_DEVICE_REVOKED: u8 = 2;
 const KIND_ROOT_REPLACED: u8 = 3;
+
+/// The first of the kinds that whoever does not know them may pass over.
+const KIND_BESIDE: u8 = 128;
 
 /// What a device may do in its agent's name.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -68,6 +71,25 @@ pub enum Said {
     DeviceRevoked(DeviceRevoked),
     /// Another root takes over.
     RootReplaced(RootReplaced),
+    /// What a later build says.
+    Other(OtherSaid),
+}
+
+/// A statement of a kind that this build does not know: its bytes up to the signature, as they stand.
+///
+/// Kinds from 128 on say nothing of who is a device, so whoever does not know them goes on without.
+/// Those below may: the statement waits, with everything that names it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OtherSaid {
+    kind: u8,
+    body: Vec<u8>,
+}
+
+impl OtherSaid {
+    /// Returns a statement of a kind above 3; `None` for a kind that this build knows, and for 0.
+    pub fn new(kind: u8, body: Vec<u8>) -> Option<Self> {
+        (kind > KIND_ROOT_REPLACED).then_some(OtherSaid { kind, body })
+    }
 }
 
 /// A device becomes the agent's. Said again of a device that its past has, it renames it.
@@ -143,7 +165,18 @@ impl Said {
             Said::DeviceAdded(_) => KIND_DEVICE_ADDED,
             Said::DeviceRevoked(_) => KIND_DEVICE_REVOKED,
             Said::RootReplaced(_) => KIND_ROOT_REPLACED,
+            Said::Other(other) => other.kind,
         }
+    }
+
+    /// Returns whether it may change who is a device in a way that this build does not know.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self, Said::Other(other) if other.kind < KIND_BESIDE)
+    }
+
+    /// Returns whether it says nothing of who is a device.
+    pub(super) fn is_beside(&self) -> bool {
+        matches!(self, Said::Other(other) if other.kind >= KIND_BESIDE)
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
@@ -163,6 +196,7 @@ impl Said {
                 out.put_raw(replaced.root.as_bytes());
                 out.put_raw(&replaced.acceptance);
             }
+            Said::Other(other) => out.put_raw(&other.body),
         }
     }
 
@@ -191,12 +225,16 @@ impl Said {
                 root: PublicKey(reader.fixed()?),
                 acceptance: reader.fixed()?,
             })),
-            other => Err(DecodeError::UnknownValue {
-                what: "statement kind",
-                at: kind_at,
-                actual: u64::from(other),
+            kind => {
+                let body = reader.rest().len().saturating_sub(SIGNATURE_BYTES);
+                let body = reader.raw(body)?.to_vec();
+                let other = OtherSaid::new(kind, body).ok_or(DecodeError::UnknownValue {
+                    what: "statement kind",
+                    at: kind_at,
+                    actual: u64::from(kind),
+                })?;
+                Ok(Said::Other(other))
             }
-            .into()),
         }
     }
 
@@ -213,7 +251,7 @@ impl Said {
                 }
                 Ok(())
             }
-            Said::DeviceRevoked(_) => Ok(()),
+            Said::DeviceRevoked(_) | Said::Other(_) => Ok(()),
             Said::RootReplaced(replaced) => {
                 let signed = replaced.signed_bytes(agent);
                 verify(&replaced.root, &signed, &replaced.acceptance)

@@ -69,7 +69,7 @@ impl IdentitySet {
                 actual,
             });
         }
-        let mut reader = Reader::new(bytes);
+        let mut reader = Reader::strict(bytes);
         let count = reader.uint_max("statement count", IDENTITY_STATEMENTS_MAX)?;
         let mut statements = BTreeMap::new();
         for number in 0..count {
@@ -180,6 +180,7 @@ pub(super) fn encoded_len(statement: &Statement) -> usize {
 #[cfg(test)]
 mod tests {
     use kinlog_feeds::crypto::DeviceKey;
+    use kinlog_feeds::encoding::DecodeError;
     use proptest::prelude::*;
 
     use super::*;
@@ -269,6 +270,30 @@ mod tests {
     }
 
     #[test]
+    fn an_integer_that_is_longer_than_it_need_be_is_refused() {
+        let statement = added(1).encode();
+        // The count of named statements, 0, in three bytes.
+        let at = 2 + 1 + 32 + 32;
+        let long = [&statement[..at], &[0xfd, 0, 0], &statement[at + 1..]].concat();
+        assert!(matches!(
+            Statement::decode(&long),
+            Err(IdentityError::Decode(DecodeError::NotMinimal {
+                value: 0,
+                ..
+            }))
+        ));
+        let set = IdentitySet::new([added(1)]).unwrap().encode();
+        let long = [&[0xfd, 1, 0], &set[1..]].concat();
+        assert!(matches!(
+            IdentitySet::decode(&long),
+            Err(IdentityError::Decode(DecodeError::NotMinimal {
+                at: 0,
+                value: 1
+            }))
+        ));
+    }
+
+    #[test]
     fn more_than_256_statements_are_refused() {
         assert!(IdentitySet::new((0..256).map(revoked)).is_ok());
         assert_eq!(
@@ -301,6 +326,24 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             let _ = IdentitySet::decode(&bytes);
             let _ = Statement::decode(&bytes);
+        }
+
+        #[test]
+        fn a_statement_has_one_spelling(
+            kind in 1u8..=255,
+            at in 0usize..600,
+            more in proptest::collection::vec(any::<u8>(), 0..10),
+        ) {
+            let bytes = [added(1), revoked(3)].map(|one| one.encode());
+            for mut bytes in bytes {
+                bytes[2] = kind;
+                let at = at.min(bytes.len());
+                let end = (at + more.len().min(3)).min(bytes.len());
+                bytes.splice(at..end, more.iter().copied());
+                if let Ok(statement) = Statement::decode(&bytes) {
+                    prop_assert_eq!(statement.encode(), bytes);
+                }
+            }
         }
     }
 }

@@ -121,7 +121,7 @@ impl VerifiedSet {
     pub fn identity(&self) -> Result<Identity, IdentityError> {
         let acts = self.acts();
         let outcome = acts.decide(&acts.authorised);
-        if outcome.counts(&acts.authorised).is_empty() {
+        if outcome.counts(&acts.telling()).is_empty() {
             return Err(IdentityError::Empty { agent: self.agent });
         }
         let (mut devices, mut revoked) = (Vec::new(), Vec::new());
@@ -144,6 +144,7 @@ impl VerifiedSet {
                 Some(Err(refusal)) => Verdict::NotAuthorised(refusal),
                 Some(Ok(_)) => match outcome.voided_by(number) {
                     Some(revocation) => Verdict::Voided(acts.graph.hash(revocation)),
+                    None if acts.said(number).is_beside() => Verdict::SaysNothing,
                     None => Verdict::Counts,
                 },
             };

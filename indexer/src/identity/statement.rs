@@ -78,7 +78,7 @@ impl Statement {
 
     /// Decodes a statement that fills `bytes`; verifies nothing.
     pub fn decode(bytes: &[u8]) -> Result<Self, IdentityError> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = Reader::strict(bytes);
         let revision = u16::from_le_bytes(reader.fixed()?);
         if revision != FORMAT_0_REVISION {
             return Err(IdentityError::OtherRevision {

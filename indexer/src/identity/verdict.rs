@@ -7,8 +7,10 @@ use kinlog_feeds::crypto::Hash;
 pub enum Verdict {
     /// It holds.
     Counts,
-    /// A statement that it depends on is not held.
+    /// A statement that it depends on is not held, or is of a kind that this build does not know.
     Waits,
+    /// Of a kind that this build does not know and need not: whoever signed it may say what it likes.
+    SaysNothing,
     /// Whoever signed it may not say it.
     NotAuthorised(Refusal),
     /// The revocation with this hash took it back.

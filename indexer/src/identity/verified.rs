@@ -1,5 +1,7 @@
 //! Statements whose signatures hold, and how two such sets become one.
 
+use std::collections::HashMap;
+
 use kinlog_feeds::crypto::{AgentId, DeviceKey, Hash, PublicKey};
 
 use crate::identity::acts::{Actor, Acts};
@@ -36,9 +38,10 @@ impl VerifiedSet {
     /// Returns what is worth holding of both sets: authorised statements and their pasts.
     ///
     /// Anybody can sign a statement about anybody; what is not authorised, or waits, is left out, for a
-    /// set travels whole and authorisation never changes. When both are too large for one set, those
-    /// of the highest rank stay, each with its past: a device that fills the set keeps the root from
-    /// nothing. The same whatever the order in which sets of honest holders are united.
+    /// set travels whole and authorisation never changes. When both are too large for one set, what
+    /// counts stays before what is void, the root's before all others, and of each other signer as many
+    /// as of the next, each with its past: a device that fills the set, revoked or not, pushes out
+    /// nothing but its own. A function of the statements that are there, in whatever order they came.
     ///
     /// # Panics
     /// When the sets are of two agents, which is the caller's mistake.
@@ -56,22 +59,20 @@ impl VerifiedSet {
     #[must_use]
     pub fn kept(&self) -> VerifiedSet {
         let acts = self.acts();
-        let mut order: Vec<usize> = acts.authorised.iter().collect();
-        order.sort_unstable_by_key(|number| (acts.act(*number).rank, acts.age(*number)));
         let mut kept = Bits::default();
         let mut bytes = COUNT_BYTES;
-        for number in order {
+        for number in shared_out(&acts) {
             let mut more = acts.graph.past[number];
             more.insert(number);
             let more = more.without(&kept);
             let of_more = more
                 .iter()
                 .map(|one| encoded_len(acts.graph.statements[one].1));
-            bytes += of_more.sum::<usize>();
-            kept = kept.or(&more);
-            if kept.len() > IDENTITY_STATEMENTS_MAX || bytes > IDENTITY_SET_BYTES_MAX {
-                kept = kept.without(&more);
-                break;
+            let with = bytes + of_more.sum::<usize>();
+            if kept.len() + more.len() <= IDENTITY_STATEMENTS_MAX && with <= IDENTITY_SET_BYTES_MAX
+            {
+                kept = kept.or(&more);
+                bytes = with;
             }
         }
         let mut set = IdentitySet::default();
@@ -81,15 +82,23 @@ impl VerifiedSet {
         VerifiedSet::new(self.agent, set)
     }
 
-    /// Returns the set with one more statement, if it holds and there is room for it.
+    /// Returns the set with one more statement, if it holds and there is room for it; in a full set it
+    /// may take the place of others (see [`union`](Self::union)).
     ///
     /// # Errors
-    /// `Signature`, `Acceptance`, `OtherAgent`; `TooMany` or `TooLarge` when the set is full.
+    /// `Signature`, `Card`, `Acceptance`, `OtherAgent`; `TooMany` or `TooLarge` when the set is full.
     pub fn with(&self, statement: Statement) -> Result<VerifiedSet, IdentityError> {
         let one = IdentitySet::new([statement])?.check(&self.agent)?;
         let statements = self.set.statements().chain(one.set.statements());
-        let set = IdentitySet::new(statements.cloned())?;
-        Ok(VerifiedSet::new(self.agent, set))
+        match IdentitySet::new(statements.cloned()) {
+            Ok(set) => Ok(VerifiedSet::new(self.agent, set)),
+            Err(full) => {
+                let united = self.union(&one);
+                let mut hashes = one.set.by_hash().keys();
+                let is_in = hashes.all(|hash| united.set.statement(hash).is_some());
+                is_in.then_some(united).ok_or(full)
+            }
+        }
     }
 
     /// Returns what a new statement of `signer` names: the newest authorised statements, at most 8.
@@ -100,7 +109,7 @@ impl VerifiedSet {
         let acts = self.acts();
         let is_out = |number: usize| without.contains(&acts.graph.hash(number));
         let seen = acts
-            .authorised
+            .telling()
             .iter()
             .filter(|number| !is_out(*number) && !acts.graph.past[*number].iter().any(is_out));
         let seen: Vec<usize> = seen.collect();
@@ -141,4 +150,50 @@ impl VerifiedSet {
         let statements = statements.map(|(hash, statement)| (*hash, statement));
         Acts::new(self.agent, statements.collect())
     }
+}
+
+/// What a statement is worth in a set that is too full for all: smaller is kept first.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+enum Worth {
+    Counts,
+    /// A void revocation: without it a later look might decide otherwise.
+    VoidRevocation,
+    Void,
+    SaysNothing,
+}
+
+/// Returns the authorised statements in the order in which they are kept: by worth, the roots' before the
+/// devices', of each device the first, of each the second and so on, by rank, depth and hash.
+fn shared_out(acts: &Acts<'_>) -> Vec<usize> {
+    let outcome = acts.decide(&acts.authorised);
+    let counts = outcome.counts(&acts.authorised);
+    let mut by_age: Vec<usize> = acts.authorised.iter().collect();
+    by_age.sort_unstable_by_key(|number| acts.age(*number));
+    let mut shares: HashMap<(Worth, PublicKey), usize> = HashMap::new();
+    let mut order: Vec<_> = by_age
+        .into_iter()
+        .map(|number| {
+            let act = acts.act(number);
+            let worth = if acts.said(number).is_beside() {
+                Worth::SaysNothing
+            } else if counts.contains(number) {
+                Worth::Counts
+            } else if act.target.is_some() {
+                Worth::VoidRevocation
+            } else {
+                Worth::Void
+            };
+            let signer = *acts.graph.statements[number].1.signer();
+            let (is_device, _, _) = act.rank;
+            let share = shares.entry((worth, signer)).or_default();
+            let place = if is_device { *share } else { 0 };
+            *share += 1;
+            (
+                (worth, is_device, place, act.rank, acts.age(number)),
+                number,
+            )
+        })
+        .collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, number)| number).collect()
 }

@@ -92,8 +92,11 @@ class Statement:
         elif self.kind == 3:
             self.root = reader.take(32)
             self.accepts = [(self.root, reader.take(64), ns("root-accept") + self.agent + self.root)]
+        elif self.kind:
+            reader.take(len(data) - reader.at - 64)
+            self.accepts = []
         else:
-            raise ValueError(f"kind {self.kind}")
+            raise ValueError("kind 0")
         said = ns("statement") + data[: reader.at]
         self.hash = h(said)
         if not is_signed(self.signer, reader.take(64), said):
@@ -112,7 +115,7 @@ class Statement:
 
     def target(self):
         """Whom it revokes: (is root, key)."""
-        return {1: None, 2: (False, getattr(self, "device", None)), 3: (True, self.signer)}[self.kind]
+        return {2: (False, getattr(self, "device", None)), 3: (True, self.signer)}.get(self.kind)
 
     def keys(self):
         return self.x25519, self.public, self.private
@@ -129,8 +132,8 @@ class Rules:
 
     @lru_cache(maxsize=None)
     def depth(self, hash):
-        """0 while its past is not held whole."""
-        if hash not in self.all:
+        """0 while its past is not held whole, or what it says may be anything."""
+        if hash not in self.all or 3 < self.all[hash].kind < 128:
             return 0
         depths = [self.depth(name) for name in self.all[hash].names]
         return 0 if 0 in depths else 1 + max(depths, default=0)
@@ -186,7 +189,7 @@ class Rules:
             needs = ADD | (one.powers & ~WRITE)
         elif one.kind == 2:
             needs = REVOKE
-        elif not is_root or one.root in roots:
+        elif one.kind == 3 and (not is_root or one.root in roots):
             return None
         needs = 0 if is_root else needs
         if ground is not None and not is_root and self.powers(ground) & needs != needs:
@@ -250,7 +253,8 @@ class Rules:
             elif not self.judged[hash]:
                 shown[hash.hex()] = "not authorised"
             else:
-                shown[hash.hex()] = "counts" if hash in counts else "voided by " + void[hash].hex()
+                says = "counts" if self.all[hash].kind < 4 else "says nothing"
+                shown[hash.hex()] = says if hash in counts else "voided by " + void[hash].hex()
         devices, revoked = [], []
         for key in sorted({self.all[x].device for x in counts if self.all[x].kind == 1}):
             additions = self.additions(key, counts)

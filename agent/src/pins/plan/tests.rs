@@ -56,6 +56,11 @@ fn directory(number: u8) -> FeedKey {
     Manifest::single(directories(number)[0].public_key()).key()
 }
 
+/// The private directory of an agent.
+fn private_directory(number: u8) -> FeedKey {
+    Manifest::single(directories(number)[1].public_key()).key()
+}
+
 fn key(number: u8) -> FeedKey {
     FeedKey([number; 32])
 }
@@ -77,6 +82,7 @@ fn knowledge() -> Knowledge {
     knowledge.own = [
         own_feed(key(10), Some("/mine"), false),
         own_feed(directory(OWN), None, false),
+        own_feed(private_directory(OWN), None, false),
         own_feed(key(90), None, true),
     ]
     .into();
@@ -121,7 +127,8 @@ fn an_agent_that_pins_nothing_serves_its_own_and_asks_for_heads_of_it_only() {
         want: Want::None,
         live: true,
     };
-    let own = [key(10), key(90), directory(OWN)].map(|key| (key, heads.clone()));
+    let own = [key(10), key(90), directory(OWN), private_directory(OWN)];
+    let own = own.map(|key| (key, heads.clone()));
     assert_eq!(plan.interests, own.into());
     let offered = &plan.view.agents[&knowledge.agent.0];
     assert_eq!(offered.serves, [key(10), directory(OWN)].into());
@@ -139,7 +146,7 @@ fn a_device_that_may_not_write_fetches_what_others_have_of_its_feeds() {
     knowledge.must_renew = true;
     let plan = of(&knowledge);
     assert!(plan.interests.values().all(|one| one.want == Want::All));
-    assert_eq!(plan.interests.len(), 3);
+    assert_eq!(plan.interests.len(), 4);
 }
 
 #[test]

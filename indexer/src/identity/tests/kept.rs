@@ -1,7 +1,9 @@
 //! What holders keep of what they are sent, and what a new statement names.
 
 use super::world::*;
-use crate::identity::{IdentityError, IdentitySet, Powers, Statement, VerifiedSet};
+use crate::identity::{
+    IdentityError, IdentitySet, OtherSaid, Powers, Said, Statement, Verdict, VerifiedSet,
+};
 use crate::limits::{IDENTITY_SET_BYTES_MAX, IDENTITY_STATEMENTS_MAX};
 
 #[test]
@@ -40,7 +42,9 @@ fn a_device_that_fills_the_set_does_not_keep_the_root_from_revoking_it() {
     let full = flood(&first).kept();
     assert!(full.set.encode().len() <= IDENTITY_SET_BYTES_MAX);
     assert!(full.set.len() <= IDENTITY_STATEMENTS_MAX);
-    let large = say(ROOT, &[&first], add_as(&"x".repeat(256), 99, Powers::ALL));
+    let more = full.set.statements().find(|one| one.hash() != first.hash());
+    let large = add_as(&"x".repeat(256), 99, Powers::ALL);
+    let large = say(Who::Device(0), &[more.unwrap()], large);
     assert!(matches!(
         full.with(large),
         Err(IdentityError::TooLarge { .. })
@@ -50,6 +54,89 @@ fn a_device_that_fills_the_set_does_not_keep_the_root_from_revoking_it() {
     assert!(united.set.statement(&revoking.hash()).is_some());
     assert_eq!(devices(&united.identity().unwrap()), Vec::<u8>::new());
     assert!(IdentitySet::decode(&united.set.encode()).is_ok());
+    let with = full.with(revoking).unwrap().identity().unwrap();
+    assert_eq!(devices(&with), Vec::<u8>::new());
+}
+
+/// What a thief with device 0 says without naming its revocation.
+fn renames(first: &Statement, count: usize) -> Vec<Statement> {
+    let rename = |number| add_as(&format!("{number:0>200}"), 0, Powers::ALL);
+    let renames = (0..count).map(|number| say(Who::Device(0), &[first], rename(number)));
+    renames.collect()
+}
+
+#[test]
+fn renames_by_a_revoked_first_device_push_out_nothing_that_a_later_one_added() {
+    let first = say(ROOT, &[], add(0));
+    let second = say(Who::Device(0), &[&first], add(1));
+    let mut honest = vec![first.clone(), second.clone()];
+    for number in 2..12 {
+        honest.push(say(Who::Device(1), &[&second], add(number)));
+    }
+    let all: Vec<&Statement> = honest.iter().collect();
+    let revoking = say(ROOT, &all[..8], revoke(0));
+    let others = [&honest[8], &honest[9], &honest[10], &honest[11]];
+    let flood = renames(&first, 300);
+    let expected: Vec<u8> = (1..12).collect();
+    let (one, two) = flood.split_at(150);
+    let holds =
+        |more: &[Statement]| verified(all.iter().copied().chain([&revoking]).chain(more)).kept();
+    let (a, b) = (holds(one), holds(two));
+    for united in [a.union(&b), b.union(&a), a.union(&b).union(&a)] {
+        assert_eq!(united, holds(&flood[..300 - 90]).union(&a).union(&b));
+        assert_eq!(devices(&united.identity().unwrap()), expected);
+        assert!(
+            others
+                .iter()
+                .all(|one| united.set.statement(&one.hash()).is_some())
+        );
+        assert!(united.set.len() > 50 && united.set.len() <= IDENTITY_STATEMENTS_MAX);
+    }
+    // Nor before anybody revokes it.
+    let before = verified(all.iter().copied().chain(one)).kept();
+    assert_eq!(
+        devices(&before.identity().unwrap()),
+        (0..12).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn what_a_later_build_says_beside_is_kept_after_all_else() {
+    let first = say(ROOT, &[], add(0));
+    let beside = |number: u8| {
+        let body = vec![number; 700];
+        say(
+            ROOT,
+            &[&first],
+            Said::Other(OtherSaid::new(200, body).unwrap()),
+        )
+    };
+    let many: Vec<Statement> = (0..120).map(beside).collect();
+    let set = verified(many.iter().chain([&first])).kept();
+    assert!(set.set.len() > 50 && set.set.len() < 121);
+    let second = say(Who::Device(0), &[&first], add(1));
+    let with = set.with(second.clone()).unwrap();
+    assert_eq!(devices(&with.identity().unwrap()), [0, 1]);
+    assert_eq!(
+        set.names(&ROOT.pair().public_key(), &[]).hashes(),
+        [first.hash()]
+    );
+    // A stranger's is not kept, and a kind that may say anything waits.
+    let other = |who, kind| {
+        say(
+            who,
+            &[&first],
+            Said::Other(OtherSaid::new(kind, vec![1]).unwrap()),
+        )
+    };
+    let (strange, later) = (other(Who::Device(7), 200), other(ROOT, 127));
+    let named = say(ROOT, &[&later], revoke(0));
+    let set = verified([&first, &strange, &later, &named]);
+    let identity = set.identity().unwrap();
+    assert_eq!(devices(&identity), [0]);
+    assert_eq!(verdict(&identity, &later), Verdict::Waits);
+    assert_eq!(verdict(&identity, &named), Verdict::Waits);
+    assert_eq!(set.kept(), verified([&first]));
 }
 
 #[test]

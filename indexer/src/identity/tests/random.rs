@@ -23,7 +23,7 @@ fn statements(random: &mut Random, count: usize) -> Vec<Statement> {
             let makes = |statement: &&Statement| match statement.said() {
                 Said::DeviceAdded(added) => added.card.device.0 == signer.0,
                 Said::RootReplaced(replaced) => replaced.root == signer,
-                Said::DeviceRevoked(_) => false,
+                Said::DeviceRevoked(_) | Said::Other(_) => false,
             };
             makers = all.iter().filter(makes).collect();
             if who == ROOT || !makers.is_empty() {

@@ -100,7 +100,7 @@ impl<'a> Reference<'a> {
 
     fn target(&self, hash: &Hash) -> Option<Actor> {
         match self.statements[hash].said() {
-            Said::DeviceAdded(_) => None,
+            Said::DeviceAdded(_) | Said::Other(_) => None,
             Said::DeviceRevoked(revoked) => Some((false, PublicKey(revoked.device.0))),
             Said::RootReplaced(_) => Some((true, *self.statements[hash].signer())),
         }
@@ -190,6 +190,7 @@ impl<'a> Reference<'a> {
             Said::DeviceRevoked(_) => Powers::REVOKE,
             Said::RootReplaced(replaced) if is_root && !roots.contains(&replaced.root) => Powers(0),
             Said::RootReplaced(_) => return None,
+            Said::Other(_) => Powers(0),
         };
         let needs = if is_root { Powers(0) } else { needs };
         if !is_root && !self.powers(from.as_ref()?).contains(needs) {
