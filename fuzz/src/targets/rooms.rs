@@ -22,8 +22,7 @@ fn agent() -> AgentId {
 }
 
 fn card() -> DeviceCard {
-    let (public, private) = (FeedKey([3; 32]), FeedKey([4; 32]));
-    DeviceCard::sign(&agent(), &pair(2), [6; 32], public, private)
+    DeviceCard::sign(&agent(), &pair(2), [6; 32], &pair(3), &pair(4))
 }
 
 fn membership() -> Membership {
