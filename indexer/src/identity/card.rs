@@ -22,7 +22,7 @@ pub enum CardError {
     #[error("the feed claim of the {which} directory")]
     Claim {
         which: &'static str,
-        source: FeedClaimError,
+        source: Box<FeedClaimError>,
     },
     /// One directory alone, or one feed as both: a device has two or none.
     #[error("a device has a public and a private directory, two feeds, or none")]
@@ -103,7 +103,10 @@ impl DeviceCard {
         for ((which, feed), claim) in named.zip(self.claims.iter().flatten()) {
             claim
                 .verify(feed, &scope, agent, &self.device)
-                .map_err(|source| CardError::Claim { which, source })?;
+                .map_err(|source| CardError::Claim {
+                    which,
+                    source: Box::new(source),
+                })?;
         }
         Ok(())
     }

@@ -64,6 +64,7 @@ impl Powers {
 
 /// What a statement says.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[allow(clippy::large_enum_variant)] // a set has at most 256, most of them additions
 pub enum Said {
     /// A device becomes the agent's, or gets another name.
     DeviceAdded(DeviceAdded),
