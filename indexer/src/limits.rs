@@ -111,6 +111,14 @@ pub const ROOM_ACT_PARENTS_MAX: usize = 16;
 /// same ones: the room is continued in a new one.
 pub const ROOM_ACTS_MAX: usize = 8192;
 
+/// Acts of one feed whose author is a guest or a member: a new epoch every day for a year, and then
+/// some. So nobody fills a room alone; whoever needs more joins with another device.
+pub const FEED_ACTS_MAX: u64 = 512;
+
+/// Acts of one feed whose author is an admin or an owner: half of [`ROOM_ACTS_MAX`], who admit and
+/// remove others, and can empty the room anyway.
+pub const FEED_ACTS_OF_ADMINS_MAX: u64 = 4096;
+
 /// Members of a room: past that a room is a broadcast, and every new epoch costs a copy for each.
 pub const ROOM_MEMBERS_MAX: usize = 256;
 

@@ -122,9 +122,11 @@ fn two_keys_for_one_epoch_cannot_be_and_its_second_announcement_does_not_count()
     let announce = |secret: &EpochSecret| {
         Body::Act(Box::new(Act {
             parents: Parents::default(),
+            seq: 0,
             deed: Deed::Epoch(Epoch {
                 id: one.epoch_id(),
                 act_id: secret.act_key().epoch_id(),
+                commitment: secret.commitment(),
                 parents: Vec::new(),
                 copies: Vec::new(),
             }),

@@ -54,6 +54,7 @@ fn history(seed: u64) -> Script {
     }
     let mut feeds: Vec<Who> = (0..AGENTS as u8).map(|agent| Who(agent, 0, 0)).collect();
     let mut room = script.room();
+    let mut refused: BTreeSet<usize> = BTreeSet::new();
     while script.acts.len() < ACTS {
         let live = room.authority().feeds;
         let mut by = feeds[random.below(feeds.len())];
@@ -77,13 +78,26 @@ fn history(seed: u64) -> Script {
                 .map(|_| random.below(count))
                 .collect(),
         };
-        if random.chance(85) {
-            parents.extend(script.acts.iter().rposition(|done| done.by == by));
+        // Writers name what is authorised, and their own acts; some do not.
+        if random.chance(97) {
+            parents.retain(|parent| !refused.contains(parent));
+            let seen = script.past(&parents.iter().copied().collect::<Vec<_>>());
+            let newest = (0..count).rev();
+            let mut newest = newest.filter(|at| !refused.contains(at) && !seen.contains(at));
+            let own = newest.find(|at| script.acts[*at].by == by);
+            if random.chance(85) {
+                parents.extend(own);
+            }
         }
         let parents: Vec<usize> = parents.into_iter().collect();
         let ms = [0, 500, 1_000, 2_000, u64::MAX >> 12][random.below(5)];
         let at = script.at(&parents, by, ms, deed);
         room.add(script.acts[at].held());
+        let verdict = &room.authority().acts[&script.acts[at].hash].verdict;
+        if matches!(verdict, Verdict::Refused(_)) {
+            refused.insert(at);
+            continue;
+        }
         heads.retain(|head| !parents.contains(head));
         heads.push(at);
         if heads.len() > 6 {

@@ -70,7 +70,7 @@ fn members_admit_by_invite_and_admins_without() {
     let needed = Role::Admin;
     let actual = Role::Member;
     assert_eq!(refusal(&room, bare), Refusal::Role { needed, actual });
-    let opened = room.after(&[bare], ADA, invite(1, Role::Member, Some(1), None));
+    let opened = room.after(&[last], ADA, invite(1, Role::Member, Some(1), None));
     let by_guest = room.after(&[opened], BEN, admit_by(CLEO, Role::Guest, 1));
     assert!(matches!(
         refusal(&room, by_guest),
@@ -520,4 +520,117 @@ fn a_writer_names_the_counting_heads_and_the_own_act_before() {
     let own = room.heads(&ADA.feed());
     assert_eq!(own.own, Some(script.acts[trick].hash));
     assert_eq!(own.parents().as_slice().len(), 2);
+}
+
+#[test]
+fn of_two_beginnings_with_one_id_the_smaller_is_the_rooms() {
+    let mut script = Script::new();
+    let other = script.after(&[], OWNER, genesis(OWNER));
+    script.acts[other].index = 0;
+    let [one, two] = [script.acts[0].hash, script.acts[other].hash];
+    let follows = |script: &mut Script, after| script.after(&[after], OWNER, epoch(1, &[], &[]));
+    let (on_one, on_two) = (follows(&mut script, 0), follows(&mut script, other));
+    for number in [on_one, on_two] {
+        script.acts[number].act.seq = 1;
+        script.acts[number].index = 1;
+    }
+    let mut back = RoomActs::new(devices_of, 8192);
+    for done in script.acts.iter().rev() {
+        back.add(done.held());
+    }
+    let authority = script.authority();
+    assert_eq!(back.authority(), authority);
+    assert_eq!(authority.start.map(|start| start.act), Some(one.min(two)));
+    let (ours, others) = if one < two {
+        (on_one, on_two)
+    } else {
+        (on_two, on_one)
+    };
+    counts(&script, ours);
+    assert!(matches!(
+        refusal(&script, others),
+        Refusal::NamesRefused { .. }
+    ));
+}
+
+#[test]
+fn nobody_is_evicted_by_a_copy_of_the_invites_key() {
+    let (mut room, last) = room_of_three(Role::Member, Role::Member);
+    // Ben, the younger member, invites and lets Cleo in; Ada, the older one, copies the key beside it.
+    let link = room.after(&[last], BEN, invite(1, Role::Member, Some(1), None));
+    let used = room.after(&[link], BEN, admit_by(CLEO, Role::Member, 1));
+    let copy = room.after(&[last], ADA, invite(1, Role::Guest, Some(1), None));
+    let ended = room.after(&[copy], ADA, invite_revoke(1));
+    for act in [link, used, copy, ended] {
+        counts(&room, act);
+    }
+    assert_eq!(room.role(3), Some(Role::Member));
+    // One that its author has seen is none of his to bring again, and none of his to end.
+    let again = room.after(&[link, ended], ADA, invite(1, Role::Guest, None, None));
+    assert_eq!(refusal(&room, again), Refusal::KnownInvite);
+    let mut end = invite_revoke(1);
+    if let kinlog_indexer::entry::Deed::InviteRevoke(revoke) = &mut end {
+        revoke.act = room.acts[link].hash;
+    }
+    let foreign = room.after(&[link, ended], ADA, end);
+    assert!(matches!(refusal(&room, foreign), Refusal::Role { .. }));
+}
+
+#[test]
+fn an_act_says_how_many_its_feed_has_before_it_and_names_them_all() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let one = room.after(&[last], ADA, invite(1, Role::Guest, None, None));
+    for (parents, seq, count) in [(last, 1, 0), (one, 0, 1), (one, 2, 1), (one, u64::MAX, 1)] {
+        let mut room = room.clone();
+        let deed = invite(2, Role::Guest, None, None);
+        let other = room.with_seq(&[parents], ADA, 1_000, seq, deed);
+        let expected = match seq {
+            u64::MAX => Refusal::TooMany { limit: 4096 },
+            _ => Refusal::Sequence { seq, count },
+        };
+        assert_eq!(refusal(&room, other), expected);
+    }
+    // What is not authorised takes no place, and nothing goes after it.
+    let refused = room.after(&[one], ADA, role(2, Role::Owner));
+    let next = room.after(&[one], ADA, epoch(1, &[], &[]));
+    counts(&room, next);
+    let on_it = room.with_seq(&[refused], ADA, 1_000, 1, epoch(2, &[], &[]));
+    let act = room.acts[refused].hash;
+    assert_eq!(refusal(&room, on_it), Refusal::NamesRefused { act });
+}
+
+#[test]
+fn a_feed_has_as_many_acts_as_its_authors_role_may() {
+    let (mut room, mut last) = room_of_three(Role::Guest, Role::Admin);
+    for (by, most) in [(ADA, 512), (BEN, 515)] {
+        for number in 0..most {
+            let mut deed = epoch(0, &[], &[]);
+            if let kinlog_indexer::entry::Deed::Epoch(epoch) = &mut deed {
+                epoch.id.0[..3].copy_from_slice(&[by.0, number as u8, (number >> 8) as u8]);
+                epoch.act_id.0[3..6].copy_from_slice(&[by.0, number as u8, (number >> 8) as u8]);
+            }
+            last = room.after(&[last], by, deed);
+        }
+        counts(&room, last);
+    }
+    let above = room.after(&[last], ADA, leave(Vec::new()));
+    assert_eq!(refusal(&room, above), Refusal::TooMany { limit: 512 });
+}
+
+#[test]
+fn a_grant_is_given_once_and_ended_by_who_gave_it() {
+    let (mut room, last) = room_of_three(Role::Member, Role::Member);
+    let given = room.after(&[last], BEN, grant(1));
+    let copy = room.after(&[last], ADA, grant(1));
+    // Ada, the older one, gave a grant of the same hash beside it: the first decided counts.
+    counts(&room, copy);
+    assert_eq!(void(&room, given), VoidReason::Taken);
+    let again = room.after(&[given, copy], BEN, grant(1));
+    assert_eq!(refusal(&room, again), Refusal::KnownGrant);
+    let own = room.after(&[given], BEN, grant_revoke(1));
+    counts(&room, own);
+    let authority = room.authority();
+    assert_eq!(authority.grants.values().next().unwrap().revoked_by, None);
+    let unknown = room.after(&[given], BEN, grant_revoke(2));
+    assert_eq!(refusal(&room, unknown), Refusal::NoGrant);
 }

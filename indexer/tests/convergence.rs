@@ -515,6 +515,7 @@ fn a_removal_hides_what_is_behind_its_cut_and_moves_no_message() {
     let cut = |length, tree_hash| {
         Body::Act(Box::new(Act {
             parents: Default::default(),
+            seq: 0,
             deed: Deed::Remove(Remove {
                 agent: world.agents[1].id,
                 cuts: vec![Cut {

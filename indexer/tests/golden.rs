@@ -75,6 +75,7 @@ fn genesis(agent: &Agent) -> (Genesis, RoomId) {
         Text::new("kitchen").unwrap(),
         History::Days(30),
         [9; 32],
+        &EpochSecret::new([1; 32]),
         agent.id,
         agent.set.clone(),
         &agent.device,

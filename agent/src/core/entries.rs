@@ -115,6 +115,7 @@ impl Core {
             let clock = lock(&self.clock).tick(wall_ms());
             if let Body::Act(act) = &mut body {
                 act.parents = seen.parents();
+                act.seq = seen.seq;
             }
             let is_act = is_act(&body);
             let entry = Entry {
@@ -139,6 +140,7 @@ impl Core {
                 seen = ActHeads {
                     heads: vec![hash],
                     own: None,
+                    seq: seen.seq + 1,
                 };
             }
             blocks.push(match key {

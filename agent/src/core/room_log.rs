@@ -157,7 +157,10 @@ impl RoomLog {
     /// `keys` that opened the genesis.
     pub(crate) fn standing(&mut self, keys: &Keyring) -> Standing {
         let authority = self.acts.authority();
-        let mut standing = Standing::default();
+        let mut standing = Standing {
+            newer_rules: authority.newer_rules,
+            ..Standing::default()
+        };
         for (agent, member) in &authority.members {
             match (member.role, &member.ended) {
                 (Some(role), _) => {
@@ -179,6 +182,7 @@ impl RoomLog {
             let announced = Announced {
                 act: Some(epoch.act),
                 act_id: Some(epoch.act_id),
+                commitment: Some(epoch.commitment),
                 parents: epoch.parents.clone(),
                 recipients: epoch.recipients.clone(),
                 at_ms: epoch.dated_ms,
@@ -189,6 +193,7 @@ impl RoomLog {
             standing.name = start.name.clone();
             standing.history = Some(start.history);
             standing.genesis_act_id = start.sealed_by;
+            standing.genesis_commitment = Some(start.commitment);
             let first = keys
                 .secrets()
                 .find(|(_, secret)| Some(secret.act_key().epoch_id()) == start.sealed_by);
@@ -196,6 +201,7 @@ impl RoomLog {
                 let announced = Announced {
                     act: None,
                     act_id: start.sealed_by,
+                    commitment: Some(start.commitment),
                     parents: Vec::new(),
                     recipients: authority.recipients(id, id),
                     at_ms: start.dated_ms,
@@ -204,15 +210,23 @@ impl RoomLog {
             }
         }
         let open = authority.invites.iter();
-        for (key, invite) in open.filter(|(_, invite)| invite.revoked_by.is_none()) {
+        for (act, invite) in open.filter(|(_, invite)| invite.revoked_by.is_none()) {
+            let key = invite.public_key;
             let invite = OpenInvite {
+                act: *act,
                 role: invite.role,
                 expires_at_ms: invite.expires_at_ms,
                 uses: invite.uses,
                 used: invite.used,
                 by: invite.agent,
             };
-            standing.invites.insert(*key, invite);
+            standing.invite_acts.insert(invite.act, key);
+            // Of several acts with one key the one that lets in furthest: whoever copied the key of
+            // another's invite ends nothing by it.
+            let known = standing.invites.get(&key).map(OpenInvite::reach);
+            if known.is_none_or(|known| known < invite.reach()) {
+                standing.invites.insert(key, invite);
+            }
         }
         for (hash, row) in &authority.grants {
             if row.revoked_by.is_some() {

@@ -125,12 +125,14 @@ impl Core {
         let mut new = Vec::new();
         let mut take_secret = |secret: EpochSecret| {
             let id = secret.epoch_id();
-            let act_id = secret.act_key().epoch_id();
-            let is_announced = match standing.epochs.get(&id) {
-                Some(announced) => announced.act_id == Some(act_id),
-                None => standing.genesis_act_id == Some(act_id),
-            };
-            if is_announced && room.keys.secret(&id).is_none() && !room.is_destroyed(&id) {
+            let is_announced = standing.is_announced(&secret);
+            if is_announced == Some(false) {
+                tracing::warn!(epoch = %id, "secret of an epoch is not the one that its act commits to");
+            }
+            if is_announced == Some(true)
+                && room.keys.secret(&id).is_none()
+                && !room.is_destroyed(&id)
+            {
                 new.push(stored_secret(&room.id, &secret));
             }
         };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey};
 use kinlog_indexer::entry::{ActHash, Grant, History, Role};
-use kinlog_indexer::seal::EpochId;
+use kinlog_indexer::seal::{EpochCommitment, EpochId, EpochSecret};
 
 use crate::limits::MEET_EPOCHS_MAX;
 
@@ -15,14 +15,20 @@ pub(crate) struct Standing {
     pub(crate) name: String,
     /// `None` until the genesis is here.
     pub(crate) history: Option<History>,
+    /// Rules that this build does not have: the room was made by a newer one.
+    pub(crate) newer_rules: Option<u32>,
     /// Act id of the epoch that the genesis is sealed in.
     pub(crate) genesis_act_id: Option<EpochId>,
+    /// What the genesis commits that epoch's secret to.
+    pub(crate) genesis_commitment: Option<EpochCommitment>,
     pub(crate) members: BTreeMap<AgentId, Member>,
     /// Who was in the room and is no more.
     pub(crate) gone: BTreeMap<AgentId, Gone>,
     pub(crate) epochs: BTreeMap<EpochId, Announced>,
     /// Invites that admit somebody yet, their expiry apart.
     pub(crate) invites: BTreeMap<PublicKey, OpenInvite>,
+    /// Every act that made an invite that was not revoked: several may have brought one key.
+    pub(crate) invite_acts: BTreeMap<ActHash, PublicKey>,
     /// Grants that were not revoked, their expiry apart.
     pub(crate) grants: BTreeMap<Hash, Granted>,
     /// Grants that were revoked.
@@ -59,6 +65,8 @@ pub(crate) struct Announced {
     /// The act that announces it; the first epoch has none of its own.
     pub(crate) act: Option<ActHash>,
     pub(crate) act_id: Option<EpochId>,
+    /// What the announcement commits the secret to.
+    pub(crate) commitment: Option<EpochCommitment>,
     pub(crate) parents: Vec<EpochId>,
     /// Devices that were given its secret.
     pub(crate) recipients: BTreeSet<DeviceKey>,
@@ -75,6 +83,20 @@ pub(crate) struct OpenInvite {
     pub(crate) used: u32,
     /// Who invites.
     pub(crate) by: AgentId,
+    /// The act that made it.
+    pub(crate) act: ActHash,
+}
+
+impl OpenInvite {
+    /// Returns how far it lets in, for choosing among invites with one key: whether it admits anybody
+    /// more, as what, until when, how many.
+    pub(crate) fn reach(&self) -> (bool, Role, u64, u32, ActHash) {
+        let left = self
+            .uses
+            .map_or(u32::MAX, |uses| uses.saturating_sub(self.used));
+        let until_ms = self.expires_at_ms.unwrap_or(u64::MAX);
+        (left > 0, self.role, until_ms, left, self.act)
+    }
 }
 
 /// A grant of the room.
@@ -110,6 +132,21 @@ impl Standing {
     pub(crate) fn act_ids(&self) -> impl Iterator<Item = EpochId> {
         let announced = self.epochs.values().filter_map(|epoch| epoch.act_id);
         announced.chain(self.genesis_act_id)
+    }
+
+    /// Returns whether an epoch's secret is the one that its announcement, or the genesis, commits to;
+    /// `None` where nothing announces it.
+    pub(crate) fn is_announced(&self, secret: &EpochSecret) -> Option<bool> {
+        let act_id = Some(secret.act_key().epoch_id());
+        let commitment = Some(secret.commitment());
+        match self.epochs.get(&secret.epoch_id()) {
+            Some(announced) => {
+                Some(announced.act_id == act_id && announced.commitment == commitment)
+            }
+            None => {
+                (self.genesis_act_id == act_id).then_some(self.genesis_commitment == commitment)
+            }
+        }
     }
 
     /// Returns the epochs without a known child, ascending.

@@ -14,7 +14,7 @@ use crate::knowledge::KnownRoom;
 use crate::limits::{JOIN_WAIT, MESSAGES_READ_MAX};
 use crate::links::Link;
 use crate::requests::{Ended, blocking};
-use crate::rooms::RoomTerms;
+use crate::rooms::{Refusal, RoomTerms};
 use crate::tasks::Running;
 
 pub(super) fn create(core: &Core, name: &str, history: Option<&str>) -> Result<Reply, Error> {
@@ -152,6 +152,7 @@ fn not_joined(core: &Core, room: &kinlog_indexer::RoomId) -> Error {
     });
     let message = match (answers, refusal) {
         (0, None) => "asked to join, no member answered yet".to_owned(),
+        (_, Some(Refusal::Newer)) => format!("not joined: {}", Refusal::Newer.as_str()),
         (0, Some(why)) => format!("asked to join, and not let in: {}", why.as_str()),
         _ => "joining, verifying: what was answered does not prove the room yet".to_owned(),
     };

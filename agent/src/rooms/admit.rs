@@ -129,7 +129,11 @@ impl Core {
                 if own < Role::Member {
                     return Err(Error::permission("guests admit nobody"));
                 }
-                Ok(admit(open.role, Some(*used)))
+                let used = InviteUse {
+                    act: open.act,
+                    ..*used
+                };
+                Ok(admit(open.role, Some(used)))
             }
         }
     }

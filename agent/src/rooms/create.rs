@@ -44,17 +44,18 @@ impl Core {
         let blobs = self.new_feed(None, false, false)?;
         let set = self.own_identity_set()?;
         let device = self.keys.signing();
+        let epoch = EpochSecret::new(random()?);
         let (genesis, id) = Genesis::sign(
             title,
             terms.history,
             random()?,
+            &epoch,
             self.agent,
             set,
             device,
             &self.keys.feed(&entries.id),
             &self.keys.feed(&blobs.id),
         );
-        let epoch = EpochSecret::new(random()?);
         let keys = [epoch.act_key(), epoch.content_key()];
         let bodies = vec![act(Deed::Genesis(genesis)), Body::Profile(self.profile()?)];
         self.write_entries(&entries, Place::Room(&id, &keys), bodies)?;

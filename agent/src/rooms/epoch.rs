@@ -75,6 +75,7 @@ pub(super) fn announce<E: From<SealedSecretError>>(
     Ok(Deed::Epoch(Epoch {
         id: secret.epoch_id(),
         act_id: secret.act_key().epoch_id(),
+        commitment: secret.commitment(),
         parents,
         copies: copies.collect::<Result<_, E>>()?,
     }))
@@ -124,6 +125,7 @@ mod tests {
             let epoch = Announced {
                 act: None,
                 act_id: Some(secret.act_key().epoch_id()),
+                commitment: Some(secret.commitment()),
                 parents: parents.iter().map(|parent| id(*parent)).collect(),
                 recipients: devices(recipients),
                 at_ms: u64::from(*number),

@@ -1,7 +1,7 @@
 //! Inviting to a room, and taking invites back.
 
 use kinlog_feeds::crypto::{AgentId, PublicKey, Secret};
-use kinlog_indexer::entry::{Deed, Invite as RoomInvite, InviteRevoke, Role};
+use kinlog_indexer::entry::{Deed, Invite as RoomInvite, InviteRevoke, ROOM_RULES, Role};
 
 use crate::api::Error;
 use crate::core::Core;
@@ -93,9 +93,17 @@ impl Core {
                 "invite {key} is of somebody else: its author, admins and owners revoke it"
             )));
         }
-        let public_key = *key;
-        let revoke = InviteRevoke { public_key };
-        self.write_in_room(room, vec![act(Deed::InviteRevoke(revoke))])?;
+        // Who may end only the own one leaves what others made with its key.
+        let is_admin = self.role_in(room)? >= Role::Admin;
+        let acts = room.standing.invite_acts.iter();
+        let acts = acts.filter(|(made, by)| *by == key && (is_admin || **made == open.act));
+        let revokes = acts.map(|(made, _)| {
+            act(Deed::InviteRevoke(InviteRevoke {
+                public_key: *key,
+                act: *made,
+            }))
+        });
+        self.write_in_room(room, revokes.collect())?;
         self.state.forget_invite(key)?;
         self.relearn()?;
         self.replan()
@@ -143,7 +151,20 @@ impl Core {
     }
 
     /// Returns what this agent is in a room.
+    /// Refuses to do anything in a room that a newer build made.
+    pub(crate) fn has_known_rules(&self, room: &KnownRoom) -> Result<(), Error> {
+        let Some(rules) = room.standing.newer_rules else {
+            return Ok(());
+        };
+        Err(Error::usage(format!(
+            "room {} was made by a newer kinlog: it has rules {rules}, this one knows {ROOM_RULES}",
+            room.label()
+        ))
+        .hint("it is kept and passed on as it is; a newer kinlog opens it"))
+    }
+
     pub(crate) fn role_in(&self, room: &KnownRoom) -> Result<Role, Error> {
+        self.has_known_rules(room)?;
         room.standing
             .role(&self.agent)
             .ok_or_else(|| match room.standing.gone.get(&self.agent) {

@@ -24,7 +24,7 @@ use crate::limits::JOIN_ANSWERS_MAX;
 use crate::links::Invite;
 use crate::rooms::admit::refused;
 use crate::rooms::write::{stored_act_key, stored_secret};
-use crate::rooms::{JoinAnswer, JoinError, JoinRequest, RoomFeed, RoomId, RoomKeys};
+use crate::rooms::{JoinAnswer, JoinError, JoinRequest, Refusal, RoomFeed, RoomId, RoomKeys};
 use crate::state::{OpenJoin, StoredAnswer, StoredRoom};
 
 /// Answers that are being looked into, by room and answering device: each with a log of its own.
@@ -189,6 +189,10 @@ impl Core {
         let entries = answer.feeds.iter().filter(|feed| feed.is_entries);
         log.look(&self.store, entries.map(|feed| &feed.key), &keys);
         let standing = log.standing(&keys);
+        if standing.newer_rules.is_some() {
+            let why = Refusal::Newer;
+            self.knowledge(|knowledge| knowledge.refusals.insert(answer.room, why));
+        }
         let is_in =
             standing.history.is_some() && standing.has_device(&self.agent, &self.keys.device());
         is_in.then_some(standing)
@@ -215,7 +219,14 @@ impl Core {
             },
         };
         let secrets = answer.keys.secrets.iter();
-        let secrets = secrets.filter(|secret| standing.epochs.contains_key(&secret.epoch_id()));
+        let secrets = secrets.filter(|secret| {
+            let is_announced = standing.is_announced(secret);
+            if is_announced == Some(false) {
+                let epoch = secret.epoch_id();
+                tracing::warn!(%epoch, "secret in an answer is not the one that its act commits to");
+            }
+            is_announced == Some(true)
+        });
         let act_ids: BTreeSet<EpochId> = standing.act_ids().collect();
         let act_keys = answer.keys.act_keys.iter();
         let act_keys = act_keys.filter(|key| act_ids.contains(&key.epoch_id()));

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use kinlog_feeds::crypto::{FeedKey, KeyPair, PublicKey, SIGNATURE_BYTES, Secret, SignatureError};
 use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
 use kinlog_indexer::FORMAT_0_REVISION;
-use kinlog_indexer::entry::{BodyError, InviteUse, Membership, MembershipError};
+use kinlog_indexer::entry::{ActHash, BodyError, InviteUse, Membership, MembershipError};
 use kinlog_indexer::seal::{
     EpochSecret, SEALED_SECRET_BYTES, SealError, SealedSecretError, open_entry, open_sealed_secret,
     seal_entry, seal_to_device,
@@ -135,8 +135,10 @@ impl JoinRequest {
         let invite = match (signature, invite) {
             (Some(signature), Some(public_key)) => {
                 let public_key = *public_key;
+                // Which act made the invite is for whoever admits to say.
                 let used = InviteUse {
                     public_key,
+                    act: ActHash::default(),
                     signature,
                 };
                 used.verify(room, &membership)?;
@@ -167,15 +169,18 @@ pub enum Refusal {
     Full,
     /// The agent is in the room with other devices, and whoever was asked may not let this one in.
     OtherDevices,
+    /// The room has rules that this build, or that of whoever was asked, does not know.
+    Newer,
 }
 
 impl Refusal {
-    const ALL: [Refusal; 5] = [
+    const ALL: [Refusal; 6] = [
         Refusal::NoInvite,
         Refusal::Expired,
         Refusal::UsedUp,
         Refusal::Full,
         Refusal::OtherDevices,
+        Refusal::Newer,
     ];
 
     fn number(self) -> u8 {
@@ -185,6 +190,7 @@ impl Refusal {
             Refusal::UsedUp => 2,
             Refusal::Full => 3,
             Refusal::OtherDevices => 4,
+            Refusal::Newer => 5,
         }
     }
 
@@ -198,6 +204,7 @@ impl Refusal {
             Refusal::OtherDevices => {
                 "this agent is in the room with another device, which has to let this one in"
             }
+            Refusal::Newer => "the room was made by a newer kinlog, which opens it",
         }
     }
 }
@@ -506,8 +513,8 @@ mod tests {
             .map(|(bytes, hash)| (*bytes, hash.as_str()))
             .collect();
         let expected = [
-            (1042, "ouj1xggimmn6w6738jmrem7tngeyn1gi68jxjns11rm9chy4htdy"),
-            (978, "gt4rbwjdumj7myoj3gsr13thnauy4m9s96n681ziityf5x835jto"),
+            (1042, "98zbodxsbo1pu3awrpxdz3mcff73bcco494w7q8jtgrtsqitxbho"),
+            (978, "ksj71abefwod4i1gks1gg54cac97cww74shpcoefrb7cm3yen38o"),
             (473, "pftqifm9eipp38kz6g9sm16uonu3nudkrzqarayibuynrsd63tcy"),
             (98, "rcsr8ao7dd7wrjy8aynw1x1mt6u9pwy763ynd38ycpfdg4dbn8py"),
         ];

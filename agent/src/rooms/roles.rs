@@ -78,14 +78,17 @@ impl Core {
         };
         batch.push(act(Deed::Remove(remove)), key.clone());
         // Whoever was in the room has read every invite that anybody may use.
-        let open = room.standing.invites.iter();
-        let open: Vec<_> = open
+        let invites = room.standing.invites.iter();
+        let open: Vec<_> = invites
             .filter(|(_, invite)| invite.uses.is_none_or(|uses| uses > invite.used))
             .map(|(key, _)| *key)
             .collect();
-        for public_key in &open {
-            let public_key = *public_key;
-            let revoke = InviteRevoke { public_key };
+        let acts = room.standing.invite_acts.iter();
+        for (invite, public_key) in acts.filter(|(_, key)| open.contains(key)) {
+            let revoke = InviteRevoke {
+                public_key: *public_key,
+                act: *invite,
+            };
             batch.push(act(Deed::InviteRevoke(revoke)), key.clone());
         }
         let mut readers = readers(&room.standing);

@@ -40,7 +40,8 @@ impl Batch {
 /// Returns an act; what was seen before it is filled in when it is written.
 pub(crate) fn act(deed: Deed) -> Body {
     let parents = Parents::default();
-    Body::Act(Box::new(Act { parents, deed }))
+    let seq = 0;
+    Body::Act(Box::new(Act { parents, seq, deed }))
 }
 
 /// Returns the devices of the members.
@@ -181,6 +182,7 @@ impl Core {
 
     /// Returns this device's entries feed in a room, if the device is in it.
     pub(crate) fn own_in_room(&self, room: &KnownRoom) -> Result<OwnFeed, Error> {
+        self.has_known_rules(room)?;
         let own = self.knowledge(|knowledge| knowledge.own.get(&room.entries).cloned());
         let own = own.ok_or_else(|| {
             Error::permission(format!(

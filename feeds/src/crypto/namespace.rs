@@ -33,6 +33,8 @@ namespaces! {
     MEET = "meet";
     /// Public id of an epoch.
     EPOCH_ID = "epoch-id";
+    /// What an epoch's announcement commits its secret to.
+    EPOCH_COMMIT = "epoch-commit";
     /// Topic on a signal server.
     TOPIC = "topic";
     /// Second of the day at which a topic rolls.

@@ -139,7 +139,7 @@ impl<'a> Pass<'a> {
         let skipped = in_feed
             .copied()
             .filter(|other| self.set.contains(*other) && graph.are_concurrent(*other, number))
-            .filter(|other| graph.node(*other).act.index < node.act.index)
+            .filter(|other| graph.node(*other).act.place() < node.act.place())
             .min_by_key(|other| graph.age(*other));
         if skipped.is_some() && !makes(Mistake::BothBranches) {
             return Some((skipped, VoidReason::Skips));
@@ -194,8 +194,13 @@ impl<'a> Pass<'a> {
                 });
                 self.take_all(number, done.collect(), VoidReason::Revoked);
             }
-            What::InviteRevoke(key) => {
-                let uses = graph.invite_uses.get(key).into_iter().flatten().copied();
+            What::InviteRevoke(invite) => {
+                let uses = graph
+                    .invite_uses
+                    .get(&invite.act)
+                    .into_iter()
+                    .flatten()
+                    .copied();
                 let uses = uses.filter(|at| graph.are_concurrent(*at, number));
                 self.take_all(number, uses.collect(), VoidReason::InviteRevoked);
             }
@@ -233,23 +238,24 @@ impl<'a> Pass<'a> {
         }
         match graph.what(number) {
             What::Admit {
-                invite: Some(key), ..
+                invite: Some(named),
+                ..
             } => {
                 let What::Invite(invite) = graph.what(standing.invite?) else {
                     return None;
                 };
-                let beside = beside(graph.invite_uses.get(key)).len() as u32;
+                let beside = beside(graph.invite_uses.get(&named.act)).len() as u32;
                 let used = standing.used_before.saturating_add(beside);
                 let used_up = invite.uses.is_some_and(|uses| used >= uses);
                 let used_up = used_up && !makes(Mistake::InviteWithoutEnd);
                 used_up.then_some((None, VoidReason::InviteUsedUp))
             }
-            What::Invite(invite) => first(beside(graph.invites.get(&invite.public_key))),
             What::Epoch { id, act_id, .. } => {
                 let mut others = beside(graph.epochs.get(id));
                 others.extend(beside(graph.epochs.get(act_id)));
                 first(others)
             }
+            What::Grant(grant) => first(beside(graph.grants.get(&grant.hash))),
             _ => None,
         }
     }

@@ -55,6 +55,8 @@ pub(super) struct Standing {
     pub(super) begins: bool,
     /// Admissions of the agent whose role it changes that hold in its past.
     pub(super) confirms: Vec<Number>,
+    /// The grant that it ends.
+    pub(super) ends: Option<Number>,
     pub(super) order: Order,
 }
 
@@ -95,12 +97,14 @@ pub(super) struct Graph {
     pub(super) arrivals: Lists<AgentId>,
     pub(super) revokes: Lists<(AgentId, DeviceKey)>,
     pub(super) invites: Lists<PublicKey>,
-    pub(super) invite_uses: Lists<PublicKey>,
-    pub(super) invite_revokes: Lists<PublicKey>,
+    /// Admissions and revocations, by the act that made the invite.
+    pub(super) invite_uses: Lists<ActHash>,
+    pub(super) invite_revokes: Lists<ActHash>,
     /// Announcements, by both ids.
     pub(super) epochs: Lists<EpochId>,
     pub(super) grants: Lists<Hash>,
-    pub(super) grant_revokes: Lists<Hash>,
+    /// By the act that gave the grant.
+    pub(super) grant_revokes: Lists<ActHash>,
     /// Acts that carry an identity set, with the number of the set among the agent's.
     carriers: HashMap<AgentId, Vec<(Number, usize)>>,
     /// The different identity sets carried.
@@ -249,8 +253,8 @@ impl Graph {
                     put(self.about.entry(joining.agent).or_default());
                     owner = (*role == Role::Owner).then_some(joining.agent);
                 }
-                if let Some(key) = invite {
-                    put(self.invite_uses.entry(*key).or_default());
+                if let Some(invite) = invite {
+                    put(self.invite_uses.entry(invite.act).or_default());
                 }
             }
             What::Role(change) => {
@@ -263,7 +267,7 @@ impl Graph {
                 put(self.revokes.entry((*agent, *device)).or_default());
             }
             What::Invite(invite) => put(self.invites.entry(invite.public_key).or_default()),
-            What::InviteRevoke(key) => put(self.invite_revokes.entry(*key).or_default()),
+            What::InviteRevoke(invite) => put(self.invite_revokes.entry(invite.act).or_default()),
             What::Epoch { id, act_id, .. } => {
                 put(self.epochs.entry(*id).or_default());
                 if act_id != id {
@@ -271,8 +275,13 @@ impl Graph {
                 }
             }
             What::Grant(grant) => put(self.grants.entry(grant.hash).or_default()),
-            What::GrantRevoke(hash) => put(self.grant_revokes.entry(*hash).or_default()),
-            What::DeviceJoin { .. } => {}
+            What::GrantRevoke(_) => {
+                if let Some(given) = standing.ends {
+                    let given = self.nodes[given as usize].act.hash;
+                    put(self.grant_revokes.entry(given).or_default());
+                }
+            }
+            What::DeviceJoin { .. } | What::NewerGenesis { .. } => {}
         }
         if let Some(joining) = node.act.what.joining() {
             put(self.admissions.entry(joining.feed).or_default());
@@ -327,17 +336,18 @@ impl Graph {
         beside(self.revokes.get(&(standing.agent, standing.device)));
         match what {
             What::Admit {
-                invite: Some(key), ..
+                invite: Some(invite),
+                ..
             } => {
-                beside(self.invite_uses.get(key));
-                beside(self.invite_revokes.get(key));
+                beside(self.invite_uses.get(&invite.act));
+                beside(self.invite_revokes.get(&invite.act));
             }
-            What::Invite(invite) => beside(self.invites.get(&invite.public_key)),
-            What::InviteRevoke(key) => beside(self.invite_uses.get(key)),
+            What::InviteRevoke(invite) => beside(self.invite_uses.get(&invite.act)),
             What::Epoch { id, act_id, .. } => {
                 beside(self.epochs.get(id));
                 beside(self.epochs.get(act_id));
             }
+            What::Grant(grant) => beside(self.grants.get(&grant.hash)),
             What::DeviceRevoke { agent, .. } => beside(self.by_agent.get(agent)),
             _ => {}
         }

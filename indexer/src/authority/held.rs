@@ -8,7 +8,7 @@ use crate::entry::{
     Act, ActHash, Cut, Deed, Genesis, Grant, History, Invite, Membership, Role, RoleChange,
 };
 use crate::identity::IdentitySet;
-use crate::seal::EpochId;
+use crate::seal::{EpochCommitment, EpochId};
 
 /// An act of a room, with the verdict on what it carries.
 #[derive(Clone, Debug)]
@@ -19,6 +19,7 @@ pub struct HeldAct {
     pub(super) dated_ms: u64,
     pub(super) sealed_by: Option<EpochId>,
     pub(super) verifies: bool,
+    pub(super) seq: u64,
     pub(super) tag: u64,
     pub(super) parents: Vec<ActHash>,
     pub(super) what: What,
@@ -34,18 +35,29 @@ pub(super) struct Joining {
     pub(super) set: Bytes,
 }
 
+/// An invite, by its key and the act that made it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct InviteName {
+    pub(super) key: PublicKey,
+    pub(super) act: ActHash,
+}
+
 /// What is done, without what only readers of the entry need.
 #[derive(Clone, Debug)]
 pub(super) enum What {
     Genesis {
         name: String,
         history: History,
+        commitment: EpochCommitment,
         owner: Joining,
+    },
+    NewerGenesis {
+        rules: u32,
     },
     Admit {
         joining: Joining,
         role: Role,
-        invite: Option<PublicKey>,
+        invite: Option<InviteName>,
         epochs: Vec<EpochId>,
     },
     DeviceJoin {
@@ -66,10 +78,11 @@ pub(super) enum What {
         set: Bytes,
         cuts: Vec<Cut>,
     },
-    InviteRevoke(PublicKey),
+    InviteRevoke(InviteName),
     Epoch {
         id: EpochId,
         act_id: EpochId,
+        commitment: EpochCommitment,
         parents: Vec<EpochId>,
         devices: Vec<DeviceKey>,
     },
@@ -107,10 +120,21 @@ impl HeldAct {
             dated_ms: place.dated_ms,
             sealed_by: place.sealed_by,
             verifies,
+            seq: act.seq,
             tag: act.deed.tag(),
             parents: act.parents.as_slice().to_vec(),
             what: what(&act.deed),
         }
+    }
+
+    /// Returns whether it is a beginning of the room.
+    pub(super) fn is_genesis(&self) -> bool {
+        self.verifies && matches!(self.what, What::Genesis { .. })
+    }
+
+    /// Returns where it stands in its feed; of a feed that forked the hash decides.
+    pub(super) fn place(&self) -> (u64, ActHash) {
+        (self.index, self.hash)
     }
 
     /// Returns the act's name.
@@ -127,6 +151,7 @@ impl HeldAct {
 fn carried_holds(room: &RoomId, place: &ActPlace, act: &Act) -> bool {
     match &act.deed {
         Deed::Genesis(genesis) => is_genesis(room, place, act, genesis),
+        Deed::NewerGenesis(newer) => place.index == 0 && newer.room == *room,
         Deed::Admit(admit) => {
             let asked = admit.invite.is_none_or(|invite| {
                 let asked = invite.verify(room, &admit.member);
@@ -146,6 +171,7 @@ fn carried_holds(room: &RoomId, place: &ActPlace, act: &Act) -> bool {
 fn is_genesis(room: &RoomId, place: &ActPlace, act: &Act, genesis: &Genesis) -> bool {
     let owner = &genesis.owner;
     place.index == 0
+        && act.seq == 0
         && act.parents.as_slice().is_empty()
         && owner.entries_feed == place.feed
         && genesis.room_id() == *room
@@ -157,12 +183,17 @@ fn what(deed: &Deed) -> What {
         Deed::Genesis(genesis) => What::Genesis {
             name: genesis.name.to_string(),
             history: genesis.history,
+            commitment: genesis.commitment,
             owner: joining(&genesis.owner),
         },
+        Deed::NewerGenesis(newer) => What::NewerGenesis { rules: newer.rules },
         Deed::Admit(admit) => What::Admit {
             joining: joining(&admit.member),
             role: admit.role,
-            invite: admit.invite.map(|invite| invite.public_key),
+            invite: admit.invite.map(|invite| InviteName {
+                key: invite.public_key,
+                act: invite.act,
+            }),
             epochs: admit.epochs.clone(),
         },
         Deed::DeviceJoin(join) => What::DeviceJoin {
@@ -183,10 +214,14 @@ fn what(deed: &Deed) -> What {
             set: revoke.identity_set.clone(),
             cuts: revoke.cuts.clone(),
         },
-        Deed::InviteRevoke(revoke) => What::InviteRevoke(revoke.public_key),
+        Deed::InviteRevoke(revoke) => What::InviteRevoke(InviteName {
+            key: revoke.public_key,
+            act: revoke.act,
+        }),
         Deed::Epoch(epoch) => What::Epoch {
             id: epoch.id,
             act_id: epoch.act_id,
+            commitment: epoch.commitment,
             parents: epoch.parents.clone(),
             devices: epoch.copies.iter().map(|copy| copy.device).collect(),
         },
@@ -235,7 +270,7 @@ impl What {
 /// Which devices some identity sets of one agent, taken together, give and take.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Devices {
-    /// Those that are the agent's.
+    /// Those that are the agent's and may write, in both directories.
     pub present: Vec<DeviceKey>,
     /// Those that were, and were revoked.
     pub revoked: Vec<DeviceKey>,
@@ -252,8 +287,9 @@ pub fn devices_of(agent: &AgentId, sets: &[&Bytes]) -> Devices {
         return Devices::default();
     };
     let revoked = identity.revoked.iter().map(|revoked| revoked.device.key);
+    let writers = identity.devices.iter().filter(|device| device.writes());
     Devices {
-        present: identity.devices.iter().map(|device| device.key).collect(),
+        present: writers.map(|device| device.key).collect(),
         revoked: revoked.collect(),
     }
 }

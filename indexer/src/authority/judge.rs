@@ -2,15 +2,15 @@
 
 use std::cmp::Reverse;
 
-use kinlog_feeds::crypto::{AgentId, PublicKey};
+use kinlog_feeds::crypto::AgentId;
 
 use crate::authority::Refusal;
 use crate::authority::bits::Bits;
 use crate::authority::graph::{DevicesOf, Graph, Number, Order, Standing};
-use crate::authority::held::{HeldAct, Joining, What};
+use crate::authority::held::{HeldAct, InviteName, Joining, What};
 use crate::authority::state::State;
-use crate::entry::{ActHash, Role};
-use crate::limits::{ROOM_DEVICES_MAX, ROOM_MEMBERS_MAX};
+use crate::entry::{ActHash, Invite, Role};
+use crate::limits::{FEED_ACTS_MAX, FEED_ACTS_OF_ADMINS_MAX, ROOM_DEVICES_MAX, ROOM_MEMBERS_MAX};
 use crate::mistake::{Mistake, makes};
 
 /// An act before its judgement, with its past.
@@ -39,6 +39,7 @@ struct Needs {
     used_before: u32,
     begins: bool,
     confirms: Vec<Number>,
+    ends: Option<Number>,
 }
 
 impl Needs {
@@ -56,8 +57,24 @@ impl Judge<'_> {
         if let What::Genesis { owner, .. } = &self.act.what {
             return self.genesis(number, owner);
         }
+        if let What::NewerGenesis { rules } = self.act.what {
+            let is_ours = self.act.verifies;
+            return Err(match is_ours {
+                true => Refusal::NewerRules { rules },
+                false => Refusal::OtherGenesis,
+            });
+        }
+        let mut parents = self.act.parents.iter().copied();
+        let is_refused = |parent: &ActHash| {
+            let number = self.graph.by_hash.get(parent);
+            number.is_some_and(|number| self.graph.node(*number).judged.is_err())
+        };
+        if let Some(refused) = parents.find(is_refused) {
+            return Err(Refusal::NamesRefused { act: refused });
+        }
         self.is_sealed_right()?;
         let author = self.author()?;
+        self.is_in_sequence(author.role)?;
         if !self.act.verifies {
             return Err(Refusal::Carried);
         }
@@ -80,6 +97,7 @@ impl Judge<'_> {
             used_before: needs.used_before,
             begins: needs.begins,
             confirms: needs.confirms,
+            ends: needs.ends,
             order: Order {
                 sort,
                 role: Reverse(author.role),
@@ -113,6 +131,7 @@ impl Judge<'_> {
             used_before: 0,
             begins: true,
             confirms: Vec::new(),
+            ends: None,
             order: Order {
                 sort: 0,
                 role: Reverse(Role::Owner),
@@ -143,6 +162,33 @@ impl Judge<'_> {
         announced.next().map(|_| ()).ok_or(Refusal::Sealed)
     }
 
+    /// The act's past holds each act that its feed has before it, once, and the feed has not as
+    /// many as it may.
+    fn is_in_sequence(&self, role: Role) -> Result<(), Refusal> {
+        let seq = self.act.seq;
+        let limit = acts_of(role);
+        if seq >= limit {
+            return Err(Refusal::TooMany { limit });
+        }
+        let before = self.graph.in_feed.get(&self.act.feed).into_iter().flatten();
+        let before = before.filter(|number| self.past.contains(**number));
+        let (mut count, mut last) = (0, None);
+        for number in before {
+            let act = &self.graph.node(*number).act;
+            count += 1;
+            last = last.max(Some((act.seq, act.index)));
+        }
+        // The last one's own past holds each one before it.
+        let follows = match last {
+            None => seq == 0,
+            Some((before, index)) => before + 1 == seq && index < self.act.index,
+        };
+        match follows && count == seq {
+            true => Ok(()),
+            false => Err(Refusal::Sequence { seq, count }),
+        }
+    }
+
     fn author(&self) -> Result<Author, Refusal> {
         let brought = self.state.admission(&self.act.feed);
         let brought = brought.ok_or(Refusal::Stranger)?;
@@ -165,7 +211,7 @@ impl Judge<'_> {
 
     fn needs(&self, author: &Author) -> Result<Needs, Refusal> {
         match &self.act.what {
-            What::Genesis { .. } => Err(Refusal::OtherGenesis),
+            What::Genesis { .. } | What::NewerGenesis { .. } => Err(Refusal::OtherGenesis),
             What::Admit {
                 joining,
                 role,
@@ -207,7 +253,10 @@ impl Judge<'_> {
                 let sibling = *agent == author.agent;
                 Ok(Needs::role(if sibling { Role::Guest } else { Role::Admin }))
             }
-            What::InviteRevoke(key) => Ok(self.own_or_admin(author, self.graph.invites.get(key))),
+            What::InviteRevoke(name) => {
+                let (number, _) = self.invite(name)?;
+                Ok(self.own_or_admin(author, number))
+            }
             What::Epoch { id, act_id, .. } => {
                 let one = self.state.counting(self.graph.epochs.get(id));
                 let other = self.state.counting(self.graph.epochs.get(act_id));
@@ -216,8 +265,20 @@ impl Judge<'_> {
                 }
                 Ok(Needs::role(Role::Guest))
             }
-            What::Grant(_) => Ok(Needs::role(Role::Member)),
-            What::GrantRevoke(hash) => Ok(self.own_or_admin(author, self.graph.grants.get(hash))),
+            What::Grant(grant) => {
+                let known = self.state.counting(self.graph.grants.get(&grant.hash));
+                if known.count() > 0 {
+                    return Err(Refusal::KnownGrant);
+                }
+                Ok(Needs::role(Role::Member))
+            }
+            What::GrantRevoke(hash) => {
+                let given = self.state.counting(self.graph.grants.get(hash)).next();
+                let given = given.ok_or(Refusal::NoGrant)?;
+                let mut needs = self.own_or_admin(author, given);
+                needs.ends = Some(given);
+                Ok(needs)
+            }
         }
     }
 
@@ -226,7 +287,7 @@ impl Judge<'_> {
         author: &Author,
         joining: &Joining,
         role: Role,
-        invite: Option<PublicKey>,
+        invite: Option<InviteName>,
     ) -> Result<Needs, Refusal> {
         self.arrival(joining)?;
         // A member's further device brings no role with it.
@@ -236,8 +297,8 @@ impl Judge<'_> {
             self.has_room_for_members()?;
         }
         let mut needs = Needs::role(Role::Admin);
-        if let Some(key) = invite {
-            needs = self.admit_by(role, &key)?;
+        if let Some(name) = invite {
+            needs = self.admit_by(role, &name)?;
         }
         needs.begins = begins;
         if begins {
@@ -246,18 +307,26 @@ impl Judge<'_> {
         Ok(needs)
     }
 
-    fn admit_by(&self, given: Role, key: &PublicKey) -> Result<Needs, Refusal> {
-        let invites = self.state.counting(self.graph.invites.get(key));
-        let order = |number: &Number| self.graph.standing(*number).map(|by| by.order);
-        let number = invites.min_by_key(order).ok_or(Refusal::NoInvite)?;
-        let What::Invite(invite) = self.graph.what(number) else {
-            return Err(Refusal::NoInvite);
-        };
+    /// Returns the invite of this name, in the act's past.
+    fn invite(&self, name: &InviteName) -> Result<(Number, &Invite), Refusal> {
+        let number = self.graph.by_hash.get(&name.act).copied();
+        let number = number.filter(|number| self.state.counts(*number));
+        let number = number.ok_or(Refusal::NoInvite)?;
+        match self.graph.what(number) {
+            What::Invite(invite) if invite.public_key == name.key => Ok((number, invite)),
+            _ => Err(Refusal::NoInvite),
+        }
+    }
+
+    fn admit_by(&self, given: Role, name: &InviteName) -> Result<Needs, Refusal> {
+        let (number, invite) = self.invite(name)?;
         if given > invite.role {
             let invite = invite.role;
             return Err(Refusal::InviteRole { given, invite });
         }
-        let revokes = self.state.counting(self.graph.invite_revokes.get(key));
+        let revokes = self
+            .state
+            .counting(self.graph.invite_revokes.get(&name.act));
         if let Some(by) = revokes.min_by_key(|number| self.graph.age(*number)) {
             let by = self.graph.hash(by);
             return Err(Refusal::InviteRevoked { by });
@@ -270,7 +339,10 @@ impl Judge<'_> {
                 dated_ms,
             });
         }
-        let used = self.state.counting(self.graph.invite_uses.get(key)).count() as u32;
+        let used = self
+            .state
+            .counting(self.graph.invite_uses.get(&name.act))
+            .count() as u32;
         if let Some(uses) = invite.uses.filter(|uses| used >= *uses) {
             return Err(Refusal::InviteUsedUp { uses });
         }
@@ -353,13 +425,9 @@ impl Judge<'_> {
     }
 
     /// One's own takes no role to end; another's takes an admin.
-    fn own_or_admin(&self, author: &Author, acts: Option<&Vec<Number>>) -> Needs {
-        let acts = acts.into_iter().flatten().copied();
-        let mut counting = acts.filter(|number| self.state.counts(*number));
-        let is_own = counting.any(|number| {
-            let standing = self.graph.standing(number);
-            standing.is_some_and(|by| by.agent == author.agent)
-        });
+    fn own_or_admin(&self, author: &Author, act: Number) -> Needs {
+        let standing = self.graph.standing(act);
+        let is_own = standing.is_some_and(|by| by.agent == author.agent);
         Needs::role(if is_own { Role::Guest } else { Role::Admin })
     }
 
@@ -385,6 +453,14 @@ impl Judge<'_> {
             return Err(Refusal::Devices);
         }
         Ok(())
+    }
+}
+
+/// Returns how many acts a feed may have whose author has a role.
+fn acts_of(role: Role) -> u64 {
+    match role {
+        Role::Guest | Role::Member => FEED_ACTS_MAX,
+        Role::Admin | Role::Owner => FEED_ACTS_OF_ADMINS_MAX,
     }
 }
 

@@ -1,11 +1,10 @@
 //! The acts of a room as they come, in any order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use kinlog_feeds::crypto::{AgentId, FeedKey};
 
-use crate::authority::Verdict;
 use crate::authority::bits::Bits;
 use crate::authority::decide::Outcome;
 use crate::authority::graph::{DevicesOf, Graph, Node, Number};
@@ -13,16 +12,19 @@ use crate::authority::held::{HeldAct, devices_of};
 use crate::authority::judge::Judge;
 use crate::authority::state::State;
 use crate::authority::view::Authority;
+use crate::authority::{Refusal, Verdict};
 use crate::entry::{ActHash, Parents, Role};
-use crate::limits::ROOM_ACTS_MAX;
+use crate::limits::{ROOM_ACT_PARENTS_MAX, ROOM_ACTS_MAX};
 
 /// What the next act of a writer goes after.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ActHeads {
     /// Counting acts that no counting act reaches, by their hashes.
     pub heads: Vec<ActHash>,
-    /// The writer's own act before, where no head reaches it.
+    /// The writer's own act before, where none of the heads that are named reaches it.
     pub own: Option<ActHash>,
+    /// How many authorised acts the writer's feed has.
+    pub seq: u64,
 }
 
 impl ActHeads {
@@ -134,9 +136,8 @@ impl RoomActs {
         let state = State::new(&self.graph, &self.all, &outcome);
         let mut heads: Vec<Number> = Vec::new();
         // Void heads are stepped over.
-        let mut open = self.heads.clone();
-        open.sort_unstable();
-        while let Some(number) = open.pop() {
+        let mut open: BTreeSet<Number> = self.heads.iter().copied().collect();
+        while let Some(number) = open.pop_last() {
             if heads
                 .iter()
                 .any(|later| *later == number || self.graph.is_past(number, *later))
@@ -149,18 +150,27 @@ impl RoomActs {
             }
             let parents = self.graph.node(number).act.parents.iter();
             open.extend(parents.filter_map(|parent| self.graph.by_hash.get(parent)));
-            open.sort_unstable();
-            open.dedup();
         }
         let own = self.graph.in_feed.get(own).into_iter().flatten().copied();
         let own = own.max_by_key(|number| self.graph.node(*number).act.index);
-        let own = own.filter(|own| !heads.iter().any(|head| self.graph.is_past(*own, *head)));
+        let seq = own.map_or(0, |own| self.graph.node(own).act.seq + 1);
+        // Of more heads than an act names the one that reaches it may be left out.
+        let all_named = heads.len() <= ROOM_ACT_PARENTS_MAX;
+        let own = own
+            .filter(|own| !all_named || !heads.iter().any(|head| self.graph.is_past(*own, *head)));
         let mut heads: Vec<ActHash> = heads.into_iter().map(|at| self.graph.hash(at)).collect();
         heads.sort_unstable();
         ActHeads {
             heads,
             own: own.map(|own| self.graph.hash(own)),
+            seq,
         }
+    }
+
+    /// Returns why an act is not authorised; `None` where it is, or waits, or is not known.
+    pub fn refusal(&self, act: &ActHash) -> Option<&Refusal> {
+        let number = self.graph.by_hash.get(act)?;
+        self.graph.node(*number).judged.as_ref().err()
     }
 
     /// Returns how many acts are held, of all sorts.
@@ -187,7 +197,18 @@ impl RoomActs {
             }
         });
         let depth = 1 + depths.max().unwrap_or_default();
-        if self.graph.nodes.len() >= self.limit {
+        // Of two beginnings that make one id the smaller one is the room's.
+        let genesis = self.graph.genesis.map(|genesis| self.graph.hash(genesis));
+        if act.is_genesis() && genesis.is_some_and(|genesis| act.hash < genesis) {
+            self.is_out_of_order = true;
+            self.beyond.insert(act.hash, (act, depth));
+            return;
+        }
+        let is_beyond = act
+            .parents
+            .iter()
+            .any(|parent| self.beyond.contains_key(parent));
+        if is_beyond || self.graph.nodes.len() >= self.limit {
             let age = (depth, act.hash);
             let numbers = 0..self.graph.nodes.len() as Number;
             let is_last = numbers

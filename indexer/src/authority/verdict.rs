@@ -5,7 +5,7 @@ use std::fmt;
 use kinlog_feeds::crypto::{AgentId, FeedKey};
 use kinlog_feeds::text;
 
-use crate::entry::{ActHash, Role};
+use crate::entry::{ActHash, ROOM_RULES, Role};
 use crate::limits::{ROOM_ACTS_MAX, ROOM_DEVICES_MAX, ROOM_MEMBERS_MAX};
 
 /// What an act comes to among those held.
@@ -70,6 +70,15 @@ impl fmt::Display for Verdict {
 pub enum Refusal {
     /// No genesis, or not the one that the room's id names.
     OtherGenesis,
+    /// The room was made by a newer build, whose rules this one does not have.
+    NewerRules { rules: u32 },
+    /// It names an act that is not authorised.
+    NamesRefused { act: ActHash },
+    /// Its past does not hold each act of its feed before it, once: it says that there are `seq`,
+    /// the past holds `count`.
+    Sequence { seq: u64, count: u64 },
+    /// Its feed has as many acts as one of its author's role may.
+    TooMany { limit: u64 },
     /// A claim, signature or identity set that it carries does not verify.
     Carried,
     /// It is sealed in an epoch that neither sealed the genesis nor is announced in its past.
@@ -114,6 +123,10 @@ pub enum Refusal {
     KnownInvite,
     /// There is an epoch with one of these ids already.
     KnownEpoch,
+    /// There is a grant with this hash already.
+    KnownGrant,
+    /// No grant with this hash, in its past.
+    NoGrant,
     /// The room has as many members as it may.
     Members,
     /// The room has as many devices as it may.
@@ -125,6 +138,20 @@ impl fmt::Display for Refusal {
         let word = |role: &Role| role.as_str();
         match self {
             Refusal::OtherGenesis => f.write_str("not the beginning that the room's id names"),
+            Refusal::NewerRules { rules } => write!(
+                f,
+                "the room was made by a newer kinlog: it has rules {rules}, this one knows {ROOM_RULES}"
+            ),
+            Refusal::NamesRefused { act } => write!(
+                f,
+                "it goes after {}, which is not authorised",
+                short(act.as_bytes())
+            ),
+            Refusal::Sequence { seq, count } => write!(
+                f,
+                "it says that its feed has {seq} acts before it, what its author had seen holds {count}"
+            ),
+            Refusal::TooMany { limit } => write!(f, "its feed has the {limit} acts that it may"),
             Refusal::Carried => f.write_str("a claim or signature that it carries does not verify"),
             Refusal::Sealed => f.write_str("sealed in an epoch that its author had not seen"),
             Refusal::Stranger => f.write_str("its feed is not in the room"),
@@ -184,6 +211,8 @@ impl fmt::Display for Refusal {
             ),
             Refusal::KnownInvite => f.write_str("there is an invite with this key"),
             Refusal::KnownEpoch => f.write_str("there is an epoch with this id"),
+            Refusal::KnownGrant => f.write_str("there is a grant with this hash"),
+            Refusal::NoGrant => f.write_str("there is no such grant"),
             Refusal::Members => write!(f, "the room has {ROOM_MEMBERS_MAX} members"),
             Refusal::Devices => write!(f, "the room has {ROOM_DEVICES_MAX} devices"),
         }

@@ -7,23 +7,26 @@ use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey};
 use crate::authority::graph::{Graph, Number};
 use crate::authority::held::{HeldAct, What};
 use crate::authority::state::State;
-use crate::authority::verdict::{Verdict, Void};
+use crate::authority::verdict::{Refusal, Verdict, Void};
 use crate::entry::{ActHash, Cut, Grant, History, Role};
-use crate::seal::EpochId;
+use crate::seal::{EpochCommitment, EpochId};
 
 /// What the acts of a room come to.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Authority {
     /// How the room began; `None` until the genesis is held.
     pub start: Option<RoomStart>,
+    /// The rules by which its acts are decided, where these are not the ones that this build has:
+    /// then nothing else is known of it.
+    pub newer_rules: Option<u32>,
     /// Every act held, with its verdict.
     pub acts: BTreeMap<ActHash, ActRow>,
     /// Everybody who is or was a member.
     pub members: BTreeMap<AgentId, Member>,
     /// Every feed that was authorised to come in, by entries feed.
     pub feeds: BTreeMap<FeedKey, RoomFeed>,
-    /// Counting invites.
-    pub invites: BTreeMap<PublicKey, InviteRow>,
+    /// Counting invites, by the acts that made them.
+    pub invites: BTreeMap<ActHash, InviteRow>,
     /// Counting announcements of epochs.
     pub epochs: BTreeMap<EpochId, EpochRow>,
     /// Devices that were given an epoch when they came in, by counting acts; the epoch that the
@@ -52,6 +55,8 @@ pub struct RoomStart {
     pub dated_ms: u64,
     /// The id of the key that opened it: the epoch with this act id is trusted.
     pub sealed_by: Option<EpochId>,
+    /// Commits to that epoch's secret.
+    pub commitment: EpochCommitment,
 }
 
 /// An act and what became of it.
@@ -178,8 +183,8 @@ pub struct FeedCut {
 /// An invite.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct InviteRow {
-    /// The act.
-    pub act: ActHash,
+    /// Public key of the invitation's own key pair; several acts may bring one key.
+    pub public_key: PublicKey,
     /// Its author.
     pub agent: AgentId,
     /// As what somebody is admitted.
@@ -208,6 +213,8 @@ impl InviteRow {
 pub struct EpochRow {
     /// Commits to the act key.
     pub act_id: EpochId,
+    /// Commits to its secret.
+    pub commitment: EpochCommitment,
     /// The announcement.
     pub act: ActHash,
     /// Its author.
@@ -309,6 +316,9 @@ impl Authority {
     }
 
     pub(super) fn add_act(&mut self, hash: ActHash, act: &HeldAct, depth: u32, verdict: Verdict) {
+        if let Verdict::Refused(Refusal::NewerRules { rules }) = verdict {
+            self.newer_rules = Some(rules);
+        }
         let row = ActRow {
             feed: act.feed,
             index: act.index,
@@ -338,6 +348,7 @@ impl Authority {
             What::Genesis {
                 name,
                 history,
+                commitment,
                 owner,
             } => {
                 self.start = Some(RoomStart {
@@ -349,6 +360,7 @@ impl Authority {
                     feed: owner.feed,
                     dated_ms,
                     sealed_by: node.act.sealed_by,
+                    commitment: *commitment,
                 });
             }
             What::Admit {
@@ -360,27 +372,28 @@ impl Authority {
                 }
             }
             What::Invite(invite) => {
-                let key = &invite.public_key;
-                let used = reader.state.counting(reader.graph.invite_uses.get(key));
+                let used = reader.state.counting(reader.graph.invite_uses.get(&hash));
                 let row = InviteRow {
-                    act: hash,
+                    public_key: invite.public_key,
                     agent,
                     role: invite.role,
                     expires_at_ms: invite.expires_at_ms,
                     uses: invite.uses,
                     used: used.count() as u32,
-                    revoked_by: reader.first(reader.graph.invite_revokes.get(key)),
+                    revoked_by: reader.first(reader.graph.invite_revokes.get(&hash)),
                 };
-                self.invites.insert(*key, row);
+                self.invites.insert(hash, row);
             }
             What::Epoch {
                 id,
                 act_id,
+                commitment,
                 parents,
                 devices,
             } => {
                 let row = EpochRow {
                     act_id: *act_id,
+                    commitment: *commitment,
                     act: hash,
                     agent,
                     dated_ms,
@@ -395,7 +408,7 @@ impl Authority {
                     act: hash,
                     agent,
                     grant: *grant,
-                    revoked_by: reader.first(reader.graph.grant_revokes.get(&grant.hash)),
+                    revoked_by: reader.first(reader.graph.grant_revokes.get(&hash)),
                 };
                 let known = self.grants.get(&grant.hash).map(|known| known.act);
                 if known.is_none_or(|known| hash < known) {

@@ -11,9 +11,9 @@ use kinlog_feeds::crypto::{
 };
 use kinlog_feeds::text;
 
-use crate::entry::{Cut, Genesis, Membership, tag};
+use crate::entry::{Cut, Genesis, Membership, NewerGenesis, tag};
 use crate::limits::{REASON_BYTES_MAX, ROOM_ACT_PARENTS_MAX};
-use crate::seal::{EpochId, SEALED_SECRET_BYTES};
+use crate::seal::{EpochCommitment, EpochId, SEALED_SECRET_BYTES};
 use crate::{RoomId, Text};
 
 /// The name of an act: `H(NS("act-hash") || room || feed key || u64 index || entry)`.
@@ -117,6 +117,8 @@ impl Parents {
 pub struct Act {
     /// What its author had seen; nothing for the genesis.
     pub parents: Parents,
+    /// How many authorised acts its feed has before it.
+    pub seq: u64,
     /// What is done.
     pub deed: Deed,
 }
@@ -127,6 +129,8 @@ pub struct Act {
 pub enum Deed {
     /// The room begins.
     Genesis(Genesis),
+    /// A room begins whose acts are decided by other rules than this build has.
+    NewerGenesis(NewerGenesis),
     /// An agent becomes a member, with its first device.
     Admit(Admit),
     /// Whoever holds the seed of a key may be admitted.
@@ -155,7 +159,7 @@ impl Deed {
     /// Returns the body tag.
     pub const fn tag(&self) -> u64 {
         match self {
-            Deed::Genesis(_) => tag::GENESIS,
+            Deed::Genesis(_) | Deed::NewerGenesis(_) => tag::GENESIS,
             Deed::Admit(_) => tag::ADMIT,
             Deed::Invite(_) => tag::INVITE,
             Deed::Role(_) => tag::ROLE,
@@ -176,15 +180,19 @@ impl Deed {
 pub struct InviteUse {
     /// The invite's public key.
     pub public_key: PublicKey,
+    /// The act that made the invite. Whoever asks to join does not know it; whoever admits does.
+    pub act: ActHash,
     /// The join request's signature by the invite's key.
     pub signature: [u8; SIGNATURE_BYTES],
 }
 
 impl InviteUse {
-    /// Signs that whoever holds the invite asks to be let into `room` as `member`.
+    /// Signs that whoever holds the invite asks to be let into `room` as `member`; which act made
+    /// the invite is for the member to say who admits.
     pub fn sign(invite: &KeyPair, room: &RoomId, member: &Membership) -> Self {
         InviteUse {
             public_key: invite.public_key(),
+            act: ActHash::default(),
             signature: invite.sign(&member.join_bytes(room)),
         }
     }
@@ -275,6 +283,8 @@ pub struct DeviceRevoke {
 pub struct InviteRevoke {
     /// Public key of the invite.
     pub public_key: PublicKey,
+    /// The act that made it.
+    pub act: ActHash,
 }
 
 /// An epoch secret sealed to one device.
@@ -293,6 +303,8 @@ pub struct Epoch {
     pub id: EpochId,
     /// Commits to its act key.
     pub act_id: EpochId,
+    /// Commits to its secret.
+    pub commitment: EpochCommitment,
     /// The epochs before it.
     pub parents: Vec<EpochId>,
     /// Its secret, for each device of a member.

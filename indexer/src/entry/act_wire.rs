@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, Hash, PublicKey};
+use prost::Message as _;
 
-use crate::entry::body::{fixed, text};
+use crate::entry::body::{fixed, message, text};
+use crate::entry::genesis::genesis;
 use crate::entry::{
     Act, ActHash, Admit, BodyError, Cut, Deed, DeviceJoin, DeviceRevoke, Epoch, EpochCopy,
     EpochKeys, Grant, GrantRevoke, Invite, InviteRevoke, InviteUse, Leave, Membership, Parents,
@@ -14,11 +16,34 @@ use crate::limits::{
     IDENTITY_SET_BYTES_MAX, ROOM_CUTS_MAX, ROOM_DEVICES_MAX, ROOM_EPOCH_KEYS_MAX,
     ROOM_EPOCH_PARENTS_MAX,
 };
-use crate::seal::EpochId;
+use crate::seal::{EpochCommitment, EpochId};
 
 impl Act {
-    /// Takes an act off the wire; the entry's `tag` says what it has to be.
-    pub(super) fn from_wire(body_tag: u64, body: wire::Act) -> Result<Self, BodyError> {
+    /// Decodes an act; the entry's `tag` says what it has to be.
+    ///
+    /// An act has one form: bytes that would be encoded otherwise are of a build that knows more
+    /// fields, and say nothing here.
+    pub(super) fn decode(body_tag: u64, bytes: &Bytes) -> Result<Self, BodyError> {
+        let act = Act::from_wire(body_tag, message::<wire::Act>(body_tag, bytes)?, bytes)?;
+        if act.encode() != *bytes {
+            let format = u64::from(crate::BODY_FORMAT);
+            return Err(BodyError::Newer {
+                tag: body_tag,
+                format,
+            });
+        }
+        Ok(act)
+    }
+
+    /// Encodes the act in its one form.
+    pub(super) fn encode(&self) -> Bytes {
+        match &self.deed {
+            Deed::NewerGenesis(newer) => newer.bytes.clone(),
+            _ => wire::Act::from(self).encode_to_vec().into(),
+        }
+    }
+
+    fn from_wire(body_tag: u64, body: wire::Act, bytes: &Bytes) -> Result<Self, BodyError> {
         let hashes = body.parents.iter().map(|hash| fixed("parents", hash));
         let hashes = hashes.map(|hash| hash.map(ActHash));
         let parents = Parents::from_canonical(hashes.collect::<Result<_, _>>()?);
@@ -28,7 +53,7 @@ impl Act {
         })?;
         let missing = BodyError::Missing { field: "act" };
         let deed = match body_tag {
-            tag::GENESIS => Deed::Genesis(body.genesis.ok_or(missing)?.try_into()?),
+            tag::GENESIS => genesis(body.genesis.ok_or(missing)?, bytes)?,
             tag::ADMIT => Deed::Admit(body.admit.ok_or(missing)?.try_into()?),
             tag::INVITE => Deed::Invite(body.invite.ok_or(missing)?.try_into()?),
             tag::ROLE => Deed::Role(body.role.ok_or(missing)?.try_into()?),
@@ -42,8 +67,10 @@ impl Act {
             }
             tag::INVITE_REVOKE => {
                 let revoke = body.invite_revoke.ok_or(missing)?;
-                let public_key = PublicKey(fixed("public_key", &revoke.public_key)?);
-                Deed::InviteRevoke(InviteRevoke { public_key })
+                Deed::InviteRevoke(InviteRevoke {
+                    public_key: PublicKey(fixed("public_key", &revoke.public_key)?),
+                    act: ActHash(fixed("invite_act", &revoke.invite_act)?),
+                })
             }
             tag::EPOCH => Deed::Epoch(body.epoch.ok_or(missing)?.try_into()?),
             tag::GRANT => Deed::Grant(body.grant.ok_or(missing)?.try_into()?),
@@ -59,7 +86,11 @@ impl Act {
                 });
             }
         };
-        Ok(Act { parents, deed })
+        Ok(Act {
+            parents,
+            seq: body.seq,
+            deed,
+        })
     }
 }
 
@@ -68,10 +99,13 @@ impl From<&Act> for wire::Act {
         let parents = act.parents.as_slice().iter();
         let mut body = wire::Act {
             parents: parents.map(|hash| copied(&hash.0)).collect(),
+            seq: act.seq,
             ..wire::Act::default()
         };
         match &act.deed {
             Deed::Genesis(genesis) => body.genesis = Some(genesis.into()),
+            // Its bytes are kept as they are.
+            Deed::NewerGenesis(_) => {}
             Deed::Admit(admit) => body.admit = Some(admit.into()),
             Deed::Invite(invite) => body.invite = Some(invite.into()),
             Deed::Role(role) => {
@@ -106,8 +140,10 @@ impl From<&Act> for wire::Act {
                 });
             }
             Deed::InviteRevoke(revoke) => {
-                let public_key = copied(&revoke.public_key.0);
-                body.invite_revoke = Some(wire::InviteRevoke { public_key });
+                body.invite_revoke = Some(wire::InviteRevoke {
+                    public_key: copied(&revoke.public_key.0),
+                    invite_act: copied(&revoke.act.0),
+                });
             }
             Deed::Epoch(epoch) => body.epoch = Some(epoch.into()),
             Deed::Grant(grant) => {
@@ -131,11 +167,13 @@ impl TryFrom<wire::Admit> for Admit {
     type Error = BodyError;
 
     fn try_from(body: wire::Admit) -> Result<Self, BodyError> {
-        let invite = if body.invite_key.is_empty() && body.invite_signature.is_empty() {
+        let fields = [&body.invite_key, &body.invite_signature, &body.invite_act];
+        let invite = if fields.iter().all(|field| field.is_empty()) {
             None
         } else {
             Some(InviteUse {
                 public_key: PublicKey(fixed("invite_key", &body.invite_key)?),
+                act: ActHash(fixed("invite_act", &body.invite_act)?),
                 signature: fixed("invite_signature", &body.invite_signature)?,
             })
         };
@@ -157,6 +195,7 @@ impl From<&Admit> for wire::Admit {
             invite_key: invite.map_or_else(Bytes::new, |invite| copied(&invite.public_key.0)),
             invite_signature: invite.map_or_else(Bytes::new, |invite| copied(&invite.signature)),
             epochs: epochs_to_wire(&body.epochs),
+            invite_act: invite.map_or_else(Bytes::new, |invite| copied(&invite.act.0)),
         }
     }
 }
@@ -255,6 +294,7 @@ impl TryFrom<wire::Epoch> for Epoch {
         Ok(Epoch {
             id: EpochId(fixed("epoch_id", &body.epoch_id)?),
             act_id: EpochId(fixed("act_id", &body.act_id)?),
+            commitment: EpochCommitment(fixed("commitment", &body.commitment)?),
             parents: epochs("parents", &body.parents, ROOM_EPOCH_PARENTS_MAX)?,
             copies: copies.collect::<Result<_, BodyError>>()?,
         })
@@ -272,6 +312,7 @@ impl From<&Epoch> for wire::Epoch {
             act_id: copied(&body.act_id.0),
             parents: epochs_to_wire(&body.parents),
             copies: copies.collect(),
+            commitment: copied(&body.commitment.0),
         }
     }
 }

@@ -227,10 +227,7 @@ impl Body {
             tag::WITNESS => Ok(Body::Witness(parse::<wire::Witness, _>(tag, bytes)?)),
             tag::VOUCH => Ok(Body::Vouch(parse::<wire::Vouch, _>(tag, bytes)?)),
             tag::EPOCH_KEYS => Ok(Body::EpochKeys(parse::<wire::EpochKeys, _>(tag, bytes)?)),
-            _ if tag::is_act(tag) => {
-                let act = Act::from_wire(tag, message::<wire::Act>(tag, bytes)?)?;
-                Ok(Body::Act(Box::new(act)))
-            }
+            _ if tag::is_act(tag) => Ok(Body::Act(Box::new(Act::decode(tag, bytes)?))),
             _ => Err(BodyError::Newer { tag, format }),
         }
     }
@@ -284,7 +281,7 @@ impl Body {
             Body::Preference(body) => wire::Preference::from(body).encode_to_vec(),
             Body::RoomKeys(body) => wire::RoomKeys::from(body).encode_to_vec(),
             Body::Cleared(body) => wire::Cleared::from(body).encode_to_vec(),
-            Body::Act(body) => wire::Act::from(&**body).encode_to_vec(),
+            Body::Act(body) => return body.encode(),
             Body::EpochKeys(body) => wire::EpochKeys::from(body).encode_to_vec(),
             Body::Message(body) => wire::Message::from(body).encode_to_vec(),
             Body::File(body) => wire::File::from(body).encode_to_vec(),

@@ -31,6 +31,9 @@ pub enum MembershipError {
     /// The identity set does not know the device.
     #[error("agent {agent} has no device {device}")]
     UnknownDevice { agent: AgentId, device: DeviceKey },
+    /// The device may not write: it lacks the power, or a directory.
+    #[error("device {device} of agent {agent} may not write")]
+    NoWriter { agent: AgentId, device: DeviceKey },
     /// The device did not sign for these feeds in this room.
     #[error("claim of device {device} to its feeds in room {room}")]
     Claim {
@@ -63,7 +66,7 @@ pub struct Membership {
     pub blobs_feed: FeedKey,
     /// That feed's word that it is the device's.
     pub blobs_claim: FeedClaim,
-    /// The device's signature over room, agent and feeds.
+    /// The device's signature over room, agent, feeds and the hash of the identity set.
     pub claim: [u8; SIGNATURE_BYTES],
 }
 
@@ -111,6 +114,10 @@ impl Membership {
                     agent: self.agent,
                     device: self.device,
                 })?;
+        if !device.writes() {
+            let (agent, device) = (self.agent, self.device);
+            return Err(MembershipError::NoWriter { agent, device });
+        }
         verify(
             &PublicKey(self.device.0),
             &self.claim_bytes(room),
@@ -152,19 +159,21 @@ impl Membership {
     }
 
     /// Returns what the key of an invite signs: `NS("join-request") || room || agent || device ||
-    /// entries feed || blobs feed`.
+    /// entries feed || blobs feed || hash of the identity set`. The device signs the same under
+    /// `NS("room-claim")`: so nobody puts an older set, or another spelling of it, in its place.
     pub(super) fn join_bytes(&self, room: &RoomId) -> Vec<u8> {
         self.named_bytes(namespace::JOIN_REQUEST, room)
     }
 
     fn named_bytes(&self, namespace: Namespace, room: &RoomId) -> Vec<u8> {
-        let mut out = Vec::with_capacity(6 * 32);
+        let mut out = Vec::with_capacity(7 * 32);
         out.put_raw(&namespace.hash());
         out.put_raw(room.as_bytes());
         out.put_raw(self.agent.as_bytes());
         out.put_raw(self.device.as_bytes());
         out.put_raw(self.entries_feed.as_bytes());
         out.put_raw(self.blobs_feed.as_bytes());
+        out.put_raw(&IdentitySet::hash_of(&self.identity_set).0);
         out
     }
 }

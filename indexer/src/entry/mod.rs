@@ -35,7 +35,7 @@ pub use directory::{
 };
 pub use envelope::{Entry, EntryError, Envelope, OPEN_BLOCK};
 pub use epoch_keys::EpochKeys;
-pub use genesis::{Genesis, History};
+pub use genesis::{Genesis, History, NewerGenesis, ROOM_RULES};
 pub use link::{LINK_HASH_BYTES, Link, LinkScope, LinkTag, Links, LinksError};
 pub use marks::{Edit, Mentions, Reaction, Tombstone};
 pub use membership::{Membership, MembershipError};

@@ -305,20 +305,43 @@ pub struct Act {
     pub grant: ::core::option::Option<Grant>,
     #[prost(message, optional, tag = "13")]
     pub grant_revoke: ::core::option::Option<GrantRevoke>,
+    /// how many acts of its feed count for it before
+    #[prost(uint64, tag = "14")]
+    pub seq: u64,
 }
-/// The first entry of the owner's room feed; its hash is the room's id.
+/// The first entry of the owner's room feed: what is signed, and the three signatures, which are
+/// over the room's id.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Genesis {
-    #[prost(string, tag = "1")]
+    /// GenesisBody as it was encoded: its hash is the room's id
+    #[prost(bytes = "bytes", tag = "1")]
+    pub body: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub claim: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub entries_signature: ::prost::bytes::Bytes,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub blobs_signature: ::prost::bytes::Bytes,
+}
+/// Everything that makes the room's id. The signatures of the owner's membership are empty here.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GenesisBody {
+    /// by which the room's acts are decided
+    #[prost(uint32, tag = "1")]
+    pub rules: u32,
+    #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
     /// 0 full, 1 from join, 2 days
-    #[prost(uint32, tag = "2")]
-    pub history: u32,
     #[prost(uint32, tag = "3")]
+    pub history: u32,
+    #[prost(uint32, tag = "4")]
     pub history_days: u32,
-    #[prost(bytes = "bytes", tag = "4")]
+    #[prost(bytes = "bytes", tag = "5")]
     pub random: ::prost::bytes::Bytes,
-    #[prost(message, optional, tag = "5")]
+    /// to the secret of the epoch that the room begins with
+    #[prost(bytes = "bytes", tag = "6")]
+    pub epoch_commitment: ::prost::bytes::Bytes,
+    #[prost(message, optional, tag = "7")]
     pub owner: ::core::option::Option<Membership>,
 }
 /// A device of a new member, with the epochs that it is given.
@@ -336,6 +359,9 @@ pub struct Admit {
     pub invite_signature: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", repeated, tag = "5")]
     pub epochs: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// the act that made the invite
+    #[prost(bytes = "bytes", tag = "6")]
+    pub invite_act: ::prost::bytes::Bytes,
 }
 /// Whoever holds the seed of this key may be admitted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -400,6 +426,9 @@ pub struct DeviceRevoke {
 pub struct InviteRevoke {
     #[prost(bytes = "bytes", tag = "1")]
     pub public_key: ::prost::bytes::Bytes,
+    /// the act that made the invite
+    #[prost(bytes = "bytes", tag = "2")]
+    pub invite_act: ::prost::bytes::Bytes,
 }
 /// A new epoch.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -412,6 +441,9 @@ pub struct Epoch {
     pub parents: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     #[prost(message, repeated, tag = "4")]
     pub copies: ::prost::alloc::vec::Vec<EpochCopy>,
+    /// to the secret
+    #[prost(bytes = "bytes", tag = "5")]
+    pub commitment: ::prost::bytes::Bytes,
 }
 /// A seeder may keep the room's feeds.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -29,9 +29,12 @@ pub struct Device {
 }
 
 impl Device {
-    /// Returns whether it has directories and may write, which a sign-in key may not.
+    /// Returns whether it has both directories and may write, which a sign-in key may not.
     pub fn writes(&self) -> bool {
-        self.powers.contains(Powers::WRITE) && self.directory != FeedKey([0; 32])
+        let none = FeedKey([0; 32]);
+        self.powers.contains(Powers::WRITE)
+            && self.directory != none
+            && self.private_directory != none
     }
 }
 

@@ -229,13 +229,13 @@ impl Writer<'_> {
                 .prepare_cached(&format!("DELETE FROM {table} WHERE room_id = ?1"))?
                 .execute([room])?;
         }
-        for (key, invite) in &authority.invites {
+        for (act, invite) in &authority.invites {
             self.db
                 .prepare_cached("INSERT INTO invites VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
                 .execute(params![
                     room,
-                    key.0,
-                    invite.act.0,
+                    act.0,
+                    invite.public_key.0,
                     invite.agent.to_string(),
                     invite.role.as_str(),
                     invite.expires_at_ms,

@@ -127,7 +127,7 @@ impl Reader {
     /// Returns the public keys of the invites that were not revoked.
     pub fn invites(&self, room: &RoomId) -> Result<Vec<PublicKey>, IndexError> {
         self.all(
-            "SELECT public_key FROM invites WHERE room_id = ?1 AND revoked_by IS NULL
+            "SELECT DISTINCT public_key FROM invites WHERE room_id = ?1 AND revoked_by IS NULL
              ORDER BY public_key LIMIT ?2",
             params![room.to_string(), QUERY_ROWS_MAX as i64],
             |row| Ok(PublicKey(row.get(0)?)),

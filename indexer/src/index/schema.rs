@@ -241,9 +241,9 @@ CREATE TABLE disputes (
 ) WITHOUT ROWID;
 
 CREATE TABLE invites (
-    room_id TEXT, public_key BLOB, act BLOB NOT NULL, user_id TEXT NOT NULL, role TEXT NOT NULL,
+    room_id TEXT, act BLOB, public_key BLOB NOT NULL, user_id TEXT NOT NULL, role TEXT NOT NULL,
     expires_at INTEGER, uses INTEGER, used INTEGER NOT NULL, revoked_by BLOB,
-    PRIMARY KEY (room_id, public_key)
+    PRIMARY KEY (room_id, act)
 ) WITHOUT ROWID;
 CREATE TABLE epochs (
     room_id TEXT, epoch BLOB, act_id BLOB NOT NULL, act BLOB NOT NULL, user_id TEXT NOT NULL,
@@ -337,6 +337,9 @@ DROP INDEX facts_invites;
 DROP INDEX facts_paths;
 DROP INDEX facts_epoch_keys;
 CREATE INDEX facts_rare ON facts (feed, tag, idx) WHERE tag <> 18;
+",
+    r"
+-- Invites stand by their acts.
 ",
 ];
 

@@ -83,4 +83,16 @@ impl EpochSecret {
     pub fn epoch_id(&self) -> EpochId {
         self.content_key().epoch_id()
     }
+
+    /// Returns what the act that announces the epoch commits to: `H(NS("epoch-commit") || secret)`.
+    /// The two ids are too short for that: whoever makes an epoch could look for two secrets with
+    /// one id.
+    pub fn commitment(&self) -> EpochCommitment {
+        let hash = blake2b_256(&[&namespace::EPOCH_COMMIT.hash(), self.0.expose()]);
+        EpochCommitment(hash)
+    }
 }
+
+/// Commits whoever announces an epoch to its one secret.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct EpochCommitment(pub [u8; 32]);

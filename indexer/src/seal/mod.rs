@@ -17,4 +17,4 @@ pub use device::{
     SEALED_SECRET_BYTES, SealedSecretError, device_dh_public, open_sealed_secret, pair_meet_key,
     seal_to_device,
 };
-pub use epoch::{ContentKey, EpochId, EpochSecret};
+pub use epoch::{ContentKey, EpochCommitment, EpochId, EpochSecret};

@@ -11,7 +11,7 @@ use kinlog_indexer::entry::{
     Grant, GrantRevoke, History, Invite, InviteRevoke, InviteUse, Leave, Membership, Parents,
     Remove, Role, RoleChange,
 };
-use kinlog_indexer::seal::EpochId;
+use kinlog_indexer::seal::{EpochCommitment, EpochId};
 
 /// One device of one agent, and how often it came anew: names its feeds.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -102,6 +102,7 @@ pub(crate) fn genesis(owner: Who) -> Deed {
         name: Text::new("kitchen").unwrap(),
         history: History::Full,
         random: [9; 32],
+        commitment: EpochCommitment([0; 32]),
         owner: owner.membership(&[]),
     })
 }
@@ -115,12 +116,14 @@ pub(crate) fn admit(who: Who, role: Role) -> Deed {
     })
 }
 
+/// An admission by an invite's key; the script finds the act that made it.
 pub(crate) fn admit_by(who: Who, role: Role, key: u8) -> Deed {
     Deed::Admit(Admit {
         member: who.membership(&[]),
         role,
         invite: Some(InviteUse {
             public_key: PublicKey([key; 32]),
+            act: ActHash::default(),
             signature: [0; 64],
         }),
         epochs: Vec::new(),
@@ -144,8 +147,10 @@ pub(crate) fn invite(key: u8, role: Role, uses: Option<u32>, expires_at_ms: Opti
 }
 
 pub(crate) fn invite_revoke(key: u8) -> Deed {
-    let public_key = PublicKey([key; 32]);
-    Deed::InviteRevoke(InviteRevoke { public_key })
+    Deed::InviteRevoke(InviteRevoke {
+        public_key: PublicKey([key; 32]),
+        act: ActHash::default(),
+    })
 }
 
 pub(crate) fn role(agent: u8, role: Role) -> Deed {
@@ -180,6 +185,7 @@ pub(crate) fn epoch(number: u8, parents: &[u8], devices: &[Who]) -> Deed {
     Deed::Epoch(Epoch {
         id: epoch_id(number),
         act_id: EpochId([number + 100; 16]),
+        commitment: EpochCommitment([number; 32]),
         parents: parents.iter().map(|parent| epoch_id(*parent)).collect(),
         copies: devices
             .iter()
@@ -226,6 +232,8 @@ pub(crate) struct Done {
     pub(crate) index: u64,
     pub(crate) ms: u64,
     pub(crate) sealed_by: Option<EpochId>,
+    /// The numbers of the acts that it reaches, a bit each.
+    pub(crate) past: Vec<u64>,
     pub(crate) act: Act,
 }
 
@@ -273,7 +281,58 @@ impl Script {
 
     /// Does something at a date.
     pub(crate) fn at(&mut self, parents: &[usize], by: Who, ms: u64, deed: Deed) -> usize {
+        let past = self.past(parents);
+        let seq = past.iter().filter(|at| self.acts[**at].by == by).count() as u64;
+        self.with_seq(parents, by, ms, seq, deed)
+    }
+
+    /// Returns what acts with these numbers reach, and they themselves.
+    pub(crate) fn past(&self, parents: &[usize]) -> Vec<usize> {
+        let past = self.past_bits(parents);
+        let all = 0..self.acts.len();
+        all.filter(|at| past[at / 64] & (1 << (at % 64)) != 0)
+            .collect()
+    }
+
+    fn past_bits(&self, parents: &[usize]) -> Vec<u64> {
+        let mut past = vec![0; self.acts.len() / 64 + 1];
+        for at in parents {
+            past[at / 64] |= 1 << (at % 64);
+            for (word, more) in past.iter_mut().zip(&self.acts[*at].past) {
+                *word |= more;
+            }
+        }
+        past
+    }
+
+    /// Does something at a date, and says how many acts its feed has before it.
+    pub(crate) fn with_seq(
+        &mut self,
+        parents: &[usize],
+        by: Who,
+        ms: u64,
+        seq: u64,
+        mut deed: Deed,
+    ) -> usize {
         let number = self.acts.len();
+        let past = self.past(parents);
+        let invite = |key: &PublicKey| {
+            let mut made = past.iter().map(|at| &self.acts[*at]);
+            let made = made.find(
+                |done| matches!(&done.act.deed, Deed::Invite(invite) if invite.public_key == *key),
+            );
+            made.map_or_else(ActHash::default, |done| done.hash)
+        };
+        match &mut deed {
+            Deed::Admit(Admit {
+                invite: Some(used), ..
+            }) if used.act == ActHash::default() => used.act = invite(&used.public_key),
+            Deed::InviteRevoke(revoke) if revoke.act == ActHash::default() => {
+                revoke.act = invite(&revoke.public_key);
+            }
+            _ => {}
+        }
+        let parents_of = parents;
         let parents = parents.iter().map(|parent| self.acts[*parent].hash);
         let parents = Parents::new(parents, None);
         let salt = self.salt.to_le_bytes();
@@ -285,7 +344,8 @@ impl Script {
             index,
             ms,
             sealed_by: None,
-            act: Act { parents, deed },
+            past: self.past_bits(parents_of),
+            act: Act { parents, seq, deed },
         });
         number
     }
@@ -325,6 +385,7 @@ pub(crate) fn late_history(seed: u64, acts: usize) -> Script {
     }
     // What each has done last, and seen of each other.
     let mut last = [heads; 8];
+    let mut room = script.room();
     while script.acts.len() < acts {
         let who = random.below(8);
         let mut parents = vec![last[who]];
@@ -351,7 +412,16 @@ pub(crate) fn late_history(seed: u64, acts: usize) -> Script {
                 deed
             }
         };
-        last[who] = script.after(&parents, Who(who as u8, 0, 0), deed);
+        let written = script.after(&parents, Who(who as u8, 0, 0), deed);
+        room.add(script.acts[written].held());
+        // Writers know what they may.
+        if room.refusal(&script.acts[written].hash).is_some() {
+            script.acts.pop();
+            // The next one has another name.
+            script.salt = script.salt.wrapping_add(1 << 40);
+            continue;
+        }
+        last[who] = written;
     }
     script
 }

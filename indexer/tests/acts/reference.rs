@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, PublicKey};
 use kinlog_indexer::authority::DevicesOf;
-use kinlog_indexer::entry::{Act, ActHash, Deed, Membership, Role};
+use kinlog_indexer::entry::{Act, ActHash, Deed, Invite, Membership, Role};
 use kinlog_indexer::seal::EpochId;
 
 pub(crate) type Set = BTreeSet<usize>;
@@ -135,7 +135,11 @@ impl<'a> Reference<'a> {
             confirms: Vec::new(),
         };
         if let Deed::Genesis(genesis) = &done.act.deed {
-            let first = (0..x).all(|y| !matches!(self.deed(y), Deed::Genesis(_)));
+            let mut others = self
+                .acts
+                .iter()
+                .filter(|one| one.verifies && matches!(one.act.deed, Deed::Genesis(_)));
+            let first = done.verifies && others.all(|one| one.hash >= done.hash);
             let owner = &genesis.owner;
             let begins = Standing {
                 begins: true,
@@ -158,6 +162,21 @@ impl<'a> Reference<'a> {
         if !self.endings(&now, brought).is_empty() || !done.verifies {
             return None;
         }
+        let most = if role >= Role::Admin { 4096 } else { 512 };
+        let own: Vec<usize> = self.past[x]
+            .iter()
+            .copied()
+            .filter(|y| self.acts[*y].feed == done.feed)
+            .collect();
+        let seqs: BTreeSet<u64> = own.iter().map(|y| self.acts[*y].act.seq).collect();
+        if self.past[x].iter().any(|y| !self.is_authorised(*y))
+            || own.len() as u64 != done.act.seq
+            || !seqs.iter().copied().eq(0..done.act.seq)
+            || own.iter().any(|y| self.acts[*y].index >= done.index)
+            || done.act.seq >= most
+        {
+            return None;
+        }
         let mut to = plain(device.agent, device.device, role, giver, brought);
         let mine = |y: usize| self.standing(y).is_some_and(|by| by.agent == to.agent);
         let is_last_owner = |agent: &AgentId| self.owners(&now).keys().eq([agent]);
@@ -177,18 +196,10 @@ impl<'a> Reference<'a> {
                 }
                 to.needs = Role::Admin;
                 if let Some(by) = admit.invite {
-                    let key = by.public_key;
-                    let invites = of(
-                        &|deed| matches!(deed, Deed::Invite(invite) if invite.public_key == key),
-                    );
-                    let at = invites.into_iter().min_by_key(|y| self.order(*y))?;
-                    let Deed::Invite(invite) = self.deed(at) else {
-                        return None;
-                    };
-                    let revoked = of(
-                        &|deed| matches!(deed, Deed::InviteRevoke(end) if end.public_key == key),
-                    );
-                    to.used = of(&|deed| matches!(deed, Deed::Admit(other) if other.invite.is_some_and(|by| by.public_key == key))).len();
+                    let (at, invite) = self.invite(&now, by.public_key, by.act)?;
+                    let revoked =
+                        of(&|deed| matches!(deed, Deed::InviteRevoke(end) if end.act == by.act));
+                    to.used = of(&|deed| matches!(deed, Deed::Admit(other) if other.invite.is_some_and(|used| used.act == by.act))).len();
                     let used_up = invite.uses.is_some_and(|uses| to.used >= uses as usize);
                     let late = invite.expires_at_ms.is_some_and(|end| done.ms > end);
                     if admit.role > invite.role || !revoked.is_empty() || used_up || late {
@@ -242,14 +253,8 @@ impl<'a> Reference<'a> {
             Deed::DeviceRevoke(revoke) if revoke.agent == to.agent => {}
             Deed::DeviceRevoke(_) => to.needs = Role::Admin,
             Deed::InviteRevoke(end) => {
-                let made = of(
-                    &|deed| matches!(deed, Deed::Invite(one) if one.public_key == end.public_key),
-                );
-                to.needs = if made.into_iter().any(mine) {
-                    Role::Guest
-                } else {
-                    Role::Admin
-                };
+                let (at, _) = self.invite(&now, end.public_key, end.act)?;
+                to.needs = if mine(at) { Role::Guest } else { Role::Admin };
             }
             Deed::Epoch(epoch) => {
                 let ids = [epoch.id, epoch.act_id];
@@ -258,10 +263,15 @@ impl<'a> Reference<'a> {
                 );
                 same.is_empty().then_some(())?;
             }
-            Deed::Grant(_) => to.needs = Role::Member,
+            Deed::Grant(grant) => {
+                let known = of(&|deed| matches!(deed, Deed::Grant(one) if one.hash == grant.hash));
+                known.is_empty().then_some(())?;
+                to.needs = Role::Member;
+            }
             Deed::GrantRevoke(end) => {
-                let made = of(&|deed| matches!(deed, Deed::Grant(one) if one.hash == end.hash));
-                to.needs = if made.into_iter().any(mine) {
+                let given = of(&|deed| matches!(deed, Deed::Grant(one) if one.hash == end.hash));
+                let given = *given.first()?;
+                to.needs = if mine(given) {
                     Role::Guest
                 } else {
                     Role::Admin
@@ -270,6 +280,15 @@ impl<'a> Reference<'a> {
             _ => return None,
         }
         (role >= to.needs).then_some(to)
+    }
+
+    /// The invite of this key that this act made, where it counts.
+    fn invite(&self, now: &Set, key: PublicKey, act: ActHash) -> Option<(usize, &'a Invite)> {
+        let at = now.iter().copied().find(|y| self.acts[*y].hash == act)?;
+        match self.deed(at) {
+            Deed::Invite(invite) if invite.public_key == key => Some((at, invite)),
+            _ => None,
+        }
     }
 
     fn may_arrive(&self, x: usize, now: &Set, one: &Membership) -> Option<()> {
@@ -490,7 +509,9 @@ impl<'a> Reference<'a> {
         let by = self.standing(x).unwrap();
         let skips = |y: &usize| {
             let (one, other) = (&self.acts[x], &self.acts[*y]);
-            one.feed == other.feed && other.index < one.index && self.concurrent(x, *y)
+            one.feed == other.feed
+                && (other.index, other.hash) < (one.index, one.hash)
+                && self.concurrent(x, *y)
         };
         if matches!(self.deed(x), Deed::Genesis(_)) {
             return false;
@@ -513,9 +534,9 @@ impl<'a> Reference<'a> {
                     (Deed::DeviceRevoke(revoke), _) => {
                         (revoke.agent, revoke.device) == (by.agent, by.device)
                     }
-                    (Deed::InviteRevoke(end), Deed::Admit(admit)) => admit
-                        .invite
-                        .is_some_and(|by| by.public_key == end.public_key),
+                    (Deed::InviteRevoke(end), Deed::Admit(admit)) => {
+                        admit.invite.is_some_and(|by| by.act == end.act)
+                    }
                     _ => false,
                 }
         };
@@ -549,12 +570,19 @@ impl<'a> Reference<'a> {
         let by = self.standing(x).unwrap();
         match self.deed(x) {
             Deed::Admit(admit) => {
-                let Some((used, at)) = admit.invite.zip(by.invite) else { return true };
-                let Deed::Invite(invite) = self.deed(at) else { return true };
-                let same = |y: &usize| matches!(self.deed(*y), Deed::Admit(other) if other.invite.is_some_and(|by| by.public_key == used.public_key));
-                invite.uses.is_none_or(|uses| by.used + beside().filter(same).count() < uses as usize)
+                let Some((used, at)) = admit.invite.zip(by.invite) else {
+                    return true;
+                };
+                let Deed::Invite(invite) = self.deed(at) else {
+                    return true;
+                };
+                let same = |y: &usize| matches!(self.deed(*y), Deed::Admit(other) if other.invite.is_some_and(|by| by.act == used.act));
+                invite
+                    .uses
+                    .is_none_or(|uses| by.used + beside().filter(same).count() < uses as usize)
             }
-            Deed::Invite(invite) => !beside().any(|y| matches!(self.deed(y), Deed::Invite(other) if other.public_key == invite.public_key)),
+            Deed::Grant(grant) => !beside()
+                .any(|y| matches!(self.deed(y), Deed::Grant(other) if other.hash == grant.hash)),
             Deed::Epoch(epoch) => {
                 let ids = [epoch.id, epoch.act_id];
                 !beside().any(|y| matches!(self.deed(y), Deed::Epoch(other) if ids.contains(&other.id) || ids.contains(&other.act_id)))

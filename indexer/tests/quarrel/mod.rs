@@ -11,11 +11,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use kinlog_feeds::crypto::{FeedKey, Hash, KeyPair};
+use kinlog_feeds::crypto::{FeedKey, Hash, KeyPair, PublicKey};
 use kinlog_feeds::tree::{Head, append};
-use kinlog_indexer::authority::{ActPlace, HeldAct, RoomActs};
+use kinlog_indexer::authority::{ActHeads, ActPlace, HeldAct, RoomActs};
 use kinlog_indexer::entry::{
-    Act, Admit, Body, Cut, Deed, DeviceJoin, DeviceRevoke, Edit, Entry, Epoch, EpochCopy,
+    Act, ActHash, Admit, Body, Cut, Deed, DeviceJoin, DeviceRevoke, Edit, Entry, Epoch, EpochCopy,
     EpochKeys, Genesis, Grant, GrantRevoke, History, Invite, InviteRevoke, InviteUse, Leave, Link,
     LinkScope, Links, Mentions, Message, Parents, Profile, Reaction, Ref, Remove, Role, RoleChange,
     Tombstone,
@@ -82,6 +82,7 @@ fn genesis() -> (Genesis, RoomId) {
         Text::new("kitchen").unwrap(),
         History::Full,
         [9; 32],
+        &secret(0),
         agent(0),
         sets(0)[0].clone(),
         &people::device_pair(0, 0),
@@ -91,8 +92,11 @@ fn genesis() -> (Genesis, RoomId) {
 }
 
 fn act(deed: Deed) -> Body {
-    let parents = Parents::default();
-    Body::Act(Box::new(Act { parents, deed }))
+    Body::Act(Box::new(Act {
+        parents: Parents::default(),
+        seq: 0,
+        deed,
+    }))
 }
 
 fn first_of(person: u8) -> Writer {
@@ -114,7 +118,7 @@ struct Making {
     writers: BTreeSet<(Writer, usize)>,
     fork: Option<(FeedKey, u64)>,
     /// What the next act names, whatever its author has seen.
-    parents: Option<Parents>,
+    parents: Option<ActHeads>,
     random: Random,
 }
 
@@ -435,7 +439,7 @@ impl Making {
                     .acts
                     .heads(&first.0.feed());
                 self.write(first, role(2, Role::Admin));
-                self.parents = Some(heads.parents());
+                self.parents = Some(heads);
                 self.write(first, role(2, Role::Guest));
             }
             // Two branches of one feed, and somebody says which is the feed.
@@ -588,12 +592,32 @@ impl Making {
         let mut key = secret(0).content_key();
         if let Body::Act(act) = &mut body {
             let heads = self.views.entry(who).or_default().acts.heads(&feed);
-            act.parents = match (self.parents.take(), self.random.below(12)) {
-                (Some(parents), _) => parents,
+            let heads = self
+                .parents
+                .take()
+                .map_or((heads, false), |then| (then, true));
+            let (heads, is_then) = heads;
+            act.seq = heads.seq;
+            act.parents = match (is_then, self.random.below(12)) {
+                (true, _) => heads.parents(),
                 // As if nothing had happened since.
-                (None, 0) => Parents::new(heads.own, None),
-                (None, _) => heads.parents(),
+                (false, 0) => Parents::new(heads.own, None),
+                (false, _) => heads.parents(),
             };
+            // Whoever uses or ends an invite names the act that made it, as far as it is known.
+            let invites = self.views.entry(who).or_default().acts.authority().invites;
+            let made = |key: &PublicKey| {
+                let mut invites = invites.iter();
+                let made = invites.find(|(_, invite)| invite.public_key == *key);
+                made.map_or_else(ActHash::default, |(act, _)| *act)
+            };
+            match &mut act.deed {
+                Deed::Admit(Admit {
+                    invite: Some(used), ..
+                }) => used.act = made(&used.public_key),
+                Deed::InviteRevoke(revoke) => revoke.act = made(&revoke.public_key),
+                _ => {}
+            }
             key = secret(0).act_key();
         }
         let number = self.random.below(u64::from(EPOCHS)) as u8;
@@ -833,6 +857,7 @@ impl Making {
             }
             14 => Deed::InviteRevoke(InviteRevoke {
                 public_key: invite_pair(number).public_key(),
+                act: ActHash::default(),
             }),
             15..17 => {
                 let writer = Writer {
@@ -865,6 +890,7 @@ impl Making {
                 Deed::Epoch(Epoch {
                     id: secret(number).epoch_id(),
                     act_id: secret(number).act_key().epoch_id(),
+                    commitment: secret(number).commitment(),
                     parents: vec![secret(0).epoch_id()],
                     copies: vec![copy],
                 })

@@ -141,6 +141,8 @@ pub(crate) struct World {
     pub(crate) agents: Vec<Agent>,
     /// The act written last.
     pub(crate) last_act: Option<ActHash>,
+    /// How many acts each feed has.
+    acts_in: BTreeMap<FeedKey, u64>,
     random: Random,
 }
 
@@ -213,7 +215,8 @@ pub(crate) fn file(name: &str) -> Body {
 
 pub(crate) fn act(deed: Deed) -> Body {
     let parents = Parents::default();
-    Body::Act(Box::new(Act { parents, deed }))
+    let seq = 0;
+    Body::Act(Box::new(Act { parents, seq, deed }))
 }
 
 pub(crate) fn admit(member: Membership) -> Body {
@@ -238,6 +241,7 @@ impl World {
             Text::new("kitchen").unwrap(),
             History::Full,
             [9; 32],
+            &EpochSecret::new([42; 32]),
             owner.id,
             owner.set.clone(),
             &owner.device,
@@ -251,6 +255,7 @@ impl World {
             trees: Trees::default(),
             agents,
             last_act: None,
+            acts_in: BTreeMap::new(),
             random: Random::new(seed),
         };
         for number in 0..world.agents.len() {
@@ -289,7 +294,7 @@ impl World {
     }
 
     /// Writes an entry with everything stated by the caller, sealed in rooms, open elsewhere; an
-    /// act that names none goes after the last one.
+    /// act goes after those of its feed, and one that names none after the last one.
     pub(crate) fn write(
         &mut self,
         feed: FeedKey,
@@ -299,10 +304,13 @@ impl World {
         body: Body,
     ) -> Block {
         let mut body = body;
-        if let Body::Act(act) = &mut body
-            && act.parents.as_slice().is_empty()
-        {
-            act.parents = Parents::new(self.last_act, None);
+        if let Body::Act(act) = &mut body {
+            if act.parents.as_slice().is_empty() {
+                act.parents = Parents::new(self.last_act, None);
+            }
+            let before = self.acts_in.entry(feed).or_default();
+            act.seq = *before;
+            *before += 1;
         }
         let is_act = matches!(body, Body::Act(_));
         let entry = Entry {
@@ -533,6 +541,7 @@ pub(crate) fn busy_world(seed: u64, steps: usize) -> World {
         if let Body::Act(act) = &mut body {
             let heads = views[who].borrow().act_heads(&world.room, &feed).unwrap();
             act.parents = heads.parents();
+            act.seq = heads.seq;
         }
         let (links, mut depth) = frontier.next(&feed, |feed, length| trees.tree_hash(feed, length));
         let clock = match random.below(10) {
