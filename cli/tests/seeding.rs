@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use kinlog_feeds::crypto::{Secret, derive, namespace};
+use support::story::EVERYTHING;
 use support::{Home, MEETING, Signal};
 use testkit::needles::Needles;
 use testkit::process::{Running, WAIT_MAX};
@@ -78,7 +79,7 @@ fn a_seeder_brings_a_member_everything_and_learns_nothing() {
     let granted = ann.json_one(["room", "grant", ROOM, "--to", &seeder]);
     let link = granted["link"].as_str().unwrap();
     let mut command = sue.command(["up", "--signal", &signal.url, "--json"]);
-    command.env("KINLOG_LOG", "trace");
+    command.env("KINLOG_LOG", EVERYTHING);
     let mut sue_up = Running::start(&mut command);
     sue_up.wait_json("word that it is ready", WAIT_MAX, |value| {
         (value["event"] == "ready").then_some(())

@@ -10,6 +10,7 @@ use std::process::Command;
 use kinlog_agent::sign_in::{Capsule, SignInCode, SignInRecord};
 use kinlog_agent::vault::Passphrase;
 use kinlog_feeds::crypto::device_seed;
+use support::story::EVERYTHING;
 use support::{Home, MEETING, Signal};
 use testkit::needles::Needles;
 use testkit::process::{Running, run};
@@ -47,7 +48,7 @@ fn use_command(home: &Home, signal: &Signal, agent: &str, password: &Path, code:
         .arg(password)
         .arg("--code-file")
         .arg(code)
-        .env("KINLOG_LOG", "trace");
+        .env("KINLOG_LOG", EVERYTHING);
     command
 }
 
@@ -63,7 +64,7 @@ fn a_new_device_signs_in_and_its_secrets_are_nowhere() {
     let link = desk.json_one(["id"])["link"].as_str().unwrap().to_owned();
     let mut up = Running::start(
         desk.command(["up", "--signal", &signal.url, "--json"])
-            .env("KINLOG_LOG", "trace"),
+            .env("KINLOG_LOG", EVERYTHING),
     );
     up.wait_json("word that it is ready", MEETING, |value| {
         (value["event"] == "ready").then_some(())

@@ -27,7 +27,7 @@ impl Needles {
         }
     }
 
-    /// Adds a value as it is, in hex, in z-base-32, and in base64 at any offset.
+    /// Adds a value as it is, in hex, in z-base-32 and base64 at any offset, and as a debugger prints it.
     ///
     /// # Panics
     /// When the value is so short that it would be found by chance.
@@ -41,16 +41,19 @@ impl Needles {
         let hex = text::encode_hex(value);
         self.add_spelled(name, "hex", hex.to_uppercase().into_bytes());
         self.add_spelled(name, "hex", hex.into_bytes());
-        self.add_spelled(
-            name,
-            "z-base-32",
-            kinlog_feeds::text::encode(value).into_bytes(),
-        );
-        self.add_spelled(name, "z-base-32", text::encode(value).into_bytes());
-        for url_safe in [false, true] {
+        for offset in 0..5 {
+            self.add_spelled(name, "z-base-32", characters(value, offset, 5, Z_BASE_32));
+        }
+        for alphabet in [BASE_64, BASE_64_URL] {
             for offset in 0..3 {
-                self.add_spelled(name, "base64", base64_inside(value, offset, url_safe));
+                self.add_spelled(name, "base64", characters(value, offset, 6, alphabet));
             }
+        }
+        let list = format!("{value:?}");
+        self.add_spelled(name, "list", list.as_bytes()[1..list.len() - 1].to_vec());
+        let escaped = value.escape_ascii().to_string().into_bytes();
+        if escaped != value {
+            self.add_spelled(name, "escaped", escaped);
         }
     }
 
@@ -125,14 +128,13 @@ impl Default for Needles {
     }
 }
 
-/// Returns the characters that `value` has in base64 whatever stands before and after it, when it
-/// begins `offset` bytes into a group of three.
-fn base64_inside(value: &[u8], offset: usize, url_safe: bool) -> Vec<u8> {
-    let alphabet: Vec<u8> = (b'A'..=b'Z')
-        .chain(b'a'..=b'z')
-        .chain(b'0'..=b'9')
-        .chain(if url_safe { *b"-_" } else { *b"+/" })
-        .collect();
+const Z_BASE_32: &[u8] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
+const BASE_64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const BASE_64_URL: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// Returns the characters of `width` bits that `value` has whatever stands before and after it, when
+/// it begins `offset` bytes into a group.
+fn characters(value: &[u8], offset: usize, width: usize, alphabet: &[u8]) -> Vec<u8> {
     let mut bits = vec![false; offset * 8];
     bits.extend(
         value
@@ -140,11 +142,11 @@ fn base64_inside(value: &[u8], offset: usize, url_safe: bool) -> Vec<u8> {
             .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)),
     );
     // The first and the last character also hold bits of the neighbours.
-    let first = (offset * 8).div_ceil(6);
-    bits.chunks_exact(6)
+    let first = (offset * 8).div_ceil(width);
+    bits.chunks_exact(width)
         .skip(first)
-        .map(|six| {
-            alphabet[six
+        .map(|some| {
+            alphabet[some
                 .iter()
                 .fold(0, |value, bit| value << 1 | usize::from(*bit))]
         })
@@ -169,9 +171,16 @@ mod tests {
         ] {
             assert_eq!(needles.found_in(hay.as_bytes()).len(), 1, "{hay}");
         }
-        let spelled = text::encode(b"a value of some length");
-        assert_eq!(needles.found_in(spelled.as_bytes()).len(), 1);
+        for before in ["", "x", "xy", "xyz", "wxyz"] {
+            let spelled = text::encode(format!("{before}a value of some length!").as_bytes());
+            assert_eq!(needles.found_in(spelled.as_bytes()).len(), 1, "{spelled}");
+        }
+        let listed = format!("{:?}", b"<a value of some length>");
+        assert_eq!(needles.found_in(listed.as_bytes()).len(), 1);
         assert!(needles.found_in(b"a value of no length").is_empty());
+        let mut needles = Needles::new();
+        needles.add("value", b"eight \xff\x01");
+        assert_eq!(needles.found_in(b"(eight \\xff\\x01)").len(), 1);
     }
 
     #[test]

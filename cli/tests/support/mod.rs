@@ -3,6 +3,7 @@
 
 pub mod blocks;
 pub mod secrets;
+pub mod story;
 
 pub mod frames;
 
