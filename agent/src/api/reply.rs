@@ -342,7 +342,8 @@ pub struct IdInfo {
 /// One reason for something.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct WhyReason {
-    /// What decided: `own`, `pin`, `room`, `cut`, `conflict`, `index`, `tombstone`, `store`.
+    /// What decided: `own`, `pin`, `room`, `cut`, `conflict`, `index`, `authority`, `dispute`,
+    /// `tombstone`, `store`.
     pub from: String,
     pub text: String,
     /// z-base-32 of the agent who decided it, when it was somebody.

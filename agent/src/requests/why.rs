@@ -3,7 +3,7 @@
 use kinlog_feeds::FeedKey;
 use kinlog_indexer::entry::Ref;
 use kinlog_indexer::identity::Device;
-use kinlog_indexer::index::Fate;
+use kinlog_indexer::index::{Fate, Hidden};
 
 use crate::api::{Error, Reply, WhyReason};
 use crate::core::Core;
@@ -21,7 +21,9 @@ pub(super) enum Thing {
 /// A source of reasons. Whoever decides something about feeds or messages adds one.
 type Source = fn(&Core, &Thing) -> Result<Vec<WhyReason>, Error>;
 
-const SOURCES: &[Source] = &[own, planned, of_room, cut, stopped, read, deleted];
+const SOURCES: &[Source] = &[
+    own, planned, of_room, cut, stopped, read, judged, hidden, disputed, deleted,
+];
 
 pub(super) fn why(core: &Core, thing: &str, room: Option<&str>) -> Result<Reply, Error> {
     let meant = match room {
@@ -178,6 +180,86 @@ fn read(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
         },
     };
     Ok(vec![reason("index", text)])
+}
+
+/// What the room's acts make of an entry that is one of them.
+fn judged(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
+    let Thing::Message(_, entry) = thing else {
+        return Ok(Vec::new());
+    };
+    let why = core.look(|index| index.why_act(&entry.feed, entry.index))?;
+    let text = why.map(|why| match why.as_str() {
+        "counts" => "an act of the room, and it counts".to_owned(),
+        why if why.starts_with("not authorised") => format!(
+            "an act of the room, {why}; what its author had seen decides, for ever: done again by somebody who may, it counts"
+        ),
+        why if why.starts_with("waits") => {
+            format!("an act of the room that {why}; whether it counts is known when they are here")
+        }
+        why => format!("an act of the room, {why}"),
+    });
+    Ok(text
+        .map(|text| reason("authority", text))
+        .into_iter()
+        .collect())
+}
+
+/// Why the room hides an entry, or the end of a feed.
+fn hidden(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
+    let (feed, index, what) = match thing {
+        Thing::Message(_, entry) => (&entry.feed, entry.index, "hidden"),
+        // A block that is behind every cut.
+        Thing::Feed(key) => (key, u64::MAX, "its end is hidden"),
+    };
+    let found = core.look(|rows| rows.why_hidden(feed, index))?;
+    let told = found.map(|why| match why {
+        Hidden::Void(void) => reason(
+            "authority",
+            format!("{what}: what let the feed in is void: {void}"),
+        ),
+        Hidden::NoMember => reason("authority", format!("{what}: its author is no member")),
+        Hidden::Ended { how, by, accepted } => {
+            let who = core.agent_label(&by);
+            let ended = match how.as_str() {
+                "left" => "its author left".to_owned(),
+                "revoked" => format!("its device was revoked by {who}"),
+                how => format!("its author was {how} by {who}"),
+            };
+            WhyReason {
+                by: Some(by.to_string()),
+                ..reason(
+                    "authority",
+                    format!(
+                        "{what}: {ended}; the first {accepted} blocks of the feed are accepted"
+                    ),
+                )
+            }
+        }
+    });
+    Ok(told.into_iter().collect())
+}
+
+/// Whether a cut names another history of the feed than the one held here.
+fn disputed(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
+    let (room, feed) = match thing {
+        Thing::Message(room, entry) => (Some(room.id), entry.feed),
+        Thing::Feed(key) => {
+            let room = core.knowledge(|knowledge| knowledge.room_of(key).map(|room| room.id));
+            (room, *key)
+        }
+    };
+    let Some(room) = room else {
+        return Ok(Vec::new());
+    };
+    let rows = core.look(|index| index.disputed(&room))?;
+    let reasons = rows.into_iter().filter(|row| row.feed == feed).map(|row| {
+        let text = format!(
+            "two histories: from block {} on, what is held here is not what the room accepted of this feed; what it accepted is the feed",
+            row.index
+        );
+        reason("dispute", text)
+    });
+    Ok(reasons.collect())
 }
 
 fn deleted(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {

@@ -64,7 +64,7 @@ pub use query_registers::{
 pub use reader::Reader;
 pub use reading::split_newest;
 pub use report::{
-    Counts, DirectoryRow, DisputeRow, DocumentRow, EditRow, FileRow, HeadRow, IngestReport,
+    Counts, DirectoryRow, DisputeRow, DocumentRow, EditRow, FileRow, HeadRow, Hidden, IngestReport,
     LinkConflict, MemberFeedRow, MemberRow, MessageRow, ReactionRow, RebuildReport, RoomRow,
     SearchHit,
 };

@@ -51,6 +51,24 @@ pub struct Counts {
     pub conflicts: u64,
 }
 
+/// Why entries of a room are hidden.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Hidden {
+    /// What let the feed in is void, in words.
+    Void(String),
+    /// Somebody ended its author's membership.
+    Ended {
+        /// What became of the author: removed, left or cut off, as `cuts.sort` says it.
+        how: String,
+        /// Who did it.
+        by: AgentId,
+        /// Blocks of the feed that are accepted.
+        accepted: u64,
+    },
+    /// Its author is no member.
+    NoMember,
+}
+
 /// A feed whose held tree is not the one that a cut names: the branch that the cut names is the
 /// feed.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -9,9 +9,9 @@ use rusqlite::{Connection, params};
 
 use crate::authority::{ActHeads, ActPlace, Authority, HeldAct, RoomActs};
 use crate::entry::{Act, ActHash, Body, Role};
-use crate::index::state::State;
+use crate::index::state::{State, parse_option};
 use crate::index::writer::{Placed, Writer};
-use crate::index::{DisputeRow, IndexError, Reader, Scope};
+use crate::index::{DisputeRow, Hidden, IndexError, Reader, Scope};
 use crate::seal::EpochId;
 use crate::{BODY_FORMAT, Index, RoomId};
 
@@ -58,24 +58,28 @@ impl Reader {
         Ok(found?.pop())
     }
 
-    /// Returns why an entry of a room is hidden, in words; `None` where it is shown, or is not
-    /// known.
-    pub fn why_hidden(&self, feed: &FeedKey, index: u64) -> Result<Option<String>, IndexError> {
-        let rows: Vec<(Option<String>, Option<String>, Option<u64>)> = self.all(
-            "SELECT m.void, c.sort || ' by ' || c.user_id, c.length FROM member_feeds m
+    /// Returns why an entry of a room is hidden, wherever in its feed it would be; `None` where it is
+    /// shown, or the feed is not known.
+    pub fn why_hidden(&self, feed: &FeedKey, index: u64) -> Result<Option<Hidden>, IndexError> {
+        // A feed that nothing cuts is shown below the greatest number that a row holds.
+        let index = index.min(i64::MAX as u64 - 1);
+        let found = self.all(
+            "SELECT m.void, c.sort, c.user_id, c.length FROM member_feeds m
              LEFT JOIN cuts c ON c.room_id = m.room_id AND c.feed = m.feed
              WHERE m.feed = ?1 AND m.shown_below <= ?2",
             params![feed.0, index],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        )?;
-        let words = rows.into_iter().next().map(|row| match row {
-            (Some(void), ..) => format!("what let its feed in is void: {void}"),
-            (None, Some(by), Some(length)) => {
-                format!("its author was {by}; of this feed {length} blocks are accepted")
-            }
-            _ => "its author is no member".to_owned(),
-        });
-        Ok(words)
+            |row| {
+                if let Some(void) = row.get(0)? {
+                    return Ok(Hidden::Void(void));
+                }
+                let (how, by) = (row.get(1)?, parse_option(row, 2)?);
+                Ok(match (how, by, row.get(3)?) {
+                    (Some(how), Some(by), Some(accepted)) => Hidden::Ended { how, by, accepted },
+                    _ => Hidden::NoMember,
+                })
+            },
+        );
+        Ok(found?.pop())
     }
 
     /// Returns the feeds of a room whose held tree is not the one that a cut names.
