@@ -108,7 +108,7 @@ async fn a_device_that_was_revoked_is_renewed_with_the_phrase() {
     let renewed = renew(&home, &state, &phrase).unwrap();
     assert_eq!(
         (renewed.agent, renewed.former),
-        (id.agent.clone(), id.device.clone())
+        (id.agent, id.device)
     );
     let agent = Agent::open(&home, OpenOptions::new(&state)).await.unwrap();
     let name = "laptop";
