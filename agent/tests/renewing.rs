@@ -106,10 +106,7 @@ async fn a_device_that_was_revoked_is_renewed_with_the_phrase() {
     let (home, state, id) = (laptop.home.clone(), laptop.state.clone(), laptop.id.clone());
     laptop.stop().await;
     let renewed = renew(&home, &state, &phrase).unwrap();
-    assert_eq!(
-        (renewed.agent, renewed.former),
-        (id.agent, id.device)
-    );
+    assert_eq!((renewed.agent, renewed.former), (id.agent, id.device));
     let agent = Agent::open(&home, OpenOptions::new(&state)).await.unwrap();
     let name = "laptop";
     let laptop = Cast {

@@ -108,6 +108,11 @@ async fn people_ask_why_a_room_hides_refuses_or_disputes_something() {
     let removal = format!("{of_ann}/{removal}");
     let told = from(&why(&cem, &removal, Some(ROOM)).await, "authority");
     assert_eq!(told, ["an act of the room, and it counts"]);
+    let told = from(&why(&cem, &removal, Some(ROOM)).await, "index");
+    assert_eq!(
+        told,
+        ["not shown: it is an entry of another kind than a message"]
+    );
 
     // A refused act and a disputed feed stand in the index of somebody who met them.
     drop(met);

@@ -175,7 +175,13 @@ fn read(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
             "not shown: this build does not read what it says".to_owned()
         }
         Fate::Entry { .. } => match core.index(|index| index.message(entry))? {
-            None => "not shown: it is an entry of another kind, or hidden".to_owned(),
+            None if core
+                .look(|index| index.why_hidden(&entry.feed, entry.index))?
+                .is_some() =>
+            {
+                "not shown: it is hidden".to_owned()
+            }
+            None => "not shown: it is an entry of another kind than a message".to_owned(),
             Some(_) => format!("shown: a member of room {} wrote it", room.label()),
         },
     };
