@@ -221,6 +221,13 @@ pub const SESSIONS_ENDED_KEPT_MAX: usize = 256;
 /// store first.
 pub const LOCK_WAIT: Duration = Duration::from_secs(30);
 
+/// Pieces of work that go on at once, each on a thread: more than tokio's 512 threads for such work.
+pub const WORK_AT_ONCE_MAX: u32 = 1024;
+
+/// Time that an agent which stops waits for work that nobody waits for any more: a piece takes a batch of
+/// the index at most.
+pub const STOP_WAIT: Duration = Duration::from_secs(10);
+
 /// Seconds that the operating system's key ring may ask its user to unlock it: what a person needs to
 /// type, and a service without anybody before it says soon that it is locked.
 pub const KEY_RING_PROMPT_SECONDS: u64 = 60;

@@ -33,8 +33,8 @@ fn secrets(bob: &Home) -> Needles {
     let state = state.unwrap();
     let id: Vec<u8> = state
         .query_row(
-            "SELECT feed_id FROM own_feeds WHERE path = '/private_stuff'",
-            [],
+            "SELECT feed_id FROM own_feeds WHERE feed_key = ?1",
+            [key.as_bytes()],
             |row| row.get(0),
         )
         .unwrap();

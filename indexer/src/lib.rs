@@ -43,7 +43,7 @@ pub use text::{Text, TextError};
 ///
 /// It stands in each home, in a hello's features and, as `0x8000 | revision`, in the body format
 /// of every entry. Data of another revision is not read.
-pub const FORMAT_0_REVISION: u16 = 2;
+pub const FORMAT_0_REVISION: u16 = 3;
 
 /// The body format that this build writes and reads: format 0, this revision.
 pub const BODY_FORMAT: u16 = 0x8000 | FORMAT_0_REVISION;

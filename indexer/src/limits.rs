@@ -112,7 +112,7 @@ pub const ROOM_ACT_PARENTS_MAX: usize = 16;
 pub const ROOM_ACTS_MAX: usize = 8192;
 
 /// Acts of one feed whose author is a guest or a member: a new epoch every day for a year, and then
-/// some. So nobody fills a room alone; whoever needs more joins with another device.
+/// some. Whoever needs more joins with another device.
 pub const FEED_ACTS_MAX: u64 = 512;
 
 /// Acts of one feed whose author is an admin or an owner: half of [`ROOM_ACTS_MAX`], who admit and

@@ -39,7 +39,7 @@ use kinlog_feeds::crypto::AgentId;
 use kinlog_feeds::store::{Feed, Store};
 use kinlog_indexer::clock::HybridClock;
 use kinlog_indexer::{Index, RoomId};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::api::{DeviceChange, Error};
 use crate::core::readers::Readers;
@@ -48,6 +48,7 @@ use crate::home::{HomeLock, Layout, OpenHome, open_home};
 use crate::host::{AgentHost, HostEvents};
 use crate::keys::DeviceKeys;
 use crate::knowledge::Knowledge;
+use crate::limits::WORK_AT_ONCE_MAX;
 use crate::limits::{DEVICE_CHANGES_KEPT_MAX, HOST_EVENTS_QUEUED_MAX};
 use crate::network::Network;
 use crate::pins::{Plan, Switches};
@@ -90,6 +91,9 @@ pub(crate) struct Core {
     logs: Mutex<BTreeMap<RoomId, RoomLog>>,
     /// How fast messages are written into rooms.
     pub(crate) rates: Mutex<BTreeMap<RoomId, Rate>>,
+    /// A turn for each piece of work on its own thread, of [`WORK_AT_ONCE_MAX`]: an agent that stops waits for
+    /// all of them, though the tasks that began them are gone.
+    pub(crate) at_work: Arc<Semaphore>,
     /// Held while rooms are shared with the agent's other devices; taken before every other lock.
     pub(crate) sharing: Mutex<()>,
     /// Held while a value of the agent or a pin is written, from looking at what it replaces on; taken
@@ -169,6 +173,7 @@ impl Core {
             unvouched: Mutex::default(),
             logs: Mutex::default(),
             rates: Mutex::default(),
+            at_work: Arc::new(Semaphore::new(WORK_AT_ONCE_MAX as usize)),
             sharing: Mutex::default(),
             settling: Mutex::default(),
             unshared: AtomicBool::new(true),

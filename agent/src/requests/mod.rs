@@ -512,6 +512,15 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Core) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let core = core.clone();
-    let done = tokio::task::spawn_blocking(move || work(&core)).await;
+    let turn = core.at_work.clone().acquire_owned().await;
+    let turn = turn.map_err(|_| Error::general("the agent has stopped"))?;
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work(&core);
+        // In this order: whoever waits for the turn may open the home again.
+        drop(core);
+        drop(turn);
+        done
+    })
+    .await;
     done.unwrap_or_else(|error| Err(Error::general(format!("worker: {error}"))))
 }

@@ -513,9 +513,9 @@ mod tests {
             .map(|(bytes, hash)| (*bytes, hash.as_str()))
             .collect();
         let expected = [
-            (1042, "98zbodxsbo1pu3awrpxdz3mcff73bcco494w7q8jtgrtsqitxbho"),
-            (978, "ksj71abefwod4i1gks1gg54cac97cww74shpcoefrb7cm3yen38o"),
-            (473, "pftqifm9eipp38kz6g9sm16uonu3nudkrzqarayibuynrsd63tcy"),
+            (1042, "ccjd5h447a1i81sod9fdjyg6sri8oq4zrbar7fz91zkk7h1cbt1o"),
+            (978, "d9at7k3384rpftmregqbh37etnzftcnzrndxiohaerkgsd5xsfwo"),
+            (473, "z755otxy9mq46eimtwy1u4pkd4qu9ek91mpf9bxx7t98hocbi98y"),
             (98, "rcsr8ao7dd7wrjy8aynw1x1mt6u9pwy763ynd38ycpfdg4dbn8py"),
         ];
         assert_eq!(actual, expected);

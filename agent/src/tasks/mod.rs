@@ -21,6 +21,7 @@ use crate::agent::NetworkConfig;
 use crate::api::Error;
 use crate::core::{Core, Steps};
 use crate::host::HostEvents;
+use crate::limits::{STOP_WAIT, WORK_AT_ONCE_MAX};
 use crate::network::Network;
 use crate::requests::blocking;
 use crate::seeding;
@@ -80,7 +81,7 @@ impl Running {
             // It ended by itself or by the abort: both are an end.
             let _ = task.await;
         }
-        blocking(&self.core, |core| {
+        let stopped = blocking(&self.core, |core| {
             // Whatever could not be written last: the store is closed, and the home can be opened again.
             let mut steps = Steps::default();
             steps.take("heads that were shown", core.keep_shown());
@@ -92,7 +93,13 @@ impl Running {
             );
             steps.end()
         })
-        .await
+        .await;
+        // What aborted tasks left to its thread holds the home until it ends.
+        let at_work = self.core.at_work.acquire_many(WORK_AT_ONCE_MAX);
+        if tokio::time::timeout(STOP_WAIT, at_work).await.is_err() {
+            tracing::warn!("work goes on though the agent has stopped");
+        }
+        stopped
     }
 
     async fn stop_network(&self) -> Result<(), Error> {
