@@ -239,7 +239,8 @@ async fn a_petname_is_shown_instead_of_what_somebody_calls_itself() {
         petname: petname.to_owned(),
         note: None,
     };
-    ann.reply(add("bob", "Bo")).await.unwrap();
+    // The message may be read a moment before its author's name is known.
+    until(async || ann.reply(add("bob", "Bo")).await.ok()).await;
     assert_eq!(ann.messages("kitchen").await, ["Bo: soup"]);
     let room = "kitchen".to_owned();
     let members = ann.reply(Request::RoomMembers { room }).await.unwrap();
