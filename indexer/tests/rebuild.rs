@@ -349,13 +349,22 @@ fn a_damaged_file_is_told_from_everything_else() {
     assert!(!Index::open(&missing).unwrap_err().needs_rebuild());
 }
 
+/// What each schema that there was added to the one before it, and rows of its time.
+const EARLIER_SCHEMAS: &str = include_str!("fixtures/index.sql");
+
 /// Nothing is carried over from the tables of an earlier build: what new columns hold is in the feeds.
 #[test]
 fn an_index_of_every_earlier_schema_is_made_anew_and_is_the_same_as_a_new_one() {
     let mut world = busy_world(4, 40);
     let mut fresh = Index::open_in_memory().unwrap();
     fresh.rebuild(&mut world).unwrap();
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let (steps, rows) = EARLIER_SCHEMAS.split_once("\n-- rows\n").unwrap();
+    let steps: Vec<(u32, &str)> = steps
+        .split("\n-- version ")
+        .skip(1)
+        .map(|step| step.split_once('\n').unwrap())
+        .map(|(version, sql)| (version.parse().unwrap(), sql))
+        .collect();
     let folder = Folder::new("earlier-schemas");
     let path = folder.join("newest.db");
     drop(Index::open(&path).unwrap());
@@ -363,19 +372,18 @@ fn an_index_of_every_earlier_schema_is_made_anew_and_is_the_same_as_a_new_one() 
         .unwrap()
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
-    for version in 1..newest {
-        let sql = fixtures.join(format!("index-{version}.sql"));
-        let sql = std::fs::read_to_string(&sql).unwrap_or_else(|_| {
-            // One for each schema that was in people's hands.
-            assert!(version > 7, "{} is gone", sql.display());
-            String::new()
-        });
-        if sql.is_empty() {
-            continue;
-        }
+    let versions: Vec<u32> = steps.iter().map(|(version, _)| *version).collect();
+    assert_eq!(versions, (1..newest).collect::<Vec<_>>());
+    for version in versions {
         let path = folder.join(format!("index-{version}.db"));
         let earlier = rusqlite::Connection::open(&path).unwrap();
-        earlier.execute_batch(&sql).unwrap();
+        for (_, sql) in steps.iter().filter(|(step, _)| *step <= version) {
+            earlier.execute_batch(sql).unwrap();
+        }
+        earlier.execute_batch(rows).unwrap();
+        earlier
+            .pragma_update(None, "user_version", version)
+            .unwrap();
         drop(earlier);
         let error = Index::open(&path).unwrap_err();
         assert!(

@@ -1,7 +1,7 @@
-//! The tables, and the steps that make them.
+//! The tables.
 //!
-//! The steps are run on an empty file alone. A file that an earlier build left is thrown away whole:
-//! what would be in the new columns is in the feeds, not in the old ones.
+//! They are made in an empty file alone. A file that another build left is thrown away whole: what would
+//! be in new columns is in the feeds, not in the old ones.
 //!
 //! No table holds a rowid, an arrival time or a local name: what stands here follows from entries,
 //! feeds and keys alone. Full-text tables point to the hidden rowid of their content table, so the
@@ -15,10 +15,10 @@ use crate::FORMAT_0_REVISION;
 use crate::index::OpenError;
 use crate::limits::PREPARED_STATEMENTS_MAX;
 
-/// `user_version` counts these; a later one is only ever added at the end, and costs every index a
-/// rebuild.
-const MIGRATIONS: &[&str] = &[
-    r"
+/// Raised with every change of [`SCHEMA`], and costs every index a rebuild.
+const SCHEMA_VERSION: u32 = 11;
+
+const SCHEMA: &str = r"
 -- Feeds as they were told of. scope: 0 unknown, 1 directory, 2 author, 3 room,
 -- 4 private directory, 5 private path.
 CREATE TABLE feeds (
@@ -40,8 +40,9 @@ CREATE TABLE facts (
     ms INTEGER NOT NULL, counter INTEGER NOT NULL, links BLOB NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (feed, idx)
 ) WITHOUT ROWID;
-CREATE INDEX facts_rare ON facts (feed, tag, idx) WHERE tag < 6;
-CREATE INDEX facts_invites ON facts (feed, idx) WHERE tag = 20;
+-- Everything but messages, in one index: a list of tags in its condition made SQLite build a table of
+-- that list for each message.
+CREATE INDEX facts_rare ON facts (feed, tag, idx) WHERE tag <> 18;
 CREATE TABLE pending (
     feed BLOB, idx INTEGER, epoch BLOB NOT NULL, block BLOB NOT NULL, PRIMARY KEY (feed, idx)
 ) WITHOUT ROWID;
@@ -59,7 +60,7 @@ CREATE TABLE awaited (
 CREATE TABLE frontier (
     scope BLOB, feed BLOB, idx INTEGER, depth INTEGER NOT NULL, PRIMARY KEY (scope, feed, idx)
 ) WITHOUT ROWID;
-CREATE TABLE conflicts (
+CREATE TABLE link_conflicts (
     feed BLOB, idx INTEGER, target BLOB, target_idx INTEGER, stated BLOB, held BLOB NOT NULL,
     PRIMARY KEY (feed, idx, target, target_idx, stated)
 ) WITHOUT ROWID;
@@ -67,114 +68,40 @@ CREATE TABLE conflicts (
 -- Stage two: rooms.
 CREATE TABLE rooms (
     id TEXT PRIMARY KEY, room_code TEXT NOT NULL, name TEXT NOT NULL, created_by TEXT NOT NULL,
-    created_at INTEGER NOT NULL, feed BLOB NOT NULL
+    created_at INTEGER NOT NULL, feed BLOB NOT NULL,
+    history TEXT NOT NULL DEFAULT 'full', history_days INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX rooms_code ON rooms (room_code);
-CREATE TABLE admits (
-    room_id TEXT, by_feed BLOB, by_idx INTEGER, root INTEGER NOT NULL, feed BLOB NOT NULL,
-    blobs_feed BLOB NOT NULL, user_id TEXT NOT NULL, device TEXT NOT NULL, depth INTEGER NOT NULL,
-    ms INTEGER NOT NULL, counter INTEGER NOT NULL, PRIMARY KEY (room_id, by_feed, by_idx)
-) WITHOUT ROWID;
-CREATE INDEX admits_feed ON admits (room_id, feed);
+
+-- Every feed that was authorised to come in. role: its agent's now, '' for none. shown_below: the
+-- block from which on its entries are hidden, unless they are acts. void: why it never counted.
 CREATE TABLE member_feeds (
     room_id TEXT REFERENCES rooms (id), feed BLOB, blobs_feed BLOB NOT NULL, user_id TEXT NOT NULL,
     device TEXT NOT NULL, role TEXT NOT NULL, joined_at INTEGER NOT NULL, last_seen_at INTEGER,
+    shown_below INTEGER NOT NULL DEFAULT 0, admitted_by BLOB NOT NULL DEFAULT x'', void TEXT,
     PRIMARY KEY (room_id, feed)
 ) WITHOUT ROWID;
 CREATE INDEX member_feeds_user ON member_feeds (user_id, room_id);
 CREATE TABLE room_members (
     room_id TEXT REFERENCES rooms (id), user_id TEXT, display_name TEXT,
     joined_at INTEGER NOT NULL, left_at INTEGER, last_seen_at INTEGER,
+    role TEXT, ended TEXT, ended_by TEXT, ended_act BLOB, reason TEXT,
     PRIMARY KEY (room_id, user_id)
 ) WITHOUT ROWID;
+
+-- Messages. Rowids follow their dates, so that a full-text table yields the newest first; entries of one
+-- depth are of different feeds. What they answer, and what became of them: edited, deleted (text is
+-- empty then).
 CREATE TABLE messages (
     room_id TEXT NOT NULL, depth INTEGER NOT NULL, ms INTEGER NOT NULL, counter INTEGER NOT NULL,
     feed BLOB NOT NULL, idx INTEGER NOT NULL, user_id TEXT NOT NULL, text TEXT NOT NULL,
-    PRIMARY KEY (room_id, depth, ms, counter, feed, idx)
-);
-CREATE TABLE files (
-    id TEXT PRIMARY KEY, room_id TEXT NOT NULL REFERENCES rooms (id), uploader_id TEXT NOT NULL,
-    filename TEXT NOT NULL, mime_type TEXT NOT NULL, size_bytes INTEGER NOT NULL,
-    storage_key TEXT NOT NULL, checksum TEXT NOT NULL, created_at INTEGER NOT NULL,
-    depth INTEGER NOT NULL, counter INTEGER NOT NULL, feed BLOB NOT NULL, idx INTEGER NOT NULL,
-    blake3 BLOB NOT NULL, blobs_feed BLOB NOT NULL, first_block INTEGER NOT NULL,
-    blocks INTEGER NOT NULL, file_key BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX files_room ON files (room_id, depth, created_at, counter, feed, idx);
-
--- Stage two: what agents say in the open. profiles.room_id is '' there, else the room.
-CREATE TABLE profiles (
-    user_id TEXT, room_id TEXT, name TEXT NOT NULL, depth INTEGER NOT NULL, ms INTEGER NOT NULL,
-    counter INTEGER NOT NULL, feed BLOB NOT NULL, idx INTEGER NOT NULL,
-    PRIMARY KEY (user_id, room_id)
-) WITHOUT ROWID;
-CREATE TABLE documents (
-    feed BLOB NOT NULL, idx INTEGER NOT NULL, author TEXT, title TEXT NOT NULL, mime TEXT NOT NULL,
-    language TEXT NOT NULL, text TEXT NOT NULL, created_at INTEGER NOT NULL,
-    PRIMARY KEY (feed, idx)
-);
-CREATE TABLE directory (
-    user_id TEXT, feed BLOB, label TEXT NOT NULL, kind TEXT NOT NULL, content TEXT NOT NULL,
-    feed_id BLOB NOT NULL, device TEXT NOT NULL, PRIMARY KEY (user_id, feed)
-) WITHOUT ROWID;
-CREATE INDEX directory_feed ON directory (feed);
-CREATE TABLE redirects (
-    user_id TEXT, label TEXT, target TEXT NOT NULL, PRIMARY KEY (user_id, label)
-) WITHOUT ROWID;
-CREATE TABLE heads (
-    user_id TEXT, feed BLOB, length INTEGER NOT NULL, tree_hash BLOB NOT NULL,
-    PRIMARY KEY (user_id, feed)
-) WITHOUT ROWID;
-
-CREATE VIRTUAL TABLE messages_search USING fts5 (
-    text, content = 'messages', tokenize = 'unicode61 remove_diacritics 2 categories ''L* N* Co M*'''
-);
-CREATE VIRTUAL TABLE documents_search USING fts5 (
-    title, text, content = 'documents',
-    tokenize = 'unicode61 remove_diacritics 2 categories ''L* N* Co M*'''
-);
-",
-    r"
--- Feeds of one label, oldest first: a later device continues a path. cut: the length that it accepts.
-ALTER TABLE directory ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE directory ADD COLUMN cut INTEGER;
-",
-    r"
--- claim: public key and signature of the feed. retired: listed no more.
-ALTER TABLE directory ADD COLUMN claim BLOB NOT NULL DEFAULT x'';
-ALTER TABLE directory ADD COLUMN retired INTEGER NOT NULL DEFAULT 0;
-
--- When feeds had how many blocks, as directories committed to it.
-CREATE TABLE lengths (
-    feed BLOB, ms INTEGER, length INTEGER NOT NULL, PRIMARY KEY (feed, ms, length)
-) WITHOUT ROWID;
-
--- What directories say: read together, never by room.
-CREATE INDEX facts_paths ON facts (feed, tag, idx)
-    WHERE tag IN (2, 3, 4, 7, 8, 9, 12, 13, 15, 38);
-",
-    r"
--- Messages get rowids by their date, so that a full-text table yields the newest first, and a
--- smaller index: entries of one depth are of different feeds.
-DROP TABLE messages_search;
-DROP TABLE messages;
-CREATE TABLE messages (
-    room_id TEXT NOT NULL, depth INTEGER NOT NULL, ms INTEGER NOT NULL, counter INTEGER NOT NULL,
-    feed BLOB NOT NULL, idx INTEGER NOT NULL, user_id TEXT NOT NULL, text TEXT NOT NULL
+    reply_feed BLOB, reply_idx INTEGER, edited_at INTEGER, deleted_at INTEGER, deleted_by TEXT
 );
 CREATE INDEX messages_timeline ON messages (room_id, depth);
 CREATE VIRTUAL TABLE messages_search USING fts5 (
     text, content = 'messages', columnsize = 0,
     tokenize = 'unicode61 remove_diacritics 2 categories ''L* N* Co M*'''
 );
-",
-    r"
--- What messages answer, and what became of them: edited, deleted (text is empty then).
-ALTER TABLE messages ADD COLUMN reply_feed BLOB;
-ALTER TABLE messages ADD COLUMN reply_idx INTEGER;
-ALTER TABLE messages ADD COLUMN edited_at INTEGER;
-ALTER TABLE messages ADD COLUMN deleted_at INTEGER;
-ALTER TABLE messages ADD COLUMN deleted_by TEXT;
 
 -- Reactions that stand, and entries that took some back (they may come first).
 CREATE TABLE reactions (
@@ -206,8 +133,18 @@ CREATE TABLE mentions (
     feed BLOB, idx INTEGER, user_id TEXT, room_id TEXT NOT NULL, PRIMARY KEY (feed, idx, user_id)
 ) WITHOUT ROWID;
 CREATE INDEX mentions_user ON mentions (user_id, room_id);
-",
-    r"
+
+-- No key stands here: bodies that carry some are kept as the sealed blocks that they came in.
+CREATE TABLE files (
+    id TEXT PRIMARY KEY, room_id TEXT NOT NULL REFERENCES rooms (id), uploader_id TEXT NOT NULL,
+    filename TEXT NOT NULL, mime_type TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+    storage_key TEXT NOT NULL, checksum TEXT NOT NULL, created_at INTEGER NOT NULL,
+    depth INTEGER NOT NULL, counter INTEGER NOT NULL, feed BLOB NOT NULL, idx INTEGER NOT NULL,
+    blake3 BLOB NOT NULL, blobs_feed BLOB NOT NULL, first_block INTEGER NOT NULL,
+    blocks INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX files_room ON files (room_id, depth, created_at, counter, feed, idx);
+
 -- Acts of rooms. verifies: what it carries does. verdict, why, voided_by: what it comes to.
 CREATE TABLE acts (
     room_id TEXT, hash BLOB, feed BLOB NOT NULL, idx INTEGER NOT NULL, tag INTEGER NOT NULL,
@@ -215,20 +152,6 @@ CREATE TABLE acts (
     verdict TEXT NOT NULL, why TEXT NOT NULL, voided_by BLOB, PRIMARY KEY (room_id, hash)
 ) WITHOUT ROWID;
 CREATE INDEX acts_place ON acts (feed, idx);
-
--- Every feed that was authorised to come in. role: its agent's now, '' for none. shown_below: the
--- block from which on its entries are hidden, unless they are acts. void: why it never counted.
-DROP TABLE admits;
-ALTER TABLE member_feeds ADD COLUMN shown_below INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE member_feeds ADD COLUMN admitted_by BLOB NOT NULL DEFAULT x'';
-ALTER TABLE member_feeds ADD COLUMN void TEXT;
-ALTER TABLE room_members ADD COLUMN role TEXT;
-ALTER TABLE room_members ADD COLUMN ended TEXT;
-ALTER TABLE room_members ADD COLUMN ended_by TEXT;
-ALTER TABLE room_members ADD COLUMN ended_act BLOB;
-ALTER TABLE room_members ADD COLUMN reason TEXT;
-ALTER TABLE rooms ADD COLUMN history TEXT NOT NULL DEFAULT 'full';
-ALTER TABLE rooms ADD COLUMN history_days INTEGER;
 
 -- How much of a feed is accepted, and who says so; trees that are not what a cut names.
 CREATE TABLE cuts (
@@ -258,14 +181,45 @@ CREATE TABLE grants (
     expires_at INTEGER NOT NULL, quota_class INTEGER NOT NULL, revoked_by BLOB,
     PRIMARY KEY (room_id, grant_hash)
 ) WITHOUT ROWID;
-",
-    r"
--- Keys of earlier epochs that entries of rooms hand on.
-CREATE INDEX facts_epoch_keys ON facts (feed, idx) WHERE tag = 30;
-",
-    r"
--- Links that disagree stand apart from values that do.
-ALTER TABLE conflicts RENAME TO link_conflicts;
+
+-- Stage two: what agents say in the open. profiles.room_id is '' there, else the room.
+CREATE TABLE profiles (
+    user_id TEXT, room_id TEXT, name TEXT NOT NULL, about TEXT NOT NULL, ms INTEGER NOT NULL,
+    counter INTEGER NOT NULL, feed BLOB NOT NULL, idx INTEGER NOT NULL,
+    PRIMARY KEY (user_id, room_id)
+) WITHOUT ROWID;
+CREATE TABLE documents (
+    feed BLOB NOT NULL, idx INTEGER NOT NULL, author TEXT, title TEXT NOT NULL, mime TEXT NOT NULL,
+    language TEXT NOT NULL, text TEXT NOT NULL, created_at INTEGER NOT NULL,
+    PRIMARY KEY (feed, idx)
+);
+-- Feeds of one label, oldest first: a later device continues a path. cut: the length that it accepts.
+-- claim: public key and signature of the feed. retired: listed no more.
+CREATE TABLE directory (
+    user_id TEXT, feed BLOB, label TEXT NOT NULL, kind TEXT NOT NULL, content TEXT NOT NULL,
+    feed_id BLOB NOT NULL, device TEXT NOT NULL,
+    position INTEGER NOT NULL DEFAULT 0, cut INTEGER, claim BLOB NOT NULL DEFAULT x'',
+    retired INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (user_id, feed)
+) WITHOUT ROWID;
+CREATE INDEX directory_feed ON directory (feed);
+CREATE TABLE redirects (
+    user_id TEXT, label TEXT, target TEXT NOT NULL, PRIMARY KEY (user_id, label)
+) WITHOUT ROWID;
+CREATE TABLE heads (
+    user_id TEXT, feed BLOB, length INTEGER NOT NULL, tree_hash BLOB NOT NULL,
+    PRIMARY KEY (user_id, feed)
+) WITHOUT ROWID;
+
+-- When feeds had how many blocks, as directories committed to it.
+CREATE TABLE lengths (
+    feed BLOB, ms INTEGER, length INTEGER NOT NULL, PRIMARY KEY (feed, ms, length)
+) WITHOUT ROWID;
+
+CREATE VIRTUAL TABLE documents_search USING fts5 (
+    title, text, content = 'documents',
+    tokenize = 'unicode61 remove_diacritics 2 categories ''L* N* Co M*'''
+);
 
 -- Writes of registers and which of them stand; the writes that each names as replaced. sort: profile,
 -- setting, contact, preference, vouch. room_id is '' outside of rooms.
@@ -286,13 +240,6 @@ CREATE TABLE conflicts (
     sort TEXT, user_id TEXT, room_id TEXT, name TEXT, feed BLOB, idx INTEGER,
     ms INTEGER NOT NULL, counter INTEGER NOT NULL, is_shown INTEGER NOT NULL, value TEXT,
     PRIMARY KEY (sort, user_id, room_id, name, feed, idx)
-) WITHOUT ROWID;
-
-DROP TABLE profiles;
-CREATE TABLE profiles (
-    user_id TEXT, room_id TEXT, name TEXT NOT NULL, about TEXT NOT NULL, ms INTEGER NOT NULL,
-    counter INTEGER NOT NULL, feed BLOB NOT NULL, idx INTEGER NOT NULL,
-    PRIMARY KEY (user_id, room_id)
 ) WITHOUT ROWID;
 
 -- What an agent keeps for itself: what it calls others, what it likes.
@@ -324,29 +271,12 @@ CREATE TABLE witnesses (
     PRIMARY KEY (feed, idx)
 ) WITHOUT ROWID;
 CREATE INDEX witnesses_about ON witnesses (about_feed, about_idx);
-",
-    r"
--- No key stands here: bodies that carry some are kept as the sealed blocks that they came in.
-ALTER TABLE files DROP COLUMN file_key;
-",
-    r"
--- Everything but messages, in one index: asking of each message whether its tag is in a list made
--- SQLite build a table of that list each time.
-DROP INDEX facts_rare;
-DROP INDEX facts_invites;
-DROP INDEX facts_paths;
-DROP INDEX facts_epoch_keys;
-CREATE INDEX facts_rare ON facts (feed, tag, idx) WHERE tag <> 18;
-",
-    r"
--- Invites stand by their acts.
-",
-];
+";
 
 /// Marks the file as an index (`kl`) of this preview revision.
 const APPLICATION_ID: u32 = 0x6b6c_0000 | FORMAT_0_REVISION as u32;
 
-/// Checks the file behind a fresh connection, sets it up and brings it to this build's schema.
+/// Checks the file behind a fresh connection, sets it up, and makes the tables in an empty one.
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let fault = |source| OpenError::of(path, source);
     // NORMAL loses the newest commits at a power cut, never consistency: rows and checkpoint go
@@ -371,7 +301,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Op
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
     let version = number("user_version").map_err(fault)?;
     let application = number("application_id").map_err(fault)?;
-    let expected = MIGRATIONS.len() as u32;
+    let expected = SCHEMA_VERSION;
     if version > 0 && (version != expected || application != APPLICATION_ID) {
         let (expected, actual) = match version == expected {
             true => (APPLICATION_ID, application),
@@ -387,9 +317,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Op
         return Ok(());
     }
     let transaction = connection.transaction().map_err(fault)?;
-    for migration in MIGRATIONS {
-        transaction.execute_batch(migration).map_err(fault)?;
-    }
+    transaction.execute_batch(SCHEMA).map_err(fault)?;
     transaction
         .pragma_update(None, "user_version", expected)
         .map_err(fault)?;
