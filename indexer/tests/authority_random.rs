@@ -13,25 +13,39 @@ mod reference;
 mod world;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use acts::*;
 use kinlog_indexer::authority::{RoomActs, Verdict};
 use kinlog_indexer::entry::{Deed, Role};
 use reference::{Reference, Set, Told};
+use testkit::soak;
 use world::Random;
 
 const AGENTS: usize = 5;
 const ACTS: usize = 26;
+/// Histories of a normal run.
+const CASES: u64 = 1_000;
+
+/// Histories of the normal tests: the same in each run, so that a run says the same of the same code.
+/// `cargo xtask soak rules` goes on from the clock's seed.
+const SEED: u64 = 1_795_000_000_000_000_000;
+
+/// Histories that once came out wrong.
+const PAST_FAILURES: [u64; 3] = [
+    // A change of role for somebody whose invite was used up at the same time.
+    1_795_261_893_908_088_383,
+    1_795_262_036_256_688_009,
+    1_795_262_150_732_928_624,
+];
 
 fn seed() -> u64 {
-    let given = std::env::var("KINLOG_SEED").ok();
-    given.and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-        let now = std::time::SystemTime::now();
-        now.duration_since(std::time::UNIX_EPOCH)
-            .unwrap()
-            .as_nanos() as u64
-    })
+    let seed = match std::env::var("KINLOG_SEED").is_ok() || soak::is_on() {
+        true => testkit::random::seed(),
+        false => SEED,
+    };
+    println!("KINLOG_SEED={seed}");
+    seed
 }
 
 fn some_role(random: &mut Random) -> Role {
@@ -219,7 +233,12 @@ fn compare(script: &Script, case: u64) {
         let theirs = theirs.map(|(role, giver)| (role, script.acts[giver].hash));
         let member = authority.members.get(&agent);
         let ours = member.and_then(|member| member.role.zip(member.giver));
-        assert_eq!(ours, theirs, "case {case}: role of {agent}");
+        assert_eq!(
+            ours,
+            theirs,
+            "case {case}: role of {agent}\n{}",
+            told(script)
+        );
     }
     for (feed, row) in &authority.feeds {
         let brought = reference.brought(&outcome.counts, feed);
@@ -258,11 +277,16 @@ fn compare(script: &Script, case: u64) {
 #[test]
 fn random_histories_come_to_what_the_plain_rules_say() {
     let seed = seed();
-    println!("KINLOG_SEED={seed}");
-    let end = Instant::now() + Duration::from_secs(12);
-    let (mut cases, mut counted, mut void, mut refused) = (0u64, 0, 0, 0);
-    while Instant::now() < end || cases < 200 {
-        let case = seed.wrapping_add(cases);
+    let end = soak::Deadline::new();
+    let (mut counted, mut void, mut refused) = (0, 0, 0);
+    let mut cases = 0;
+    for case in PAST_FAILURES
+        .into_iter()
+        .chain((0..).map(|n| seed.wrapping_add(n)))
+    {
+        if cases >= CASES && (!soak::is_on() || end.is_past()) {
+            break;
+        }
         let script = history(case);
         compare(&script, case);
         for row in script.authority().acts.values() {
@@ -281,7 +305,6 @@ fn random_histories_come_to_what_the_plain_rules_say() {
 #[test]
 fn any_order_any_number_of_times_gives_the_same() {
     let seed = seed();
-    println!("KINLOG_SEED={seed}");
     for case in 0..150 {
         let script = history(seed.wrapping_add(case));
         let mut random = Random::new(seed ^ case);
@@ -308,7 +331,6 @@ fn any_order_any_number_of_times_gives_the_same() {
 #[test]
 fn of_more_acts_than_are_evaluated_the_same_ones_are_beyond_in_any_order() {
     let seed = seed();
-    println!("KINLOG_SEED={seed}");
     for case in 0..60 {
         let script = history(seed.wrapping_add(case));
         let mut random = Random::new(seed ^ case);

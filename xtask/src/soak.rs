@@ -34,7 +34,7 @@ struct Soak {
     about: &'static str,
 }
 
-const SOAKS: [Soak; 10] = [
+const SOAKS: [Soak; 11] = [
     Soak {
         name: "power",
         package: "kinlog-feeds",
@@ -70,6 +70,12 @@ const SOAKS: [Soak; 10] = [
         package: "kinlog-fuzz",
         tests: "fuzz::",
         about: "200 times the mutations of the tests for each fuzz target",
+    },
+    Soak {
+        name: "rules",
+        package: "kinlog-indexer",
+        tests: "random_histories_come_to_what_the_plain_rules_say",
+        about: "histories of a room against the plain rules, for --seconds",
     },
     Soak {
         name: "convergence",

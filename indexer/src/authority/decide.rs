@@ -261,17 +261,33 @@ impl<'a> Pass<'a> {
     }
 
     /// Returns why a change of role has nothing left to change: each of the admissions that it saw
-    /// is void.
+    /// is void, or finds no room.
     fn unconfirmed(&self, number: Number) -> Option<Void> {
         let confirms = &self.graph.standing(number)?.confirms;
-        if confirms.iter().any(|at| !self.void.contains_key(at)) {
-            return None;
+        let mut gone = Vec::with_capacity(confirms.len());
+        for admission in confirms {
+            gone.push((*admission, self.gone(*admission)?));
         }
-        let first = confirms.iter().min_by_key(|at| self.graph.age(**at))?;
-        let void = self.void.get(first).copied();
-        void.map(|void| Void {
+        let first = gone.into_iter().min_by_key(|(at, _)| self.graph.age(*at));
+        first.map(|(_, void)| Void {
             stands_on: true,
             ..void
+        })
+    }
+
+    /// Returns why an admission does not count, or would not were it decided now.
+    fn gone(&self, admission: Number) -> Option<Void> {
+        if self.decided.contains(&admission) {
+            return None;
+        }
+        let void = self.void.get(&admission).copied();
+        void.or_else(|| {
+            let (by, why) = self.taken(admission)?;
+            Some(Void {
+                by: by.map(|by| self.graph.hash(by)),
+                why,
+                stands_on: false,
+            })
         })
     }
 
@@ -281,7 +297,7 @@ impl<'a> Pass<'a> {
             return;
         };
         for admission in &standing.confirms {
-            if !self.void.contains_key(admission) && self.taken(*admission).is_none() {
+            if self.gone(*admission).is_none() {
                 self.decided.insert(*admission);
             }
         }

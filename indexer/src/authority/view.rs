@@ -462,8 +462,11 @@ impl Reader<'_> {
         let (over, current): (Vec<Number>, Vec<Number>) = admissions.partition(is_over);
         let age = |number: &Number| self.graph.age(*number);
         let joined = current.into_iter().min_by_key(age);
-        let joined = joined.or_else(|| over.into_iter().max_by_key(age))?;
+        let joined = joined.or_else(|| over.into_iter().max_by_key(age));
         let role = self.state.role(agent);
+        // Whom a counting change of role names is a member, though what let the agent in came to be
+        // void: later devices of it came in by that role.
+        let joined = joined.or_else(|| role.map(|(_, giver)| giver))?;
         let ended = if role.is_some() {
             None
         } else {

@@ -472,9 +472,11 @@ impl<'a> Reference<'a> {
         for x in order {
             let known = decided.get(&x).copied();
             let counts = known.unwrap_or_else(|| {
-                let all_gone = |seen: &[usize]| {
-                    !seen.is_empty() && seen.iter().all(|y| self.is_void(*y, acts, set, &decided))
+                let gone = |seen: &usize| {
+                    self.is_void(*seen, acts, set, &decided)
+                        || !decided.contains_key(seen) && !self.has_room(*seen, &decided)
                 };
+                let all_gone = |seen: &[usize]| !seen.is_empty() && seen.iter().all(gone);
                 !self.is_void(x, acts, set, &decided)
                     && self.has_room(x, &decided)
                     && !all_gone(&self.standing(x).unwrap().confirms)
@@ -482,7 +484,9 @@ impl<'a> Reference<'a> {
             decided.insert(x, counts);
             if let (true, Deed::Role(_)) = (counts, self.deed(x)) {
                 for seen in self.standing(x).unwrap().confirms {
-                    if !self.is_void(seen, acts, set, &decided) && self.has_room(seen, &decided) {
+                    let is_open = !decided.contains_key(&seen);
+                    let stays = !self.is_void(seen, acts, set, &decided);
+                    if is_open && stays && self.has_room(seen, &decided) {
                         decided.insert(seen, true);
                     }
                 }
