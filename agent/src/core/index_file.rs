@@ -101,15 +101,13 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::home::{Phrase, init};
     use crate::pins::Switches;
     use crate::test_folder::TestFolder;
 
     #[test]
     fn an_index_that_an_earlier_build_left_is_made_anew_at_the_start() {
         let folder = TestFolder::new();
-        let home = folder.path().join("home");
-        init(&home, &folder.state(), "Ada", &Phrase::generate().unwrap()).unwrap();
+        let home = folder.home("Ada");
         let hash = || {
             let (core, _events) = Core::open(&home, &folder.state(), Switches::default()).unwrap();
             core.index(|index| index.dump_hash()).unwrap()
@@ -119,9 +117,12 @@ mod tests {
             let _ = std::fs::remove_file(file);
         }
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../indexer/tests/fixtures");
-        let sql = std::fs::read_to_string(fixtures.join("index-2.sql")).unwrap();
+        let sql = std::fs::read_to_string(fixtures.join("index.sql")).unwrap();
         rusqlite::Connection::open(Layout::new(&home).index())
-            .and_then(|earlier| earlier.execute_batch(&sql))
+            .and_then(|earlier| {
+                earlier.execute_batch(&sql)?;
+                earlier.pragma_update(None, "user_version", 2)
+            })
             .unwrap();
         assert_eq!(hash(), before);
     }

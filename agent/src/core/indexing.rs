@@ -380,14 +380,10 @@ mod tests {
         use kinlog_feeds::manifest::Manifest;
         use kinlog_feeds::store::{Kind, Role};
 
-        use crate::home::{Phrase, init};
-        use crate::pins::Switches;
         use crate::test_folder::TestFolder;
 
         let folder = TestFolder::new();
-        let home = folder.path().join("home");
-        init(&home, &folder.state(), "Ada", &Phrase::generate().unwrap()).unwrap();
-        let (core, _events) = Core::open(&home, &folder.state(), Switches::default()).unwrap();
+        let core = folder.core("Ada");
         assert_eq!(core.behind().unwrap(), 0);
         let signer = KeyPair::from_seed(&[7; 32]);
         let manifest = Manifest::single(signer.public_key());
@@ -479,16 +475,12 @@ mod tests {
         use kinlog_feeds::crypto::{AgentId, DeviceKey};
         use kinlog_feeds::store::{Kind, Role};
 
-        use crate::home::{Phrase, init};
         use crate::knowledge::KnownRoom;
-        use crate::pins::Switches;
         use crate::rooms::RoomFeed;
         use crate::test_folder::TestFolder;
 
         let folder = TestFolder::new();
-        let home = folder.path().join("home");
-        init(&home, &folder.state(), "Ada", &Phrase::generate().unwrap()).unwrap();
-        let (core, _events) = Core::open(&home, &folder.state(), Switches::default()).unwrap();
+        let core = folder.core("Ada");
         let claimed = FeedKey([7; 32]);
         core.store
             .create_unknown(claimed, Role::Followed, Kind::Kinlog)

@@ -303,24 +303,14 @@ mod tests {
 
     use super::*;
     use crate::api::Selection;
-    use crate::home::{Phrase, init};
-    use crate::pins::Switches;
     use crate::rooms::RoomFeed;
     use crate::state::{Pin, PinTarget};
     use crate::test_folder::TestFolder;
 
-    fn core(folder: &TestFolder) -> Core {
-        let home = folder.path().join("home");
-        init(&home, &folder.state(), "Ada", &Phrase::generate().unwrap()).unwrap();
-        Core::open(&home, &folder.state(), Switches::default())
-            .unwrap()
-            .0
-    }
-
     #[test]
     fn what_was_just_remembered_is_known_whoever_looks_at_the_same_time() {
         let folder = TestFolder::new();
-        let core = core(&folder);
+        let core = folder.core("Ada");
         let remembered = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for _ in 0..2 {
@@ -361,7 +351,7 @@ mod tests {
         use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
 
         let folder = TestFolder::new();
-        let core = core(&folder);
+        let core = folder.core("Ada");
         // The index was never told of this feed, though it is believed to be.
         let bad = core.new_feed(None, true, false).unwrap();
         core.pretend_indexed(bad.key);
@@ -408,7 +398,7 @@ mod tests {
     #[test]
     fn no_feed_is_taken_from_another_room_or_from_ourselves() {
         let folder = TestFolder::new();
-        let core = core(&folder);
+        let core = folder.core("Ada");
         let own = core.new_feed(None, true, false).unwrap();
         let taken = RoomFeed {
             key: FeedKey([7; 32]),

@@ -134,26 +134,16 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use crate::core::Core;
-    use crate::home::{Phrase, init};
     use crate::limits::INDEX_READERS_MAX;
-    use crate::pins::Switches;
     use crate::test_folder::TestFolder;
 
     /// Far more than a look takes; only a failure waits that long.
     const WAIT_MAX: Duration = Duration::from_secs(60);
 
-    fn core(folder: &TestFolder) -> Core {
-        let home = folder.path().join("home");
-        init(&home, &folder.state(), "Ada", &Phrase::generate().unwrap()).unwrap();
-        let opened = Core::open(&home, &folder.state(), Switches::default());
-        opened.unwrap().0
-    }
-
     #[test]
     fn looks_do_not_wait_for_whoever_works_on_the_index() {
         let folder = TestFolder::new();
-        let core = core(&folder);
+        let core = folder.core("Ada");
         thread::scope(|scope| {
             let ((begins, begun), (ends, ended)) = (channel(), channel::<()>());
             let core = &core;
@@ -184,7 +174,7 @@ mod tests {
     #[test]
     fn a_new_file_is_looked_at_by_those_who_ask_after_it_came() {
         let folder = TestFolder::new();
-        let core = core(&folder);
+        let core = folder.core("Ada");
         let before = core.look(|index| index.dump_hash()).unwrap();
         core.rebuild_index_file().unwrap();
         // A reader of the old file would not see what comes now.

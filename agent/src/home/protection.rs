@@ -272,7 +272,7 @@ fn without_passphrase(layout: &Layout) -> Error {
 mod tests {
     use super::*;
     use crate::api::ErrorKind;
-    use crate::home::{Phrase, init, open_home};
+    use crate::home::open_home;
     use crate::test_folder::TestFolder;
 
     struct Test {
@@ -283,8 +283,7 @@ mod tests {
     impl Test {
         fn init() -> Test {
             let folder = TestFolder::new();
-            let home = folder.path().join("home");
-            init(&home, &folder.state(), "ann", &Phrase::generate().unwrap()).unwrap();
+            let home = folder.home("ann");
             Test { folder, home }
         }
 

@@ -17,10 +17,9 @@ use tokio::sync::Notify;
 
 use crate::api::Selection;
 use crate::core::{Core, Place};
-use crate::home::{Phrase, init};
 use crate::state::{Pin, PinTarget};
 use crate::test_folder::TestFolder;
-use crate::{Agent, NetworkConfig, OpenOptions};
+use crate::{Agent, NetworkConfig};
 
 const PATHS: u64 = 10_000;
 
@@ -125,11 +124,7 @@ fn path(number: u64) -> String {
 }
 
 async fn agent(folder: &TestFolder, name: &str) -> (Agent, Arc<Core>) {
-    let home = folder.path().join(name);
-    init(&home, &folder.state(), name, &Phrase::generate().unwrap()).unwrap();
-    let agent = Agent::open(&home, OpenOptions::new(folder.state()))
-        .await
-        .unwrap();
+    let agent = folder.agent(name).await;
     let core = agent.running().core.clone();
     (agent, core)
 }

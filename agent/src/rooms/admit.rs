@@ -232,19 +232,9 @@ mod tests {
     use kinlog_swarm::{Certificate, SessionId, SessionRole, Transport};
 
     use super::*;
-    use crate::home::{Phrase, init};
     use crate::links::Link;
-    use crate::pins::Switches;
     use crate::rooms::{InviteTerms, RoomTerms};
     use crate::test_folder::TestFolder;
-
-    fn core(folder: &TestFolder, name: &str) -> Core {
-        let home = folder.path().join(name);
-        init(&home, &folder.state(), name, &Phrase::generate().unwrap()).unwrap();
-        Core::open(&home, &folder.state(), Switches::default())
-            .unwrap()
-            .0
-    }
 
     fn certificate(device: DeviceKey) -> Option<Certificate> {
         Some(Certificate {
@@ -256,7 +246,7 @@ mod tests {
     #[test]
     fn nobody_is_admitted_with_a_feed_of_another_member() {
         let folder = TestFolder::new();
-        let (ada, bob) = (core(&folder, "ada"), core(&folder, "bob"));
+        let (ada, bob) = (folder.core("ada"), folder.core("bob"));
         let terms = RoomTerms {
             name: "family",
             history: History::Full,

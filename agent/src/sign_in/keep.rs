@@ -262,19 +262,9 @@ mod tests {
 
     use super::*;
     use crate::api::ErrorKind;
-    use crate::home::{Phrase, init};
     use crate::keys::DeviceKeys;
-    use crate::pins::Switches;
     use crate::sign_in::{Capsule, SignInCode};
     use crate::test_folder::TestFolder;
-
-    fn core(folder: &TestFolder, name: &str) -> Core {
-        let home = folder.path().join(name);
-        init(&home, &folder.state(), name, &Phrase::generate().unwrap()).unwrap();
-        Core::open(&home, &folder.state(), Switches::default())
-            .unwrap()
-            .0
-    }
 
     fn offer(core: &Core, number: u8) -> SignInOffer {
         let capsule = Capsule::new(Secret::new([number; 32]), "Ada".try_into().unwrap());
@@ -308,7 +298,7 @@ mod tests {
     #[test]
     fn a_record_that_was_replaced_is_refused_and_its_key_adds_nobody() {
         let folder = TestFolder::new();
-        let ada = core(&folder, "ada");
+        let ada = folder.core("ada");
         ada.create_sign_in(&offer(&ada, 1)).unwrap();
         let old = held(&ada);
         ada.create_sign_in(&offer(&ada, 2)).unwrap();
@@ -336,7 +326,7 @@ mod tests {
     #[test]
     fn a_strangers_record_for_our_agent_is_refused() {
         let folder = TestFolder::new();
-        let (ada, eve) = (core(&folder, "ada"), core(&folder, "eve"));
+        let (ada, eve) = (folder.core("ada"), folder.core("eve"));
         ada.create_sign_in(&offer(&ada, 1)).unwrap();
         let own = held(&ada);
         let sealed = [9; Capsule::SEALED_BYTES];
@@ -361,7 +351,7 @@ mod tests {
     #[test]
     fn another_code_is_told_by_a_sibling_only() {
         let folder = TestFolder::new();
-        let ada = core(&folder, "ada");
+        let ada = folder.core("ada");
         ada.create_sign_in(&offer(&ada, 1)).unwrap();
         let own = held(&ada);
         let sealed = [9; Capsule::SEALED_BYTES];
@@ -375,7 +365,7 @@ mod tests {
     #[test]
     fn what_was_revoked_is_held_and_served_no_more() {
         let folder = TestFolder::new();
-        let ada = core(&folder, "ada");
+        let ada = folder.core("ada");
         ada.create_sign_in(&offer(&ada, 1)).unwrap();
         let own = held(&ada);
         let by_code = session(Label::Code, own.meet_key, None);
@@ -395,7 +385,7 @@ mod tests {
     #[test]
     fn an_offer_for_another_agent_is_no_device_of_ours() {
         let folder = TestFolder::new();
-        let (ada, eve) = (core(&folder, "ada"), core(&folder, "eve"));
+        let (ada, eve) = (folder.core("ada"), folder.core("eve"));
         let refused = ada.create_sign_in(&offer(&eve, 1)).unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Verification);
         assert!(ada.sign_in(&ada.agent).is_none());

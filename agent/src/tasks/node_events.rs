@@ -165,18 +165,14 @@ mod tests {
     use kinlog_indexer::RoomId;
 
     use super::*;
-    use crate::home::{Phrase, init};
     use crate::knowledge::KnownRoom;
-    use crate::pins::Switches;
     use crate::rooms::RoomFeed;
     use crate::test_folder::TestFolder;
 
     #[test]
     fn a_feed_that_is_not_taken_in_keeps_no_other_from_it() {
         let folder = TestFolder::new();
-        let home = folder.path().join("home");
-        init(&home, &folder.state(), "Ada", &Phrase::generate().unwrap()).unwrap();
-        let (core, _events) = Core::open(&home, &folder.state(), Switches::default()).unwrap();
+        let core = folder.core("Ada");
         let mut feeds = [(); 2].map(|()| core.new_feed(None, true, false).unwrap());
         feeds.sort_by_key(|feed| feed.key);
         let [bad, good] = &feeds;
