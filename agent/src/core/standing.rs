@@ -1,17 +1,15 @@
 //! Taking what the acts of a room come to into what is known: who is in it, its keys, its feeds.
 
-use std::collections::BTreeSet;
-
 use kinlog_feeds::FeedKey;
 use kinlog_indexer::RoomId;
 use kinlog_indexer::authority::ActHeads;
-use kinlog_indexer::seal::{ContentKey, EpochId, EpochSecret, open_sealed_secret};
+use kinlog_indexer::seal::{ContentKey, EpochSecret, open_sealed_secret};
 
 use crate::api::Error;
 use crate::core::{Core, RoomLog, lock};
 use crate::failure::chain;
 use crate::knowledge::KnownRoom;
-use crate::rooms::{RoomFeed, stored_act_key, stored_secret};
+use crate::rooms::RoomFeed;
 use crate::state::StoredEpoch;
 
 impl Core {
@@ -117,26 +115,12 @@ impl Core {
         Ok(now)
     }
 
-    /// Returns the keys that entries of the room hand to this device and that are not held yet. Only
-    /// keys of epochs that count, with the very ids that were announced, are taken.
+    /// Returns the keys that entries of the room hand to this device and that are not held yet: of epochs
+    /// that count, as they were announced.
     fn new_keys(&self, room: &KnownRoom) -> Result<Vec<StoredEpoch>, Error> {
         let own = self.keys.device();
-        let standing = &room.standing;
-        let mut new = Vec::new();
-        let mut take_secret = |secret: EpochSecret| {
-            let id = secret.epoch_id();
-            let is_announced = standing.is_announced(&secret);
-            if is_announced == Some(false) {
-                tracing::warn!(epoch = %id, "secret of an epoch is not the one that its act commits to");
-            }
-            if is_announced == Some(true)
-                && room.keys.secret(&id).is_none()
-                && !room.is_destroyed(&id)
-            {
-                new.push(stored_secret(&room.id, &secret));
-            }
-        };
-        for (id, announced) in &standing.epochs {
+        let mut secrets = Vec::new();
+        for (id, announced) in &room.standing.epochs {
             if room.keys.secret(id).is_some() || room.is_destroyed(id) {
                 continue;
             }
@@ -144,7 +128,7 @@ impl Core {
             let copy = self.in_log(room, |log| log.copy(&act, &own).copied());
             let Some(copy) = copy else { continue };
             match open_sealed_secret(self.keys.dh(), &room.id, &copy) {
-                Ok(secret) if secret.epoch_id() == *id => take_secret(secret),
+                Ok(secret) if secret.epoch_id() == *id => secrets.push(secret),
                 Ok(_) => tracing::warn!(epoch = %id, "copy of an epoch is of another"),
                 Err(error) => {
                     tracing::warn!(epoch = %id, error = chain(&error), "copy of an epoch")
@@ -152,19 +136,10 @@ impl Core {
             }
         }
         let handed_on = self.index(|index| index.epoch_keys(&room.id))?;
-        for keys in &handed_on {
-            for secret in keys.secrets() {
-                take_secret(EpochSecret::new(*secret));
-            }
-        }
-        let act_ids: BTreeSet<EpochId> = standing.act_ids().collect();
-        for key in handed_on.iter().flat_map(|keys| keys.act_keys()) {
-            let key = ContentKey::new(*key);
-            let id = key.epoch_id();
-            if act_ids.contains(&id) && room.keys.act_key(&id).is_none() {
-                new.push(stored_act_key(&room.id, &key));
-            }
-        }
-        Ok(new)
+        let handed = handed_on.iter().flat_map(|keys| keys.secrets());
+        secrets.extend(handed.copied().map(EpochSecret::new));
+        let act_keys = handed_on.iter().flat_map(|keys| keys.act_keys());
+        let act_keys: Vec<_> = act_keys.copied().map(ContentKey::new).collect();
+        Ok(room.new_keys(&secrets, &act_keys))
     }
 }

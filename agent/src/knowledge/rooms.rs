@@ -8,7 +8,7 @@ use kinlog_indexer::seal::{ContentKey, EpochId, EpochSecret};
 
 use crate::knowledge::{Gone, Standing};
 use crate::limits::MEET_EPOCHS_MAX;
-use crate::rooms::RoomFeed;
+use crate::rooms::{RoomFeed, stored_keys};
 use crate::state::{KeySort, StoredEpoch};
 
 /// A room with its secrets and the feeds of its members.
@@ -108,6 +108,43 @@ impl KnownRoom {
     pub(crate) fn lacks_secrets(&self) -> bool {
         let mut epochs = self.standing.epochs.keys();
         epochs.any(|id| self.keys.secret(id).is_none() && !self.is_destroyed(id))
+    }
+
+    /// Returns those of given keys that are not held yet and are of epochs which count, as they were
+    /// announced.
+    pub(crate) fn new_keys(
+        &self,
+        secrets: &[EpochSecret],
+        act_keys: &[ContentKey],
+    ) -> Vec<StoredEpoch> {
+        let (secrets, act_keys) = self.unheld(secrets, act_keys);
+        self.standing.announced_keys(&self.id, secrets, act_keys)
+    }
+
+    /// Returns those of given keys that are not held yet, whether or not an act announces them.
+    pub(crate) fn unheld_keys(
+        &self,
+        secrets: &[EpochSecret],
+        act_keys: &[ContentKey],
+    ) -> Vec<StoredEpoch> {
+        let (secrets, act_keys) = self.unheld(secrets, act_keys);
+        stored_keys(&self.id, secrets, act_keys)
+    }
+
+    fn unheld<'a>(
+        &self,
+        secrets: &'a [EpochSecret],
+        act_keys: &'a [ContentKey],
+    ) -> (Vec<&'a EpochSecret>, Vec<&'a ContentKey>) {
+        let is_wanted = |secret: &&EpochSecret| {
+            let id = secret.epoch_id();
+            self.keys.secret(&id).is_none() && !self.is_destroyed(&id)
+        };
+        let is_unheld = |key: &&ContentKey| self.keys.act_key(&key.epoch_id()).is_none();
+        (
+            secrets.iter().filter(is_wanted).collect(),
+            act_keys.iter().filter(is_unheld).collect(),
+        )
     }
 
     /// Returns whether an epoch's secret is to be gone: it is too old for the room's history policy.

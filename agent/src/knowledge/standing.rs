@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey};
 use kinlog_indexer::entry::{ActHash, Grant, History, Role};
-use kinlog_indexer::seal::{EpochCommitment, EpochId, EpochSecret};
+use kinlog_indexer::seal::{ContentKey, EpochCommitment, EpochId, EpochSecret};
 
 use crate::limits::MEET_EPOCHS_MAX;
+use crate::rooms::{RoomId, stored_keys};
+use crate::state::StoredEpoch;
 
 /// A room as its acts have it.
 #[derive(Clone, Debug, Default)]
@@ -147,6 +149,28 @@ impl Standing {
                 (self.genesis_act_id == act_id).then_some(self.genesis_commitment == commitment)
             }
         }
+    }
+
+    /// Returns those of given keys that are of epochs which count: secrets that the announcements commit
+    /// to, act keys with announced ids. Whoever gives others is not believed.
+    pub(crate) fn announced_keys<'a>(
+        &self,
+        room: &RoomId,
+        secrets: impl IntoIterator<Item = &'a EpochSecret>,
+        act_keys: impl IntoIterator<Item = &'a ContentKey>,
+    ) -> Vec<StoredEpoch> {
+        let secrets = secrets.into_iter().filter(|secret| {
+            let is_announced = self.is_announced(secret);
+            if is_announced == Some(false) {
+                let epoch = secret.epoch_id();
+                tracing::warn!(%epoch, "secret of an epoch is not the one that its act commits to");
+            }
+            is_announced == Some(true)
+        });
+        let act_ids: BTreeSet<EpochId> = self.act_ids().collect();
+        let act_keys = act_keys.into_iter();
+        let act_keys = act_keys.filter(|key| act_ids.contains(&key.epoch_id()));
+        stored_keys(room, secrets, act_keys)
     }
 
     /// Returns the epochs without a known child, ascending.

@@ -9,7 +9,7 @@ use crate::api::Error;
 use crate::core::{Core, Steps};
 use crate::knowledge::KnownRoom;
 use crate::rooms::admit::refused;
-use crate::rooms::write::{Batch, act, readers, stored_act_key, stored_secret};
+use crate::rooms::write::{Batch, act, readers, stored_keys};
 use crate::rooms::{JoinAnswer, JoinRequest, RoomId};
 
 impl Core {
@@ -25,12 +25,7 @@ impl Core {
         if !is_waiting || self.guard.doubt().is_some() {
             return Ok(None);
         }
-        let Some(stored) = self
-            .state
-            .rooms()?
-            .into_iter()
-            .find(|one| one.id == room.id)
-        else {
+        let Some(stored) = self.state.room(&room.id)? else {
             return Ok(None);
         };
         self.guard.sign(&self.store)?;
@@ -88,27 +83,15 @@ impl Core {
         else {
             return Ok(());
         };
-        let Some(stored) = self
-            .state
-            .rooms()?
-            .into_iter()
-            .find(|one| one.id == room.id)
-        else {
+        let Some(stored) = self.state.room(&room.id)? else {
             return Ok(());
         };
         let own = (self.keys.dh(), &room.entries);
         let keys = JoinAnswer::open_keys(&room.id, &wrap, &keys, own).map_err(refused)?;
-        let counting = |secret: &&kinlog_indexer::seal::EpochSecret| {
-            is_new || room.standing.epochs.contains_key(&secret.epoch_id())
+        let epochs = match is_new {
+            true => stored_keys(&room.id, &keys.secrets, &keys.act_keys),
+            false => room.new_keys(&keys.secrets, &keys.act_keys),
         };
-        let secrets = keys.secrets.iter().filter(counting);
-        let act_ids: Vec<_> = room.standing.act_ids().collect();
-        let act_keys = keys.act_keys.iter();
-        let act_keys = act_keys.filter(|key| is_new || act_ids.contains(&key.epoch_id()));
-        let epochs: Vec<_> = secrets
-            .map(|secret| stored_secret(&room.id, secret))
-            .chain(act_keys.map(|key| stored_act_key(&room.id, key)))
-            .collect();
         let entries = self.feed_with_id(stored.entries_id, None, true, false)?;
         let blobs = self.feed_with_id(stored.blobs_id, None, false, false)?;
         let own = [entries.key, blobs.key];
@@ -199,5 +182,71 @@ impl Core {
             });
             revoked.collect()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kinlog_feeds::crypto::Hash;
+    use kinlog_indexer::entry::History;
+    use kinlog_indexer::seal::{EpochCommitment, EpochSecret, device_dh_public};
+    use kinlog_swarm::{Certificate, SessionId, SessionRole, Transport};
+
+    use super::*;
+    use crate::knowledge::Announced;
+    use crate::rooms::{RoomKeys, RoomTerms};
+    use crate::test_folder::TestFolder;
+
+    #[test]
+    fn a_device_that_is_let_in_takes_a_secret_only_as_its_announcement_commits_to_it() {
+        let folder = TestFolder::new();
+        let ada = folder.core("ada");
+        let terms = RoomTerms {
+            name: "family",
+            history: History::Full,
+            direct: None,
+        };
+        let room = ada.create_room(&terms).unwrap();
+        let secret = EpochSecret::new([9; 32]);
+        let id = secret.epoch_id();
+        let session = SessionInfo {
+            id: SessionId(1),
+            label: Label::Room,
+            key: room.meet_keys()[0],
+            role: SessionRole::Initiator,
+            remote_certificate: Some(Certificate {
+                device: ada.keys.device(),
+                identity_hash: Hash::default(),
+            }),
+            transport: Transport::Memory,
+            path: None,
+            plain: false,
+        };
+        let x25519 = device_dh_public(ada.keys.dh());
+        let keys = RoomKeys {
+            secrets: vec![secret.clone()],
+            act_keys: Vec::new(),
+        };
+        let random = ([1; 32], [2; 32], &[3; 24]);
+        let to = (&x25519, &room.entries);
+        let answer = JoinAnswer::welcome(room.id, to, random, &keys, Vec::new());
+        let answer = answer.unwrap().encode();
+        let is_taken = |commitment: EpochCommitment| {
+            let announced = Announced {
+                act_id: Some(secret.act_key().epoch_id()),
+                commitment: Some(commitment),
+                ..Announced::default()
+            };
+            ada.knowledge(|knowledge| {
+                // As of a device that was not let in yet.
+                knowledge.own.remove(&room.entries);
+                let room = knowledge.rooms.get_mut(&room.id).unwrap();
+                room.standing.epochs.insert(id, announced);
+            });
+            ada.sibling_answered(&session, &answer).unwrap();
+            ada.room_with(&room.id).unwrap().keys.secret(&id).is_some()
+        };
+        assert!(!is_taken(EpochCommitment([1; 32])));
+        assert!(is_taken(secret.commitment()));
     }
 }

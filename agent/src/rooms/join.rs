@@ -13,7 +13,6 @@ use kinlog_feeds::FeedKey;
 use kinlog_feeds::crypto::{DeviceKey, PublicKey};
 use kinlog_feeds::store::Role as FeedRole;
 use kinlog_indexer::entry::{Body, Membership};
-use kinlog_indexer::seal::EpochId;
 use kinlog_swarm::{Label, SessionInfo};
 
 use crate::api::Error;
@@ -23,7 +22,6 @@ use crate::knowledge::{Keyring, Standing};
 use crate::limits::JOIN_ANSWERS_MAX;
 use crate::links::Invite;
 use crate::rooms::admit::refused;
-use crate::rooms::write::{stored_act_key, stored_secret};
 use crate::rooms::{JoinAnswer, JoinError, JoinRequest, Refusal, RoomFeed, RoomId, RoomKeys};
 use crate::state::{OpenJoin, StoredAnswer, StoredRoom};
 
@@ -218,22 +216,8 @@ impl Core {
                 self.direct_with(&standing.name, &members)
             },
         };
-        let secrets = answer.keys.secrets.iter();
-        let secrets = secrets.filter(|secret| {
-            let is_announced = standing.is_announced(secret);
-            if is_announced == Some(false) {
-                let epoch = secret.epoch_id();
-                tracing::warn!(%epoch, "secret in an answer is not the one that its act commits to");
-            }
-            is_announced == Some(true)
-        });
-        let act_ids: BTreeSet<EpochId> = standing.act_ids().collect();
-        let act_keys = answer.keys.act_keys.iter();
-        let act_keys = act_keys.filter(|key| act_ids.contains(&key.epoch_id()));
-        let epochs: Vec<_> = secrets
-            .map(|secret| stored_secret(&room, secret))
-            .chain(act_keys.map(|key| stored_act_key(&room, key)))
-            .collect();
+        let keys = &answer.keys;
+        let epochs = standing.announced_keys(&room, &keys.secrets, &keys.act_keys);
         let of_members: BTreeSet<FeedKey> = standing
             .devices()
             .flat_map(|(_, _, device)| [device.entries, device.blobs])
@@ -328,26 +312,16 @@ fn keyring(keys: &RoomKeys) -> Keyring {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use kinlog_feeds::crypto::Hash;
     use kinlog_indexer::entry::History;
     use kinlog_indexer::seal::{EpochSecret, device_dh_public};
     use kinlog_swarm::{Certificate, SessionId, SessionRole, Transport};
 
     use super::*;
-    use crate::home::{Phrase, init};
+    use crate::introduce;
     use crate::links::Link;
     use crate::rooms::{InviteTerms, RoomTerms};
     use crate::test_folder::TestFolder;
-    use crate::{Agent, OpenOptions, introduce};
-
-    async fn agent(folder: &TestFolder, name: &str) -> Agent {
-        let home: PathBuf = folder.path().join(name);
-        init(&home, &folder.state(), name, &Phrase::generate().unwrap()).unwrap();
-        let options = OpenOptions::new(folder.state());
-        Agent::open(&home, options).await.unwrap()
-    }
 
     /// A session in which `device` has the link, too.
     fn session(invite: &Invite, device: DeviceKey) -> SessionInfo {
@@ -369,7 +343,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn whoever_answers_falsely_first_leads_nobody_into_a_false_room() {
         let folder = TestFolder::new();
-        let (ada, bob) = (agent(&folder, "ada").await, agent(&folder, "bob").await);
+        let (ada, bob) = (folder.agent("ada").await, folder.agent("bob").await);
         let (of_ada, of_bob) = (&ada.running().core, &bob.running().core);
         let terms = RoomTerms {
             name: "family",

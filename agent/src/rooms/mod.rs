@@ -30,4 +30,4 @@ pub use kinlog_indexer::RoomId;
 pub(crate) use rate::Rate;
 pub use room_keys::RoomKeys;
 pub use room_message::{EpochKeysGiven, KeysWanted, RemovedNotice, RoomMessage, RoomMessageError};
-pub(crate) use write::{act, stored_act_key, stored_secret};
+pub(crate) use write::{act, stored_keys};

@@ -15,8 +15,8 @@ use crate::failure::chain;
 use crate::keys::random;
 use crate::knowledge::KnownRoom;
 use crate::rooms::RoomId;
-use crate::rooms::write::{stored_act_key, stored_secret};
-use crate::state::{StoredEpoch, StoredRoom};
+use crate::rooms::write::stored_keys;
+use crate::state::StoredRoom;
 
 /// What the private directories say of one room.
 #[derive(Debug, Default)]
@@ -27,6 +27,16 @@ struct Told {
     by_others: bool,
     /// Those that this device told of itself.
     by_this: BTreeSet<[u8; 32]>,
+}
+
+impl Told {
+    fn secrets(&self) -> Vec<EpochSecret> {
+        self.secrets.iter().copied().map(EpochSecret::new).collect()
+    }
+
+    fn act_keys(&self) -> Vec<ContentKey> {
+        self.act_keys.iter().copied().map(ContentKey::new).collect()
+    }
 }
 
 impl Core {
@@ -93,16 +103,14 @@ impl Core {
         Ok(rooms)
     }
 
-    /// Takes keys of a known room that a sibling holds.
+    /// Takes keys of a known room that a sibling holds: of one whose genesis is here those that its acts
+    /// announce, as from anybody.
     fn take_keys(&self, room: &KnownRoom, told: &Told) -> Result<(), Error> {
-        let fresh: Vec<StoredEpoch> = stored_keys(&room.id, told)
-            .filter(|stored| {
-                let id = kinlog_indexer::seal::EpochId(stored.id);
-                room.keys.secret(&id).is_none()
-                    && room.keys.act_key(&id).is_none()
-                    && !room.is_destroyed(&id)
-            })
-            .collect();
+        let (secrets, act_keys) = (told.secrets(), told.act_keys());
+        let fresh = match room.standing.history {
+            Some(_) => room.new_keys(&secrets, &act_keys),
+            None => room.unheld_keys(&secrets, &act_keys),
+        };
         if fresh.is_empty() {
             return Ok(());
         }
@@ -130,7 +138,7 @@ impl Core {
             blobs_id: random()?,
             direct: None,
         };
-        let keys: Vec<StoredEpoch> = stored_keys(&id, told).collect();
+        let keys = stored_keys(&id, &told.secrets(), &told.act_keys());
         Ok(self.state.add_room(&room, &keys, &[])?)
     }
 }
@@ -162,12 +170,4 @@ fn tell(room: &KnownRoom, stored: &StoredRoom, told: &Told) -> Result<Option<Bod
     let keys = RoomKeysEntry::new(room.id, name, feed_ids, secrets, act_keys);
     keys.map(|keys| Some(Body::RoomKeys(keys)))
         .map_err(|error| refused(&error))
-}
-
-fn stored_keys<'a>(room: &'a RoomId, told: &'a Told) -> impl Iterator<Item = StoredEpoch> + 'a {
-    let secrets = told.secrets.iter();
-    let secrets = secrets.map(|secret| stored_secret(room, &EpochSecret::new(*secret)));
-    let act_keys = told.act_keys.iter();
-    let act_keys = act_keys.map(|key| stored_act_key(room, &ContentKey::new(*key)));
-    secrets.chain(act_keys)
 }

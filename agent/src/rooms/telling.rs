@@ -2,7 +2,6 @@
 //! two, keys of epochs that did not come with their announcements.
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey};
-use kinlog_indexer::seal::{ContentKey, EpochSecret};
 use kinlog_swarm::{Label, PeerMessage, SessionInfo};
 
 use crate::api::Error;
@@ -10,7 +9,6 @@ use crate::core::{Core, Steps};
 use crate::failure::chain;
 use crate::knowledge::{Gone, KnownRoom};
 use crate::limits::EPOCHS_ASKED_MAX;
-use crate::rooms::write::{stored_act_key, stored_secret};
 use crate::rooms::{EpochKeysGiven, KeysWanted, RemovedNotice, RoomMessage};
 
 impl Core {
@@ -150,7 +148,7 @@ impl Core {
         }
     }
 
-    /// Takes keys of epochs that count, with the very ids that were announced.
+    /// Takes keys of epochs that count, as they were announced.
     fn take_given(&self, device: &DeviceKey, given: &EpochKeysGiven) -> Result<(), Error> {
         let Some(room) = self.room_with(&given.room) else {
             return Ok(());
@@ -160,24 +158,7 @@ impl Core {
                 "keys of epochs from a device that is not in the room",
             ));
         }
-        let is_wanted = |secret: &&EpochSecret| {
-            let id = secret.epoch_id();
-            let announced = room.standing.epochs.get(&id);
-            announced.is_some_and(|one| one.act_id == Some(secret.act_key().epoch_id()))
-                && room.keys.secret(&id).is_none()
-                && !room.is_destroyed(&id)
-        };
-        let act_ids: Vec<_> = room.standing.act_ids().collect();
-        let lacks = |key: &&ContentKey| {
-            let id = key.epoch_id();
-            act_ids.contains(&id) && room.keys.act_key(&id).is_none()
-        };
-        let secrets = given.secrets.iter().filter(is_wanted);
-        let act_keys = given.act_keys.iter().filter(lacks);
-        let new: Vec<_> = secrets
-            .map(|secret| stored_secret(&room.id, secret))
-            .chain(act_keys.map(|key| stored_act_key(&room.id, key)))
-            .collect();
+        let new = room.new_keys(&given.secrets, &given.act_keys);
         if new.is_empty() {
             return Ok(());
         }
@@ -231,24 +212,23 @@ mod tests {
 
     use kinlog_feeds::crypto::PublicKey;
     use kinlog_indexer::entry::{Deed, History, Invite, Role};
-    use kinlog_indexer::seal::SealedSecretError;
+    use kinlog_indexer::seal::{EpochCommitment, EpochId, EpochSecret, SealedSecretError};
 
     use super::*;
-    use crate::home::{Phrase, init};
+    use crate::introduce;
     use crate::keys::random;
+    use crate::knowledge::Announced;
     use crate::links::Link;
     use crate::rooms::epoch::announce;
     use crate::rooms::write::{Batch, act, readers};
     use crate::rooms::{InviteTerms, RoomId, RoomTerms};
     use crate::test_folder::TestFolder;
-    use crate::{Agent, OpenOptions, introduce};
 
-    async fn agent(folder: &TestFolder, name: &str) -> Agent {
-        let home = folder.path().join(name);
-        init(&home, &folder.state(), name, &Phrase::generate().unwrap()).unwrap();
-        let options = OpenOptions::new(folder.state());
-        Agent::open(&home, options).await.unwrap()
-    }
+    const TERMS: RoomTerms<'_> = RoomTerms {
+        name: "family",
+        history: History::Full,
+        direct: None,
+    };
 
     /// Waits until what an agent knows is so, asking for keys whenever something changed.
     async fn until(core: &Core, is_so: impl Fn(&Core) -> bool) {
@@ -269,22 +249,53 @@ mod tests {
         room.is_some_and(|room| room.devices().len() == count)
     }
 
+    #[test]
+    fn a_secret_is_taken_only_as_its_announcement_commits_to_it() {
+        let folder = TestFolder::new();
+        let ada = folder.core("ada");
+        let room = ada.create_room(&TERMS).unwrap();
+        let secret = EpochSecret::new([9; 32]);
+        let id = secret.epoch_id();
+        let announced = Announced {
+            act_id: Some(secret.act_key().epoch_id()),
+            commitment: Some(secret.commitment()),
+            ..Announced::default()
+        };
+        let given = EpochKeysGiven {
+            room: room.id,
+            secrets: vec![secret],
+            act_keys: Vec::new(),
+        };
+        let is_taken = |announced: Announced| {
+            ada.knowledge(|knowledge| {
+                let room = knowledge.rooms.get_mut(&room.id).unwrap();
+                room.standing.epochs.insert(id, announced);
+            });
+            ada.take_given(&ada.keys.device(), &given).unwrap();
+            ada.room_with(&room.id).unwrap().keys.secret(&id).is_some()
+        };
+        assert!(!is_taken(Announced {
+            commitment: Some(EpochCommitment([1; 32])),
+            ..announced.clone()
+        }));
+        assert!(!is_taken(Announced {
+            act_id: Some(EpochId([1; 16])),
+            ..announced.clone()
+        }));
+        assert!(is_taken(announced));
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_epoch_that_only_some_can_open_parts_nobody() {
         let folder = TestFolder::new();
-        let (ada, bob) = (agent(&folder, "ada").await, agent(&folder, "bob").await);
-        let mia = agent(&folder, "mia").await;
+        let (ada, bob) = (folder.agent("ada").await, folder.agent("bob").await);
+        let mia = folder.agent("mia").await;
         let (of_ada, of_bob, of_mia) = (
             &ada.running().core,
             &bob.running().core,
             &mia.running().core,
         );
-        let terms = RoomTerms {
-            name: "family",
-            history: History::Full,
-            direct: None,
-        };
-        let room = of_ada.create_room(&terms).unwrap();
+        let room = of_ada.create_room(&TERMS).unwrap();
         let Ok(Link::Join(invite)) = of_ada.invite(&room, &InviteTerms::OPEN).unwrap().parse()
         else {
             unreachable!("an invite is a link to join by");

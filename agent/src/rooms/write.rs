@@ -219,6 +219,19 @@ pub(crate) fn stored_secret(room: &RoomId, secret: &EpochSecret) -> StoredEpoch 
     }
 }
 
+/// Returns keys of epochs as `state.db` keeps them.
+pub(crate) fn stored_keys<'a>(
+    room: &RoomId,
+    secrets: impl IntoIterator<Item = &'a EpochSecret>,
+    act_keys: impl IntoIterator<Item = &'a ContentKey>,
+) -> Vec<StoredEpoch> {
+    let secrets = secrets.into_iter();
+    let secrets = secrets.map(|secret| stored_secret(room, secret));
+    let act_keys = act_keys.into_iter();
+    let act_keys = act_keys.map(|key| stored_act_key(room, key));
+    secrets.chain(act_keys).collect()
+}
+
 /// Returns an act key as `state.db` keeps it.
 pub(crate) fn stored_act_key(room: &RoomId, key: &ContentKey) -> StoredEpoch {
     StoredEpoch {

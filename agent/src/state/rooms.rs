@@ -205,6 +205,11 @@ impl State {
         .collect()
     }
 
+    /// Returns one room.
+    pub(crate) fn room(&self, id: &RoomId) -> Result<Option<StoredRoom>, StateError> {
+        Ok(self.rooms()?.into_iter().find(|room| room.id == *id))
+    }
+
     /// Returns the epochs of all rooms.
     pub(crate) fn epochs(&self) -> Result<Vec<StoredEpoch>, StateError> {
         let connection = self.lock();
