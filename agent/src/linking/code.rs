@@ -8,8 +8,8 @@ use kinlog_feeds::crypto::{
 };
 use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
 
-use crate::limits::{SIGNAL_URL_BYTES_MAX, SIGNAL_URLS_MAX};
 use crate::links::base64url;
+use crate::links::signals::{SignalsError, put_signals, read_signals};
 
 const VERSION: u8 = 1;
 const CHECK_BYTES: usize = 4;
@@ -50,6 +50,15 @@ pub enum LinkCodeError {
     Url { number: usize },
 }
 
+impl From<SignalsError> for LinkCodeError {
+    fn from(error: SignalsError) -> Self {
+        match error {
+            SignalsError::Decode(error) => error.into(),
+            SignalsError::Url { number } => LinkCodeError::Url { number },
+        }
+    }
+}
+
 impl LinkCode {
     /// Returns the pair that signs the request, whose public key is the topic's.
     pub(crate) fn key_pair(&self) -> KeyPair {
@@ -66,10 +75,7 @@ impl LinkCode {
         bytes.put_raw(self.agent.as_bytes());
         bytes.put_raw(self.device.as_bytes());
         bytes.put_raw(self.secret.expose());
-        bytes.put_uint(self.signal_urls.len() as u64);
-        for url in &self.signal_urls {
-            bytes.put_buffer(url.as_bytes());
-        }
+        put_signals(&mut bytes, &self.signal_urls);
         let check = check(&bytes);
         bytes.put_raw(&check);
         bytes
@@ -88,13 +94,7 @@ impl LinkCode {
         }
         let (agent, device) = (AgentId(reader.fixed()?), DeviceKey(reader.fixed()?));
         let secret = Secret::new(reader.fixed()?);
-        let count = reader.uint_max("signal URLs", SIGNAL_URLS_MAX)?;
-        let mut signal_urls = Vec::with_capacity(count);
-        for number in 0..count {
-            let url = reader.buffer("signal URL", SIGNAL_URL_BYTES_MAX)?;
-            let url = std::str::from_utf8(url).map_err(|_| LinkCodeError::Url { number })?;
-            signal_urls.push(url.to_owned());
-        }
+        let signal_urls = read_signals(&mut reader)?;
         reader.finish()?;
         Ok(LinkCode {
             agent,

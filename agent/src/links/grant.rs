@@ -5,8 +5,8 @@ use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
 use kinlog_indexer::grant::{GrantError, SeedGrant};
 use kinlog_indexer::limits::SEED_GRANT_BYTES_MAX;
 
-use crate::limits::{SIGNAL_URL_BYTES_MAX, SIGNAL_URLS_MAX};
 use crate::links::base64url;
+use crate::links::signals::{SignalsError, put_signals, read_signals};
 
 const VERSION: u8 = 1;
 const CHECK_BYTES: usize = 4;
@@ -44,15 +44,21 @@ pub enum GrantLinkError {
     Url { number: usize },
 }
 
+impl From<SignalsError> for GrantLinkError {
+    fn from(error: SignalsError) -> Self {
+        match error {
+            SignalsError::Decode(error) => error.into(),
+            SignalsError::Url { number } => GrantLinkError::Url { number },
+        }
+    }
+}
+
 impl GrantLink {
     /// Encodes the grant as it stands behind `#` in a link.
     pub fn encode(&self) -> String {
         let mut bytes = vec![VERSION];
         bytes.put_buffer(&self.grant.encode());
-        bytes.put_uint(self.signal_urls.len() as u64);
-        for url in &self.signal_urls {
-            bytes.put_buffer(url.as_bytes());
-        }
+        put_signals(&mut bytes, &self.signal_urls);
         let check = check(&bytes);
         bytes.put_raw(&check);
         base64url::encode(&bytes)
@@ -78,13 +84,7 @@ impl GrantLink {
             actual => return Err(GrantLinkError::Version { actual }),
         }
         let grant = SeedGrant::decode(reader.buffer("seed grant", SEED_GRANT_BYTES_MAX)?)?;
-        let count = reader.uint_max("signal URLs", SIGNAL_URLS_MAX)?;
-        let mut signal_urls = Vec::with_capacity(count);
-        for number in 0..count {
-            let url = reader.buffer("signal URL", SIGNAL_URL_BYTES_MAX)?;
-            let url = std::str::from_utf8(url).map_err(|_| GrantLinkError::Url { number })?;
-            signal_urls.push(url.to_owned());
-        }
+        let signal_urls = read_signals(&mut reader)?;
         reader.finish()?;
         Ok(GrantLink { grant, signal_urls })
     }

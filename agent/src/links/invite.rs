@@ -3,8 +3,8 @@
 use kinlog_feeds::crypto::{KeyPair, PublicKey, Secret, blake2b_256, namespace};
 use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
 
-use crate::limits::{SIGNAL_URL_BYTES_MAX, SIGNAL_URLS_MAX};
 use crate::links::base64url;
+use crate::links::signals::{SignalsError, put_signals, read_signals};
 use crate::rooms::RoomId;
 
 const VERSION: u8 = 1;
@@ -42,6 +42,15 @@ pub enum InviteError {
     Url { number: usize },
 }
 
+impl From<SignalsError> for InviteError {
+    fn from(error: SignalsError) -> Self {
+        match error {
+            SignalsError::Decode(error) => error.into(),
+            SignalsError::Url { number } => InviteError::Url { number },
+        }
+    }
+}
+
 impl Invite {
     /// Returns the pair whose public key the room holds and whose topic both sides meet in.
     pub fn key_pair(&self) -> KeyPair {
@@ -58,10 +67,7 @@ impl Invite {
         let mut bytes = vec![VERSION];
         bytes.put_raw(&self.room.0);
         bytes.put_raw(self.seed.expose());
-        bytes.put_uint(self.signal_urls.len() as u64);
-        for url in &self.signal_urls {
-            bytes.put_buffer(url.as_bytes());
-        }
+        put_signals(&mut bytes, &self.signal_urls);
         let check = check(&bytes);
         bytes.put_raw(&check);
         base64url::encode(&bytes)
@@ -85,13 +91,7 @@ impl Invite {
         }
         let room = RoomId(reader.fixed()?);
         let seed = Secret::new(reader.fixed()?);
-        let count = reader.uint_max("signal URLs", SIGNAL_URLS_MAX)?;
-        let mut signal_urls = Vec::with_capacity(count);
-        for number in 0..count {
-            let url = reader.buffer("signal URL", SIGNAL_URL_BYTES_MAX)?;
-            let url = std::str::from_utf8(url).map_err(|_| InviteError::Url { number })?;
-            signal_urls.push(url.to_owned());
-        }
+        let signal_urls = read_signals(&mut reader)?;
         reader.finish()?;
         Ok(Invite {
             room,

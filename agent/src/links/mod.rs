@@ -6,6 +6,7 @@ mod grant;
 mod invite;
 mod link;
 mod path;
+pub(crate) mod signals;
 
 pub(crate) use found::links_in;
 pub use grant::{GrantLink, GrantLinkError};
