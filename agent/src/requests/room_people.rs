@@ -15,6 +15,7 @@ use crate::api::{
 use crate::core::Core;
 use crate::knowledge::KnownRoom;
 use crate::links::Link;
+use crate::requests::rooms::agent_named;
 use crate::rooms::{InviteTerms, has_expired};
 use crate::wall_ms;
 
@@ -253,13 +254,7 @@ pub(super) fn export(core: &Core, room: &str, folder: &Path) -> Result<Reply, Er
 
 /// Returns the member that an id, a link, a name or the start of an id names.
 fn member_called(core: &Core, room: &KnownRoom, who: &str) -> Result<AgentId, Error> {
-    if let Ok(Link::Agent { agent, .. }) = who.parse() {
-        return Ok(agent);
-    }
-    if let Ok(agent) = who.parse() {
-        return Ok(agent);
-    }
-    if let Some(agent) = core.petnamed(who)? {
+    if let Some(agent) = agent_named(core, who)? {
         return Ok(agent);
     }
     let rows = core.look(|index| index.room_members(&room.id))?;

@@ -56,15 +56,20 @@ pub(super) fn direct(core: &Core, agent: &str, text: &str) -> Result<Reply, Erro
     })
 }
 
-/// Returns the agent that an id or a link names, or a name that one member of our rooms has.
-pub(super) fn agent_called(core: &Core, who: &str) -> Result<AgentId, Error> {
+/// Returns the agent that a link, an id or a petname names, whoever else has that name.
+pub(super) fn agent_named(core: &Core, who: &str) -> Result<Option<AgentId>, Error> {
     if let Ok(Link::Agent { agent, .. }) = who.parse() {
-        return Ok(agent);
+        return Ok(Some(agent));
     }
     if let Ok(agent) = who.parse() {
-        return Ok(agent);
+        return Ok(Some(agent));
     }
-    if let Some(agent) = core.petnamed(who)? {
+    core.petnamed(who)
+}
+
+/// Returns the agent that an id or a link names, or a name that one member of our rooms has.
+pub(super) fn agent_called(core: &Core, who: &str) -> Result<AgentId, Error> {
+    if let Some(agent) = agent_named(core, who)? {
         return Ok(agent);
     }
     let rooms = core.knowledge(|knowledge| knowledge.rooms.keys().copied().collect::<Vec<_>>());
