@@ -6,16 +6,14 @@ use prost::Message as _;
 
 use crate::entry::body::{fixed, message, text};
 use crate::entry::genesis::genesis;
+use crate::entry::membership::identity_set;
 use crate::entry::{
     Act, ActHash, Admit, BodyError, Cut, Deed, DeviceJoin, DeviceRevoke, Epoch, EpochCopy,
     EpochKeys, Grant, GrantRevoke, Invite, InviteRevoke, InviteUse, Leave, Membership, Parents,
     Remove, Role, RoleChange, tag,
 };
 use crate::generated::kinlog_entry_v0 as wire;
-use crate::limits::{
-    IDENTITY_SET_BYTES_MAX, ROOM_CUTS_MAX, ROOM_DEVICES_MAX, ROOM_EPOCH_KEYS_MAX,
-    ROOM_EPOCH_PARENTS_MAX,
-};
+use crate::limits::{ROOM_CUTS_MAX, ROOM_DEVICES_MAX, ROOM_EPOCH_KEYS_MAX, ROOM_EPOCH_PARENTS_MAX};
 use crate::seal::{EpochCommitment, EpochId};
 
 impl Act {
@@ -262,19 +260,10 @@ impl TryFrom<wire::DeviceRevoke> for DeviceRevoke {
     type Error = BodyError;
 
     fn try_from(body: wire::DeviceRevoke) -> Result<Self, BodyError> {
-        let actual = body.identity_set.len();
-        if actual > IDENTITY_SET_BYTES_MAX {
-            let (field, expected) = ("identity_set", IDENTITY_SET_BYTES_MAX);
-            return Err(BodyError::Length {
-                field,
-                expected,
-                actual,
-            });
-        }
         Ok(DeviceRevoke {
             agent: AgentId(fixed("agent", &body.agent)?),
             device: DeviceKey(fixed("device_key", &body.device_key)?),
-            identity_set: Bytes::copy_from_slice(&body.identity_set),
+            identity_set: identity_set(&body.identity_set)?,
             cuts: cuts(body.cuts)?,
         })
     }

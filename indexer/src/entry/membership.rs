@@ -182,19 +182,9 @@ impl TryFrom<wire::Membership> for Membership {
     type Error = BodyError;
 
     fn try_from(body: wire::Membership) -> Result<Self, BodyError> {
-        let actual = body.identity_set.len();
-        if actual > IDENTITY_SET_BYTES_MAX {
-            let (field, expected) = ("identity_set", IDENTITY_SET_BYTES_MAX);
-            return Err(BodyError::Length {
-                field,
-                expected,
-                actual,
-            });
-        }
         Ok(Membership {
             agent: AgentId(fixed("agent", &body.agent)?),
-            // A copy: a slice would keep the whole block alive for as long as the membership.
-            identity_set: Bytes::copy_from_slice(&body.identity_set),
+            identity_set: identity_set(&body.identity_set)?,
             device: DeviceKey(fixed("device_key", &body.device_key)?),
             entries_feed: FeedKey(fixed("entries_feed", &body.entries_feed)?),
             entries_claim: body
@@ -213,6 +203,20 @@ impl TryFrom<wire::Membership> for Membership {
             claim: fixed("claim", &body.claim)?,
         })
     }
+}
+
+/// Returns an identity set that an act carries: a copy, since a slice would keep the whole block alive for
+/// as long as the act.
+pub(super) fn identity_set(bytes: &Bytes) -> Result<Bytes, BodyError> {
+    let actual = bytes.len();
+    if actual > IDENTITY_SET_BYTES_MAX {
+        return Err(BodyError::Length {
+            field: "identity_set",
+            expected: IDENTITY_SET_BYTES_MAX,
+            actual,
+        });
+    }
+    Ok(Bytes::copy_from_slice(bytes))
 }
 
 impl From<&Membership> for wire::Membership {
