@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use kinlog_agent::api::{Reply, Request, UnpublishedFeed};
 use kinlog_agent::backup::{self, Approval, Contents, Unpublished};
-use kinlog_agent::home::check_empty;
+use kinlog_agent::home::{Phrase, check_empty};
 
 use crate::command::link::{self, LetIn, NewDeviceArguments};
 use crate::command::unexpected;
@@ -179,6 +179,12 @@ fn lacking(unpublished: &Unpublished) -> String {
     )
 }
 
+/// Who makes the device of a restored home the agent's.
+enum Approver {
+    Phrase(Phrase),
+    Device(LetIn),
+}
+
 async fn restore(
     file: PathBuf,
     passphrase_file: Option<PathBuf>,
@@ -189,44 +195,31 @@ async fn restore(
     let what = format!("backup {}", file.display());
     let passphrase = passphrase::ask(passphrase_file.as_deref(), &what).await?;
     let (home, state) = (context.home.clone(), context.state.clone());
-    let restored = match let_in.is_given() {
+    let by = match let_in.is_given() {
         true => {
             let (checked, with) = (file.clone(), passphrase.clone());
             let summary = blocking(move || Ok(backup::verify(&checked, &with)?.summary)).await?;
             let then = "`kinlog backup restore BACKUP --answer FILE`";
             let asked = link::ask(let_in, Some(summary.agent.0), &summary.name, then, context);
-            let Some(LetIn { pending, answer }) = asked.await? else {
+            let Some(let_in) = asked.await? else {
                 return Ok(());
             };
-            let pending = Box::new(pending);
-            blocking(move || {
-                let answer = answer.as_slice();
-                let approval = Approval::Device { pending, answer };
-                Ok(backup::restore(
-                    &file,
-                    &passphrase,
-                    &home,
-                    &state,
-                    approval,
-                )?)
-            })
-            .await?
+            Approver::Device(let_in)
         }
-        false => {
-            let phrase = read_phrase(context.output).await?;
-            blocking(move || {
-                let approval = Approval::Phrase(&phrase);
-                Ok(backup::restore(
-                    &file,
-                    &passphrase,
-                    &home,
-                    &state,
-                    approval,
-                )?)
-            })
-            .await?
-        }
+        false => Approver::Phrase(read_phrase(context.output).await?),
     };
+    let restored = blocking(move || {
+        let restore = |approval| backup::restore(&file, &passphrase, &home, &state, approval);
+        let restored = match by {
+            Approver::Phrase(phrase) => restore(Approval::Phrase(&phrase)),
+            Approver::Device(LetIn { pending, answer }) => restore(Approval::Device {
+                pending: Box::new(pending),
+                answer: &answer,
+            }),
+        };
+        Ok(restored?)
+    })
+    .await?;
     // The new device's directory begins with the first opening.
     context.ask(Request::Id).await?;
     let output = context.output;
