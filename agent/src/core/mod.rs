@@ -1,8 +1,8 @@
 //! The agent without its callers and its tasks: home, store, index, knowledge and plan in one value.
 //!
 //! Everything here blocks; asynchronous callers use worker threads. Locks are taken in the order
-//! `writing`, `learning`, `index`, `knowledge`, `planning`, and none is held while another thread is
-//! waited for.
+//! `sharing`, `settling`, `planning`, `writing`, `learning`, `index`, `checks`, `knowledge`, and none is
+//! held while another thread is waited for. Under a lock that is not named here none of these is taken.
 
 mod chain;
 mod continuing;
