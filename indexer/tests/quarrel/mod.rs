@@ -605,7 +605,8 @@ impl Making {
                 (false, _) => heads.parents(),
             };
             // Whoever uses or ends an invite names the act that made it, as far as it is known.
-            let invites = self.views.entry(who).or_default().acts.authority().invites;
+            let known = self.views.entry(who).or_default().acts.authority();
+            let invites = known.invites;
             let made = |key: &PublicKey| {
                 let mut invites = invites.iter();
                 let made = invites.find(|(_, invite)| invite.public_key == *key);
@@ -615,7 +616,17 @@ impl Making {
                 Deed::Admit(Admit {
                     invite: Some(used), ..
                 }) => used.act = made(&used.public_key),
-                Deed::InviteRevoke(revoke) => revoke.act = made(&revoke.public_key),
+                // Most end one that they know of; some name an act that made none.
+                Deed::InviteRevoke(revoke) => {
+                    if let (Some(invite), 1..) = (invites.values().next(), self.random.below(4)) {
+                        revoke.public_key = invite.public_key;
+                    }
+                    revoke.act = made(&revoke.public_key);
+                }
+                Deed::GrantRevoke(revoke) => {
+                    let grants = known.grants.into_keys();
+                    revoke.hash = grants.into_iter().next().unwrap_or(revoke.hash);
+                }
                 _ => {}
             }
             key = secret(0).act_key();
