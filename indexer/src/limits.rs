@@ -106,10 +106,18 @@ pub const FILE_CHUNKS_MAX: u64 = 1 << 32;
 /// Acts that one act names as seen; more heads than that are rare, and the next act joins them.
 pub const ROOM_ACT_PARENTS_MAX: usize = 16;
 
-/// Acts of a room that are evaluated: each knows all it reaches, one bit an act, so at most 8 MiB;
-/// decades of a family's room. Those beyond, by depth and hash, say nothing, on every device the
-/// same ones: the room is continued in a new one.
+/// Acts of a room that are evaluated, authorised and in line in their feeds: each knows all it
+/// reaches, one bit an act, so at most 8 MiB; decades of a family's room. Those beyond, by depth and
+/// hash, say nothing, on every device the same ones: the room is continued in a new one.
 pub const ROOM_ACTS_MAX: usize = 8192;
+
+/// Authorised acts of a room that are kept ready, in line or not, 32 MiB of pasts at most; then those
+/// that are out of line are laid aside, and judged again should another feed reach them.
+pub const ROOM_ACTS_HELD_MAX: usize = 2 * ROOM_ACTS_MAX;
+
+/// Refused acts of a room that are kept whole, for the case that its owner made a second beginning; of
+/// more nothing is kept in memory but name, place, parents and reason, at most 1 KiB.
+pub const ROOM_REFUSED_WHOLE_MAX: usize = 4096;
 
 /// Acts of one feed whose author is a guest or a member: a new epoch every day for a year, and then
 /// some. Whoever needs more joins with another device.

@@ -50,6 +50,19 @@ impl Bits {
             })
     }
 
+    /// Returns how many numbers are in both.
+    pub(super) fn count_common(&self, other: &Bits) -> u64 {
+        let words = self.0.iter().zip(&other.0);
+        words
+            .map(|(one, other)| u64::from((one & other).count_ones()))
+            .sum()
+    }
+
+    /// Returns how many numbers are in it.
+    pub(super) fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = u32> {
         let words = self.0.iter().enumerate();
         words.flat_map(|(at, word)| {
@@ -76,6 +89,7 @@ mod tests {
         assert_eq!(one.last_common(&other), Some(1000));
         assert!(other.common_is_within(&one, &Bits::default(), 1000));
         assert!(!one.common_is_within(&one, &other, 500));
+        assert_eq!((one.count(), one.count_common(&other)), (5, 1));
         assert!(one.contains(64) && !one.contains(65) && !one.contains(100_000));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use kinlog_feeds::crypto::AgentId;
+use kinlog_feeds::crypto::{AgentId, FeedKey};
 
 use crate::authority::bits::Bits;
 use crate::authority::graph::{DevicesOf, Graph, Number};
@@ -97,6 +97,8 @@ struct Pass<'a> {
     set: &'a Bits,
     void: HashMap<Number, Void>,
     decided: HashSet<Number>,
+    /// What is in line of the feeds that were asked about.
+    lines: HashMap<FeedKey, Vec<Number>>,
 }
 
 impl<'a> Pass<'a> {
@@ -106,6 +108,7 @@ impl<'a> Pass<'a> {
             set,
             void: HashMap::new(),
             decided: HashSet::new(),
+            lines: HashMap::new(),
         };
         let contested = graph.contested.iter().copied();
         let contested: Vec<Number> = contested.filter(|number| set.contains(*number)).collect();
@@ -126,21 +129,24 @@ impl<'a> Pass<'a> {
         Outcome { void, aside }
     }
 
-    /// Returns why an act does not hold whatever else does: it stands beside its author's earlier
-    /// one, its device never was one, its revocation is not what the statements say.
+    /// Returns why an act does not hold whatever else does: it is not in line in its
+    /// feed, its device never was one, its revocation is not what the statements say.
     fn fails_alone(
-        &self,
+        &mut self,
         number: Number,
         devices_of: DevicesOf,
     ) -> Option<(Option<Number>, VoidReason)> {
         let graph = self.graph;
         let node = graph.node(number);
-        let in_feed = graph.in_feed.get(&node.act.feed).into_iter().flatten();
-        let skipped = in_feed
-            .copied()
-            .filter(|other| self.set.contains(*other) && graph.are_concurrent(*other, number))
-            .filter(|other| graph.node(*other).act.place() < node.act.place())
-            .min_by_key(|other| graph.age(*other));
+        let feed = node.act.feed;
+        let set = self.set;
+        let line = self.lines.entry(feed);
+        let line = line.or_insert_with(|| graph.line(&feed, set));
+        let skipped = (!line.contains(&number)).then(|| {
+            let mut line = line.iter().copied();
+            line.find(|other| !graph.is_past(*other, number))
+        });
+        let skipped = skipped.flatten();
         if skipped.is_some() && !makes(Mistake::BothBranches) {
             return Some((skipped, VoidReason::Skips));
         }
@@ -187,8 +193,7 @@ impl<'a> Pass<'a> {
             What::DeviceRevoke { agent, device, .. } => {
                 let done = graph.by_agent.get(agent).into_iter().flatten().copied();
                 let done = done.filter(|done| {
-                    let by = graph.standing(*done);
-                    by.is_some_and(|by| by.device == *device)
+                    graph.standing(*done).device == *device
                         && graph.are_concurrent(*done, number)
                         && !graph.is_revocation(*done)
                 });
@@ -211,7 +216,7 @@ impl<'a> Pass<'a> {
     /// Returns what of the acts decided before leaves no room for this one.
     fn taken(&self, number: Number) -> Option<(Option<Number>, VoidReason)> {
         let graph = self.graph;
-        let standing = graph.standing(number)?;
+        let standing = graph.standing(number);
         let beside = |others: Option<&Vec<Number>>| -> Vec<Number> {
             let others = others.into_iter().flatten().copied();
             let others = others.filter(|other| {
@@ -220,7 +225,7 @@ impl<'a> Pass<'a> {
             others.collect()
         };
         let first = |others: Vec<Number>| {
-            let order = |other: &Number| graph.standing(*other).map(|by| by.order);
+            let order = |other: &Number| graph.standing(*other).order;
             let first = others.into_iter().min_by_key(order);
             first.map(|other| (Some(other), VoidReason::Taken))
         };
@@ -263,7 +268,7 @@ impl<'a> Pass<'a> {
     /// Returns why a change of role has nothing left to change: each of the admissions that it saw
     /// is void, or finds no room.
     fn unconfirmed(&self, number: Number) -> Option<Void> {
-        let confirms = &self.graph.standing(number)?.confirms;
+        let confirms = &self.graph.standing(number).confirms;
         let mut gone = Vec::with_capacity(confirms.len());
         for admission in confirms {
             gone.push((*admission, self.gone(*admission)?));
@@ -293,10 +298,7 @@ impl<'a> Pass<'a> {
 
     /// Who gives a member a role vouches for the devices that it has in the act's past.
     fn confirm(&mut self, number: Number) {
-        let Some(standing) = self.graph.standing(number) else {
-            return;
-        };
-        for admission in &standing.confirms {
+        for admission in &self.graph.standing(number).confirms {
             if self.gone(*admission).is_none() {
                 self.decided.insert(*admission);
             }

@@ -3,13 +3,12 @@
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey};
 
-use crate::authority::Refusal;
 use crate::authority::bits::Bits;
 use crate::authority::decide::Outcome;
 use crate::authority::held::{Devices, HeldAct, What};
@@ -31,7 +30,7 @@ pub(super) struct Node {
     /// Every act that it reaches.
     pub(super) past: Bits,
     /// What its past makes of it.
-    pub(super) judged: Result<Standing, Refusal>,
+    pub(super) standing: Standing,
     /// What does not count of its past and itself.
     pub(super) after: Arc<Outcome>,
 }
@@ -76,7 +75,10 @@ type KnownDevices = HashMap<(AgentId, Vec<Bytes>), Arc<Devices>>;
 /// Numbers by a key.
 pub(super) type Lists<K> = HashMap<K, Vec<Number>>;
 
-/// All acts whose pasts are held.
+/// Acts of one feed, in the order of their places.
+type InFeed = BTreeMap<(u64, ActHash), Number>;
+
+/// Authorised acts whose pasts are held.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     pub(super) nodes: Vec<Node>,
@@ -84,8 +86,16 @@ pub(super) struct Graph {
     pub(super) genesis: Option<Number>,
     /// Everything authorised.
     pub(super) authorised: Bits,
-    /// Authorised acts, by the feed they stand in.
-    pub(super) in_feed: Lists<FeedKey>,
+    /// By the feed they stand in.
+    pub(super) in_feed: HashMap<FeedKey, InFeed>,
+    /// The same, as a set.
+    pub(super) of_feed: HashMap<FeedKey, Bits>,
+    /// By feed and how many acts it has before them.
+    pub(super) at_seq: Lists<(FeedKey, u64)>,
+    /// What is in line, by feed: see [`Graph::line`].
+    pub(super) lines: Lists<FeedKey>,
+    /// Feeds of which two acts do not know each other.
+    branched: HashSet<FeedKey>,
     /// Authorised acts, by their author's agent.
     pub(super) by_agent: Lists<AgentId>,
     /// What decides an agent's role: genesis, admissions that begin a membership, roles, removals,
@@ -130,14 +140,12 @@ impl Graph {
         self.by_hash.insert(node.act.hash, number);
         self.stands.push(Vec::new());
         self.watches.push(Vec::new());
-        let standing = node.judged.clone().ok();
+        let standing = node.standing.clone();
         self.nodes.push(node);
-        if let Some(standing) = standing {
-            self.authorised.insert(number);
-            self.list(number, &standing);
-            self.support(number, &standing);
-            self.contest(number, &standing);
-        }
+        self.authorised.insert(number);
+        self.list(number, &standing);
+        self.support(number, &standing);
+        self.contest(number, &standing);
         number
     }
 
@@ -154,8 +162,38 @@ impl Graph {
     }
 
     /// Returns what an authorised act stands on.
-    pub(super) fn standing(&self, number: Number) -> Option<&Standing> {
-        self.node(number).judged.as_ref().ok()
+    pub(super) fn standing(&self, number: Number) -> &Standing {
+        &self.node(number).standing
+    }
+
+    /// Returns the acts of a feed that are in line among those of `set`: from its first place on
+    /// each that has the last one before it in its past.
+    pub(super) fn line(&self, feed: &FeedKey, set: &Bits) -> Vec<Number> {
+        let mut line: Vec<Number> = Vec::new();
+        let acts = self.in_feed.get(feed).into_iter().flat_map(InFeed::values);
+        for number in acts.copied().filter(|number| set.contains(*number)) {
+            if line.last().is_none_or(|last| self.is_past(*last, number)) {
+                line.push(number);
+            }
+        }
+        line
+    }
+
+    /// Returns the acts that are in line, and all that they reach.
+    pub(super) fn in_line(&self) -> Bits {
+        if self.branched.is_empty() {
+            return self.authorised.clone();
+        }
+        let mut lines: Vec<Number> = self.lines.values().flatten().copied().collect();
+        lines.sort_unstable();
+        let mut reached = Bits::default();
+        for number in lines.into_iter().rev() {
+            if !reached.contains(number) {
+                reached.add(&self.node(number).past);
+                reached.insert(number);
+            }
+        }
+        reached
     }
 
     /// Returns the order among acts of the same rank, and of givers.
@@ -188,9 +226,7 @@ impl Graph {
     /// Returns whether `sharp`, a change of role or a removal of `done`'s author, takes it back
     /// where it is decided before.
     pub(super) fn takes(&self, sharp: Number, done: Number) -> bool {
-        let (Some(by), Some(target)) = (self.standing(sharp), self.standing(done)) else {
-            return false;
-        };
+        let (by, target) = (self.standing(sharp), self.standing(done));
         matches!(self.what(sharp), What::Role(_) | What::Remove { .. })
             && by.agent != target.agent
             && self.given_role(sharp) < Some(target.needs)
@@ -234,7 +270,21 @@ impl Graph {
     fn list(&mut self, number: Number, standing: &Standing) {
         let node = &self.nodes[number as usize];
         let put = |list: &mut Vec<Number>| list.push(number);
-        put(self.in_feed.entry(node.act.feed).or_default());
+        let feed = node.act.feed;
+        let in_feed = self.in_feed.entry(feed).or_default();
+        in_feed.insert(node.act.place(), number);
+        // What is out of line stays so: what it does not know comes no more into its past.
+        let nodes = &self.nodes;
+        let line = self.lines.entry(feed).or_default();
+        let place = node.act.place();
+        let at = line.partition_point(|other| nodes[*other as usize].act.place() < place);
+        let last = at.checked_sub(1).map(|last| line[last]);
+        if last.is_none_or(|last| node.past.contains(last)) {
+            line.truncate(at);
+            line.push(number);
+        }
+        self.of_feed.entry(feed).or_default().insert(number);
+        put(self.at_seq.entry((feed, node.act.seq)).or_default());
         put(self.by_agent.entry(standing.agent).or_default());
         let mut owner = None;
         match &node.act.what {
@@ -281,7 +331,7 @@ impl Graph {
                     put(self.grant_revokes.entry(given).or_default());
                 }
             }
-            What::DeviceJoin { .. } | What::NewerGenesis { .. } => {}
+            What::DeviceJoin { .. } | What::NewerGenesis { .. } | What::Forgotten => {}
         }
         if let Some(joining) = node.act.what.joining() {
             put(self.admissions.entry(joining.feed).or_default());
@@ -332,7 +382,6 @@ impl Graph {
                 }
             }
         };
-        beside(self.in_feed.get(&node.act.feed));
         beside(self.revokes.get(&(standing.agent, standing.device)));
         match what {
             What::Admit {
@@ -368,6 +417,19 @@ impl Graph {
                 }
             }
         }
+        // In some set each that follows something it does not know is out of line.
+        let place = node.act.place();
+        let in_feed = &self.in_feed[&node.act.feed];
+        let mut before = in_feed.range(..place);
+        let later = in_feed.range(place..).map(|(_, other)| *other);
+        let later = later.filter(|other| *other != number);
+        let follows: Vec<Number> = later.collect();
+        let is_branch =
+            !follows.is_empty() || before.any(|(_, other)| !self.is_past(*other, number));
+        if is_branch {
+            marked.push(number);
+            marked.extend(follows);
+        }
         if let Some((agent, _)) = what.set()
             && self.is_mixed(&agent)
         {
@@ -386,6 +448,10 @@ impl Graph {
         if supports.any(|support| self.is_contested.contains(support)) {
             marked.push(number);
         }
+        if is_branch {
+            let feed = self.node(number).act.feed;
+            self.branched.insert(feed);
+        }
         self.mark(marked);
     }
 
@@ -395,7 +461,7 @@ impl Graph {
                 continue;
             }
             self.is_contested.insert(number);
-            let order = |number: Number| self.standing(number).map(|standing| standing.order);
+            let order = |number: Number| self.standing(number).order;
             let own = order(number);
             let at = self.contested.partition_point(|other| order(*other) < own);
             self.contested.insert(at, number);

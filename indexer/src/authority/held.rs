@@ -88,6 +88,8 @@ pub(super) enum What {
     },
     Grant(Grant),
     GrantRevoke(Hash),
+    /// Of a refused act, of which it does not matter.
+    Forgotten,
 }
 
 /// Where an act stands and when it is dated.

@@ -64,14 +64,6 @@ impl Judge<'_> {
                 false => Refusal::OtherGenesis,
             });
         }
-        let mut parents = self.act.parents.iter().copied();
-        let is_refused = |parent: &ActHash| {
-            let number = self.graph.by_hash.get(parent);
-            number.is_some_and(|number| self.graph.node(*number).judged.is_err())
-        };
-        if let Some(refused) = parents.find(is_refused) {
-            return Err(Refusal::NamesRefused { act: refused });
-        }
         self.is_sealed_right()?;
         let author = self.author()?;
         self.is_in_sequence(author.role)?;
@@ -170,19 +162,16 @@ impl Judge<'_> {
         if seq >= limit {
             return Err(Refusal::TooMany { limit });
         }
-        let before = self.graph.in_feed.get(&self.act.feed).into_iter().flatten();
-        let before = before.filter(|number| self.past.contains(**number));
-        let (mut count, mut last) = (0, None);
-        for number in before {
-            let act = &self.graph.node(*number).act;
-            count += 1;
-            last = last.max(Some((act.seq, act.index)));
-        }
+        let feed = self.act.feed;
+        let own = self.graph.of_feed.get(&feed);
+        let count = own.map_or(0, |own| self.past.count_common(own));
         // The last one's own past holds each one before it.
-        let follows = match last {
-            None => seq == 0,
-            Some((before, index)) => before + 1 == seq && index < self.act.index,
-        };
+        let follows = seq.checked_sub(1).is_none_or(|before| {
+            let mut before = self.graph.at_seq.get(&(feed, before)).into_iter().flatten();
+            before.any(|number| {
+                self.past.contains(*number) && self.graph.node(*number).act.index < self.act.index
+            })
+        });
         match follows && count == seq {
             true => Ok(()),
             false => Err(Refusal::Sequence { seq, count }),
@@ -211,7 +200,9 @@ impl Judge<'_> {
 
     fn needs(&self, author: &Author) -> Result<Needs, Refusal> {
         match &self.act.what {
-            What::Genesis { .. } | What::NewerGenesis { .. } => Err(Refusal::OtherGenesis),
+            What::Genesis { .. } | What::NewerGenesis { .. } | What::Forgotten => {
+                Err(Refusal::OtherGenesis)
+            }
             What::Admit {
                 joining,
                 role,
@@ -427,7 +418,7 @@ impl Judge<'_> {
     /// One's own takes no role to end; another's takes an admin.
     fn own_or_admin(&self, author: &Author, act: Number) -> Needs {
         let standing = self.graph.standing(act);
-        let is_own = standing.is_some_and(|by| by.agent == author.agent);
+        let is_own = standing.agent == author.agent;
         Needs::role(if is_own { Role::Guest } else { Role::Admin })
     }
 

@@ -7,6 +7,7 @@
 //! what is concurrent costs more. No clock and no disk here. The rules, with their reasons:
 //! `docs/design/0015-identity-and-authority.md`.
 
+mod aside;
 mod bits;
 mod decide;
 mod graph;

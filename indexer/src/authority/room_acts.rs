@@ -1,10 +1,12 @@
 //! The acts of a room as they come, in any order.
 
 use std::collections::{BTreeSet, HashMap};
+use std::mem;
 use std::sync::Arc;
 
 use kinlog_feeds::crypto::{AgentId, FeedKey};
 
+use crate::authority::aside::Aside;
 use crate::authority::bits::Bits;
 use crate::authority::decide::Outcome;
 use crate::authority::graph::{DevicesOf, Graph, Node, Number};
@@ -14,7 +16,8 @@ use crate::authority::state::State;
 use crate::authority::view::Authority;
 use crate::authority::{Refusal, Verdict};
 use crate::entry::{ActHash, Parents, Role};
-use crate::limits::{ROOM_ACT_PARENTS_MAX, ROOM_ACTS_MAX};
+use crate::limits::{ROOM_ACT_PARENTS_MAX, ROOM_ACTS_HELD_MAX, ROOM_ACTS_MAX};
+use crate::mistake::{Mistake, makes};
 
 /// What the next act of a writer goes after.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -36,8 +39,10 @@ impl ActHeads {
 
 /// The acts of one room.
 ///
-/// At most [`ROOM_ACTS_MAX`] are evaluated, the first by depth, then hash: the others are
-/// [`Verdict::Beyond`], the same ones everywhere.
+/// What is evaluated are the authorised acts that are in line in their feeds, and what they reach: at
+/// most [`ROOM_ACTS_MAX`]. Of more the first by depth, then hash; the others are
+/// [`Verdict::Beyond`], the same ones everywhere. What is refused, and what is out of line, is of no
+/// weight there, however much of it there is.
 #[derive(Debug)]
 pub struct RoomActs {
     graph: Graph,
@@ -47,13 +52,17 @@ pub struct RoomActs {
     waiting: HashMap<ActHash, HeldAct>,
     /// Who waits for an act.
     awaited: HashMap<ActHash, Vec<ActHash>>,
-    /// Acts beyond the limit, with their depths.
-    beyond: HashMap<ActHash, (HeldAct, u32)>,
-    /// An act beyond the limit goes before one that is evaluated.
+    aside: Aside,
+    /// The depth and name of the last act that is evaluated, once there are more.
+    full_at: Option<(u32, ActHash)>,
+    /// What is evaluated has to be chosen anew.
     is_out_of_order: bool,
+    /// What is evaluated.
     all: Bits,
-    /// Authorised acts that no authorised act reaches.
+    /// Acts in line that no act in line reaches.
     heads: Vec<Number>,
+    /// How many acts were put into the graph.
+    inserted: usize,
     nothing: Arc<Outcome>,
     outcome: Option<Arc<Outcome>>,
 }
@@ -74,10 +83,12 @@ impl RoomActs {
             limit,
             waiting: HashMap::new(),
             awaited: HashMap::new(),
-            beyond: HashMap::new(),
+            aside: Aside::default(),
+            full_at: None,
             is_out_of_order: false,
             all: Bits::default(),
             heads: Vec::new(),
+            inserted: 0,
             nothing: Arc::default(),
             outcome: None,
         }
@@ -115,8 +126,11 @@ impl RoomActs {
             let missing = parents.filter(|parent| !self.is_held(parent)).collect();
             authority.add_act(*hash, act, 0, Verdict::Waits(missing));
         }
-        for (hash, (act, depth)) in &self.beyond {
-            authority.add_act(*hash, act, *depth, Verdict::Beyond);
+        let nodes = self.graph.nodes.iter().zip(0..);
+        let out_of_line = nodes.filter(|(_, number)| !self.all.contains(*number));
+        let out_of_line = out_of_line.map(|(node, _)| (&node.act, node.depth));
+        for (act, depth, verdict) in self.aside.verdicts(out_of_line) {
+            authority.add_act(act.hash, act, depth, verdict);
         }
         authority
     }
@@ -151,8 +165,12 @@ impl RoomActs {
             let parents = self.graph.node(number).act.parents.iter();
             open.extend(parents.filter_map(|parent| self.graph.by_hash.get(parent)));
         }
-        let own = self.graph.in_feed.get(own).into_iter().flatten().copied();
-        let own = own.max_by_key(|number| self.graph.node(*number).act.index);
+        let own = self
+            .graph
+            .lines
+            .get(own)
+            .and_then(|line| line.last())
+            .copied();
         let seq = own.map_or(0, |own| self.graph.node(own).act.seq + 1);
         // Of more heads than an act names the one that reaches it may be left out.
         let all_named = heads.len() <= ROOM_ACT_PARENTS_MAX;
@@ -169,13 +187,12 @@ impl RoomActs {
 
     /// Returns why an act is not authorised; `None` where it is, or waits, or is not known.
     pub fn refusal(&self, act: &ActHash) -> Option<&Refusal> {
-        let number = self.graph.by_hash.get(act)?;
-        self.graph.node(*number).judged.as_ref().err()
+        self.aside.refusal(act)
     }
 
     /// Returns how many acts are held, of all sorts.
     pub fn len(&self) -> usize {
-        self.graph.nodes.len() + self.waiting.len() + self.beyond.len()
+        self.graph.nodes.len() + self.waiting.len() + self.aside.len()
     }
 
     /// Returns whether no act is held.
@@ -184,39 +201,73 @@ impl RoomActs {
     }
 
     fn is_held(&self, hash: &ActHash) -> bool {
-        self.graph.by_hash.contains_key(hash) || self.beyond.contains_key(hash)
+        self.graph.by_hash.contains_key(hash) || self.aside.holds(hash)
     }
 
-    /// Takes an act whose parents are held.
-    fn take(&mut self, act: HeldAct) {
+    fn depth(&self, act: &HeldAct) -> u32 {
         let depths = act.parents.iter().map(|parent| {
             let number = self.graph.by_hash.get(parent);
             match number {
                 Some(number) => self.graph.node(*number).depth,
-                None => self.beyond.get(parent).map_or(0, |(_, depth)| *depth),
+                None => self.aside.depth(parent),
             }
         });
-        let depth = 1 + depths.max().unwrap_or_default();
+        1 + depths.max().unwrap_or_default()
+    }
+
+    /// Takes an act whose parents are held.
+    fn take(&mut self, act: HeldAct) {
+        let depth = self.depth(&act);
+        let age = (depth, act.hash);
         // Of two beginnings that make one id the smaller one is the room's.
         let genesis = self.graph.genesis.map(|genesis| self.graph.hash(genesis));
         if act.is_genesis() && genesis.is_some_and(|genesis| act.hash < genesis) {
             self.is_out_of_order = true;
-            self.beyond.insert(act.hash, (act, depth));
-            return;
+            return self.aside.put_beyond(act, depth);
         }
-        let is_beyond = act
-            .parents
-            .iter()
-            .any(|parent| self.beyond.contains_key(parent));
-        if is_beyond || self.graph.nodes.len() >= self.limit {
-            let age = (depth, act.hash);
-            let numbers = 0..self.graph.nodes.len() as Number;
-            let is_last = numbers
-                .into_iter()
-                .all(|number| self.graph.age(number) < age);
-            self.is_out_of_order |= !is_last;
-            self.beyond.insert(act.hash, (act, depth));
-            return;
+        if let Some(refused) = self.aside.refused_parent(&act) {
+            let refusal = Refusal::NamesRefused { act: refused };
+            return self.aside.put_refused(act, depth, refusal);
+        }
+        if self.aside.has_parent_beyond(&act) || self.full_at.is_some_and(|last| last < age) {
+            return self.aside.put_beyond(act, depth);
+        }
+        self.is_out_of_order |= self.full_at.is_some();
+        // Nothing that goes after what is out of line in its own feed is in line.
+        if self.aside.follows_beside(&act) {
+            return self.aside.put_unjudged(act, depth);
+        }
+        if self.graph.nodes.len()
+            >= self
+                .limit
+                .saturating_mul(ROOM_ACTS_HELD_MAX / ROOM_ACTS_MAX)
+        {
+            self.prune();
+            if self.graph.nodes.len() > self.limit {
+                self.is_out_of_order = true;
+                return self.aside.put_beyond(act, depth);
+            }
+        }
+        self.reach(&act);
+        if let Some(refused) = self.aside.refused_parent(&act) {
+            let refusal = Refusal::NamesRefused { act: refused };
+            return self.aside.put_refused(act, depth, refusal);
+        }
+        self.judge(act, depth);
+    }
+
+    /// Takes back into the graph what was out of line, and an act of another feed reaches.
+    fn reach(&mut self, act: &HeldAct) {
+        for (act, depth) in self.aside.take_reached(act) {
+            self.judge(act, depth);
+        }
+    }
+
+    /// Judges an act by its past, which the graph holds.
+    fn judge(&mut self, act: HeldAct, depth: u32) {
+        if let Some(refused) = self.aside.refused_parent(&act) {
+            let refusal = Refusal::NamesRefused { act: refused };
+            return self.aside.put_refused(act, depth, refusal);
         }
         self.outcome = None;
         let mut past = Bits::default();
@@ -236,26 +287,31 @@ impl RoomActs {
             act: &act,
             depth,
         };
-        let judged = judge.judge(number);
-        let is_authorised = judged.is_ok();
+        let standing = match judge.judge(number) {
+            Ok(standing) => standing,
+            Err(refusal) => return self.aside.put_refused(act, depth, refusal),
+        };
         let carries = act.what.set().map(|(agent, _)| agent);
-        if is_authorised {
-            self.heads.retain(|head| !past.contains(*head));
-            self.heads.push(number);
-        }
+        let feed = act.feed;
         let mut with_itself = past.clone();
         with_itself.insert(number);
         let node = Node {
             act,
             depth,
             past,
-            judged,
+            standing,
             after: outcome,
         };
         self.graph.insert(node);
-        self.all.insert(number);
+        self.inserted += 1;
+        // What is out of line is nobody's head.
+        let is_in_line = self.graph.lines[&feed].last() == Some(&number);
+        if is_in_line {
+            self.heads.retain(|head| !with_itself.contains(*head));
+            self.heads.push(number);
+        }
         // Another identity set may change what the sets before it said together.
-        if is_authorised && carries.is_some_and(|agent| self.graph.is_mixed(&agent)) {
+        if carries.is_some_and(|agent| self.graph.is_mixed(&agent)) {
             let before = self.graph.node(number).after.clone();
             let after = self
                 .graph
@@ -269,29 +325,75 @@ impl RoomActs {
 
     fn evaluate(&mut self) -> Arc<Outcome> {
         if self.is_out_of_order {
-            self.sort_again();
+            self.choose();
         }
         if let Some(outcome) = &self.outcome {
             return outcome.clone();
+        }
+        self.all = self.in_line();
+        if self.all.count() >= self.limit {
+            self.choose();
+            self.all = self.in_line();
         }
         let outcome = self.graph.decide(&self.all, self.devices_of, &self.nothing);
         self.outcome = Some(outcome.clone());
         outcome
     }
 
-    /// Begins anew with those acts that go first.
-    fn sort_again(&mut self) {
-        let mut room = RoomActs::new(self.devices_of, self.limit);
-        let graph = std::mem::take(&mut self.graph);
-        let held = graph.nodes.into_iter().map(|node| (node.act, node.depth));
-        let beyond = std::mem::take(&mut self.beyond);
-        let mut acts: Vec<(HeldAct, u32)> = held.chain(beyond.into_values()).collect();
-        acts.sort_unstable_by_key(|(act, depth)| (*depth, act.hash));
-        room.waiting = std::mem::take(&mut self.waiting);
-        room.awaited = std::mem::take(&mut self.awaited);
-        for (act, _) in acts {
-            room.take(act);
+    /// Returns what is in line, and what that reaches.
+    fn in_line(&self) -> Bits {
+        match makes(Mistake::BothBranches) {
+            true => self.graph.authorised.clone(),
+            false => self.graph.in_line(),
         }
+    }
+
+    /// Chooses anew what is evaluated: the first by depth, then hash, until these are as many as
+    /// may be.
+    fn choose(&mut self) {
+        let mut room = RoomActs::new(self.devices_of, self.limit);
+        let graph = mem::take(&mut self.graph);
+        let held = graph.nodes.into_iter().map(|node| (node.act, node.depth));
+        let mut acts = self.aside.take_all();
+        acts.extend(held);
+        acts.sort_unstable_by_key(|(act, depth)| (*depth, act.hash));
+        let acts = acts.into_iter().map(|(act, _)| act);
+        room.waiting = mem::take(&mut self.waiting);
+        room.awaited = mem::take(&mut self.awaited);
+        room.aside = mem::take(&mut self.aside);
+        // As many as are in line at most.
+        let mut most = 0;
+        for act in acts {
+            if room.full_at.is_none() && most >= room.limit {
+                most = room.in_line().count();
+                room.full_at = (most >= room.limit).then(|| room.last_age());
+            }
+            let before = room.inserted;
+            room.take(act);
+            most += room.inserted - before;
+        }
+        room.is_out_of_order = false;
         *self = room;
+    }
+
+    /// Returns the depth and name of the last act of the graph in that order.
+    fn last_age(&self) -> (u32, ActHash) {
+        let numbers = 0..self.graph.nodes.len() as Number;
+        let ages = numbers.map(|number| self.graph.age(number));
+        ages.max().unwrap_or_default()
+    }
+
+    /// Takes out of the graph what is out of line and nothing in line reaches.
+    fn prune(&mut self) {
+        let keep = self.in_line();
+        let graph = mem::take(&mut self.graph);
+        self.heads.clear();
+        self.outcome = None;
+        for (node, number) in graph.nodes.into_iter().zip(0..) {
+            match keep.contains(number) {
+                true => self.judge(node.act, node.depth),
+                false => self.aside.put_beside(node.act, node.depth),
+            }
+        }
     }
 }

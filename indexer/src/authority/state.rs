@@ -31,10 +31,17 @@ impl<'a> State<'a> {
         }
     }
 
-    pub(super) fn counts(&self, number: Number) -> bool {
+    pub(super) fn holds(&self, number: Number) -> bool {
         self.set.contains(number)
-            && self.graph.authorised.contains(number)
-            && !self.outcome.void.contains_key(&number)
+    }
+
+    /// Returns the acts of the set.
+    pub(super) fn acts(&self) -> impl Iterator<Item = Number> + use<'a> {
+        self.set.iter()
+    }
+
+    pub(super) fn counts(&self, number: Number) -> bool {
+        self.holds(number) && !self.outcome.void.contains_key(&number)
     }
 
     /// Returns why an authorised act does not count.

@@ -290,9 +290,8 @@ impl Authority {
 
     pub(super) fn of(graph: &Graph, state: State<'_>) -> Self {
         let mut authority = Authority::default();
-        let numbers = 0..graph.nodes.len() as Number;
         let reader = Reader { graph, state };
-        for number in numbers {
+        for number in state.acts() {
             authority.add_node(&reader, number);
         }
         for agent in graph.about.keys() {
@@ -335,8 +334,7 @@ impl Authority {
         let node = reader.graph.node(number);
         let hash = node.act.hash;
         self.add_act(hash, &node.act, node.depth, reader.verdict(number));
-        let Ok(standing) = &node.judged else { return };
-        let agent = standing.agent;
+        let agent = node.standing.agent;
         if let Some(row) = self.acts.get_mut(&hash) {
             row.agent = Some(agent);
         }
@@ -428,10 +426,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn verdict(&self, number: Number) -> Verdict {
-        match &self.graph.node(number).judged {
-            Err(refusal) => Verdict::Refused(refusal.clone()),
-            Ok(_) => self.void(number).map_or(Verdict::Counts, Verdict::Void),
-        }
+        self.void(number).map_or(Verdict::Counts, Verdict::Void)
     }
 
     fn void(&self, number: Number) -> Option<Void> {
@@ -496,7 +491,7 @@ impl Reader<'_> {
         Some(Ending {
             sort,
             by: node.act.hash,
-            agent: self.graph.standing(number)?.agent,
+            agent: self.graph.standing(number).agent,
             dated_ms: node.act.dated_ms,
             reason,
         })
@@ -506,7 +501,9 @@ impl Reader<'_> {
         let admissions = self.graph.admissions.get(feed)?;
         let counting = self.state.admission(feed);
         let age = |number: &Number| self.graph.age(*number);
-        let chosen = counting.or_else(|| admissions.iter().copied().min_by_key(age))?;
+        let all = admissions.iter().copied();
+        let all = all.filter(|number| self.state.holds(*number));
+        let chosen = counting.or_else(|| all.min_by_key(age))?;
         let joining = self.graph.what(chosen).joining()?;
         let endings = self.state.endings(chosen);
         Some(RoomFeed {

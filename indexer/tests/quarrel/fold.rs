@@ -11,7 +11,7 @@ use kinlog_indexer::entry::{ActHash, Body, Deed, Entry, LinkScope, Membership, R
 use kinlog_indexer::index::Block;
 use kinlog_indexer::seal::{ContentKey, EpochId, SealedBlock, open_entry};
 
-use crate::reference::{Reference, Set, Told};
+use crate::reference::{Reference, Told};
 
 /// What people see.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -49,7 +49,7 @@ pub(crate) fn fold(room: &RoomId, blocks: &[Block], keys: &[ContentKey]) -> Seen
         .collect();
     let told = told(room, &facts);
     let reference = Reference::new(&told, devices_of);
-    let counts = reference.outcome(&(0..told.len()).collect::<Set>()).counts;
+    let counts = reference.outcome(&reference.evaluated()).counts;
     let (mut seen, mut owners) = (Seen::default(), BTreeMap::new());
     for feed in told
         .iter()

@@ -1,0 +1,174 @@
+//! Attacks on the rules of rooms, each by its name: what the attacker wants, and gets not.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod acts;
+mod world;
+
+use acts::*;
+use kinlog_feeds::crypto::blake2b_256;
+use kinlog_indexer::authority::{Authority, RoomActs, Verdict, VoidReason};
+use kinlog_indexer::entry::{ActHash, Deed, Parents, Role};
+use world::Random;
+
+const OWNER: Who = Who(0, 0, 0);
+const ADA: Who = Who(1, 0, 0);
+const BEN: Who = Who(2, 0, 0);
+
+/// The owner admits Ada, then Ben, in these roles; returns the last act.
+fn room_of_three(ada: Role, ben: Role) -> (Script, usize) {
+    let mut room = Script::new();
+    let first = room.after(&[0], OWNER, admit(ADA, ada));
+    let last = room.after(&[first], OWNER, admit(BEN, ben));
+    (room, last)
+}
+
+fn void(script: &Script, number: usize) -> VoidReason {
+    match script.verdict(number) {
+        Verdict::Void(void) => void.why,
+        other => panic!("act {number}: {other}"),
+    }
+}
+
+/// What acts come to beside what is said of each.
+fn without_acts(mut authority: Authority) -> Authority {
+    authority.acts.clear();
+    authority
+}
+
+/// An announcement of an epoch with a number of its own.
+fn some_epoch(number: u32) -> Deed {
+    let mut deed = epoch(0, &[], &[]);
+    if let Deed::Epoch(epoch) = &mut deed {
+        epoch.id.0[..4].copy_from_slice(&number.to_le_bytes());
+        epoch.act_id.0[12..].copy_from_slice(&number.to_le_bytes());
+    }
+    deed
+}
+
+/// As many acts of Ben, a guest, at small depths: each beside the others at the second place of his
+/// feed, or after one such, or with a number that is not its own.
+fn flood(script: &Script, last: usize, own: usize, acts: u32) -> Vec<Done> {
+    let mut flood: Vec<Done> = Vec::new();
+    for number in 0..acts {
+        let before = &script.acts[own];
+        let (after, seq) = match (number % 3, flood.last()) {
+            (0, _) | (_, None) => (before.hash, 1),
+            (1, Some(one)) => (one.hash, 2),
+            _ => (script.acts[last].hash, 7),
+        };
+        let mut done = before.clone();
+        done.hash = ActHash(blake2b_256(&[b"flood", &number.to_le_bytes()]));
+        done.index = 1_000 + u64::from(number);
+        done.act.parents = Parents::new([after], None);
+        done.act.seq = seq;
+        done.act.deed = some_epoch(1_000_000 + number);
+        flood.push(done);
+    }
+    flood
+}
+
+#[test]
+fn ten_thousand_acts_of_a_guest_push_out_nothing() {
+    let (mut script, last) = room_of_three(Role::Admin, Role::Guest);
+    let own = script.after(&[last], BEN, some_epoch(0));
+    let line = script.after(&[own], BEN, some_epoch(1));
+    let mut deep = line;
+    for number in 0..200 {
+        deep = script.after(&[deep], OWNER, some_epoch(2 + number));
+    }
+    // A room that is full at 300.
+    let quiet = {
+        let mut room = RoomActs::new(devices_of, 300);
+        script
+            .acts
+            .iter()
+            .for_each(|done| assert!(room.add(done.held())));
+        room.authority()
+    };
+    assert!(quiet.acts[&script.acts[deep].hash].verdict.counts());
+    let flood = flood(&script, last, own, 10_000);
+    let mut random = Random::new(7);
+    let mut expected = None;
+    for order in 0..3 {
+        let mut acts: Vec<&Done> = match order {
+            0 => script.acts.iter().chain(&flood).collect(),
+            _ => flood.iter().chain(&script.acts).collect(),
+        };
+        if order == 2 {
+            random.shuffle(&mut acts);
+        }
+        let mut room = RoomActs::new(devices_of, 300);
+        for (number, done) in acts.into_iter().enumerate() {
+            room.add(done.held());
+            if number % 997 == 0 {
+                room.authority();
+            }
+        }
+        let authority = room.authority();
+        for done in &script.acts {
+            assert_eq!(authority.acts[&done.hash], quiet.acts[&done.hash]);
+        }
+        for done in &flood {
+            let verdict = &authority.acts[&done.hash].verdict;
+            let is_out = matches!(verdict, Verdict::Void(void) if void.why == VoidReason::Skips);
+            assert!(
+                is_out || matches!(verdict, Verdict::Refused(_)),
+                "{verdict}"
+            );
+        }
+        assert_eq!(without_acts(authority.clone()), without_acts(quiet.clone()));
+        assert_eq!(*expected.get_or_insert(authority.clone()), authority);
+        // Whoever goes on writes after what counts.
+        let heads = room.heads(&OWNER.feed());
+        assert_eq!(heads.heads, [script.acts[deep].hash]);
+        assert_eq!(room.heads(&BEN.feed()).seq, 2);
+    }
+}
+
+#[test]
+fn what_others_named_before_they_saw_its_feeds_line_is_evaluated_after_a_flood() {
+    let (mut script, last) = room_of_three(Role::Admin, Role::Guest);
+    let own = script.after(&[last], BEN, some_epoch(0));
+    // Ben shows Ada another second act than the one that he wrote first.
+    let line = script.after(&[own], BEN, some_epoch(1));
+    let other = script.after(&[own], BEN, grant_revoke(9));
+    script.acts[other].act.deed = some_epoch(2);
+    let after = script.after(&[other], BEN, some_epoch(3));
+    let flood = flood(&script, last, own, 3_000);
+    let of_ada = script.after(&[after], ADA, invite(1, Role::Guest, None, None));
+    let settled = script.after(&[of_ada, line], OWNER, some_epoch(4));
+    let mut authorities = Vec::new();
+    for at in [0, 1_000, 3_000] {
+        let mut room = RoomActs::new(devices_of, 300);
+        flood[..at]
+            .iter()
+            .for_each(|done| assert!(room.add(done.held())));
+        script.acts[..of_ada]
+            .iter()
+            .for_each(|done| assert!(room.add(done.held())));
+        flood[at..]
+            .iter()
+            .for_each(|done| assert!(room.add(done.held())));
+        room.authority();
+        script.acts[of_ada..]
+            .iter()
+            .for_each(|done| assert!(room.add(done.held())));
+        authorities.push(room.authority());
+    }
+    assert!(authorities.iter().all(|other| *other == authorities[0]));
+    let verdict = |number: usize| {
+        authorities[0].acts[&script.acts[number].hash]
+            .verdict
+            .clone()
+    };
+    for number in [line, of_ada, settled] {
+        assert!(verdict(number).counts(), "{}", verdict(number));
+    }
+    assert!(matches!(verdict(other), Verdict::Void(_)));
+    assert_eq!(void(&script, after), VoidReason::Skips);
+}
