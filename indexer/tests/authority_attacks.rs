@@ -11,7 +11,7 @@ mod world;
 
 use acts::*;
 use kinlog_feeds::crypto::blake2b_256;
-use kinlog_indexer::authority::{Authority, RoomActs, Verdict, VoidReason};
+use kinlog_indexer::authority::{Authority, Refusal, RoomActs, Verdict, VoidReason};
 use kinlog_indexer::entry::{ActHash, Deed, Parents, Role};
 use world::Random;
 
@@ -171,4 +171,69 @@ fn what_others_named_before_they_saw_its_feeds_line_is_evaluated_after_a_flood()
     }
     assert!(matches!(verdict(other), Verdict::Void(_)));
     assert_eq!(void(&script, after), VoidReason::Skips);
+}
+
+#[test]
+fn who_leaves_does_nothing_at_the_same_time_with_another_device() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let other = Who(1, 1, 0);
+    let joined = room.after(&[last], ADA, device_join(other));
+    // The other device, at small depths, goes on as if it knew nothing of the leaving, for ever.
+    let friend = room.after(&[joined], other, admit(Who(3, 0, 0), Role::Admin));
+    let helper = room.after(&[friend], Who(3, 0, 0), remove(2, Vec::new()));
+    let mut deep = joined;
+    for number in 0..5 {
+        deep = room.after(&[deep], OWNER, some_epoch(number));
+    }
+    let left = room.after(&[deep], ADA, leave(vec![cut(ADA.feed(), 3)]));
+    assert!(room.verdict(left).counts());
+    assert_eq!(void(&room, friend), VoidReason::Left);
+    assert_eq!(void(&room, helper), VoidReason::Left);
+    // Two leavings at the same time are one leaving.
+    let also = room.after(&[joined], other, leave(vec![cut(ADA.feed(), 2)]));
+    assert!(room.verdict(left).counts() && !room.verdict(also).counts());
+    let mut both = room.clone();
+    both.acts.truncate(friend);
+    let left = both.after(&[joined], ADA, leave(vec![cut(ADA.feed(), 3)]));
+    let also = both.after(&[joined], other, leave(vec![cut(ADA.feed(), 2)]));
+    assert!(both.verdict(left).counts() && both.verdict(also).counts());
+    assert_eq!(both.authority().feeds[&ADA.feed()].shown_below(), 2);
+    assert_eq!((room.role(1), room.role(2)), (None, Some(Role::Member)));
+}
+
+#[test]
+fn who_lowers_itself_keeps_no_power_with_another_device() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let other = Who(1, 1, 0);
+    let joined = room.after(&[last], ADA, device_join(other));
+    let sharp = room.after(&[joined], other, remove(2, Vec::new()));
+    let mild = room.after(&[joined, sharp], other, invite(1, Role::Guest, None, None));
+    let down = room.after(&[joined], ADA, role(1, Role::Member));
+    assert!(room.verdict(down).counts() && room.verdict(mild).counts());
+    assert_eq!(void(&room, sharp), VoidReason::Demoted);
+    assert_eq!(
+        (room.role(1), room.role(2)),
+        (Some(Role::Member), Some(Role::Member))
+    );
+}
+
+#[test]
+fn who_left_can_still_be_removed_and_cut_by_who_could_before() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Admin);
+    let left = room.after(&[last], ADA, leave(vec![cut(ADA.feed(), 9)]));
+    // Ben is the younger admin: what he could not do before he cannot do now.
+    let by_lower = room.after(&[left], BEN, remove(1, Vec::new()));
+    let agent = ADA.agent();
+    let refused = Verdict::Refused(Refusal::HigherRank { agent });
+    assert_eq!(room.verdict(by_lower), refused);
+    let ended = room.after(&[left], OWNER, remove(1, vec![cut(ADA.feed(), 4)]));
+    assert!(room.verdict(ended).counts());
+    assert_eq!(room.authority().feeds[&ADA.feed()].shown_below(), 4);
+    // Once, not twice; and nobody removes who never was here.
+    for agent in [1, 4] {
+        let again = room.after(&[ended], OWNER, remove(agent, Vec::new()));
+        let agent = Who(agent, 0, 0).agent();
+        let refused = Verdict::Refused(Refusal::NoTarget { agent });
+        assert_eq!(room.verdict(again), refused);
+    }
 }

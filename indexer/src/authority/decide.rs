@@ -187,6 +187,10 @@ impl<'a> Pass<'a> {
                 self.confirm(number);
                 self.take_from(number, &change.agent, VoidReason::Demoted);
             }
+            What::Leave(_) => {
+                let author = graph.standing(number).agent;
+                self.take_from(number, &author, VoidReason::Left);
+            }
             What::Remove { .. } if makes(Mistake::WeakRemoval) => {}
             What::DeviceRevoke { .. } if makes(Mistake::WeakRevocation) => {}
             What::Remove { agent, .. } => self.take_from(number, agent, VoidReason::Removed),

@@ -66,6 +66,8 @@ pub(super) struct Order {
     pub(super) sort: u8,
     pub(super) role: Reverse<Role>,
     pub(super) giver: (u32, ActHash),
+    /// Whether it is none of the endings of the own role: these go first.
+    pub(super) goes_on: bool,
     pub(super) own: (u32, ActHash),
 }
 
@@ -223,14 +225,27 @@ impl Graph {
         matches!(self.what(number), What::DeviceRevoke { .. })
     }
 
-    /// Returns whether `sharp`, a change of role or a removal of `done`'s author, takes it back
-    /// where it is decided before.
+    /// Returns whether an act leaves, or changes the own role.
+    fn is_about_oneself(&self, number: Number) -> bool {
+        match self.what(number) {
+            What::Leave(_) => true,
+            What::Role(change) => change.agent == self.standing(number).agent,
+            _ => false,
+        }
+    }
+
+    /// Returns whether `sharp`, a change of role, a removal or a leaving of `done`'s author, takes it
+    /// back where it is decided before. Of what one says of oneself nothing takes back another.
     pub(super) fn takes(&self, sharp: Number, done: Number) -> bool {
-        let (by, target) = (self.standing(sharp), self.standing(done));
-        matches!(self.what(sharp), What::Role(_) | What::Remove { .. })
-            && by.agent != target.agent
-            && self.given_role(sharp) < Some(target.needs)
+        let is_sharp = matches!(
+            self.what(sharp),
+            What::Role(_) | What::Remove { .. } | What::Leave(_)
+        );
+        let both_own = || self.is_about_oneself(sharp) && self.is_about_oneself(done);
+        is_sharp
+            && self.given_role(sharp) < Some(self.standing(done).needs)
             && self.are_concurrent(sharp, done)
+            && !both_own()
     }
 
     /// Returns whether acts carry several identity sets of an agent.
@@ -408,10 +423,14 @@ impl Graph {
                 marked.extend([*sharp, number]);
             }
         }
-        if let What::Role(crate::entry::RoleChange { agent, .. }) | What::Remove { agent, .. } =
-            what
-        {
-            for done in self.by_agent.get(agent).into_iter().flatten() {
+        let target = match what {
+            What::Role(change) => Some(change.agent),
+            What::Remove { agent, .. } => Some(*agent),
+            What::Leave(_) => Some(standing.agent),
+            _ => None,
+        };
+        if let Some(target) = target {
+            for done in self.by_agent.get(&target).into_iter().flatten() {
                 if self.takes(number, *done) {
                     marked.extend([*done, number]);
                 }

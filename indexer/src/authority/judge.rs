@@ -8,7 +8,7 @@ use crate::authority::Refusal;
 use crate::authority::bits::Bits;
 use crate::authority::graph::{DevicesOf, Graph, Number, Order, Standing};
 use crate::authority::held::{HeldAct, InviteName, Joining, What};
-use crate::authority::state::State;
+use crate::authority::state::{Rank, State};
 use crate::entry::{ActHash, Invite, Role};
 use crate::limits::{FEED_ACTS_MAX, FEED_ACTS_OF_ADMINS_MAX, ROOM_DEVICES_MAX, ROOM_MEMBERS_MAX};
 use crate::mistake::{Mistake, makes};
@@ -78,6 +78,11 @@ impl Judge<'_> {
         }
         let joining = self.graph.what(author.brought).joining();
         let joining = joining.expect("what brought a device in names it");
+        let about_oneself = match &self.act.what {
+            What::Leave(_) => true,
+            What::Role(change) => change.agent == author.agent,
+            _ => false,
+        };
         let sort = 1 + u8::from(!matches!(self.act.what, What::DeviceRevoke { .. }));
         Ok(Standing {
             agent: author.agent,
@@ -94,6 +99,7 @@ impl Judge<'_> {
                 sort,
                 role: Reverse(author.role),
                 giver: self.graph.age(author.giver),
+                goes_on: !about_oneself,
                 own: (self.depth, self.tie(number)),
             },
         })
@@ -128,6 +134,7 @@ impl Judge<'_> {
                 sort: 0,
                 role: Reverse(Role::Owner),
                 giver: (self.depth, self.act.hash),
+                goes_on: true,
                 own: (self.depth, self.act.hash),
             },
         })
@@ -231,10 +238,13 @@ impl Judge<'_> {
                 if *agent == author.agent {
                     return Err(Refusal::Oneself);
                 }
-                let target = self.target(agent)?;
-                self.ranks_below(author, agent, target)?;
+                let rank = match self.state.role(agent) {
+                    Some(target) => self.state.rank(target),
+                    None => self.left(agent)?,
+                };
+                self.ranks_below(author, agent, rank)?;
                 self.leaves_an_owner(agent)?;
-                Ok(Needs::role(target.0.max(Role::Admin)))
+                Ok(Needs::role(rank.0.0.max(Role::Admin)))
             }
             What::Leave(_) => {
                 self.leaves_an_owner(&author.agent)?;
@@ -378,7 +388,7 @@ impl Judge<'_> {
         not_above_own(author, role)?;
         if role < target.0 {
             if *agent != author.agent {
-                self.ranks_below(author, agent, target)?;
+                self.ranks_below(author, agent, self.state.rank(target))?;
             }
             if target.0 == Role::Owner {
                 self.leaves_an_owner(agent)?;
@@ -394,14 +404,21 @@ impl Judge<'_> {
         role.ok_or(Refusal::NoTarget { agent: *agent })
     }
 
-    fn ranks_below(
-        &self,
-        author: &Author,
-        agent: &AgentId,
-        target: (Role, Number),
-    ) -> Result<(), Refusal> {
+    /// Returns the rank in which an agent left, the highest of several: what its other devices did
+    /// at the same time can still be ended, and cut.
+    fn left(&self, agent: &AgentId) -> Result<Rank, Refusal> {
+        let newest = self.state.newest(agent).into_iter();
+        let left = newest.filter(|number| matches!(self.graph.what(*number), What::Leave(_)));
+        let ranks = left.map(|number| {
+            let order = self.graph.standing(number).order;
+            (order.role, order.giver)
+        });
+        ranks.min().ok_or(Refusal::NoTarget { agent: *agent })
+    }
+
+    fn ranks_below(&self, author: &Author, agent: &AgentId, target: Rank) -> Result<(), Refusal> {
         let own = self.state.rank((author.role, author.giver));
-        if target.0 == author.role && self.state.rank(target) < own {
+        if target.0 == own.0 && target < own {
             return Err(Refusal::HigherRank { agent: *agent });
         }
         Ok(())

@@ -250,8 +250,10 @@ impl fmt::Display for Void {
 pub enum VoidReason {
     /// Its author was removed by a higher rank at the same time.
     Removed,
-    /// Its author was given a smaller role by a higher rank at the same time.
+    /// Its author was given a smaller role at the same time, by a higher rank or by itself.
     Demoted,
+    /// Its author left at the same time, with another device.
+    Left,
     /// Its author's device was revoked at the same time.
     Revoked,
     /// The device that it brings was never its agent's.
@@ -276,6 +278,7 @@ impl VoidReason {
         match self {
             VoidReason::Removed => "its author was removed at the same time",
             VoidReason::Demoted => "its author lost the role for it at the same time",
+            VoidReason::Left => "its author left at the same time",
             VoidReason::Revoked => "its author's device was revoked at the same time",
             VoidReason::NeverDevice => "the device was never its agent's",
             VoidReason::NotRevoked => "the agent's statements do not revoke the device",

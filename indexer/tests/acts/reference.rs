@@ -12,6 +12,9 @@ use kinlog_indexer::seal::EpochId;
 
 pub(crate) type Set = BTreeSet<usize>;
 
+/// Depth and name.
+type Age = (usize, ActHash);
+
 /// An act as it is held.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
@@ -287,7 +290,10 @@ impl<'a> Reference<'a> {
                 to.confirms = live.filter(|y| self.endings(&now, *y).is_empty()).collect();
             }
             Deed::Remove(remove) => {
-                let target = self.role(&now, &remove.agent)?;
+                let target = match self.role(&now, &remove.agent) {
+                    Some(target) => target,
+                    None => self.left(&now, &remove.agent)?,
+                };
                 let above = target.0 == role && self.age(target.1) < self.age(giver);
                 if remove.agent == to.agent || above || is_last_owner(&remove.agent) {
                     return None;
@@ -419,6 +425,31 @@ impl<'a> Reference<'a> {
         Some((role, givers.min_by_key(|x| self.age(*x))?))
     }
 
+    /// The role in which an agent left, and its giver: of several leavings the highest.
+    fn left(&self, now: &Set, agent: &AgentId) -> Option<(Role, usize)> {
+        let about: Vec<usize> = now
+            .iter()
+            .copied()
+            .filter(|x| self.is_about(*x, agent))
+            .collect();
+        let newest = about
+            .iter()
+            .filter(|x| !about.iter().any(|y| self.past[*y].contains(x)));
+        let left = newest.filter(|x| matches!(self.deed(**x), Deed::Leave(_)));
+        let roles = left.map(|x| self.standing(*x).unwrap());
+        let roles = roles.map(|by| (by.role, by.giver));
+        roles.min_by_key(|(role, giver)| (Reverse(*role), self.age(*giver)))
+    }
+
+    /// Whether an act leaves, or changes the own role.
+    fn is_about_oneself(&self, x: usize) -> bool {
+        match self.deed(x) {
+            Deed::Leave(_) => true,
+            Deed::Role(change) => change.agent == self.standing(x).unwrap().agent,
+            _ => false,
+        }
+    }
+
     fn owners(&self, now: &Set) -> BTreeMap<AgentId, usize> {
         let agents: BTreeSet<AgentId> = now
             .iter()
@@ -456,14 +487,21 @@ impl<'a> Reference<'a> {
             .collect()
     }
 
-    fn order(&self, x: usize) -> (u8, Reverse<Role>, (usize, ActHash), (usize, ActHash)) {
+    fn order(&self, x: usize) -> (u8, Reverse<Role>, Age, bool, Age) {
         let by = self.standing(x).unwrap();
         let sort = match self.deed(x) {
             Deed::Genesis(_) => 0,
             Deed::DeviceRevoke(_) => 1,
             _ => 2,
         };
-        (sort, Reverse(by.role), self.age(by.giver), self.age(x))
+        let goes_on = !self.is_about_oneself(x);
+        (
+            sort,
+            Reverse(by.role),
+            self.age(by.giver),
+            goes_on,
+            self.age(x),
+        )
     }
 
     /// What a set that holds the past of each of its acts comes to; rule 6 in front.
@@ -566,8 +604,11 @@ impl<'a> Reference<'a> {
                     (Deed::Remove(remove), _) => remove.agent == by.agent,
                     (Deed::Role(change), _) => {
                         change.agent == by.agent
-                            && self.standing(y).unwrap().agent != by.agent
                             && change.role < by.needs
+                            && !(self.is_about_oneself(x) && self.is_about_oneself(y))
+                    }
+                    (Deed::Leave(_), _) => {
+                        self.standing(y).unwrap().agent == by.agent && !self.is_about_oneself(x)
                     }
                     (Deed::DeviceRevoke(revoke), _) => {
                         (revoke.agent, revoke.device) == (by.agent, by.device)
