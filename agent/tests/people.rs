@@ -321,3 +321,43 @@ async fn two_members_of_a_room_talk_in_a_room_of_their_own() {
     assert_eq!(sent(bob.reply(direct(&ann, "and you")).await.unwrap()), id);
     ann.wait_for_message(&id, "and you").await;
 }
+
+/// Neither follows the other: what they know of each other's devices stands in the acts of the room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_of_a_room_compare_one_safety_number_without_following_each_other() {
+    let folder = Folder::new();
+    let (ann, bob) = (
+        Cast::new(&folder, "ann").await,
+        Cast::new(&folder, "bob").await,
+    );
+    let cem = Cast::new(&folder, "cem").await;
+    // Bob and Cem never meet.
+    let _met = (meet(&[&ann, &bob]).await, meet(&[&ann, &cem]).await);
+    create(&ann, None).await;
+    let link = ann.invite(ROOM).await;
+    bob.join(&link).await.unwrap();
+    cem.join(&link).await.unwrap();
+    for (one, other) in [(&bob, &cem), (&cem, &bob)] {
+        until(async || (role_of(one, other).await? == "member").then_some(())).await;
+    }
+    let number = async |who: &Cast, other: String| {
+        let asked = Request::Safety { agent: other };
+        match who.reply(asked).await.unwrap() {
+            Reply::Safety { number, .. } => number,
+            other => panic!("{other:?}"),
+        }
+    };
+    let of_bob = number(&cem, bob.id.agent.to_string()).await;
+    assert_eq!(of_bob, number(&bob, cem.id.agent.to_string()).await);
+    // By the name that it has in the room, too.
+    until(async || {
+        let called = members(&bob).await;
+        called
+            .iter()
+            .any(|member| member.name == "cem")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(of_bob, number(&bob, "cem".into()).await);
+    assert_ne!(of_bob, number(&bob, ann.id.agent.to_string()).await);
+}

@@ -143,6 +143,11 @@ impl RoomLog {
         self.acts.heads(own)
     }
 
+    /// Returns the identity sets of an agent that acts carry.
+    pub(crate) fn identity_sets(&self, agent: &AgentId) -> Vec<Bytes> {
+        self.acts.identity_sets(agent).to_vec()
+    }
+
     /// Returns an epoch's secret as an act sealed it to a device: nobody else's word about the same epoch
     /// takes its place.
     pub(crate) fn copy(

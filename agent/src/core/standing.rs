@@ -1,6 +1,7 @@
 //! Taking what the acts of a room come to into what is known: who is in it, its keys, its feeds.
 
 use kinlog_feeds::FeedKey;
+use kinlog_feeds::crypto::AgentId;
 use kinlog_indexer::RoomId;
 use kinlog_indexer::authority::ActHeads;
 use kinlog_indexer::seal::{ContentKey, EpochSecret, open_sealed_secret};
@@ -8,7 +9,7 @@ use kinlog_indexer::seal::{ContentKey, EpochSecret, open_sealed_secret};
 use crate::api::Error;
 use crate::core::{Core, RoomLog, lock};
 use crate::failure::chain;
-use crate::knowledge::KnownRoom;
+use crate::knowledge::{KnownAgent, KnownRoom};
 use crate::rooms::RoomFeed;
 use crate::state::StoredEpoch;
 
@@ -29,6 +30,27 @@ impl Core {
         let entries = room.feeds.values().filter(|feed| feed.is_entries);
         log.look(&self.store, entries.map(|feed| &feed.key), &room.keys);
         work(log)
+    }
+
+    /// Returns what is known of an agent: what its sessions brought, and the identity sets that acts of
+    /// rooms carry. `None` where nothing is.
+    pub(crate) fn known_agent(&self, agent: &AgentId) -> Option<KnownAgent> {
+        let (mut known, rooms) = self.knowledge(|knowledge| {
+            let rooms = knowledge.rooms.values().cloned().collect::<Vec<_>>();
+            (knowledge.agents.get(agent).cloned(), rooms)
+        });
+        let carried = rooms.iter();
+        let carried = carried.flat_map(|room| self.in_log(room, |log| log.identity_sets(agent)));
+        for set in carried {
+            let taken = match &mut known {
+                Some(known) => known.merge(&set).map(drop),
+                None => KnownAgent::verify(agent, set).map(|verified| known = Some(verified)),
+            };
+            if let Err(error) = taken {
+                tracing::debug!(%agent, error = chain(&error), "identity set in an act");
+            }
+        }
+        known
     }
 
     /// Forgets the acts of a room.

@@ -1,5 +1,7 @@
 //! The devices of this agent, and those of others.
 
+use std::collections::BTreeSet;
+
 use kinlog_feeds::crypto::{AgentId, Hash};
 use kinlog_feeds::text::encode_hex;
 use kinlog_indexer::identity::{Cut, Device, Identity, SafetyNumber, Said, Verdict};
@@ -7,7 +9,7 @@ use kinlog_indexer::identity::{Cut, Device, Identity, SafetyNumber, Said, Verdic
 use crate::api::{CutInfo, DeviceInfo, Error, Reply};
 use crate::core::Core;
 use crate::knowledge::KnownAgent;
-use crate::links::Link;
+use crate::requests::rooms::{agent_named, members_called};
 
 pub(super) fn list(core: &Core, of: Option<&str>) -> Result<Reply, Error> {
     let known = match of {
@@ -121,35 +123,30 @@ pub(super) fn safety(core: &Core, text: &str) -> Result<Reply, Error> {
 }
 
 fn known(core: &Core, agent: &AgentId) -> Result<KnownAgent, Error> {
-    let known = core.knowledge(|knowledge| knowledge.agents.get(agent).cloned());
-    known.ok_or_else(|| {
+    core.known_agent(agent).ok_or_else(|| {
         Error::not_found(format!("no identity set of {agent} is held"))
             .hint("`kinlog follow kinlog://agent/...` fetches it")
     })
 }
 
-/// Finds an agent by its link, its key, or the name it gives itself when only one is called so.
+/// Finds an agent by its link, its key, or the name it gives itself, in public or in a room, when only one
+/// is called so.
 fn named(core: &Core, text: &str) -> Result<KnownAgent, Error> {
-    if let Ok(Link::Agent { agent, .. }) = text.parse::<Link>() {
+    if let Some(agent) = agent_named(core, text)? {
         return known(core, &agent);
     }
-    if let Ok(agent) = text.parse::<AgentId>() {
-        return known(core, &agent);
-    }
-    if let Some(agent) = core.petnamed(text)? {
-        return known(core, &agent);
-    }
-    let mut called: Vec<KnownAgent> = core.knowledge(|knowledge| {
+    let mut called: BTreeSet<AgentId> = core.knowledge(|knowledge| {
         let agents = knowledge.agents.values();
         let called = agents.filter(|known| known.name.as_deref() == Some(text));
-        called.cloned().collect()
+        called.map(|known| known.identity.agent).collect()
     });
-    match called.len() {
-        1 => Ok(called.remove(0)),
-        0 => Err(Error::not_found(format!("nobody known is called {text:?}"))
+    called.extend(members_called(core, text)?);
+    match called.iter().collect::<Vec<_>>().as_slice() {
+        [agent] => known(core, agent),
+        [] => Err(Error::not_found(format!("nobody known is called {text:?}"))
             .hint("give the link or the key of the agent")),
         several => Err(
-            Error::usage(format!("{several} agents call themselves {text:?}"))
+            Error::usage(format!("{} agents call themselves {text:?}", several.len()))
                 .hint("give the link or the key of the agent"),
         ),
     }

@@ -67,20 +67,25 @@ pub(super) fn agent_named(core: &Core, who: &str) -> Result<Option<AgentId>, Err
     core.petnamed(who)
 }
 
+/// Returns those who are called so in a room.
+pub(super) fn members_called(core: &Core, name: &str) -> Result<BTreeSet<AgentId>, Error> {
+    let rooms = core.knowledge(|knowledge| knowledge.rooms.keys().copied().collect::<Vec<_>>());
+    let mut found = BTreeSet::new();
+    for room in rooms {
+        let rows = core.look(|index| index.room_members(&room))?;
+        let named = rows.iter();
+        let named = named.filter(|row| row.display_name.as_deref() == Some(name));
+        found.extend(named.map(|row| row.agent));
+    }
+    Ok(found)
+}
+
 /// Returns the agent that an id or a link names, or a name that one member of our rooms has.
 pub(super) fn agent_called(core: &Core, who: &str) -> Result<AgentId, Error> {
     if let Some(agent) = agent_named(core, who)? {
         return Ok(agent);
     }
-    let rooms = core.knowledge(|knowledge| knowledge.rooms.keys().copied().collect::<Vec<_>>());
-    let mut found = BTreeSet::new();
-    for room in rooms {
-        let rows = core.look(|index| index.room_members(&room))?;
-        let named = rows
-            .iter()
-            .filter(|row| row.display_name.as_deref() == Some(who));
-        found.extend(named.map(|row| row.agent));
-    }
+    let mut found = members_called(core, who)?;
     found.remove(&core.agent);
     match found.iter().collect::<Vec<_>>().as_slice() {
         [agent] => Ok(**agent),

@@ -120,7 +120,7 @@ pub(super) struct Graph {
     /// Acts that carry an identity set, with the number of the set among the agent's.
     carriers: HashMap<AgentId, Vec<(Number, usize)>>,
     /// The different identity sets carried.
-    sets: HashMap<AgentId, Vec<Bytes>>,
+    pub(super) sets: HashMap<AgentId, Vec<Bytes>>,
     /// Agents that were owners at any time.
     pub(super) ever_owners: Vec<AgentId>,
     /// What stands on an act; void with it.

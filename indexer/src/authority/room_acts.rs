@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::mem;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, FeedKey};
 
 use crate::authority::aside::Aside;
@@ -183,6 +184,11 @@ impl RoomActs {
             own: own.map(|own| self.graph.hash(own)),
             seq,
         }
+    }
+
+    /// Returns the different identity sets of an agent that the acts carry, as they are encoded.
+    pub fn identity_sets(&self, agent: &AgentId) -> &[Bytes] {
+        self.graph.sets.get(agent).map_or(&[], Vec::as_slice)
     }
 
     /// Returns why an act is not authorised; `None` where it is, or waits, or is not known.
