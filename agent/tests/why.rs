@@ -32,8 +32,12 @@ fn from(reasons: &[WhyReason], source: &str) -> Vec<String> {
 
 /// Returns the feed that an agent writes in the room.
 async fn feed_of(cast: &Cast, who: &Cast) -> String {
+    one_of(cast, who, "feed").await
+}
+
+async fn one_of(cast: &Cast, who: &Cast, feed: &str) -> String {
     let agent = who.id.agent;
-    let sql = format!("select feed from member_feeds where user_id = '{agent}'");
+    let sql = format!("select {feed} from member_feeds where user_id = '{agent}'");
     match cast.reply(Request::Query { sql }).await.unwrap() {
         Reply::Rows { rows, .. } => rows[0][0].as_str().unwrap().to_owned(),
         other => panic!("{other:?}"),
@@ -83,9 +87,19 @@ async fn people_ask_why_a_room_hides_refuses_or_disputes_something() {
     );
     let by = reasons.iter().find_map(|one| one.by.clone());
     assert_eq!(by, Some(ann.id.agent.to_string()));
+    let files = why(&cem, &one_of(&cem, &bob, "blobs_feed").await, None).await;
+    let told = from(&files, "authority");
+    assert!(
+        told.len() == 1
+            && told[0].starts_with("its end is hidden: its author was removed by ann (")
+            && told[0].ends_with("the first 0 blocks of the feed are accepted"),
+        "{files:?}"
+    );
     for who in [&ann, &cem] {
-        let reasons = why(&cem, &feed_of(&cem, who).await, None).await;
-        assert_eq!(from(&reasons, "authority"), [""; 0], "{reasons:?}");
+        for feed in ["feed", "blobs_feed"] {
+            let reasons = why(&cem, &one_of(&cem, who, feed).await, None).await;
+            assert_eq!(from(&reasons, "authority"), [""; 0], "{reasons:?}");
+        }
     }
     let behind = why(&cem, &format!("{of_bob}/999"), Some(ROOM)).await;
     let told = from(&behind, "authority");

@@ -58,15 +58,17 @@ impl Reader {
         Ok(found?.pop())
     }
 
-    /// Returns why an entry of a room is hidden, wherever in its feed it would be; `None` where it is
-    /// shown, or the feed is not known.
+    /// Returns why an entry of a room, or a block of a member's files, is hidden, wherever in its feed it
+    /// would be; `None` where it is shown, or the feed is not known.
     pub fn why_hidden(&self, feed: &FeedKey, index: u64) -> Result<Option<Hidden>, IndexError> {
         // A feed that nothing cuts is shown below the greatest number that a row holds.
         let index = index.min(i64::MAX as u64 - 1);
         let found = self.all(
             "SELECT m.void, c.sort, c.user_id, c.length FROM member_feeds m
-             LEFT JOIN cuts c ON c.room_id = m.room_id AND c.feed = m.feed
-             WHERE m.feed = ?1 AND m.shown_below <= ?2",
+             LEFT JOIN cuts c ON c.room_id = m.room_id AND c.feed = ?1
+             WHERE (m.feed = ?1 AND m.shown_below <= ?2)
+                OR (m.blobs_feed = ?1
+                    AND (m.void IS NOT NULL OR coalesce(c.length, m.shown_below) <= ?2))",
             params![feed.0, index],
             |row| {
                 if let Some(void) = row.get(0)? {
