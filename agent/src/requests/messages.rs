@@ -25,7 +25,7 @@ pub(super) fn send(
     let room = core.room(room)?;
     let reply = reply_to.map(|name| core.message(&room, name)).transpose()?;
     let message = Message {
-        text: bounded("message", text)?,
+        text: bounded(&format!("message to room {}", room.label()), text)?,
         reply: reply.map(|row| row.entry()),
         mentions: core.named_in(&room, text)?,
     };
@@ -91,7 +91,7 @@ pub(super) fn edit(core: &Core, room: &str, message: &str, text: &str) -> Result
     }
     let edit = Edit {
         target: row.entry(),
-        text: bounded("message", text)?,
+        text: bounded(&format!("message to room {}", room.label()), text)?,
         mentions: core.named_in(&room, text)?,
     };
     said(core, &room, Body::Edit(edit))
@@ -248,10 +248,7 @@ fn name_of(core: &Core, row: &MessageRow) -> String {
         .unwrap_or_else(|| row.agent.to_string())
 }
 
-fn bounded<const MAX: usize>(
-    what: &'static str,
-    text: &str,
-) -> Result<kinlog_indexer::Text<MAX>, Error> {
+fn bounded<const MAX: usize>(what: &str, text: &str) -> Result<kinlog_indexer::Text<MAX>, Error> {
     text.try_into()
-        .map_err(|error| Error::usage(format!("{what}: {error}")))
+        .map_err(|error| Error::usage(format!("{what}: {error}")).hint("shorten it, or send it in parts"))
 }

@@ -97,9 +97,10 @@ impl Core {
 
     /// Writes a message to a room; durable on return.
     pub(crate) fn send(&self, room: &KnownRoom, text: &str) -> Result<(OwnFeed, Appended), Error> {
-        let text = text
-            .try_into()
-            .map_err(|error| Error::usage(format!("message: {error}")))?;
+        let text = text.try_into().map_err(|error| {
+            Error::usage(format!("message to room {}: {error}", room.label()))
+                .hint("shorten it, or send it in parts")
+        })?;
         self.say(room, Body::Message(Message::new(text)))
     }
 
