@@ -53,6 +53,10 @@ pub const MESSAGES_A_SECOND: u64 = 20;
 /// was there.
 pub const MESSAGES_AT_ONCE: u64 = 200;
 
+/// Acts that are left to a device in a room when its people are told: an eighth of the 512 of a member,
+/// time enough to do something about it.
+pub const ACTS_LEFT_TOLD_MAX: u64 = 64;
+
 /// Epochs by whose meet keys a member is met at once: whoever was offline meets the others under the
 /// newest it knows, and each costs a topic at the signal server.
 pub const MEET_EPOCHS_MAX: usize = 8;

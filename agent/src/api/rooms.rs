@@ -115,6 +115,10 @@ pub struct RoomInfo {
     /// How this agent went out of it, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<String>,
+    /// Acts that this device may still do there (invite, admit, change of role, new epoch ...); said only
+    /// when they are few.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_left: Option<u64>,
     /// The other agent of a room of two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<String>,

@@ -1,9 +1,9 @@
 //! Writing entries: after what was seen, dated, sealed where the room asks for it.
 
 use kinlog_feeds::store::Appended;
-use kinlog_indexer::authority::ActHeads;
+use kinlog_indexer::authority::{ActHeads, ActPlace};
 use kinlog_indexer::clock::HybridClock;
-use kinlog_indexer::entry::{ActHash, Body, Entry, Envelope, Link, LinkScope, Links, OPEN_BLOCK};
+use kinlog_indexer::entry::{Body, Entry, Envelope, Link, LinkScope, Links, OPEN_BLOCK};
 use kinlog_indexer::index::{StoreTrees, TreeHashes};
 use kinlog_indexer::seal::{ContentKey, EpochSecret, open_entry, seal_entry};
 use kinlog_indexer::{Clock, RoomId};
@@ -88,6 +88,20 @@ impl Core {
         place: Place<'_>,
         bodies: Vec<Body>,
     ) -> Result<Appended, Error> {
+        let appended = self.append_checked(own, place, bodies);
+        if let (Err(_), Place::Room(room, _)) = (&appended, place) {
+            // It may have taken acts that are not written.
+            self.forget_log(room);
+        }
+        appended
+    }
+
+    fn append_checked(
+        &self,
+        own: &OwnFeed,
+        place: Place<'_>,
+        bodies: Vec<Body>,
+    ) -> Result<Appended, Error> {
         let feed = self.feed(&own.key)?;
         let scope = match place {
             Place::Public => LinkScope::Author(self.agent),
@@ -111,17 +125,16 @@ impl Core {
         let first = feed.head().length;
         let mut blocks = Vec::with_capacity(bodies.len());
         for (number, mut body) in bodies.into_iter().enumerate() {
-            let index = first + number as u64;
+            let index = first + blocks.len() as u64;
             let clock = lock(&self.clock).tick(wall_ms());
             if let Body::Act(act) = &mut body {
                 act.parents = seen.parents();
                 act.seq = seen.seq;
             }
-            let is_act = is_act(&body);
             let entry = Entry {
                 links: match root {
-                    Some(root) => links.and(root),
-                    None => links,
+                    Some(root) => links.clone().and(root),
+                    None => links.clone(),
                 },
                 depth,
                 clock,
@@ -135,8 +148,16 @@ impl Core {
                 })?),
             };
             let plain = entry.encode().map_err(|error| refused(&error))?;
-            if let (true, Place::Room(room, _)) = (is_act, place) {
-                let hash = ActHash::of(room, &own.key, index, &plain);
+            if let (Body::Act(act), Place::Room(room, _)) = (&entry.body, place) {
+                let place = ActPlace {
+                    feed: own.key,
+                    index,
+                    dated_ms: clock.ms,
+                    sealed_by: key.map(ContentKey::epoch_id),
+                };
+                let Some(hash) = self.own_act(room, place, &plain, act)? else {
+                    continue;
+                };
                 seen = ActHeads {
                     heads: vec![hash],
                     own: None,

@@ -7,8 +7,10 @@ use kinlog_feeds::Bitfield;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 use kinlog_feeds::store::Store;
 use kinlog_indexer::RoomId;
-use kinlog_indexer::authority::{ActHeads, ActPlace, Authority, EndingSort, HeldAct, RoomActs};
-use kinlog_indexer::entry::{ActHash, Body, Deed, Envelope, Membership};
+use kinlog_indexer::authority::{
+    ActHeads, ActPlace, Authority, EndingSort, HeldAct, Refusal, RoomActs,
+};
+use kinlog_indexer::entry::{Act, ActHash, Body, Deed, Envelope, Membership};
 use kinlog_indexer::seal::{EpochId, SEALED_SECRET_BYTES, SealedBlock, open_entry};
 
 use crate::knowledge::{
@@ -24,6 +26,8 @@ pub(crate) struct RoomLog {
     room: RoomId,
     acts: RoomActs,
     looked_at: BTreeMap<FeedKey, Bitfield>,
+    /// Acts came that nobody asked about yet.
+    has_news: bool,
     unopened: BTreeMap<EpochId, Vec<(FeedKey, u64)>>,
     /// Keys of devices, by their entries feeds.
     x25519: BTreeMap<FeedKey, [u8; 32]>,
@@ -37,20 +41,21 @@ impl RoomLog {
             room,
             acts: RoomActs::default(),
             looked_at: BTreeMap::new(),
+            has_news: false,
             unopened: BTreeMap::new(),
             x25519: BTreeMap::new(),
             copies: BTreeMap::new(),
         }
     }
 
-    /// Reads what is held of `feeds` and was not looked at before; returns whether acts came of it.
+    /// Reads what is held of `feeds` and was not looked at before.
     pub(crate) fn look<'a>(
         &mut self,
         store: &Store,
         feeds: impl IntoIterator<Item = &'a FeedKey>,
         keys: &Keyring,
-    ) -> bool {
-        let mut is_new = self.open_waiting(store, keys);
+    ) {
+        self.open_waiting(store, keys);
         for key in feeds {
             let Some(feed) = store.feed(key) else {
                 continue;
@@ -64,72 +69,95 @@ impl RoomLog {
                 let Some(block) = feed.get(index).ok().flatten() else {
                     continue;
                 };
-                is_new |= self.take(key, index, &block, keys);
+                self.take(key, index, &block, keys);
             }
         }
-        is_new
+    }
+
+    /// Returns whether acts came since this was asked last.
+    pub(crate) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
     }
 
     /// Opens blocks whose key came.
-    fn open_waiting(&mut self, store: &Store, keys: &Keyring) -> bool {
+    fn open_waiting(&mut self, store: &Store, keys: &Keyring) {
         let ids: Vec<EpochId> = self
             .unopened
             .keys()
             .filter(|id| keys.act_key(id).is_some() || keys.secret(id).is_some())
             .copied()
             .collect();
-        let mut is_new = false;
         for id in ids {
             for (key, index) in self.unopened.remove(&id).unwrap_or_default() {
                 let block = store.feed(&key).and_then(|feed| feed.get(index).ok()?);
                 if let Some(block) = block {
-                    is_new |= self.take(&key, index, &block, keys);
+                    self.take(&key, index, &block, keys);
                 }
             }
         }
-        is_new
     }
 
-    fn take(&mut self, feed: &FeedKey, index: u64, block: &Bytes, keys: &Keyring) -> bool {
+    fn take(&mut self, feed: &FeedKey, index: u64, block: &Bytes, keys: &Keyring) {
         let Ok(SealedBlock { epoch }) = SealedBlock::head(block) else {
-            return false;
+            return;
         };
         let Some(key) = keys.act_key(&epoch) else {
             if keys.secret(&epoch).is_none() {
                 let places = self.unopened.entry(epoch).or_default();
                 places.push((*feed, index));
             }
-            return false;
+            return;
         };
         let Ok(entry) = open_entry(key, feed, index, block) else {
-            return false;
+            return;
         };
         let Ok(envelope) = Envelope::decode(&entry) else {
-            return false;
+            return;
         };
         let body = Body::decode(envelope.tag, envelope.format, &envelope.body);
         let Ok(Body::Act(act)) = body else {
-            return false;
+            return;
         };
-        match &act.deed {
-            Deed::Genesis(genesis) => self.note_device(&genesis.owner),
-            Deed::Admit(admit) => self.note_device(&admit.member),
-            Deed::DeviceJoin(join) => self.note_device(&join.device),
-            _ => {}
-        }
         let place = ActPlace {
             feed: *feed,
             index,
             dated_ms: envelope.clock.ms,
             sealed_by: Some(epoch),
         };
-        let held = HeldAct::verify(&self.room, place, &entry, &act);
+        self.add(place, &entry, &act);
+    }
+
+    /// Takes an act of this device that is about to be written; `Err` where what was seen before it says,
+    /// for ever, that it may not be done. Whoever does not write it then forgets the
+    /// log.
+    pub(crate) fn add_own(
+        &mut self,
+        place: ActPlace,
+        entry: &[u8],
+        act: &Act,
+    ) -> Result<ActHash, Refusal> {
+        let hash = self.add(place, entry, act);
+        self.acts
+            .refusal(&hash)
+            .map_or(Ok(hash), |refusal| Err(refusal.clone()))
+    }
+
+    fn add(&mut self, place: ActPlace, entry: &[u8], act: &Act) -> ActHash {
+        match &act.deed {
+            Deed::Genesis(genesis) => self.note_device(&genesis.owner),
+            Deed::Admit(admit) => self.note_device(&admit.member),
+            Deed::DeviceJoin(join) => self.note_device(&join.device),
+            _ => {}
+        }
+        let held = HeldAct::verify(&self.room, place, entry, act);
+        let hash = held.hash();
         if let Deed::Epoch(epoch) = &act.deed {
             let copies = epoch.copies.iter();
             let copies = copies.map(|copy| ((held.hash(), copy.device), copy.sealed));
             self.copies.extend(copies);
         }
-        self.acts.add(held)
+        self.has_news |= self.acts.add(held);
+        hash
     }
 
     fn note_device(&mut self, member: &Membership) {

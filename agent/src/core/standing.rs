@@ -3,13 +3,15 @@
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::crypto::AgentId;
 use kinlog_indexer::RoomId;
-use kinlog_indexer::authority::ActHeads;
+use kinlog_indexer::authority::{ActHeads, ActPlace, Refusal, feed_acts_max};
+use kinlog_indexer::entry::{Act, ActHash, Deed};
 use kinlog_indexer::seal::{ContentKey, EpochSecret, open_sealed_secret};
 
-use crate::api::Error;
+use crate::api::{Error, ErrorKind};
 use crate::core::{Core, RoomLog, lock};
 use crate::failure::chain;
 use crate::knowledge::{KnownAgent, KnownRoom};
+use crate::limits::ACTS_LEFT_TOLD_MAX;
 use crate::rooms::RoomFeed;
 use crate::state::StoredEpoch;
 
@@ -21,6 +23,46 @@ impl Core {
         Ok(known.map_or_else(ActHeads::default, |known| {
             self.in_log(&known, |log| log.heads(own))
         }))
+    }
+
+    /// Takes an act of this device that is about to be written, and returns its name; `None` where it is
+    /// to be left out, because what it takes back is gone already.
+    ///
+    /// # Errors
+    /// What the room's rules refuse: written, it would say nothing, and neither would whatever goes after
+    /// it. Nothing that was taken since the last one was written may be written then, and
+    /// [`forget_log`](Self::forget_log) has to follow.
+    pub(super) fn own_act(
+        &self,
+        room: &RoomId,
+        place: ActPlace,
+        entry: &[u8],
+        act: &Act,
+    ) -> Result<Option<ActHash>, Error> {
+        let known = self.knowledge(|knowledge| knowledge.rooms.get(room).cloned());
+        // Of a room that is being made nobody knows anything yet.
+        let Some(known) = known else {
+            return Ok(Some(ActHash::of(room, &place.feed, place.index, entry)));
+        };
+        match self.in_log(&known, |log| log.add_own(place, entry, act)) {
+            Ok(hash) => Ok(Some(hash)),
+            Err(_) if matches!(act.deed, Deed::InviteRevoke(_) | Deed::GrantRevoke(_)) => Ok(None),
+            Err(refusal) => Err(refused_act(&known, &refusal)),
+        }
+    }
+
+    /// Returns how many acts this device's feed in a room has, and may have; `None` where its agent is no
+    /// member.
+    pub(crate) fn own_acts(&self, room: &KnownRoom) -> Option<(u64, u64)> {
+        let role = room.standing.role(&self.agent)?;
+        let written = self.in_log(room, |log| log.heads(&room.entries).seq);
+        Some((written, feed_acts_max(role)))
+    }
+
+    /// Returns how many acts this device may still do in a room, when they are few.
+    pub(crate) fn acts_left(&self, room: &KnownRoom) -> Option<u64> {
+        let (done, max) = self.own_acts(room)?;
+        Some(max.saturating_sub(done)).filter(|left| *left <= ACTS_LEFT_TOLD_MAX)
     }
 
     /// Looks at the newest acts of a room, and returns what `work` finds.
@@ -69,7 +111,8 @@ impl Core {
                 .entry(known.id)
                 .or_insert_with(|| RoomLog::new(known.id));
             let entries = known.feeds.values().filter(|feed| feed.is_entries);
-            log.look(&self.store, entries.map(|feed| &feed.key), &known.keys)
+            log.look(&self.store, entries.map(|feed| &feed.key), &known.keys);
+            log.take_news()
         };
         let act_ids = known.standing.act_ids();
         let mut missing = act_ids.filter(|id| known.keys.act_key(id).is_none());
@@ -163,5 +206,18 @@ impl Core {
         let act_keys = handed_on.iter().flat_map(|keys| keys.act_keys());
         let act_keys: Vec<_> = act_keys.copied().map(ContentKey::new).collect();
         Ok(room.new_keys(&secrets, &act_keys))
+    }
+}
+
+fn refused_act(room: &KnownRoom, refusal: &Refusal) -> Error {
+    let label = room.label();
+    match refusal {
+        Refusal::TooMany { limit } => Error::new(
+            ErrorKind::Quota,
+            format!("room {label}: this device has done all of the {limit} acts that its role may there, and nothing was written"),
+        )
+        .hint("what you say does not count as an act; for more acts use another device of yours, or have an admin remove and invite you again"),
+        refusal => Error::permission(format!("room {label} refuses this for ever, and nothing was written: {refusal}"))
+            .hint(format!("`kinlog room members {label}` shows who is what there")),
     }
 }

@@ -200,6 +200,7 @@ fn room_info(core: &Core, room: &KnownRoom) -> Result<RoomInfo, Error> {
         members: members as u64,
         messages: messages as u64,
         left: left(core, room),
+        acts_left: core.acts_left(room),
         with: room.direct.map(|agent| core.agent_label(&agent)),
     })
 }

@@ -226,72 +226,165 @@ pub(super) fn refused(error: JoinError) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use kinlog_feeds::KeyPair;
-    use kinlog_feeds::crypto::{DeviceKey, Hash};
+    use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash};
     use kinlog_swarm::{Certificate, SessionId, SessionRole, Transport};
 
     use super::*;
-    use crate::links::Link;
+    use crate::knowledge::{Member, MemberDevice};
+    use crate::links::{Invite, Link};
     use crate::rooms::{InviteTerms, RoomTerms};
     use crate::test_folder::TestFolder;
 
-    fn certificate(device: DeviceKey) -> Option<Certificate> {
-        Some(Certificate {
-            device,
-            identity_hash: Hash::default(),
-        })
+    const TERMS: RoomTerms<'_> = RoomTerms {
+        name: "family",
+        history: History::Full,
+        direct: None,
+    };
+
+    /// An invite of a room by one of its members.
+    pub(in crate::rooms) fn invited(core: &Core, room: &KnownRoom, role: Role) -> Invite {
+        let terms = InviteTerms {
+            role,
+            ..InviteTerms::OPEN
+        };
+        let Ok(Link::Join(invite)) = core.invite(room, &terms).unwrap().parse() else {
+            unreachable!("an invite is a link to join by");
+        };
+        invite
+    }
+
+    /// A session in which a device has the link of an invite.
+    pub(in crate::rooms) fn session(invite: &Invite, device: DeviceKey) -> SessionInfo {
+        SessionInfo {
+            id: SessionId(1),
+            label: Label::Invite,
+            key: invite.public_key().0,
+            role: SessionRole::Initiator,
+            remote_certificate: Some(Certificate {
+                device,
+                identity_hash: Hash::default(),
+            }),
+            transport: Transport::Memory,
+            path: None,
+            plain: false,
+        }
+    }
+
+    /// What a device that was invited asks with, for two feeds.
+    pub(in crate::rooms) fn request(
+        core: &Core,
+        invite: &Invite,
+        entries: KeyPair,
+        blobs: KeyPair,
+    ) -> Bytes {
+        let set = core.own_identity_set().unwrap();
+        let signing = core.keys.signing();
+        let room = &invite.room;
+        let member = Membership::sign(room, core.agent, set, signing, &entries, &blobs);
+        JoinRequest::by_invite(*room, member, &invite.key_pair()).encode()
+    }
+
+    pub(in crate::rooms) fn pair(number: u8) -> KeyPair {
+        KeyPair::from_seed(&[number; 32])
     }
 
     #[test]
     fn nobody_is_admitted_with_a_feed_of_another_member() {
         let folder = TestFolder::new();
         let (ada, bob) = (folder.core("ada"), folder.core("bob"));
-        let terms = RoomTerms {
-            name: "family",
-            history: History::Full,
-            direct: None,
-        };
-        let room = ada.create_room(&terms).unwrap();
-        let Ok(Link::Join(invite)) = ada.invite(&room, &InviteTerms::OPEN).unwrap().parse() else {
-            unreachable!("an invite is a link to join by");
-        };
-        let session = SessionInfo {
-            id: SessionId(1),
-            label: Label::Invite,
-            key: invite.public_key().0,
-            role: SessionRole::Initiator,
-            remote_certificate: certificate(bob.keys.device()),
-            transport: Transport::Memory,
-            path: None,
-            plain: false,
-        };
-        let request = |entries: KeyPair, blobs: KeyPair| {
-            let set = bob.own_identity_set().unwrap();
-            let signing = bob.keys.signing();
-            let member = Membership::sign(&room.id, bob.agent, set, signing, &entries, &blobs);
-            JoinRequest::by_invite(room.id, member, &invite.key_pair()).encode()
-        };
-        let pair = |number: u8| KeyPair::from_seed(&[number; 32]);
+        let room = ada.create_room(&TERMS).unwrap();
+        let invite = invited(&ada, &room, Role::Member);
+        let by_bob = session(&invite, bob.keys.device());
         let stored = ada.state.rooms().unwrap().remove(0);
         let ada_entries = || ada.keys.feed(&stored.entries_id);
         for stolen in [
-            request(ada_entries(), pair(8)),
-            request(pair(7), ada_entries()),
+            request(&bob, &invite, ada_entries(), pair(8)),
+            request(&bob, &invite, pair(7), ada_entries()),
         ] {
-            assert!(ada.admit(&session, &stolen).is_err());
+            assert!(ada.admit(&by_bob, &stolen).is_err());
         }
-        let honest = request(pair(7), pair(8));
+        let honest = request(&bob, &invite, pair(7), pair(8));
         for _ in 0..2 {
-            let answer = JoinAnswer::decode(&ada.admit(&session, &honest).unwrap()).unwrap();
+            let answer = JoinAnswer::decode(&ada.admit(&by_bob, &honest).unwrap()).unwrap();
             assert!(matches!(answer, JoinAnswer::Welcome { .. }), "{answer:?}");
         }
         let devices = ada.room(&room.id.to_string()).unwrap().devices();
         assert_eq!(devices, [ada.keys.device(), bob.keys.device()].into());
-        let other = SessionInfo {
-            remote_certificate: certificate(DeviceKey([3; 32])),
-            ..session
+        let by_another = session(&invite, DeviceKey([3; 32]));
+        assert!(ada.admit(&by_another, &honest).is_err());
+    }
+
+    /// Lets Bob ask for a room that Ada thinks has so many other members with so many devices each, and
+    /// returns what he hears.
+    fn asked_where(members: usize, devices: usize) -> JoinAnswer {
+        let folder = TestFolder::new();
+        let (ada, bob) = (folder.core("ada"), folder.core("bob"));
+        let room = ada.create_room(&TERMS).unwrap();
+        let invite = invited(&ada, &room, Role::Member);
+        let number = |number: usize| {
+            let mut key = [0xee; 32];
+            key[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            key
         };
-        assert!(ada.admit(&other, &honest).is_err());
+        let device = |at: usize| MemberDevice {
+            entries: FeedKey(number(at)),
+            blobs: FeedKey(number(at)),
+            x25519: number(at),
+        };
+        ada.knowledge(|knowledge| {
+            let room = knowledge.rooms.get_mut(&room.id).unwrap();
+            for at in 0..members {
+                let of = at * devices..(at + 1) * devices;
+                let member = Member {
+                    role: Role::Member,
+                    devices: of.map(|at| (DeviceKey(number(at)), device(at))).collect(),
+                };
+                room.standing.members.insert(AgentId(number(at)), member);
+            }
+        });
+        let by_bob = session(&invite, bob.keys.device());
+        let asked = request(&bob, &invite, pair(7), pair(8));
+        JoinAnswer::decode(&ada.admit(&by_bob, &asked).unwrap()).unwrap()
+    }
+
+    fn is_full(answer: &JoinAnswer) -> bool {
+        matches!(
+            answer,
+            JoinAnswer::Refused {
+                why: Refusal::Full,
+                ..
+            }
+        )
+    }
+
+    #[test]
+    fn room_members_max_are_in_a_room_and_nobody_more_is_let_in() {
+        // Ada is one of them.
+        let last = asked_where(ROOM_MEMBERS_MAX - 2, 1);
+        assert!(matches!(last, JoinAnswer::Welcome { .. }), "{last:?}");
+        let beyond = asked_where(ROOM_MEMBERS_MAX - 1, 1);
+        assert!(is_full(&beyond), "{beyond:?}");
+        let told = Refusal::Full.as_str();
+        assert!(
+            told.contains(&format!("{ROOM_MEMBERS_MAX} members")),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn room_devices_max_are_in_a_room_and_none_more_is_let_in() {
+        let (members, devices) = (7, (ROOM_DEVICES_MAX - 1) / 7);
+        assert_eq!(members * devices, ROOM_DEVICES_MAX - 1, "with Ada's one");
+        let beyond = asked_where(members, devices);
+        assert!(is_full(&beyond), "{beyond:?}");
+        let last = asked_where(members - 1, devices);
+        assert!(matches!(last, JoinAnswer::Welcome { .. }), "{last:?}");
+        let told = Refusal::Full.as_str();
+        assert!(
+            told.contains(&format!("{ROOM_DEVICES_MAX} devices")),
+            "{told}"
+        );
     }
 }

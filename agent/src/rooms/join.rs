@@ -312,33 +312,15 @@ fn keyring(keys: &RoomKeys) -> Keyring {
 
 #[cfg(test)]
 mod tests {
-    use kinlog_feeds::crypto::Hash;
     use kinlog_indexer::entry::History;
     use kinlog_indexer::seal::{EpochSecret, device_dh_public};
-    use kinlog_swarm::{Certificate, SessionId, SessionRole, Transport};
 
     use super::*;
     use crate::introduce;
     use crate::links::Link;
+    use crate::rooms::admit::tests::session;
     use crate::rooms::{InviteTerms, RoomTerms};
     use crate::test_folder::TestFolder;
-
-    /// A session in which `device` has the link, too.
-    fn session(invite: &Invite, device: DeviceKey) -> SessionInfo {
-        SessionInfo {
-            id: SessionId(1),
-            label: Label::Invite,
-            key: invite.public_key().0,
-            role: SessionRole::Initiator,
-            remote_certificate: Some(Certificate {
-                device,
-                identity_hash: Hash::default(),
-            }),
-            transport: Transport::Memory,
-            path: None,
-            plain: false,
-        }
-    }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn whoever_answers_falsely_first_leads_nobody_into_a_false_room() {

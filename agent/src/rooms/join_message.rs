@@ -200,7 +200,9 @@ impl Refusal {
             Refusal::NoInvite => "the invite was revoked, or is of no use there",
             Refusal::Expired => "the invite has expired",
             Refusal::UsedUp => "as many have joined by the invite as may",
-            Refusal::Full => "the room is full",
+            Refusal::Full => {
+                "the room is full: it has 256 members or 512 devices, as many as may be; ask again when somebody left"
+            }
             Refusal::OtherDevices => {
                 "this agent is in the room with another device, which has to let this one in"
             }

@@ -263,3 +263,150 @@ impl From<MintError> for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kinlog_feeds::PublicKey;
+    use kinlog_indexer::authority::feed_acts_max;
+    use kinlog_indexer::entry::{ActHash, Invite, InviteRevoke, Role};
+
+    use super::*;
+    use crate::api::ErrorKind;
+    use crate::limits::ACTS_LEFT_TOLD_MAX;
+    use crate::rooms::admit::tests::{invited, pair, request, session};
+    use crate::rooms::{InviteTerms, RoomTerms};
+    use crate::test_folder::TestFolder;
+
+    const TERMS: RoomTerms<'_> = RoomTerms {
+        name: "family",
+        history: History::Full,
+        direct: None,
+    };
+
+    /// Ada's room, with Bob in it.
+    fn room_with_bob(ada: &Core, bob: &Core, role: Role) -> KnownRoom {
+        let room = ada.create_room(&TERMS).unwrap();
+        let invite = invited(ada, &room, role);
+        let asked = request(bob, &invite, pair(7), pair(8));
+        ada.admit(&session(&invite, bob.keys.device()), &asked)
+            .unwrap();
+        let room = ada.room_with(&room.id).unwrap();
+        assert_eq!(room.standing.role(&bob.agent), Some(role));
+        room
+    }
+
+    fn invite_of(number: u16) -> Body {
+        let mut key = [5; 32];
+        key[..2].copy_from_slice(&number.to_be_bytes());
+        act(Deed::Invite(Invite {
+            public_key: PublicKey(key),
+            role: Role::Member,
+            expires_at_ms: None,
+            uses: None,
+        }))
+    }
+
+    fn length(core: &Core, room: &KnownRoom) -> u64 {
+        core.feed(&room.entries).unwrap().head().length
+    }
+
+    /// Each act of a batch names the one before it. One that the room refuses would take with it all that
+    /// name it.
+    #[test]
+    fn a_refused_act_at_the_head_of_a_batch_takes_nothing_with_it() {
+        let folder = TestFolder::new();
+        let ada = folder.core("ada");
+        let room = ada.create_room(&TERMS).unwrap();
+        let key = ada.act_key(&room).unwrap();
+        let mut batch = Batch::default();
+        let revoke = InviteRevoke {
+            public_key: PublicKey([4; 32]),
+            act: ActHash([4; 32]),
+        };
+        batch.push(act(Deed::InviteRevoke(revoke)), key.clone());
+        batch.push(invite_of(1), key.clone());
+        batch.push(invite_of(2), key);
+        ada.write_batch(&room, batch).unwrap();
+        let room = ada.room_with(&room.id).unwrap();
+        assert_eq!(room.standing.invites.len(), 2);
+    }
+
+    #[test]
+    fn what_the_room_refuses_is_told_and_not_written() {
+        let folder = TestFolder::new();
+        let (ada, bob) = (folder.core("ada"), folder.core("bob"));
+        let before = room_with_bob(&ada, &bob, Role::Member);
+        ada.remove_member(&before, &bob.agent, "spam").unwrap();
+        let written = length(&ada, &before);
+        // As if Ada had not seen yet that Bob is gone.
+        let refused = ada.remove_member(&before, &bob.agent, "spam").unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Permission);
+        assert!(
+            refused
+                .message
+                .starts_with("room family refuses this for ever, and nothing was written:")
+                && refused.message.ends_with("was no member"),
+            "{refused}"
+        );
+        assert!(refused.hint.unwrap().contains("kinlog room members family"));
+        assert_eq!(length(&ada, &before), written);
+        // What comes after it counts.
+        let room = ada.room_with(&before.id).unwrap();
+        ada.invite(&room, &InviteTerms::OPEN).unwrap();
+        let room = ada.room_with(&before.id).unwrap();
+        assert_eq!(room.standing.invites.len(), 1);
+        let (own, said) = ada.send(&room, "still here").unwrap();
+        let entry = kinlog_indexer::entry::Ref {
+            feed: own.key,
+            index: said.length - 1,
+        };
+        let message = ada.look(|index| index.message(&entry)).unwrap();
+        assert_eq!(message.unwrap().text, "still here");
+    }
+
+    #[test]
+    fn a_device_is_told_before_its_acts_are_used_up_and_when_they_are() {
+        let folder = TestFolder::new();
+        let (ada, bob) = (folder.core("ada"), folder.core("bob"));
+        let room = room_with_bob(&ada, &bob, Role::Owner);
+        ada.change_role(&room, &ada.agent, Role::Member).unwrap();
+        let room = ada.room_with(&room.id).unwrap();
+        let max = feed_acts_max(Role::Member);
+        let (done, of) = ada.own_acts(&room).unwrap();
+        assert_eq!(of, max);
+        let invite = |from: u64, until: u64| {
+            let key = ada.act_key(&room).unwrap();
+            let mut batch = Batch::default();
+            for number in from..until {
+                batch.push(invite_of(number as u16), key.clone());
+            }
+            ada.write_batch(&room, batch)
+        };
+        let is_told = || {
+            let told = ada.acts_left(&room);
+            told.map(|left| (left, ada.own_acts(&room).unwrap()))
+        };
+        let soon = max - ACTS_LEFT_TOLD_MAX;
+        invite(done, soon - 1).unwrap();
+        assert_eq!(is_told(), None);
+        invite(soon - 1, soon).unwrap();
+        assert_eq!(is_told(), Some((ACTS_LEFT_TOLD_MAX, (soon, max))));
+        // All of them fit, and not one more.
+        let written = length(&ada, &room);
+        let refused = invite(soon, max + 1).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Quota);
+        assert_eq!(
+            length(&ada, &room),
+            written,
+            "a batch is written whole or not"
+        );
+        assert!(refused.message.contains("room family") && refused.message.contains("512 acts"));
+        assert!(refused.hint.unwrap().contains("another device of yours"));
+        invite(soon, max).unwrap();
+        assert_eq!(is_told(), Some((0, (max, max))));
+        let room = ada.room_with(&room.id).unwrap();
+        assert_eq!(room.standing.invites.len() as u64, max - done + 1);
+        // Messages are no acts.
+        ada.send(&room, "still here").unwrap();
+    }
+}

@@ -293,9 +293,16 @@ fn line(room: &RoomInfo, context: &Context<'_>) -> String {
         Some(with) => format!("with {with}"),
         None => room.name.clone(),
     };
-    let left = match &room.left {
-        Some(left) => format!("; {}", paint.warn(&clean(left))),
-        None => String::new(),
+    let left = match (&room.left, room.acts_left) {
+        (Some(left), _) => format!("; {}", paint.warn(&clean(left))),
+        (None, Some(acts)) => {
+            let few = format!(
+                "this device may do {} more here: then another device of yours, or an admin who removes and invites you again",
+                count(acts, "act")
+            );
+            format!("; {}", paint.warn(&few))
+        }
+        (None, None) => String::new(),
     };
     format!(
         "{}  {}  {}, {}{left}",

@@ -165,7 +165,7 @@ impl Judge<'_> {
     /// many as it may.
     fn is_in_sequence(&self, role: Role) -> Result<(), Refusal> {
         let seq = self.act.seq;
-        let limit = acts_of(role);
+        let limit = feed_acts_max(role);
         if seq >= limit {
             return Err(Refusal::TooMany { limit });
         }
@@ -465,7 +465,7 @@ impl Judge<'_> {
 }
 
 /// Returns how many acts a feed may have whose author has a role.
-fn acts_of(role: Role) -> u64 {
+pub const fn feed_acts_max(role: Role) -> u64 {
     match role {
         Role::Guest | Role::Member => FEED_ACTS_MAX,
         Role::Admin | Role::Owner => FEED_ACTS_OF_ADMINS_MAX,

@@ -20,6 +20,7 @@ mod view;
 
 pub use graph::DevicesOf;
 pub use held::{ActPlace, Devices, HeldAct, devices_of};
+pub use judge::feed_acts_max;
 pub use room_acts::{ActHeads, RoomActs};
 pub use verdict::{Refusal, Verdict, Void, VoidReason};
 pub use view::{
