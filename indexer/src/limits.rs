@@ -189,8 +189,9 @@ pub const READER_CACHE_KIB: usize = 8 * 1024;
 /// Feeds whose newest roots are kept for checking links, 1,024 x at most 64 roots of 48 B.
 pub const TREES_REMEMBERED_MAX: usize = 1024;
 
-/// Stated depths kept in memory during one ingest: 65,536 x about 100 B.
-pub const DEPTH_CACHE_MAX: usize = 64 * 1024;
+/// Stated depths kept in memory: 65,536 x 8 B of entries in their order, at worst one of each of as
+/// many feeds, about 100 B.
+pub const DEPTHS_REMEMBERED_MAX: usize = 64 * 1024;
 
 /// Blocks of each feed that `rebuild` reads before all others: what people look at first.
 pub const REBUILD_NEWEST_BLOCKS: u64 = 256;
@@ -198,15 +199,27 @@ pub const REBUILD_NEWEST_BLOCKS: u64 = 256;
 /// Feeds whose blocks `rebuild` puts in the order of their depth; each keeps one block in memory.
 pub const REBUILD_FEEDS_MERGED_MAX: usize = 256;
 
-/// Batches that `rebuild` reads ahead of the one it writes.
-pub const REBUILD_BATCHES_AHEAD: usize = 1;
+/// Blocks that `rebuild` hands at once from the thread that reads to the one that writes; larger ones
+/// end at [`REBUILD_PART_BYTES`].
+pub const REBUILD_PART_BLOCKS: usize = 1000;
 
-/// Blocks that `rebuild` reads and commits at once, with chat about 3 MiB; larger ones end at
-/// [`REBUILD_BATCH_BYTES`].
-pub const REBUILD_BATCH_BLOCKS: usize = 8000;
+/// Bytes of such blocks, 2 MiB.
+pub const REBUILD_PART_BYTES: usize = 2 * 1024 * 1024;
 
-/// Bytes of blocks that `rebuild` reads at once before it commits, 16 MiB.
-pub const REBUILD_BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// Parts that `rebuild` reads ahead of the one it writes: with those in both hands at most 20 MiB of
+/// blocks, and as much for what they were opened to.
+pub const REBUILD_PARTS_AHEAD: usize = 8;
+
+/// Blocks that `rebuild` commits first, so that people see the newest soon; then twice as many each
+/// time, up to [`REBUILD_COMMIT_BLOCKS`].
+pub const REBUILD_FIRST_COMMIT_BLOCKS: usize = 4000;
+
+/// Blocks that `rebuild` commits at once: the words of so many are written together. What they change,
+/// some 20 MiB with chat, fits what SQLite keeps in memory.
+pub const REBUILD_COMMIT_BLOCKS: usize = 32_000;
+
+/// Bytes of blocks after which `rebuild` commits earlier, 16 MiB.
+pub const REBUILD_COMMIT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Fewer blocks than this at once are opened where they are written: a thread costs about 20 us.
 pub const OPENED_APART_MIN: usize = 128;

@@ -89,7 +89,7 @@ impl Rows {
         let mut db = Connection::open(path)?;
         db.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;
-             PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 8192;",
+             PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 4096;",
         )?;
         let columns: Vec<String> = db
             .prepare("SELECT name FROM pragma_table_info('messages')")?

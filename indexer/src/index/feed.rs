@@ -88,8 +88,8 @@ pub struct Block {
     pub bytes: Bytes,
 }
 
-/// Tree hashes of held feeds, by which links are checked.
-pub trait TreeHashes: Send {
+/// Tree hashes of held feeds, by which links are checked; several threads ask.
+pub trait TreeHashes: Send + Sync {
     /// Returns the tree hash of `feed` at `length`, `None` while the roots are not held.
     fn tree_hash(&self, feed: &FeedKey, length: u64) -> Option<Hash>;
 

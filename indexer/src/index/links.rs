@@ -11,11 +11,14 @@ use kinlog_feeds::limits::UINT_MAX;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::entry::{Envelope, LINK_HASH_BYTES, Link, LinkScope, LinkTag};
-use crate::index::IndexError;
-use crate::index::state::{Place, State, read_frontier, scope_to_sql};
+use crate::index::state::{Place, State, Tags, read_frontier, scope_to_sql};
 use crate::index::writer::Writer;
+use crate::index::{IndexError, TreeHashes};
 use crate::limits::LINKS_MAX;
 use crate::mistake::{Mistake, makes};
+
+/// What a link states of a tree.
+type LinkHash = [u8; LINK_HASH_BYTES];
 
 /// Bytes of a link as `facts.links` has it: tag, index, hash.
 const LINK_BYTES: usize = 8 + 8 + LINK_HASH_BYTES;
@@ -33,11 +36,12 @@ pub(super) enum FrontierChange {
 
 impl Writer<'_> {
     /// Connects an entry with those held that it links to and that link to it, and returns its
-    /// order depth.
+    /// order depth; `held` are the hashes that were found when it was opened.
     pub(super) fn place_among_links(
         &mut self,
         place: Place,
         envelope: &Envelope,
+        held: &HeldHashes,
     ) -> Result<u64, IndexError> {
         let (feed, index) = place;
         let mut below = None;
@@ -50,8 +54,9 @@ impl Writer<'_> {
             if let Some(previous) = previous {
                 self.leave_frontier(scope, previous)?;
             }
-            for link in envelope.links.as_slice() {
-                below = below.max(self.follow_link(scope, place, link)?);
+            for (number, link) in envelope.links.as_slice().iter().enumerate() {
+                let held = held.of(number);
+                below = below.max(self.follow_link(scope, place, link, held)?);
             }
             let reached = self.answer_awaiting(scope, own_tag, place, envelope.depth)?;
             let next = self.stated_depth(&(feed, index + 1))?.is_some();
@@ -69,11 +74,12 @@ impl Writer<'_> {
         scope: LinkScope,
         by: Place,
         link: &Link,
+        held: Option<LinkHash>,
     ) -> Result<Option<u64>, IndexError> {
-        if let Some(feed) = self.state.tagged(&(scope, link.tag)) {
+        if let Some(feed) = self.state.tags.get(&(scope, link.tag)) {
             let target = (feed, link.index);
             if let Some(depth) = self.stated_depth(&target)? {
-                self.check_link(by, target, &link.hash)?;
+                self.check_link(by, target, &link.hash, held)?;
                 self.leave_frontier(scope, target)?;
                 return Ok(Some(depth));
             }
@@ -105,12 +111,12 @@ impl Writer<'_> {
             .awaited
             .get(&scope)
             .is_none_or(|count| *count == 0)
-            || self.state.tagged(&(scope, tag)) != Some(feed)
+            || self.state.tags.get(&(scope, tag)) != Some(feed)
         {
             return Ok(false);
         }
         let sql_scope = scope_to_sql(&scope);
-        let waiting: Vec<(Place, [u8; LINK_HASH_BYTES])> = self
+        let waiting: Vec<(Place, LinkHash)> = self
             .hot
             .awaiting
             .query_map(params![sql_scope, tag.0, index], |row| {
@@ -131,7 +137,7 @@ impl Writer<'_> {
             if !makes(Mistake::LinkForgotten) {
                 self.raise(by, depth)?;
             }
-            self.check_link(by, place, &hash)?;
+            self.check_link(by, place, &hash, None)?;
         }
         Ok(true)
     }
@@ -157,17 +163,16 @@ impl Writer<'_> {
         self.apply_raised(place, before)
     }
 
-    /// Compares a link with the tree of the feed it names, where that is held.
+    /// Compares a link with the tree of the feed it names, where that is held: `held` if it was
+    /// asked for before.
     fn check_link(
         &mut self,
         by: Place,
         target: Place,
-        stated: &[u8; LINK_HASH_BYTES],
+        stated: &LinkHash,
+        held: Option<LinkHash>,
     ) -> Result<(), IndexError> {
-        let held = self
-            .trees
-            .and_then(|trees| trees.tree_hash(&target.0, target.1 + 1));
-        let Some(held) = held.map(|hash| Link::truncate(&hash)) else {
+        let Some(held) = held.or_else(|| held_hash(self.trees?, target)) else {
             return Ok(());
         };
         if held == *stated {
@@ -184,7 +189,7 @@ impl Writer<'_> {
 
     /// Returns the stated depth of an entry, `None` if it is not held.
     pub(super) fn stated_depth(&mut self, place: &Place) -> Result<Option<u64>, IndexError> {
-        if let Some(depth) = self.state.depth(place) {
+        if let Some(depth) = self.state.depths.get(place) {
             return Ok(Some(depth));
         }
         if !self.state.indexed(place) {
@@ -195,9 +200,6 @@ impl Writer<'_> {
             .fact_depth
             .query_row(params![place.0.0, place.1], |row| row.get(0))
             .optional()?;
-        if let Some(depth) = depth {
-            self.state.remember_depth(*place, depth);
-        }
         Ok(depth)
     }
 
@@ -276,10 +278,10 @@ impl Writer<'_> {
                     linked.insert((*feed, previous));
                 }
                 for link in links_from_sql(&links) {
-                    if let Some(target) = self.state.tagged(&(scope, link.tag)) {
+                    if let Some(target) = self.state.tags.get(&(scope, link.tag)) {
                         linked.insert((target, link.index));
                     }
-                    below = below.max(self.follow_link(scope, place, &link)?);
+                    below = below.max(self.follow_link(scope, place, &link, None)?);
                 }
                 self.db
                     .prepare_cached(
@@ -304,6 +306,33 @@ impl Writer<'_> {
             .query_map([feed.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect()
     }
+}
+
+/// Hashes of the trees that an entry's links name, as far as they were asked for.
+#[derive(Debug, Default)]
+pub(super) struct HeldHashes(Vec<Option<LinkHash>>);
+
+impl HeldHashes {
+    /// Asks for those of all links.
+    pub(super) fn ask(
+        trees: &dyn TreeHashes,
+        tags: &Tags,
+        scope: LinkScope,
+        links: &[Link],
+    ) -> Self {
+        let ask = |link: &Link| held_hash(trees, (tags.get(&(scope, link.tag))?, link.index));
+        HeldHashes(links.iter().map(ask).collect())
+    }
+
+    fn of(&self, number: usize) -> Option<LinkHash> {
+        self.0.get(number).copied().flatten()
+    }
+}
+
+/// Returns what a link to an entry has to state.
+fn held_hash(trees: &dyn TreeHashes, (feed, index): Place) -> Option<LinkHash> {
+    let hash = trees.tree_hash(&feed, index + 1)?;
+    Some(Link::truncate(&hash))
 }
 
 /// Returns what the next entry in a scope goes after.

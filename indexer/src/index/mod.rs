@@ -9,6 +9,7 @@
 //! One [`Index`] writes; it belongs to one thread at a time. Keys live in memory only.
 
 mod acts;
+mod depths;
 mod directory;
 mod dump;
 mod error;
@@ -90,7 +91,7 @@ pub struct Index {
     reader: Reader,
     keys: Arc<Keys>,
     state: State,
-    trees: Option<Box<dyn TreeHashes>>,
+    trees: Option<Arc<dyn TreeHashes>>,
     /// Behind the reader with its connection: it is dropped later.
     _sum: SumAtClose,
 }
@@ -125,7 +126,7 @@ impl Index {
 
     /// Takes the tree hashes by which links are checked from now on.
     pub fn set_tree_hashes(&mut self, trees: Box<dyn TreeHashes>) {
-        self.trees = Some(trees);
+        self.trees = Some(trees.into());
     }
 
     /// Tells of a feed.

@@ -9,11 +9,13 @@ use bytes::Bytes;
 use kinlog_feeds::crypto::FeedKey;
 
 use crate::RoomId;
-use crate::entry::{Body, BodyError, EntryError, Envelope, OPEN_BLOCK};
-use crate::index::Block;
+use crate::entry::{Body, BodyError, EntryError, Envelope, LinkScope, OPEN_BLOCK};
 use crate::index::key_map::KeyMap;
+use crate::index::links::HeldHashes;
 use crate::index::room_acts::ActBytes;
+use crate::index::state::Tags;
 use crate::index::writer::Keys;
+use crate::index::{Block, Scope, TreeHashes};
 use crate::limits::{OPENED_APART_MIN, OPENED_AT_ONCE};
 use crate::seal::{EpochId, SEALED_BLOCK, SealedBlock, open_with_id};
 
@@ -27,11 +29,57 @@ pub(super) enum Opened {
         body: Result<Body, BodyError>,
         /// What names it, if it is an act.
         act: Option<ActBytes>,
+        /// What its links have to state.
+        held: HeldHashes,
     },
     /// Sealed in an epoch whose key is not held.
     Waits(EpochId),
     /// Nothing that is indexed, and why.
     Skipped(&'static str),
+}
+
+/// Where a feed belongs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Belonging {
+    /// Whose epochs seal it.
+    room: Option<RoomId>,
+    links: Option<LinkScope>,
+}
+
+impl Belonging {
+    pub(super) fn of(scope: &Scope) -> Self {
+        Belonging {
+            room: scope.sealed_in(),
+            links: scope.link_scope(),
+        }
+    }
+}
+
+/// What it takes to open blocks: nothing that the writer changes meanwhile.
+#[derive(Clone, Copy)]
+pub(super) struct Opening<'a> {
+    pub(super) keys: &'a Keys,
+    pub(super) tags: &'a Tags,
+    pub(super) trees: Option<&'a dyn TreeHashes>,
+}
+
+impl Opening<'_> {
+    /// Opens a block, and looks what its links have to state.
+    pub(super) fn open(
+        &self,
+        belonging: &Belonging,
+        feed: &FeedKey,
+        index: u64,
+        block: &Bytes,
+    ) -> Opened {
+        let mut opened = open(self.keys, belonging.room, feed, index, block);
+        if let (Opened::Entry { envelope, held, .. }, Some(scope), Some(trees)) =
+            (&mut opened, belonging.links, self.trees)
+        {
+            *held = HeldHashes::ask(trees, self.tags, scope, envelope.links.as_slice());
+        }
+        opened
+    }
 }
 
 /// Opens a block of a feed that belongs to `room`, or to none.
@@ -72,6 +120,7 @@ fn decode(entry: &Bytes, sealed_by: Option<EpochId>) -> Opened {
                 envelope,
                 body,
                 act,
+                held: HeldHashes::default(),
             }
         }
         Err(EntryError::Newer { .. }) => Opened::Skipped("newer"),
@@ -80,16 +129,16 @@ fn decode(entry: &Bytes, sealed_by: Option<EpochId>) -> Opened {
 }
 
 /// Gives `work` each of `blocks`, opened, in order; a thread beside it opens many of them, and where
-/// that is behind, this one does. `rooms` says of each feed of a room which it is.
+/// that is behind, this one does. `feeds` says of each feed where it belongs.
 pub(super) fn open_all<E>(
     blocks: &[Block],
-    keys: &Keys,
-    rooms: &KeyMap<FeedKey, RoomId>,
+    opening: Opening<'_>,
+    feeds: &KeyMap<FeedKey, Belonging>,
     mut work: impl FnMut(&Block, Opened) -> Result<(), E>,
 ) -> Result<(), E> {
     let opened = |block: &Block| {
-        let room = rooms.get(&block.feed).copied();
-        open(keys, room, &block.feed, block.index, &block.bytes)
+        let belonging = feeds.get(&block.feed).copied().unwrap_or_default();
+        opening.open(&belonging, &block.feed, block.index, &block.bytes)
     };
     if blocks.len() < OPENED_APART_MIN {
         return blocks

@@ -9,15 +9,13 @@ use std::ops::Range;
 
 use kinlog_feeds::crypto::FeedKey;
 
-use crate::RoomId;
 use crate::entry::LinkScope;
-use crate::index::opening::{Opened, open};
+use crate::index::opening::{Belonging, Opened, Opening};
 use crate::index::runs::Runs;
 use crate::index::state::State;
-use crate::index::writer::Keys;
 use crate::index::{Block, BlockSource, SourceError};
 use crate::limits::{
-    REBUILD_BATCH_BLOCKS, REBUILD_BATCH_BYTES, REBUILD_FEEDS_MERGED_MAX, REBUILD_NEWEST_BLOCKS,
+    REBUILD_FEEDS_MERGED_MAX, REBUILD_NEWEST_BLOCKS, REBUILD_PART_BLOCKS, REBUILD_PART_BYTES,
 };
 
 /// A block with what it turned out to be.
@@ -27,8 +25,7 @@ pub(super) type Read = (Block, Opened);
 #[derive(Debug)]
 struct FeedPart {
     feed: FeedKey,
-    /// Whose epochs seal it.
-    room: Option<RoomId>,
+    belonging: Belonging,
     ranges: Vec<Range<u64>>,
 }
 
@@ -49,11 +46,15 @@ impl Plan {
             let missing = missing(&known.runs, source.held(key)?);
             let (first, last) = split_newest(missing, REBUILD_NEWEST_BLOCKS);
             let scope = known.scope.link_scope();
-            let room = known.scope.sealed_in();
+            let belonging = Belonging::of(&known.scope);
             for (parts, ranges) in [(&mut newest, last), (&mut rest, first)] {
                 if !ranges.is_empty() {
                     let feed = *key;
-                    let part = FeedPart { feed, room, ranges };
+                    let part = FeedPart {
+                        feed,
+                        belonging,
+                        ranges,
+                    };
                     parts.entry(scope).or_default().push(part);
                 }
             }
@@ -69,29 +70,29 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Reads everything, in batches; stops when `take` wants no more.
+    /// Reads everything, in parts; stops when `take` wants no more.
     pub(super) fn read(
         self,
         source: &mut dyn BlockSource,
-        keys: &Keys,
+        opening: Opening<'_>,
         mut take: impl FnMut(Vec<Read>) -> bool,
     ) -> Result<(), SourceError> {
-        let (mut batch, mut batch_bytes) = (Vec::new(), 0);
+        let (mut part, mut bytes) = (Vec::new(), 0);
         for group in self.groups {
-            let mut merged = Merged::new(group, source, keys)?;
-            while let Some(read) = merged.next(source, keys)? {
-                batch_bytes += read.0.bytes.len();
-                batch.push(read);
-                if batch.len() >= REBUILD_BATCH_BLOCKS || batch_bytes >= REBUILD_BATCH_BYTES {
-                    batch_bytes = 0;
-                    if !take(std::mem::take(&mut batch)) {
+            let mut merged = Merged::new(group, source, opening)?;
+            while let Some(read) = merged.next(source, opening)? {
+                bytes += read.0.bytes.len();
+                part.push(read);
+                if part.len() >= REBUILD_PART_BLOCKS || bytes >= REBUILD_PART_BYTES {
+                    bytes = 0;
+                    if !take(std::mem::take(&mut part)) {
                         return Ok(());
                     }
                 }
             }
         }
-        if !batch.is_empty() {
-            take(batch);
+        if !part.is_empty() {
+            take(part);
         }
         Ok(())
     }
@@ -108,7 +109,7 @@ impl Merged {
     fn new(
         parts: Vec<FeedPart>,
         source: &mut dyn BlockSource,
-        keys: &Keys,
+        opening: Opening<'_>,
     ) -> Result<Self, SourceError> {
         let mut merged = Merged {
             next: parts.iter().map(|_| None).collect(),
@@ -116,7 +117,7 @@ impl Merged {
             parts,
         };
         for number in 0..merged.parts.len() {
-            merged.look(number, source, keys)?;
+            merged.look(number, source, opening)?;
         }
         Ok(merged)
     }
@@ -124,13 +125,13 @@ impl Merged {
     fn next(
         &mut self,
         source: &mut dyn BlockSource,
-        keys: &Keys,
+        opening: Opening<'_>,
     ) -> Result<Option<Read>, SourceError> {
         let Some(Reverse((_, number))) = self.order.pop() else {
             return Ok(None);
         };
         let read = self.next[number].take();
-        self.look(number, source, keys)?;
+        self.look(number, source, opening)?;
         Ok(read)
     }
 
@@ -139,9 +140,13 @@ impl Merged {
         &mut self,
         number: usize,
         source: &mut dyn BlockSource,
-        keys: &Keys,
+        opening: Opening<'_>,
     ) -> Result<(), SourceError> {
-        let FeedPart { feed, room, ranges } = &mut self.parts[number];
+        let FeedPart {
+            feed,
+            belonging,
+            ranges,
+        } = &mut self.parts[number];
         while let Some(range) = ranges.first_mut() {
             let Some(index) = range.next() else {
                 ranges.remove(0);
@@ -150,7 +155,7 @@ impl Merged {
             let Some(bytes) = source.block(feed, index)? else {
                 continue;
             };
-            let opened = open(keys, *room, feed, index, &bytes);
+            let opened = opening.open(belonging, feed, index, &bytes);
             let depth = match &opened {
                 Opened::Entry { envelope, .. } => envelope.depth,
                 Opened::Waits(_) | Opened::Skipped(_) => 0,

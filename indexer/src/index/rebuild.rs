@@ -1,14 +1,17 @@
 //! Everything from the feeds again.
 
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use crate::Index;
-use crate::index::reading::Plan;
+use crate::index::opening::Opening;
+use crate::index::reading::{Plan, Read};
 use crate::index::state::State;
 use crate::index::{BlockSource, IndexError, RebuildReport, schema};
-use crate::limits::REBUILD_BATCHES_AHEAD;
+use crate::limits::{
+    REBUILD_COMMIT_BLOCKS, REBUILD_COMMIT_BYTES, REBUILD_FIRST_COMMIT_BLOCKS, REBUILD_PARTS_AHEAD,
+};
 
 impl Index {
     /// Forgets everything and reads it again from `source`: feeds, keys, blocks.
@@ -44,18 +47,55 @@ impl Index {
         report: &mut RebuildReport,
     ) -> Result<(), IndexError> {
         let plan = Plan::new(&self.state, source).map_err(IndexError::Source)?;
-        let keys = self.keys.clone();
+        let (keys, tags, trees) = (
+            self.keys.clone(),
+            self.state.tags.clone(),
+            self.trees.clone(),
+        );
         thread::scope(|scope| {
-            let (to, batches) = sync_channel(REBUILD_BATCHES_AHEAD);
-            let reading =
-                scope.spawn(move || plan.read(source, &keys, |batch| to.send(batch).is_ok()));
-            for batch in batches {
-                report.blocks += batch.len() as u64;
-                report.entries += self.write(|writer| writer.add_read(batch))?.entries;
-            }
+            let (to, parts) = sync_channel(REBUILD_PARTS_AHEAD);
+            let reading = scope.spawn(move || {
+                let opening = Opening {
+                    keys: &keys,
+                    tags: &tags,
+                    trees: trees.as_deref(),
+                };
+                plan.read(source, opening, |part| to.send(part).is_ok())
+            });
+            self.write_all(parts, report)?;
             let read = reading.join();
             read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
                 .map_err(IndexError::Source)
         })
+    }
+
+    /// Writes parts as they come, several in one transaction.
+    fn write_all(
+        &mut self,
+        parts: Receiver<Vec<Read>>,
+        report: &mut RebuildReport,
+    ) -> Result<(), IndexError> {
+        let mut most = REBUILD_FIRST_COMMIT_BLOCKS;
+        while let Ok(first) = parts.recv() {
+            let (mut blocks, mut bytes, mut next) = (0, 0, Some(first));
+            let written = self.write(|writer| {
+                while let Some(part) = next.take() {
+                    blocks += part.len();
+                    bytes += part
+                        .iter()
+                        .map(|(block, _)| block.bytes.len())
+                        .sum::<usize>();
+                    writer.add_read(part)?;
+                    if blocks < most && bytes < REBUILD_COMMIT_BYTES {
+                        next = parts.recv().ok();
+                    }
+                }
+                Ok(())
+            })?;
+            report.blocks += blocks as u64;
+            report.entries += written.entries;
+            most = (2 * most).min(REBUILD_COMMIT_BLOCKS);
+        }
+        Ok(())
     }
 }

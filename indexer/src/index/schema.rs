@@ -280,12 +280,13 @@ const APPLICATION_ID: u32 = 0x6b6c_0000 | FORMAT_0_REVISION as u32;
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let fault = |source| OpenError::of(path, source);
     // NORMAL loses the newest commits at a power cut, never consistency: rows and checkpoint go
-    // together, and what is lost is read again from the feeds.
+    // together, and what is lost is read again from the feeds. Facts have some 500 B: on pages of
+    // 8 KiB (only a new file takes them) trees are balanced half as often as on SQLite's own 4.
     connection
         .execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;
-             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;
-             PRAGMA wal_autocheckpoint = 8192;",
+            "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+             PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;
+             PRAGMA wal_autocheckpoint = 4096;",
         )
         .map_err(fault)?;
     connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS_MAX);

@@ -13,14 +13,37 @@ use crate::RoomId;
 use crate::authority::RoomActs;
 use crate::entry::{LinkScope, LinkTag};
 use crate::index::Scope;
+use crate::index::depths::Depths;
 use crate::index::directory::{Claims, Folded, WrittenPaths};
 use crate::index::key_map::{KeyMap, KeySet};
 use crate::index::room_acts::Written;
 use crate::index::runs::Runs;
-use crate::limits::DEPTH_CACHE_MAX;
 
 /// An entry's place: feed and block index.
 pub(super) type Place = (FeedKey, u64);
+
+/// Feeds by their link tag.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tags(KeyMap<(LinkScope, LinkTag), Vec<FeedKey>>);
+
+impl Tags {
+    /// Returns the feed that a tag names in a scope; one tag of two feeds names neither.
+    pub(super) fn get(&self, link: &(LinkScope, LinkTag)) -> Option<FeedKey> {
+        match self.0.get(link).map(Vec::as_slice) {
+            Some([feed]) => Some(*feed),
+            _ => None,
+        }
+    }
+
+    /// Adds a feed; returns whether its tag was another feed's in the same scope.
+    fn add(&mut self, link: (LinkScope, LinkTag), key: FeedKey) -> bool {
+        let named = self.0.entry(link).or_default();
+        if !named.contains(&key) {
+            named.push(key);
+        }
+        named.len() > 1
+    }
+}
 
 /// What is known of one feed.
 #[derive(Clone, Debug)]
@@ -61,8 +84,8 @@ impl FeedState {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) feeds: KeyMap<FeedKey, FeedState>,
-    /// Feeds by their link tag; one tag of two feeds names neither.
-    tags: KeyMap<(LinkScope, LinkTag), Vec<FeedKey>>,
+    /// Feeds by their link tag; whoever opens blocks beside the writer looks there too.
+    pub(super) tags: Arc<Tags>,
     /// Acts of the rooms touched so far.
     pub(super) acts: RefCell<HashMap<RoomId, RoomActs>>,
     /// What the tables of a room were last written from.
@@ -79,8 +102,7 @@ pub(super) struct State {
     pub(super) folds: HashMap<FeedKey, Folded>,
     /// Messages that edits or deletions name, whether they are held or not.
     pub(super) marked: KeySet<Place>,
-    /// Stated depths of entries met lately; a stated depth never changes.
-    depths: KeyMap<Place, u64>,
+    pub(super) depths: Depths,
 }
 
 impl State {
@@ -157,24 +179,11 @@ impl State {
 
     /// Adds a feed; returns whether its tag was another feed's in the same scope.
     pub(super) fn add_feed(&mut self, key: FeedKey, feed: FeedState) -> bool {
-        let mut collides = false;
-        if let Some(link) = feed.link {
-            let named = self.tags.entry(link).or_default();
-            if !named.contains(&key) {
-                named.push(key);
-            }
-            collides = named.len() > 1;
-        }
+        let collides = feed
+            .link
+            .is_some_and(|link| Arc::make_mut(&mut self.tags).add(link, key));
         self.feeds.insert(key, feed);
         collides
-    }
-
-    /// Returns the feed that a tag names in a scope.
-    pub(super) fn tagged(&self, link: &(LinkScope, LinkTag)) -> Option<FeedKey> {
-        match self.tags.get(link).map(Vec::as_slice) {
-            Some([feed]) => Some(*feed),
-            _ => None,
-        }
     }
 
     /// Returns whether a block was indexed; it need not be an entry.
@@ -182,19 +191,6 @@ impl State {
         self.feeds
             .get(feed)
             .is_some_and(|feed| feed.runs.contains(*index))
-    }
-
-    /// Returns the stated depth of an entry met lately.
-    pub(super) fn depth(&self, place: &Place) -> Option<u64> {
-        self.depths.get(place).copied()
-    }
-
-    /// Remembers the stated depth of an entry.
-    pub(super) fn remember_depth(&mut self, place: Place, depth: u64) {
-        if self.depths.len() >= DEPTH_CACHE_MAX {
-            self.depths.clear();
-        }
-        self.depths.insert(place, depth);
     }
 
     /// Returns the frontier of a scope, read from its table at first.

@@ -1,8 +1,8 @@
 //! Tree hashes of the feeds of a store, at any length whose roots are held: what links are made and
 //! checked by.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 use kinlog_feeds::crypto::{FeedKey, Hash};
 use kinlog_feeds::store::Store;
@@ -18,7 +18,7 @@ use crate::limits::TREES_REMEMBERED_MAX;
 #[derive(Debug)]
 pub struct StoreTrees {
     store: Store,
-    last: RefCell<HashMap<FeedKey, Roots>>,
+    last: Mutex<HashMap<FeedKey, Roots>>,
 }
 
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl StoreTrees {
     pub fn of(store: Store) -> Self {
         StoreTrees {
             store,
-            last: RefCell::default(),
+            last: Mutex::default(),
         }
     }
 }
@@ -45,7 +45,8 @@ impl TreeHashes for StoreTrees {
         if length > head.length {
             return None;
         }
-        let mut last = self.last.borrow_mut();
+        // Whoever broke off left roots of one length or none.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() >= TREES_REMEMBERED_MAX && !last.contains_key(key) {
             last.clear();
         }

@@ -1,5 +1,6 @@
 //! Stage one: blocks become facts, in one transaction with all that follows from them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -12,9 +13,9 @@ use crate::clock::Clock;
 use crate::entry::{Body, BodyError, Envelope, LinkScope};
 use crate::index::kept::kept_body;
 use crate::index::key_map::KeyMap;
-use crate::index::links::{FrontierChange, links_to_sql};
+use crate::index::links::{FrontierChange, HeldHashes, links_to_sql};
 use crate::index::message_words::WordChanges;
-use crate::index::opening::{Opened, open, open_all};
+use crate::index::opening::{Belonging, Opened, Opening, open, open_all};
 use crate::index::reading::Read;
 use crate::index::room_acts::ActBytes;
 use crate::index::state::{FeedState, Place, State, scope_columns, scope_to_sql};
@@ -162,14 +163,21 @@ impl<'a> Writer<'a> {
 
     /// Takes verified blocks.
     pub(super) fn add_blocks(&mut self, blocks: &[Block]) -> Result<(), IndexError> {
-        let mut rooms = KeyMap::default();
+        let mut feeds = KeyMap::default();
         for block in blocks {
-            let feed = self.state.feeds.get(&block.feed);
-            if let Some(room) = feed.and_then(|feed| feed.scope.sealed_in()) {
-                rooms.insert(block.feed, room);
+            if let Entry::Vacant(unmet) = feeds.entry(block.feed)
+                && let Some(feed) = self.state.feeds.get(&block.feed)
+            {
+                unmet.insert(Belonging::of(&feed.scope));
             }
         }
-        open_all(blocks, self.keys, &rooms, |block, opened| {
+        let tags = self.state.tags.clone();
+        let opening = Opening {
+            keys: self.keys,
+            tags: &tags,
+            trees: self.trees,
+        };
+        open_all(blocks, opening, &feeds, |block, opened| {
             self.add_block(block, opened)
         })
     }
@@ -271,7 +279,8 @@ impl<'a> Writer<'a> {
                 envelope,
                 body,
                 act,
-            } => self.add_entry(place, block, &envelope, &body, act.as_ref()),
+                held,
+            } => self.add_entry(place, block, &envelope, &body, act.as_ref(), &held),
             Opened::Waits(epoch) => {
                 self.tally("pending", 1);
                 self.report.pending += 1;
@@ -294,6 +303,7 @@ impl<'a> Writer<'a> {
         envelope: &Envelope,
         body: &Result<Body, BodyError>,
         act: Option<&ActBytes>,
+        held: &HeldHashes,
     ) -> Result<(), IndexError> {
         let state = match body {
             Ok(_) => 0,
@@ -307,7 +317,7 @@ impl<'a> Writer<'a> {
                 2
             }
         };
-        let depth = self.place_among_links(place, envelope)?;
+        let depth = self.place_among_links(place, envelope, held)?;
         self.hot.insert_fact.execute(params![
             place.0.0,
             place.1,
@@ -324,7 +334,7 @@ impl<'a> Writer<'a> {
         ])?;
         self.tally("entries", 1);
         self.report.entries += 1;
-        self.state.remember_depth(place, envelope.depth);
+        self.state.depths.remember(place, envelope.depth);
         let (feed, index) = place;
         let placed = Placed {
             feed,
