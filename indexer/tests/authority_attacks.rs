@@ -237,3 +237,33 @@ fn who_left_can_still_be_removed_and_cut_by_who_could_before() {
         assert_eq!(room.verdict(again), refused);
     }
 }
+
+#[test]
+fn nobody_takes_back_years_later_what_the_own_device_did() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let tool = Who(1, 1, 0);
+    let cleo = Who(3, 0, 0);
+    let joined = room.after(&[last], ADA, device_join(tool));
+    let friend = room.after(&[joined], tool, admit(cleo, Role::Member));
+    let stands = room.after(&[friend], cleo, epoch(1, &[], &[]));
+    // Years later Ada's phrase says that she never had the device with which she let Cleo in.
+    let mut late = stands;
+    for number in 0..5 {
+        late = room.after(&[late], OWNER, some_epoch(number));
+    }
+    let truth = device_revoke(ADA, &[(1, Said::NeverAdded)], Vec::new());
+    let truth = room.after(&[late], OWNER, truth);
+    for number in [joined, friend, stands, truth] {
+        assert!(room.verdict(number).counts(), "{}", room.verdict(number));
+    }
+    assert_eq!(room.role(3), Some(Role::Member));
+    // The device is out, and what it does beside that act does not count, whoever names it later.
+    let beside = room.after(&[stands], tool, remove(3, Vec::new()));
+    let named = room.after(&[beside], BEN, epoch(2, &[], &[]));
+    let more = Who(1, 2, 0);
+    let again = room.after(&[truth, named], OWNER, admit(more, Role::Guest));
+    assert_eq!(void(&room, beside), VoidReason::NeverDevice);
+    assert!(room.verdict(named).counts() && room.verdict(again).counts());
+    assert_eq!(room.role(3), Some(Role::Member));
+    assert!(!room.authority().feeds[&tool.feed()].is_live());
+}

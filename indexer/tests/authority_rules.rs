@@ -349,10 +349,20 @@ fn a_device_that_a_thief_added_was_never_one() {
     counts(&room, act);
     // Another act carries what Ada's phrase said of it.
     let truth = device_revoke(ADA, &[(1, Said::NeverAdded)], Vec::new());
-    room.after(&[joined], OWNER, truth);
-    assert_eq!(void(&room, joined), VoidReason::NeverDevice);
-    assert_eq!(void(&room, act), VoidReason::NeverDevice);
-    assert_eq!(room.role(2), Some(Role::Member));
+    let mut knowing = room.clone();
+    let mut unknowing = room;
+    unknowing.after(&[last], OWNER, truth.clone());
+    assert_eq!(void(&unknowing, joined), VoidReason::NeverDevice);
+    assert_eq!(void(&unknowing, act), VoidReason::NeverDevice);
+    assert_eq!(unknowing.role(2), Some(Role::Member));
+    // Whoever knew of it leaves it what it knew of.
+    let truth = knowing.after(&[joined], OWNER, truth);
+    counts(&knowing, joined);
+    assert_eq!(void(&knowing, act), VoidReason::NeverDevice);
+    let device = Who(1, 1, 0);
+    let later = knowing.after(&[truth], device, epoch(1, &[], &[]));
+    assert!(matches!(refusal(&knowing, later), Refusal::Cut { .. }));
+    assert_eq!(knowing.authority().feeds[&device.feed()].shown_below(), 0);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, FeedKey};
 
 use crate::authority::bits::Bits;
@@ -19,6 +20,8 @@ pub(super) struct Outcome {
     pub(super) void: HashMap<Number, Void>,
     /// Endings of an owner's role that are set aside, so that an owner is left.
     pub(super) aside: Vec<Number>,
+    /// Arrivals of devices that were never one, with the acts that say so.
+    pub(super) never: HashMap<Number, Vec<Number>>,
 }
 
 impl Graph {
@@ -97,6 +100,7 @@ struct Pass<'a> {
     set: &'a Bits,
     void: HashMap<Number, Void>,
     decided: HashSet<Number>,
+    never: HashMap<Number, Vec<Number>>,
     /// What is in line of the feeds that were asked about.
     lines: HashMap<FeedKey, Vec<Number>>,
 }
@@ -108,12 +112,19 @@ impl<'a> Pass<'a> {
             set,
             void: HashMap::new(),
             decided: HashSet::new(),
+            never: HashMap::new(),
             lines: HashMap::new(),
         };
         let contested = graph.contested.iter().copied();
         let contested: Vec<Number> = contested.filter(|number| set.contains(*number)).collect();
         for number in &aside {
             pass.take_back(*number, None, VoidReason::LastOwner);
+        }
+        for number in &contested {
+            let sayers = pass.sayers(*number, devices_of);
+            if !sayers.is_empty() {
+                pass.never.insert(*number, sayers);
+            }
         }
         for number in &contested {
             if let Some((by, why)) = pass.fails_alone(*number, devices_of) {
@@ -125,8 +136,8 @@ impl<'a> Pass<'a> {
                 pass.decide(number);
             }
         }
-        let void = pass.void;
-        Outcome { void, aside }
+        let (void, never) = (pass.void, pass.never);
+        Outcome { void, aside, never }
     }
 
     /// Returns why an act does not hold whatever else does: it is not in line in its
@@ -150,24 +161,50 @@ impl<'a> Pass<'a> {
         if skipped.is_some() && !makes(Mistake::BothBranches) {
             return Some((skipped, VoidReason::Skips));
         }
-        let (agent, _) = node.act.what.set()?;
-        if !graph.is_mixed(&agent) {
-            return None;
-        }
-        let devices = graph.devices_in(&agent, self.set, None, devices_of);
-        match &node.act.what {
-            What::DeviceRevoke { device, .. } => {
-                let revoked = devices.revoked.contains(device);
-                (!revoked).then_some((None, VoidReason::NotRevoked))
+        if let What::DeviceRevoke { agent, device, .. } = &node.act.what {
+            if !graph.is_mixed(agent) {
+                return None;
             }
-            What::Admit { joining, .. } | What::DeviceJoin { joining, .. } => {
-                let known = devices.present.contains(&joining.device)
-                    || devices.revoked.contains(&joining.device);
-                let is_void = !known && !makes(Mistake::StolenAddition);
-                is_void.then_some((None, VoidReason::NeverDevice))
-            }
-            _ => None,
+            let devices = graph.devices_in(agent, self.set, None, devices_of);
+            let revoked = devices.revoked.contains(device);
+            return (!revoked).then_some((None, VoidReason::NotRevoked));
         }
+        let brought = [number, node.standing.brought];
+        let sayers = brought.iter().filter_map(|at| self.never.get(at)).flatten();
+        let unknowing = sayers.copied().filter(|by| !graph.is_past(number, *by));
+        let first = unknowing.min_by_key(|by| graph.age(*by))?;
+        Some((Some(first), VoidReason::NeverDevice))
+    }
+
+    /// Returns the acts that say of the device that an act brings in that it was never its agent's:
+    /// by the identity sets in their pasts, their own, and the one that the device came with. None
+    /// where all the sets together say that it is, or was.
+    fn sayers(&self, arrival: Number, devices_of: DevicesOf) -> Vec<Number> {
+        let graph = self.graph;
+        let Some(joining) = graph.what(arrival).joining() else {
+            return Vec::new();
+        };
+        let agent = &joining.agent;
+        if !graph.is_mixed(agent) || makes(Mistake::StolenAddition) {
+            return Vec::new();
+        }
+        let is_known = |set: &Bits, more: Option<&Bytes>| {
+            let devices = graph.devices_in(agent, set, more, devices_of);
+            let mut all = devices.present.iter().chain(&devices.revoked);
+            all.any(|device| *device == joining.device)
+        };
+        if is_known(self.set, None) {
+            return Vec::new();
+        }
+        let others = graph.carriers(agent).filter(|other| {
+            self.set.contains(*other) && *other != arrival && !graph.is_past(*other, arrival)
+        });
+        let says = |other: &Number| {
+            let mut known = graph.node(*other).past.clone();
+            known.insert(*other);
+            !is_known(&known, Some(&joining.set))
+        };
+        others.filter(says).collect()
     }
 
     fn decide(&mut self, number: Number) {

@@ -253,6 +253,12 @@ impl Graph {
         self.sets.get(agent).is_some_and(|sets| sets.len() > 1)
     }
 
+    /// Returns the acts that carry identity sets of an agent.
+    pub(super) fn carriers(&self, agent: &AgentId) -> impl Iterator<Item = Number> {
+        let carriers = self.carriers.get(agent).into_iter().flatten();
+        carriers.map(|(number, _)| *number)
+    }
+
     /// Returns the devices of an agent as the identity sets that authorised acts of `set` carry, and
     /// `more`, give them together.
     pub(super) fn devices_in(

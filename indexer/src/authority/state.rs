@@ -128,7 +128,8 @@ impl<'a> State<'a> {
     }
 
     /// Returns the counting acts that end what `admission` brought: removals and leavings of the
-    /// agent, revocations of the device, none of which the admission follows.
+    /// agent, revocations of the device, acts that say that it never was one, none of which the
+    /// admission follows.
     pub(super) fn endings(&self, admission: Number) -> Vec<Number> {
         let Some(joining) = self.graph.what(admission).joining() else {
             return Vec::new();
@@ -140,6 +141,8 @@ impl<'a> State<'a> {
         });
         let device = (joining.agent, joining.device);
         let all = of_agent.chain(self.counting(self.graph.revokes.get(&device)));
+        let never = self.outcome.never.get(&admission).into_iter().flatten();
+        let all = all.chain(never.copied());
         all.filter(|ending| !self.graph.is_past(*ending, admission))
             .collect()
     }

@@ -485,8 +485,11 @@ impl Reader<'_> {
         let (sort, reason) = match &node.act.what {
             What::Remove { reason, .. } => (EndingSort::Removed, reason.clone()),
             What::Leave(_) => (EndingSort::Left, String::new()),
-            What::DeviceRevoke { .. } => (EndingSort::Revoked, String::new()),
-            _ => return None,
+            // Whatever carries a set may say that a device was never one.
+            what => {
+                what.set()?;
+                (EndingSort::Revoked, String::new())
+            }
         };
         Some(Ending {
             sort,

@@ -47,6 +47,8 @@ struct Standing {
 pub(crate) struct Outcome {
     pub(crate) counts: Set,
     aside: Set,
+    /// Acts that say of a device that it was never one, by what brought it in.
+    never: BTreeMap<usize, Vec<usize>>,
 }
 
 pub(crate) struct Reference<'a> {
@@ -169,7 +171,8 @@ impl<'a> Reference<'a> {
     /// Rule 1.
     fn judge(&self, x: usize) -> Option<Standing> {
         let done = &self.acts[x];
-        let now = self.outcome(&self.past[x]).counts;
+        let outcome = self.outcome(&self.past[x]);
+        let now = outcome.counts.clone();
         let plain = |agent, device, role, giver, brought| Standing {
             agent,
             device,
@@ -207,7 +210,7 @@ impl<'a> Reference<'a> {
         let brought = self.brought(&now, &done.feed)?;
         let device = self.arrival(brought)?;
         let (role, giver) = self.role(&now, &device.agent)?;
-        if !self.endings(&now, brought).is_empty() || !done.verifies {
+        if !self.endings(&outcome, brought).is_empty() || !done.verifies {
             return None;
         }
         let most = if role >= Role::Admin { 4096 } else { 512 };
@@ -237,7 +240,7 @@ impl<'a> Reference<'a> {
         match &done.act.deed {
             Deed::Genesis(_) => return None,
             Deed::Admit(admit) => {
-                self.may_arrive(x, &now, &admit.member)?;
+                self.may_arrive(x, &outcome, &admit.member)?;
                 to.begins = self.role(&now, &admit.member.agent).is_none();
                 if to.begins && admit.role > role {
                     return None;
@@ -260,7 +263,7 @@ impl<'a> Reference<'a> {
                 }
             }
             Deed::DeviceJoin(join) => {
-                self.may_arrive(x, &now, &join.device)?;
+                self.may_arrive(x, &outcome, &join.device)?;
                 (join.device.agent == to.agent).then_some(())?;
             }
             Deed::Invite(invite) => {
@@ -287,7 +290,9 @@ impl<'a> Reference<'a> {
                     self.arrival(*y)
                         .is_some_and(|one| one.agent == change.agent)
                 });
-                to.confirms = live.filter(|y| self.endings(&now, *y).is_empty()).collect();
+                to.confirms = live
+                    .filter(|y| self.endings(&outcome, *y).is_empty())
+                    .collect();
             }
             Deed::Remove(remove) => {
                 let target = match self.role(&now, &remove.agent) {
@@ -342,8 +347,8 @@ impl<'a> Reference<'a> {
         }
     }
 
-    fn may_arrive(&self, x: usize, now: &Set, one: &Membership) -> Option<()> {
-        let mut there = now.iter().filter(|y| {
+    fn may_arrive(&self, x: usize, now: &Outcome, one: &Membership) -> Option<()> {
+        let mut there = now.counts.iter().filter(|y| {
             let other = self.arrival(**y);
             let device = other.is_some_and(|o| (o.agent, o.device) == (one.agent, one.device));
             let feed = other.is_some_and(|o| o.entries_feed == one.entries_feed);
@@ -382,6 +387,35 @@ impl<'a> Reference<'a> {
             devices.present.contains(device),
             devices.revoked.contains(device),
         )
+    }
+
+    /// Rule 3: the acts of a set that say of the device that `x` brings that it was never one, by
+    /// the identity sets in their pasts, their own and the one of `x`.
+    fn sayers(&self, set: &Set, x: usize) -> Vec<usize> {
+        let Some(one) = self.arrival(x) else {
+            return Vec::new();
+        };
+        let is_genesis = matches!(self.deed(x), Deed::Genesis(_));
+        if is_genesis || self.has(set, &one.agent, &one.device, None) != (false, false) {
+            return Vec::new();
+        }
+        let carries = |y: &usize| match self.deed(*y) {
+            Deed::DeviceRevoke(revoke) => revoke.agent == one.agent,
+            _ => self
+                .arrival(*y)
+                .is_some_and(|other| other.agent == one.agent),
+        };
+        let says = |y: &usize| {
+            let mut known = self.past[*y].clone();
+            known.insert(*y);
+            self.has(&known, &one.agent, &one.device, Some(one)) == (false, false)
+        };
+        set.iter()
+            .copied()
+            .filter(|y| *y != x && !self.past[x].contains(y) && self.is_authorised(*y))
+            .filter(carries)
+            .filter(says)
+            .collect()
     }
 
     fn gives(&self, x: usize) -> Option<Role> {
@@ -473,16 +507,19 @@ impl<'a> Reference<'a> {
     }
 
     /// What ends the device that `x` brought.
-    pub(crate) fn endings(&self, now: &Set, x: usize) -> Vec<usize> {
+    pub(crate) fn endings(&self, now: &Outcome, x: usize) -> Vec<usize> {
         let one = self.arrival(x).unwrap();
         let ends = |y: &usize| match self.deed(*y) {
             Deed::Remove(_) | Deed::Leave(_) => self.is_about(*y, &one.agent),
             Deed::DeviceRevoke(revoke) => (revoke.agent, revoke.device) == (one.agent, one.device),
             _ => false,
         };
-        now.iter()
+        let never = now.never.get(&x).into_iter().flatten().copied();
+        now.counts
+            .iter()
             .copied()
             .filter(ends)
+            .chain(never)
             .filter(|y| !self.past[x].contains(y))
             .collect()
     }
@@ -528,7 +565,11 @@ impl<'a> Reference<'a> {
         let mut outcome = Outcome {
             counts: self.pass(&acts, set, &then.aside),
             aside: then.aside.clone(),
+            never: BTreeMap::new(),
         };
+        for x in &acts {
+            outcome.never.insert(*x, self.sayers(set, *x));
+        }
         let first = self
             .owners(&then.counts)
             .into_iter()
@@ -595,9 +636,11 @@ impl<'a> Reference<'a> {
         if let Deed::DeviceRevoke(revoke) = self.deed(x) {
             return skips() || !self.has(set, &revoke.agent, &revoke.device, None).1;
         }
-        let never = self
-            .arrival(x)
-            .is_some_and(|one| self.has(set, &one.agent, &one.device, None) == (false, false));
+        let unknowing = |brought: usize| {
+            let sayers = self.sayers(set, brought);
+            sayers.iter().any(|y| !self.past[*y].contains(&x))
+        };
+        let never = unknowing(x) || unknowing(by.brought);
         let taken = |y: usize| {
             self.concurrent(x, y)
                 && match (self.deed(y), self.deed(x)) {
