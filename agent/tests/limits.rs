@@ -45,7 +45,10 @@ async fn message_bytes_max_are_said_at_once_and_not_one_more() {
         error.message,
         "message to room kitchen: text of 65537 bytes is above the limit of 65536"
     );
-    assert_eq!(error.hint.as_deref(), Some("shorten it, or send it in parts"));
+    assert_eq!(
+        error.hint.as_deref(),
+        Some("shorten it, or send it in parts")
+    );
     say(&ann, "a".repeat(MESSAGE_BYTES_MAX)).await.unwrap();
     assert_eq!(ann.messages(ROOM).await.len(), 1);
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use bytes::Bytes;
 use kinlog_feeds::crypto::FeedKey;
 use kinlog_indexer::Index;
-use kinlog_indexer::authority::Verdict;
+use kinlog_indexer::authority::{Refusal, Verdict};
 use kinlog_indexer::entry::{Act, Body, Deed, Epoch, Links, OPEN_BLOCK, Parents};
 use kinlog_indexer::index::Fate;
 use kinlog_indexer::seal::EpochSecret;
@@ -111,6 +111,26 @@ fn an_open_block_in_a_room_lets_nobody_in() {
     world.write_block(room_feed(2), block.into());
     let index = world.indexed();
     assert_eq!(index.member_feeds(&world.room).unwrap().len(), 2);
+}
+
+#[test]
+fn an_open_act_of_a_member_does_not_count_in_a_sealed_room() {
+    let mut world = room();
+    // Who has the feed's key and no key of the room, or wants others to read along, leaves it open.
+    let feeds_before = world.indexed().member_feeds(&world.room).unwrap();
+    let member = world.agents[2].membership(&world.room, 2);
+    let sealed = world.write(room_feed(0), 4, 5_000, Links::default(), admit(member));
+    let plain =
+        kinlog_indexer::seal::open_entry(&world.key, &sealed.feed, sealed.index, &sealed.bytes);
+    let open = [&[OPEN_BLOCK][..], &plain.unwrap()].concat();
+    let feed = world.feeds.get_mut(&sealed.feed).unwrap();
+    feed.blocks[sealed.index as usize] = open.into();
+    let index = world.indexed();
+    let acts = index.authority(&world.room).unwrap().acts;
+    let mut last = acts.values().filter(|row| row.feed == sealed.feed);
+    let last = last.find(|row| row.index == sealed.index).unwrap();
+    assert_eq!(last.verdict, Verdict::Refused(Refusal::Sealed));
+    assert_eq!(index.member_feeds(&world.room).unwrap(), feeds_before);
 }
 
 #[test]

@@ -472,6 +472,16 @@ fn an_act_is_sealed_as_the_genesis_or_in_an_announced_epoch() {
     let before = room.after(&[last], BEN, grant(2));
     room.acts[before].sealed_by = Some(act_id);
     assert_eq!(refusal(&room, before), Refusal::Sealed);
+    // In the open, where the genesis is sealed; and as it is, where that is.
+    let mut sealed = room.clone();
+    for number in 0..=announced {
+        sealed.acts[number].sealed_by = Some(epoch_id(9));
+    }
+    counts(&sealed, announced);
+    let open = sealed.after(&[announced], BEN, grant(4));
+    assert_eq!(refusal(&sealed, open), Refusal::Sealed);
+    sealed.acts[open].sealed_by = Some(epoch_id(9));
+    counts(&sealed, open);
     // Under the epoch's content key, which not everybody gets.
     let hidden = room.after(&[inside], ADA, grant(3));
     room.acts[hidden].sealed_by = Some(epoch_id(1));

@@ -10,7 +10,7 @@ use kinlog_indexer::RoomId;
 use kinlog_indexer::authority::{
     ActHeads, ActPlace, Authority, EndingSort, HeldAct, Refusal, RoomActs,
 };
-use kinlog_indexer::entry::{Act, ActHash, Body, Deed, Envelope, Membership};
+use kinlog_indexer::entry::{Act, ActHash, Body, Deed, Envelope, Membership, OPEN_BLOCK};
 use kinlog_indexer::seal::{EpochId, SEALED_SECRET_BYTES, SealedBlock, open_entry};
 
 use crate::knowledge::{
@@ -98,6 +98,10 @@ impl RoomLog {
     }
 
     fn take(&mut self, feed: &FeedKey, index: u64, block: &Bytes, keys: &Keyring) {
+        // What counts of open blocks the rules say, here and in the index.
+        if block.first() == Some(&OPEN_BLOCK) {
+            return self.take_entry(feed, index, &block.slice(1..), None);
+        }
         let Ok(SealedBlock { epoch }) = SealedBlock::head(block) else {
             return;
         };
@@ -108,10 +112,19 @@ impl RoomLog {
             }
             return;
         };
-        let Ok(entry) = open_entry(key, feed, index, block) else {
-            return;
-        };
-        let Ok(envelope) = Envelope::decode(&entry) else {
+        if let Ok(entry) = open_entry(key, feed, index, block) {
+            self.take_entry(feed, index, &entry, Some(epoch));
+        }
+    }
+
+    fn take_entry(
+        &mut self,
+        feed: &FeedKey,
+        index: u64,
+        entry: &Bytes,
+        sealed_by: Option<EpochId>,
+    ) {
+        let Ok(envelope) = Envelope::decode(entry) else {
             return;
         };
         let body = Body::decode(envelope.tag, envelope.format, &envelope.body);
@@ -122,9 +135,9 @@ impl RoomLog {
             feed: *feed,
             index,
             dated_ms: envelope.clock.ms,
-            sealed_by: Some(epoch),
+            sealed_by,
         };
-        self.add(place, &entry, &act);
+        self.add(place, entry, &act);
     }
 
     /// Takes an act of this device that is about to be written; `Err` where what was seen before it says,

@@ -249,6 +249,7 @@ fn name_of(core: &Core, row: &MessageRow) -> String {
 }
 
 fn bounded<const MAX: usize>(what: &str, text: &str) -> Result<kinlog_indexer::Text<MAX>, Error> {
-    text.try_into()
-        .map_err(|error| Error::usage(format!("{what}: {error}")).hint("shorten it, or send it in parts"))
+    text.try_into().map_err(|error| {
+        Error::usage(format!("{what}: {error}")).hint("shorten it, or send it in parts")
+    })
 }

@@ -143,17 +143,17 @@ impl Judge<'_> {
     /// Acts are readable by all members: sealed as the genesis is, or under an act key whose epoch
     /// is announced in their past.
     fn is_sealed_right(&self) -> Result<(), Refusal> {
-        let Some(id) = self.act.sealed_by else {
-            return Ok(());
-        };
+        let sealed_by = self.act.sealed_by;
         let genesis = self.graph.genesis;
         // Without the genesis in its past it is a stranger's, whether others hold that or not.
         let Some(genesis) = genesis.filter(|genesis| self.past.contains(*genesis)) else {
             return Ok(());
         };
-        if self.graph.node(genesis).act.sealed_by == Some(id) {
+        if self.graph.node(genesis).act.sealed_by == sealed_by {
             return Ok(());
         }
+        // What is open where the genesis is sealed was written by somebody without a key.
+        let id = sealed_by.ok_or(Refusal::Sealed)?;
         let announced = self.state.counting(self.graph.epochs.get(&id));
         let mut announced = announced.filter(|number| {
             matches!(self.graph.what(*number), What::Epoch { act_id, .. } if *act_id == id)

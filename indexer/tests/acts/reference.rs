@@ -204,7 +204,8 @@ impl<'a> Reference<'a> {
             .iter()
             .position(|one| matches!(one.act.deed, Deed::Genesis(_)));
         let as_genesis = genesis.is_some_and(|at| self.acts[at].sealed_by == done.sealed_by);
-        if done.sealed_by.is_some() && !as_genesis && !now.iter().any(opens) {
+        let announced = done.sealed_by.is_some() && now.iter().any(opens);
+        if !as_genesis && !announced {
             return None;
         }
         let brought = self.brought(&now, &done.feed)?;
