@@ -267,3 +267,41 @@ fn nobody_takes_back_years_later_what_the_own_device_did() {
     assert_eq!(room.role(3), Some(Role::Member));
     assert!(!room.authority().feeds[&tool.feed()].is_live());
 }
+
+#[test]
+fn nobody_revokes_a_device_of_a_higher_rank_and_hides_its_history() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Admin);
+    // The devices are revoked, as their agents' statements say; the cuts are the revoker's.
+    for (target, agent) in [(OWNER, 0), (ADA, 1)] {
+        let mut room = room.clone();
+        let act = room.after(&[last], BEN, device_revoke(target, &[], Vec::new()));
+        let agent = Who(agent, 0, 0).agent();
+        let refused = match room.verdict(act) {
+            Verdict::Refused(Refusal::HigherRank { agent: named }) => named == agent,
+            Verdict::Refused(Refusal::Role { needed, .. }) => needed == Role::Owner,
+            other => panic!("{other}"),
+        };
+        assert!(refused && room.authority().feeds[&target.feed()].is_live());
+    }
+    let by_higher = device_revoke(BEN, &[], vec![cut(BEN.feed(), 3)]);
+    let by_higher = room.after(&[last], ADA, by_higher);
+    assert!(room.verdict(by_higher).counts());
+    assert_eq!(room.authority().feeds[&BEN.feed()].shown_below(), 3);
+}
+
+#[test]
+fn what_others_cut_of_a_device_gives_way_to_what_its_agent_cuts() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let sibling = Who(2, 1, 0);
+    let joined = room.after(&[last], BEN, device_join(sibling));
+    // Ada hides all of it; Ben's other device knows how much of it is Ben's.
+    room.after(&[joined], ADA, device_revoke(BEN, &[], Vec::new()));
+    assert_eq!(room.authority().feeds[&BEN.feed()].shown_below(), 0);
+    let own = device_revoke(BEN, &[(1, Said::Added)], vec![cut(BEN.feed(), 7)]);
+    let own = room.after(&[joined], sibling, own);
+    let row = room.authority().feeds[&BEN.feed()].cut.unwrap();
+    assert_eq!((row.cut.length, row.by), (7, room.acts[own].hash));
+    // A removal is another matter: its cut holds whatever the agent says of its devices.
+    room.after(&[own], OWNER, remove(2, vec![cut(BEN.feed(), 2)]));
+    assert_eq!(room.authority().feeds[&BEN.feed()].shown_below(), 2);
+}

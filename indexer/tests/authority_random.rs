@@ -248,7 +248,7 @@ fn compare(script: &Script, case: u64) {
             row.admitted_by, script.acts[brought].hash,
             "case {case}: {feed}"
         );
-        let endings = reference.endings(&outcome, brought);
+        let endings = reference.cutting(&outcome, brought);
         let lengths = endings.into_iter().map(|ending| {
             let cuts: &[kinlog_indexer::entry::Cut] = match &script.acts[ending].act.deed {
                 Deed::Remove(remove) => &remove.cuts,

@@ -205,6 +205,7 @@ impl RoomLog {
         let authority = self.acts.authority();
         let mut standing = Standing {
             newer_rules: authority.newer_rules,
+            by_rank: authority.by_rank(),
             ..Standing::default()
         };
         for (agent, member) in &authority.members {

@@ -24,6 +24,8 @@ pub(crate) struct Standing {
     /// What the genesis commits that epoch's secret to.
     pub(crate) genesis_commitment: Option<EpochCommitment>,
     pub(crate) members: BTreeMap<AgentId, Member>,
+    /// Members, the highest rank first.
+    pub(crate) by_rank: Vec<AgentId>,
     /// Who was in the room and is no more.
     pub(crate) gone: BTreeMap<AgentId, Gone>,
     pub(crate) epochs: BTreeMap<EpochId, Announced>,
@@ -122,6 +124,12 @@ impl Standing {
     /// Returns the role of an agent that is in the room.
     pub(crate) fn role(&self, agent: &AgentId) -> Option<Role> {
         self.members.get(agent).map(|member| member.role)
+    }
+
+    /// Returns whether one member ranks above another.
+    pub(crate) fn ranks_above(&self, one: &AgentId, other: &AgentId) -> bool {
+        let mut by_rank = self.by_rank.iter();
+        one != other && by_rank.find(|agent| [one, other].contains(agent)) == Some(one)
     }
 
     /// Returns whether a device is one of a member.

@@ -118,7 +118,7 @@ impl Core {
     }
 
     /// Takes devices that their agents revoked out of the rooms where this agent may: its own devices
-    /// everywhere, those of others where it is admin. What is written after it is sealed in an epoch that
+    /// everywhere, those of others where it is admin and ranks above them. What is written after it is sealed in an epoch that
     /// they have no copy of.
     pub(crate) fn drop_revoked_devices(&self) -> Result<(), Error> {
         let rooms =
@@ -133,9 +133,10 @@ impl Core {
                 continue;
             }
             let revoked = self.revoked_in(&room);
-            let mine = revoked
-                .into_iter()
-                .filter(|(agent, ..)| *agent == self.agent || own >= Role::Admin);
+            let mine = revoked.into_iter().filter(|(agent, ..)| {
+                let above = || room.standing.ranks_above(&self.agent, agent);
+                *agent == self.agent || own >= Role::Admin && above()
+            });
             for (agent, device, identity_set) in mine {
                 let dropped = self.drop_device(&room, agent, device, identity_set);
                 steps.take("device of a room", dropped);

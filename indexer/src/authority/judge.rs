@@ -251,8 +251,12 @@ impl Judge<'_> {
                 Ok(Needs::role(Role::Guest))
             }
             What::DeviceRevoke { agent, .. } => {
-                let sibling = *agent == author.agent;
-                Ok(Needs::role(if sibling { Role::Guest } else { Role::Admin }))
+                if *agent == author.agent {
+                    return Ok(Needs::role(Role::Guest));
+                }
+                let target = self.target(agent)?;
+                self.ranks_below(author, agent, self.state.rank(target))?;
+                Ok(Needs::role(target.0.max(Role::Admin)))
             }
             What::InviteRevoke(name) => {
                 let (number, _) = self.invite(name)?;

@@ -147,6 +147,27 @@ impl<'a> State<'a> {
             .collect()
     }
 
+    /// Returns those of its [`endings`](Self::endings) whose cuts hold: where the agent itself ends the
+    /// device, what others say of the device's feeds does not matter.
+    pub(super) fn cutting(&self, admission: Number) -> Vec<Number> {
+        let mut endings = self.endings(admission);
+        let Some(joining) = self.graph.what(admission).joining() else {
+            return endings;
+        };
+        let is_own = |ending: &Number| self.graph.standing(*ending).agent == joining.agent;
+        let of_device = |ending: &Number| {
+            let what = self.graph.what(*ending);
+            !matches!(what, What::Remove { .. } | What::Leave(_))
+        };
+        if endings
+            .iter()
+            .any(|ending| of_device(ending) && is_own(ending))
+        {
+            endings.retain(|ending| !of_device(ending) || is_own(ending));
+        }
+        endings
+    }
+
     /// Returns the admissions of an agent whose feeds are in the room and not cut.
     pub(super) fn live(&self, agent: &AgentId) -> Vec<Number> {
         let arrivals = self.counting(self.graph.arrivals.get(agent));

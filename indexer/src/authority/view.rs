@@ -1,5 +1,6 @@
 //! What follows from the acts, as rooms and people need it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey};
@@ -246,6 +247,20 @@ impl Authority {
     /// Returns the role of an agent.
     pub fn role(&self, agent: &AgentId) -> Option<Role> {
         self.members.get(agent)?.role
+    }
+
+    /// Returns who is a member, the highest rank first: by role, then by how old the act is that gave
+    /// it.
+    pub fn by_rank(&self) -> Vec<AgentId> {
+        let members = self.members.iter();
+        let ranks = members.filter_map(|(agent, member)| {
+            let giver = member.giver?;
+            let depth = self.acts.get(&giver)?.depth;
+            Some(((Reverse(member.role?), depth, giver), *agent))
+        });
+        let mut ranks: Vec<_> = ranks.collect();
+        ranks.sort_unstable();
+        ranks.into_iter().map(|(_, agent)| agent).collect()
     }
 
     /// Returns the devices of members that are in the room now: whom an epoch has to reach.
@@ -508,7 +523,7 @@ impl Reader<'_> {
         let all = all.filter(|number| self.state.holds(*number));
         let chosen = counting.or_else(|| all.min_by_key(age))?;
         let joining = self.graph.what(chosen).joining()?;
-        let endings = self.state.endings(chosen);
+        let endings = self.state.cutting(chosen);
         Some(RoomFeed {
             blobs_feed: joining.blobs_feed,
             agent: joining.agent,

@@ -308,7 +308,13 @@ impl<'a> Reference<'a> {
             }
             Deed::Leave(_) => (!is_last_owner(&to.agent)).then_some(())?,
             Deed::DeviceRevoke(revoke) if revoke.agent == to.agent => {}
-            Deed::DeviceRevoke(_) => to.needs = Role::Admin,
+            Deed::DeviceRevoke(revoke) => {
+                let target = self.role(&now, &revoke.agent)?;
+                if target.0 == role && self.age(target.1) < self.age(giver) {
+                    return None;
+                }
+                to.needs = Role::Admin.max(target.0);
+            }
             Deed::InviteRevoke(end) => {
                 let (at, _) = self.invite(&now, end.public_key, end.act)?;
                 to.needs = if mine(at) { Role::Guest } else { Role::Admin };
@@ -523,6 +529,19 @@ impl<'a> Reference<'a> {
             .chain(never)
             .filter(|y| !self.past[x].contains(y))
             .collect()
+    }
+
+    /// What cuts the feeds that `x` brought: where its agent itself ends the device, what others say
+    /// of that device does not matter.
+    pub(crate) fn cutting(&self, now: &Outcome, x: usize) -> Vec<usize> {
+        let agent = self.arrival(x).unwrap().agent;
+        let of_device = |y: &usize| !matches!(self.deed(*y), Deed::Remove(_) | Deed::Leave(_));
+        let is_own = |y: &usize| self.standing(*y).unwrap().agent == agent;
+        let (of_device, mut cutting): (Vec<usize>, Vec<usize>) =
+            self.endings(now, x).into_iter().partition(of_device);
+        let has_own = of_device.iter().any(is_own);
+        cutting.extend(of_device.into_iter().filter(|y| !has_own || is_own(y)));
+        cutting
     }
 
     fn order(&self, x: usize) -> (u8, Reverse<Role>, Age, bool, Age) {

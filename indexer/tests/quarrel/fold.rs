@@ -61,7 +61,7 @@ pub(crate) fn fold(room: &RoomId, blocks: &[Block], keys: &[ContentKey]) -> Seen
             continue;
         };
         let agent = arrival(&told[brought].act.deed).unwrap().agent;
-        let ends = reference.endings(&outcome, brought).into_iter();
+        let ends = reference.cutting(&outcome, brought).into_iter();
         let cut = ends.map(|end| accepted(&told[end].act.deed, &feed)).min();
         seen.feeds.insert(feed, cut);
         owners.insert(feed, agent);
