@@ -361,3 +361,124 @@ fn both_sides_see_one_safety_number_and_the_devices_of_the_other() {
     assert_eq!(listed["devices"][0]["name"], "ada", "{listed:#}");
     drop((up_ada, up_bob));
 }
+
+/// Two devices that are apart set the same things; when they meet again, both sides stand until somebody
+/// chooses.
+#[test]
+fn what_two_devices_set_apart_is_shown_with_both_sides_and_settled_by_a_choice() {
+    let signal = Signal::start();
+    let (laptop, phone) = (Home::init("laptop"), Home::empty("phone"));
+    link_by_file(&laptop, &phone);
+    let friend = Home::init("friend");
+    let friend = friend.json_one(["id"])["link"].as_str().unwrap().to_owned();
+    let until = |home: &Home, what: &str, is_so: &dyn Fn(&Home) -> bool| {
+        let deadline = std::time::Instant::now() + MEETING;
+        while !is_so(home) {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{}: {what}: {}",
+                home.name,
+                home.json_one(["conflicts", "list"])
+            );
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    };
+    let preference = |home: &Home| {
+        let shown = home.json_one(["preference", "list"]);
+        let all = shown["preferences"].as_array().unwrap().iter();
+        let mut found = all.filter(|one| one["name"] == "read.order");
+        found
+            .next()
+            .and_then(|one| one["value"].as_str().map(str::to_owned))
+    };
+    // They know each other, and both have the first value.
+    laptop
+        .run(["preference", "set", "read.order", "oldest"])
+        .ok();
+    let ups = (laptop.up(&signal), phone.up(&signal));
+    until(&phone, "the first value", &|home| {
+        preference(home).as_deref() == Some("oldest")
+    });
+    ups.0.stop().ok();
+    ups.1.stop().ok();
+
+    laptop
+        .run(["preference", "set", "read.order", "newest"])
+        .ok();
+    phone
+        .run(["preference", "set", "read.order", "unread"])
+        .ok();
+    laptop
+        .run(["contact", "add", &friend, "Cem from work"])
+        .ok();
+    phone
+        .run(["contact", "add", &friend, "Cem the singer"])
+        .ok();
+    for home in [&laptop, &phone] {
+        home.run(["conflicts"])
+            .ok()
+            .says("no values contradict each other");
+    }
+    let ups = (laptop.up(&signal), phone.up(&signal));
+    let conflicts = |home: &Home| {
+        let listed = home.json_one(["conflicts", "list"]);
+        listed["conflicts"].as_array().unwrap().clone()
+    };
+    for home in [&laptop, &phone] {
+        until(home, "both conflicts", &|home| conflicts(home).len() == 2);
+    }
+    assert_eq!(conflicts(&laptop), conflicts(&phone), "both see the same");
+    let id = |words: &str| {
+        let all = conflicts(&laptop);
+        let one = all.iter().find(|one| one.to_string().contains(words));
+        one.unwrap()["id"].as_str().unwrap().to_owned()
+    };
+    let (order, petname) = (id("unread"), id("singer"));
+
+    // One side is marked as the one that is shown, with the device that wrote it.
+    let shown = laptop.run(["conflicts", "show", &order]).ok();
+    let text = shown.text();
+    for word in ["newest", "unread", "laptop", "phone"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(!text.contains("singer"), "{text}");
+    assert_eq!(
+        text.lines().filter(|line| line.starts_with("  * ")).count(),
+        1
+    );
+    let side = |home: &Home, id: &str, value: &str| {
+        let all = home.json_one(["conflicts", "show", id]);
+        let sides = all["conflicts"][0]["sides"].as_array().unwrap().clone();
+        let one = sides
+            .iter()
+            .find(|side| side["value"].as_str() == Some(value));
+        one.unwrap_or_else(|| panic!("{all:#}"))["number"]
+            .as_u64()
+            .unwrap()
+    };
+    let number = side(&phone, &order, "unread").to_string();
+    phone
+        .run(["conflicts", "resolve", &order, "--side", &number])
+        .ok();
+    let shown = laptop.json_one(["conflicts", "show", &petname]);
+    let sides = shown["conflicts"][0]["sides"].as_array().unwrap().iter();
+    let work = sides.clone().find(|one| one.to_string().contains("work"));
+    let number = work.unwrap()["number"].as_u64().unwrap().to_string();
+    laptop
+        .run(["conflicts", "resolve", &petname, "--side", &number])
+        .ok();
+    let beyond = phone.run(["conflicts", "resolve", &order, "--side", "9"]);
+    assert_ne!(beyond.code, 0, "{}", beyond.stderr);
+    for home in [&laptop, &phone] {
+        until(home, "none is left", &|home| conflicts(home).is_empty());
+        until(home, "the choice", &|home| {
+            preference(home).as_deref() == Some("unread")
+                && home
+                    .run(["contact", "list"])
+                    .ok()
+                    .text()
+                    .contains("Cem from work")
+        });
+    }
+    drop(ups);
+}
