@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use kinlog_agent::linking::LinkCode;
 use kinlog_agent::sign_in::{Capsule, SignInCode, SignInRecord};
 use kinlog_agent::vault::Passphrase;
 use support::story::{EVERYTHING, FRAMES, Story, all_commands};
@@ -355,6 +356,12 @@ fn add_sign_in(needles: &mut Needles, home: &Home, code: &Path) {
     needles.add("sign-in seed", capsule.secret().expose());
 }
 
+/// Adds what a link holds behind its `#`, and the link's text is never in a log.
+fn add_link(needles: &mut Needles, name: &str, link: &str) {
+    let (_, secret) = link.split_once('#').unwrap();
+    needles.add(name, secret.as_bytes());
+}
+
 /// Asserts that nothing that was registered stands where nobody asked for it.
 fn assert_told_only_what_was_asked(story: &Story, secrets: &Needles, asked: &[&str]) {
     let (names, texts) = (&names(), &texts());
@@ -363,9 +370,15 @@ fn assert_told_only_what_was_asked(story: &Story, secrets: &Needles, asked: &[&s
     assert_eq!(story.found_in_logs(texts), BTreeSet::new(), "texts in logs");
     assert_eq!(story.found_in_logs(secrets), BTreeSet::new(), "in logs");
     assert_eq!(story.found_in_frames(secrets), BTreeSet::new(), "in frames");
-    // A link to a room is given to whoever may join.
+    // A link is given to whoever may do what it is for.
     let mut given = story.found_in_arguments(secrets);
-    given.retain(|found| !found.starts_with("room join: invite seed"));
+    let meant = [
+        "room join: invite seed",
+        "init: link code",
+        "sign-in hold: hold link",
+        "seed accept: grant link",
+    ];
+    given.retain(|found| !meant.iter().any(|meant| found.starts_with(meant)));
     assert_eq!(given, BTreeSet::new(), "in arguments");
     let mut shown = story.found_in_answers(secrets);
     shown.extend(story.found_in_answers(texts));
@@ -631,6 +644,7 @@ fn agents_that_meet_show_their_secrets_to_nobody() {
     let hold = hold["hold_link"].as_str().unwrap();
     let mut secrets = Needles::new();
     add_sign_in(&mut secrets, &ann, &code);
+    add_link(&mut secrets, "hold link", hold);
     let songs = ann.append("/songs", "the ballad of the two buckets\n");
     let mut serving = story.start(&ann, &["feed", "serve", "/songs", "--tcp", "127.0.0.1:0"]);
     let (key, address) = serving.wait_json("the address", WAIT_MAX, |value| {
@@ -662,11 +676,9 @@ fn agents_that_meet_show_their_secrets_to_nobody() {
     });
     story.stop(seeding, &["seed"]);
     let granted = story.ask(&ann, &["room", "grant", ROOM, "--to", &sue_link]);
-    story.tell(
-        &sue,
-        &["seed", "accept", granted["link"].as_str().unwrap()],
-        "",
-    );
+    let grant = granted["link"].as_str().unwrap();
+    add_link(&mut secrets, "grant link", grant);
+    story.tell(&sue, &["seed", "accept", grant], "");
     story.tell(
         &sue,
         &["seed", "drop", granted["grant"].as_str().unwrap()],
@@ -690,6 +702,9 @@ fn agents_that_meet_show_their_secrets_to_nobody() {
     let link_code = shown.wait_json("a code", WAIT_MAX, |value| {
         value["code"].as_str().map(str::to_owned)
     });
+    add_link(&mut secrets, "link code", &link_code);
+    let parsed: LinkCode = link_code.parse().unwrap();
+    secrets.add("link code", parsed.secret.expose());
     let mut joining = story.start(&phone, &["init", "--name", "phone", "--link", &link_code]);
     let words = joining.wait_json("words", WAIT_MAX, |value| {
         value["words"].as_str().map(str::to_owned)
@@ -737,12 +752,80 @@ fn agents_that_meet_show_their_secrets_to_nobody() {
     );
     let (log, frames) = story.bytes_logged();
     assert!(log > 100_000 && frames > 10_000, "{log} {frames}");
-    let asked = ["dm: invite seed", "room invite: invite seed"];
+    let asked = [
+        "device link: link code",
+        "dm: invite seed",
+        "room grant: grant link",
+        "room invite: invite seed",
+        "sign-in create: hold link",
+    ];
     assert_told_only_what_was_asked(&story, &secrets, &asked);
     let mut told = story.told();
     told.retain(|name| !ALONE.contains(&name.as_str()));
     assert_eq!(
         told,
         TOGETHER.iter().map(|name| (*name).to_owned()).collect()
+    );
+}
+
+/// Where memory ends, threads are not made and buffers not given: the program stops in the middle of what
+/// it does, by a panic or an abort, with all that it was told in memory.
+#[test]
+fn a_program_that_runs_out_of_memory_dies_without_telling_a_secret() {
+    let home = Home::empty("ann");
+    let words = home.beside("words");
+    home.run(["init", "--name", "ann", "--phrase-file", text(&words)])
+        .ok();
+    let phrase = std::fs::read_to_string(&words).unwrap();
+    let passphrase = home.secret_file("passphrase", PASSPHRASE);
+    home.run(["room", "create", ROOM]).ok();
+    home.run(["feed", "create", PRIVATE_PATH, "--private"]).ok();
+    let mut secrets = Needles::new();
+    add_secrets(&mut secrets, &home);
+    secrets.add("phrase", phrase.trim().as_bytes());
+    secrets.add("passphrase", PASSPHRASE.as_bytes());
+    let set = ["passphrase", "set", "--new-passphrase-file"];
+    home.run(set.into_iter().chain([text(&passphrase)])).ok();
+    home.run(["lock"]).ok();
+
+    let (mut panicked, mut died, mut lived) = (0, 0, 0);
+    for mib in (32..=512).step_by(32) {
+        for words in [
+            &["send", ROOM, MESSAGE][..],
+            &["feed", "append", PRIVATE_PATH],
+        ] {
+            let kinlog = home.command(words);
+            let mut limited = std::process::Command::new("sh");
+            // One whose threads died may wait for them for ever.
+            let limit = format!("ulimit -v {}; exec \"$@\"", mib * 1024);
+            limited.args(["-c", &limit, "sh", "timeout", "-s", "KILL", "4"]);
+            limited.arg(kinlog.get_program()).args(kinlog.get_args());
+            for (name, value) in kinlog.get_envs() {
+                match value {
+                    Some(value) => limited.env(name, value),
+                    None => limited.env_remove(name),
+                };
+            }
+            limited.env("KINLOG_PASSPHRASE_FILE", &passphrase);
+            limited
+                .env("KINLOG_LOG", "trace")
+                .env("RUST_BACKTRACE", "full");
+            let finished = run(&mut limited, format!("{PRIVATE_LINE}\n").as_bytes());
+            match finished.code {
+                0 => lived += 1,
+                _ => died += 1,
+            }
+            panicked += usize::from(finished.stderr.contains("panicked at"));
+            for said in [&finished.stdout, finished.stderr.as_bytes()] {
+                for needles in [&secrets, &texts()] {
+                    let found = needles.found_in(said);
+                    assert_eq!(found, BTreeSet::new(), "{mib} MiB: {words:?}");
+                }
+            }
+        }
+    }
+    assert!(
+        panicked > 0 && died > panicked && lived > 0,
+        "{panicked} panics, {died} deaths, {lived} that lived: other limits are wanted"
     );
 }
