@@ -41,10 +41,13 @@ fn a_locked_home_answers_nothing_but_how_to_unlock_it() {
     home.run(["send", "garden", "the roses are out"]).ok();
     home.run(["lock"]).ok().says("locked");
     assert_eq!(protection(&home), "locked");
-    assert!(!home.files().iter().any(|file| {
-        let name = file.file_name().unwrap().to_str().unwrap();
-        name.starts_with("index.db")
-    }));
+    let has_index = || {
+        home.files().iter().any(|file| {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            name.starts_with("index.db")
+        })
+    };
+    assert!(!has_index());
     for command in [
         &["id"][..],
         &["status"],
@@ -76,6 +79,10 @@ fn a_locked_home_answers_nothing_but_how_to_unlock_it() {
     );
     assert!(opened.ok().text().contains("the roses are out"));
     assert_eq!(protection(&home), "locked");
+    assert!(
+        !has_index(),
+        "what it read stands in clear in a locked home"
+    );
 
     home.run(arguments(&["unlock", "--passphrase-file"], &passphrase))
         .ok()

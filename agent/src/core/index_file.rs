@@ -36,6 +36,18 @@ fn new_index(layout: &Layout) -> Result<Index, Error> {
     Ok(Index::open(&path)?)
 }
 
+/// Deletes the index of a home that stays locked when whoever opened it for itself leaves.
+#[derive(Debug)]
+pub(super) struct LeavesNoIndex(pub(super) Layout);
+
+impl Drop for LeavesNoIndex {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.delete_index() {
+            tracing::warn!(%error, "the index of a locked home stays");
+        }
+    }
+}
+
 fn private(path: &Path) -> Result<(), Error> {
     private_file(path).map_err(|error| Error::general(format!("{}: {error}", path.display())))
 }

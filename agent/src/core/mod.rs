@@ -42,6 +42,7 @@ use kinlog_indexer::{Index, RoomId};
 use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::api::{DeviceChange, Error};
+use crate::core::index_file::LeavesNoIndex;
 use crate::core::readers::Readers;
 use crate::guard::ForkGuard;
 use crate::home::{HomeLock, Layout, OpenHome, open_home};
@@ -108,6 +109,8 @@ pub(crate) struct Core {
     changes: watch::Sender<u64>,
     /// What became of anybody's devices.
     device_changes: broadcast::Sender<DeviceChange>,
+    /// After the index and before the lock: they are closed first, and nobody else is in the home yet.
+    _locked: Option<LeavesNoIndex>,
     _lock: HomeLock,
 }
 
@@ -138,6 +141,7 @@ impl Core {
             state,
             store,
             guard,
+            is_locked,
         } = open_home(home, folder, passphrase)?;
         let knowledge = learn::from_state(&state, &keys, agent)?;
         let own = knowledge.agents.get(&agent).ok_or_else(|| {
@@ -148,6 +152,7 @@ impl Core {
             own.identity.hash,
             HOST_EVENTS_QUEUED_MAX,
         );
+        let locked = is_locked.then(|| LeavesNoIndex(layout.clone()));
         let (index, needs_rebuild) = index_file::open_index(&layout)?;
         let core = Core {
             keys,
@@ -181,6 +186,7 @@ impl Core {
             shown: Mutex::default(),
             changes: watch::Sender::new(0),
             device_changes: broadcast::Sender::new(DEVICE_CHANGES_KEPT_MAX),
+            _locked: locked,
             _lock: lock,
         };
         core.heed_revocation();

@@ -149,6 +149,19 @@ impl Layout {
         beside(self.index(), ["", "-wal", "-shm", "-sum"])
     }
 
+    /// Deletes the index, which says in clear what rooms and private paths hold.
+    pub(crate) fn delete_index(&self) -> Result<(), Error> {
+        for file in self.index_files() {
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::general(format!("{}: {error}", file.display())));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn private_files(&self) -> impl Iterator<Item = PathBuf> {
         [self.vault(), self.key_ring(), self.install()]
             .into_iter()

@@ -8,7 +8,9 @@ use kinlog_feeds::store::{FileDisk, OpenError, Options, Store};
 
 use crate::api::Error;
 use crate::guard::{ForkGuard, Home, StateFolder};
-use crate::home::{HomeLock, Layout, home_key, lock_home, read_secret, renew, revision};
+use crate::home::{
+    HomeLock, Layout, Protection, home_key, lock_home, protection, read_secret, renew, revision,
+};
 use crate::keys::{DeviceKeys, random};
 use crate::state::State;
 use crate::vault::{KeyFolder, Passphrase};
@@ -24,6 +26,8 @@ pub(crate) struct OpenHome {
     pub(crate) state: State,
     pub(crate) store: Store,
     pub(crate) guard: Arc<ForkGuard>,
+    /// It is locked, and was opened for this process alone.
+    pub(crate) is_locked: bool,
 }
 
 /// Opens a home for this process alone; `folder` has the twin of its install record. A locked one is
@@ -38,6 +42,7 @@ pub(crate) fn open_home(
     revision::check(&layout)?;
     layout.check_modes()?;
     let lock = lock_home(&layout)?;
+    let is_locked = protection(home, folder)? == Protection::Locked;
     let key = home_key(&layout, &KeyFolder::new(folder), passphrase)?;
     let state = State::open_with(&layout.state(), &key)?;
     renew::finish(&layout, &state)?;
@@ -75,6 +80,7 @@ pub(crate) fn open_home(
         state,
         store,
         guard,
+        is_locked,
     })
 }
 

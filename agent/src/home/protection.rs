@@ -104,15 +104,7 @@ pub fn lock(home: &Path, state: &Path) -> Result<(), Error> {
     }
     let _lock = wait_for_home(&layout, LOCK_WAIT)?;
     // A process that came in meanwhile had the key before it was forgotten, and has left.
-    for file in layout.index_files() {
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::general(format!("{}: {error}", file.display())));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    layout.delete_index()
 }
 
 /// Puts a home under a passphrase, or under another one; it stays unlocked.
