@@ -127,6 +127,10 @@ pub const FEED_ACTS_MAX: u64 = 512;
 /// remove others, and can empty the room anyway.
 pub const FEED_ACTS_OF_ADMINS_MAX: u64 = 4096;
 
+/// What identity sets of one agent give together, remembered for a room: a device that joins asks about
+/// each once more. One that is forgotten is evaluated again, some milliseconds.
+pub const ROOM_SETS_REMEMBERED_MAX: usize = 512;
+
 /// Members of a room: past that a room is a broadcast, and every new epoch costs a copy for each.
 pub const ROOM_MEMBERS_MAX: usize = 256;
 

@@ -10,8 +10,9 @@ mod acts;
 mod world;
 
 use acts::*;
-use kinlog_feeds::crypto::blake2b_256;
-use kinlog_indexer::authority::{Authority, Refusal, RoomActs, Verdict, VoidReason};
+use bytes::Bytes;
+use kinlog_feeds::crypto::{AgentId, blake2b_256};
+use kinlog_indexer::authority::{Authority, Devices, Refusal, RoomActs, Verdict, VoidReason};
 use kinlog_indexer::entry::{ActHash, Deed, Parents, Role};
 use world::Random;
 
@@ -304,4 +305,50 @@ fn what_others_cut_of_a_device_gives_way_to_what_its_agent_cuts() {
     // A removal is another matter: its cut holds whatever the agent says of its devices.
     room.after(&[own], OWNER, remove(2, vec![cut(BEN.feed(), 2)]));
     assert_eq!(room.authority().feeds[&BEN.feed()].shown_below(), 2);
+}
+
+thread_local! {
+    /// How often identity sets were evaluated.
+    static EVALUATED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+fn counted_devices_of(agent: &AgentId, sets: &[&Bytes]) -> Devices {
+    EVALUATED.set(EVALUATED.get() + 1);
+    devices_of(agent, sets)
+}
+
+#[test]
+fn a_device_is_revoked_once_and_doing_it_again_costs_nobody_the_evaluation_of_a_set() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Guest);
+    let (sibling, third) = (Who(2, 1, 0), Who(2, 2, 0));
+    let joined = room.after(&[last], BEN, device_join(sibling));
+    let revoked = device_revoke(BEN, &[(1, Said::Added)], vec![cut(BEN.feed(), 1)]);
+    let revoked = room.after(&[joined], sibling, revoked);
+    let mut again = Vec::new();
+    for number in 0..200u8 {
+        // Each with another set, of devices that were, never came, or are another's.
+        let said = [(1, Said::Added), (3 + number % 12, Said::Added)];
+        let target = [BEN, third, Who(4, number % 3, 0)][usize::from(number) % 3];
+        let by = if number % 2 == 0 { sibling } else { ADA };
+        again.push(room.after(&[revoked], by, device_revoke(target, &said, Vec::new())));
+    }
+    let evaluated = |script: &Script| {
+        let mut acts = RoomActs::new(counted_devices_of, 8192);
+        let before = EVALUATED.get();
+        script
+            .acts
+            .iter()
+            .for_each(|done| assert!(acts.add(done.held())));
+        (acts.authority(), EVALUATED.get() - before)
+    };
+    let mut quiet = room.clone();
+    quiet.acts.truncate(again[0]);
+    let (expected, few) = evaluated(&quiet);
+    let (authority, many) = evaluated(&room);
+    assert_eq!(many, few);
+    assert_eq!(without_acts(authority), without_acts(expected));
+    for number in again {
+        let refused = Verdict::Refused(Refusal::NotLive);
+        assert_eq!(room.verdict(number), refused);
+    }
 }

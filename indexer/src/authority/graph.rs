@@ -13,6 +13,7 @@ use crate::authority::bits::Bits;
 use crate::authority::decide::Outcome;
 use crate::authority::held::{Devices, HeldAct, What};
 use crate::entry::{ActHash, Role};
+use crate::limits::ROOM_SETS_REMEMBERED_MAX;
 use crate::seal::EpochId;
 
 /// An act of the graph: what it reaches has smaller numbers.
@@ -132,6 +133,7 @@ pub(super) struct Graph {
     is_contested: Bits,
     /// Acts after which a leaving is set aside.
     pub(super) with_aside: Vec<Number>,
+    /// At most [`ROOM_SETS_REMEMBERED_MAX`].
     devices: RefCell<KnownDevices>,
 }
 
@@ -284,7 +286,11 @@ impl Graph {
             return devices.clone();
         }
         let devices = Arc::new(devices_of(agent, &key.1.iter().collect::<Vec<_>>()));
-        self.devices.borrow_mut().insert(key, devices.clone());
+        let mut known = self.devices.borrow_mut();
+        if known.len() >= ROOM_SETS_REMEMBERED_MAX {
+            known.clear();
+        }
+        known.insert(key, devices.clone());
         devices
     }
 
@@ -492,6 +498,27 @@ impl Graph {
             self.contested.insert(at, number);
             marked.extend(&self.stands[number as usize]);
             marked.extend(&self.watches[number as usize]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sets_give_together_is_remembered_of_so_many_and_asked_again_of_more() {
+        let graph = Graph::default();
+        let agent = AgentId([1; 32]);
+        let devices_of: DevicesOf = |_, sets| Devices {
+            present: sets.iter().map(|set| DeviceKey([set[0]; 32])).collect(),
+            ..Devices::default()
+        };
+        for number in 0..3 * ROOM_SETS_REMEMBERED_MAX as u64 {
+            let set = Bytes::copy_from_slice(&number.to_le_bytes());
+            let devices = graph.devices_in(&agent, &Bits::default(), Some(&set), devices_of);
+            assert_eq!(devices.present, [DeviceKey([number as u8; 32])]);
+            assert!(graph.devices.borrow().len() <= ROOM_SETS_REMEMBERED_MAX);
         }
     }
 }

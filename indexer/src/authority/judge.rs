@@ -250,9 +250,15 @@ impl Judge<'_> {
                 self.leaves_an_owner(&author.agent)?;
                 Ok(Needs::role(Role::Guest))
             }
-            What::DeviceRevoke { agent, .. } => {
+            What::DeviceRevoke { agent, device, .. } => {
                 if *agent == author.agent {
-                    return Ok(Needs::role(Role::Guest));
+                    return match self.state.may_cut(agent, device) {
+                        true => Ok(Needs::role(Role::Guest)),
+                        false => Err(Refusal::NotLive),
+                    };
+                }
+                if !self.state.has_device(agent, device) {
+                    return Err(Refusal::NotLive);
                 }
                 let target = self.target(agent)?;
                 self.ranks_below(author, agent, self.state.rank(target))?;

@@ -168,6 +168,24 @@ impl<'a> State<'a> {
         endings
     }
 
+    /// Returns whether an agent may still say how much of a device's feeds is its own: the device is in
+    /// the room, or nobody but others revoked it.
+    pub(super) fn may_cut(&self, agent: &AgentId, device: &DeviceKey) -> bool {
+        let revoked = self.graph.revokes.get(&(*agent, *device));
+        let by_others = |ending: &Number| {
+            let what = self.graph.what(*ending);
+            !matches!(what, What::Remove { .. } | What::Leave(_))
+                && self.graph.standing(*ending).agent != *agent
+        };
+        let mut arrivals = self.counting(self.graph.arrivals.get(agent));
+        self.counting(revoked).all(|ending| by_others(&ending))
+            && arrivals.any(|number| {
+                let joining = self.graph.what(number).joining();
+                joining.is_some_and(|joining| joining.device == *device)
+                    && self.endings(number).iter().all(by_others)
+            })
+    }
+
     /// Returns the admissions of an agent whose feeds are in the room and not cut.
     pub(super) fn live(&self, agent: &AgentId) -> Vec<Number> {
         let arrivals = self.counting(self.graph.arrivals.get(agent));

@@ -107,6 +107,8 @@ pub enum Refusal {
     KnownFeed { feed: FeedKey },
     /// The device is in the room already.
     KnownDevice,
+    /// The device is not in the room, or its agent revoked it before.
+    NotLive,
     /// The identity sets in its past say that the device is none of the agent's.
     NoDevice,
     /// No invite with this key, in its past.
@@ -193,6 +195,7 @@ impl fmt::Display for Refusal {
                 write!(f, "feed {} was in the room already", short(feed.as_bytes()))
             }
             Refusal::KnownDevice => f.write_str("the device is in the room already"),
+            Refusal::NotLive => f.write_str("the device is in the room no more"),
             Refusal::NoDevice => f.write_str("the device is none of the agent's"),
             Refusal::NoInvite => f.write_str("there is no such invite"),
             Refusal::InviteRole { given, invite } => {

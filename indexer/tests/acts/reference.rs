@@ -307,8 +307,17 @@ impl<'a> Reference<'a> {
                 to.needs = Role::Admin.max(target.0);
             }
             Deed::Leave(_) => (!is_last_owner(&to.agent)).then_some(())?,
-            Deed::DeviceRevoke(revoke) if revoke.agent == to.agent => {}
+            Deed::DeviceRevoke(revoke) if revoke.agent == to.agent => {
+                self.may_cut(&outcome, &to.agent, &revoke.device)
+                    .then_some(())?;
+            }
             Deed::DeviceRevoke(revoke) => {
+                let device = (revoke.agent, revoke.device);
+                let mut here = now.iter().filter(|y| {
+                    let one = self.arrival(**y).map(|one| (one.agent, one.device));
+                    one == Some(device) && self.endings(&outcome, **y).is_empty()
+                });
+                here.next()?;
                 let target = self.role(&now, &revoke.agent)?;
                 if target.0 == role && self.age(target.1) < self.age(giver) {
                     return None;
@@ -542,6 +551,23 @@ impl<'a> Reference<'a> {
         let has_own = of_device.iter().any(is_own);
         cutting.extend(of_device.into_iter().filter(|y| !has_own || is_own(y)));
         cutting
+    }
+
+    /// Whether an agent may still cut a device's feeds: it is in the room, or nobody but others revoked
+    /// it.
+    fn may_cut(&self, now: &Outcome, agent: &AgentId, device: &DeviceKey) -> bool {
+        let by_other = |y: &usize| {
+            let of_device = !matches!(self.deed(*y), Deed::Remove(_) | Deed::Leave(_));
+            of_device && self.standing(*y).unwrap().agent != *agent
+        };
+        let revokes = |y: &&usize| matches!(self.deed(**y), Deed::DeviceRevoke(r) if (r.agent, r.device) == (*agent, *device));
+        let came = |y: &&usize| {
+            let one = self.arrival(**y);
+            one.is_some_and(|one| (one.agent, one.device) == (*agent, *device))
+        };
+        let mut came = now.counts.iter().filter(came);
+        now.counts.iter().filter(revokes).all(by_other)
+            && came.any(|y| self.endings(now, *y).iter().all(by_other))
     }
 
     fn order(&self, x: usize) -> (u8, Reverse<Role>, Age, bool, Age) {
