@@ -144,6 +144,13 @@ pub const NOBODY_AFTER: Duration = Duration::from_secs(8);
 /// Time without progress after which a follow that is to end gives up.
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 
+/// Feeds of one plain Hypercore connection, served or pulled: 1,024 channels with what is known of the
+/// other side's blocks are some tens of megabytes at worst, of a peer that nobody vouches for.
+pub const PLAIN_FEEDS_MAX: usize = 1024;
+
+/// Peers that one plain pull asks: more bring no more.
+pub const PLAIN_PEERS_MAX: usize = 8;
+
 /// Time a join waits for a member unless the caller says otherwise.
 pub const JOIN_WAIT: Duration = Duration::from_secs(60);
 

@@ -84,7 +84,7 @@ async fn a_private_path_stands_sealed_and_the_public_directory_does_not_tell_of_
     assert_eq!(ann.read("/diary", None).await.unwrap().len(), 4);
 
     let served = Request::FeedServe {
-        feed: "/diary".to_owned(),
+        feeds: vec!["/diary".to_owned()],
         tcp: "127.0.0.1:0".to_owned(),
     };
     assert_eq!(

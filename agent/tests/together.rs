@@ -384,7 +384,7 @@ async fn plain_tcp_serves_and_pulls_a_feed_but_never_a_room() {
     let all = blocks(40, 700);
     ann.append("/a", &all).await;
     let request = Request::FeedServe {
-        feed: "/a".into(),
+        feeds: vec!["/a".into()],
         tcp: "127.0.0.1:0".into(),
     };
     let mut serving = ann.ask(request);
@@ -393,8 +393,8 @@ async fn plain_tcp_serves_and_pulls_a_feed_but_never_a_room() {
     };
     let bob = Cast::new(&folder, "bob").await;
     let pull = |key: String| Request::FeedPull {
-        key,
-        tcp: address.clone(),
+        keys: vec![key],
+        tcp: vec![address.clone()],
         range: None,
         live: false,
     };
@@ -430,7 +430,7 @@ async fn plain_tcp_serves_and_pulls_a_feed_but_never_a_room() {
     let feed = private.feed.key.to_string();
     let error = ann
         .reply(Request::FeedServe {
-            feed,
+            feeds: vec![feed],
             tcp: "127.0.0.1:0".into(),
         })
         .await
@@ -448,7 +448,7 @@ async fn a_live_pull_that_nobody_watches_any_more_fetches_nothing() {
         let feed = ann.create(path).await;
         ann.append(path, &all[..2]).await;
         let mut serving = ann.ask(Request::FeedServe {
-            feed: path.into(),
+            feeds: vec![path.into()],
             tcp: "127.0.0.1:0".into(),
         });
         let Reply::Serving { address, .. } = soon(serving.next()).await.unwrap().unwrap().reply
@@ -459,8 +459,8 @@ async fn a_live_pull_that_nobody_watches_any_more_fetches_nothing() {
     }
     let bob = Cast::new(&folder, "bob").await;
     let pull = |number: usize, live: bool| Request::FeedPull {
-        key: served[number].0.clone(),
-        tcp: served[number].1.clone(),
+        keys: vec![served[number].0.clone()],
+        tcp: vec![served[number].1.clone()],
         range: None,
         live,
     };

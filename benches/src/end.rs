@@ -144,7 +144,7 @@ async fn pull(by: &str, key: FeedKey, blocks: u64) -> Result<()> {
     );
     let start = Instant::now();
     if plain {
-        node.pull_plain_tcp(by.parse()?, key).await?;
+        node.pull_plain_tcp(by.parse()?, vec![key]).await?;
     } else {
         node.join(Label::Feed, key.0);
     }

@@ -162,7 +162,7 @@ async fn main() -> Result<(), Failure> {
     if transport == "webrtc" {
         reader.join(Label::Feed, key.0);
     } else {
-        reader.pull_plain_tcp(address, key).await?;
+        reader.pull_plain_tcp(address, vec![key]).await?;
     }
     let mut first_block = None;
     loop {

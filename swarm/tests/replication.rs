@@ -260,7 +260,11 @@ async fn ten_thousand_blocks_are_pulled_over_plain_tcp() {
             live: false,
         },
     );
-    reader.node.pull_plain_tcp(address, key).await.unwrap();
+    reader
+        .node
+        .pull_plain_tcp(address, vec![key])
+        .await
+        .unwrap();
     reader
         .event(|event| match event {
             NodeEvent::FeedComplete { length, .. } => (*length == 10_000).then_some(()),
@@ -293,7 +297,11 @@ async fn plain_peer_that_lacks_the_feed_is_told_at_once() {
             live: false,
         },
     );
-    reader.node.pull_plain_tcp(address, key).await.unwrap();
+    reader
+        .node
+        .pull_plain_tcp(address, vec![key])
+        .await
+        .unwrap();
     reader
         .event(|event| match event {
             NodeEvent::StepFailed { step } => (*step == Step::NobodyHas { key }).then_some(()),
@@ -312,7 +320,7 @@ async fn nobody_listening_is_an_error_that_names_the_address() {
     drop(listener);
     let error = reader
         .node
-        .pull_plain_tcp(address, kinlog_feeds::FeedKey([1; 32]))
+        .pull_plain_tcp(address, vec![kinlog_feeds::FeedKey([1; 32])])
         .await;
     assert!(
         error

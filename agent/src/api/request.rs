@@ -312,14 +312,16 @@ pub enum Request {
         #[serde(default)]
         private: bool,
     },
-    /// [`Reply::Serving`](crate::api::Reply::Serving), then open until the caller drops it. Public
-    /// and plain feeds only, over the plain Hypercore 11 protocol.
-    FeedServe { feed: String, tcp: String },
-    /// [`Reply::Progress`](crate::api::Reply::Progress) several times, then
-    /// [`Reply::Feed`](crate::api::Reply::Feed); with `live` open until the caller drops it.
+    /// [`Reply::Serving`](crate::api::Reply::Serving) for each feed, then open until the caller drops
+    /// it. Public and plain feeds only, over the plain Hypercore 11 protocol: at most
+    /// [`PLAIN_FEEDS_MAX`](crate::limits::PLAIN_FEEDS_MAX), all of them on each connection.
+    FeedServe { feeds: Vec<String>, tcp: String },
+    /// From each of these addresses what it has. [`Reply::Progress`](crate::api::Reply::Progress) several
+    /// times, over all feeds together, then a [`Reply::Feed`](crate::api::Reply::Feed) for each; with `live` open until
+    /// the caller drops it.
     FeedPull {
-        key: String,
-        tcp: String,
+        keys: Vec<String>,
+        tcp: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         range: Option<Text<Selection>>,
         #[serde(default)]

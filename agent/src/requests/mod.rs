@@ -229,15 +229,15 @@ async fn dispatch(
             })
             .await?;
         }
-        Request::FeedServe { feed, tcp } => plain::serve(running, &feed, &tcp, to).await?,
+        Request::FeedServe { feeds, tcp } => plain::serve(running, &feeds, &tcp, to).await?,
         Request::FeedPull {
-            key,
+            keys,
             tcp,
             range,
             live,
         } => {
             let range = range.map(|range| range.0).unwrap_or_default();
-            plain::pull(running, &key, &tcp, range, live, to).await?;
+            plain::pull(running, &keys, &tcp, range, live, to).await?;
         }
         Request::Follow {
             link,

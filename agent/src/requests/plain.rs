@@ -12,34 +12,28 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::api::{AnswerSender, Error, ErrorKind, Reply, Selection, TransferProgress};
 use crate::core::Core;
-use crate::limits::{GIVE_UP_AFTER, NOBODY_AFTER, PROGRESS_EVERY};
+use crate::limits::{
+    GIVE_UP_AFTER, NOBODY_AFTER, PLAIN_FEEDS_MAX, PLAIN_PEERS_MAX, PROGRESS_EVERY,
+};
 use crate::network::Network;
 use crate::pins::interest_of;
 use crate::requests::feeds::feed_info;
-use crate::requests::follow::{Look, counts};
+use crate::requests::follow::{Counts, Look, counts};
 use crate::requests::space::forget_empty;
 use crate::requests::{Ended, blocking};
 use crate::tasks::{Running, node_error};
 
 pub(super) async fn serve(
     running: &Arc<Running>,
-    feed: &str,
+    feeds: &[String],
     tcp: &str,
     to: &AnswerSender,
 ) -> Result<(), Ended> {
     let core = &running.core;
-    let key = core.feed_key(feed)?;
-    core.feed(&key)?;
-    if core.knowledge(|knowledge| knowledge.room_of(&key).is_some()) {
-        return Err(
-            Error::permission(format!("feed {key} belongs to a room: it is not public")).into(),
-        );
-    }
-    if core.is_private(&key) {
-        return Err(Error::permission(format!(
-            "feed {key} is private: it goes to this agent's own devices alone"
-        ))
-        .into());
+    are_few(feeds)?;
+    let mut keys = Vec::with_capacity(feeds.len());
+    for feed in feeds {
+        keys.push(public_feed(core, feed)?);
     }
     let address = address(tcp).await?;
     let listener = TcpListener::bind(address)
@@ -49,13 +43,15 @@ pub(super) async fn serve(
         .local_addr()
         .map_err(|error| Error::general(format!("listener on {address}: {error}")))?;
     let network = running.ensure_network().await?;
-    let mut accepting = Accepting(network.node.serve_plain_tcp(listener, vec![key]));
+    let mut accepting = Accepting(network.node.serve_plain_tcp(listener, keys.clone()));
     drop(network);
-    to.reply(Reply::Serving {
-        key: key.into(),
-        address: address.to_string(),
-    })
-    .await?;
+    for key in keys {
+        to.reply(Reply::Serving {
+            key: key.into(),
+            address: address.to_string(),
+        })
+        .await?;
+    }
     // The caller ends it by leaving.
     tokio::select! {
         () = to.closed() => Ok(()),
@@ -64,6 +60,31 @@ pub(super) async fn serve(
             Err(Error::general(message).hint("serve it again").into())
         }
     }
+}
+
+fn are_few(feeds: &[String]) -> Result<(), Error> {
+    match feeds.len() {
+        1..=PLAIN_FEEDS_MAX => Ok(()),
+        count => Err(Error::usage(format!(
+            "{count} feeds; one connection takes 1 to {PLAIN_FEEDS_MAX}"
+        ))),
+    }
+}
+
+/// Returns the key of a feed that anybody may have.
+fn public_feed(core: &Core, feed: &str) -> Result<FeedKey, Error> {
+    let key = core.feed_key(feed)?;
+    core.feed(&key)?;
+    if core.knowledge(|knowledge| knowledge.room_of(&key).is_some()) {
+        let message = format!("feed {key} belongs to a room: it is not public");
+        return Err(Error::permission(message));
+    }
+    if core.is_private(&key) {
+        return Err(Error::permission(format!(
+            "feed {key} is private: it goes to this agent's own devices alone"
+        )));
+    }
+    Ok(key)
 }
 
 /// A listener of the node, closed when nobody asks for it any more.
@@ -75,11 +96,11 @@ impl Drop for Accepting {
     }
 }
 
-/// What a pull asks of the node; when it is over, what the pins want of the feed is what is left.
+/// What a pull asks of the node; when it is over, what the pins want of the feeds is what is left.
 struct Pulling {
     core: Arc<Core>,
-    key: FeedKey,
-    session: Option<SessionId>,
+    keys: Vec<FeedKey>,
+    sessions: Vec<(SessionId, SocketAddr)>,
 }
 
 impl Drop for Pulling {
@@ -88,48 +109,71 @@ impl Drop for Pulling {
             return;
         };
         let plan = self.core.plan();
-        let left = plan.interests.get(&self.key).cloned().unwrap_or_default();
-        network.node.set_interest(self.key, left);
-        if let Some(session) = self.session {
-            network.node.close(session);
+        for key in &self.keys {
+            let left = plan.interests.get(key).cloned().unwrap_or_default();
+            network.node.set_interest(*key, left);
+        }
+        for (session, _) in &self.sessions {
+            network.node.close(*session);
         }
     }
 }
 
 pub(super) async fn pull(
     running: &Arc<Running>,
-    key: &str,
-    tcp: &str,
+    keys: &[String],
+    tcp: &[String],
     selection: Selection,
     live: bool,
     to: &AnswerSender,
 ) -> Result<(), Ended> {
     let core = &running.core;
-    let key: FeedKey = key
-        .parse()
-        .map_err(|error| Error::usage(format!("key {key:?}: {error}")))?;
-    let address = address(tcp).await?;
+    are_few(keys)?;
+    let mut parsed: Vec<FeedKey> = Vec::with_capacity(keys.len());
+    for key in keys {
+        let read = key
+            .parse()
+            .map_err(|error| Error::usage(format!("key {key:?}: {error}")))?;
+        if !parsed.contains(&read) {
+            parsed.push(read);
+        }
+    }
+    let keys = parsed;
+    if !(1..=PLAIN_PEERS_MAX).contains(&tcp.len()) {
+        let message = format!("{} peers; a pull asks 1 to {PLAIN_PEERS_MAX}", tcp.len());
+        return Err(Error::usage(message).into());
+    }
+    let mut addresses = Vec::with_capacity(tcp.len());
+    for tcp in tcp {
+        addresses.push(address(tcp).await?);
+    }
     let network = running.ensure_network().await?;
+    let unknown = keys.clone();
     blocking(core, move |core| {
-        if core.store.feed(&key).is_none() {
-            core.store
-                .create_unknown(key, Role::Followed, Kind::Plain)?;
+        for key in unknown {
+            if core.store.feed(&key).is_none() {
+                core.store
+                    .create_unknown(key, Role::Followed, Kind::Plain)?;
+            }
         }
         Ok(())
     })
     .await?;
-    let pulled = pull_from(running, key, address, network, &selection, live, to).await;
+    let pulled = pull_from(running, &keys, &addresses, network, &selection, live, to).await;
     if pulled.is_err() {
         // What nobody sent anything of is not kept as an empty feed.
-        blocking(core, move |core| forget_empty(core, &key)).await?;
+        blocking(core, move |core| {
+            keys.iter().try_for_each(|key| forget_empty(core, key))
+        })
+        .await?;
     }
     pulled
 }
 
 async fn pull_from(
     running: &Arc<Running>,
-    key: FeedKey,
-    address: SocketAddr,
+    keys: &[FeedKey],
+    addresses: &[SocketAddr],
     network: Arc<Network>,
     selection: &Selection,
     live: bool,
@@ -138,22 +182,27 @@ async fn pull_from(
     let core = &running.core;
     let mut pulling = Pulling {
         core: core.clone(),
-        key,
-        session: None,
+        keys: keys.to_vec(),
+        sessions: Vec::new(),
     };
-    network.node.set_interest(key, interest_of(selection, live));
-    let session = network
-        .node
-        .pull_plain_tcp(address, key)
-        .await
-        .map_err(node_error)?;
-    pulling.session = Some(session);
+    for key in keys {
+        network
+            .node
+            .set_interest(*key, interest_of(selection, live));
+    }
+    for address in addresses {
+        let session = network.node.pull_plain_tcp(*address, keys.to_vec()).await;
+        let session = session.map_err(node_error)?;
+        pulling.sessions.push((session, *address));
+    }
     drop(network);
     let mut moved = Instant::now();
     let mut told = None;
     loop {
         let look = Look::take(core.network().as_ref()).await;
-        if core.store.feed(&key).is_some_and(|feed| feed.is_stopped()) {
+        let is_stopped =
+            |key: &&FeedKey| core.store.feed(key).is_some_and(|feed| feed.is_stopped());
+        if let Some(key) = keys.iter().find(is_stopped) {
             let message = format!("feed {key} has two histories, both signed by its author");
             return Err(Error::new(ErrorKind::Conflict, message)
                 .hint("what was stored before stays; `kinlog feed conflicts` shows both")
@@ -162,12 +211,22 @@ async fn pull_from(
         if let Some(reason) = &look.troubles.store {
             return Err(Error::general(format!("the store takes nothing more: {reason}")).into());
         }
-        let now = counts(core, &key, selection);
+        let (mut sum, mut open) = (Counts::default(), Vec::new());
+        for key in keys {
+            let now = counts(core, key, selection);
+            sum.add(&now);
+            let is_done = now.have == now.want
+                && now.want > 0
+                && (matches!(selection, Selection::Range(_)) || look.is_confirmed(key, now.length));
+            if !is_done {
+                open.push((*key, now.length));
+            }
+        }
         let progress = TransferProgress {
             what: "pull".into(),
-            blocks: now.have,
-            blocks_total: now.want,
-            bytes: now.bytes,
+            blocks: sum.have,
+            blocks_total: sum.want,
+            bytes: sum.bytes,
             bytes_total: 0,
         };
         if told.as_ref() != Some(&progress) {
@@ -175,49 +234,66 @@ async fn pull_from(
             to.reply(Reply::Progress(progress.clone())).await?;
             told = Some(progress);
         }
-        let is_done = now.have == now.want
-            && now.want > 0
-            && (matches!(selection, Selection::Range(_)) || look.is_confirmed(&key, now.length));
-        if is_done && !live {
-            let info = blocking(core, move |core| feed_info(core, &core.feed(&key)?)).await?;
-            return Ok(to.reply(Reply::Feed(info)).await?);
+        if open.is_empty() && !live {
+            for key in keys {
+                let key = *key;
+                let info = blocking(core, move |core| feed_info(core, &core.feed(&key)?)).await?;
+                to.reply(Reply::Feed(info)).await?;
+            }
+            return Ok(());
         }
-        if let Some(error) = trouble(&look, &key, session, now.length, address, moved) {
+        if let Some(error) = trouble(&look, &open, &pulling.sessions, moved) {
             return Err(error.into());
         }
         sleep_until(Instant::now() + PROGRESS_EVERY).await;
     }
 }
 
-/// Returns why a pull cannot go on: the peer is gone, or sends nothing.
+/// Returns why a pull cannot go on, where these feeds lack something still, each with the length that
+/// is known: the peer is gone, or sends nothing.
 fn trouble(
     look: &Look,
-    key: &FeedKey,
-    session: SessionId,
-    length: u64,
-    address: SocketAddr,
+    open: &[(FeedKey, u64)],
+    sessions: &[(SessionId, SocketAddr)],
     moved: Instant,
 ) -> Option<Error> {
-    if let Some(reason) = look.troubles.violations.get(&session) {
+    let feeds = match open {
+        [] => "what is asked for".to_owned(),
+        [(only, _)] => format!("feed {only}"),
+        [(first, _), others @ ..] => format!("feed {first} and {} others", others.len()),
+    };
+    let is_open = |id: &SessionId| look.node.sessions.iter().any(|one| one.id == id.0);
+    let is_connected = sessions.iter().any(|(session, _)| is_open(session));
+    let who: Vec<String> = sessions
+        .iter()
+        .map(|(_, address)| address.to_string())
+        .collect();
+    let who = who.join(", ");
+    let violated = sessions
+        .iter()
+        .find_map(|(session, address)| Some((address, look.troubles.violations.get(session)?)));
+    if let (false, Some((address, reason))) = (is_connected, violated) {
         return Some(Error::verification(format!(
-            "{address} sent what is not feed {key}: {reason}"
+            "{address} sent what is not {feeds}: {reason}"
         )));
     }
-    let is_connected = look.node.sessions.iter().any(|one| one.id == session.0);
+    let hint = "is it the right key, and does it serve that feed?";
     if !is_connected && moved.elapsed() >= PROGRESS_EVERY * 5 {
-        let message = format!("{address} closed the connection before feed {key} was whole");
-        return Some(
-            Error::no_peers(message).hint("is it the right key, and does it serve that feed?"),
-        );
+        let message = match open.is_empty() {
+            true => format!("{who} closed the connection"),
+            false => format!("{who} closed the connection before all was there of {feeds}"),
+        };
+        return Some(Error::no_peers(message).hint(hint));
     }
-    if length == 0 && moved.elapsed() >= NOBODY_AFTER {
-        let message = format!("{address} shows nothing of feed {key}");
-        return Some(
-            Error::no_peers(message).hint("is it the right key, and does it serve that feed?"),
-        );
+    if let Some((empty, _)) = open.iter().find(|(_, length)| *length == 0)
+        && moved.elapsed() >= NOBODY_AFTER
+    {
+        let message = format!("{who} shows nothing of feed {empty}");
+        return Some(Error::no_peers(message).hint(hint));
     }
-    if moved.elapsed() >= GIVE_UP_AFTER {
-        let message = format!("{address} sends nothing more of feed {key}");
+    // Whoever has all so far and stays for more may wait for long.
+    if !open.is_empty() && moved.elapsed() >= GIVE_UP_AFTER {
+        let message = format!("{who} sends nothing more of {feeds}");
         return Some(Error::no_peers(message));
     }
     None

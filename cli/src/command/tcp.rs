@@ -10,8 +10,9 @@ use crate::target::Context;
 
 #[derive(Args, Debug)]
 pub(crate) struct ServeArguments {
-    /// Own public path, or the key of a plain feed
-    feed: String,
+    /// Own public paths, or keys of plain feeds
+    #[arg(required = true, value_name = "FEED")]
+    feeds: Vec<String>,
 
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
@@ -20,12 +21,13 @@ pub(crate) struct ServeArguments {
 
 #[derive(Args, Debug)]
 pub(crate) struct PullArguments {
-    /// Key in z-base-32 or hex
-    key: String,
+    /// Keys in z-base-32 or hex
+    #[arg(required = true, value_name = "KEY")]
+    keys: Vec<String>,
 
-    /// Address of the peer, HOST:PORT
-    #[arg(long, value_name = "ADDR")]
-    tcp: String,
+    /// Address of a peer, HOST:PORT; may be given again for more peers
+    #[arg(long, value_name = "ADDR", required = true)]
+    tcp: Vec<String>,
 
     /// Blocks A..B (B not included) or last:N [default: all]
     #[arg(long)]
@@ -40,9 +42,10 @@ pub(crate) struct PullArguments {
 pub(crate) async fn serve(arguments: ServeArguments, context: &Context<'_>) -> Result<(), Failure> {
     let output = context.output;
     let request = Request::FeedServe {
-        feed: arguments.feed,
+        feeds: arguments.feeds,
         tcp: arguments.tcp,
     };
+    let mut shown = None;
     context
         .follow(request, Bytes::new(), |answer| {
             let Reply::Serving { key, address } = &answer.reply else {
@@ -51,7 +54,11 @@ pub(crate) async fn serve(arguments: ServeArguments, context: &Context<'_>) -> R
             if output.is_json() {
                 output.json(&answer.reply)?;
             } else {
-                output.data(address)?;
+                // All are served at one.
+                if shown.as_ref() != Some(address) {
+                    output.data(address)?;
+                    shown = Some(address.clone());
+                }
                 output.say(format!("serving {key}; ctrl-c stops it"));
             }
             output.flush()
@@ -63,7 +70,7 @@ pub(crate) async fn serve(arguments: ServeArguments, context: &Context<'_>) -> R
 pub(crate) async fn pull(arguments: PullArguments, context: &Context<'_>) -> Result<(), Failure> {
     let live = arguments.live;
     let request = Request::FeedPull {
-        key: arguments.key,
+        keys: arguments.keys,
         tcp: arguments.tcp,
         range: arguments.range.map(Text),
         live,

@@ -33,13 +33,13 @@ impl Feed {
         self.look_while_withheld(cx);
         self.seek_rival(cx);
         self.plan_reorg(cx);
-        self.plan_upgrade(cx);
+        planned.starved = self.plan_upgrade(cx);
         self.synchronize(cx);
         if !self.head_wanted || (self.interest.live && self.heads_are_known(cx)) {
             self.wanted.settle(self.length);
         }
         self.plan_wants(cx);
-        planned.starved = self.plan_blocks(cx);
+        planned.starved |= self.plan_blocks(cx);
         planned.waits = self.tell_followers(cx, planned.starved);
         planned
     }
@@ -61,12 +61,13 @@ impl Feed {
         self.drop_parked(cx, hanging)
     }
 
-    /// Asks the peer with the longest head for it.
-    fn plan_upgrade(&mut self, cx: &mut Context<'_>) {
+    /// Asks the peer with the longest head for it; returns whether the window kept it from that.
+    fn plan_upgrade(&mut self, cx: &mut Context<'_>) -> bool {
         let wanted = self.interest.live || self.head_wanted;
         if !wanted || self.upgrading.is_some() {
-            return;
+            return false;
         }
+        let mut is_starved = false;
         let longest = self
             .channels
             .iter()
@@ -75,19 +76,18 @@ impl Feed {
                 let usable = channel.is_usable(cx.now, self.fork_for(remote))
                     && remote.can_upgrade
                     && remote.length > self.length
-                    && channel.upgrade_refused != Some(remote.length)
-                    && cx
-                        .peers
-                        .get(peer)
-                        .is_some_and(|peer| cx.flow.allows(peer, 0, 1));
-                usable.then_some((remote.length, std::cmp::Reverse(*peer), *remote))
+                    && channel.upgrade_refused != Some(remote.length);
+                let found = cx.peers.get(peer).filter(|_| usable)?;
+                let has_room = cx.flow.allows(found, 0, 1);
+                is_starved |= !has_room;
+                has_room.then_some((remote.length, std::cmp::Reverse(*peer), *remote))
             })
             .max_by_key(|(length, peer, _)| (*length, *peer));
         let Some((target, std::cmp::Reverse(peer), remote)) = longest else {
             if self.length > 0 && self.heads_are_known(cx) && !self.interest.live {
                 self.head_wanted = false;
             }
-            return;
+            return is_starved;
         };
         let upgrade = UpgradeRequest {
             start: self.length,
@@ -100,6 +100,7 @@ impl Feed {
         let (fork, manifest) = (self.fork_for(&remote), !self.manifest_known);
         self.ask(cx, peer, What::Upgrade(target), 0, fork, proof, manifest);
         self.upgrading = Some(Upgrading { peer, target });
+        false
     }
 
     /// Returns whether a peer has told its head and none has a longer one that can be had.

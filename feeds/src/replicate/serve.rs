@@ -12,7 +12,7 @@ use crate::limits::{
 use crate::replicate::feed::Feed;
 use crate::replicate::peer::Peer;
 use crate::replicate::shown::Shown;
-use crate::replicate::{FeedKind, NotAvailable, Output, PeerId, ProtocolViolation, ReadId};
+use crate::replicate::{NotAvailable, Output, PeerId, ProtocolViolation, ReadId};
 use crate::tree::Proof;
 use crate::wire::hypercore::{Data, Message, NoData, NoDataReason, Request};
 
@@ -249,9 +249,11 @@ fn judge(feed: &Feed, shown: Option<&Shown>, request: &Request) -> Judgement {
         return Judgement::Invalid;
     }
     match proof.block {
-        // Of the tree alone a reader needs nothing, but to follow a plain feed onto another fork.
-        _ if proof.seek.is_some() => Judgement::Decline,
-        _ if proof.hash.is_some() && feed.kind == FeedKind::Kinlog => Judgement::Decline,
+        // Nodes alone tell whoever finds bytes by them, or follows a plain feed onto another fork, no
+        // more than blocks bring along; of a feed that is shown in part they might.
+        _ if (proof.seek.is_some() || proof.hash.is_some()) && *shown != Shown::All => {
+            Judgement::Decline
+        }
         Some(block) if !feed.have.get(block.index) || !shown.has(block.index) => Judgement::Decline,
         _ => Judgement::Read,
     }

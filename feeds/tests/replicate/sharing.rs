@@ -288,3 +288,27 @@ fn a_shorter_peer_is_asked_only_for_what_its_tree_can_prove() {
     world.settle();
     assert_holds(&world, 2, &key, 0..100);
 }
+
+/// The window of one peer is over all its feeds: a feed whose head finds no room in it comes later.
+#[test]
+fn of_many_feeds_none_is_forgotten_while_the_window_is_full() {
+    for seed in 1..=5 {
+        let mut world = World::new(seed, 2);
+        world.tamper = Some(Box::new(|_, _, message| match message {
+            Message::Extension { .. } => Vec::new(),
+            other => vec![other],
+        }));
+        let feeds: Vec<_> = (1..=200)
+            .map(|feed| world.create(0, feed, Kind::Plain, u64::from(feed) % 20 + 5))
+            .collect();
+        for key in &feeds {
+            world.follow(1, *key, Kind::Plain, Want::All, false);
+        }
+        world.connect(0, 1);
+        world.settle();
+        for (feed, key) in (1u64..).zip(&feeds) {
+            assert_holds(&world, 1, key, 0..feed % 20 + 5);
+        }
+        assert_eq!(world.requested_twice, []);
+    }
+}

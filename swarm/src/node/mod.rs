@@ -222,21 +222,21 @@ impl Node {
         tokio::spawn(plain::serve(listener, feeds, self.requests.clone()))
     }
 
-    /// Connects to a Hypercore peer at `address` and asks for one feed, as Noise initiator. What
-    /// is wanted of it says [`set_interest`](Self::set_interest).
+    /// Connects to a Hypercore peer at `address` and asks for feeds, as Noise initiator. What is
+    /// wanted of each says [`set_interest`](Self::set_interest).
     ///
-    /// The feed is added to the store as a plain one unless it is there.
+    /// Each is added to the store as a plain one unless it is there.
     ///
     /// # Errors
     ///
     /// [`NodeError::Connect`] when nobody answers there, [`NodeError::TooManyPlainSessions`],
-    /// [`NodeError::Store`] when the feed cannot be added.
+    /// [`NodeError::Store`] when a feed cannot be added.
     pub async fn pull_plain_tcp(
         &self,
         address: SocketAddr,
-        key: FeedKey,
+        keys: Vec<FeedKey>,
     ) -> Result<SessionId, NodeError> {
-        plain::pull(address, key, &self.store, &self.requests).await
+        plain::pull(address, keys, &self.store, &self.requests).await
     }
 
     /// Runs a session over a link that the caller made, as if the two peers had met by `label` and

@@ -62,10 +62,10 @@ pub(super) async fn serve(
     }
 }
 
-/// Connects to `address` and asks for `key`.
+/// Connects to `address` and asks for `keys`.
 pub(super) async fn pull(
     address: SocketAddr,
-    key: FeedKey,
+    keys: Vec<FeedKey>,
     store: &Store,
     requests: &mpsc::Sender<Request>,
 ) -> Result<SessionId, NodeError> {
@@ -73,16 +73,22 @@ pub(super) async fn pull(
         address: address.to_string(),
         reason,
     };
-    if store.feed(&key).is_none() {
+    let refused = |reason: String| NodeError::Store { reason };
+    let unknown = keys.iter().filter(|key| store.feed(key).is_none());
+    let unknown: Vec<FeedKey> = unknown.copied().collect();
+    if !unknown.is_empty() {
         let store = store.clone();
-        tokio::task::spawn_blocking(move || store.create_unknown(key, Role::Followed, Kind::Plain))
+        let create = move || {
+            let mut unknown = unknown.into_iter();
+            unknown.try_for_each(|key| {
+                let created = store.create_unknown(key, Role::Followed, Kind::Plain);
+                created.map(drop)
+            })
+        };
+        tokio::task::spawn_blocking(create)
             .await
-            .map_err(|error| NodeError::Store {
-                reason: error.to_string(),
-            })?
-            .map_err(|error| NodeError::Store {
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| refused(error.to_string()))?
+            .map_err(|error| refused(error.to_string()))?;
     }
     let stream = timeout(TCP_CONNECT_WAIT_MAX, TcpStream::connect(address))
         .await
@@ -94,7 +100,7 @@ pub(super) async fn pull(
         })?
         .map_err(|error| connect(error.to_string()))?;
     let link = TcpLink::new(stream).map_err(|error| connect(error.to_string()))?;
-    let (serves, wants) = (Vec::new(), vec![key]);
+    let (serves, wants) = (Vec::new(), keys);
     submit(
         PlainLink {
             link,

@@ -17,7 +17,7 @@ use crate::requests::{Ended, blocking};
 use crate::state::{Pin, PinTarget};
 use crate::tasks::Running;
 
-pub(super) use progress::{Look, counts};
+pub(super) use progress::{Counts, Look, counts};
 
 /// Tier of what is public and followed without a closer relationship.
 const TIER: &str = "gift";

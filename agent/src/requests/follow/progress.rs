@@ -74,7 +74,7 @@ pub(in crate::requests) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn add(&mut self, other: &Counts) {
+    pub(in crate::requests) fn add(&mut self, other: &Counts) {
         self.length += other.length;
         self.have += other.have;
         self.want += other.want;
