@@ -40,6 +40,15 @@ pub const DIRECTORY_HEADS_MAX: usize = 2048;
 /// Ranges of one `cleared`: 1,024 x 12 B; a writer with more writes several.
 pub const CLEARED_RANGES_MAX: usize = 1024;
 
+/// Entries that one deletion ends: 32 x up to 1 KiB, well below an entry's limit.
+pub const DELETED_MAX: usize = 32;
+
+/// Bytes of an entry up to its body: 16 links of at most 28 and 52 for the rest.
+pub const DELETED_HEAD_BYTES_MAX: usize = 512;
+
+/// Zeros of one row that overwrites free pages of the index: what SQLite holds in memory of it.
+pub(crate) const SCRUB_PIECE_BYTES: i64 = 1024 * 1024;
+
 /// Encoded bytes of one snapshot page that a writer aims at: a reader of one prefix fetches one or
 /// two of them, and one changed row writes one again. Readers take whatever an entry holds.
 pub const SNAPSHOT_PAGE_BYTES: usize = 8 * 1024;

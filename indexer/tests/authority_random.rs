@@ -139,7 +139,7 @@ fn some_deed(random: &mut Random, feeds: &mut Vec<Who>) -> Deed {
         3 => &[(2, Said::Added)],
         _ => &[],
     };
-    match random.below(22) {
+    match random.below(23) {
         0..4 => {
             feeds.push(who);
             let mut deed = admit(who, role_given);
@@ -169,6 +169,7 @@ fn some_deed(random: &mut Random, feeds: &mut Vec<Who>) -> Deed {
         18 => invite_revoke(key),
         19 => epoch(random.below(4) as u8, &[random.below(4) as u8], &[who]),
         20 => grant(key),
+        21 => delete(u64::from(key)),
         _ => grant_revoke(key),
     }
 }

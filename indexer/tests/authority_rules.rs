@@ -178,6 +178,30 @@ fn nobody_removes_or_demotes_a_higher_rank() {
     counts(&room, earlier);
 }
 
+/// What an admin deleted stays deleted when it is none any more, and nobody deletes backwards.
+#[test]
+fn who_deletes_is_admin_when_it_does_so_and_not_now() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let by_admin = room.after(&[last], ADA, delete(1));
+    let too_early = room.after(&[last], BEN, delete(2));
+    let demoted = room.after(&[by_admin], OWNER, role(1, Role::Member));
+    let promoted = room.after(&[demoted], OWNER, role(2, Role::Admin));
+    counts(&room, promoted);
+    counts(&room, by_admin);
+    let (needed, actual) = (Role::Admin, Role::Member);
+    assert_eq!(refusal(&room, too_early), Refusal::Role { needed, actual });
+    let too_late = room.after(&[promoted], ADA, delete(3));
+    assert_eq!(refusal(&room, too_late), Refusal::Role { needed, actual });
+    let now = room.after(&[promoted], BEN, delete(3));
+    counts(&room, now);
+    // "At the same time" as the demotion, however often it says so.
+    let beside = room.after(&[by_admin], ADA, delete(4));
+    assert!(matches!(
+        room.authority().acts[&room.acts[beside].hash].verdict,
+        Verdict::Void(_)
+    ));
+}
+
 #[test]
 fn of_mutual_removals_the_higher_rank_stands() {
     let (mut room, last) = room_of_three(Role::Owner, Role::Owner);

@@ -1,5 +1,5 @@
 //! Eight replicas of one room in which people fight: whatever each reads first, again, late or
-//! after a restart, their tables are the same, the same as after a rebuild, and what the plain fold
+//! after a restart, whether it gave up what was deleted or not, their tables are the same, the same as after a rebuild, and what the plain fold
 //! of `quarrel/fold.rs` says. Which it would notice is shown by mistakes made on purpose.
 
 #![allow(
@@ -15,14 +15,14 @@ mod reference;
 mod world;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kinlog_feeds::crypto::Hash;
 use kinlog_indexer::authority::{Authority, Verdict};
-use kinlog_indexer::entry::{Act, Body, Cut, Deed, LinkScope, Remove, Role};
-use kinlog_indexer::index::{Block, Scope, TreeHashes};
+use kinlog_indexer::entry::{Act, Body, Cut, Deed, LinkScope, Ref, Remove, Role};
+use kinlog_indexer::index::{Block, HeadHash, IngestReport, Scope, TreeHashes};
 use kinlog_indexer::mistake::{Mistake, make};
 use kinlog_indexer::{Index, RoomId, Text};
 use quarrel::fold::{Said, Seen, fold};
@@ -59,6 +59,9 @@ struct Fights {
     healed: AtomicU64,
     messages: AtomicU64,
     deleted: AtomicU64,
+    undone: AtomicU64,
+    emptied: AtomicU64,
+    fetched_again: AtomicU64,
 }
 
 fn add(to: &AtomicU64, count: usize) {
@@ -89,14 +92,19 @@ impl Replica<'_> {
         self.random.below(100) < percent
     }
 
-    fn read(mut self, blocks: &[Block]) -> Index {
+    fn read(mut self, blocks: &[Block], fights: &Fights) -> Index {
         let room = self.quarrel.room;
         let trees = self.quarrel.trees(self.branch);
         let mut index = self.open(&trees);
+        let mut store = Store::default();
+        let empties = self.chance(50);
         let mut blocks = blocks.to_vec();
         for at in (1..blocks.len()).rev() {
             blocks.swap(at, self.random.index(at + 1));
         }
+        // What voids deletions comes after everything else: they have counted until then.
+        let undoes = self.quarrel.undoes.filter(|_| self.chance(70));
+        blocks.sort_by_key(|block| Some(at_of(block)) == undoes);
         let mut keys: Vec<_> = keys()
             .into_iter()
             .map(|key| (self.random.index(blocks.len() + 1), key))
@@ -113,17 +121,31 @@ impl Replica<'_> {
             let end = (at + 1 + self.random.index(12)).min(blocks.len());
             for (when, key) in &keys {
                 if (at..end).contains(when) {
-                    index.put_epoch_key(room, key.clone()).unwrap();
+                    let report = index.put_epoch_key(room, key.clone()).unwrap();
+                    store.take_in(&mut index, report);
                 }
             }
             for block in &blocks[at..end] {
-                index.put_feed(contexts[&block.feed]).unwrap();
+                let report = index.put_feed(contexts[&block.feed]).unwrap();
+                store.take_in(&mut index, report);
                 trees.hear(block);
             }
-            index.ingest(&blocks[at..end]).unwrap();
+            store.put(&blocks[at..end]);
+            let report = index.ingest(&blocks[at..end]).unwrap();
+            store.take_in(&mut index, report);
+            if empties && self.chance(60) {
+                store.empty(&mut index);
+            }
+            if self.chance(10) {
+                store.fetch_again(&mut index, &blocks[..end], fights);
+            }
             if self.chance(15) {
                 let again = self.random.index(end);
-                assert_eq!(index.ingest(&blocks[again..=again]).unwrap().entries, 0);
+                if !store.lost.contains(&at_of(&blocks[again])) {
+                    let report = index.ingest(&blocks[again..=again]).unwrap();
+                    assert_eq!(report.entries, 0);
+                    store.take_in(&mut index, report);
+                }
                 index.messages(&room, 20).unwrap();
                 index.authority(&room).unwrap();
                 index.dump_hash().unwrap();
@@ -133,19 +155,112 @@ impl Replica<'_> {
                 index = self.open(&trees);
                 for (when, key) in &keys {
                     if *when < end {
-                        index.put_epoch_key(room, key.clone()).unwrap();
+                        let report = index.put_epoch_key(room, key.clone()).unwrap();
+                        store.take_in(&mut index, report);
                     }
                 }
+                store.begin(&mut index);
             }
             at = end;
         }
         for context in contexts.into_values() {
-            index.put_feed(context).unwrap();
+            let report = index.put_feed(context).unwrap();
+            store.take_in(&mut index, report);
         }
         for (_, key) in keys {
-            index.put_epoch_key(room, key).unwrap();
+            let report = index.put_epoch_key(room, key).unwrap();
+            store.take_in(&mut index, report);
         }
+        store.fetch_again(&mut index, &blocks, fights);
+        add(&fights.emptied, store.gone.len());
+        add(&fights.undone, store.undone);
         index
+    }
+}
+
+/// What a replica holds, and what it gave up because it was deleted.
+#[derive(Default)]
+struct Store {
+    held: BTreeMap<Ref, Block>,
+    /// Read, deleted, and still held.
+    deleted: BTreeMap<Ref, HeadHash>,
+    gone: BTreeMap<Ref, HeadHash>,
+    /// Gone, and not deleted any more.
+    lost: BTreeSet<Ref>,
+    undone: usize,
+}
+
+impl Store {
+    fn put(&mut self, blocks: &[Block]) {
+        let blocks = blocks.iter().cloned();
+        self.held.extend(blocks.map(|block| (at_of(&block), block)));
+    }
+
+    /// Does what a host does after each step: what is not deleted any more is read again.
+    fn take_in(&mut self, index: &mut Index, report: IngestReport) {
+        let mut reports = vec![report];
+        while let Some(report) = reports.pop() {
+            for (at, ended) in report.deleted {
+                if !self.gone.contains_key(&at) {
+                    self.deleted.insert(at, ended.head);
+                }
+            }
+            for at in report.undone {
+                self.undone += 1;
+                self.deleted.remove(&at);
+                if let Some(head) = self.gone.remove(&at) {
+                    assert!(!index.is_deleted(&at, &head).unwrap());
+                    self.lost.insert(at);
+                    continue;
+                }
+                let block = self.held[&at].clone();
+                reports.push(index.ingest(&[block]).unwrap());
+            }
+        }
+    }
+
+    /// Gives up what is deleted.
+    fn empty(&mut self, index: &mut Index) {
+        let deleted = std::mem::take(&mut self.deleted);
+        index.put_gone(deleted.clone());
+        self.held.retain(|at, _| !deleted.contains_key(at));
+        self.gone.extend(deleted);
+    }
+
+    /// Takes from somebody else what was given up too early.
+    fn fetch_again(&mut self, index: &mut Index, others: &[Block], fights: &Fights) {
+        let lost = std::mem::take(&mut self.lost);
+        let blocks: Vec<Block> = others
+            .iter()
+            .filter(|block| lost.contains(&at_of(block)))
+            .cloned()
+            .collect();
+        add(&fights.fetched_again, blocks.len());
+        self.put(&blocks);
+        let report = index.ingest(&blocks).unwrap();
+        self.take_in(index, report);
+    }
+
+    /// Begins anew with an index from its file.
+    fn begin(&mut self, index: &mut Index) {
+        index.put_gone(self.gone.clone());
+        for (at, head) in &self.gone {
+            assert!(index.is_deleted(at, head).unwrap(), "it was told before");
+        }
+        let unread = self.held.values().filter(|block| {
+            let runs = index.indexed(&block.feed).unwrap();
+            !runs.iter().any(|run| run.contains(&block.index))
+        });
+        let unread: Vec<Block> = unread.cloned().collect();
+        let report = index.ingest(&unread).unwrap();
+        self.take_in(index, report);
+    }
+}
+
+fn at_of(block: &Block) -> Ref {
+    Ref {
+        feed: block.feed,
+        index: block.index,
     }
 }
 
@@ -241,7 +356,7 @@ fn agree(case: u64, folder: &Folder, fights: &Fights) {
                 random,
                 path: path.clone(),
             };
-            let read = replica.read(&some);
+            let read = replica.read(&some, fights);
             let (theirs, ours) = if is_part {
                 let other = straight(&quarrel, branch, &some);
                 let comes_to = (other.dump_hash().unwrap(), other.authority(&room).unwrap());
@@ -397,6 +512,9 @@ fn eight_replicas_of_a_fight_agree_with_each_other_with_a_rebuild_and_with_the_f
         &fights.forks,
         &fights.disputes,
         &fights.deleted,
+        &fights.undone,
+        &fights.emptied,
+        &fights.fetched_again,
     ];
     for (number, fought) in fought.into_iter().enumerate() {
         assert!(

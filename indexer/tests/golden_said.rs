@@ -13,10 +13,10 @@ use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, FeedKey};
 use kinlog_feeds::text::encode_hex;
 use kinlog_indexer::entry::{
-    Attest, Body, BodyError, Edit, Mentions, Message, Profile, Reaction, Ref, Tombstone, Vouch,
-    Witness, tag,
+    Act, ActHash, Attest, Body, BodyError, Deed, Deleted, Edit, Envelope, Links, Mentions, Message,
+    Parents, Profile, Reaction, Ref, Tombstone, Vouch, Witness, tag,
 };
-use kinlog_indexer::{BODY_FORMAT, Text};
+use kinlog_indexer::{BODY_FORMAT, Clock, Text};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -43,9 +43,25 @@ fn bodies() -> Vec<(&'static str, Body)> {
         text: text("no"),
         mentions: mentions(),
     };
-    let tombstone = Tombstone {
-        target: at(3, 4),
-        reason: text("spam"),
+    let head = Envelope {
+        flags: 1,
+        links: Links::default(),
+        depth: 300,
+        clock: Clock {
+            ms: 1_700_000_000_000,
+            counter: 2,
+        },
+        tag: tag::MESSAGE,
+        format: u64::from(BODY_FORMAT),
+        body: Bytes::new(),
+    };
+    let deleted = [at(3, 4), at(2, 9)];
+    let deleted = deleted.map(|at| Deleted::new(at, head.encode().unwrap()).unwrap());
+    let tombstone = Tombstone::new(deleted.to_vec(), text("spam")).unwrap();
+    let delete = Act {
+        parents: Parents::new([ActHash([7; 32])], None),
+        seq: 4,
+        deed: Deed::Delete(tombstone.clone()),
     };
     let attest = Attest {
         about: AgentId([5; 32]),
@@ -66,6 +82,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ("reaction_taken_back", Body::Reaction(take_back.unwrap())),
         ("edit", Body::Edit(edit)),
         ("tombstone", Body::Tombstone(tombstone)),
+        ("delete", Body::Act(Box::new(delete))),
         ("attest", Body::Attest(attest)),
         ("witness", Body::Witness(witness)),
         ("vouch", Body::Vouch(vouch.unwrap())),
@@ -107,15 +124,32 @@ fn names_out_of_order_and_too_many_of_them_are_refused() {
     assert!(Mentions::new((0..65).map(|number| AgentId([number; 32]))).is_none());
     assert!(Reaction::new(at(1, 1), text(""), vec![at(1, 1); 17]).is_err());
     assert!(Vouch::new(AgentId([1; 32]), true, text(""), vec![at(1, 1); 17]).is_err());
-    let missing = decode(tag::TOMBSTONE, &Bytes::new());
-    assert_eq!(missing, Err(BodyError::Missing { field: "target" }));
+    let (field, nothing) = ("deleted", decode(tag::TOMBSTONE, &Bytes::new()));
+    assert_eq!(nothing, Err(BodyError::Value { field, actual: 0 }));
+    // An act is deleted by nobody, nor is what is longer than any head.
+    let mut head = Envelope {
+        flags: 0,
+        links: Links::default(),
+        depth: 1,
+        clock: Clock { ms: 1, counter: 0 },
+        tag: tag::ADMIT,
+        format: u64::from(BODY_FORMAT),
+        body: Bytes::new(),
+    };
+    assert!(Deleted::new(at(1, 1), head.encode().unwrap()).is_err());
+    head.tag = tag::EDIT;
+    let one = Deleted::new(at(1, 1), head.encode().unwrap()).unwrap();
+    head.body = Bytes::from_static(&[0; 600]);
+    assert!(Deleted::new(at(1, 1), head.encode().unwrap()).is_err());
+    let many = (0..33).map(|index| Deleted::new(at(1, index), one.head().clone()).unwrap());
+    assert!(Tombstone::new(many.collect(), text("")).is_err());
 }
 
 proptest! {
     #[test]
     fn arbitrary_and_damaged_bytes_never_panic(
         bytes in proptest::collection::vec(any::<u8>(), 0..300),
-        which in 0usize..9,
+        which in 0usize..10,
         at: usize,
         value: u8,
     ) {

@@ -8,11 +8,16 @@
 
 mod world;
 
+use std::collections::BTreeSet;
+
 use kinlog_feeds::crypto::FeedKey;
-use kinlog_indexer::entry::{Body, Edit, Links, Mentions, Message, Reaction, Ref, Role, Tombstone};
+use kinlog_indexer::entry::{
+    Body, Deed, Edit, Links, Mentions, Message, Reaction, Ref, Role, RoleChange,
+};
 use kinlog_indexer::index::{Block, MessageRow, SearchHit};
 use kinlog_indexer::{Index, Text};
-use world::{World, admit_as, message, room_feed};
+use testkit::process::Folder;
+use world::{World, act, admit_as, message, room_feed, tombstone};
 
 /// A room of three with one message by agent 1, which `question` names.
 struct Talk {
@@ -63,12 +68,25 @@ impl Talk {
         self.say(who, Body::Edit(edit))
     }
 
-    fn delete(&mut self, who: usize) {
-        let tombstone = Tombstone {
-            target: self.question,
-            reason: Text::default(),
-        };
-        self.say(who, Body::Tombstone(tombstone));
+    /// Deletes the question with these edits of it, as one's own.
+    fn delete(&mut self, who: usize, edits: &[Ref]) {
+        let all = [&[self.question], edits].concat();
+        let body = Body::Tombstone(tombstone(&self.world, &all));
+        self.say(who, body);
+    }
+
+    /// Deletes the question with these edits of it, as an admin.
+    fn moderate(&mut self, who: usize, edits: &[Ref]) {
+        let all = [&[self.question], edits].concat();
+        let body = act(Deed::Delete(tombstone(&self.world, &all)));
+        self.say(who, body);
+    }
+
+    /// Tries to, as one who may not.
+    fn moderate_in_vain(&mut self, who: usize) {
+        let last_act = self.world.last_act;
+        self.moderate(who, &[]);
+        self.world.go_on_without(room_feed(who), last_act);
     }
 
     fn react(&mut self, who: usize, emoji: &str, removes: Vec<Ref>) -> Ref {
@@ -157,22 +175,140 @@ fn the_newest_edit_by_the_author_stands_and_all_are_kept() {
 #[test]
 fn authors_and_owners_delete_and_nobody_else() {
     let mut talk = Talk::new();
-    talk.delete(2);
+    talk.delete(2, &[]);
+    talk.moderate_in_vain(2);
+    talk.delete(0, &[]);
     assert_eq!(talk.question().1.text, "soup at eight?", "a member may not");
-    talk.edit(1, "soup at nine?");
-    talk.delete(0);
+    let edit = talk.edit(1, "soup at nine?");
+    talk.moderate(0, &[edit]);
     let (mut index, row) = talk.question();
-    assert_eq!(row.text, "");
+    assert_eq!((row.text.as_str(), row.edited_at), ("", None));
     assert_eq!(
         row.deleted.map(|(agent, _)| agent),
         Some(talk.world.agents[0].id)
     );
     assert_eq!(found(&index, "soup"), Vec::<String>::new());
     assert_eq!(index.edits(&row).unwrap(), []);
-    talk.delete(1);
+    talk.delete(1, &[edit]);
     let news = talk.world.blocks();
     let report = index.ingest(&news).unwrap();
-    assert!(report.deleted.contains(&talk.question), "to be cleared");
+    let deleted = BTreeSet::from([talk.question, edit]);
+    assert!(
+        report.deleted.keys().copied().eq(deleted),
+        "to be cleared"
+    );
+    for (entry, ended) in report.deleted {
+        assert!(index.is_deleted(&entry, &ended.head).unwrap());
+    }
+}
+
+/// Whether the text was there, or the block never came, or came last: the rows are the same, and the
+/// text is in none of them.
+#[test]
+fn who_never_saw_what_was_deleted_has_the_same_tables() {
+    let folder = Folder::new("deleted");
+    let path = folder.join("index.db");
+    let mut talk = Talk::new();
+    let answer = Message {
+        reply: Some(talk.question),
+        ..Message::new(Text::new("yes").unwrap())
+    };
+    talk.say(2, Body::Message(answer));
+    let edit = talk.edit(1, "under the flowerpot at nine?");
+    talk.react(0, "+1", Vec::new());
+    talk.delete(1, &[edit]);
+    talk.say(1, message("what is said afterwards"));
+    let gone = [talk.question, edit];
+    let blocks = talk.world.blocks();
+    let is_gone = |block: &Block| {
+        gone.iter()
+            .any(|gone| (gone.feed, gone.index) == (block.feed, block.index))
+    };
+    let (deleted, kept): (Vec<Block>, Vec<Block>) = blocks.iter().cloned().partition(is_gone);
+    {
+        let mut index = Index::open(&path).unwrap();
+        talk.world.tell(&mut index);
+        let first = blocks.len() - 2;
+        index.ingest(&blocks[..first]).unwrap();
+        index.ingest(&blocks[first..]).unwrap();
+        let mut never = talk.world.index();
+        never.ingest(&kept).unwrap();
+        let hash = index.dump_hash().unwrap();
+        assert_eq!(never.dump_hash().unwrap(), hash);
+        let is_read = |index: &Index, block: &Block| {
+            let runs = index.indexed(&block.feed).unwrap();
+            runs.iter().any(|run| run.contains(&block.index))
+        };
+        for block in &deleted {
+            assert!(is_read(&index, block), "it is not read over and over");
+            assert!(!is_read(&never, block), "it may come");
+            // It comes from somebody who knows nothing yet: it is reported, and changes nothing.
+            let report = never.ingest(std::slice::from_ref(block)).unwrap();
+            assert_eq!(report.deleted.len(), 1);
+        }
+        assert_eq!(never.dump_hash().unwrap(), hash);
+        let rows = never.messages(&talk.world.room, 9).unwrap();
+        let row = rows
+            .iter()
+            .find(|row| row.entry() == talk.question)
+            .unwrap();
+        assert_eq!((row.text.as_str(), row.deleted.is_some()), ("", true));
+        talk.indexes();
+        assert!(index.scrub().unwrap());
+        assert_eq!(index.dump_hash().unwrap(), hash);
+        for name in ["", "-wal"] {
+            let bytes = std::fs::read(folder.join(&format!("index.db{name}"))).unwrap();
+            for text in [&b"soup at eight"[..], b"flowerpot", b"nine", b"eight"] {
+                let found = bytes.windows(text.len()).any(|window| window == text);
+                assert!(
+                    !found,
+                    "{} is in index.db{name}",
+                    String::from_utf8_lossy(text)
+                );
+            }
+        }
+    }
+}
+
+/// Nobody makes an act disappear by calling it a message, and who was told so first believes what it
+/// sees.
+#[test]
+fn a_deletion_that_says_what_is_not_true_counts_for_nothing() {
+    let mut talk = Talk::new();
+    let change = act(Deed::Role(RoleChange {
+        agent: talk.world.agents[2].id,
+        role: Role::Admin,
+    }));
+    let promoted = talk.say(0, change);
+    talk.question = promoted;
+    talk.delete(0, &[]);
+    talk.moderate(0, &[]);
+    let indexes = talk.indexes();
+    let admin = talk.world.agents[2].id;
+    for index in &indexes {
+        let role = index.member_role(&talk.world.room, &admin).unwrap();
+        assert_eq!(role, Some(Role::Admin));
+        assert_eq!(index.messages(&talk.world.room, 9).unwrap().len(), 1);
+    }
+}
+
+/// A deletion holds by what its author was when it wrote it.
+#[test]
+fn a_deletion_by_an_admin_outlives_the_role_and_one_by_a_later_admin_does_not_begin() {
+    let mut talk = Talk::new();
+    let role = |agent, role| act(Deed::Role(RoleChange { agent, role }));
+    let cleo = talk.world.agents[2].id;
+    talk.moderate_in_vain(2);
+    talk.say(0, role(cleo, Role::Admin));
+    assert_eq!(
+        talk.question().1.text,
+        "soup at eight?",
+        "she was none then"
+    );
+    talk.moderate(2, &[]);
+    assert_eq!(talk.question().1.text, "");
+    talk.say(0, role(cleo, Role::Guest));
+    assert_eq!(talk.question().1.text, "", "she was one then");
 }
 
 #[test]
@@ -205,11 +341,8 @@ fn marks_on_what_is_no_message_change_nothing() {
         index: 1,
     };
     for target in [nowhere, admit] {
-        let tombstone = Tombstone {
-            target,
-            reason: Text::default(),
-        };
-        talk.say(0, Body::Tombstone(tombstone));
+        let body = Body::Tombstone(tombstone(&talk.world, &[target]));
+        talk.say(0, body);
     }
     let (index, row) = talk.question();
     assert_eq!(row.text, "soup at eight?");

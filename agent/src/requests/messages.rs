@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use kinlog_indexer::entry::{Body, Edit, Message, Reaction, Ref, Tombstone};
+use kinlog_indexer::entry::{Body, Deed, Edit, Message, Reaction, Ref, Tombstone};
 use kinlog_indexer::index::MessageRow;
 
 use crate::api::{AnswerSender, DeletedInfo, Error, MessageInfo, ReactionInfo, Reply, ReplyInfo};
@@ -12,6 +12,7 @@ use crate::failure::chain;
 use crate::knowledge::KnownRoom;
 use crate::limits::{MESSAGES_READ_MAX, REPLY_CHARACTERS_MAX};
 use crate::requests::{Ended, blocking};
+use crate::rooms::act;
 
 pub(super) fn send(
     core: &Core,
@@ -97,20 +98,31 @@ pub(super) fn edit(core: &Core, room: &str, message: &str, text: &str) -> Result
     said(core, &room, Body::Edit(edit))
 }
 
+/// Deletes a message with its edits: one's own as its author, another's by an act of the room.
 pub(super) fn delete(core: &Core, room: &str, message: &str, reason: &str) -> Result<Reply, Error> {
     let room = core.room(room)?;
     let row = core.message(&room, message)?;
-    if row.agent != core.agent && !may_delete(core, &room)? {
+    let is_own = row.agent == core.agent;
+    if !is_own && !may_delete(core, &room)? {
         return Err(Error::permission(format!(
             "{message} is by {}: only its author, an admin or an owner deletes it",
             name_of(core, &row)
         )));
     }
-    let tombstone = Tombstone {
-        target: row.entry(),
-        reason: bounded("reason", reason)?,
+    let found = core.index(|index| index.to_delete(&row.entry()))?;
+    let deleted = found
+        .into_iter()
+        .filter(|(agent, _)| !is_own || *agent == core.agent)
+        .map(|(_, deleted)| deleted)
+        .collect();
+    let tombstone = Tombstone::new(deleted, bounded("reason", reason)?).map_err(|_| {
+        Error::usage(format!("{message} was deleted")).hint("nothing of it is left here")
+    })?;
+    let body = match is_own {
+        true => Body::Tombstone(tombstone),
+        false => act(Deed::Delete(tombstone)),
     };
-    said(core, &room, Body::Tombstone(tombstone))
+    said(core, &room, body)
 }
 
 pub(super) async fn read(

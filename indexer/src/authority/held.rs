@@ -90,6 +90,7 @@ pub(super) enum What {
     GrantRevoke(Hash),
     /// Of a refused act, of which it does not matter.
     Forgotten,
+    Delete,
 }
 
 /// Where an act stands and when it is dated.
@@ -229,6 +230,7 @@ fn what(deed: &Deed) -> What {
         },
         Deed::Grant(grant) => What::Grant(*grant),
         Deed::GrantRevoke(revoke) => What::GrantRevoke(revoke.hash),
+        Deed::Delete(_) => What::Delete,
     }
 }
 

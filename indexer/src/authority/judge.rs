@@ -290,6 +290,7 @@ impl Judge<'_> {
                 needs.ends = Some(given);
                 Ok(needs)
             }
+            What::Delete => Ok(Needs::role(Role::Admin)),
         }
     }
 

@@ -11,7 +11,7 @@ use kinlog_feeds::crypto::{
 };
 use kinlog_feeds::text;
 
-use crate::entry::{Cut, Genesis, Membership, NewerGenesis, tag};
+use crate::entry::{Cut, Genesis, Membership, NewerGenesis, Tombstone, tag};
 use crate::limits::{REASON_BYTES_MAX, ROOM_ACT_PARENTS_MAX};
 use crate::seal::{EpochCommitment, EpochId, SEALED_SECRET_BYTES};
 use crate::{RoomId, Text};
@@ -153,6 +153,8 @@ pub enum Deed {
     Grant(Grant),
     /// It may no more.
     GrantRevoke(GrantRevoke),
+    /// What others said is deleted.
+    Delete(Tombstone),
 }
 
 impl Deed {
@@ -171,6 +173,7 @@ impl Deed {
             Deed::Epoch(_) => tag::EPOCH,
             Deed::Grant(_) => tag::GRANT,
             Deed::GrantRevoke(_) => tag::GRANT_REVOKE,
+            Deed::Delete(_) => tag::DELETE,
         }
     }
 }

@@ -77,6 +77,7 @@ impl Act {
                 let hash = Hash(fixed("grant_hash", &revoke.grant_hash)?);
                 Deed::GrantRevoke(GrantRevoke { hash })
             }
+            tag::DELETE => Deed::Delete(body.delete.ok_or(missing)?.try_into()?),
             _ => {
                 return Err(BodyError::Newer {
                     tag: body_tag,
@@ -156,6 +157,7 @@ impl From<&Act> for wire::Act {
                 let grant_hash = copied(&revoke.hash.0);
                 body.grant_revoke = Some(wire::GrantRevoke { grant_hash });
             }
+            Deed::Delete(delete) => body.delete = Some(delete.into()),
         }
         body
     }

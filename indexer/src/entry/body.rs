@@ -86,10 +86,12 @@ pub mod tag {
     pub const PREFERENCE: u64 = 37;
     /// [`Cleared`](super::Cleared)
     pub const CLEARED: u64 = 38;
+    /// [`Deed::Delete`](crate::entry::Deed::Delete)
+    pub const DELETE: u64 = 39;
 
     /// Returns whether entries with this tag are acts: they decide who is in a room.
     pub const fn is_act(tag: u64) -> bool {
-        matches!(tag, GENESIS | ADMIT | INVITE..=GRANT_REVOKE)
+        matches!(tag, GENESIS | ADMIT | INVITE..=GRANT_REVOKE | DELETE)
     }
 }
 

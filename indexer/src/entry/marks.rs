@@ -7,9 +7,7 @@ use crate::Text;
 use crate::entry::body::{fixed, text};
 use crate::entry::{BodyError, Ref};
 use crate::generated::kinlog_entry_v0 as wire;
-use crate::limits::{
-    EMOJI_BYTES_MAX, MENTIONS_MAX, MESSAGE_BYTES_MAX, REACTION_REMOVES_MAX, REASON_BYTES_MAX,
-};
+use crate::limits::{EMOJI_BYTES_MAX, MENTIONS_MAX, MESSAGE_BYTES_MAX, REACTION_REMOVES_MAX};
 
 /// Agents that a message names, ascending and each once, at most [`MENTIONS_MAX`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -97,15 +95,6 @@ pub struct Edit {
     pub mentions: Mentions,
 }
 
-/// The end of a message; counts when it is the author's own, or by an admin or owner.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Tombstone {
-    /// The message.
-    pub target: Ref,
-    /// Why, for people; may be empty.
-    pub reason: Text<REASON_BYTES_MAX>,
-}
-
 pub(crate) fn required(field: &'static str, body: Option<wire::Ref>) -> Result<Ref, BodyError> {
     body.ok_or(BodyError::Missing { field })?.try_into()
 }
@@ -151,26 +140,6 @@ impl From<&Edit> for wire::Edit {
             target: Some((&body.target).into()),
             text: body.text.to_string(),
             mentions: body.mentions.to_wire(),
-        }
-    }
-}
-
-impl TryFrom<wire::Tombstone> for Tombstone {
-    type Error = BodyError;
-
-    fn try_from(body: wire::Tombstone) -> Result<Self, BodyError> {
-        Ok(Tombstone {
-            target: required("target", body.target)?,
-            reason: text("reason", body.reason)?,
-        })
-    }
-}
-
-impl From<&Tombstone> for wire::Tombstone {
-    fn from(body: &Tombstone) -> Self {
-        wire::Tombstone {
-            target: Some((&body.target).into()),
-            reason: body.reason.to_string(),
         }
     }
 }

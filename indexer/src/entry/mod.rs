@@ -21,6 +21,7 @@ mod own;
 mod private;
 mod public;
 mod snapshot;
+mod tombstone;
 mod trust;
 
 pub use act::{
@@ -37,11 +38,12 @@ pub use envelope::{Entry, EntryError, Envelope, OPEN_BLOCK};
 pub use epoch_keys::EpochKeys;
 pub use genesis::{Genesis, History, NewerGenesis, ROOM_RULES};
 pub use link::{LINK_HASH_BYTES, Link, LinkScope, LinkTag, Links, LinksError};
-pub use marks::{Edit, Mentions, Reaction, Tombstone};
+pub use marks::{Edit, Mentions, Reaction};
 pub use membership::{Membership, MembershipError};
 pub use message::{File, Message};
 pub use own::{Contact, PinSetting, Preference};
 pub use private::{OwnEpoch, RoomKeys, Setting};
 pub use public::{Document, Profile};
 pub use snapshot::{PageRef, Snapshot, SnapshotPage, SnapshotRow, Stands};
+pub use tombstone::{Deleted, Tombstone};
 pub use trust::{Attest, Vouch, Witness};

@@ -276,7 +276,7 @@ pub struct EpochCopy {
     #[prost(bytes = "bytes", tag = "2")]
     pub sealed: ::prost::bytes::Bytes,
 }
-/// Tags 16, 17, 20 to 29: one act in a room. The tag says which of the fields from 2 on is there.
+/// Tags 16, 17, 20 to 29, 39: one act in a room. The tag says which of the fields from 2 on is there.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Act {
     #[prost(bytes = "bytes", repeated, tag = "1")]
@@ -308,6 +308,8 @@ pub struct Act {
     /// how many acts of its feed count for it before
     #[prost(uint64, tag = "14")]
     pub seq: u64,
+    #[prost(message, optional, tag = "15")]
+    pub delete: ::core::option::Option<Tombstone>,
 }
 /// The first entry of the owner's room feed: what is signed, and the three signatures, which are
 /// over the room's id.
@@ -524,12 +526,20 @@ pub struct Edit {
     pub mentions: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 /// Tag 33: the end of a message.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Tombstone {
-    #[prost(message, optional, tag = "1")]
-    pub target: ::core::option::Option<Ref>,
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub deleted: ::prost::alloc::vec::Vec<Deleted>,
+}
+/// An entry that is deleted, and its bytes up to its body.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Deleted {
+    #[prost(message, optional, tag = "1")]
+    pub entry: ::core::option::Option<Ref>,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub head: ::prost::bytes::Bytes,
 }
 /// Tag 34: a claim about an agent.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -42,6 +42,13 @@ impl Depths {
         run.depths.push(depth);
         self.count += 1;
     }
+
+    /// Forgets what is known of a feed: an entry of it is one no more.
+    pub(super) fn forget(&mut self, feed: &FeedKey) {
+        if let Some(run) = self.runs.remove(feed) {
+            self.count -= run.depths.len();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -68,6 +75,9 @@ mod tests {
         assert_eq!(known(&depths), [105, 106, 107, 108]);
         depths.remember((ONE, 12), 7);
         assert_eq!(known(&depths), [7]);
+        depths.forget(&ONE);
+        assert_eq!(known(&depths), []);
+        assert_eq!(depths.count, 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use kinlog_feeds::crypto::AgentId;
 use rusqlite::{OptionalExtension, params};
 
 use crate::entry::Ref;
+use crate::index::deletions::DELETED;
 use crate::index::state::parse;
 use crate::index::{IndexError, Scope};
 use crate::seal::EpochId;
@@ -74,7 +75,7 @@ impl Index {
         )?;
         Ok(Fate::Entry {
             tag,
-            is_read: state == 0,
+            is_read: state == 0 || state == DELETED,
             deletions,
         })
     }

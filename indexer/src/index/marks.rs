@@ -1,7 +1,7 @@
-//! Reactions, edits and deletions: what entries say about messages, whichever comes first.
+//! Reactions and edits: what entries say about messages, whichever comes first.
 //!
 //! Marks are kept beside their message, not in it, so a message is what its facts say: the newest
-//! edit by its author's agent stands, and a deletion by that agent, an admin or an owner ends it.
+//! edit by its author's agent stands, and a [deletion](super::deletions) ends it.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use kinlog_feeds::crypto::FeedKey;
 use rusqlite::{OptionalExtension, params};
 
 use crate::BODY_FORMAT;
-use crate::entry::{Body, Edit, Mentions, Reaction, Ref, Tombstone, tag};
+use crate::entry::{Body, Edit, Mentions, Reaction, Ref, tag};
+use crate::index::deletions::DELETED;
 use crate::index::state::Place;
 use crate::index::writer::{Placed, Writer};
 use crate::index::{IndexError, Scope};
-use crate::mistake::{Mistake, makes};
 
 /// A message as its own fact has it.
 struct Said {
@@ -116,30 +116,6 @@ impl Writer<'_> {
         self.refresh_message((feed, index))
     }
 
-    pub(super) fn add_tombstone(
-        &mut self,
-        placed: &Placed,
-        room: &str,
-        member: &str,
-        tombstone: &Tombstone,
-    ) -> Result<(), IndexError> {
-        let Ref { feed, index } = tombstone.target;
-        self.db
-            .prepare_cached("INSERT INTO tombstones VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
-            .execute(params![
-                feed.0,
-                index,
-                placed.feed.0,
-                placed.index,
-                room,
-                member,
-                placed.clock.ms,
-                tombstone.reason.as_str()
-            ])?;
-        self.state.marked.insert((feed, index));
-        self.refresh_message((feed, index))
-    }
-
     /// Moves an edit whose order depth rose.
     pub(super) fn raise_edit(&mut self, placed: &Placed, edit: &Edit) -> Result<(), IndexError> {
         let Ref { feed, index } = edit.target;
@@ -177,23 +153,21 @@ impl Writer<'_> {
         let Some((row, before)) = shown else {
             return Ok(());
         };
-        let edit = self.newest_edit(target, &said)?;
-        let ended: Option<(u64, String)> = self
-            .db
-            .prepare_cached(
-                "SELECT ms, user_id FROM tombstones t
-                 WHERE target_feed = ?1 AND target_idx = ?2 AND room_id = ?3
-                 AND EXISTS (SELECT 1 FROM member_feeds m
-                     WHERE m.room_id = t.room_id AND m.feed = t.feed AND t.idx < m.shown_below
-                     AND (t.user_id = ?4 OR m.role IN ('admin', 'owner')))
-                 ORDER BY ms, feed, idx LIMIT 1",
-            )?
-            .query_row(params![feed, index, said.room, said.member], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .optional()?;
+        let ended = self.ended(target)?;
+        let edit = match ended {
+            Some(_) => {
+                self.db
+                    .prepare_cached(
+                        "UPDATE edits SET text = ''
+                         WHERE target_feed = ?1 AND target_idx = ?2 AND text <> ''",
+                    )?
+                    .execute(params![feed, index])?;
+                None
+            }
+            None => self.newest_edit(target, &said)?,
+        };
         let (edited_at, text, mentions) = match (&ended, edit) {
-            (Some(_), edit) => (edit.map(|(ms, _)| ms), String::new(), Mentions::default()),
+            (Some(_), _) => (None, String::new(), Mentions::default()),
             (None, Some((ms, edit))) => (Some(ms), edit.text.into_string(), edit.mentions),
             (None, None) => (None, said.text, said.mentions),
         };
@@ -202,20 +176,11 @@ impl Writer<'_> {
             self.words.go(row, &before);
             self.words.come(row, &text);
         }
-        if deleted_at.is_some() {
-            self.report.deleted.insert(Ref {
-                feed: target.0,
-                index,
-            });
-        } else {
-            self.report.deleted.remove(&Ref {
-                feed: target.0,
-                index,
-            });
-        }
         self.db
             .prepare_cached(
-                "UPDATE messages SET text = ?2, edited_at = ?3, deleted_at = ?4, deleted_by = ?5
+                "UPDATE messages SET text = ?2, edited_at = ?3, deleted_at = ?4, deleted_by = ?5,
+                     reply_feed = iif(?4 IS NULL, reply_feed, NULL),
+                     reply_idx = iif(?4 IS NULL, reply_idx, NULL)
                  WHERE rowid = ?1",
             )?
             .execute(params![row, text, edited_at, deleted_at, deleted_by])?;
@@ -226,28 +191,8 @@ impl Writer<'_> {
     pub(super) fn refresh_marked_by(&mut self, feed: &FeedKey) -> Result<(), IndexError> {
         let targets: Vec<Place> = self
             .db
-            .prepare_cached(
-                "SELECT target_feed, target_idx FROM edits WHERE feed = ?1
-                 UNION SELECT target_feed, target_idx FROM tombstones WHERE feed = ?1",
-            )?
+            .prepare_cached("SELECT target_feed, target_idx FROM edits WHERE feed = ?1")?
             .query_map([feed.0], |row| Ok((FeedKey(row.get(0)?), row.get(1)?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        targets
-            .into_iter()
-            .try_for_each(|target| self.refresh_message(target))
-    }
-
-    /// Judges the deletions in a room again: who may delete what others said may have changed.
-    pub(super) fn refresh_tombstones(&mut self, room: &str) -> Result<(), IndexError> {
-        if makes(Mistake::DeletionForgotten) {
-            return Ok(());
-        }
-        let targets: Vec<Place> = self
-            .db
-            .prepare_cached(
-                "SELECT DISTINCT target_feed, target_idx FROM tombstones WHERE room_id = ?1",
-            )?
-            .query_map([room], |row| Ok((FeedKey(row.get(0)?), row.get(1)?)))?
             .collect::<rusqlite::Result<_>>()?;
         targets
             .into_iter()
@@ -314,17 +259,26 @@ impl Writer<'_> {
         else {
             return Ok(None);
         };
-        let found: Option<(u64, Vec<u8>)> = self
+        let found: Option<(u64, Vec<u8>, i64)> = self
             .db
             .prepare_cached(
-                "SELECT order_depth, body FROM facts
-                 WHERE feed = ?1 AND idx = ?2 AND tag = ?3 AND state = 0",
+                "SELECT order_depth, body, state FROM facts
+                 WHERE feed = ?1 AND idx = ?2 AND tag = ?3 AND state IN (0, 3)",
             )?
             .query_row(params![feed.0, index, tag::MESSAGE], |row| {
-                Ok((row.get(0)?, row.get(1)?))
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })
             .optional()?;
-        Ok(found.and_then(|(depth, body)| {
+        Ok(found.and_then(|(depth, body, state)| {
+            if state == DELETED {
+                return Some(Said {
+                    room: room.clone(),
+                    member: member.clone(),
+                    depth,
+                    text: String::new(),
+                    mentions: Mentions::default(),
+                });
+            }
             match Body::decode(tag::MESSAGE, u64::from(BODY_FORMAT), &body.into()) {
                 Ok(Body::Message(message)) => Some(Said {
                     room: room.clone(),

@@ -9,6 +9,7 @@
 //! One [`Index`] writes; it belongs to one thread at a time. Keys live in memory only.
 
 mod acts;
+mod deletions;
 mod depths;
 mod directory;
 mod dump;
@@ -65,7 +66,8 @@ pub use query_registers::{
 pub use reader::Reader;
 pub use reading::split_newest;
 pub use report::{
-    Counts, DirectoryRow, DisputeRow, DocumentRow, EditRow, FileRow, HeadRow, Hidden, IngestReport,
+    Counts, DirectoryRow, DisputeRow, DocumentRow, EditRow, Ended, FileRow, HeadHash, HeadRow,
+    Hidden, IngestReport,
     LinkConflict, MemberFeedRow, MemberRow, MessageRow, ReactionRow, RebuildReport, RoomRow,
     SearchHit,
 };
@@ -77,6 +79,7 @@ use crate::RoomId;
 use crate::clock::{Frontier, FrontierEntry};
 use crate::entry::LinkScope;
 use crate::index::links::frontier_of;
+use crate::index::runs::with_blocks;
 use crate::index::state::State;
 use crate::index::sum::SumAtClose;
 use crate::index::writer::{Keys, Writer, write_checkpoint};
@@ -168,11 +171,14 @@ impl Index {
     }
 
     /// Returns the blocks of `feed` that are indexed, in order: what a sparse feed's checkpoint is.
+    /// Those that were read and found to be deleted are among them.
     pub fn indexed(&self, feed: &FeedKey) -> Result<Vec<Range<u64>>, IndexError> {
-        let feed = self.state.feeds.get(feed);
-        Ok(feed
-            .map(|feed| feed.runs.ranges().collect())
-            .unwrap_or_default())
+        let known = self.state.feeds.get(feed);
+        let runs = known.map(|feed| feed.runs.ranges().collect());
+        Ok(with_blocks(
+            runs.unwrap_or_default(),
+            self.state.deleted_of(feed),
+        ))
     }
 
     /// Returns whether block `index` of `feed` is indexed.
@@ -226,7 +232,9 @@ impl Index {
     ) -> Result<IngestReport, IndexError> {
         let outcome = self.try_write(work);
         if outcome.is_err() {
+            let gone = std::mem::take(&mut self.state.gone);
             self.state = State::load(&self.connection)?;
+            self.state.gone = gone;
         }
         outcome
     }

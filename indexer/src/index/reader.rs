@@ -8,6 +8,7 @@ use kinlog_feeds::crypto::{FeedKey, Hash};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::index::dump::dump_hash;
+use crate::index::runs::with_blocks;
 use crate::index::{IndexError, OpenError};
 use crate::limits::{PREPARED_STATEMENTS_MAX, READER_CACHE_KIB};
 
@@ -51,11 +52,17 @@ impl Reader {
 
     /// Returns the blocks of `feed` that are indexed, in order.
     pub fn indexed_runs(&self, feed: &FeedKey) -> Result<Vec<Range<u64>>, IndexError> {
-        self.all(
+        let runs = self.all(
             "SELECT start, checkpoint FROM meta WHERE feed = ?1 ORDER BY start",
             [feed.0],
             |row| Ok(row.get(0)?..row.get(1)?),
-        )
+        )?;
+        let deleted: Vec<u64> = self.all(
+            "SELECT idx FROM facts WHERE feed = ?1 AND state = 3 ORDER BY idx",
+            [feed.0],
+            |row| row.get(0),
+        )?;
+        Ok(with_blocks(runs, deleted.into_iter()))
     }
 
     /// Returns the hash over every table that is the same for the same entries, feeds and keys.

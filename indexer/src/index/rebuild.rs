@@ -36,16 +36,18 @@ impl Index {
         let feeds = source.feeds().map_err(IndexError::Source)?;
         self.write(|writer| feeds.iter().try_for_each(|feed| writer.put_feed(*feed)))?;
         report.feeds = feeds.len() as u64;
-        self.read_all(source, &mut report)?;
+        // What one part deleted and a later one let stand is read once more: all acts are here then.
+        while self.read_all(source, &mut report)? {}
         Ok(report)
     }
 
-    /// Reads what is not indexed yet: one thread reads and opens, this one writes.
+    /// Reads what is not indexed yet: one thread reads and opens, this one writes. Returns whether
+    /// something is to be read again.
     fn read_all(
         &mut self,
         source: &mut dyn BlockSource,
         report: &mut RebuildReport,
-    ) -> Result<(), IndexError> {
+    ) -> Result<bool, IndexError> {
         let plan = Plan::new(&self.state, source).map_err(IndexError::Source)?;
         let (keys, tags, trees) = (
             self.keys.clone(),
@@ -62,19 +64,22 @@ impl Index {
                 };
                 plan.read(source, opening, |part| to.send(part).is_ok())
             });
-            self.write_all(parts, report)?;
+            let is_undone = self.write_all(parts, report)?;
             let read = reading.join();
             read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                .map_err(IndexError::Source)
+                .map_err(IndexError::Source)?;
+            Ok(is_undone)
         })
     }
 
-    /// Writes parts as they come, several in one transaction.
+    /// Writes parts as they come, several in one transaction. Returns whether something that was read is
+    /// to be read again.
     fn write_all(
         &mut self,
         parts: Receiver<Vec<Read>>,
         report: &mut RebuildReport,
-    ) -> Result<(), IndexError> {
+    ) -> Result<bool, IndexError> {
+        let mut is_undone = false;
         let mut most = REBUILD_FIRST_COMMIT_BLOCKS;
         while let Ok(first) = parts.recv() {
             let (mut blocks, mut bytes, mut next) = (0, 0, Some(first));
@@ -94,8 +99,11 @@ impl Index {
             })?;
             report.blocks += blocks as u64;
             report.entries += written.entries;
+            is_undone |= !written.undone.is_empty();
+            report.deleted.extend(written.deleted);
+            report.deleted.retain(|place, _| !written.undone.contains(place));
             most = (2 * most).min(REBUILD_COMMIT_BLOCKS);
         }
-        Ok(())
+        Ok(is_undone)
     }
 }

@@ -1,6 +1,7 @@
 //! What the index answers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, Secret};
 
@@ -26,11 +27,27 @@ pub struct IngestReport {
     pub conflicts: u64,
     /// Rooms of which something changed.
     pub rooms: BTreeSet<RoomId>,
-    /// Messages that are deleted now: what the store holds of them may be cleared.
-    pub deleted: BTreeSet<Ref>,
+    /// Blocks that were read and that a deletion ends: what the store holds of them may go in time.
+    pub deleted: BTreeMap<Ref, Ended>,
+    /// Blocks that were read as deleted and whose deletion counts no more: to be read again, or fetched
+    /// again where they went.
+    pub undone: BTreeSet<Ref>,
     /// Agents of whose public feeds something changed.
     pub agents: BTreeSet<AgentId>,
 }
+
+/// A block that was read and that a deletion ends.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ended {
+    /// What it was but its body: the deletion that counts says the same.
+    pub head: HeadHash,
+    /// The blocks of the file that it told of, where no other entry tells of them.
+    pub content: Option<(FeedKey, Range<u64>)>,
+}
+
+/// BLAKE2b-256 of an entry's bytes up to its body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct HeadHash(pub [u8; 32]);
 
 /// How many blocks of each sort the index has seen.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -303,4 +320,6 @@ pub struct RebuildReport {
     pub blocks: u64,
     /// Entries that became facts.
     pub entries: u64,
+    /// Blocks that were read and that a deletion ends.
+    pub deleted: BTreeMap<Ref, Ended>,
 }

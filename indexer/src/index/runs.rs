@@ -42,6 +42,27 @@ impl Runs {
         true
     }
 
+    /// Takes a block out again.
+    pub(super) fn remove(&mut self, index: u64) {
+        let found = self.runs.range(..=index).next_back();
+        let Some((start, end)) = found.map(|(start, end)| (*start, *end)) else {
+            return;
+        };
+        if index >= end {
+            return;
+        }
+        self.touched.insert(start);
+        if start == index {
+            self.runs.remove(&start);
+        } else {
+            self.runs.insert(start, index);
+        }
+        if index + 1 < end {
+            self.runs.insert(index + 1, end);
+            self.touched.insert(index + 1);
+        }
+    }
+
     /// Returns whether a block is indexed.
     pub(super) fn contains(&self, index: u64) -> bool {
         self.runs
@@ -64,10 +85,45 @@ impl Runs {
     }
 }
 
+/// Returns runs with more blocks, both in order; a block may be in a run.
+pub(super) fn with_blocks(
+    runs: Vec<Range<u64>>,
+    blocks: impl Iterator<Item = u64>,
+) -> Vec<Range<u64>> {
+    let mut blocks = blocks.peekable();
+    if blocks.peek().is_none() {
+        return runs;
+    }
+    let mut all: Vec<Range<u64>> = runs
+        .into_iter()
+        .chain(blocks.map(|block| block..block + 1))
+        .collect();
+    all.sort_unstable_by_key(|run| run.start);
+    let mut joined: Vec<Range<u64>> = Vec::with_capacity(all.len());
+    for run in all {
+        match joined.last_mut() {
+            Some(last) if run.start <= last.end => last.end = last.end.max(run.end),
+            _ => joined.push(run),
+        }
+    }
+    joined
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn blocks_beside_runs_make_them_longer() {
+        let of = |runs: &[(u64, u64)], blocks: &[u64]| {
+            let runs = runs.iter().map(|(start, end)| *start..*end).collect();
+            with_blocks(runs, blocks.iter().copied())
+        };
+        assert_eq!(of(&[(0, 2), (3, 5)], &[]), [0..2, 3..5]);
+        assert_eq!(of(&[(0, 2), (3, 5)], &[2, 7]), [0..5, 7..8]);
+        assert_eq!(of(&[(1, 3)], &[0, 2, 5]), [0..3, 5..6]);
+    }
 
     proptest! {
         #[test]

@@ -13,10 +13,11 @@ use rusqlite::Connection;
 
 use crate::FORMAT_0_REVISION;
 use crate::index::OpenError;
+use crate::index::deletions::SCRUB_END;
 use crate::limits::PREPARED_STATEMENTS_MAX;
 
 /// Raised with every change of [`SCHEMA`], and costs every index a rebuild.
-const SCHEMA_VERSION: u32 = 11;
+const SCHEMA_VERSION: u32 = 12;
 
 const SCHEMA: &str = r"
 -- Feeds as they were told of. scope: 0 unknown, 1 directory, 2 author, 3 room,
@@ -32,8 +33,8 @@ CREATE TABLE meta (
     feed BLOB, start INTEGER, checkpoint INTEGER NOT NULL, PRIMARY KEY (feed, start)
 ) WITHOUT ROWID;
 
--- Stage one. state: 0 read, 1 newer than this build, 2 malformed body. depth is stated,
--- order_depth follows from the entries held.
+-- Stage one. state: 0 read, 1 newer than this build, 2 malformed body, 3 deleted, with an empty body.
+-- depth is stated, order_depth follows from the entries held.
 CREATE TABLE facts (
     feed BLOB, idx INTEGER, tag INTEGER NOT NULL, format INTEGER NOT NULL, state INTEGER NOT NULL,
     flags INTEGER NOT NULL, depth INTEGER NOT NULL, order_depth INTEGER NOT NULL,
@@ -43,6 +44,7 @@ CREATE TABLE facts (
 -- Everything but messages, in one index: a list of tags in its condition made SQLite build a table of
 -- that list for each message.
 CREATE INDEX facts_rare ON facts (feed, tag, idx) WHERE tag <> 18;
+CREATE INDEX facts_deleted ON facts (feed, idx) WHERE state = 3;
 CREATE TABLE pending (
     feed BLOB, idx INTEGER, epoch BLOB NOT NULL, block BLOB NOT NULL, PRIMARY KEY (feed, idx)
 ) WITHOUT ROWID;
@@ -102,6 +104,7 @@ CREATE VIRTUAL TABLE messages_search USING fts5 (
     text, content = 'messages', columnsize = 0,
     tokenize = 'unicode61 remove_diacritics 2 categories ''L* N* Co M*'''
 );
+INSERT INTO messages_search (messages_search, rank) VALUES ('secure-delete', 1);
 
 -- Reactions that stand, and entries that took some back (they may come first).
 CREATE TABLE reactions (
@@ -115,16 +118,19 @@ CREATE TABLE reaction_ends (
     PRIMARY KEY (reaction_feed, reaction_idx, feed, idx)
 ) WITHOUT ROWID;
 
--- Edits and deletions by members, whether they count or not.
+-- Edits by members, whether they count or not.
 CREATE TABLE edits (
     target_feed BLOB, target_idx INTEGER, feed BLOB, idx INTEGER, room_id TEXT NOT NULL,
     user_id TEXT NOT NULL, depth INTEGER NOT NULL, ms INTEGER NOT NULL, counter INTEGER NOT NULL,
     text TEXT NOT NULL, PRIMARY KEY (target_feed, target_idx, feed, idx)
 ) WITHOUT ROWID;
+
+-- Deletions, whether they count or not. head: what the deleted entry was but its body. is_act: by an
+-- admin.
 CREATE TABLE tombstones (
     target_feed BLOB, target_idx INTEGER, feed BLOB, idx INTEGER, room_id TEXT NOT NULL,
-    user_id TEXT NOT NULL, ms INTEGER NOT NULL, reason TEXT NOT NULL,
-    PRIMARY KEY (target_feed, target_idx, feed, idx)
+    user_id TEXT NOT NULL, ms INTEGER NOT NULL, reason TEXT NOT NULL, is_act INTEGER NOT NULL,
+    head BLOB NOT NULL, PRIMARY KEY (target_feed, target_idx, feed, idx)
 ) WITHOUT ROWID;
 CREATE INDEX tombstones_room ON tombstones (room_id);
 
@@ -220,6 +226,7 @@ CREATE VIRTUAL TABLE documents_search USING fts5 (
     title, text, content = 'documents',
     tokenize = 'unicode61 remove_diacritics 2 categories ''L* N* Co M*'''
 );
+INSERT INTO documents_search (documents_search, rank) VALUES ('secure-delete', 1);
 
 -- Writes of registers and which of them stand; the writes that each names as replaced. sort: profile,
 -- setting, contact, preference, vouch. room_id is '' outside of rooms.
@@ -286,7 +293,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Op
         .execute_batch(
             "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
              PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;
-             PRAGMA wal_autocheckpoint = 4096;",
+             PRAGMA wal_autocheckpoint = 4096; PRAGMA secure_delete = FAST;",
         )
         .map_err(fault)?;
     connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS_MAX);
@@ -315,7 +322,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Op
         });
     }
     if version == expected {
-        return Ok(());
+        return connection.execute_batch(SCRUB_END).map_err(fault);
     }
     let transaction = connection.transaction().map_err(fault)?;
     transaction.execute_batch(SCHEMA).map_err(fault)?;

@@ -12,7 +12,7 @@ use rusqlite::{Connection, Row};
 use crate::RoomId;
 use crate::authority::RoomActs;
 use crate::entry::{LinkScope, LinkTag};
-use crate::index::Scope;
+use crate::index::{HeadHash, Scope};
 use crate::index::depths::Depths;
 use crate::index::directory::{Claims, Folded, WrittenPaths};
 use crate::index::key_map::{KeyMap, KeySet};
@@ -103,6 +103,12 @@ pub(super) struct State {
     /// Messages that edits or deletions name, whether they are held or not.
     pub(super) marked: KeySet<Place>,
     pub(super) depths: Depths,
+    /// Entries that were deleted: facts without a body, whose blocks are not indexed.
+    pub(super) deleted: KeySet<Place>,
+    /// Of those the blocks that were read since the start, and what they are but their bodies.
+    pub(super) seen: BTreeMap<Place, HeadHash>,
+    /// The same of blocks that the host says it has no more.
+    pub(super) gone: BTreeMap<Place, HeadHash>,
 }
 
 impl State {
@@ -174,6 +180,11 @@ impl State {
         while let Some(row) = rows.next()? {
             state.marked.insert((FeedKey(row.get(0)?), row.get(1)?));
         }
+        let mut deleted = connection.prepare("SELECT feed, idx FROM facts WHERE state = 3")?;
+        let mut rows = deleted.query([])?;
+        while let Some(row) = rows.next()? {
+            state.deleted.insert((FeedKey(row.get(0)?), row.get(1)?));
+        }
         Ok(state)
     }
 
@@ -186,11 +197,17 @@ impl State {
         collides
     }
 
-    /// Returns whether a block was indexed; it need not be an entry.
-    pub(super) fn indexed(&self, (feed, index): &Place) -> bool {
-        self.feeds
-            .get(feed)
-            .is_some_and(|feed| feed.runs.contains(*index))
+    /// Returns whether a block was indexed or deleted; it need not be an entry.
+    pub(super) fn indexed(&self, place: &Place) -> bool {
+        let (feed, index) = place;
+        let feed = self.feeds.get(feed);
+        feed.is_some_and(|feed| feed.runs.contains(*index)) || self.deleted.contains(place)
+    }
+
+    /// Returns the blocks of a feed that were read and found to be deleted.
+    pub(super) fn deleted_of(&self, feed: &FeedKey) -> impl Iterator<Item = u64> {
+        let range = (*feed, 0)..=(*feed, u64::MAX);
+        self.seen.range(range).map(|((_, index), _)| *index)
     }
 
     /// Returns the frontier of a scope, read from its table at first.

@@ -7,7 +7,10 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::BODY_FORMAT;
 use crate::clock::Clock;
-use crate::entry::{Body, DirectoryHeads, Document, File, LinkScope, Message, SnapshotRow, tag};
+use crate::entry::{
+    Body, Deed, DirectoryHeads, Document, File, LinkScope, Message, SnapshotRow, tag,
+};
+use crate::index::deletions::DELETED;
 use crate::index::kept::read_kept;
 use crate::index::registers::written_by;
 use crate::index::rowid;
@@ -80,7 +83,9 @@ impl Writer<'_> {
             } else {
                 None
             };
-            if in_room {
+            if row.get::<_, i64>(6)? == DELETED {
+                self.apply_deleted(&placed, row.get(1)?)?;
+            } else if in_room {
                 self.apply_in_room(&placed, body.as_ref())?;
             } else {
                 self.apply(&placed, body.as_ref())?;
@@ -117,7 +122,7 @@ impl Writer<'_> {
             .db
             .prepare_cached(
                 "SELECT tag, order_depth, ms, counter, body FROM facts
-                 WHERE feed = ?1 AND idx = ?2 AND state = 0",
+                 WHERE feed = ?1 AND idx = ?2 AND state IN (0, 3)",
             )?
             .query_row(params![feed.0, index], |row| {
                 let clock = Clock {
@@ -183,8 +188,19 @@ impl Writer<'_> {
 
     /// Writes the views that are made once a transaction.
     pub(super) fn finish_views(&mut self) -> Result<(), IndexError> {
-        for room in std::mem::take(&mut self.stale_rooms) {
-            self.recount(room)?;
+        loop {
+            for room in std::mem::take(&mut self.stale_rooms) {
+                self.recount(room)?;
+            }
+            for place in std::mem::take(&mut self.stale_deletions) {
+                self.settle_deletion(place)?;
+            }
+            for scope in std::mem::take(&mut self.stale_links) {
+                self.relink(scope)?;
+            }
+            if self.stale_rooms.is_empty() && self.stale_deletions.is_empty() {
+                break;
+            }
         }
         for (key, ms) in std::mem::take(&mut self.last_seen) {
             let Some(feed) = self.state.feeds.get(&key) else {
@@ -229,7 +245,11 @@ impl Writer<'_> {
             Some(Body::File(file)) => self.add_file(placed, &room, &member, file),
             Some(Body::Reaction(body)) => self.add_reaction(placed, &room, &member, body),
             Some(Body::Edit(body)) => self.add_edit(placed, &room, &member, body),
-            Some(Body::Tombstone(body)) => self.add_tombstone(placed, &room, &member, body),
+            Some(Body::Tombstone(body)) => self.add_tombstone(placed, &room, &member, body, false),
+            Some(Body::Act(act)) => match &act.deed {
+                Deed::Delete(body) => self.add_tombstone(placed, &room, &member, body, true),
+                _ => Ok(()),
+            },
             Some(Body::Profile(profile)) if placed.index < shown_below => {
                 let Ok(agent) = member.parse() else {
                     return Ok(());
@@ -323,7 +343,7 @@ impl Writer<'_> {
         }
     }
 
-    fn add_message(
+    pub(super) fn add_message(
         &mut self,
         placed: &Placed,
         room: &str,

@@ -45,7 +45,7 @@ pub(super) struct Writer<'a> {
     pub(super) report: IngestReport,
     pub(super) hot: HotStatements<'a>,
     tallies: BTreeMap<&'static str, i64>,
-    touched_feeds: BTreeSet<FeedKey>,
+    pub(super) touched_feeds: BTreeSet<FeedKey>,
     pub(super) frontier_changes: KeyMap<(LinkScope, Place), FrontierChange>,
     /// Newest clock by room feed, to be written once.
     pub(super) last_seen: BTreeMap<FeedKey, u64>,
@@ -57,6 +57,10 @@ pub(super) struct Writer<'a> {
     pub(super) stale_directories: BTreeSet<AgentId>,
     /// Registers whose rows are to be written again.
     pub(super) stale_registers: BTreeSet<Register>,
+    /// Entries whose deletions are to be judged.
+    pub(super) stale_deletions: BTreeSet<Place>,
+    /// Scopes whose links are to be followed anew.
+    pub(super) stale_links: BTreeSet<LinkScope>,
     /// Words of messages that come and go, for their full-text table.
     pub(super) words: WordChanges,
 }
@@ -117,6 +121,8 @@ impl<'a> Writer<'a> {
             stale_members: BTreeSet::new(),
             stale_directories: BTreeSet::new(),
             stale_registers: BTreeSet::new(),
+            stale_deletions: BTreeSet::new(),
+            stale_links: BTreeSet::new(),
             words: WordChanges::default(),
         })
     }
@@ -153,6 +159,7 @@ impl<'a> Writer<'a> {
             }
         }
         let collides = self.state.add_feed(key, feed);
+        self.refresh_deletions_of(&key)?;
         if let Some(link) = scope.link_scope()
             && (collides || known.is_some())
         {
@@ -305,6 +312,9 @@ impl<'a> Writer<'a> {
         act: Option<&ActBytes>,
         held: &HeldHashes,
     ) -> Result<(), IndexError> {
+        if self.is_deleted_again(place, envelope, body.as_ref().ok())? {
+            return Ok(());
+        }
         let state = match body {
             Ok(_) => 0,
             Err(BodyError::Newer { .. }) => {
@@ -345,11 +355,14 @@ impl<'a> Writer<'a> {
         if let (Ok(Body::Act(act)), Some(bytes)) = (body, act) {
             self.add_act(&placed, act, bytes)?;
         }
+        if self.state.marked.contains(&place) {
+            self.stale_deletions.insert(place);
+        }
         self.apply(&placed, body.as_ref().ok())
     }
 
     /// A cut is compared with the tree again when its last block comes, whatever that is.
-    fn check_cut(&mut self, (feed, index): (&FeedKey, u64)) {
+    pub(super) fn check_cut(&mut self, (feed, index): (&FeedKey, u64)) {
         let Some(feed) = self.state.feeds.get(feed) else {
             return;
         };

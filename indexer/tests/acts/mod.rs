@@ -4,14 +4,14 @@
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey, blake2b_256};
-use kinlog_indexer::Text;
 use kinlog_indexer::authority::{ActPlace, Authority, Devices, HeldAct, RoomActs, Verdict};
 use kinlog_indexer::entry::{
-    Act, ActHash, Admit, Cut, Deed, DeviceJoin, DeviceRevoke, Epoch, EpochCopy, FeedClaim, Genesis,
-    Grant, GrantRevoke, History, Invite, InviteRevoke, InviteUse, Leave, Membership, Parents,
-    Remove, Role, RoleChange,
+    Act, ActHash, Admit, Cut, Deed, Deleted, DeviceJoin, DeviceRevoke, Envelope, Epoch, EpochCopy,
+    FeedClaim, Genesis, Grant, GrantRevoke, History, Invite, InviteRevoke, InviteUse, Leave, Links,
+    Membership, Parents, Ref, Remove, Role, RoleChange, Tombstone, tag,
 };
 use kinlog_indexer::seal::{EpochCommitment, EpochId};
+use kinlog_indexer::{BODY_FORMAT, Clock, Text};
 
 /// One device of one agent, and how often it came anew: names its feeds.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -213,6 +213,25 @@ pub(crate) fn grant(number: u8) -> Deed {
 pub(crate) fn grant_revoke(number: u8) -> Deed {
     let hash = Hash([number; 32]);
     Deed::GrantRevoke(GrantRevoke { hash })
+}
+
+/// The end of a message by somebody.
+pub(crate) fn delete(number: u64) -> Deed {
+    let head = Envelope {
+        flags: 0,
+        links: Links::default(),
+        depth: 1,
+        clock: Clock { ms: 1, counter: 0 },
+        tag: tag::MESSAGE,
+        format: u64::from(BODY_FORMAT),
+        body: Bytes::new(),
+    };
+    let entry = Ref {
+        feed: FeedKey([201; 32]),
+        index: number,
+    };
+    let one = Deleted::new(entry, head.encode().unwrap()).unwrap();
+    Deed::Delete(Tombstone::new(vec![one], Text::default()).unwrap())
 }
 
 pub(crate) fn cut(feed: FeedKey, length: u64) -> Cut {

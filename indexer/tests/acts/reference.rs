@@ -340,6 +340,7 @@ impl<'a> Reference<'a> {
                 known.is_empty().then_some(())?;
                 to.needs = Role::Member;
             }
+            Deed::Delete(_) => to.needs = Role::Admin,
             Deed::GrantRevoke(end) => {
                 let given = of(&|deed| matches!(deed, Deed::Grant(one) if one.hash == end.hash));
                 let given = *given.first()?;

@@ -6,12 +6,16 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, FeedKey};
 use kinlog_indexer::RoomId;
+use kinlog_indexer::Text;
 use kinlog_indexer::authority::{ActPlace, HeldAct, devices_of};
-use kinlog_indexer::entry::{ActHash, Body, Deed, Entry, LinkScope, Membership, Ref, Role};
+use kinlog_indexer::entry::{
+    ActHash, Body, Deed, Entry, Envelope, LinkScope, Membership, Message, Profile, Ref, Role, tag,
+};
 use kinlog_indexer::index::Block;
 use kinlog_indexer::seal::{ContentKey, EpochId, SealedBlock, open_entry};
 
-use crate::reference::{Reference, Told};
+use crate::quarrel::head_of;
+use crate::reference::{Reference, Set, Told};
 
 /// What people see.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -43,7 +47,7 @@ struct Fact {
 type Facts = BTreeMap<(FeedKey, u64), Fact>;
 
 pub(crate) fn fold(room: &RoomId, blocks: &[Block], keys: &[ContentKey]) -> Seen {
-    let facts: Facts = blocks
+    let mut facts: Facts = blocks
         .iter()
         .filter_map(|block| open(block, keys))
         .collect();
@@ -72,6 +76,7 @@ pub(crate) fn fold(room: &RoomId, blocks: &[Block], keys: &[ContentKey]) -> Seen
         .map(|one| one.agent);
     let role_of = |agent: AgentId| Some((agent, reference.role(counts, &agent)?.0));
     seen.roles = arrived.filter_map(role_of).collect();
+    let deleted = end(&mut facts, &told, &counts, &seen.feeds, &owners);
     // Whose an entry is, where it is shown.
     let author = |(feed, index): &(FeedKey, u64)| {
         let cut = seen.feeds.get(feed)?;
@@ -95,17 +100,11 @@ pub(crate) fn fold(room: &RoomId, blocks: &[Block], keys: &[ContentKey]) -> Seen
             index: at.1,
         };
         let mut text = message.text.to_string();
-        let (mut deletions, mut reactions, mut taken) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut reactions, mut taken) = (Vec::new(), Vec::new());
         for (order, (other, place, mark)) in &shown {
             match mark {
                 Body::Edit(edit) if edit.target == at && other == by => {
                     text = edit.text.to_string()
-                }
-                Body::Tombstone(end)
-                    if end.target == at
-                        && (other == by || seen.roles.get(other) >= Some(&Role::Admin)) =>
-                {
-                    deletions.push((order.1, **place, *other))
                 }
                 Body::Reaction(mark) if mark.target == at => {
                     taken.extend(mark.removes().iter().map(|one| (*other, *one)));
@@ -121,7 +120,7 @@ pub(crate) fn fold(room: &RoomId, blocks: &[Block], keys: &[ContentKey]) -> Seen
         reactions
             .retain(|(_, one, other, emoji)| !emoji.is_empty() && !taken.contains(&(*other, *one)));
         reactions.sort();
-        let deleted = deletions.into_iter().min().map(|(_, _, by)| by);
+        let deleted = deleted.get(&(at.feed, at.index)).copied();
         let text = if deleted.is_some() {
             String::new()
         } else {
@@ -137,6 +136,80 @@ pub(crate) fn fold(room: &RoomId, blocks: &[Block], keys: &[ContentKey]) -> Seen
         });
     }
     seen
+}
+
+/// Puts what deletions say in the place of what they end, and returns who ended it: the agent whose
+/// feed it is, or an act that counts. One that is held is ended only by who says what it is.
+fn end(
+    facts: &mut Facts,
+    told: &[Told],
+    counts: &Set,
+    feeds: &BTreeMap<FeedKey, Option<u64>>,
+    owners: &BTreeMap<FeedKey, AgentId>,
+) -> BTreeMap<(FeedKey, u64), AgentId> {
+    let mut endings: BTreeMap<(FeedKey, u64), Vec<_>> = BTreeMap::new();
+    for ((feed, index), fact) in facts.iter() {
+        let (Some(by), Some(cut)) = (owners.get(feed), feeds.get(feed)) else {
+            continue;
+        };
+        let is_act = |number: &usize| (told[*number].feed, told[*number].index) == (*feed, *index);
+        let (tombstone, is_own) = match &fact.entry.body {
+            Body::Tombstone(end) if cut.is_none_or(|cut| *index < cut) => (end, true),
+            Body::Act(act) => match &act.deed {
+                Deed::Delete(end) if counts.iter().any(is_act) => (end, false),
+                _ => continue,
+            },
+            _ => continue,
+        };
+        for one in tombstone.deleted() {
+            let at = (one.entry.feed, one.entry.index);
+            if owners
+                .get(&at.0)
+                .is_some_and(|owner| !is_own || owner == by)
+            {
+                let order = (fact.entry.clock.ms, *feed, *index);
+                endings
+                    .entry(at)
+                    .or_default()
+                    .push((order, one.head().clone(), *by));
+            }
+        }
+    }
+    let mut ended = BTreeMap::new();
+    for (at, mut endings) in endings {
+        endings.sort_by_key(|(order, ..)| *order);
+        let is_true = facts.get(&at).is_none_or(|held| {
+            let head = head_of(&held.plain);
+            endings.iter().any(|(_, told, _)| *told == head)
+        });
+        if !is_true {
+            continue;
+        }
+        let (_, plain, by) = endings.swap_remove(0);
+        let envelope = Envelope::decode(&plain).unwrap();
+        let body = match envelope.tag {
+            tag::MESSAGE => Body::Message(Message::new(Text::default())),
+            // Says nothing.
+            _ => Body::Profile(Profile::named(Text::default())),
+        };
+        let entry = Entry {
+            links: envelope.links,
+            depth: envelope.depth,
+            clock: envelope.clock,
+            body,
+        };
+        let sealed_by = EpochId([0; 16]);
+        ended.insert(at, by);
+        facts.insert(
+            at,
+            Fact {
+                entry,
+                plain,
+                sealed_by,
+            },
+        );
+    }
+    ended
 }
 
 fn open(block: &Block, keys: &[ContentKey]) -> Option<((FeedKey, u64), Fact)> {

@@ -15,7 +15,7 @@ use kinlog_feeds::crypto::{FeedKey, Hash, KeyPair, PublicKey};
 use kinlog_feeds::tree::{Head, append};
 use kinlog_indexer::authority::{ActHeads, ActPlace, HeldAct, RoomActs};
 use kinlog_indexer::entry::{
-    Act, ActHash, Admit, Body, Cut, Deed, DeviceJoin, DeviceRevoke, Edit, Entry, Epoch, EpochCopy,
+    Act, ActHash, Admit, Body, Cut, Deed, Deleted, DeviceJoin, DeviceRevoke, Edit, Entry, Envelope, Epoch, EpochCopy,
     EpochKeys, Genesis, Grant, GrantRevoke, History, Invite, InviteRevoke, InviteUse, Leave, Link,
     LinkScope, Links, Mentions, Message, Parents, Profile, Reaction, Ref, Remove, Role, RoleChange,
     Tombstone,
@@ -42,6 +42,8 @@ struct Branch {
     head: Head,
     /// Stated depths.
     depths: Vec<u64>,
+    /// Entries but their bodies.
+    heads: Vec<Bytes>,
     acts: Vec<Option<HeldAct>>,
 }
 
@@ -60,6 +62,8 @@ pub(crate) struct Quarrel {
     hashes: Arc<HashMap<(FeedKey, usize, u64), Hash>>,
     /// The feed with two branches, and the first block on which they differ.
     pub(crate) fork: Option<(FeedKey, u64)>,
+    /// An act that voids deletions: with it come those that do not count.
+    pub(crate) undoes: Option<Ref>,
 }
 
 /// The keys of the epochs of every such room: content key and act key of each.
@@ -117,6 +121,7 @@ struct Making {
     all: RoomActs,
     writers: BTreeSet<(Writer, usize)>,
     fork: Option<(FeedKey, u64)>,
+    undoes: Option<Ref>,
     /// What the next act names, whatever its author has seen.
     parents: Option<ActHeads>,
     random: Random,
@@ -133,6 +138,7 @@ impl Quarrel {
             all: RoomActs::default(),
             writers: BTreeSet::new(),
             fork: None,
+            undoes: None,
             parents: None,
             random: Random::new(seed),
         };
@@ -163,6 +169,7 @@ impl Quarrel {
             feeds: making.feeds,
             hashes: Arc::new(making.hashes),
             fork: making.fork,
+            undoes: making.undoes,
         }
     }
 
@@ -308,7 +315,7 @@ impl Making {
             act(Deed::Role(RoleChange { agent, role }))
         };
         self.everybody_hears();
-        match self.random.below(8) {
+        match self.random.below(9) {
             // Two let somebody in by the one use of an invite, not knowing of each other.
             0 => {
                 self.write(owner, role(1, Role::Admin));
@@ -388,24 +395,39 @@ impl Making {
                     self.write(who, act(Deed::Leave(Leave { cuts })));
                 }
             }
-            // An admin deletes, and is none any more.
-            4 => {
+            // An admin deletes, and then again while somebody makes it none.
+            4 | 8 => {
                 self.write(owner, role(1, Role::Admin));
-                let target = Ref {
-                    feed: second.0.feed(),
-                    index: self
-                        .feeds
-                        .get(&second.0.feed())
-                        .map_or(0, |held| held[0].blocks.len()) as u64,
-                };
-                self.write(
-                    second,
-                    Body::Message(Message::new(Text::new("tea").unwrap())),
-                );
+                self.write(owner, role(2, Role::Member));
                 self.everybody_hears();
-                let reason = Text::default();
-                self.write(first, Body::Tombstone(Tombstone { target, reason }));
+                let Ref { feed, index } = self.next_of(second);
+                let [tea, edit, milk] = [0, 1, 2].map(|more| Ref {
+                    feed,
+                    index: index + more,
+                });
+                let said = |text| Body::Message(Message::new(Text::new(text).unwrap()));
+                self.write(second, said("tea"));
+                let change = Edit {
+                    target: tea,
+                    text: Text::new("green tea").unwrap(),
+                    mentions: Mentions::default(),
+                };
+                self.write(second, Body::Edit(change));
+                self.write(second, said("milk"));
+                self.everybody_hears();
+                let end = self.tombstone(milk);
+                self.write(first, act(Deed::Delete(end)));
+                self.everybody_hears();
+                for target in [tea, edit] {
+                    let end = self.tombstone(target);
+                    self.write(first, act(Deed::Delete(end)));
+                }
+                self.undoes = Some(self.next_of(owner));
                 self.write(owner, role(1, Role::Member));
+                if self.chance(50) {
+                    let end = self.tombstone(edit);
+                    self.write(second, Body::Tombstone(end));
+                }
             }
             // Some come by an invite that has expired, as their dates have it.
             5 => {
@@ -665,6 +687,7 @@ impl Making {
             .head;
         held.blocks.push(block);
         held.depths.push(depth);
+        held.heads.push(head_of(&plain));
         let place = ActPlace {
             feed,
             index,
@@ -712,6 +735,31 @@ impl Making {
         (Links::new(links, false).unwrap(), depth)
     }
 
+    /// The end of an entry; of what is no message or edit, or is not there, a lie.
+    fn tombstone(&self, target: Ref) -> Tombstone {
+        let held = self.feeds.get(&target.feed).map(|branches| &branches[0]);
+        let head = held.and_then(|held| held.heads.get(target.index as usize));
+        let told = head.and_then(|head| Deleted::new(target, head.clone()).ok());
+        let told = told.unwrap_or_else(|| {
+            let lie = Entry {
+                links: Links::default(),
+                depth: 3,
+                clock: Clock { ms: 7, counter: 0 },
+                body: Body::Message(Message::new(Text::default())),
+            };
+            Deleted::new(target, head_of(&lie.encode().unwrap())).unwrap()
+        });
+        Tombstone::new(vec![told], Text::default()).unwrap()
+    }
+
+    /// Where somebody's next entry stands.
+    fn next_of(&self, (writer, branch): (Writer, usize)) -> Ref {
+        let feed = writer.feed();
+        let held = self.feeds.get(&feed).and_then(|held| held.get(branch));
+        let index = held.map_or(0, |held| held.blocks.len()) as u64;
+        Ref { feed, index }
+    }
+
     fn target(&mut self) -> Ref {
         let at = self.random.index(self.feeds.len());
         let (feed, branches) = self.feeds.iter().nth(at).unwrap();
@@ -723,10 +771,8 @@ impl Making {
     fn said(&mut self, number: usize, (writer, _): (Writer, usize)) -> Body {
         let target = self.target();
         match self.random.below(12) {
-            0 => Body::Tombstone(Tombstone {
-                target,
-                reason: Text::default(),
-            }),
+            0 if self.chance(30) => act(Deed::Delete(self.tombstone(target))),
+            0 => Body::Tombstone(self.tombstone(target)),
             1 | 2 => Body::Edit(Edit {
                 target,
                 text: Text::new(format!("edited in step {number}")).unwrap(),
@@ -944,4 +990,11 @@ impl View {
         }
         seen.1 = seen.1.max(length);
     }
+}
+
+/// An entry but its body.
+pub(crate) fn head_of(entry: &Bytes) -> Bytes {
+    let mut envelope = Envelope::decode(entry).unwrap();
+    envelope.body = Bytes::new();
+    envelope.encode().unwrap()
 }

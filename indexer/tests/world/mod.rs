@@ -15,15 +15,15 @@ use kinlog_feeds::manifest::Manifest;
 use kinlog_feeds::tree::{Head, append};
 use kinlog_indexer::clock::HybridClock;
 use kinlog_indexer::entry::{
-    Act, ActHash, Admit, Body, ClaimScope, Content, Deed, DirectoryHeads, DirectoryLine,
+    Act, ActHash, Admit, Body, ClaimScope, Content, Deed, Deleted, DirectoryHeads, DirectoryLine,
     DirectoryRedirect, DirectoryRename, DirectoryRetire, Document, Edit, Entry, Envelope,
     FeedClaim, File, Genesis, History, LinkScope, Links, Membership, Mentions, Message, OPEN_BLOCK,
-    Parents, Profile, Reaction, Ref, Role, Tombstone,
+    Parents, Profile, Reaction, Ref, Role, Tombstone, tag,
 };
 use kinlog_indexer::identity::{DeviceCard, IdentitySet, Powers};
 use kinlog_indexer::index::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
 use kinlog_indexer::seal::{ContentKey, EpochSecret, device_dh_public, seal_entry};
-use kinlog_indexer::{Clock, Index, RoomId, Text};
+use kinlog_indexer::{BODY_FORMAT, Clock, Index, RoomId, Text};
 
 /// Numbers from a seed (splitmix64).
 #[derive(Clone, Debug)]
@@ -143,6 +143,8 @@ pub(crate) struct World {
     pub(crate) last_act: Option<ActHash>,
     /// How many acts each feed has.
     acts_in: BTreeMap<FeedKey, u64>,
+    /// What each readable entry is but its body.
+    pub(crate) heads: BTreeMap<Ref, Bytes>,
     random: Random,
 }
 
@@ -256,6 +258,7 @@ impl World {
             agents,
             last_act: None,
             acts_in: BTreeMap::new(),
+            heads: BTreeMap::new(),
             random: Random::new(seed),
         };
         for number in 0..world.agents.len() {
@@ -327,9 +330,21 @@ impl World {
         block
     }
 
+    /// Goes on as if the newest act, in `feed`, had not been written: one that nobody accepts is
+    /// nothing to go after.
+    pub(crate) fn go_on_without(&mut self, feed: FeedKey, last_act: Option<ActHash>) {
+        self.last_act = last_act;
+        *self.acts_in.get_mut(&feed).unwrap() -= 1;
+    }
+
     /// Writes an encoded entry.
     pub(crate) fn write_bytes(&mut self, feed: FeedKey, entry: &[u8]) -> Block {
         let index = self.feeds[&feed].blocks.len() as u64;
+        if let Ok(mut envelope) = Envelope::decode(&entry.to_vec().into()) {
+            envelope.body = Bytes::new();
+            self.heads
+                .insert(Ref { feed, index }, envelope.encode().unwrap());
+        }
         let block = match self.feeds[&feed].context.scope {
             Scope::Room(_) => {
                 let nonce = self.random.bytes();
@@ -413,14 +428,31 @@ impl BlockSource for World {
     }
 }
 
+/// The end of entries; of what is no message or edit, or was never written, a lie.
+pub(crate) fn tombstone(world: &World, targets: &[Ref]) -> Tombstone {
+    let lie = Envelope {
+        flags: 0,
+        links: Links::default(),
+        depth: 3,
+        clock: Clock { ms: 7, counter: 0 },
+        tag: tag::MESSAGE,
+        format: u64::from(BODY_FORMAT),
+        body: Bytes::new(),
+    };
+    let deleted = targets.iter().map(|target| {
+        let head = world.heads.get(target).cloned();
+        let told = head.and_then(|head| Deleted::new(*target, head).ok());
+        told.unwrap_or_else(|| Deleted::new(*target, lie.encode().unwrap()).unwrap())
+    });
+    Tombstone::new(deleted.collect(), Text::default()).unwrap()
+}
+
 /// Something said about an entry that may be a message, may be somebody else's, may be nothing.
-fn mark(target: Ref, random: &mut Random, step: usize) -> Body {
+fn mark(world: &World, target: Ref, random: &mut Random, step: usize) -> Body {
     let emoji = Text::new(["+1", "\u{1f331}"][random.below(2)]).unwrap();
-    match random.below(6) {
-        0 => Body::Tombstone(Tombstone {
-            target,
-            reason: Text::default(),
-        }),
+    match random.below(7) {
+        0 => Body::Tombstone(tombstone(world, &[target])),
+        6 => act(Deed::Delete(tombstone(world, &[target]))),
         1 | 2 => Body::Edit(Edit {
             target,
             text: Text::new(format!("edited in step {step}")).unwrap(),
@@ -478,7 +510,7 @@ pub(crate) fn busy_world(seed: u64, steps: usize) -> World {
                     feed: room_feed(random.below(4)),
                     index: random.below(step + 1) as u64 / 3,
                 };
-                mark(target, &mut random, step)
+                mark(&world, target, &mut random, step)
             }
             (_, true, 6) => Body::Message(Message {
                 reply: Some(Ref {
