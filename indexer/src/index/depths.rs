@@ -76,7 +76,7 @@ mod tests {
         depths.remember((ONE, 12), 7);
         assert_eq!(known(&depths), [7]);
         depths.forget(&ONE);
-        assert_eq!(known(&depths), []);
+        assert_eq!(known(&depths), Vec::<u64>::new());
         assert_eq!(depths.count, 0);
     }
 
