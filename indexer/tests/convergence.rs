@@ -592,8 +592,14 @@ fn one_block_less_is_another_room() {
     println!("KINLOG_SEED={seed}");
     let quarrel = Quarrel::new(seed);
     let blocks = quarrel.blocks(0);
-    let expected = straight(&quarrel, 0, &blocks).dump_hash().unwrap();
+    let mut index = straight(&quarrel, 0, &blocks);
+    let expected = index.dump_hash().unwrap();
     for gone in 0..blocks.len() {
+        // What was deleted is not missed.
+        let again = index.ingest(&blocks[gone..=gone]).unwrap();
+        if !again.deleted.is_empty() {
+            continue;
+        }
         let mut fewer = blocks.clone();
         fewer.remove(gone);
         let hash = straight(&quarrel, 0, &fewer).dump_hash().unwrap();

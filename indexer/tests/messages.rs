@@ -193,10 +193,7 @@ fn authors_and_owners_delete_and_nobody_else() {
     let news = talk.world.blocks();
     let report = index.ingest(&news).unwrap();
     let deleted = BTreeSet::from([talk.question, edit]);
-    assert!(
-        report.deleted.keys().copied().eq(deleted),
-        "to be cleared"
-    );
+    assert!(report.deleted.keys().copied().eq(deleted), "to be cleared");
     for (entry, ended) in report.deleted {
         assert!(index.is_deleted(&entry, &ended.head).unwrap());
     }
@@ -257,7 +254,7 @@ fn who_never_saw_what_was_deleted_has_the_same_tables() {
         assert!(index.scrub().unwrap());
         assert_eq!(index.dump_hash().unwrap(), hash);
         for name in ["", "-wal"] {
-            let bytes = std::fs::read(folder.join(&format!("index.db{name}"))).unwrap();
+            let bytes = std::fs::read(folder.join(format!("index.db{name}"))).unwrap();
             for text in [&b"soup at eight"[..], b"flowerpot", b"nine", b"eight"] {
                 let found = bytes.windows(text.len()).any(|window| window == text);
                 assert!(

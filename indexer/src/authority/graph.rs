@@ -358,7 +358,10 @@ impl Graph {
                     put(self.grant_revokes.entry(given).or_default());
                 }
             }
-            What::DeviceJoin { .. } | What::NewerGenesis { .. } | What::Delete | What::Forgotten => {}
+            What::DeviceJoin { .. }
+            | What::NewerGenesis { .. }
+            | What::Delete
+            | What::Forgotten => {}
         }
         if let Some(joining) = node.act.what.joining() {
             put(self.admissions.entry(joining.feed).or_default());

@@ -340,7 +340,13 @@ impl Writer<'_> {
             .prepare_cached("SELECT body FROM facts WHERE feed = ?1 AND idx = ?2")?
             .query_row(params![feed.0, index], |row| row.get(0))?;
         let place = (feed, index);
-        Ok(read_kept(self.state, self.keys, place, tag::FILE, kept.into()))
+        Ok(read_kept(
+            self.state,
+            self.keys,
+            place,
+            tag::FILE,
+            kept.into(),
+        ))
     }
 
     /// Returns the blocks of a file, if they are in the feed of blobs that goes with the entry's and
@@ -449,10 +455,7 @@ impl Index {
 
 /// Returns the deletions of a place that count, the first one first: by the agent whose feed it is, or
 /// by an act that counts.
-fn endings(
-    db: &rusqlite::Connection,
-    (feed, index): Place,
-) -> rusqlite::Result<Vec<Ending>> {
+fn endings(db: &rusqlite::Connection, (feed, index): Place) -> rusqlite::Result<Vec<Ending>> {
     let mut statement = db.prepare_cached(
         "SELECT t.user_id, t.ms, t.head FROM tombstones t
          JOIN member_feeds o ON o.room_id = t.room_id AND o.feed = t.target_feed

@@ -67,9 +67,8 @@ pub use reader::Reader;
 pub use reading::split_newest;
 pub use report::{
     Counts, DirectoryRow, DisputeRow, DocumentRow, EditRow, Ended, FileRow, HeadHash, HeadRow,
-    Hidden, IngestReport,
-    LinkConflict, MemberFeedRow, MemberRow, MessageRow, ReactionRow, RebuildReport, RoomRow,
-    SearchHit,
+    Hidden, IngestReport, LinkConflict, MemberFeedRow, MemberRow, MessageRow, ReactionRow,
+    RebuildReport, RoomRow, SearchHit,
 };
 pub use snapshots::SnapshotState;
 

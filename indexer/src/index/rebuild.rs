@@ -101,7 +101,9 @@ impl Index {
             report.entries += written.entries;
             is_undone |= !written.undone.is_empty();
             report.deleted.extend(written.deleted);
-            report.deleted.retain(|place, _| !written.undone.contains(place));
+            report
+                .deleted
+                .retain(|place, _| !written.undone.contains(place));
             most = (2 * most).min(REBUILD_COMMIT_BLOCKS);
         }
         Ok(is_undone)

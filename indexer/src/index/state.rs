@@ -12,12 +12,12 @@ use rusqlite::{Connection, Row};
 use crate::RoomId;
 use crate::authority::RoomActs;
 use crate::entry::{LinkScope, LinkTag};
-use crate::index::{HeadHash, Scope};
 use crate::index::depths::Depths;
 use crate::index::directory::{Claims, Folded, WrittenPaths};
 use crate::index::key_map::{KeyMap, KeySet};
 use crate::index::room_acts::Written;
 use crate::index::runs::Runs;
+use crate::index::{HeadHash, Scope};
 
 /// An entry's place: feed and block index.
 pub(super) type Place = (FeedKey, u64);

@@ -76,7 +76,7 @@ pub(crate) fn fold(room: &RoomId, blocks: &[Block], keys: &[ContentKey]) -> Seen
         .map(|one| one.agent);
     let role_of = |agent: AgentId| Some((agent, reference.role(counts, &agent)?.0));
     seen.roles = arrived.filter_map(role_of).collect();
-    let deleted = end(&mut facts, &told, &counts, &seen.feeds, &owners);
+    let deleted = end(&mut facts, &told, counts, &seen.feeds, &owners);
     // Whose an entry is, where it is shown.
     let author = |(feed, index): &(FeedKey, u64)| {
         let cut = seen.feeds.get(feed)?;

@@ -15,10 +15,10 @@ use kinlog_feeds::crypto::{FeedKey, Hash, KeyPair, PublicKey};
 use kinlog_feeds::tree::{Head, append};
 use kinlog_indexer::authority::{ActHeads, ActPlace, HeldAct, RoomActs};
 use kinlog_indexer::entry::{
-    Act, ActHash, Admit, Body, Cut, Deed, Deleted, DeviceJoin, DeviceRevoke, Edit, Entry, Envelope, Epoch, EpochCopy,
-    EpochKeys, Genesis, Grant, GrantRevoke, History, Invite, InviteRevoke, InviteUse, Leave, Link,
-    LinkScope, Links, Mentions, Message, Parents, Profile, Reaction, Ref, Remove, Role, RoleChange,
-    Tombstone,
+    Act, ActHash, Admit, Body, Cut, Deed, Deleted, DeviceJoin, DeviceRevoke, Edit, Entry, Envelope,
+    Epoch, EpochCopy, EpochKeys, Genesis, Grant, GrantRevoke, History, Invite, InviteRevoke,
+    InviteUse, Leave, Link, LinkScope, Links, Mentions, Message, Parents, Profile, Reaction, Ref,
+    Remove, Role, RoleChange, Tombstone,
 };
 use kinlog_indexer::index::{Block, BlockSource, FeedContext, Scope, SourceError, TreeHashes};
 use kinlog_indexer::seal::{ContentKey, EpochSecret, seal_entry};
