@@ -6,3 +6,4 @@ pub mod needles;
 pub mod process;
 pub mod random;
 pub mod soak;
+pub mod wal;

@@ -5,6 +5,8 @@
 
 mod copy;
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod earlier_versions;
 mod former_feeds;
 mod grants;
