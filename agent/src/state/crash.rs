@@ -12,6 +12,8 @@ use crate::rooms::{RoomFeed, RoomId};
 use crate::state::{KeySort, OpenJoin, State, StoredEpoch, StoredRoom};
 use crate::test_folder::TestFolder;
 
+type Change = Box<dyn Fn(&State)>;
+
 /// Everything that the changes below touch.
 fn all(state: &State) -> String {
     let room = RoomId([1; 32]);
@@ -27,7 +29,7 @@ fn all(state: &State) -> String {
     )
 }
 
-fn changes() -> Vec<Box<dyn Fn(&State)>> {
+fn changes() -> Vec<Change> {
     let room = RoomId([1; 32]);
     let invite = move |seed: u8| Invite {
         room,
