@@ -11,10 +11,11 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use kinlog_feeds::crypto::Hash;
+use kinlog_feeds::crypto::{DeviceKey, FeedKey, Hash};
 use kinlog_indexer::Index;
+use kinlog_indexer::RoomId;
 use kinlog_indexer::entry::LinkScope;
-use kinlog_indexer::index::{Block, FeedContext, MessageRow, OpenError, Scope};
+use kinlog_indexer::index::{Block, FeedContext, IndexError, MessageRow, OpenError, Scope};
 use kinlog_indexer::mistake::{Mistake, make};
 use testkit::process::Folder;
 use world::{Random, World, busy_world, message, path_feed, room_feed};
@@ -413,13 +414,93 @@ fn blocks_of_a_feed_nobody_named_are_refused_and_nothing_stays() {
         scope: Scope::Unknown,
     };
     index.put_feed(elsewhere).unwrap();
-    let scope = Scope::Room(kinlog_indexer::RoomId([1; 32]));
-    assert!(
-        index
-            .put_feed(FeedContext {
-                key: room_feed(0),
-                scope
-            })
-            .is_err()
-    );
+    let scope = Scope::Room(RoomId([255; 32]));
+    let other = FeedContext {
+        key: room_feed(0),
+        scope,
+    };
+    assert!(index.put_feed(other).is_err());
+}
+
+/// Tells the index of a feed; a scope that gives way changes nothing.
+fn claim(index: &mut Index, key: FeedKey, scope: Scope) -> bool {
+    match index.put_feed(FeedContext { key, scope }) {
+        Ok(_) => true,
+        Err(IndexError::OtherScope { feed }) => {
+            assert_eq!(feed, key);
+            false
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_feed_claimed_for_several_scopes_belongs_to_one_in_whatever_order_they_are_told() {
+    let world = World::new(1, 2);
+    let key = room_feed(0);
+    let of = |agent: usize| {
+        let agent = &world.agents[agent];
+        (agent.id, DeviceKey(agent.device.public_key().0))
+    };
+    let ((author, device), (other, its)) = (of(0), of(1));
+    let (one, another) = match (author.0, device.0) < (other.0, its.0) {
+        true => ((author, device), (other, its)),
+        false => ((other, its), (author, device)),
+    };
+    let greater = RoomId([255; 32]);
+    // The first first.
+    let claims = [
+        Scope::Room(world.room),
+        Scope::Room(greater),
+        Scope::PrivateDirectory { author, device },
+        Scope::Directory {
+            author: one.0,
+            device: one.1,
+        },
+        Scope::Directory {
+            author: another.0,
+            device: another.1,
+        },
+        Scope::Private { author, device },
+        Scope::Author { author, device },
+        Scope::Unknown,
+    ];
+    let folder = Folder::new("scopes");
+    let mut blocks = world.blocks();
+    blocks.retain(|block| block.feed == key);
+    assert!(!blocks.is_empty());
+    let read = |path: &Path, first: Scope, second: Scope, read_between: bool| {
+        let mut index = Index::open(path).unwrap();
+        index.put_epoch_key(world.room, world.key.clone()).unwrap();
+        assert!(claim(&mut index, key, first));
+        if read_between {
+            index.ingest(&blocks).unwrap();
+        }
+        claim(&mut index, key, second);
+        // Whoever goes on tells of it again, in the same order, and it stays.
+        claim(&mut index, key, first);
+        for _ in 0..2 {
+            drop(index);
+            index = Index::open(path).unwrap();
+            index.put_epoch_key(world.room, world.key.clone()).unwrap();
+            claim(&mut index, key, first);
+            index.ingest(&blocks).unwrap();
+        }
+        let hash = index.dump_hash().unwrap();
+        drop(index);
+        std::fs::remove_file(path).unwrap();
+        hash
+    };
+    for (number, first) in claims.iter().enumerate() {
+        for second in &claims[number + 1..] {
+            let path = folder.join("index.db");
+            let expected = read(&path, *first, *first, true);
+            for (one, other) in [(*first, *second), (*second, *first)] {
+                for read_between in [false, true] {
+                    let hash = read(&path, one, other, read_between);
+                    assert_eq!(hash, expected, "{one:?}, {other:?}, {read_between}");
+                }
+            }
+        }
+    }
 }

@@ -281,6 +281,14 @@ fn contexts(knowledge: &Knowledge) -> Vec<FeedContext> {
             device: line.device,
         },
     }));
+    // Of several claims of one feed the one that counts, with everybody.
+    let mut first: HashMap<FeedKey, _> = HashMap::with_capacity(feeds.len());
+    for feed in &feeds {
+        let precedence = feed.scope.precedence();
+        let known = first.entry(feed.key).or_insert(precedence);
+        *known = precedence.min(*known);
+    }
+    feeds.retain(|feed| first.get(&feed.key) == Some(&feed.scope.precedence()));
     let mut seen = HashSet::with_capacity(feeds.len());
     feeds.retain(|feed| seen.insert(feed.key));
     feeds
@@ -463,10 +471,12 @@ mod tests {
             let keys: Vec<_> = contexts.iter().map(|feed| feed.key).collect();
             let rooms: BTreeSet<_> = keys[..2].iter().copied().collect();
             assert_eq!(rooms, [key(60), key(61)].into());
-            assert_eq!(keys[2..], [key(110), key(10), key(11)]);
+            assert_eq!(keys[2..4], [key(110), key(10)]);
+            assert_eq!(keys[4..], [key(11)]);
             assert!(contexts[..2].iter().all(|feed| feed.scope == scope));
             let mine = contexts[2..].iter().map(|feed| feed.scope.author());
-            assert!(mine.eq([Some(me); 3]));
+            // A path of both, whose claims one key has signed, is the smaller one's with everybody.
+            assert!(mine.eq([Some(me), Some(me), Some(me.min(other))]));
         }
     }
 

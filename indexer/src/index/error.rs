@@ -75,8 +75,8 @@ pub enum IndexError {
     /// A block of a feed that [`put_feed`](crate::Index::put_feed) was not told of.
     #[error("block {index} of feed {feed}: the index does not know the feed")]
     UnknownFeed { feed: FeedKey, index: u64 },
-    /// The feed was said to belong elsewhere before.
-    #[error("feed {feed} was put under another author or room before")]
+    /// The feed belongs to another scope, which goes before this one.
+    #[error("feed {feed} belongs to another author, directory or room, which goes before this one")]
     OtherScope { feed: FeedKey },
     /// Feeds or blocks could not be read during a rebuild.
     #[error("reading feeds for a rebuild")]

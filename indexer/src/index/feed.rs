@@ -56,6 +56,20 @@ impl Scope {
         }
     }
 
+    /// Returns which of two scopes a feed belongs to whose key was claimed for both: the smaller. Rooms go
+    /// before private directories, directories, private paths and paths; of one sort the smaller
+    /// room, agent and device.
+    pub fn precedence(&self) -> (u8, [u8; 32], [u8; 32]) {
+        match self {
+            Scope::Room(room) => (0, room.0, [0; 32]),
+            Scope::PrivateDirectory { author, device } => (1, author.0, device.0),
+            Scope::Directory { author, device } => (2, author.0, device.0),
+            Scope::Private { author, device } => (3, author.0, device.0),
+            Scope::Author { author, device } => (4, author.0, device.0),
+            Scope::Unknown => (5, [0; 32], [0; 32]),
+        }
+    }
+
     /// Returns the author, where the scope alone names one.
     pub fn author(&self) -> Option<AgentId> {
         match self {

@@ -133,8 +133,11 @@ impl Index {
 
     /// Tells of a feed.
     ///
-    /// Again with the same scope changes nothing; a feed of [`Scope::Unknown`] may get an author,
-    /// anything else is [`IndexError::OtherScope`].
+    /// Whoever holds a feed's key can claim it for several scopes; one of them counts, by
+    /// [`Scope::precedence`], in whatever order they are told. One that gives way to a known scope is
+    /// [`IndexError::OtherScope`]. A feed that was read already moves when the index is opened the
+    /// next time, with everything read again: at most once a start. One of [`Scope::Unknown`] gets
+    /// an author at once.
     pub fn put_feed(&mut self, feed: FeedContext) -> Result<IngestReport, IndexError> {
         self.write(|writer| writer.put_feed(feed))
     }

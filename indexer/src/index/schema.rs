@@ -19,6 +19,9 @@ use crate::limits::PREPARED_STATEMENTS_MAX;
 /// Raised with every change of [`SCHEMA`], and costs every index a rebuild.
 const SCHEMA_VERSION: u32 = 12;
 
+/// Name of the tally of feeds that were found to belong elsewhere than they were read.
+pub(super) const MOVED: &str = "moved";
+
 const SCHEMA: &str = r"
 -- Feeds as they were told of. scope: 0 unknown, 1 directory, 2 author, 3 room,
 -- 4 private directory, 5 private path.
@@ -322,7 +325,8 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Op
         });
     }
     if version == expected {
-        return connection.execute_batch(SCRUB_END).map_err(fault);
+        connection.execute_batch(SCRUB_END).map_err(fault)?;
+        return leave_moved(connection).map_err(fault);
     }
     let transaction = connection.transaction().map_err(fault)?;
     transaction.execute_batch(SCHEMA).map_err(fault)?;
@@ -335,8 +339,28 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Op
     transaction.commit().map_err(fault)
 }
 
+/// Empties every table but that of feeds, where some of these were found to belong elsewhere than they
+/// were read: all is read again.
+fn leave_moved(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    let moved: bool = transaction.query_row(
+        "SELECT EXISTS (SELECT 1 FROM tallies WHERE sort = ?1)",
+        [MOVED],
+        |row| row.get(0),
+    )?;
+    if moved {
+        clear_views(&transaction)?;
+    }
+    transaction.commit()
+}
+
 /// Empties every table.
 pub(super) fn clear(connection: &Connection) -> rusqlite::Result<()> {
+    clear_views(connection)?;
+    connection.execute_batch("DELETE FROM feeds;")
+}
+
+fn clear_views(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "INSERT INTO messages_search (messages_search) VALUES ('delete-all');
          INSERT INTO documents_search (documents_search) VALUES ('delete-all');
@@ -350,6 +374,6 @@ pub(super) fn clear(connection: &Connection) -> rusqlite::Result<()> {
          DELETE FROM register_replaced; DELETE FROM contacts; DELETE FROM preferences;
          DELETE FROM vouches; DELETE FROM attests; DELETE FROM witnesses;
          DELETE FROM frontier; DELETE FROM awaited; DELETE FROM tallies; DELETE FROM skipped;
-         DELETE FROM pending; DELETE FROM facts; DELETE FROM meta; DELETE FROM feeds;",
+         DELETE FROM pending; DELETE FROM facts; DELETE FROM meta;",
     )
 }

@@ -35,6 +35,15 @@ impl Tags {
         }
     }
 
+    /// Forgets that a tag names a feed; returns whether it names another in the same scope.
+    fn remove(&mut self, link: &(LinkScope, LinkTag), key: &FeedKey) -> bool {
+        let Some(named) = self.0.get_mut(link) else {
+            return false;
+        };
+        named.retain(|other| other != key);
+        !named.is_empty()
+    }
+
     /// Adds a feed; returns whether its tag was another feed's in the same scope.
     fn add(&mut self, link: (LinkScope, LinkTag), key: FeedKey) -> bool {
         let named = self.0.entry(link).or_default();
@@ -84,6 +93,8 @@ impl FeedState {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) feeds: KeyMap<FeedKey, FeedState>,
+    /// Scopes of feeds that were read in another one: they stand there when the index is opened again.
+    pub(super) moved: KeyMap<FeedKey, Scope>,
     /// Feeds by their link tag; whoever opens blocks beside the writer looks there too.
     pub(super) tags: Arc<Tags>,
     /// Acts of the rooms touched so far.
@@ -186,6 +197,14 @@ impl State {
             state.deleted.insert((FeedKey(row.get(0)?), row.get(1)?));
         }
         Ok(state)
+    }
+
+    /// Forgets by which link a feed is named, before it gets another scope; returns the scope in which
+    /// the link names another feed now.
+    pub(super) fn forget_link(&mut self, key: &FeedKey) -> Option<LinkScope> {
+        let link = self.feeds.get(key)?.link?;
+        let named = Arc::make_mut(&mut self.tags).remove(&link, key);
+        named.then_some(link.0)
     }
 
     /// Adds a feed; returns whether its tag was another feed's in the same scope.

@@ -18,6 +18,7 @@ use crate::index::message_words::WordChanges;
 use crate::index::opening::{Belonging, Opened, Opening, open, open_all};
 use crate::index::reading::Read;
 use crate::index::room_acts::ActBytes;
+use crate::index::schema::MOVED;
 use crate::index::state::{FeedState, Place, State, scope_columns, scope_to_sql};
 use crate::index::{Block, FeedContext, IndexError, IngestReport, Scope, TreeHashes};
 use crate::mistake::{Mistake, makes};
@@ -130,17 +131,24 @@ impl<'a> Writer<'a> {
     /// Takes a feed, or the author of one that was unknown.
     pub(super) fn put_feed(&mut self, context: FeedContext) -> Result<(), IndexError> {
         let FeedContext { key, scope } = context;
-        let known = self.state.feeds.get(&key).map(|feed| feed.scope);
+        let moved = self.state.moved.get(&key).copied();
+        let known = moved.or_else(|| self.state.feeds.get(&key).map(|feed| feed.scope));
         match known {
             Some(known) if known == scope || scope == Scope::Unknown => return Ok(()),
             None => {}
-            Some(Scope::Unknown) if scope.author().is_some() => {}
-            Some(_) => return Err(IndexError::OtherScope { feed: key }),
+            Some(known) if known.precedence() < scope.precedence() => {
+                return Err(IndexError::OtherScope { feed: key });
+            }
+            Some(known) => self.leave_scope(&key, known, scope)?,
         }
         let (number, room, author, device) = scope_columns(&scope);
         self.db
             .prepare_cached("INSERT OR REPLACE INTO feeds VALUES (?1, ?2, ?3, ?4, ?5)")?
             .execute(params![key.0, number, room, author, device])?;
+        if self.state.moved.contains_key(&key) {
+            self.tally(MOVED, 1);
+            return Ok(());
+        }
         let mut feed = FeedState::new(&key, scope);
         if let Some(before) = self.state.feeds.get_mut(&key) {
             feed.runs = std::mem::take(&mut before.runs);
@@ -166,6 +174,23 @@ impl<'a> Writer<'a> {
             self.relink(link)?;
         }
         Ok(())
+    }
+
+    /// Takes a feed out of a scope that gives way to `to`. What was read of it in another scope than that
+    /// of nobody is read again when the index is opened the next time; till then it stands
+    /// where it stood.
+    fn leave_scope(&mut self, key: &FeedKey, from: Scope, to: Scope) -> Result<(), IndexError> {
+        let feed = self.state.feeds.get(key);
+        let is_read = feed.is_some_and(|feed| feed.runs.ranges().next().is_some());
+        let gets_author = from == Scope::Unknown && to.author().is_some();
+        if is_read && !gets_author {
+            self.state.moved.insert(*key, to);
+            return Ok(());
+        }
+        match self.state.forget_link(key) {
+            Some(link) => self.relink(link),
+            None => Ok(()),
+        }
     }
 
     /// Takes verified blocks.
