@@ -379,7 +379,10 @@ fn we_read_a_hundred(hypercore: &str) {
         let held = read(&home, &keys[number as usize], &(0..count));
         assert_eq!(held, blocks(100 + number, count), "feed {number}");
     }
-    let listed = home.json_one(["feed", "list"])["feeds"].as_array().unwrap().clone();
+    let listed = home.json_one(["feed", "list"])["feeds"]
+        .as_array()
+        .unwrap()
+        .clone();
     let whole = |feed: &&Value| {
         let key = text::decode_key(feed["key"].as_str().unwrap()).unwrap();
         feed["blocks_held"] == feed["length"] && keys.contains(&text::encode_hex(&key))
