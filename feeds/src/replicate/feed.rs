@@ -1,8 +1,9 @@
 //! One feed: what is held, what is wanted, what is on its way from whom.
 
+mod apply;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -10,19 +11,20 @@ use crate::Time;
 use crate::bitfield::Bitfield;
 use crate::crypto::{FeedKey, Hash};
 use crate::limits::{
-    APPLY_BYTES_MAX, BLOCK_BYTES_ASSUMED, BLOCK_BYTES_COUNTED_MIN, KINLOG_BLOCK_BYTES_MAX,
-    OVERSIZE_BLOCKS_MAX, PARKED_PROOFS_MAX, PLAIN_BLOCK_BYTES_MAX, RETRIES_MAX,
-    UNANCHORED_PROOFS_MAX, UNSOLICITED_DATA_MAX,
+    BLOCK_BYTES_ASSUMED, BLOCK_BYTES_COUNTED_MIN, KINLOG_BLOCK_BYTES_MAX, OVERSIZE_BLOCKS_MAX,
+    PARKED_PROOFS_MAX, PLAIN_BLOCK_BYTES_MAX, RETRIES_MAX, UNANCHORED_PROOFS_MAX,
+    UNSOLICITED_DATA_MAX,
 };
 use crate::replicate::channel::{Asked, Channel, What};
 use crate::replicate::climb::Climb;
 use crate::replicate::contest::Contender;
+use crate::replicate::feed::apply::Applying;
 use crate::replicate::flow::Context;
 use crate::replicate::follow::Following;
 use crate::replicate::ranges::Wanted;
 use crate::replicate::{
-    Applied, ApplyFailure, ApplyId, FeedEvent, FeedKind, FeedState, HeadState, Incoming, Interest,
-    Output, PeerId, ProtocolViolation, Want,
+    FeedEvent, FeedKind, FeedState, HeadState, Incoming, Interest, Output, PeerId,
+    ProtocolViolation, Want,
 };
 use crate::tree::UpgradeProof;
 use crate::wire::hypercore::{Data, Message, NoData, Synchronize};
@@ -42,14 +44,6 @@ pub(super) struct Origin {
 pub(super) struct Item {
     pub(super) origin: Origin,
     incoming: Incoming,
-}
-
-/// What the store is verifying and writing.
-#[derive(Debug)]
-struct Applying {
-    id: ApplyId,
-    items: Arc<Vec<Incoming>>,
-    origins: Vec<Origin>,
 }
 
 /// A longer head that was asked for.
@@ -521,198 +515,6 @@ impl Feed {
         }
     }
 
-    /// Gives the store everything that arrived, if it is not busy with this feed.
-    pub(super) fn start_apply(&mut self, cx: &mut Context<'_>, next: &mut u64) -> Option<ApplyId> {
-        if self.applying.is_some() || self.incoming.is_empty() || self.stopped {
-            return None;
-        }
-        let mut arrived = std::mem::take(&mut self.incoming);
-        // In the order of asking each proof finds the nodes that it was planned upon.
-        arrived.sort_by_key(|item| item.origin.order);
-        let mut bytes = 0;
-        let fits = arrived
-            .iter()
-            .take_while(|item| {
-                bytes += item.origin.bytes;
-                bytes <= APPLY_BYTES_MAX
-            })
-            .count();
-        self.incoming = arrived.split_off(fits.max(1));
-        let mut origins = Vec::with_capacity(arrived.len());
-        let mut items = Vec::with_capacity(arrived.len());
-        for item in arrived {
-            origins.push(item.origin);
-            items.push(item.incoming);
-        }
-        let (items, key) = (Arc::new(items), self.key);
-        let id = ApplyId(*next);
-        *next += 1;
-        cx.outputs.push_back(Output::Apply {
-            id,
-            key,
-            items: Arc::clone(&items),
-        });
-        self.applying = Some(Applying { id, items, origins });
-        Some(id)
-    }
-
-    /// The store's answer. Returns the peers that are to be cut.
-    pub(super) fn handle_applied(
-        &mut self,
-        cx: &mut Context<'_>,
-        id: ApplyId,
-        results: Vec<Result<Applied, ApplyFailure>>,
-    ) -> Vec<(PeerId, ProtocolViolation)> {
-        let Some(Applying { items, origins, .. }) = self.applying.take_if(|apply| apply.id == id)
-        else {
-            return Vec::new();
-        };
-        let mut violations = Vec::new();
-        let mut stored = Vec::new();
-        let mut upgraded = false;
-        let results = results.into_iter().map(Some).chain(std::iter::repeat(None));
-        for ((origin, incoming), result) in origins.into_iter().zip(items.iter()).zip(results) {
-            let mut result = result.unwrap_or(Err(ApplyFailure::Store));
-            let is_of_this_fork = self.length == 0 || incoming.proof.fork == self.fork;
-            if result == Err(ApplyFailure::MissingAnchor) && !is_of_this_fork {
-                // We have moved to another fork meanwhile.
-                result = Err(ApplyFailure::Stale);
-            }
-            if result != Err(ApplyFailure::MissingAnchor) {
-                cx.flow.applied(origin.bytes);
-                match origin.what {
-                    What::Upgrade(_) => self.end_upgrade(origin.peer),
-                    What::Probe | What::Look => self.end_probe(origin.peer),
-                    What::Block(_) | What::Reorg => {}
-                }
-            }
-            match result {
-                Ok(applied) => {
-                    stored.extend(applied.block);
-                    upgraded |= self.take_applied(&applied, incoming, origin.peer);
-                }
-                Err(ApplyFailure::MissingAnchor) => {
-                    let parked_at = Some(origin.parked_at.unwrap_or(cx.now));
-                    let origin = Origin {
-                        parked_at,
-                        ..origin
-                    };
-                    self.parked.push(Item {
-                        origin,
-                        incoming: incoming.clone(),
-                    });
-                }
-                Err(failure) => {
-                    violations.extend(self.handle_failure(cx, &origin, incoming, failure));
-                }
-            }
-        }
-        if upgraded {
-            cx.outputs.push_back(self.event(FeedEvent::Upgraded {
-                length: self.length,
-            }));
-            self.synchronize(cx);
-        }
-        let runs = join_runs(stored);
-        for range in &runs {
-            let range = range.clone();
-            cx.outputs
-                .push_back(self.event(FeedEvent::BlocksStored { range }));
-        }
-        self.announce(cx, &runs);
-        if upgraded || !runs.is_empty() {
-            self.incoming.append(&mut self.parked);
-            self.told_nobody = None;
-        }
-        violations.extend(self.trim_parked(cx));
-        violations
-    }
-
-    /// Takes note of what is durable now; returns whether the head is longer.
-    fn take_applied(&mut self, applied: &Applied, incoming: &Incoming, from: PeerId) -> bool {
-        if let Some(block) = applied.block {
-            self.have.set(block, true);
-            self.planned.set(block, true);
-            self.retry.remove(&block);
-        }
-        self.manifest_known |= incoming.manifest.is_some();
-        let Some(head) = applied.head.filter(|head| head.length > self.length) else {
-            return false;
-        };
-        self.fork = head.fork;
-        self.length = head.length;
-        self.tree_hash = head.tree_hash;
-        self.manifest_known = true;
-        self.learn_block_bytes(&head);
-        if let Some(channel) = self.channels.get_mut(&from) {
-            channel.head_told = head.length;
-        }
-        self.told_complete = false;
-        if !self.interest.live {
-            self.head_wanted = false;
-        }
-        true
-    }
-
-    fn handle_failure(
-        &mut self,
-        cx: &mut Context<'_>,
-        origin: &Origin,
-        incoming: &Incoming,
-        failure: ApplyFailure,
-    ) -> Option<(PeerId, ProtocolViolation)> {
-        let peer = origin.peer;
-        let block = match origin.what {
-            What::Block(block) => {
-                self.release(block);
-                Some(block)
-            }
-            What::Upgrade(_) | What::Probe | What::Look | What::Reorg => None,
-        };
-        let bad = ProtocolViolation::BadData {
-            key: self.key,
-            block,
-        };
-        if origin.what.is_whole_history()
-            && matches!(failure, ApplyFailure::Stale | ApplyFailure::Unlinked)
-        {
-            self.contest(cx, peer, incoming);
-        }
-        match failure {
-            ApplyFailure::MissingAnchor => None,
-            ApplyFailure::Unlinked if origin.what.is_whole_history() => {
-                self.handle_unlinked(origin, incoming)
-            }
-            ApplyFailure::Stale if origin.what == What::Probe => Some((peer, bad)),
-            // Somebody else brought it first, or the head has moved on.
-            ApplyFailure::Stale | ApplyFailure::Unlinked => {
-                if let What::Upgrade(_) = origin.what {
-                    self.refuse_upgrades(peer);
-                }
-                None
-            }
-            ApplyFailure::OtherTree if !origin.what.is_whole_history() => {
-                let asked = self.accuse(cx, peer);
-                (!asked).then_some((peer, bad))
-            }
-            ApplyFailure::BadData | ApplyFailure::OtherTree => Some((peer, bad)),
-            ApplyFailure::TooLarge => {
-                if let (Some(block), Some(channel)) = (block, self.channels.get_mut(&peer)) {
-                    channel.remote_have.set(block, false);
-                }
-                None
-            }
-            ApplyFailure::Conflict => {
-                self.stop(cx, FeedEvent::Conflict);
-                None
-            }
-            ApplyFailure::Store => {
-                self.stop(cx, FeedEvent::StoreFailed);
-                None
-            }
-        }
-    }
-
     pub(super) fn stop(&mut self, cx: &mut Context<'_>, why: FeedEvent) {
         if !self.stopped {
             self.stopped = true;
@@ -801,29 +603,5 @@ impl Feed {
 impl Item {
     pub(super) fn parked_at(&self) -> Option<Time> {
         self.origin.parked_at
-    }
-}
-
-/// Returns the runs that the blocks make up.
-fn join_runs(mut blocks: Vec<u64>) -> Vec<Range<u64>> {
-    blocks.sort_unstable();
-    let mut runs: Vec<Range<u64>> = Vec::new();
-    for block in blocks {
-        match runs.last_mut() {
-            Some(run) if run.end >= block => run.end = run.end.max(block + 1),
-            _ => runs.push(block..block + 1),
-        }
-    }
-    runs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blocks_join_to_runs_in_any_order() {
-        assert_eq!(join_runs(vec![4, 2, 3, 9, 3]), [2..5, 9..10]);
-        assert!(join_runs(Vec::new()).is_empty());
     }
 }
