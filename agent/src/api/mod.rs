@@ -16,6 +16,7 @@ mod reply;
 mod request;
 mod rooms;
 mod seeding;
+mod selection;
 mod status;
 mod text;
 
@@ -36,11 +37,12 @@ pub use people::{
     ClaimInfo, ConflictSide, ContactInfo, PreferenceInfo, ProfileInfo, ValueConflictInfo, VouchInfo,
 };
 pub use reply::{FoundEntry, IdInfo, Reply, WhyReason};
-pub use request::{PinOptions, Request, Selection};
+pub use request::{PinOptions, Request};
 pub use rooms::{
     InviteInfo, MemberDeviceInfo, MemberInfo, ReaderInfo, RoomChange, RoomExported, RoomInfo,
     RoomLeft,
 };
 pub use seeding::{GrantInfo, SeedingInfo};
+pub use selection::Selection;
 pub use status::{FeedStatus, IceInfo, SessionStatus, SignalStatus, Status, StoreStatus};
 pub use text::Text;
