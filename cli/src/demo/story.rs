@@ -1,35 +1,26 @@
 //! The play, act by act. Each act does something with real processes and then checks it.
 
+mod large_file;
+mod talk;
+
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kinlog_agent::api::{FollowProgress, Reply};
 
-use crate::demo::big_file;
 use crate::demo::cast::{Introducer, Player};
 use crate::demo::claims::{Claim, Seen, all_over_webrtc, feed_at, meetings, paths_held};
 use crate::demo::courses::{COURSES, Course};
-use crate::demo::limits::{BIG_FILE_BYTES_MIN, MEETING_WAIT_MAX, TRANSFER_WAIT_MAX};
+use crate::demo::limits::{MEETING_WAIT_MAX, TRANSFER_WAIT_MAX};
 use crate::demo::report::{Played, Transfer};
 use crate::demo::stage::{Stage, seconds};
 use crate::error::Failure;
-use crate::output::{bytes, count, rate, short_key};
+use crate::output::{bytes, count, short_key};
 
 const AUTHOR: &str = "author";
 const READER: &str = "reader";
 const SEEDER: &str = "seeder";
 const LATECOMER: &str = "latecomer";
-
-/// The room they talk in, and what they say.
-const ROOM: &str = "kitchen";
-const QUESTION: &str = "Chapter two is marked. Who brings the walnut cake?";
-const ANSWER: &str = "I do, and I read the lesson on the train without a net";
-const LATE_WORD: &str = "Hello from the latecomer, I read all of the above";
-
-/// A word of one lesson, and one of one message.
-const WORD_OF_A_LESSON: &str = "logarithm";
-const WORD_OF_A_MESSAGE: &str = "walnut";
 
 /// Plays all acts.
 pub(crate) async fn play(stage: &mut Stage<'_>) -> Result<Played, Failure> {
@@ -38,9 +29,9 @@ pub(crate) async fn play(stage: &mut Stage<'_>) -> Result<Played, Failure> {
     let links = publish(stage).await?;
     pin(stage, &links, &mut played).await?;
     without_the_author(stage, &links, &mut played).await?;
-    talk(stage, &mut played).await?;
-    search(stage, &mut played).await?;
-    send_a_large_file(stage, &mut played).await?;
+    talk::talk(stage, &mut played).await?;
+    talk::search(stage, &mut played).await?;
+    large_file::send_a_large_file(stage, &mut played).await?;
     look(stage, &mut played).await?;
     close(stage, &mut played).await?;
     Ok(played)
@@ -231,259 +222,6 @@ async fn without_the_author(
         .transfers
         .push(transfer(&published.course, (SEEDER, LATECOMER), &got, time));
     Ok(())
-}
-
-/// Author back, they talk in a room; the latecomer reads what was said before.
-async fn talk(stage: &mut Stage<'_>, played: &mut Played) -> Result<(), Failure> {
-    stage.act("The author is back, and they talk in a room");
-    let url = stage.signal_url()?;
-    stage.player_mut(AUTHOR)?.up(&url).await?;
-    let author = stage.player(AUTHOR)?;
-    let reader = stage.player(READER)?;
-    let latecomer = stage.player(LATECOMER)?;
-
-    author.ask(&["room", "create", ROOM]).await?;
-    stage.tell(AUTHOR, &format!("makes the room {ROOM:?} and invites"));
-    join_room(author, reader).await?;
-    stage.tell(READER, "joins");
-    say(stage, AUTHOR, QUESTION).await?;
-    hear(reader, &[QUESTION]).await?;
-    say(stage, READER, ANSWER).await?;
-    hear(author, &[QUESTION, ANSWER]).await?;
-
-    join_room(author, latecomer).await?;
-    stage.tell(LATECOMER, "joins");
-    let history = hear(latecomer, &[QUESTION, ANSWER]).await?;
-    stage.tell(
-        LATECOMER,
-        &format!(
-            "reads the {} said before",
-            count(history.len() as u64, "message")
-        ),
-    );
-    say(stage, LATECOMER, LATE_WORD).await?;
-    let all = [QUESTION, ANSWER, LATE_WORD];
-    let mut orders = Vec::new();
-    for player in [author, reader, latecomer] {
-        orders.push(hear(player, &all).await?);
-    }
-    played.claims.push(Claim::new(
-        "the latecomer reads what was said before it joined",
-        history == [QUESTION, ANSWER],
-        format!("{} of 2 messages", history.len()),
-    ));
-    played.claims.push(Claim::new(
-        "all three see the same three messages in the same order",
-        orders.iter().all(|order| *order == all),
-        orders
-            .iter()
-            .map(|order| order.len().to_string())
-            .collect::<Vec<_>>()
-            .join(", "),
-    ));
-    let seeder = stage.player(SEEDER)?.status().await?;
-    let room_feeds = seeder
-        .feeds
-        .iter()
-        .filter(|feed| feed.feed.role == "room")
-        .count();
-    played.claims.push(Claim::new(
-        "the seeder, who is no member, stores nothing of the room",
-        room_feeds == 0 && seeder.rooms.is_empty(),
-        count(room_feeds as u64, "room feed"),
-    ));
-    Ok(())
-}
-
-async fn join_room(host: &Player, guest: &Player) -> Result<(), Failure> {
-    let invite = host
-        .ask(&["room", "invite", ROOM])
-        .await?
-        .into_iter()
-        .find_map(|reply| match reply {
-            Reply::Invite { link, .. } => Some(link),
-            _ => None,
-        })
-        .ok_or_else(|| {
-            Failure::general(format!("{}: kinlog room invite gave no link", host.name))
-        })?;
-    guest.ask_others(&["room", "join", &invite]).await?;
-    Ok(())
-}
-
-async fn say(stage: &Stage<'_>, who: &'static str, text: &str) -> Result<(), Failure> {
-    stage.player(who)?.ask(&["send", ROOM, text]).await?;
-    stage.tell(who, &format!("\u{201c}{text}\u{201d}"));
-    Ok(())
-}
-
-/// Waits until an agent sees all of `texts`, and returns what it sees, in its order.
-async fn hear(player: &Player, texts: &[&str]) -> Result<Vec<String>, Failure> {
-    let mut heard = BTreeSet::new();
-    player
-        .watch(
-            &["read", ROOM, "--watch"],
-            "message of the others",
-            MEETING_WAIT_MAX,
-            |reply| {
-                if let Reply::Message(message) = reply {
-                    heard.insert(message.text.clone());
-                }
-                texts.iter().all(|text| heard.contains(*text)).then_some(())
-            },
-        )
-        .await?;
-    let messages = player.ask(&["read", ROOM]).await?;
-    Ok(messages
-        .into_iter()
-        .filter_map(|reply| match reply {
-            Reply::Message(message) => Some(message.text),
-            _ => None,
-        })
-        .collect())
-}
-
-async fn search(stage: &mut Stage<'_>, played: &mut Played) -> Result<(), Failure> {
-    stage.act("The reader searches what it holds");
-    for (word, kind) in [
-        (WORD_OF_A_LESSON, "document"),
-        (WORD_OF_A_MESSAGE, "message"),
-    ] {
-        let found = stage.player(READER)?.ask(&["search", word]).await?;
-        let hits = found
-            .iter()
-            .filter_map(|reply| match reply {
-                Reply::Found(found) if found.kind == kind => Some(found),
-                _ => None,
-            })
-            .collect::<Vec<_>>();
-        let place = hits.first().map(|hit| {
-            let place = hit
-                .path
-                .as_deref()
-                .or(hit.room.as_deref())
-                .unwrap_or_default();
-            format!(
-                "{} in {place}",
-                if hit.title.is_empty() {
-                    &hit.snippet
-                } else {
-                    &hit.title
-                }
-            )
-        });
-        let place = place.unwrap_or_else(|| "nothing".to_owned());
-        stage.tell(
-            READER,
-            &format!("{word:?} finds a {kind}: {}", crate::output::clean(&place)),
-        );
-        played.claims.push(Claim::new(
-            format!("search for {word:?} finds a {kind}"),
-            !hits.is_empty(),
-            place,
-        ));
-    }
-    Ok(())
-}
-
-/// A file of over 100 MB goes from author to reader and is compared.
-async fn send_a_large_file(stage: &mut Stage<'_>, played: &mut Played) -> Result<(), Failure> {
-    stage.act("A large file goes from author to reader");
-    let folder = stage.folder.clone();
-    let file = blocking(move || big_file::find(&folder)).await??;
-    let size = std::fs::metadata(&file)
-        .map_err(|error| Failure::io(file.display(), &error))?
-        .len();
-    let name = big_file::name(&file);
-    let shown = file.display().to_string();
-    let path = "/files/large".to_owned();
-
-    let started = Instant::now();
-    let mut link = None;
-    let progress = stage.output.progress("import");
-    stage
-        .player(AUTHOR)?
-        .watch(
-            &["feed", "import", &path, &shown],
-            "imported file",
-            TRANSFER_WAIT_MAX,
-            |reply| match reply {
-                Reply::Progress(now) => {
-                    progress.update(now.bytes, size);
-                    None
-                }
-                Reply::Appended {
-                    link: made, key, ..
-                } => {
-                    link = Some(
-                        made.clone()
-                            .unwrap_or_else(|| format!("kinlog://feed/{key}")),
-                    );
-                    Some(())
-                }
-                _ => None,
-            },
-        )
-        .await?;
-    progress.clear();
-    let link = link.ok_or_else(|| Failure::general("author: kinlog feed import gave no link"))?;
-    stage.tell(
-        AUTHOR,
-        &format!(
-            "{name}, {} signed and stored in {}",
-            bytes(size),
-            seconds(started.elapsed())
-        ),
-    );
-
-    let progress = stage.output.progress("author > reader");
-    let (time, got) = follow(stage.player(READER)?, &link, |now| {
-        progress.update(now.bytes.min(size), size)
-    })
-    .await?;
-    progress.clear();
-    stage.tell(
-        READER,
-        &format!(
-            "{} verified and on disk in {}, {}",
-            bytes(got.bytes),
-            seconds(time),
-            rate(got.bytes, time)
-        ),
-    );
-    played.transfers.push(Transfer::new(
-        name.clone(),
-        (AUTHOR, READER),
-        (got.have, got.bytes),
-        time,
-    ));
-
-    let copy = stage.folder.join("copy-of-the-reader");
-    let copy_shown = copy.display().to_string();
-    stage
-        .player(READER)?
-        .ask_others(&["feed", "export", &link, &copy_shown])
-        .await?;
-    let same = blocking(move || compare(file, copy)).await??;
-    let evidence = match same {
-        Ok(compared) => format!("{compared} bytes compared"),
-        Err(at) => format!("they differ at byte {at}"),
-    };
-    stage.tell(READER, &format!("compared with the original: {evidence}"));
-    played.claims.push(Claim::new(
-        "a file of over 100 MB arrived equal, byte for byte",
-        same == Ok(size) && size > BIG_FILE_BYTES_MIN,
-        evidence,
-    ));
-    Ok(())
-}
-
-fn compare(file: PathBuf, copy: PathBuf) -> Result<Result<u64, u64>, Failure> {
-    let compared =
-        big_file::compare(&file, &copy).map_err(|error| Failure::io(copy.display(), &error))?;
-    // The copy has served its purpose, and is large.
-    let _ = std::fs::remove_file(&copy);
-    Ok(compared)
 }
 
 /// What the agents say at the end about themselves.
