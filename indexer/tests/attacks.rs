@@ -15,10 +15,13 @@ use bytes::Bytes;
 use kinlog_feeds::crypto::FeedKey;
 use kinlog_indexer::Index;
 use kinlog_indexer::authority::{Refusal, Verdict};
-use kinlog_indexer::entry::{Act, Body, Deed, Epoch, Links, OPEN_BLOCK, Parents};
+use kinlog_indexer::entry::{
+    Act, Body, Deed, Epoch, Links, Membership, MembershipError, OPEN_BLOCK, Parents,
+};
+use kinlog_indexer::identity::Powers;
 use kinlog_indexer::index::Fate;
 use kinlog_indexer::seal::EpochSecret;
-use world::{World, admit, message, path_feed, room_feed};
+use world::{Agent, World, admit, message, path_feed, room_feed};
 
 /// Ada's room with Bob in it, and one message by each.
 fn room() -> World {
@@ -131,6 +134,47 @@ fn an_open_act_of_a_member_does_not_count_in_a_sealed_room() {
     let last = last.find(|row| row.index == sealed.index).unwrap();
     assert_eq!(last.verdict, Verdict::Refused(Refusal::Sealed));
     assert_eq!(index.member_feeds(&world.room).unwrap(), feeds_before);
+}
+
+/// What becomes of the admission of a member by the owner, and how many feeds the room has then.
+fn admission(member: Membership) -> (Verdict, usize) {
+    let mut world = World::new(1, 1);
+    let admitted = world.write(room_feed(0), 1, 2_000, Links::default(), admit(member));
+    let index = world.indexed();
+    let acts = index.authority(&world.room).unwrap().acts;
+    let mut acts = acts.into_values();
+    let row = acts.find(|row| (row.feed, row.index) == (admitted.feed, admitted.index));
+    let feeds = index.member_feeds(&world.room).unwrap().len();
+    (row.unwrap().verdict, feeds)
+}
+
+#[test]
+fn a_membership_with_another_set_of_its_agent_in_it_lets_nobody_in() {
+    let room = World::new(1, 1).room;
+    let (one, other) = (
+        Agent::with(77, Powers::ALL, "laptop"),
+        Agent::with(77, Powers::ALL, "phone"),
+    );
+    let member = one.membership(&room, 1);
+    assert_eq!(admission(member.clone()), (Verdict::Counts, 2));
+    // Both sets are the agent's own; the device signed for one of them.
+    let mut swapped = member;
+    swapped.identity_set = other.set;
+    let error = swapped.verify(&room).unwrap_err();
+    assert!(matches!(error, MembershipError::Claim { .. }), "{error}");
+    let refused = Verdict::Refused(Refusal::Carried);
+    assert_eq!(admission(swapped), (refused, 1));
+}
+
+#[test]
+fn a_device_that_may_not_write_comes_into_no_room() {
+    let room = World::new(1, 1).room;
+    let adder = Agent::with(77, Powers::ADD, "sign-in");
+    let member = adder.membership(&room, 1);
+    let error = member.verify(&room).unwrap_err();
+    assert!(matches!(error, MembershipError::NoWriter { .. }), "{error}");
+    let refused = Verdict::Refused(Refusal::Carried);
+    assert_eq!(admission(member), (refused, 1));
 }
 
 #[test]

@@ -352,3 +352,34 @@ fn a_device_is_revoked_once_and_doing_it_again_costs_nobody_the_evaluation_of_a_
         assert_eq!(room.verdict(number), refused);
     }
 }
+
+#[test]
+fn two_branches_of_one_feed_come_to_the_same_in_whatever_order_they_are_seen() {
+    let (mut script, last) = room_of_three(Role::Admin, Role::Member);
+    // Ada's key signs two histories from one place on; some saw the one, some the other.
+    let one = script.after(&[last], ADA, admit(Who(3, 0, 0), Role::Member));
+    let more = script.after(&[one], ADA, invite(1, Role::Guest, None, None));
+    let other = script.after(&[last], ADA, role(2, Role::Guest));
+    let beyond = script.after(&[other], ADA, invite(2, Role::Guest, None, None));
+    (script.acts[other].index, script.acts[beyond].index) = (0, 1);
+    let saw_one = script.after(&[more], OWNER, some_epoch(1));
+    let saw_other = script.after(&[other], BEN, some_epoch(2));
+    let mut random = Random::new(11);
+    let expected = script.authority();
+    for _ in 0..20 {
+        let mut acts = script.acts.clone();
+        random.shuffle(&mut acts);
+        let mut room = RoomActs::new(devices_of, 8192);
+        for done in &acts {
+            assert!(room.add(done.held()));
+            room.authority();
+        }
+        assert_eq!(room.authority(), expected);
+    }
+    // One of the two is in line, with what follows it; what stands on neither stands.
+    let counts = |number: usize| script.verdict(number).counts();
+    assert!(counts(one) == counts(more) && counts(other) == counts(beyond));
+    assert!(counts(one) != counts(other));
+    assert!(counts(saw_one));
+    assert_eq!(counts(saw_other), counts(other), "his role stands on it");
+}

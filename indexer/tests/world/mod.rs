@@ -102,6 +102,11 @@ fn directory_pair(number: u8, which: u8) -> KeyPair {
 
 impl Agent {
     pub(crate) fn new(number: u8) -> Self {
+        Agent::with(number, Powers::ALL, &format!("device {number}"))
+    }
+
+    /// The same keys in a set that says something else of the device.
+    pub(crate) fn with(number: u8, powers: Powers, name: &str) -> Self {
         let root = KeyPair::from_seed(&[number; 32]);
         let device = KeyPair::from_seed(&[number + 100; 32]);
         let id = AgentId(root.public_key().0);
@@ -109,8 +114,8 @@ impl Agent {
         let x25519 = device_dh_public(&Secret::new([number; 32]));
         let card = DeviceCard::sign(&id, &device, x25519, &public, &private);
         let directory = card.directory;
-        let name = Text::new(format!("device {number}")).unwrap();
-        let set = IdentitySet::begin(&root, card, Powers::ALL, name).encode();
+        let name = Text::new(name).unwrap();
+        let set = IdentitySet::begin(&root, card, powers, name).encode();
         Agent {
             id,
             device,
