@@ -220,15 +220,16 @@ enum Step {
 }
 
 /// A label of one of a few folders; long, so that snapshots come soon.
-fn label() -> impl Strategy<Value = String> {
-    (0..4usize, 0..60usize)
+fn label(names: usize) -> impl Strategy<Value = String> {
+    (0..4usize, 0..names)
         .prop_map(|(folder, name)| format!("/{}/{name:-<140}", ["a", "b", "b-c", "long"][folder]))
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step(names: usize) -> impl Strategy<Value = Step> {
+    let create = (0..2usize, label(names));
     prop_oneof![
-        6 => (0..2usize, label()).prop_map(|(device, label)| Step::Create(device, label)),
-        2 => (any::<usize>(), label()).prop_map(|(number, label)| Step::Rename(number, label)),
+        6 => create.prop_map(|(device, label)| Step::Create(device, label)),
+        2 => (any::<usize>(), label(names)).prop_map(|(number, label)| Step::Rename(number, label)),
         1 => any::<usize>().prop_map(Step::Take),
         1 => any::<usize>().prop_map(Step::Retire),
     ]
@@ -291,10 +292,10 @@ proptest! {
 
     #[test]
     fn a_snapshot_and_its_tail_say_what_the_whole_directory_says(
-        steps in proptest::collection::vec(step(), 500..900),
+        steps in proptest::collection::vec(step(60), 500..900),
         prefix in prop_oneof![
             Just("/a".to_owned()), Just("/b".to_owned()), Just("/b-c".to_owned()),
-            Just(String::new()), label(),
+            Just(String::new()), label(60),
         ],
         meets in 1usize..4,
     ) {
@@ -319,6 +320,45 @@ proptest! {
             let agent = &history.agent;
             let (read, whole) = (covered(reader, agent, &prefix), covered(&history.index, agent, &prefix));
             prop_assert_eq!(read, whole);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn paths_of_entries_that_come_one_by_one_are_those_of_all_at_once(
+        steps in proptest::collection::vec(step(2), 1..90),
+        first in 0usize..2,
+    ) {
+        let mut history = History::new();
+        steps.iter().for_each(|step| history.step(step));
+        let blocks = std::mem::take(&mut history.new);
+        let mut at_once = empty_index(history.agent, &history.devices);
+        at_once.ingest(&blocks).unwrap();
+        // As they were written; and all of one device before those of the other.
+        let (mut in_order, mut apart) = (
+            empty_index(history.agent, &history.devices),
+            empty_index(history.agent, &history.devices),
+        );
+        let is_first = |block: &&Block| block.feed == history.devices[first].directory;
+        let sides = blocks.iter().filter(is_first);
+        let sides = sides.chain(blocks.iter().filter(|block| !is_first(block)));
+        for (index, blocks) in [
+            (&mut in_order, blocks.iter().collect::<Vec<_>>()),
+            (&mut apart, sides.collect()),
+        ] {
+            for block in blocks {
+                let before = index.directory(&history.agent).unwrap();
+                let before = (before, index.redirects(&history.agent).unwrap());
+                let report = index.ingest(std::slice::from_ref(block)).unwrap();
+                let now = index.directory(&history.agent).unwrap();
+                let now = (now, index.redirects(&history.agent).unwrap());
+                let told = report.agents.get(&history.agent).is_some_and(|told| told.paths);
+                prop_assert!(told || before == now, "nobody is told that paths changed");
+            }
+            prop_assert_eq!(index.dump_hash().unwrap(), at_once.dump_hash().unwrap());
         }
     }
 }

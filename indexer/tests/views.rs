@@ -531,7 +531,7 @@ fn a_feed_followed_by_its_key_has_no_author_until_one_is_named() {
     assert_eq!(found(&index, "soup"), ["lesson"]);
     let report = index.put_feed(named).unwrap();
     let agent = world.agents[0].id;
-    assert!(report.agents.contains(&agent));
+    assert!(report.agents.contains_key(&agent));
     assert_eq!(index.documents(&feed, 5).unwrap()[0].author, Some(agent));
     assert_eq!(index.profile(&agent).unwrap().unwrap().name, "Ada");
     assert_eq!(found(&index, "soup"), ["lesson"]);

@@ -183,8 +183,8 @@ impl Core {
     /// Learns what a report says has changed.
     pub(super) fn take_in(&self, report: &IngestReport) -> Result<(), Error> {
         let mut steps = Steps::default();
-        for agent in &report.agents {
-            steps.take("agent", self.learn_agent(agent));
+        for (agent, change) in &report.agents {
+            steps.take("agent", self.learn_change(agent, *change));
         }
         for room in &report.rooms {
             steps.take("room", self.learn_room(room));

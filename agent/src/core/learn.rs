@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
-use kinlog_indexer::RoomId;
 use kinlog_indexer::directory::Wanted;
+use kinlog_indexer::index::{AgentChange, IndexError};
 use kinlog_indexer::seal::pair_meet_key;
+use kinlog_indexer::{Index, RoomId};
 
 use crate::api::Error;
 use crate::core::{Core, Steps, lock};
@@ -136,21 +137,11 @@ impl Core {
                 let known = known.into_iter().flat_map(KnownAgent::directories);
                 known.collect::<Vec<_>>()
             });
-            let mut snapshots = BTreeMap::new();
-            for key in &directories {
-                snapshots.insert(*key, index.snapshot_state(key)?);
-            }
-            let leads = match directories.is_empty() {
-                true => Vec::new(),
-                false => index.leads(agent)?,
-            };
+            self.learn_snapshots(index, agent, &directories)?;
             self.knowledge(|knowledge| {
                 if let Some(known) = knowledge.agents.get_mut(agent) {
-                    known.note_faults(&snapshots);
                     known.lines = lines;
                     known.name = name;
-                    known.snapshots = snapshots;
-                    known.leads = leads;
                 }
                 knowledge.note_ended(agent);
             });
@@ -171,6 +162,69 @@ impl Core {
             self.learn_contacts()?;
             self.unshared.store(true, Ordering::Release);
         }
+        Ok(())
+    }
+
+    /// Takes in what changed of an agent: its paths, of which there may be many, only where they did.
+    pub(super) fn learn_change(&self, agent: &AgentId, change: AgentChange) -> Result<(), Error> {
+        let (is_own, is_cut, directories) = self.knowledge(|knowledge| {
+            let known = knowledge.agents.get(agent);
+            let is_cut = known.is_some_and(|known| !known.identity.revoked.is_empty());
+            let directories = known.into_iter().flat_map(KnownAgent::directories);
+            (
+                *agent == self.agent,
+                is_cut,
+                directories.collect::<Vec<_>>(),
+            )
+        });
+        // Where paths of revoked devices end follows from the heads in directories.
+        if change.paths || change.directories && is_cut {
+            return self.learn_agent(agent);
+        }
+        self.index(|index| {
+            if change.values {
+                let name = index.profile(agent)?.map(|profile| profile.name);
+                self.knowledge(|knowledge| {
+                    if let Some(known) = knowledge.agents.get_mut(agent) {
+                        known.name = name;
+                    }
+                });
+            }
+            // Our own are kept whole.
+            if change.directories && !is_own {
+                self.learn_snapshots(index, agent, &directories)?;
+            }
+            Ok(())
+        })?;
+        if is_own && change.values {
+            self.learn_contacts()?;
+            self.unshared.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Takes in which blocks of an agent's directories lead to its paths.
+    fn learn_snapshots(
+        &self,
+        index: &mut Index,
+        agent: &AgentId,
+        directories: &[FeedKey],
+    ) -> Result<(), IndexError> {
+        let mut snapshots = BTreeMap::new();
+        for key in directories {
+            snapshots.insert(*key, index.snapshot_state(key)?);
+        }
+        let leads = match directories.is_empty() {
+            true => Vec::new(),
+            false => index.leads(agent)?,
+        };
+        self.knowledge(|knowledge| {
+            if let Some(known) = knowledge.agents.get_mut(agent) {
+                known.note_faults(&snapshots);
+                known.snapshots = snapshots;
+                known.leads = leads;
+            }
+        });
         Ok(())
     }
 

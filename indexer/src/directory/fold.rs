@@ -106,6 +106,11 @@ impl Directory {
         self.lines.iter()
     }
 
+    /// Returns a feed that it lists, or listed.
+    pub fn line(&self, feed: &FeedKey) -> Option<&Listed> {
+        self.lines.get(feed)
+    }
+
     /// Returns where labels lead: from, to, and where that was said.
     pub fn redirects(&self) -> impl Iterator<Item = (&str, &str, &Stands)> {
         let redirects = self.redirects.iter();

@@ -66,8 +66,8 @@ pub use query_registers::{
 pub use reader::Reader;
 pub use reading::split_newest;
 pub use report::{
-    Counts, DirectoryRow, DisputeRow, DocumentRow, EditRow, Ended, FileRow, HeadHash, HeadRow,
-    Hidden, IngestReport, LinkConflict, MemberFeedRow, MemberRow, MessageRow, ReactionRow,
+    AgentChange, Counts, DirectoryRow, DisputeRow, DocumentRow, EditRow, Ended, FileRow, HeadHash,
+    HeadRow, Hidden, IngestReport, LinkConflict, MemberFeedRow, MemberRow, MessageRow, ReactionRow,
     RebuildReport, RoomRow, SearchHit,
 };
 pub use snapshots::SnapshotState;

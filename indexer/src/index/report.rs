@@ -32,8 +32,25 @@ pub struct IngestReport {
     /// Blocks that were read as deleted and whose deletion counts no more: to be read again, or fetched
     /// again where they went.
     pub undone: BTreeSet<Ref>,
-    /// Agents of whose public feeds something changed.
-    pub agents: BTreeSet<AgentId>,
+    /// What changed of agents, outside rooms.
+    pub agents: BTreeMap<AgentId, AgentChange>,
+}
+
+impl IngestReport {
+    pub(super) fn change(&mut self, agent: AgentId) -> &mut AgentChange {
+        self.agents.entry(agent).or_default()
+    }
+}
+
+/// What of an agent changed: who knows it need not look at the rest.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct AgentChange {
+    /// Its paths; with its private ones the epochs in which they are sealed.
+    pub paths: bool,
+    /// Something came in its directories: heads, a snapshot, or whatever else.
+    pub directories: bool,
+    /// Its name, or what it keeps for itself: contacts, settings, preferences.
+    pub values: bool,
 }
 
 /// A block that was read and that a deletion ends.

@@ -36,10 +36,14 @@ impl Writer<'_> {
                 self.apply_in_the_open(placed, Some(author), true, body)
             }
             Scope::PrivateDirectory { author, .. } => {
-                self.report.agents.insert(author);
+                let change = self.report.change(author);
+                change.directories = true;
                 match body {
                     Some(Body::DirectoryHeads(heads)) => self.put_heads(&author, placed, heads),
-                    _ => Ok(()),
+                    _ => {
+                        change.paths = true;
+                        Ok(())
+                    }
                 }
             }
             Scope::Private { author, .. } => self.apply_in_private(placed, author, body),
@@ -177,8 +181,14 @@ impl Writer<'_> {
             | tag::DIRECTORY_REDIRECT
             | tag::DIRECTORY_RETIRE => {
                 self.state.unfold(&feed, index);
-                if let Scope::Directory { author, .. } = scope {
-                    self.stale_directories.insert(author);
+                match scope {
+                    Scope::Directory { author, .. } => {
+                        self.stale_directories.insert(author);
+                    }
+                    Scope::PrivateDirectory { author, .. } => {
+                        self.report.change(author).paths = true;
+                    }
+                    _ => {}
                 }
             }
             _ => {}
@@ -275,7 +285,7 @@ impl Writer<'_> {
         match body {
             Some(Body::Document(document)) => self.add_document(placed, Some(author), document),
             Some(body @ (Body::Setting(_) | Body::Contact(_) | Body::Preference(_))) => {
-                self.report.agents.insert(author);
+                self.report.change(author).values = true;
                 self.add_open_write(placed, author, body)
             }
             _ => Ok(()),
@@ -302,10 +312,13 @@ impl Writer<'_> {
         is_directory: bool,
         body: Option<&Body>,
     ) -> Result<(), IndexError> {
-        self.report.agents.extend(author);
+        if let (Some(author), true) = (author, is_directory) {
+            self.report.change(author).directories = true;
+        }
         match (body, author) {
             (Some(Body::Document(document)), _) => self.add_document(placed, author, document),
             (Some(body @ (Body::Profile(_) | Body::Vouch(_))), Some(author)) => {
+                self.report.change(author).values = true;
                 self.add_open_write(placed, author, body)
             }
             (Some(Body::Attest(attest)), Some(author)) => {
