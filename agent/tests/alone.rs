@@ -484,6 +484,7 @@ async fn the_socket_gives_the_same_answers_and_ends_with_the_agent() {
     let request = Request::FeedRead {
         feed: "/notes".into(),
         range: None,
+        bytes: None,
     };
     let read = soon(connection.request(request, bytes::Bytes::new()).all())
         .await

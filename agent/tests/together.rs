@@ -396,6 +396,7 @@ async fn plain_tcp_serves_and_pulls_a_feed_but_never_a_room() {
         keys: vec![key],
         tcp: vec![address.clone()],
         range: None,
+        bytes: None,
         live: false,
     };
     bob.reply(pull(feed.key.to_string())).await.unwrap();
@@ -462,6 +463,7 @@ async fn a_live_pull_that_nobody_watches_any_more_fetches_nothing() {
         keys: vec![served[number].0.clone()],
         tcp: vec![served[number].1.clone()],
         range: None,
+        bytes: None,
         live,
     };
     let mut watched = bob.ask(pull(0, true));

@@ -13,7 +13,7 @@ use kinlog_feeds::text;
 use serde_json::Value;
 use support::Home;
 use support::blocks::{Kind, block, digest};
-use testkit::process::Running;
+use testkit::process::{Folder, Running};
 
 const BLOCKS: u32 = 10_000;
 
@@ -22,27 +22,35 @@ const TRANSFER: Duration = Duration::from_secs(240);
 
 /// Starts `peer.js` of `far-ends/npm`.
 #[track_caller]
-fn npm(arguments: &[&str]) -> Running {
+fn npm(arguments: &[&str]) -> Npm {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../far-ends/npm");
     assert!(
         folder.join("node_modules/hypercore11").is_dir(),
         "npm hypercore is not installed: run `npm ci` in far-ends/npm, or `cargo xtask test`"
     );
-    Running::start(
-        Command::new("node")
-            .arg("peer.js")
-            .args(arguments)
-            .current_dir(folder),
-    )
+    let feeds = Folder::new("npm");
+    let mut command = Command::new("node");
+    command.arg("peer.js").args(arguments).current_dir(folder);
+    command.arg("--folder").arg(feeds.join("feeds"));
+    let running = Running::start(&mut command);
+    Npm { running, feeds }
+}
+
+/// A peer, and where its feeds lie: it goes after it.
+struct Npm {
+    running: Running,
+    #[allow(dead_code, reason = "removed when it is dropped")]
+    feeds: Folder,
 }
 
 /// Returns the next thing a peer says that is no report of a closed stream.
 #[track_caller]
-fn said(peer: &mut Running) -> Value {
-    peer.wait_json("word of the npm peer", TRANSFER, |value| {
-        assert!(value["error"].is_null(), "{value}");
-        value["event"].is_null().then(|| value.clone())
-    })
+fn said(peer: &mut Npm) -> Value {
+    peer.running
+        .wait_json("word of the npm peer", TRANSFER, |value| {
+            assert!(value["error"].is_null(), "{value}");
+            value["event"].is_null().then(|| value.clone())
+        })
 }
 
 fn blocks(seed: u32, kind: Kind) -> Vec<Vec<u8>> {
@@ -88,7 +96,7 @@ fn pull_from_npm(seed: u32, more: &[&str]) {
         read.stdout == lines(&expected),
         "the blocks differ from those that npm appended"
     );
-    peer.kill();
+    peer.running.kill();
 }
 
 /// Appends blocks of text, serves them, and lets npm pull and digest them.
@@ -176,7 +184,8 @@ fn follow_npm_onto_a_fork(hypercore: &str, length: u32, cut: u32, more: u32) {
     pull().finish(TRANSFER).ok();
 
     for (round, (cut, more)) in (1u32..).zip([(cut, more), (cut / 2, more + 7)]) {
-        peer.write(format!("cut {cut} {more} {}\n", 40 + round).as_bytes());
+        peer.running
+            .write(format!("cut {cut} {more} {}\n", 40 + round).as_bytes());
         let after = said(&mut peer);
         assert_eq!(
             (&after["fork"], &after["length"]),
@@ -194,7 +203,7 @@ fn follow_npm_onto_a_fork(hypercore: &str, length: u32, cut: u32, more: u32) {
         assert_eq!(digest(&blocks), after["digest"], "round {round}");
         home.json_one(["feed", "verify", &key]);
     }
-    peer.kill();
+    peer.running.kill();
 }
 
 /// Takes lines apart again, for blocks that hold no newline.
@@ -234,7 +243,7 @@ fn take_npm_along_onto_a_fork(hypercore: &str, length: usize, cut: usize, more: 
     let mut peer = npm(&arguments);
     let mut holds = |fork: u64, expected: &[Vec<u8>]| {
         let wanted = digest(expected);
-        peer.wait_json("npm to hold it", TRANSFER, |value| {
+        peer.running.wait_json("npm to hold it", TRANSFER, |value| {
             assert!(value["error"].is_null(), "{value}");
             (value["fork"] == fork && value["digest"] == wanted).then_some(())
         });
@@ -248,7 +257,7 @@ fn take_npm_along_onto_a_fork(hypercore: &str, length: usize, cut: usize, more: 
         expected.extend(new);
         holds(round as u64, &expected);
     }
-    peer.kill();
+    peer.running.kill();
     serve.stop();
 }
 

@@ -17,14 +17,18 @@ use kinlog_feeds::text;
 use serde_json::{Value, json};
 use support::Home;
 use support::blocks::{Kind, block, digest};
-use testkit::process::Running;
+use testkit::process::{Folder, Running};
 use testkit::random::{Random, seed};
 
 /// A whole transfer of a test, on a machine that does much else.
 const TRANSFER: Duration = Duration::from_secs(120);
 
 /// JavaScript Hypercores, as `driver.js` runs them.
-struct Npm(Running);
+struct Npm {
+    running: Running,
+    #[allow(dead_code, reason = "removed when it is dropped")]
+    feeds: Folder,
+}
 
 impl Npm {
     #[track_caller]
@@ -36,21 +40,25 @@ impl Npm {
         );
         let mut command = Command::new("node");
         command.args(["driver.js", "--hypercore", hypercore]);
-        Npm(Running::start(command.current_dir(folder)))
+        let feeds = Folder::new("npm");
+        command.arg("--folder").arg(feeds.join("feeds"));
+        let running = Running::start(command.current_dir(folder));
+        Npm { running, feeds }
     }
 
     /// Says a command and does not wait.
     fn say(&mut self, command: &Value) {
-        self.0.write(format!("{command}\n").as_bytes());
+        self.running.write(format!("{command}\n").as_bytes());
     }
 
     /// Returns the answer to the oldest command that was not answered.
     #[track_caller]
     fn hear(&mut self) -> Value {
-        self.0.wait_json("word of the npm peer", TRANSFER, |value| {
-            assert!(value["error"].is_null(), "{value}");
-            value["event"].is_null().then(|| value.clone())
-        })
+        self.running
+            .wait_json("word of the npm peer", TRANSFER, |value| {
+                assert!(value["error"].is_null(), "{value}");
+                value["event"].is_null().then(|| value.clone())
+            })
     }
 
     #[track_caller]
@@ -305,6 +313,40 @@ fn npm_seeks(hypercore: &str) {
     serving.stop();
 }
 
+/// We look for bytes in a feed of npm's of which we hold nothing, and take what holds them.
+#[track_caller]
+fn we_seek(hypercore: &str) {
+    const LENGTH: u32 = 1_000;
+    let expected = blocks(28, LENGTH).concat();
+    let mut npm = Npm::start(hypercore);
+    let key = npm.make("a", 28, LENGTH);
+    let address = npm.listen(&["a"]);
+    let seed = seed();
+    println!("KINLOG_SEED={seed}");
+    let mut random = Random::new(seed);
+    for _ in 0..4 {
+        let home = Home::init("seeker");
+        let start = random.index(expected.len() - 1);
+        let end = (start + 1 + random.index(100_000)).min(expected.len());
+        let range = format!("{start}..{end}");
+        let pull = ["feed", "pull", &key, "--tcp", &address, "--bytes", &range];
+        home.start(pull).finish(TRANSFER).ok();
+        let read = home.run(["feed", "read", &key, "--bytes", &range]).ok();
+        assert!(read.stdout == expected[start..end], "bytes {range}");
+        let held = home.json_one(["feed", "info", &key])["blocks_held"]
+            .as_u64()
+            .unwrap();
+        assert!(held < 200, "{held} blocks came for {} bytes", end - start);
+    }
+    let home = Home::init("beyond");
+    let range = format!("5..{}", expected.len() + 1);
+    let pull = ["feed", "pull", &key, "--tcp", &address, "--bytes", &range];
+    home.start(pull)
+        .finish(TRANSFER)
+        .exits(3)
+        .says("were asked for");
+}
+
 /// A feed of which npm has one half and we have the other: a third peer gets all of it.
 #[track_caller]
 fn npm_reads_of_two(hypercore: &str) {
@@ -455,6 +497,7 @@ with_both! {
     we_follow => npm_hypercore_11_appends_and_we_follow, npm_hypercore_10_appends_and_we_follow;
     npm_follows => npm_hypercore_11_follows_what_we_append, npm_hypercore_10_follows_what_we_append;
     npm_seeks => npm_hypercore_11_finds_bytes_in_our_feed, npm_hypercore_10_finds_bytes_in_our_feed;
+    we_seek => npm_hypercore_11_has_bytes_that_we_find, npm_hypercore_10_has_bytes_that_we_find;
     npm_reads_of_two => npm_hypercore_11_reads_of_npm_and_us, npm_hypercore_10_reads_of_npm_and_us;
     we_read_of_two => npm_hypercore_11_twice_has_a_half_each_and_we_get_all, npm_hypercore_10_twice_has_a_half_each_and_we_get_all;
     we_read_a_hundred => npm_hypercore_11_serves_us_a_hundred_feeds_on_one_stream, npm_hypercore_10_serves_us_a_hundred_feeds_on_one_stream;

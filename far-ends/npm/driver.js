@@ -1,10 +1,10 @@
 // JavaScript Hypercores that a test drives, line by line.
 //
-//   node driver.js --hypercore 11|10
+//   node driver.js --hypercore 11|10 --folder EMPTY
 //
 // Each line on stdin is a command as JSON, each line on stdout its answer, in order; what happens
-// unasked has an "event". Feeds have names that the test gives, lie in a temporary folder, and are
-// gone at the end of stdin. Commands:
+// unasked has an "event". Feeds have names that the test gives, and lie in the folder. It ends with
+// stdin. Commands:
 //
 //   {do: "make", name, compat?}                     a new feed of our own
 //   {do: "open", name, key}                         a feed of somebody else's
@@ -21,17 +21,18 @@
 //   {do: "hangup"}                                  ends all connections
 'use strict'
 
-const fs = require('fs')
 const net = require('net')
-const os = require('os')
 const path = require('path')
+const { keyPair } = require('hypercore-crypto')
 const { Digest, block } = require('./blocks')
 
-const version = process.argv[process.argv.indexOf('--hypercore') + 1]
+const option = (name) => process.argv[process.argv.indexOf(name) + 1]
+const version = option('--hypercore')
+const folder = option('--folder')
 const Hypercore = require('hypercore' + version)
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'kinlog-npm-'))
-process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }))
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130))
+// Of 11 all feeds share one database: each would take 70 MB of its own.
+const shared = version === '11' ? new (require('hypercore-storage'))(folder) : null
+const storage = (name) => shared || path.join(folder, name)
 
 const cores = new Map()
 const sockets = new Set()
@@ -65,15 +66,24 @@ async function digestOf (core, ranges) {
 
 const about = (core) => ({ key: core.key.toString('hex'), fork: core.fork, length: core.length, bytes: core.byteLength })
 
+// A new feed; in a shared database one has to say which.
+function made (name, compat) {
+  if (shared === null) return new Hypercore(storage(name), { compat })
+  const pair = keyPair()
+  const manifest = compat ? null : { version: 1, signers: [{ publicKey: pair.publicKey }] }
+  const key = compat ? pair.publicKey : Hypercore.key(manifest)
+  return new Hypercore(shared, key, { keyPair: pair, manifest, compat })
+}
+
 const commands = {
   async make ({ name, compat }) {
-    const core = new Hypercore(path.join(folder, name), { compat: compat === true })
+    const core = made(name, compat === true)
     await core.ready()
     cores.set(name, core)
     return about(core)
   },
   async open ({ name, key }) {
-    const core = new Hypercore(path.join(folder, name), Buffer.from(key, 'hex'))
+    const core = new Hypercore(storage(name), Buffer.from(key, 'hex'))
     await core.ready()
     cores.set(name, core)
     return about(core)

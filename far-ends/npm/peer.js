@@ -8,7 +8,8 @@
 // ends; a line `cut LENGTH COUNT SEED` on it truncates the feed and appends other blocks, and
 // prints {"fork","length",...}. `pull` fetches N blocks as Noise initiator, reads them back and prints
 // their digest. `follow` does so whenever the feed has changed, and prints {"fork","length",...}. Every
-// line on stdout is one JSON object. Feeds lie in a temporary folder that is removed at the end.
+// line on stdout is one JSON object. Feeds lie in `--folder`, or in a temporary one; both are removed at
+// the end, where it comes to that: whoever kills it removes the folder.
 'use strict'
 
 const fs = require('fs')
@@ -25,7 +26,7 @@ for (let i = 3; i < process.argv.length; i++) {
 }
 const count = Number(options.count)
 const Hypercore = require('hypercore' + options.hypercore)
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'kinlog-npm-'))
+const folder = options.folder || fs.mkdtempSync(path.join(os.tmpdir(), 'kinlog-npm-'))
 process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }))
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130))
 

@@ -105,6 +105,10 @@ pub enum Request {
         feed: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         range: Option<Text<Selection>>,
+        /// These bytes of the feed, counted from its first one, instead of whole blocks: each
+        /// [`Reply::Block`](crate::api::Reply::Block) has a part of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes: Option<Range<u64>>,
     },
     /// [`Reply::Progress`](crate::api::Reply::Progress) several times, then
     /// [`Reply::Appended`](crate::api::Reply::Appended). Creates `path` if need be.
@@ -187,6 +191,9 @@ pub enum Request {
         tcp: Vec<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         range: Option<Text<Selection>>,
+        /// The blocks that hold these bytes of each feed, instead of a range of blocks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes: Option<Range<u64>>,
         #[serde(default)]
         live: bool,
     },

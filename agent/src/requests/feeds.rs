@@ -1,8 +1,11 @@
 //! Feeds: create, list, append, read, verify.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::store::{Feed, Kind, ProblemPlace, Role, VerifyReport};
+use kinlog_feeds::tree::Sought;
 use kinlog_indexer::entry::{Content, PathKind};
 
 use crate::api::{
@@ -157,6 +160,60 @@ pub(super) fn read(
 }
 
 /// Answers with the blocks of a path that several devices write, in one order.
+/// Reads bytes of a feed, whichever blocks they are in.
+pub(super) fn read_bytes(
+    core: &Core,
+    name: &str,
+    bytes: Range<u64>,
+    to: &AnswerSender,
+) -> Result<(), Ended> {
+    let feed = core.feed(&core.feed_key(name)?)?;
+    let key = feed.key();
+    if core.is_private(&key) || core.knowledge(|knowledge| knowledge.room_of(&key).is_some()) {
+        let message = format!("feed {key} is sealed: its bytes are not those that were written");
+        return Err(Error::usage(message).hint("read it by blocks").into());
+    }
+    let absent = |block: u64| {
+        let message = format!("block {block} of feed {key} is not held");
+        let hint = format!(
+            "kinlog feed pull {key} --bytes {}..{} --tcp ADDR",
+            bytes.start, bytes.end
+        );
+        Error::not_found(message).hint(hint)
+    };
+    let (mut block, mut offset) = match feed.seek(bytes.start).map_err(Error::from)? {
+        Sought::At { block, offset } => (block, offset as usize),
+        Sought::Within { blocks, .. } => return Err(absent(blocks.start).into()),
+        Sought::Beyond => return Err(beyond(&key, feed.info().byte_length, &bytes).into()),
+    };
+    let mut left = bytes.end - bytes.start;
+    while left > 0 {
+        if block >= feed.head().length {
+            return Err(beyond(&key, feed.info().byte_length, &bytes).into());
+        }
+        let whole = feed.get(block).map_err(Error::from)?;
+        let whole = whole.ok_or_else(|| absent(block))?;
+        let part = whole.slice(offset.min(whole.len())..);
+        let part = part.slice(..part.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+        left -= part.len() as u64;
+        let reply = Reply::Block {
+            index: block,
+            bytes: part.len() as u64,
+        };
+        let payload = part;
+        to.blocking_answer(Answer { reply, payload })?;
+        (block, offset) = (block + 1, 0);
+    }
+    Ok(())
+}
+
+/// Bytes that a feed does not have.
+pub(super) fn beyond(key: &FeedKey, length: u64, bytes: &Range<u64>) -> Error {
+    let (start, end) = (bytes.start, bytes.end);
+    let message = format!("feed {key} has {length} bytes, {start}..{end} were asked for");
+    Error::not_found(message)
+}
+
 fn read_union(
     union: Vec<Bytes>,
     range: Option<&Selection>,

@@ -158,7 +158,17 @@ async fn dispatch(
             })
             .await?;
         }
-        Request::FeedRead { feed, range } => {
+        Request::FeedRead {
+            feed,
+            bytes: Some(bytes),
+            ..
+        } => {
+            many(core, to, move |core, to| {
+                feeds::read_bytes(core, &feed, bytes, to)
+            })
+            .await?;
+        }
+        Request::FeedRead { feed, range, .. } => {
             let range = range.map(|range| range.0);
             many(core, to, move |core, to| {
                 feeds::read(core, &feed, range, to)
@@ -234,10 +244,14 @@ async fn dispatch(
             keys,
             tcp,
             range,
+            bytes,
             live,
         } => {
-            let range = range.map(|range| range.0).unwrap_or_default();
-            plain::pull(running, &keys, &tcp, range, live, to).await?;
+            let asked = match bytes {
+                Some(bytes) => plain::Asked::Bytes(bytes),
+                None => plain::Asked::Blocks(range.map(|range| range.0).unwrap_or_default()),
+            };
+            plain::pull(running, &keys, &tcp, &asked, live, to).await?;
         }
         Request::Follow {
             link,

@@ -1,10 +1,13 @@
 //! Plain Hypercore over TCP: serving a public feed, pulling any.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use kinlog_feeds::FeedKey;
+use kinlog_feeds::replicate::{Interest, Want};
 use kinlog_feeds::store::{Kind, Role};
+use kinlog_feeds::tree::Sought;
 use kinlog_swarm::SessionId;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::task::JoinHandle;
@@ -17,7 +20,7 @@ use crate::limits::{
 };
 use crate::network::Network;
 use crate::pins::interest_of;
-use crate::requests::feeds::feed_info;
+use crate::requests::feeds::{beyond, feed_info};
 use crate::requests::follow::{Counts, Look, counts};
 use crate::requests::space::forget_empty;
 use crate::requests::{Ended, blocking};
@@ -96,6 +99,61 @@ impl Drop for Accepting {
     }
 }
 
+/// What is asked for of each feed.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Blocks(Selection),
+    /// The blocks that hold these bytes, counted from the feed's first one.
+    Bytes(Range<u64>),
+}
+
+impl Asked {
+    /// Returns what to ask peers for, and which blocks that are, once it is known. Of bytes whose blocks
+    /// are not known it is the head, then a block that is likely to hold the first or the last one: what
+    /// proves it proves how many bytes are before it.
+    fn interest(
+        &self,
+        core: &Core,
+        key: &FeedKey,
+        live: bool,
+    ) -> Result<(Interest, Option<Selection>), Error> {
+        let bytes = match self {
+            Asked::Blocks(selection) => {
+                return Ok((interest_of(selection, live), Some(selection.clone())));
+            }
+            Asked::Bytes(bytes) => bytes,
+        };
+        let blocks = |blocks: Range<u64>| interest_of(&Selection::Range(blocks), live);
+        let feed = core.store.feed(key).filter(|feed| feed.head().length > 0);
+        let Some(feed) = feed else {
+            let head = Interest {
+                want: Want::None,
+                live: true,
+            };
+            return Ok((head, None));
+        };
+        let last = bytes.end.saturating_sub(1);
+        let ends = [
+            (bytes.start, feed.seek(bytes.start)?),
+            (last, feed.seek(last)?),
+        ];
+        if let [
+            (_, Sought::At { block: first, .. }),
+            (_, Sought::At { block: last, .. }),
+        ] = ends
+        {
+            let range = first..last + 1;
+            return Ok((blocks(range.clone()), Some(Selection::Range(range))));
+        }
+        let mut open = ends.iter();
+        let open = open.find(|(_, sought)| !matches!(sought, Sought::At { .. }));
+        match open.and_then(|(byte, sought)| sought.likely(*byte)) {
+            Some(likely) => Ok((blocks(likely..likely + 1), None)),
+            None => Err(beyond(key, feed.info().byte_length, bytes)),
+        }
+    }
+}
+
 /// What a pull asks of the node; when it is over, what the pins want of the feeds is what is left.
 struct Pulling {
     core: Arc<Core>,
@@ -123,7 +181,7 @@ pub(super) async fn pull(
     running: &Arc<Running>,
     keys: &[String],
     tcp: &[String],
-    selection: Selection,
+    asked: &Asked,
     live: bool,
     to: &AnswerSender,
 ) -> Result<(), Ended> {
@@ -159,7 +217,7 @@ pub(super) async fn pull(
         Ok(())
     })
     .await?;
-    let pulled = pull_from(running, &keys, &addresses, network, &selection, live, to).await;
+    let pulled = pull_from(running, &keys, &addresses, network, asked, live, to).await;
     if pulled.is_err() {
         // What nobody sent anything of is not kept as an empty feed.
         blocking(core, move |core| {
@@ -175,7 +233,7 @@ async fn pull_from(
     keys: &[FeedKey],
     addresses: &[SocketAddr],
     network: Arc<Network>,
-    selection: &Selection,
+    asked: &Asked,
     live: bool,
     to: &AnswerSender,
 ) -> Result<(), Ended> {
@@ -185,10 +243,11 @@ async fn pull_from(
         keys: keys.to_vec(),
         sessions: Vec::new(),
     };
+    let mut wanted = Vec::with_capacity(keys.len());
     for key in keys {
-        network
-            .node
-            .set_interest(*key, interest_of(selection, live));
+        let (interest, _) = asked.interest(core, key, live)?;
+        network.node.set_interest(*key, interest.clone());
+        wanted.push(interest);
     }
     for address in addresses {
         let session = network.node.pull_plain_tcp(*address, keys.to_vec()).await;
@@ -212,10 +271,18 @@ async fn pull_from(
             return Err(Error::general(format!("the store takes nothing more: {reason}")).into());
         }
         let (mut sum, mut open) = (Counts::default(), Vec::new());
-        for key in keys {
-            let now = counts(core, key, selection);
+        for (key, wanted) in keys.iter().zip(&mut wanted) {
+            let (interest, selection) = asked.interest(core, key, live)?;
+            let is_found = selection.is_some();
+            let selection = selection.unwrap_or_default();
+            if let (true, Some(network)) = (interest != *wanted, core.network()) {
+                network.node.set_interest(*key, interest.clone());
+                *wanted = interest;
+            }
+            let now = counts(core, key, &selection);
             sum.add(&now);
-            let is_done = now.have == now.want
+            let is_done = is_found
+                && now.have == now.want
                 && now.want > 0
                 && (matches!(selection, Selection::Range(_)) || look.is_confirmed(key, now.length));
             if !is_done {

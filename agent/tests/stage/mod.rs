@@ -205,6 +205,7 @@ impl Cast {
         let answers = self.ask(Request::FeedRead {
             feed: feed.to_owned(),
             range,
+            bytes: None,
         });
         let answers = soon(answers.all()).await?;
         Ok(answers

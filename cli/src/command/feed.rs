@@ -1,6 +1,7 @@
 //! `kinlog feed`: make, fill, read, check and move feeds.
 
 use std::io::{self, IsTerminal};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -74,6 +75,9 @@ pub(crate) enum FeedCommand {
             hide = true
         )]
         named: Option<Selection>,
+        /// These bytes instead, A..B counted from the feed's first one, as they are
+        #[arg(long, value_name = "A..B", conflicts_with_all = ["range", "named"], value_parser = byte_range)]
+        bytes: Option<Range<u64>>,
     },
     /// Append a file in blocks of equal size, or take in a bundle
     Import {
@@ -166,11 +170,17 @@ pub(crate) async fn run(command: FeedCommand, context: &Context<'_>) -> Result<(
         FeedCommand::List => show_all(Request::FeedList, context).await,
         FeedCommand::Info { feed } => show_all(Request::FeedInfo { feed }, context).await,
         FeedCommand::Append { path } => append::append(path, context).await,
-        FeedCommand::Read { feed, range, named } => {
+        FeedCommand::Read {
+            feed,
+            range,
+            named,
+            bytes,
+        } => {
             read(
                 Request::FeedRead {
                     feed,
                     range: text(range.or(named)),
+                    bytes,
                 },
                 context,
             )
@@ -360,7 +370,16 @@ struct BlockLine<'a> {
     hex: Option<String>,
 }
 
+/// Reads `A..B` of bytes.
+pub(crate) fn byte_range(text: &str) -> Result<Range<u64>, String> {
+    match text.parse() {
+        Ok(Selection::Range(range)) => Ok(range),
+        _ => Err(format!("{text:?} names no bytes: expected A..B with A < B")),
+    }
+}
+
 async fn read(request: Request, context: &Context<'_>) -> Result<(), Failure> {
+    let in_bytes = matches!(request, Request::FeedRead { bytes: Some(_), .. });
     let output = context.output;
     let terminal = io::stdout().is_terminal();
     let ended = context
@@ -381,6 +400,7 @@ async fn read(request: Request, context: &Context<'_>) -> Result<(), Failure> {
                 });
             }
             match (terminal, text) {
+                (false, _) if in_bytes => output.bytes(&answer.payload),
                 (false, _) => {
                     output.bytes(&answer.payload)?;
                     output.bytes(b"\n")

@@ -1,5 +1,7 @@
 //! `kinlog feed serve` and `pull`: plain Hypercore 11 over TCP.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use clap::Args;
 use kinlog_agent::api::{Reply, Request, Selection, Text};
@@ -32,6 +34,10 @@ pub(crate) struct PullArguments {
     /// Blocks A..B (B not included) or last:N [default: all]
     #[arg(long)]
     range: Option<Selection>,
+
+    /// The blocks that hold these bytes, A..B counted from the feed's first one
+    #[arg(long, value_name = "A..B", conflicts_with = "range", value_parser = feed::byte_range)]
+    bytes: Option<Range<u64>>,
 
     /// Stay and fetch what is appended later
     #[arg(long)]
@@ -73,6 +79,7 @@ pub(crate) async fn pull(arguments: PullArguments, context: &Context<'_>) -> Res
         keys: arguments.keys,
         tcp: arguments.tcp,
         range: arguments.range.map(Text),
+        bytes: arguments.bytes,
         live,
     };
     match feed::transfer(request, context).await {

@@ -19,7 +19,7 @@ use crate::store::publish::NewRun;
 use crate::store::segment::Segments;
 use crate::store::state::{FeedEntry, FeedWriter, Kind, Role};
 use crate::store::store::Inner;
-use crate::tree::{Head, Node, SignedHead};
+use crate::tree::{self, Head, Node, SignedHead, Sought};
 
 /// Distance from a leaf hash to the end of its block up to which one read takes both, 1 KiB: records
 /// of a few small blocks. What is read between them costs less than a second call.
@@ -172,6 +172,15 @@ impl Feed {
         self.entry
             .node(&self.inner.heads, index)
             .map_err(|error| self.node_error(index, error))
+    }
+
+    /// Returns which block holds byte `byte` of the feed, counted from 0, as far as the nodes held tell.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`node`](Self::node).
+    pub fn seek(&self, byte: u64) -> Result<Sought, ReadError> {
+        tree::seek(&self.head(), self, byte)
     }
 
     /// Asks the index which blocks are held; those of which it cannot say so now count as not held.

@@ -12,6 +12,7 @@ mod head;
 mod node;
 mod proof;
 mod prove;
+mod seek;
 mod trusted;
 mod upgrade;
 mod verify;
@@ -24,6 +25,7 @@ pub use proof::{
     UpgradeProof, UpgradeRequest,
 };
 pub use prove::{ProveError, prove};
+pub use seek::{Sought, seek};
 pub use verify::{Conflict, Fault, Verified, VerifyError, verify};
 
 pub(crate) use build::Builder;

@@ -1,5 +1,6 @@
 //! Peers that slip in what nobody asked for: only blocks that were asked for reach the store.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ struct Follower {
     requests: Vec<Request>,
     answers: Vec<Message>,
     applies: Vec<Incoming>,
+    reads: Vec<ProofRequest>,
 }
 
 impl Follower {
@@ -48,6 +50,7 @@ impl Follower {
             requests: Vec::new(),
             answers: Vec::new(),
             applies: Vec::new(),
+            reads: Vec::new(),
         };
         follower.say(Message::Synchronize(Synchronize {
             fork: 0,
@@ -83,6 +86,7 @@ impl Follower {
                 } => self.requests.push(request),
                 Output::Send { message, .. } => self.answers.push(message),
                 Output::Apply { items, .. } => self.applies.extend(items.iter().cloned()),
+                Output::Read { request, .. } => self.reads.push(request),
                 _ => {}
             }
         }
@@ -201,30 +205,38 @@ fn a_history_shown_unasked_brings_no_block() {
     assert_eq!(follower.blocks_to_store(), []);
 }
 
+/// Nodes of the tree alone tell of all of a feed.
 #[test]
-fn requests_for_hashes_and_seeks_are_declined() {
-    let mut follower = Follower::at(10);
+fn hashes_and_seeks_are_answered_of_a_feed_that_is_shown_whole_and_declined_of_a_part() {
     let hash = Some(HashRequest { index: 3, nodes: 0 });
     let seek = Some(SeekRequest {
         bytes: 5,
         padding: 0,
     });
-    for (id, hash, seek) in [(1, hash, None), (2, None, seek)] {
-        let proof = ProofRequest {
-            hash,
-            seek,
-            ..ProofRequest::default()
-        };
-        follower.say(Message::Request(Request {
-            id,
-            proof,
-            ..Request::default()
-        }));
-        let declined = follower.answers.iter().any(|answer| {
-            matches!(answer, Message::NoData(no_data)
-                if no_data.request == id && no_data.reason == Some(NoDataReason::NotAvailable))
-        });
-        assert!(declined, "{proof:?}");
+    for is_part in [false, true] {
+        let mut follower = Follower::at(10);
+        if is_part {
+            let limits = BTreeMap::from([(KEY, Vec::from([0..4, 5..9]))]);
+            follower.replicator.limit(follower.now, PEER, limits);
+        }
+        for (id, hash, seek) in [(1, hash, None), (2, hash, seek)] {
+            let proof = ProofRequest {
+                hash,
+                seek,
+                ..ProofRequest::default()
+            };
+            follower.say(Message::Request(Request {
+                id,
+                proof,
+                ..Request::default()
+            }));
+            let declined = follower.answers.iter().any(|answer| {
+                matches!(answer, Message::NoData(no_data)
+                    if no_data.request == id && no_data.reason == Some(NoDataReason::NotAvailable))
+            });
+            assert_eq!(declined, is_part, "{proof:?}");
+            assert_eq!(follower.reads.contains(&proof), !is_part, "{proof:?}");
+        }
     }
 }
 
