@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 
@@ -24,6 +25,8 @@ pub struct OpenOptions {
     /// Test switch: fetches every public feed of an agent of whom a path is pinned, so that a test
     /// of the pin filter can show that it would notice.
     pub without_pin_filter: bool,
+    /// Test switch: how many milliseconds the clock that deletions go by is ahead of the machine's.
+    pub clock_ahead_ms: Option<&'static AtomicU64>,
     /// Opens a locked home for this process alone.
     pub passphrase: Option<Passphrase>,
 }
@@ -34,6 +37,7 @@ impl OpenOptions {
         OpenOptions {
             state: state.into(),
             without_pin_filter: false,
+            clock_ahead_ms: None,
             passphrase: None,
         }
     }
@@ -80,6 +84,7 @@ impl Agent {
         let home = home.to_owned();
         let switches = Switches {
             without_pin_filter: options.without_pin_filter,
+            clock_ahead_ms: options.clock_ahead_ms,
         };
         let open =
             move || Core::open_with(&home, &options.state, options.passphrase.as_ref(), switches);

@@ -273,3 +273,10 @@ pub const BACKUP_SUMMARY_BYTES_MAX: usize = 4 * 1024;
 /// Newest blocks kept of what an agent that is followed calls itself, of each of its devices: at most 16 entries
 /// of 256 KiB, in truth some hundred bytes.
 pub const PROFILE_BLOCKS: u64 = 16;
+
+/// Time between the first sight of a deletion that counts and the end of what it deletes, 1 day: what voids
+/// it may still be on its way.
+pub const EMPTY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Time between looks for deleted blocks whose day is over, beside those after every change.
+pub const EMPTY_LOOK_EVERY: Duration = Duration::from_secs(10 * 60);

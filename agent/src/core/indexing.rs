@@ -58,8 +58,9 @@ impl Core {
             keys,
             cuts,
         };
-        self.index(|index| index.rebuild(&mut source))?;
+        let report = self.index(|index| index.rebuild(&mut source))?;
         lock(&self.indexed).clear();
+        self.note_deleted(&report.deleted)?;
         let (agents, rooms) = self.knowledge(|knowledge| {
             let agents: Vec<_> = knowledge.agents.keys().copied().collect();
             (agents, knowledge.rooms.keys().copied().collect::<Vec<_>>())
@@ -71,6 +72,7 @@ impl Core {
         for room in &rooms {
             steps.take("room", self.learn_room(room));
         }
+        steps.take("deletions", self.look_at_deletions());
         steps.end()
     }
 
@@ -189,6 +191,7 @@ impl Core {
         for room in &report.rooms {
             steps.take("room", self.learn_room(room));
         }
+        steps.take("deletions", self.take_in_deletions(report));
         steps.end()
     }
 }

@@ -50,6 +50,7 @@ pub(super) fn from_state(
     knowledge.answers = state.join_answers()?;
     knowledge.held_grants = state.held_grants()?;
     knowledge.given_grants = given_grants(state, keys)?;
+    knowledge.deletions = state.deletions()?;
     Ok(knowledge)
 }
 

@@ -8,6 +8,7 @@ mod chain;
 mod continuing;
 mod cuts;
 mod devices;
+mod emptying;
 mod entries;
 mod giving_back;
 mod index_file;
@@ -24,6 +25,7 @@ mod standing;
 mod steps;
 mod trees;
 
+pub(crate) use emptying::emptied_blocks;
 pub(crate) use entries::Place;
 pub(crate) use own_feeds::NewPath;
 pub(crate) use room_log::RoomLog;
@@ -192,6 +194,7 @@ impl Core {
         core.heed_revocation();
         core.restore_own_feeds()?;
         core.set_tree_hashes();
+        core.tell_what_is_gone()?;
         if needs_rebuild {
             core.rebuild_index()?;
         }
@@ -201,6 +204,7 @@ impl Core {
             return Err(error);
         }
         core.heed_all_cuts()?;
+        core.look_at_deletions()?;
         core.restore_clock();
         core.restore_unvouched()?;
         if core.guard.doubt().is_none() {
@@ -209,6 +213,9 @@ impl Core {
             core.restore_lines()?;
         }
         core.replan()?;
+        if let Err(error) = core.empty_deleted() {
+            tracing::warn!(%error, "deleted blocks are not emptied yet");
+        }
         core.share_settings()?;
         Ok((core, received))
     }

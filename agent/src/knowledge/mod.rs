@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, PublicKey};
 use kinlog_indexer::RoomId;
+use kinlog_indexer::entry::Ref;
 use kinlog_indexer::seal::EpochId;
 use kinlog_swarm::SessionId;
 
@@ -26,7 +27,7 @@ use crate::linking::OpenLink;
 use crate::links::FeedPath;
 use crate::rooms::Refusal;
 use crate::sign_in::HeldSignIn;
-use crate::state::{FormerFeed, HeldGrant, OpenJoin, OwnFeed, Pin, StoredAnswer};
+use crate::state::{Deletion, FormerFeed, HeldGrant, OpenJoin, OwnFeed, Pin, StoredAnswer};
 
 /// Everything policy is decided from.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(crate) struct Knowledge {
     pub(crate) agents: BTreeMap<AgentId, KnownAgent>,
     /// Private paths of all devices of this agent, by path.
     pub(crate) private_lines: Vec<Line>,
+    /// Blocks that were read and deleted.
+    pub(crate) deletions: BTreeMap<Ref, Deletion>,
     pub(crate) own_epochs: OwnEpochs,
     /// Keys by which this device meets each of its siblings.
     pub(crate) pair_keys: BTreeMap<DeviceKey, [u8; 32]>,
@@ -89,6 +92,7 @@ impl Knowledge {
             former: BTreeMap::new(),
             agents: BTreeMap::new(),
             private_lines: Vec::new(),
+            deletions: BTreeMap::new(),
             own_epochs: OwnEpochs::default(),
             pair_keys: BTreeMap::new(),
             pins: Vec::new(),

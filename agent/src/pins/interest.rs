@@ -88,6 +88,34 @@ fn waits_for_blocks(selection: &Selection, length: u64) -> bool {
     matches!(selection, Selection::Range(range) if range.end > length)
 }
 
+/// Returns an interest without the blocks that were emptied for good, which come in order.
+pub(crate) fn without(interest: Interest, length: u64, emptied: &[Range<u64>]) -> Interest {
+    let whole = |range| std::iter::once(range).collect();
+    let ranges: Vec<Range<u64>> = match interest.want {
+        Want::None => return interest,
+        Want::All => whole(0..u64::MAX),
+        Want::Range(range) => whole(range),
+        // Counted from what is known so far: asked again after an upgrade.
+        Want::Last(count) => whole(length.saturating_sub(count)..u64::MAX),
+        Want::Ranges(ranges) => union(ranges),
+    };
+    let mut left = Vec::with_capacity(ranges.len() + emptied.len());
+    for mut range in ranges {
+        let first = emptied.partition_point(|gap| gap.end <= range.start);
+        let within = emptied[first..].iter();
+        for gap in within.take_while(|gap| gap.start < range.end) {
+            left.push(range.start..gap.start);
+            range.start = gap.end.max(range.start);
+        }
+        left.push(range);
+    }
+    left.retain(|range| !range.is_empty());
+    Interest {
+        want: Want::Ranges(left),
+        live: interest.live,
+    }
+}
+
 fn union(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.retain(|range| !range.is_empty());
     ranges.sort_by_key(|range| range.start);
@@ -156,6 +184,22 @@ mod tests {
     fn a_range_beyond_the_end_waits_for_its_blocks() {
         assert!(merge(&[asked(Selection::Range(2..10))], 9).live);
         assert!(!merge(&[asked(Selection::Range(2..9))], 9).live);
+    }
+
+    #[test]
+    #[allow(clippy::single_range_in_vec_init)] // a list of one run
+    fn what_was_emptied_is_wanted_no_more() {
+        let of = |want, emptied: &[Range<u64>]| without(Interest { want, live: true }, 20, emptied);
+        let of = |want, emptied: &[Range<u64>]| of(want, emptied).want;
+        assert_eq!(of(Want::None, &[1..2]), Want::None);
+        let most = Want::Ranges(vec![0..3, 5..u64::MAX]);
+        assert_eq!(of(Want::All, &[3..4, 4..5]), most);
+        let gaps = [0..1, 3..4, 6..7];
+        assert_eq!(of(Want::Range(3..6), &gaps), Want::Ranges(vec![4..6]));
+        let last = Want::Ranges(vec![15..16, 17..u64::MAX]);
+        assert_eq!(of(Want::Last(5), &[9..11, 16..17]), last);
+        let two = Want::Ranges(vec![0..4, 8..9]);
+        assert_eq!(of(two, &[0..1, 2..8]), Want::Ranges(vec![1..2, 8..9]));
     }
 
     #[test]

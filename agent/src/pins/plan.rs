@@ -1,16 +1,18 @@
 //! Which topics to join, which blocks of which feeds to fetch, what each session may have, and why.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
 
 use kinlog_feeds::crypto::{AgentId, FeedKey};
 use kinlog_feeds::replicate::{Interest, Want};
 use kinlog_swarm::Label;
 
 use crate::api::Selection;
+use crate::core::emptied_blocks;
 use crate::host::View;
 use crate::knowledge::Knowledge;
 use crate::pins::Asked;
-use crate::pins::interest::{merge, with_blocks};
+use crate::pins::interest::{merge, with_blocks, without};
 use crate::state::Pin;
 
 /// What follows from everything known.
@@ -103,6 +105,8 @@ impl<F: Fn(&FeedKey) -> u64> FeedFacts for F {
 pub(crate) struct Switches {
     /// Wants every listed feed of a pinned agent, pinned or not.
     pub(crate) without_pin_filter: bool,
+    /// How many milliseconds the clock that deletions go by is ahead of the machine's.
+    pub(crate) clock_ahead_ms: Option<&'static AtomicU64>,
 }
 
 /// Decides everything anew; `linked` are pins that follow from links in documents.
@@ -135,6 +139,7 @@ pub(crate) fn plan(
     planning.sign_ins();
     let readings = planning.readings(facts);
     let mut plan = planning.plan;
+    let emptied = emptied_blocks(&knowledge.deletions);
     for (key, asked) in &mut plan.asked {
         for one in asked.iter_mut() {
             if matches!(one.selection, Selection::Newest(_)) {
@@ -148,6 +153,9 @@ pub(crate) fn plan(
         let mut interest = merge(asked, facts.length(key));
         if let Some(ahead) = readings.get(key) {
             interest = with_blocks(interest, ahead);
+        }
+        if let Some(emptied) = emptied.get(key) {
+            interest = without(interest, facts.length(key), emptied);
         }
         plan.interests.insert(*key, interest);
     }

@@ -8,7 +8,12 @@ use kinlog_indexer::index::{Fate, Hidden};
 use crate::api::{Error, Reply, WhyReason};
 use crate::core::Core;
 use crate::knowledge::KnownRoom;
+use crate::limits::EMPTY_AFTER;
 use crate::requests::conflicts;
+use crate::state::Stage;
+
+/// Blocks of a feed that are named one by one, as fit a line.
+const BLOCKS_NAMED_MAX: usize = 8;
 
 /// What somebody asks about.
 pub(super) enum Thing {
@@ -269,11 +274,13 @@ fn disputed(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
 }
 
 fn deleted(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
-    let Thing::Message(_, entry) = thing else {
-        return Ok(Vec::new());
+    let entry = match thing {
+        Thing::Message(_, entry) => entry,
+        Thing::Feed(key) => return Ok(emptied_of(core, key)),
     };
+    let emptied = emptied(core, entry);
     let Fate::Entry { deletions, .. } = core.index(|index| index.fate(entry))? else {
-        return Ok(Vec::new());
+        return Ok(emptied.into_iter().collect());
     };
     let counts = core.index(|index| index.message(entry))?;
     let counting = counts.and_then(|message| message.deleted);
@@ -290,5 +297,78 @@ fn deleted(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
             ..reason("tombstone", text)
         }
     });
-    Ok(reasons.collect())
+    Ok(reasons.chain(emptied).collect())
+}
+
+/// What of a feed was deleted and is not here.
+fn emptied_of(core: &Core, key: &FeedKey) -> Vec<WhyReason> {
+    let (feed, index) = (*key, 0);
+    let (mut gone, mut undone) = (Vec::new(), Vec::new());
+    core.knowledge(|knowledge| {
+        let all = knowledge.deletions.range(Ref { feed, index }..);
+        for (block, deletion) in all.take_while(|(block, _)| block.feed == *key) {
+            match deletion.stage {
+                Stage::Undone => undone.push(block.index),
+                _ if deletion.is_gone() => gone.push(block.index),
+                _ => {}
+            }
+        }
+    });
+    let held = core.store.feed(key);
+    undone.retain(|index| !held.as_ref().is_some_and(|feed| feed.has(*index)));
+    let told = [
+        (
+            gone,
+            "deleted and emptied here: not served, and not fetched again",
+        ),
+        (
+            undone,
+            "deleted here before that was undone; being fetched from whoever has it",
+        ),
+    ];
+    let told = told.into_iter().filter(|(blocks, _)| !blocks.is_empty());
+    let told = told.map(|(blocks, what)| {
+        let some: Vec<String> = blocks
+            .iter()
+            .take(BLOCKS_NAMED_MAX)
+            .map(u64::to_string)
+            .collect();
+        let more = match blocks.len() - some.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        reason("store", format!("block {}{more}: {what}", some.join(", ")))
+    });
+    told.collect()
+}
+
+/// What has become here of a block that was deleted.
+fn emptied(core: &Core, entry: &Ref) -> Option<WhyReason> {
+    let known = core.knowledge(|knowledge| knowledge.deletions.get(entry).cloned())?;
+    let day_ms = u64::try_from(EMPTY_AFTER.as_millis()).unwrap_or(u64::MAX);
+    let is_here = core
+        .store
+        .feed(&entry.feed)
+        .is_some_and(|feed| feed.has(entry.index));
+    let text = match (known.stage, is_here) {
+        (Stage::Hidden, _) => "its block is emptied here a day after the deletion was seen",
+        (Stage::Emptying, _) => {
+            "its block was emptied here, the index file is still to be overwritten"
+        }
+        (Stage::Emptied, _) => {
+            "its block was emptied here: it is not served, and not fetched again"
+        }
+        (Stage::Undone, false) => {
+            "deleted here before that was undone; being fetched from whoever has it"
+        }
+        (Stage::Undone, true) => return None,
+    };
+    let at_ms = match known.stage {
+        Stage::Hidden => known.seen_ms.saturating_add(day_ms),
+        _ => known.seen_ms,
+    };
+    Some(WhyReason {
+        at_ms: Some(at_ms),
+        ..reason("store", text)
+    })
 }

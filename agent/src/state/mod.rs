@@ -4,6 +4,7 @@
 //! for one disk flush; async code makes them on worker threads.
 
 mod copy;
+mod deletions;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use rusqlite::Connection;
 
+pub(crate) use deletions::{Deletion, Stage};
 pub(crate) use former_feeds::{FormerFeed, Renewal};
 pub(crate) use grants::HeldGrant;
 pub(crate) use join_answers::StoredAnswer;

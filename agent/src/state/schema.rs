@@ -162,6 +162,19 @@ const STEPS: &[&str] = &["
 ", "
     -- For this device alone; the others stand in `/settings`, too.
     ALTER TABLE pins ADD COLUMN is_local INTEGER NOT NULL DEFAULT 0;
+", "
+    -- Blocks that were read and deleted. stage: 0 hidden, 1 being emptied, 2 emptied, 3 undone after that.
+    CREATE TABLE deletions (
+        feed_key BLOB NOT NULL,
+        idx INTEGER NOT NULL,
+        head BLOB NOT NULL,
+        seen_ms INTEGER NOT NULL,
+        stage INTEGER NOT NULL,
+        content_key BLOB,
+        content_start INTEGER,
+        content_end INTEGER,
+        PRIMARY KEY (feed_key, idx)
+    ) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings the schema up to date, each step in a transaction with its number.

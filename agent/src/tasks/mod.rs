@@ -1,6 +1,7 @@
 //! What runs beside requests: the network's start, sessions, node events, the directory's heads.
 
 mod asking;
+mod emptying;
 mod joining;
 mod node_events;
 mod restoring;
@@ -48,6 +49,7 @@ impl Running {
             tokio::spawn(vouching::vouch_regularly(core.clone())),
             tokio::spawn(vouching::keep_shown_regularly(core.clone())),
             tokio::spawn(joining::ask_regularly(core.clone())),
+            tokio::spawn(emptying::empty_regularly(core.clone())),
             tokio::spawn(seeding::watch_grants(core.clone())),
         ];
         let network = tokio::sync::Mutex::default();

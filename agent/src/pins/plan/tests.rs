@@ -250,6 +250,7 @@ fn a_prefix_covers_what_lies_below_and_the_switch_everything() {
     assert_eq!(feeds(of(&knowledge)), [key(20), key(21), directory(OTHER)]);
     let switches = Switches {
         without_pin_filter: true,
+        ..Switches::default()
     };
     let all = plan(&knowledge, &[], switches, &|_: &FeedKey| 50);
     assert_eq!(feeds(all), [key(20), key(21), key(22), directory(OTHER)]);

@@ -1,0 +1,225 @@
+//! What was deleted goes from the store, a day after this device saw the deletion count.
+//!
+//! The index hides it at once. Until the day is over whoever lacks the block gets it here: a deletion can
+//! come to be void for as long as acts of the room arrive. Then the block is cleared and its bytes are
+//! overwritten, in the store and in the pages of the index; its hash stays, so that its neighbours prove
+//! themselves, and it is not fetched again. Where the deletion is undone later, it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use kinlog_feeds::FeedKey;
+use kinlog_indexer::entry::{Body, Ref, Tombstone};
+use kinlog_indexer::index::{Ended, IngestReport};
+
+use crate::api::Error;
+use crate::core::{Core, Steps};
+use crate::limits::EMPTY_AFTER;
+use crate::state::{Deletion, Stage};
+use crate::wall::wall_ms;
+
+impl Core {
+    /// Returns the wall clock as deletions go by it, in ms.
+    fn emptying_ms(&self) -> u64 {
+        let ahead = self.switches.clock_ahead_ms;
+        let ahead = ahead.map_or(0, |ahead| ahead.load(std::sync::atomic::Ordering::Relaxed));
+        wall_ms().saturating_add(ahead)
+    }
+
+    /// Notes what the index found to be deleted, and reads again what is not deleted any more.
+    pub(super) fn take_in_deletions(&self, report: &IngestReport) -> Result<(), Error> {
+        self.note_deleted(&report.deleted)?;
+        self.undo(&report.undone)
+    }
+
+    /// Notes blocks that were read and found to be deleted.
+    pub(super) fn note_deleted(&self, deleted: &BTreeMap<Ref, Ended>) -> Result<(), Error> {
+        for (block, ended) in deleted {
+            let known = self.knowledge(|knowledge| knowledge.deletions.get(block).cloned());
+            let deletion = match known {
+                Some(known) if known.head == ended.head && known.stage != Stage::Undone => continue,
+                _ => Deletion {
+                    head: ended.head,
+                    content: ended.content.clone(),
+                    seen_ms: self.emptying_ms(),
+                    stage: Stage::Hidden,
+                },
+            };
+            self.put_deletion(block, deletion)?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what was done to blocks whose deletion counts no more.
+    fn undo(&self, undone: &BTreeSet<Ref>) -> Result<(), Error> {
+        let mut feeds = BTreeSet::new();
+        let mut is_missing = false;
+        for block in undone {
+            let known = self.knowledge(|knowledge| knowledge.deletions.get(block).cloned());
+            let Some(mut deletion) = known else {
+                feeds.insert(block.feed);
+                continue;
+            };
+            if self.index(|index| index.is_deleted(block, &deletion.head))? {
+                continue;
+            }
+            if deletion.is_gone() {
+                deletion.stage = Stage::Undone;
+                is_missing = true;
+                self.put_deletion(block, deletion)?;
+            } else {
+                self.forget_deletion(block)?;
+                feeds.insert(block.feed);
+            }
+        }
+        for feed in &feeds {
+            self.catch_up_feed(feed)?;
+        }
+        match is_missing && self.network().is_some() {
+            true => self.replan(),
+            false => Ok(()),
+        }
+    }
+
+    /// Empties what is due, and goes on with what was begun. Returns whether anything was.
+    pub(crate) fn empty_deleted(&self) -> Result<bool, Error> {
+        let now = self.emptying_ms();
+        let after = u64::try_from(EMPTY_AFTER.as_millis()).unwrap_or(u64::MAX);
+        let due: Vec<(Ref, Deletion)> = self.knowledge(|knowledge| {
+            let all = knowledge.deletions.iter();
+            let due = all.filter(|(_, one)| match one.stage {
+                Stage::Hidden => now >= one.seen_ms.saturating_add(after),
+                Stage::Emptying => true,
+                Stage::Emptied | Stage::Undone => false,
+            });
+            due.map(|(block, one)| (*block, one.clone())).collect()
+        });
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let is_new = due.iter().any(|(_, one)| one.stage == Stage::Hidden);
+        let (mut emptied, mut changed) = (Vec::new(), BTreeSet::new());
+        for (block, mut deletion) in due {
+            if !self.index(|index| index.is_deleted(&block, &deletion.head))? {
+                // The index tells when it knows; until then nothing is lost.
+                continue;
+            }
+            // Noted first: after a crash in between it is gone on with.
+            deletion.stage = Stage::Emptying;
+            self.put_deletion(&block, deletion.clone())?;
+            let content = deletion.content.iter();
+            let content = content.map(|(feed, blocks)| (*feed, blocks.clone()));
+            let own = (block.feed, block.index..block.index + 1);
+            for (key, blocks) in [own].into_iter().chain(content) {
+                if let Some(feed) = self.store.feed(&key)
+                    && feed.have().count_range(blocks.clone()) > 0
+                {
+                    feed.clear(blocks)?;
+                    changed.insert(key);
+                }
+            }
+            emptied.push((block, deletion));
+        }
+        let gone = emptied.iter().map(|(block, one)| (*block, one.head));
+        let is_clean = self.index(|index| {
+            index.put_gone(gone);
+            index.scrub()
+        })?;
+        if is_clean {
+            for (block, mut deletion) in emptied.iter().cloned() {
+                deletion.stage = Stage::Emptied;
+                self.put_deletion(&block, deletion)?;
+            }
+        }
+        if let Some(network) = self.network() {
+            for key in &changed {
+                network.stored(key);
+            }
+        }
+        // Only the files were still to be overwritten: nothing changed for anybody.
+        if !is_new && changed.is_empty() {
+            return Ok(is_clean);
+        }
+        let mut steps = Steps::default();
+        for (block, _) in &emptied {
+            steps.take("edits of a deleted message", self.delete_edits(block));
+        }
+        steps.take("plan", self.replan());
+        steps.end()?;
+        Ok(true)
+    }
+
+    /// Deletes what this agent changed in a message of its own that was deleted by somebody who did not
+    /// know of that.
+    fn delete_edits(&self, block: &Ref) -> Result<(), Error> {
+        let left = self.index(|index| index.to_delete(block))?;
+        let own = left.into_iter().filter(|(agent, _)| *agent == self.agent);
+        let own: Vec<_> = own.map(|(_, deleted)| deleted).collect();
+        let room = self.knowledge(|knowledge| knowledge.room_of(&block.feed).cloned());
+        let (Some(room), Ok(tombstone)) = (room, Tombstone::new(own, Default::default())) else {
+            return Ok(());
+        };
+        self.say(&room, Body::Tombstone(tombstone)).map(|_| ())
+    }
+
+    /// Tells the index what is gone, before it reads anything.
+    pub(super) fn tell_what_is_gone(&self) -> Result<(), Error> {
+        let gone: Vec<_> = self.knowledge(|knowledge| {
+            let gone = knowledge.deletions.iter().filter(|(_, one)| one.is_gone());
+            gone.map(|(block, one)| (*block, one.head)).collect()
+        });
+        self.index(|index| {
+            index.put_gone(gone);
+            Ok(())
+        })
+    }
+
+    /// Looks at everything that was noted as deleted: after a start and after a rebuild.
+    pub(super) fn look_at_deletions(&self) -> Result<(), Error> {
+        self.tell_what_is_gone()?;
+        let noted: BTreeSet<Ref> =
+            self.knowledge(|knowledge| knowledge.deletions.keys().copied().collect());
+        self.undo(&noted)?;
+        for block in &noted {
+            let is_undone = self.knowledge(|knowledge| {
+                let known = knowledge.deletions.get(block);
+                known.is_some_and(|one| one.stage == Stage::Undone)
+            });
+            let feed = self.store.feed(&block.feed);
+            if is_undone && feed.is_none_or(|feed| feed.has(block.index)) {
+                self.forget_deletion(block)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_deletion(&self, block: &Ref, deletion: Deletion) -> Result<(), Error> {
+        self.state.put_deletion(block, &deletion)?;
+        self.knowledge(|knowledge| knowledge.deletions.insert(*block, deletion));
+        Ok(())
+    }
+
+    fn forget_deletion(&self, block: &Ref) -> Result<(), Error> {
+        self.state.remove_deletion(block)?;
+        self.knowledge(|knowledge| knowledge.deletions.remove(block));
+        Ok(())
+    }
+}
+
+/// Returns the blocks that were emptied and are not fetched again, by feed, in order.
+pub(crate) fn emptied_blocks(
+    deletions: &BTreeMap<Ref, Deletion>,
+) -> BTreeMap<FeedKey, Vec<Range<u64>>> {
+    let mut emptied: BTreeMap<FeedKey, Vec<Range<u64>>> = BTreeMap::new();
+    for (block, deletion) in deletions.iter().filter(|(_, one)| one.is_gone()) {
+        let own = emptied.entry(block.feed).or_default();
+        own.push(block.index..block.index + 1);
+        if let Some((feed, blocks)) = &deletion.content {
+            emptied.entry(*feed).or_default().push(blocks.clone());
+        }
+    }
+    for ranges in emptied.values_mut() {
+        ranges.sort_by_key(|range| range.start);
+    }
+    emptied
+}

@@ -1,0 +1,306 @@
+//! What is deleted is hidden at once, goes from every file a day later, and never comes to who joins
+//! then.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests stop where they fail"
+)]
+
+mod stage;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kinlog_agent::api::{MessageInfo, Reply, Request};
+use kinlog_agent::{Agent, OpenOptions};
+use kinlog_feeds::store::{FileDisk, Options, Store};
+use stage::{Cast, Folder, Signal, meet, soon, until_so};
+
+const ROOM: &str = "family";
+const SECRET: &str = "the key is under the third flowerpot";
+const EDITED: &str = "the key is behind the rainbarrel";
+
+async fn read(cast: &Cast) -> Vec<MessageInfo> {
+    let request = Request::Read {
+        room: ROOM.into(),
+        last: None,
+        watch: false,
+        mentions: false,
+    };
+    let answers = soon(cast.ask(request).all()).await.unwrap();
+    let messages = answers.into_iter().map(|answer| match answer.reply {
+        Reply::Message(message) => message,
+        other => panic!("{other:?}"),
+    });
+    messages.collect()
+}
+
+/// Waits until as many messages are shown as deleted.
+async fn wait_for_deletions(cast: &Cast, count: usize) {
+    let shown = async {
+        while read(cast)
+            .await
+            .iter()
+            .filter(|one| one.deleted.is_some())
+            .count()
+            < count
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(shown).await;
+}
+
+/// Blocks that the store of a home lacks, by feed; everything that it holds verifies.
+fn lacking(home: &Path) -> Vec<(String, Vec<u64>)> {
+    let disk = FileDisk::new(home.join("store")).unwrap();
+    let store = Store::open(Arc::new(disk), Options::new([7; 16])).unwrap();
+    let mut lacking = Vec::new();
+    for feed in store.feeds() {
+        assert!(feed.verify().unwrap().problems.is_empty());
+        let length = feed.head().length;
+        let gone: Vec<u64> = (0..length).filter(|index| !feed.has(*index)).collect();
+        if !gone.is_empty() {
+            lacking.push((feed.key().to_string(), gone));
+        }
+    }
+    store.close().unwrap();
+    lacking
+}
+
+/// Whether a text stands in any file of a home.
+fn shows(folder: &Path, text: &str) -> bool {
+    let files = std::fs::read_dir(folder).unwrap();
+    files.map(|file| file.unwrap().path()).any(|file| {
+        if file.is_dir() {
+            return shows(&file, text);
+        }
+        // A socket is no file.
+        let bytes = std::fs::read(file).unwrap_or_default();
+        let mut windows = bytes.windows(text.len());
+        windows.any(|window| window == text.as_bytes())
+    })
+}
+
+/// Somebody whose clock a test moves.
+struct Timed {
+    cast: Cast,
+    ahead_ms: &'static AtomicU64,
+}
+
+impl Timed {
+    async fn new(folder: &Folder, name: &'static str) -> Timed {
+        let ahead_ms: &'static AtomicU64 = Box::leak(Box::default());
+        let options = options(folder.state(), ahead_ms);
+        let cast = Cast::with_options(folder, name, options).await;
+        Timed { cast, ahead_ms }
+    }
+
+    async fn online(folder: &Folder, name: &'static str, signal: &Signal) -> Timed {
+        let one = Timed::new(folder, name).await;
+        one.cast.go_online(signal).await;
+        one
+    }
+
+    fn wait(&self, minutes: u64) {
+        self.ahead_ms.fetch_add(minutes * 60_000, Ordering::Relaxed);
+    }
+
+    /// Stops, and begins again with nothing but its files.
+    async fn reopen(self) -> Timed {
+        let Timed { cast, ahead_ms } = self;
+        cast.agent.shutdown().await.unwrap();
+        let options = options(cast.state.clone(), ahead_ms);
+        let agent = Agent::open(&cast.home, options).await.unwrap();
+        let cast = Cast { agent, ..cast };
+        Timed { cast, ahead_ms }
+    }
+
+    /// What `why` says became of a block.
+    async fn fate(&self, message: &str) -> String {
+        let request = Request::Why {
+            thing: message.to_owned(),
+            room: Some(ROOM.into()),
+        };
+        let Reply::Why { reasons, .. } = self.cast.reply(request).await.unwrap() else {
+            panic!("no reasons");
+        };
+        let reasons = reasons.into_iter().filter(|one| one.from == "store");
+        reasons.map(|one| one.text).collect()
+    }
+}
+
+fn options(state: impl Into<std::path::PathBuf>, ahead_ms: &'static AtomicU64) -> OpenOptions {
+    let mut options = OpenOptions::new(state);
+    options.clock_ahead_ms = Some(ahead_ms);
+    options
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_message_is_hidden_at_once_and_a_day_later_in_no_file() {
+    let (folder, signal) = (Folder::new(), Signal::start().await);
+    let ann = Timed::online(&folder, "ann", &signal).await;
+    let room = Request::RoomCreate {
+        name: ROOM.into(),
+        history: None,
+    };
+    ann.cast.reply(room).await.unwrap();
+    let link = ann.cast.invite(ROOM).await;
+    let bob = Timed::online(&folder, "bob", &signal).await;
+    bob.cast.join(&link).await.unwrap();
+    bob.cast.send(ROOM, SECRET).await;
+    bob.cast.send(ROOM, "unwelcome").await;
+    ann.cast.wait_for_message(ROOM, "unwelcome").await;
+    let names: Vec<String> = read(&bob.cast)
+        .await
+        .into_iter()
+        .map(|one| one.id)
+        .collect();
+    let edit = Request::Edit {
+        room: ROOM.into(),
+        message: names[0].clone(),
+        text: EDITED.into(),
+    };
+    bob.cast.reply(edit).await.unwrap();
+    ann.cast.wait_for_message(ROOM, EDITED).await;
+    assert!(shows(&ann.cast.home, "flowerpot"), "the search is blind");
+
+    // Bob takes back his own, with its edit; Ann, who owns the room, what Bob said.
+    let delete = |message: &str| Request::Delete {
+        room: ROOM.into(),
+        message: message.to_owned(),
+        reason: String::new(),
+    };
+    bob.cast.reply(delete(&names[0])).await.unwrap();
+    ann.cast.reply(delete(&names[1])).await.unwrap();
+    wait_for_deletions(&ann.cast, 2).await;
+    wait_for_deletions(&bob.cast, 2).await;
+    bob.cast.reply(delete(&names[0])).await.unwrap_err();
+
+    // Who comes within the day still gets the blocks, and sees nothing of what they say.
+    let cem = Timed::online(&folder, "cem", &signal).await;
+    cem.cast.join(&link).await.unwrap();
+    bob.cast.send(ROOM, "afterwards").await;
+    cem.cast.wait_for_message(ROOM, "afterwards").await;
+    wait_for_deletions(&cem.cast, 2).await;
+    let is_read = async || cem.fate(&names[0]).await.contains("a day after");
+    until_so("the deleted block is here and was read", is_read).await;
+
+    // A minute before the day is over nothing is gone; a restart begins no new day.
+    for one in [&ann, &bob, &cem] {
+        one.wait(24 * 60 - 1);
+    }
+    let ann = ann.reopen().await;
+    assert!(ann.fate(&names[0]).await.contains("a day after"));
+    ann.cast.go_online(&signal).await;
+    for one in [&ann, &bob, &cem] {
+        one.wait(2);
+    }
+    bob.cast.send(ROOM, "a day later").await;
+    for one in [&ann, &bob, &cem] {
+        one.cast.wait_for_message(ROOM, "a day later").await;
+        let is_gone = async || one.fate(&names[0]).await.contains("not fetched again");
+        until_so("the deleted block is gone", is_gone).await;
+    }
+
+    // Who comes then gets no block, and the same rows.
+    let dee = Timed::online(&folder, "dee", &signal).await;
+    dee.cast.join(&link).await.unwrap();
+    bob.cast.send(ROOM, "welcome").await;
+    let all = [ann, bob, cem, dee];
+    let expected = ["", "", "afterwards", "a day later", "welcome"];
+    for one in &all {
+        one.cast.wait_for_message(ROOM, "welcome").await;
+        wait_for_deletions(&one.cast, 2).await;
+        let texts = read(&one.cast).await.into_iter().map(|one| one.text);
+        assert_eq!(texts.collect::<Vec<_>>(), expected);
+        // From the feeds alone, without the blocks, it is the same once more.
+        let before = one.cast.dump_hash(false).await;
+        assert_eq!(one.cast.dump_hash(true).await, before);
+    }
+
+    let homes = all.each_ref().map(|one| one.cast.home.clone());
+    for one in all {
+        one.cast.stop().await;
+    }
+    let gone = lacking(&homes[1]);
+    assert_eq!(gone.len(), 1, "{gone:?}");
+    assert_eq!(gone[0].1.len(), 3, "two messages and an edit");
+    for home in &homes {
+        assert_eq!(lacking(home), gone, "{}", home.display());
+        for text in [SECRET, EDITED, "flowerpot", "rainbarrel", "unwelcome"] {
+            assert!(!shows(home, text), "{text} in {}", home.display());
+        }
+    }
+    assert!(shows(&homes[0], "afterwards"), "the search is blind");
+}
+
+/// An admin deletes while the owner, who does not know of it, removes the admin.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_emptied_before_its_deletion_was_undone_is_fetched_again() {
+    let folder = Folder::new();
+    let ann = Timed::new(&folder, "ann").await;
+    let bob = Timed::new(&folder, "bob").await;
+    let cem = Timed::new(&folder, "cem").await;
+    let met = meet(&[&ann.cast, &bob.cast, &cem.cast]).await;
+    let room = Request::RoomCreate {
+        name: ROOM.into(),
+        history: None,
+    };
+    ann.cast.reply(room).await.unwrap();
+    let link = ann.cast.invite(ROOM).await;
+    for one in [&bob, &cem] {
+        one.cast.join(&link).await.unwrap();
+    }
+    let promote = Request::RoomRole {
+        room: ROOM.into(),
+        who: bob.cast.id.agent.to_string(),
+        role: "admin".into(),
+    };
+    ann.cast.reply(promote).await.unwrap();
+    cem.cast.send(ROOM, SECRET).await;
+    for one in [&ann, &bob] {
+        one.cast.wait_for_message(ROOM, SECRET).await;
+    }
+    ann.cast.send(ROOM, "go on").await;
+    bob.cast.wait_for_message(ROOM, "go on").await;
+
+    // Ann is away. Bob deletes what Cem said, and a day goes by.
+    drop(met);
+    let met = meet(&[&bob.cast, &cem.cast]).await;
+    let row = read(&bob.cast).await.swap_remove(0);
+    let delete = Request::Delete {
+        room: ROOM.into(),
+        message: row.id,
+        reason: String::new(),
+    };
+    bob.cast.reply(delete).await.unwrap();
+    wait_for_deletions(&cem.cast, 1).await;
+    cem.wait(24 * 60 + 1);
+    cem.cast.send(ROOM, "a day later").await;
+    let block = format!("{}/{}", row.key, row.index);
+    let is_gone = async || cem.fate(&block).await.contains("not fetched again");
+    until_so("the deleted block is gone", is_gone).await;
+    drop(met);
+
+    // Ann, who heard of nothing, removes Bob: he never deleted anything.
+    let remove = Request::RoomRemove {
+        room: ROOM.into(),
+        who: bob.cast.id.agent.to_string(),
+        reason: String::new(),
+    };
+    ann.cast.reply(remove).await.unwrap();
+    let _met = meet(&[&ann.cast, &cem.cast]).await;
+    cem.cast.wait_for_message(ROOM, SECRET).await;
+    let is_whole = async || cem.fate(&block).await.is_empty();
+    until_so("nothing is told of a deletion any more", is_whole).await;
+    ann.cast.wait_for_message(ROOM, "a day later").await;
+    let texts = [SECRET, "go on", "a day later"];
+    for one in [&ann, &cem] {
+        let shown = read(&one.cast).await.into_iter().map(|one| one.text);
+        assert_eq!(shown.collect::<Vec<_>>(), texts);
+        let before = one.cast.dump_hash(false).await;
+        assert_eq!(one.cast.dump_hash(true).await, before);
+    }
+}
