@@ -75,7 +75,7 @@ impl Core {
         for feed in &feeds {
             self.catch_up_feed(feed)?;
         }
-        match is_missing && self.network().is_some() {
+        match is_missing {
             true => self.replan(),
             false => Ok(()),
         }
@@ -206,12 +206,18 @@ impl Core {
     }
 }
 
-/// Returns the blocks that were emptied and are not fetched again, by feed, in order.
+/// Returns the blocks that were emptied, by feed, in order: those that are not fetched again, or those
+/// whose deletion was undone.
 pub(crate) fn emptied_blocks(
     deletions: &BTreeMap<Ref, Deletion>,
+    undone: bool,
 ) -> BTreeMap<FeedKey, Vec<Range<u64>>> {
     let mut emptied: BTreeMap<FeedKey, Vec<Range<u64>>> = BTreeMap::new();
-    for (block, deletion) in deletions.iter().filter(|(_, one)| one.is_gone()) {
+    let meant = |one: &Deletion| match undone {
+        true => one.stage == Stage::Undone,
+        false => one.is_gone(),
+    };
+    for (block, deletion) in deletions.iter().filter(|(_, one)| meant(one)) {
         let own = emptied.entry(block.feed).or_default();
         own.push(block.index..block.index + 1);
         if let Some((feed, blocks)) = &deletion.content {

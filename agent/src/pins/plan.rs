@@ -139,7 +139,7 @@ pub(crate) fn plan(
     planning.sign_ins();
     let readings = planning.readings(facts);
     let mut plan = planning.plan;
-    let emptied = emptied_blocks(&knowledge.deletions);
+    let emptied = emptied_blocks(&knowledge.deletions, false);
     for (key, asked) in &mut plan.asked {
         for one in asked.iter_mut() {
             if matches!(one.selection, Selection::Newest(_)) {
@@ -165,8 +165,13 @@ pub(crate) fn plan(
         true => Want::All,
         false => Want::None,
     };
+    // What was deleted here and is not deleted any more is fetched, too.
+    let mut undone = emptied_blocks(&knowledge.deletions, true);
     for key in knowledge.own.keys() {
-        let (want, live) = (own.clone(), true);
+        let (mut want, live) = (own.clone(), true);
+        if let (Want::None, Some(blocks)) = (&want, undone.remove(key)) {
+            want = Want::Ranges(blocks);
+        }
         plan.interests.insert(*key, Interest { want, live });
     }
     plan
