@@ -1,5 +1,6 @@
 //! What an agent can be asked.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
