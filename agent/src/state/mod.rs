@@ -4,9 +4,9 @@
 //! for one disk flush; async code makes them on worker threads.
 
 mod copy;
-mod deletions;
 #[cfg(test)]
 mod crash;
+mod deletions;
 #[cfg(test)]
 mod earlier_versions;
 mod former_feeds;

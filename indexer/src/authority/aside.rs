@@ -104,15 +104,23 @@ impl Aside {
     pub(super) fn take_reached(&mut self, act: &HeldAct) -> Vec<(HeldAct, u32)> {
         let mut reached = Vec::new();
         let mut next = act.parents.clone();
-        while let Some(hash) = next.pop() {
-            if let Some((act, depth)) = self.beside.remove(&hash) {
-                self.unjudged.remove(&hash);
+        loop {
+            let before = reached.len();
+            while let Some(hash) = next.pop() {
+                if let Some((act, depth)) = self.beside.remove(&hash) {
+                    self.unjudged.remove(&hash);
+                    next.extend(&act.parents);
+                    reached.push((act, depth));
+                }
+            }
+            if reached.len() == before {
+                break;
+            }
+            // What becomes judgeable by that may go after more of other feeds.
+            for (act, depth) in self.take_judgeable() {
                 next.extend(&act.parents);
                 reached.push((act, depth));
             }
-        }
-        if !reached.is_empty() {
-            reached.append(&mut self.take_judgeable());
         }
         reached.sort_unstable_by_key(|(act, depth)| (*depth, act.hash));
         reached

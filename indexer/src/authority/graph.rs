@@ -41,8 +41,6 @@ pub(super) struct Node {
 pub(super) struct Standing {
     pub(super) agent: AgentId,
     pub(super) device: DeviceKey,
-    /// The role that it takes, at least.
-    pub(super) needs: Role,
     /// What gave its author's agent the role; itself for the genesis.
     pub(super) giver: Number,
     /// What brought in its author's device; itself for the genesis.
@@ -245,7 +243,7 @@ impl Graph {
         );
         let both_own = || self.is_about_oneself(sharp) && self.is_about_oneself(done);
         is_sharp
-            && self.given_role(sharp) < Some(self.standing(done).needs)
+            && self.given_role(sharp) < Some(self.standing(done).order.role.0)
             && self.are_concurrent(sharp, done)
             && !both_own()
     }

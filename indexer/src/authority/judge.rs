@@ -87,7 +87,6 @@ impl Judge<'_> {
         Ok(Standing {
             agent: author.agent,
             device: joining.device,
-            needs: needed,
             giver: author.giver,
             brought: author.brought,
             invite: needs.invite,
@@ -122,7 +121,6 @@ impl Judge<'_> {
         Ok(Standing {
             agent: owner.agent,
             device: owner.device,
-            needs: Role::Guest,
             giver: number,
             brought: number,
             invite: None,
@@ -397,13 +395,12 @@ impl Judge<'_> {
     ) -> Result<Needs, Refusal> {
         let target = self.target(agent)?;
         not_above_own(author, role)?;
-        if role < target.0 {
-            if *agent != author.agent {
-                self.ranks_below(author, agent, self.state.rank(target))?;
-            }
-            if target.0 == Role::Owner {
-                self.leaves_an_owner(agent)?;
-            }
+        // The role that somebody has, given once more, makes its giver a later one: a lower rank.
+        if role <= target.0 && *agent != author.agent {
+            self.ranks_below(author, agent, self.state.rank(target))?;
+        }
+        if role < target.0 && target.0 == Role::Owner {
+            self.leaves_an_owner(agent)?;
         }
         let mut needs = Needs::role(target.0.max(role).max(Role::Admin));
         needs.confirms = self.state.live(agent);

@@ -280,8 +280,9 @@ impl<'a> Reference<'a> {
                 let target = self.role(&now, &change.agent)?;
                 let demotes = change.role < target.0;
                 let above = target.0 == role && self.age(target.1) < self.age(giver);
+                let raises = change.role > target.0;
                 if change.role > role
-                    || demotes && change.agent != to.agent && above
+                    || !raises && change.agent != to.agent && above
                     || demotes && is_last_owner(&change.agent)
                 {
                     return None;
@@ -694,7 +695,7 @@ impl<'a> Reference<'a> {
                     (Deed::Remove(remove), _) => remove.agent == by.agent,
                     (Deed::Role(change), _) => {
                         change.agent == by.agent
-                            && change.role < by.needs
+                            && change.role < by.role
                             && !(self.is_about_oneself(x) && self.is_about_oneself(y))
                     }
                     (Deed::Leave(_), _) => {
