@@ -363,7 +363,7 @@ impl Making {
                 };
                 self.write(first, act(Deed::DeviceRevoke(revoke)));
             }
-            // Two devices of one member make the same invite, in two ways: nothing but the tie decides.
+            // Two devices of one member give the same grant, in two ways: nothing but the tie decides.
             2 => {
                 let (person, device, time) = (1, 1, 0);
                 let second = Writer {
@@ -376,14 +376,14 @@ impl Making {
                 let join = self.join(second, 1);
                 self.write(first, join);
                 self.everybody_hears();
-                for (by, uses) in [(first, Some(1)), ((second, 0), Some(2))] {
-                    let invite = Invite {
-                        public_key: invite_pair(8).public_key(),
-                        role: Role::Member,
-                        expires_at_ms: None,
-                        uses,
+                for (by, expires_at_ms) in [(first, 9_000), ((second, 0), 9_001)] {
+                    let grant = Grant {
+                        seeder: agent(3),
+                        expires_at_ms,
+                        quota_class: 1,
+                        hash: Hash([77; 32]),
                     };
-                    self.write(by, act(Deed::Invite(invite)));
+                    self.write(by, act(Deed::Grant(grant)));
                 }
             }
             // The last two owners leave at the same time.
