@@ -16,25 +16,6 @@ use kinlog_indexer::authority::{Authority, Devices, Refusal, RoomActs, Verdict, 
 use kinlog_indexer::entry::{ActHash, Deed, Parents, Role};
 use world::Random;
 
-const OWNER: Who = Who(0, 0, 0);
-const ADA: Who = Who(1, 0, 0);
-const BEN: Who = Who(2, 0, 0);
-
-/// The owner admits Ada, then Ben, in these roles; returns the last act.
-fn room_of_three(ada: Role, ben: Role) -> (Script, usize) {
-    let mut room = Script::new();
-    let first = room.after(&[0], OWNER, admit(ADA, ada));
-    let last = room.after(&[first], OWNER, admit(BEN, ben));
-    (room, last)
-}
-
-fn void(script: &Script, number: usize) -> VoidReason {
-    match script.verdict(number) {
-        Verdict::Void(void) => void.why,
-        other => panic!("act {number}: {other}"),
-    }
-}
-
 /// What acts come to beside what is said of each.
 fn without_acts(mut authority: Authority) -> Authority {
     authority.acts.clear();

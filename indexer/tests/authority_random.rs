@@ -19,6 +19,7 @@ use acts::*;
 use kinlog_indexer::authority::{RoomActs, Verdict, Void, VoidReason};
 use kinlog_indexer::entry::{Deed, Role};
 use reference::{Reference, Told};
+use testkit::random::usual_seed;
 use testkit::soak;
 use world::Random;
 
@@ -40,10 +41,7 @@ const PAST_FAILURES: [u64; 3] = [
 ];
 
 fn seed() -> u64 {
-    let seed = match std::env::var("KINLOG_SEED").is_ok() || soak::is_on() {
-        true => testkit::random::seed(),
-        false => SEED,
-    };
+    let seed = usual_seed(SEED);
     println!("KINLOG_SEED={seed}");
     seed
 }

@@ -17,38 +17,6 @@ use kinlog_indexer::authority::{Devices, Refusal, RoomActs, Verdict, VoidReason}
 use kinlog_indexer::entry::{Deed, Role};
 use kinlog_indexer::limits::{ROOM_DEVICES_MAX, ROOM_MEMBERS_MAX};
 
-const OWNER: Who = Who(0, 0, 0);
-const ADA: Who = Who(1, 0, 0);
-const BEN: Who = Who(2, 0, 0);
-const CLEO: Who = Who(3, 0, 0);
-
-/// The owner admits Ada, then Ben, in these roles; returns the last act.
-fn room_of_three(ada: Role, ben: Role) -> (Script, usize) {
-    let mut room = Script::new();
-    let first = room.after(&[0], OWNER, admit(ADA, ada));
-    let last = room.after(&[first], OWNER, admit(BEN, ben));
-    (room, last)
-}
-
-fn refusal(script: &Script, number: usize) -> Refusal {
-    match script.verdict(number) {
-        Verdict::Refused(refusal) => refusal,
-        other => panic!("act {number}: {other}"),
-    }
-}
-
-fn void(script: &Script, number: usize) -> VoidReason {
-    match script.verdict(number) {
-        Verdict::Void(void) => void.why,
-        other => panic!("act {number}: {other}"),
-    }
-}
-
-fn counts(script: &Script, number: usize) {
-    let verdict = script.verdict(number);
-    assert!(verdict.counts(), "act {number}: {verdict}");
-}
-
 #[test]
 fn an_act_waits_for_what_its_author_had_seen() {
     let (script, last) = room_of_three(Role::Admin, Role::Member);

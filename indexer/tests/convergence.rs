@@ -28,7 +28,7 @@ use kinlog_indexer::{Index, RoomId, Text};
 use quarrel::fold::{Said, Seen, fold};
 use quarrel::{Quarrel, keys};
 use testkit::process::Folder;
-use testkit::random::{self, Random};
+use testkit::random::{Random, usual_seed};
 use testkit::soak;
 use world::{World, admit_as, message, profile, room_feed};
 
@@ -49,13 +49,6 @@ const THREADS: u64 = 2;
 
 /// Files made so far: none is used twice, whatever became of who used it.
 static FILES: AtomicU64 = AtomicU64::new(0);
-
-fn seed() -> u64 {
-    match std::env::var("KINLOG_SEED").is_ok() || soak::is_on() {
-        true => random::seed(),
-        false => SEED,
-    }
-}
 
 /// What was fought about in the rooms of a run.
 #[derive(Debug, Default)]
@@ -503,7 +496,7 @@ fn count(index: &Index, authority: &Authority, fights: &Fights) {
 
 #[test]
 fn eight_replicas_of_a_fight_agree_with_each_other_with_a_rebuild_and_with_the_fold() {
-    let seed = seed();
+    let seed = usual_seed(SEED);
     println!("KINLOG_SEED={seed}");
     let folder = Folder::new("convergence");
     let fights = Fights::default();
@@ -558,7 +551,7 @@ const MISTAKES: [Mistake; 12] = [
 
 #[test]
 fn mistakes_are_noticed_within_an_ordinary_run() {
-    let seed = seed();
+    let seed = usual_seed(SEED);
     println!("KINLOG_SEED={seed}");
     let folder = Folder::new("mistakes");
     std::panic::set_hook(Box::new(|_| ()));
@@ -620,14 +613,15 @@ fn disputed_around(quarrel: &Quarrel, feed: &FeedKey, length: u64) -> (bool, boo
             false => before.push(block),
         }
     }
-    let mut known = [before, last.into_iter().collect()].map(|blocks| {
+    let mut is_known = |blocks: &[Block]| {
         blocks.iter().for_each(|block| trees.hear(block));
-        index.ingest(&blocks).unwrap();
+        index.ingest(blocks).unwrap();
         let disputes = index.disputed(&quarrel.room).unwrap();
         disputes.iter().any(|dispute| dispute.feed == *feed)
-    });
+    };
+    let around = (is_known(&before), is_known(last.as_slice()));
     keep(index);
-    (std::mem::take(&mut known[0]), known[1])
+    around
 }
 
 /// Rooms seldom end with it, so it is arranged; of a block that is an act the room is looked at anyway.
@@ -664,7 +658,7 @@ fn a_cut_is_compared_with_the_tree_when_its_last_block_comes_after_all_else() {
 
 #[test]
 fn one_block_less_is_another_room() {
-    let seed = seed();
+    let seed = usual_seed(SEED);
     println!("KINLOG_SEED={seed}");
     let quarrel = Quarrel::new(seed);
     let blocks = quarrel.blocks(0);

@@ -35,6 +35,15 @@ impl Random {
     }
 }
 
+/// Returns `usual` for an ordinary run, which says the same of the same code each time; `KINLOG_SEED` when
+/// it is set, and the clock's seed in a soak run.
+pub fn usual_seed(usual: u64) -> u64 {
+    match std::env::var_os("KINLOG_SEED").is_some() || crate::soak::is_on() {
+        true => seed(),
+        false => usual,
+    }
+}
+
 /// Returns the seed for a test: `KINLOG_SEED` when set, else the clock's. Print it.
 pub fn seed() -> u64 {
     let set = std::env::var("KINLOG_SEED")

@@ -4,7 +4,9 @@
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey, blake2b_256};
-use kinlog_indexer::authority::{ActPlace, Authority, Devices, HeldAct, RoomActs, Verdict};
+use kinlog_indexer::authority::{
+    ActPlace, Authority, Devices, HeldAct, Refusal, RoomActs, Verdict, VoidReason,
+};
 use kinlog_indexer::entry::{
     Act, ActHash, Admit, Cut, Deed, Deleted, DeviceJoin, DeviceRevoke, Envelope, Epoch, EpochCopy,
     FeedClaim, Genesis, Grant, GrantRevoke, History, Invite, InviteRevoke, InviteUse, Leave, Links,
@@ -443,4 +445,39 @@ pub(crate) fn late_history(seed: u64, acts: usize) -> Script {
         last[who] = written;
     }
     script
+}
+
+pub(crate) const OWNER: Who = Who(0, 0, 0);
+pub(crate) const ADA: Who = Who(1, 0, 0);
+pub(crate) const BEN: Who = Who(2, 0, 0);
+pub(crate) const CLEO: Who = Who(3, 0, 0);
+
+/// The owner admits Ada, then Ben, in these roles; returns the last act.
+pub(crate) fn room_of_three(ada: Role, ben: Role) -> (Script, usize) {
+    let mut room = Script::new();
+    let first = room.after(&[0], OWNER, admit(ADA, ada));
+    let last = room.after(&[first], OWNER, admit(BEN, ben));
+    (room, last)
+}
+
+/// Why an act is not authorised.
+pub(crate) fn refusal(script: &Script, number: usize) -> Refusal {
+    match script.verdict(number) {
+        Verdict::Refused(refusal) => refusal,
+        other => panic!("act {number}: {other}"),
+    }
+}
+
+/// Why an act is void.
+pub(crate) fn void(script: &Script, number: usize) -> VoidReason {
+    match script.verdict(number) {
+        Verdict::Void(void) => void.why,
+        other => panic!("act {number}: {other}"),
+    }
+}
+
+/// Asserts that an act counts.
+pub(crate) fn counts(script: &Script, number: usize) {
+    let verdict = script.verdict(number);
+    assert!(verdict.counts(), "act {number}: {verdict}");
 }

@@ -456,18 +456,20 @@ impl<'a> Reference<'a> {
         }
     }
 
+    /// The acts about an agent's role that are in the past of no other.
+    fn newest(&self, now: &Set, agent: &AgentId) -> Vec<usize> {
+        let about = now.iter().copied().filter(|x| self.is_about(*x, agent));
+        let about: Vec<usize> = about.collect();
+        let mut newest = about.clone();
+        newest.retain(|x| !about.iter().any(|y| self.past[*y].contains(x)));
+        newest
+    }
+
     /// Rule 4: the role of an agent among acts that count, and its giver.
     pub(crate) fn role(&self, now: &Set, agent: &AgentId) -> Option<(Role, usize)> {
-        let about: Vec<usize> = now
-            .iter()
-            .copied()
-            .filter(|x| self.is_about(*x, agent))
-            .collect();
-        let newest = about
-            .iter()
-            .filter(|x| !about.iter().any(|y| self.past[*y].contains(x)));
+        let newest = self.newest(now, agent).into_iter();
         let (first, other): (Vec<usize>, Vec<usize>) =
-            newest.partition(|x| self.arrival(**x).is_some());
+            newest.partition(|x| self.arrival(*x).is_some());
         let role = match other.is_empty() {
             true => first.iter().map(|x| self.gives(*x)).max()??,
             false => other.iter().map(|x| self.gives(*x)).min()??,
@@ -479,16 +481,9 @@ impl<'a> Reference<'a> {
 
     /// The role in which an agent left, and its giver: of several leavings the highest.
     fn left(&self, now: &Set, agent: &AgentId) -> Option<(Role, usize)> {
-        let about: Vec<usize> = now
-            .iter()
-            .copied()
-            .filter(|x| self.is_about(*x, agent))
-            .collect();
-        let newest = about
-            .iter()
-            .filter(|x| !about.iter().any(|y| self.past[*y].contains(x)));
-        let left = newest.filter(|x| matches!(self.deed(**x), Deed::Leave(_)));
-        let roles = left.map(|x| self.standing(*x).unwrap());
+        let newest = self.newest(now, agent).into_iter();
+        let left = newest.filter(|x| matches!(self.deed(*x), Deed::Leave(_)));
+        let roles = left.map(|x| self.standing(x).unwrap());
         let roles = roles.map(|by| (by.role, by.giver));
         roles.min_by_key(|(role, giver)| (Reverse(*role), self.age(*giver)))
     }
