@@ -5,15 +5,13 @@
 
 mod support;
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use kinlog_feeds::text;
-use serde_json::Value;
 use support::Home;
 use support::blocks::{Kind, block, digest};
-use testkit::process::{Folder, Running};
+use support::npm::Npm;
+use testkit::process::Running;
 
 const BLOCKS: u32 = 10_000;
 
@@ -23,34 +21,7 @@ const TRANSFER: Duration = Duration::from_secs(240);
 /// Starts `peer.js` of `far-ends/npm`.
 #[track_caller]
 fn npm(arguments: &[&str]) -> Npm {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../far-ends/npm");
-    assert!(
-        folder.join("node_modules/hypercore11").is_dir(),
-        "npm hypercore is not installed: run `npm ci` in far-ends/npm, or `cargo xtask test`"
-    );
-    let feeds = Folder::new("npm");
-    let mut command = Command::new("node");
-    command.arg("peer.js").args(arguments).current_dir(folder);
-    command.arg("--folder").arg(feeds.join("feeds"));
-    let running = Running::start(&mut command);
-    Npm { running, feeds }
-}
-
-/// A peer, and where its feeds lie: it goes after it.
-struct Npm {
-    running: Running,
-    #[allow(dead_code, reason = "removed when it is dropped")]
-    feeds: Folder,
-}
-
-/// Returns the next thing a peer says that is no report of a closed stream.
-#[track_caller]
-fn said(peer: &mut Npm) -> Value {
-    peer.running
-        .wait_json("word of the npm peer", TRANSFER, |value| {
-            assert!(value["error"].is_null(), "{value}");
-            value["event"].is_null().then(|| value.clone())
-        })
+    Npm::start("peer.js", arguments, TRANSFER)
 }
 
 fn blocks(seed: u32, kind: Kind) -> Vec<Vec<u8>> {
@@ -75,7 +46,7 @@ fn pull_from_npm(seed: u32, more: &[&str]) {
     let mut arguments = vec!["serve", "--count", &count, "--seed", &seed];
     arguments.extend(more);
     let mut peer = npm(&arguments);
-    let serving = said(&mut peer);
+    let serving = peer.hear();
     assert_eq!(
         serving["digest"],
         digest(&expected),
@@ -126,7 +97,7 @@ fn serve_to_npm(seed: u32, hypercore: &str) {
         "--port",
         port,
     ];
-    let pulled = said(&mut npm(&pull));
+    let pulled = npm(&pull).hear();
     assert_eq!(pulled["count"], BLOCKS, "{pulled}");
     assert_eq!(
         pulled["digest"],
@@ -176,7 +147,7 @@ fn follow_npm_onto_a_fork(hypercore: &str, length: u32, cut: u32, more: u32) {
         "text",
     ];
     let mut peer = npm(&arguments);
-    let serving = said(&mut peer);
+    let serving = peer.hear();
     let key = serving["key"].as_str().unwrap().to_owned();
     let address = format!("127.0.0.1:{}", serving["port"]);
     let home = Home::init("reader");
@@ -186,7 +157,7 @@ fn follow_npm_onto_a_fork(hypercore: &str, length: u32, cut: u32, more: u32) {
     for (round, (cut, more)) in (1u32..).zip([(cut, more), (cut / 2, more + 7)]) {
         peer.running
             .write(format!("cut {cut} {more} {}\n", 40 + round).as_bytes());
-        let after = said(&mut peer);
+        let after = peer.hear();
         assert_eq!(
             (&after["fork"], &after["length"]),
             (&round.into(), &(cut + more).into())

@@ -9,56 +9,41 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use kinlog_feeds::text;
 use serde_json::{Value, json};
 use support::Home;
 use support::blocks::{Kind, block, digest};
-use testkit::process::{Folder, Running};
+use support::npm::Npm;
+use testkit::process::Running;
 use testkit::random::{Random, seed};
 
 /// A whole transfer of a test, on a machine that does much else.
 const TRANSFER: Duration = Duration::from_secs(120);
 
 /// JavaScript Hypercores, as `driver.js` runs them.
-struct Npm {
-    running: Running,
-    #[allow(dead_code, reason = "removed when it is dropped")]
-    feeds: Folder,
-}
+struct Driver(Npm);
 
-impl Npm {
+impl Driver {
     #[track_caller]
-    fn start(hypercore: &str) -> Npm {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../far-ends/npm");
-        assert!(
-            folder.join("node_modules/hypercore11").is_dir(),
-            "npm hypercore is not installed: run `npm ci` in far-ends/npm, or `cargo xtask test`"
-        );
-        let mut command = Command::new("node");
-        command.args(["driver.js", "--hypercore", hypercore]);
-        let feeds = Folder::new("npm");
-        command.arg("--folder").arg(feeds.join("feeds"));
-        let running = Running::start(command.current_dir(folder));
-        Npm { running, feeds }
+    fn start(hypercore: &str) -> Driver {
+        Driver(Npm::start(
+            "driver.js",
+            &["--hypercore", hypercore],
+            TRANSFER,
+        ))
     }
 
     /// Says a command and does not wait.
     fn say(&mut self, command: &Value) {
-        self.running.write(format!("{command}\n").as_bytes());
+        self.0.running.write(format!("{command}\n").as_bytes());
     }
 
     /// Returns the answer to the oldest command that was not answered.
     #[track_caller]
     fn hear(&mut self) -> Value {
-        self.running
-            .wait_json("word of the npm peer", TRANSFER, |value| {
-                assert!(value["error"].is_null(), "{value}");
-                value["event"].is_null().then(|| value.clone())
-            })
+        self.0.hear()
     }
 
     #[track_caller]
@@ -177,7 +162,7 @@ fn we_read_parts(hypercore: &str) {
     const LENGTH: u32 = 2_000;
     let expected = blocks(21, LENGTH);
     let (held, gone) = torn(LENGTH, 12);
-    let mut npm = Npm::start(hypercore);
+    let mut npm = Driver::start(hypercore);
     let key = npm.make("a", 21, LENGTH);
     npm.ask(&json!({"do": "clear", "name": "a", "ranges": pairs(&gone)}));
     let address = npm.listen(&["a"]);
@@ -217,7 +202,7 @@ fn npm_reads_parts(hypercore: &str) {
         .ok();
     }
     let (serving, address) = serve(&home, &["/blocks"]);
-    let mut npm = Npm::start(hypercore);
+    let mut npm = Driver::start(hypercore);
     npm.open("a", &key);
     npm.connect(&["a"], &address);
     let got = npm.ask(&json!({"do": "download", "name": "a", "ranges": pairs(&held)}));
@@ -233,7 +218,7 @@ fn npm_reads_parts(hypercore: &str) {
 #[track_caller]
 fn we_follow(hypercore: &str) {
     let expected = blocks(23, 900);
-    let mut npm = Npm::start(hypercore);
+    let mut npm = Driver::start(hypercore);
     let key = npm.make("a", 23, 300);
     let address = npm.listen(&["a"]);
     let home = Home::init("follower");
@@ -262,7 +247,7 @@ fn npm_follows(hypercore: &str) {
     let expected = blocks(24, 900);
     let (home, key) = writer("grower", &expected[..300]);
     let (serving, address) = serve(&home, &["/blocks"]);
-    let mut npm = Npm::start(hypercore);
+    let mut npm = Driver::start(hypercore);
     npm.open("a", &key);
     npm.connect(&["a"], &address);
     let mut length = 300;
@@ -295,7 +280,7 @@ fn npm_seeks(hypercore: &str) {
     }
     let (home, key) = writer("sought", &expected);
     let (serving, address) = serve(&home, &["/blocks"]);
-    let mut npm = Npm::start(hypercore);
+    let mut npm = Driver::start(hypercore);
     npm.open("a", &key);
     npm.connect(&["a"], &address);
     let seed = seed();
@@ -318,7 +303,7 @@ fn npm_seeks(hypercore: &str) {
 fn we_seek(hypercore: &str) {
     const LENGTH: u32 = 1_000;
     let expected = blocks(28, LENGTH).concat();
-    let mut npm = Npm::start(hypercore);
+    let mut npm = Driver::start(hypercore);
     let key = npm.make("a", 28, LENGTH);
     let address = npm.listen(&["a"]);
     let seed = seed();
@@ -352,7 +337,7 @@ fn we_seek(hypercore: &str) {
 fn npm_reads_of_two(hypercore: &str) {
     const LENGTH: u32 = 1_200;
     let expected = blocks(26, LENGTH);
-    let mut npm = Npm::start(hypercore);
+    let mut npm = Driver::start(hypercore);
     let key = npm.make("a", 26, LENGTH);
     let address = npm.listen(&["a"]);
     let home = Home::init("half");
@@ -360,7 +345,7 @@ fn npm_reads_of_two(hypercore: &str) {
     home.start(pull).finish(TRANSFER).ok();
     npm.ask(&json!({"do": "clear", "name": "a", "ranges": [[0, 600]]}));
     let (serving, ours) = serve(&home, &[&key]);
-    let mut third = Npm::start(hypercore);
+    let mut third = Driver::start(hypercore);
     third.open("a", &key);
     third.connect(&["a"], &address);
     third.connect(&["a"], &ours);
@@ -373,9 +358,9 @@ fn npm_reads_of_two(hypercore: &str) {
 #[track_caller]
 fn we_read_of_two(hypercore: &str) {
     const LENGTH: u32 = 1_200;
-    let mut first = Npm::start(hypercore);
+    let mut first = Driver::start(hypercore);
     let key = first.make("a", 27, LENGTH);
-    let mut second = Npm::start(hypercore);
+    let mut second = Driver::start(hypercore);
     second.open("a", &key);
     let from_first = first.listen(&["a"]);
     second.connect(&["a"], &from_first);
@@ -405,7 +390,7 @@ fn names() -> Vec<String> {
 
 #[track_caller]
 fn we_read_a_hundred(hypercore: &str) {
-    let mut npm = Npm::start(hypercore);
+    let mut npm = Driver::start(hypercore);
     let names = names();
     let keys: Vec<String> = (0..)
         .zip(&names)
@@ -450,7 +435,7 @@ fn npm_reads_a_hundred(hypercore: &str) {
         keys.push(key);
     }
     let (serving, address) = serve(&home, &keys.iter().map(String::as_str).collect::<Vec<_>>());
-    let mut npm = Npm::start(hypercore);
+    let mut npm = Driver::start(hypercore);
     let names = names();
     for (name, key) in names.iter().zip(&keys) {
         npm.open(name, key);

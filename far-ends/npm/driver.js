@@ -6,7 +6,7 @@
 // unasked has an "event". Feeds have names that the test gives, and lie in the folder. It ends with
 // stdin. Commands:
 //
-//   {do: "make", name, compat?}                     a new feed of our own
+//   {do: "make", name}                              a new feed of our own
 //   {do: "open", name, key}                         a feed of somebody else's
 //   {do: "append", name, seed, count, kind?}        blocks of blocks.js, from the feed's length on
 //   {do: "clear", name, ranges: [[a, b], ...]}
@@ -25,6 +25,7 @@ const net = require('net')
 const path = require('path')
 const { keyPair } = require('hypercore-crypto')
 const { Digest, block } = require('./blocks')
+const { say, fail } = require('./talk')
 
 const option = (name) => process.argv[process.argv.indexOf(name) + 1]
 const version = option('--hypercore')
@@ -36,13 +37,6 @@ const storage = (name) => shared || path.join(folder, name)
 
 const cores = new Map()
 const sockets = new Set()
-const say = (value) => process.stdout.write(JSON.stringify(value) + '\n')
-const fail = (error) => {
-  say({ error: String(error && error.stack ? error.stack : error) })
-  process.exit(1)
-}
-process.on('uncaughtException', fail)
-process.on('unhandledRejection', fail)
 
 // One stream for all of `names`: a channel each.
 function replicate (names, initiator, socket) {
@@ -67,17 +61,16 @@ async function digestOf (core, ranges) {
 const about = (core) => ({ key: core.key.toString('hex'), fork: core.fork, length: core.length, bytes: core.byteLength })
 
 // A new feed; in a shared database one has to say which.
-function made (name, compat) {
-  if (shared === null) return new Hypercore(storage(name), { compat })
+function made (name) {
+  if (shared === null) return new Hypercore(storage(name))
   const pair = keyPair()
-  const manifest = compat ? null : { version: 1, signers: [{ publicKey: pair.publicKey }] }
-  const key = compat ? pair.publicKey : Hypercore.key(manifest)
-  return new Hypercore(shared, key, { keyPair: pair, manifest, compat })
+  const manifest = { version: 1, signers: [{ publicKey: pair.publicKey }] }
+  return new Hypercore(shared, Hypercore.key(manifest), { keyPair: pair, manifest })
 }
 
 const commands = {
-  async make ({ name, compat }) {
-    const core = made(name, compat === true)
+  async make ({ name }) {
+    const core = made(name)
     await core.ready()
     cores.set(name, core)
     return about(core)

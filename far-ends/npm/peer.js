@@ -17,6 +17,7 @@ const net = require('net')
 const os = require('os')
 const path = require('path')
 const { Digest, block } = require('./blocks')
+const { say, fail } = require('./talk')
 
 const role = process.argv[2]
 const options = { hypercore: '11', count: '0', seed: '1', kind: 'bytes' }
@@ -29,14 +30,6 @@ const Hypercore = require('hypercore' + options.hypercore)
 const folder = options.folder || fs.mkdtempSync(path.join(os.tmpdir(), 'kinlog-npm-'))
 process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }))
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130))
-
-const say = (value) => process.stdout.write(JSON.stringify(value) + '\n')
-const fail = (error) => {
-  say({ error: String(error && error.stack ? error.stack : error) })
-  process.exit(1)
-}
-process.on('uncaughtException', fail)
-process.on('unhandledRejection', fail)
 
 function replicate (core, initiator, socket) {
   socket.setNoDelay(true)
