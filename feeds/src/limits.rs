@@ -190,6 +190,18 @@ pub const UNANCHORED_PROOFS_MAX: u32 = 64;
 /// Blocks of a feed whose failed requests are remembered, to plan the next one with more care.
 pub const RETRIES_MAX: usize = 16_384;
 
+/// Blocks asked for and proved together, 1,024: 64 KiB of 64 B blocks, so that their proof costs less
+/// than a byte each.
+pub const SET_BLOCKS_MAX: usize = 1024;
+
+/// Nodes in the proof of a set, 8,192 of 32 bytes and a size each: 1,024 blocks at random places of
+/// 2^18 need about as many; a set with more is answered in part.
+pub const SET_NODES_MAX: usize = 8192;
+
+/// Bytes of blocks and nodes after which the answer to a set ends, 64 KiB: one WebRTC message. It has
+/// one block at least, however large.
+pub const SET_BYTES: usize = 64 * 1024;
+
 // Bundles.
 
 /// Blocks in one run of a bundle, 512: one tree node is given for each run, 0.08 bytes a block.

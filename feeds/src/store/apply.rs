@@ -247,14 +247,14 @@ impl<'a> Batch<'a> {
 
     fn check_block_size(&self, proof: &Proof) -> Result<(), ApplyError> {
         let limit = self.feed.kind().block_bytes_max();
-        match &proof.block {
-            Some(block) if block.value.len() > limit => Err(ApplyError::TooLarge {
+        match values(proof).find(|(_, value)| value.len() > limit) {
+            Some((block, value)) => Err(ApplyError::TooLarge {
                 feed: self.feed.key(),
-                block: block.index,
-                size: block.value.len(),
+                block,
+                size: value.len(),
                 limit,
             }),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -365,13 +365,14 @@ impl<'a> Batch<'a> {
     /// Takes what is new into the record being filled.
     fn keep(&mut self, proof: &Proof, verified: Verified) -> Result<Applied, StoreError> {
         let new_nodes = verified.nodes.len() + 64;
-        let value = proof
-            .block
-            .as_ref()
-            .filter(|block| verified.block == Some(block.index));
-        let value_bytes = value.map_or(0, |block| block.value.len());
+        let is_verified =
+            |block: &u64| verified.block == Some(*block) || !verified.blocks.is_empty();
+        let blocks: Vec<(u64, &Bytes)> = values(proof)
+            .filter(|(block, _)| is_verified(block))
+            .collect();
+        let value_bytes: usize = blocks.iter().map(|(_, value)| value.len()).sum();
         if self.filled.nodes.len() + new_nodes > RECORD_NODES_MAX
-            || self.filled.blocks.len() >= RECORD_BLOCKS_MAX
+            || self.filled.blocks.len() + blocks.len() > RECORD_BLOCKS_MAX
             || self.value_bytes + value_bytes > RECORD_PAYLOAD_BYTES
         {
             self.finish_record();
@@ -399,13 +400,12 @@ impl<'a> Batch<'a> {
             self.newest = Some(upgrade.clone());
             self.signed = Some(upgrade);
         }
-        if let Some(block) = value
-            && !self.feed.has(block.index)
-            && self.blocks.insert(block.index)
-        {
-            self.filled.push_block(block.index, &block.value);
-            self.value_bytes += block.value.len();
-            self.values.push(block.value.clone());
+        for (block, value) in blocks {
+            if !self.feed.has(block) && self.blocks.insert(block) {
+                self.filled.push_block(block, value);
+                self.value_bytes += value.len();
+                self.values.push(value.clone());
+            }
         }
         // The guard of an own feed is told of foreign heads before they are written.
         if self.value_bytes >= APPLY_PART_BYTES && self.feed.role() != Role::Own {
@@ -491,6 +491,16 @@ impl<'a> Batch<'a> {
             }
         }
     }
+}
+
+/// Returns the blocks that a proof brings.
+fn values(proof: &Proof) -> impl Iterator<Item = (u64, &Bytes)> {
+    let one = proof.block.iter().map(|block| (block.index, &block.value));
+    let many = proof
+        .blocks
+        .iter()
+        .flat_map(|blocks| blocks.set.blocks().zip(&blocks.values));
+    one.chain(many)
 }
 
 /// What a proof claims, for the test switch that verifies nothing.

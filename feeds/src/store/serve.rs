@@ -1,9 +1,15 @@
 //! Answering requests: nothing is served that was not checked on the way from the disk.
 
-use crate::store::error::ProveError;
+use bytes::Bytes;
+
+use crate::limits::SET_BYTES;
+use crate::store::error::{ProveError, StoreError};
 use crate::store::feed::Feed;
 use crate::store::state::StoredNodes;
-use crate::tree::{self, Proof, ProofRequest};
+use crate::tree::{self, BlockSet, BlocksProof, Proof, ProofRequest};
+
+/// What a node of a set's proof takes on the wire, about.
+const NODE_BYTES: usize = 34;
 
 impl Feed {
     /// Makes the proof that answers a request, with the block's value.
@@ -32,11 +38,66 @@ impl Feed {
             heads: &self.inner.heads,
         };
         let made = tree::prove(&signed.head, &source, request, &signed.signature);
-        let mut proof = made.map_err(|error| match error {
-            tree::ProveError::Source(error) => {
-                let node = block.map_or(0, |block| 2 * block);
-                ProveError::Read(self.node_error(node, error))
+        let mut proof = made.map_err(|error| self.prove_error(block.unwrap_or(0), error))?;
+        if let (Some(block), Some(value)) = (&mut proof.block, value) {
+            block.value = value;
+        }
+        Ok(proof)
+    }
+
+    /// Makes the proof of the first blocks of a set, as many as are held and fit into
+    /// [`SET_BYTES`], with their values.
+    pub fn prove_blocks(&self, set: &BlockSet) -> Result<Proof, ProveError> {
+        let feed = self.key();
+        let signed = self.entry.read().signed.clone();
+        let Some(signed) = signed else {
+            return Err(ProveError::NotAvailable {
+                feed,
+                reason: "no signed head".to_owned(),
+            });
+        };
+        let first = set.blocks().next().unwrap_or_default();
+        let (mut values, mut bytes) = (Vec::new(), 0);
+        for block in set.blocks() {
+            let Some(value) = self.get(block)? else {
+                break;
+            };
+            bytes += value.len();
+            if bytes > SET_BYTES && !values.is_empty() {
+                break;
             }
+            values.push(value);
+        }
+        let source = StoredNodes {
+            entry: &self.entry,
+            heads: &self.inner.heads,
+        };
+        // Nodes count too: of blocks at random places they are most of the answer.
+        loop {
+            let set = set
+                .prefix(values.len())
+                .ok_or(ProveError::BlockNotHeld { feed, block: first })?;
+            let node_bytes = set.nodes().len() * NODE_BYTES;
+            let bytes = values.iter().map(Bytes::len).sum::<usize>() + node_bytes;
+            if bytes > SET_BYTES && values.len() > 1 {
+                let fitting = values.len() * SET_BYTES / bytes;
+                values.truncate(fitting.clamp(1, values.len() - 1));
+                continue;
+            }
+            let made = tree::prove_blocks(&signed.head, &source, &set);
+            let blocks = made.map_err(|error| self.prove_error(first, error))?;
+            return Ok(Proof {
+                fork: signed.head.fork,
+                blocks: Some(Box::new(BlocksProof { values, ..blocks })),
+                ..Proof::default()
+            });
+        }
+    }
+
+    fn prove_error(&self, block: u64, error: tree::ProveError<StoreError>) -> ProveError {
+        let feed = self.key();
+        match error {
+            tree::ProveError::Source(error) => ProveError::Read(self.node_error(2 * block, error)),
             tree::ProveError::MissingNode { .. } => ProveError::NotAvailable {
                 feed,
                 reason: error.to_string(),
@@ -45,10 +106,6 @@ impl Feed {
                 feed,
                 reason: other.to_string(),
             },
-        })?;
-        if let (Some(block), Some(value)) = (&mut proof.block, value) {
-            block.value = value;
         }
-        Ok(proof)
     }
 }

@@ -120,7 +120,7 @@ impl Fold {
             nodes: learned.proved,
             unsized_pairs: learned.unsized_pairs,
             block,
-            upgrade: None,
+            ..Verified::default()
         }
     }
 }

@@ -6,6 +6,7 @@
 //! hostile input.
 
 mod append;
+mod blocks;
 mod build;
 mod fold;
 mod head;
@@ -13,11 +14,13 @@ mod node;
 mod proof;
 mod prove;
 mod seek;
+mod set;
 mod trusted;
 mod upgrade;
 mod verify;
 
 pub use append::{AppendError, Appended, append, completed_parents, hash_leaves};
+pub use blocks::{BlocksProof, prove_blocks};
 pub use head::{Head, NodeSource, SignedHead, root_indexes};
 pub use node::Node;
 pub use proof::{
@@ -26,6 +29,7 @@ pub use proof::{
 };
 pub use prove::{ProveError, prove};
 pub use seek::{Sought, seek};
+pub use set::{BlockSet, Group};
 pub use verify::{Conflict, Fault, Verified, VerifyError, verify};
 
 pub(crate) use build::Builder;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::tree::Node;
+use crate::tree::{BlocksProof, Node};
 
 /// Asks for a block and the siblings on `nodes` levels above it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -110,4 +110,6 @@ pub struct Proof {
     pub seek: Option<SeekProof>,
     /// A longer head.
     pub upgrade: Option<UpgradeProof>,
+    /// Many blocks under one proof; then there is no other part.
+    pub blocks: Option<Box<BlocksProof>>,
 }

@@ -10,7 +10,7 @@ pub(super) struct Trusted<'a, S> {
 }
 
 impl<S: NodeSource> Trusted<'_, S> {
-    fn node(&self, index: u64) -> Result<Option<Node>, VerifyError<S::Error>> {
+    pub(super) fn node(&self, index: u64) -> Result<Option<Node>, VerifyError<S::Error>> {
         match self.head.root(index) {
             Some(root) => Ok(Some(*root)),
             None => self.source.node(index).map_err(VerifyError::Source),

@@ -9,6 +9,7 @@
 use crate::crypto::Hash;
 use crate::limits::{FEED_LENGTH_MAX, PROOF_NODES_MAX, SIGNATURE_BYTES_MAX, UINT_MAX};
 use crate::manifest::Verifier;
+use crate::tree::blocks::verify_blocks;
 use crate::tree::fold::Fold;
 use crate::tree::trusted::Trusted;
 use crate::tree::upgrade::Climb;
@@ -25,6 +26,8 @@ pub struct Verified {
     pub unsized_pairs: Vec<Node>,
     /// The block whose value in the proof is right.
     pub block: Option<u64>,
+    /// The blocks of a set whose values in the proof are right.
+    pub blocks: Vec<u64>,
     /// The longer head.
     pub upgrade: Option<SignedHead>,
 }
@@ -52,6 +55,9 @@ pub enum Fault {
     /// A tree longer than any feed can be.
     #[error("length {length} is above 2^52 blocks")]
     TooLong { length: u64 },
+    /// A set of blocks beside other parts.
+    #[error("a proof of a set of blocks has other parts too")]
+    MixedParts,
     /// Sizes whose sum is no size.
     #[error("sizes at node {node} add up to more than 2^53 - 1 bytes")]
     SizeOverflow { node: u64 },
@@ -155,8 +161,18 @@ pub fn verify<S: NodeSource>(
         });
     }
 
-    let fold = Fold::new(proof).map_err(bad)?;
     let trusted = Trusted { head, source };
+    if let Some(blocks) = &proof.blocks {
+        if block.is_some()
+            || proof.hash.is_some()
+            || proof.seek.is_some()
+            || proof.upgrade.is_some()
+        {
+            return Err(bad(Fault::MixedParts));
+        }
+        return verify_blocks(&trusted, blocks);
+    }
+    let fold = Fold::new(proof).map_err(bad)?;
     let Some(upgrade) = &proof.upgrade else {
         let Some(fold) = fold else {
             return Ok(Verified::default());
@@ -177,7 +193,7 @@ pub fn verify<S: NodeSource>(
             nodes: fold.learned.proved,
             unsized_pairs: fold.learned.unsized_pairs,
             block,
-            upgrade: None,
+            ..Verified::default()
         },
         Some(fold) => climb.trusted.anchor(fold, block, &climbed.learned.proved)?,
         None => Verified::default(),
