@@ -92,6 +92,7 @@ fn data() -> impl Strategy<Value = Message> {
                 hash,
                 seek,
                 upgrade,
+                ..Proof::default()
             };
             Message::Data(Data {
                 request,
