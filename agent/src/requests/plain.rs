@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::{Interest, Want};
-use kinlog_feeds::store::{Kind, Role};
 use kinlog_feeds::tree::Sought;
 use kinlog_swarm::SessionId;
 use tokio::net::{TcpListener, lookup_host};
@@ -100,7 +99,7 @@ impl Drop for Accepting {
 }
 
 /// What is asked for of each feed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Asked {
     Blocks(Selection),
     /// The blocks that hold these bytes, counted from the feed's first one.
@@ -108,49 +107,73 @@ pub(super) enum Asked {
 }
 
 impl Asked {
-    /// Returns what to ask peers for, and which blocks that are, once it is known. Of bytes whose blocks
-    /// are not known it is the head, then a block that is likely to hold the first or the last one: what
-    /// proves it proves how many bytes are before it.
-    fn interest(
-        &self,
-        core: &Core,
-        key: &FeedKey,
+    /// Returns what to ask peers for, and which blocks that are, once it is known: bytes whose blocks
+    /// were found are asked for as these from then on.
+    async fn interest(
+        &mut self,
+        core: &Arc<Core>,
+        key: FeedKey,
         live: bool,
     ) -> Result<(Interest, Option<Selection>), Error> {
         let bytes = match self {
             Asked::Blocks(selection) => {
                 return Ok((interest_of(selection, live), Some(selection.clone())));
             }
-            Asked::Bytes(bytes) => bytes,
+            Asked::Bytes(bytes) => bytes.clone(),
         };
-        let blocks = |blocks: Range<u64>| interest_of(&Selection::Range(blocks), live);
-        let feed = core.store.feed(key).filter(|feed| feed.head().length > 0);
-        let Some(feed) = feed else {
-            let head = Interest {
-                want: Want::None,
-                live: true,
-            };
-            return Ok((head, None));
+        let of = |blocks| {
+            let selection = Selection::Range(blocks);
+            (interest_of(&selection, live), selection)
         };
-        let last = bytes.end.saturating_sub(1);
-        let ends = [
-            (bytes.start, feed.seek(bytes.start)?),
-            (last, feed.seek(last)?),
-        ];
-        if let [
-            (_, Sought::At { block: first, .. }),
-            (_, Sought::At { block: last, .. }),
-        ] = ends
-        {
-            let range = first..last + 1;
-            return Ok((blocks(range.clone()), Some(Selection::Range(range))));
+        match blocking(core, move |core| seek(core, &key, &bytes)).await? {
+            Found::All(blocks) => {
+                let (interest, selection) = of(blocks);
+                *self = Asked::Blocks(selection.clone());
+                Ok((interest, Some(selection)))
+            }
+            Found::Likely(block) => Ok((of(block..block + 1).0, None)),
+            Found::Nothing => {
+                let (want, live) = (Want::None, true);
+                Ok((Interest { want, live }, None))
+            }
         }
-        let mut open = ends.iter();
-        let open = open.find(|(_, sought)| !matches!(sought, Sought::At { .. }));
-        match open.and_then(|(byte, sought)| sought.likely(*byte)) {
-            Some(likely) => Ok((blocks(likely..likely + 1), None)),
-            None => Err(beyond(key, feed.info().byte_length, bytes)),
-        }
+    }
+}
+
+/// How much is known of where bytes are.
+enum Found {
+    /// They are in these blocks.
+    All(Range<u64>),
+    /// Their first or last one is likely to be in this block: what proves it proves how many bytes are
+    /// before it.
+    Likely(u64),
+    /// Not even the head is known.
+    Nothing,
+}
+
+/// Looks in the store where bytes of a feed are.
+fn seek(core: &Core, key: &FeedKey, bytes: &Range<u64>) -> Result<Found, Error> {
+    let feed = core.store.feed(key).filter(|feed| feed.head().length > 0);
+    let Some(feed) = feed else {
+        return Ok(Found::Nothing);
+    };
+    let last = bytes.end.saturating_sub(1);
+    let ends = [
+        (bytes.start, feed.seek(bytes.start)?),
+        (last, feed.seek(last)?),
+    ];
+    if let [
+        (_, Sought::At { block: first, .. }),
+        (_, Sought::At { block: last, .. }),
+    ] = ends
+    {
+        return Ok(Found::All(first..last + 1));
+    }
+    let mut open = ends.iter();
+    let open = open.find(|(_, sought)| !matches!(sought, Sought::At { .. }));
+    match open.and_then(|(byte, sought)| sought.likely(*byte)) {
+        Some(likely) => Ok(Found::Likely(likely)),
+        None => Err(beyond(key, feed.info().byte_length, bytes)),
     }
 }
 
@@ -163,18 +186,30 @@ struct Pulling {
 
 impl Drop for Pulling {
     fn drop(&mut self) {
-        let Some(network) = self.core.network() else {
-            return;
-        };
-        let plan = self.core.plan();
-        for key in &self.keys {
-            let left = plan.interests.get(key).cloned().unwrap_or_default();
-            network.node.set_interest(*key, left);
+        if let Some(network) = self.core.network() {
+            let plan = self.core.plan();
+            for key in &self.keys {
+                let left = plan.interests.get(key).cloned().unwrap_or_default();
+                network.node.set_interest(*key, left);
+            }
+            for (session, _) in &self.sessions {
+                network.node.close(*session);
+            }
         }
-        for (session, _) in &self.sessions {
-            network.node.close(*session);
-        }
+        // Who asked may have gone: nobody waits for it.
+        let (core, keys) = (self.core.clone(), std::mem::take(&mut self.keys));
+        tokio::spawn(async move {
+            if let Err(error) = forget(&core, keys).await {
+                tracing::warn!(%error, "an empty feed of a pull is left");
+            }
+        });
     }
+}
+
+/// What nobody sent anything of is not kept as an empty feed.
+async fn forget(core: &Arc<Core>, keys: Vec<FeedKey>) -> Result<(), Error> {
+    let forget = move |core: &Core| keys.iter().try_for_each(|key| forget_empty(core, key));
+    blocking(core, forget).await
 }
 
 pub(super) async fn pull(
@@ -206,24 +241,9 @@ pub(super) async fn pull(
         addresses.push(address(tcp).await?);
     }
     let network = running.ensure_network().await?;
-    let unknown = keys.clone();
-    blocking(core, move |core| {
-        for key in unknown {
-            if core.store.feed(&key).is_none() {
-                core.store
-                    .create_unknown(key, Role::Followed, Kind::Plain)?;
-            }
-        }
-        Ok(())
-    })
-    .await?;
     let pulled = pull_from(running, &keys, &addresses, network, asked, live, to).await;
     if pulled.is_err() {
-        // What nobody sent anything of is not kept as an empty feed.
-        blocking(core, move |core| {
-            keys.iter().try_for_each(|key| forget_empty(core, key))
-        })
-        .await?;
+        forget(core, keys).await?;
     }
     pulled
 }
@@ -245,9 +265,10 @@ async fn pull_from(
     };
     let mut wanted = Vec::with_capacity(keys.len());
     for key in keys {
-        let (interest, _) = asked.interest(core, key, live)?;
+        let mut asked = asked.clone();
+        let (interest, _) = asked.interest(core, *key, live).await?;
         network.node.set_interest(*key, interest.clone());
-        wanted.push(interest);
+        wanted.push((asked, interest));
     }
     for address in addresses {
         let session = network.node.pull_plain_tcp(*address, keys.to_vec()).await;
@@ -271,8 +292,8 @@ async fn pull_from(
             return Err(Error::general(format!("the store takes nothing more: {reason}")).into());
         }
         let (mut sum, mut open) = (Counts::default(), Vec::new());
-        for (key, wanted) in keys.iter().zip(&mut wanted) {
-            let (interest, selection) = asked.interest(core, key, live)?;
+        for (key, (asked, wanted)) in keys.iter().zip(&mut wanted) {
+            let (interest, selection) = asked.interest(core, *key, live).await?;
             let is_found = selection.is_some();
             let selection = selection.unwrap_or_default();
             if let (true, Some(network)) = (interest != *wanted, core.network()) {

@@ -237,12 +237,6 @@ pub(super) mod tests {
     use crate::rooms::{InviteTerms, RoomTerms};
     use crate::test_folder::TestFolder;
 
-    const TERMS: RoomTerms<'_> = RoomTerms {
-        name: "family",
-        history: History::Full,
-        direct: None,
-    };
-
     /// An invite of a room by one of its members.
     pub(in crate::rooms) fn invited(core: &Core, room: &KnownRoom, role: Role) -> Invite {
         let terms = InviteTerms {
@@ -294,7 +288,7 @@ pub(super) mod tests {
     fn nobody_is_admitted_with_a_feed_of_another_member() {
         let folder = TestFolder::new();
         let (ada, bob) = (folder.core("ada"), folder.core("bob"));
-        let room = ada.create_room(&TERMS).unwrap();
+        let room = ada.create_room(&RoomTerms::FAMILY).unwrap();
         let invite = invited(&ada, &room, Role::Member);
         let by_bob = session(&invite, bob.keys.device());
         let stored = ada.state.rooms().unwrap().remove(0);
@@ -321,7 +315,7 @@ pub(super) mod tests {
     fn asked_where(members: usize, devices: usize) -> JoinAnswer {
         let folder = TestFolder::new();
         let (ada, bob) = (folder.core("ada"), folder.core("bob"));
-        let room = ada.create_room(&TERMS).unwrap();
+        let room = ada.create_room(&RoomTerms::FAMILY).unwrap();
         let invite = invited(&ada, &room, Role::Member);
         let number = |number: usize| {
             let mut key = [0xee; 32];

@@ -26,6 +26,16 @@ pub(crate) struct RoomTerms<'a> {
     pub(crate) direct: Option<kinlog_feeds::AgentId>,
 }
 
+#[cfg(test)]
+impl RoomTerms<'static> {
+    /// The room of most tests.
+    pub(crate) const FAMILY: Self = RoomTerms {
+        name: "family",
+        history: History::Full,
+        direct: None,
+    };
+}
+
 impl Core {
     /// Makes a room with this device as its first member.
     ///

@@ -211,7 +211,7 @@ mod tests {
     use std::time::Duration;
 
     use kinlog_feeds::crypto::PublicKey;
-    use kinlog_indexer::entry::{Deed, History, Invite, Role};
+    use kinlog_indexer::entry::{Deed, Invite, Role};
     use kinlog_indexer::seal::{EpochCommitment, EpochId, EpochSecret, SealedSecretError};
 
     use super::*;
@@ -223,12 +223,6 @@ mod tests {
     use crate::rooms::write::{Batch, act, readers};
     use crate::rooms::{InviteTerms, RoomId, RoomTerms};
     use crate::test_folder::TestFolder;
-
-    const TERMS: RoomTerms<'_> = RoomTerms {
-        name: "family",
-        history: History::Full,
-        direct: None,
-    };
 
     /// Waits until what an agent knows is so, asking for keys whenever something changed.
     async fn until(core: &Core, is_so: impl Fn(&Core) -> bool) {
@@ -253,7 +247,7 @@ mod tests {
     fn a_secret_is_taken_only_as_its_announcement_commits_to_it() {
         let folder = TestFolder::new();
         let ada = folder.core("ada");
-        let room = ada.create_room(&TERMS).unwrap();
+        let room = ada.create_room(&RoomTerms::FAMILY).unwrap();
         let secret = EpochSecret::new([9; 32]);
         let id = secret.epoch_id();
         let announced = Announced {
@@ -295,7 +289,7 @@ mod tests {
             &bob.running().core,
             &mia.running().core,
         );
-        let room = of_ada.create_room(&TERMS).unwrap();
+        let room = of_ada.create_room(&RoomTerms::FAMILY).unwrap();
         let Ok(Link::Join(invite)) = of_ada.invite(&room, &InviteTerms::OPEN).unwrap().parse()
         else {
             unreachable!("an invite is a link to join by");

@@ -277,15 +277,9 @@ mod tests {
     use crate::rooms::{InviteTerms, RoomTerms};
     use crate::test_folder::TestFolder;
 
-    const TERMS: RoomTerms<'_> = RoomTerms {
-        name: "family",
-        history: History::Full,
-        direct: None,
-    };
-
     /// Ada's room, with Bob in it.
     fn room_with_bob(ada: &Core, bob: &Core, role: Role) -> KnownRoom {
-        let room = ada.create_room(&TERMS).unwrap();
+        let room = ada.create_room(&RoomTerms::FAMILY).unwrap();
         let invite = invited(ada, &room, role);
         let asked = request(bob, &invite, pair(7), pair(8));
         ada.admit(&session(&invite, bob.keys.device()), &asked)
@@ -316,7 +310,7 @@ mod tests {
     fn a_refused_act_at_the_head_of_a_batch_takes_nothing_with_it() {
         let folder = TestFolder::new();
         let ada = folder.core("ada");
-        let room = ada.create_room(&TERMS).unwrap();
+        let room = ada.create_room(&RoomTerms::FAMILY).unwrap();
         let key = ada.act_key(&room).unwrap();
         let mut batch = Batch::default();
         let revoke = InviteRevoke {

@@ -74,6 +74,16 @@ pub(super) async fn pull(
         reason,
     };
     let refused = |reason: String| NodeError::Store { reason };
+    let stream = timeout(TCP_CONNECT_WAIT_MAX, TcpStream::connect(address))
+        .await
+        .map_err(|_| {
+            connect(format!(
+                "nobody answered in {} s",
+                TCP_CONNECT_WAIT_MAX.as_secs()
+            ))
+        })?
+        .map_err(|error| connect(error.to_string()))?;
+    let link = TcpLink::new(stream).map_err(|error| connect(error.to_string()))?;
     let unknown = keys.iter().filter(|key| store.feed(key).is_none());
     let unknown: Vec<FeedKey> = unknown.copied().collect();
     if !unknown.is_empty() {
@@ -90,16 +100,6 @@ pub(super) async fn pull(
             .map_err(|error| refused(error.to_string()))?
             .map_err(|error| refused(error.to_string()))?;
     }
-    let stream = timeout(TCP_CONNECT_WAIT_MAX, TcpStream::connect(address))
-        .await
-        .map_err(|_| {
-            connect(format!(
-                "nobody answered in {} s",
-                TCP_CONNECT_WAIT_MAX.as_secs()
-            ))
-        })?
-        .map_err(|error| connect(error.to_string()))?;
-    let link = TcpLink::new(stream).map_err(|error| connect(error.to_string()))?;
     let (serves, wants) = (Vec::new(), keys);
     submit(
         PlainLink {
