@@ -883,6 +883,7 @@ impl Numbers {
                     signature,
                 }
             }),
+            ..Proof::default()
         }
     }
 }

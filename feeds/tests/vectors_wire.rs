@@ -166,6 +166,7 @@ fn proof_of(value: &Value) -> Proof {
             additional_nodes: nodes(&part["additionalNodes"]),
             signature: hex(&part["signature"]).into(),
         }),
+        ..Proof::default()
     }
 }
 
