@@ -141,10 +141,52 @@ pub const BLOCK_BYTES_ASSUMED: usize = 64 * 1024;
 /// Least size a block counts for, so that a window of empty blocks is bounded too.
 pub const BLOCK_BYTES_COUNTED_MIN: usize = 64;
 
-/// Time after which an unanswered request goes to another peer, if its peer is silent.
+/// Bytes asked of a peer of which nothing is known yet, 256 KiB: four answers of 64 KiB.
+pub const WINDOW_BYTES_FIRST: usize = 256 * 1024;
+
+/// Bytes asked of a peer however slow it is, 64 KiB: one message.
+pub const WINDOW_BYTES_MIN: usize = 64 * 1024;
+
+/// Time by which a window is wider than the path to the peer is long: its work is done in pieces,
+/// and a machine that is busy looks at them late. Everything later waits for that long too.
+pub const WINDOW_SLACK: Duration = Duration::from_millis(30);
+
+/// Time for which the shortest delay of a peer counts; the one before counts as long again.
+pub const DELAY_PERIOD: Duration = Duration::from_secs(10);
+
+/// Time for which the highest rate of a peer counts, likewise.
+pub const RATE_PERIOD: Duration = Duration::from_secs(2);
+
+/// Bytes of blocks given to one peer before the next has its turn, 64 KiB: one message.
+pub const TURN_BYTES: usize = 64 * 1024;
+
+/// Places looked at to find blocks that few peers hold.
+pub const RARE_CANDIDATES: usize = 8;
+
+/// Bytes missing of a feed up to which its blocks are urgent, 64 KiB, and what urgent requests may
+/// take beyond the windows.
+pub const URGENT_BYTES_MAX: usize = 64 * 1024;
+
+/// Requests likewise.
+pub const URGENT_REQUESTS_MAX: usize = 64;
+
+/// Least time that an answer may take before another peer that holds the same is asked.
+pub const PATIENCE_MIN: Duration = Duration::from_secs(1);
+
+/// Most time for that, also for a peer that has not answered anything yet.
+pub const PATIENCE_MAX: Duration = Duration::from_secs(4);
+
+/// Of this many blocks of a feed that were received, one may be asked of a second peer too, because
+/// the first will be late: 1.6 %.
+pub const BLOCKS_PER_HEDGE: u64 = 64;
+
+/// Time that asking a second peer must save at least.
+pub const HEDGE_GAIN_MIN: Duration = Duration::from_millis(50);
+
+/// Time after which a request is taken back that nobody else could answer, if its peer is silent.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time after which it goes to another peer although its peer answers other requests.
+/// Time after which it is taken back although its peer answers other requests.
 pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// Time for which a peer that timed out is asked nothing; doubles each time.

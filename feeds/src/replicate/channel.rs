@@ -9,6 +9,7 @@ use crate::limits::{
     CANCELLED_REQUESTS_MAX, REMOTE_PAGES_MAX, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, SNUB_TIME,
     SNUB_TIME_MAX, UINT_MAX, WANT_REGION_BLOCKS,
 };
+use crate::replicate::pace::Departure;
 use crate::replicate::shown::Shown;
 use crate::tree::Proof;
 use crate::wire::hypercore::{self, Synchronize};
@@ -65,6 +66,10 @@ pub(super) struct Asked {
     pub(super) order: u64,
     /// Fork that it is about.
     pub(super) fork: u64,
+    /// What its answer will be measured by.
+    pub(super) departure: Departure,
+    /// Another peer was asked for the same.
+    pub(super) hedged: bool,
 }
 
 /// A feed's channel with one peer.
@@ -83,6 +88,8 @@ pub(super) struct Channel {
     /// Regions of which we asked what the peer holds, and when.
     pub(super) wants: BTreeMap<u64, Time>,
     pub(super) asked: BTreeMap<u64, Asked>,
+    /// Blocks that were asked of this peer and not given up: their nodes come from it, in order.
+    pub(super) own: Bitfield,
     /// The head length at which the peer declined to prove an upgrade.
     pub(super) upgrade_refused: Option<u64>,
     /// Proofs of this peer that led nowhere although they were asked up to a root.
@@ -172,29 +179,33 @@ impl Channel {
         Err(cancelled)
     }
 
-    /// Takes back requests that stayed unanswered too long and asks nothing of the peer for a
-    /// while. As long as other answers arrive a request may wait longer.
-    pub(super) fn time_out(&mut self, now: Time) -> Vec<(u64, Asked)> {
-        let quiet = now.since(self.heard) >= REQUEST_TIMEOUT;
-        let late = |asked: &Asked| {
-            let waited = now.since(asked.sent);
-            waited >= REQUEST_TIMEOUT_MAX || (quiet && waited >= REQUEST_TIMEOUT)
-        };
-        let ids: Vec<u64> = self
+    /// Returns the requests that have waited longer than `patience`.
+    pub(super) fn overdue(&self, now: Time, patience: Duration) -> Vec<(u64, Asked)> {
+        let overdue = self
             .asked
             .iter()
-            .filter(|(_, asked)| late(asked))
-            .map(|(id, _)| *id)
-            .collect();
-        if ids.is_empty() {
-            return Vec::new();
-        }
+            .filter(|(_, asked)| now.since(asked.sent) >= patience);
+        overdue.map(|(id, asked)| (*id, *asked)).collect()
+    }
+
+    /// Returns whether a request is to be taken back although nobody else could answer it. As long
+    /// as other answers arrive it may wait longer.
+    pub(super) fn is_lost(&self, now: Time, asked: &Asked) -> bool {
+        let waited = now.since(asked.sent);
+        waited >= REQUEST_TIMEOUT_MAX
+            || (self.is_silent(now, REQUEST_TIMEOUT) && waited >= REQUEST_TIMEOUT)
+    }
+
+    /// Returns whether nothing was answered for so long.
+    pub(super) fn is_silent(&self, now: Time, patience: Duration) -> bool {
+        now.since(self.heard) >= patience
+    }
+
+    /// Asks nothing of the peer for a while, longer each time.
+    pub(super) fn snub(&mut self, now: Time) {
         let snub = SNUB_TIME * 2u32.saturating_pow(self.snubs.min(10));
         self.snubs += 1;
         self.snubbed_until = now + snub.min(SNUB_TIME_MAX);
-        ids.into_iter()
-            .filter_map(|id| Some((id, self.cancel(id)?)))
-            .collect()
     }
 
     /// Takes back all requests.
@@ -205,7 +216,8 @@ impl Channel {
             .collect()
     }
 
-    fn cancel(&mut self, id: u64) -> Option<Asked> {
+    /// Takes back one request.
+    pub(super) fn cancel(&mut self, id: u64) -> Option<Asked> {
         let asked = self.asked.remove(&id)?;
         self.cancelled.insert(id, asked.what);
         if self.cancelled.len() > CANCELLED_REQUESTS_MAX {
@@ -239,6 +251,8 @@ impl Channel {
             self.remote_have.clear_range(run);
         } else if self.has_room() {
             self.remote_have.set_range(run);
+            // With more blocks come nodes that the way to its fork may have lacked.
+            self.fork_refused = None;
         }
     }
 

@@ -14,11 +14,11 @@ pub(super) enum Climb {
 }
 
 /// Returns the number of parents to climb from the leaf of `block` in a tree of `length` blocks:
-/// up to a root, or to a node whose parent has a block of `known` below it.
+/// up to a root, or to a node whose parent has a block of any of `known` below it.
 ///
 /// With a block come the siblings on its whole path, so a node is known as soon as its parent's
 /// subtree holds a block that is.
-pub(super) fn levels(known: Option<&Bitfield>, block: u64, length: u64) -> u64 {
+pub(super) fn levels(known: &[&Bitfield], block: u64, length: u64) -> u64 {
     let mut levels = 0;
     loop {
         let parent_blocks = 2u64 << levels;
@@ -26,7 +26,7 @@ pub(super) fn levels(known: Option<&Bitfield>, block: u64, length: u64) -> u64 {
         let Some(end) = first.checked_add(parent_blocks) else {
             return levels;
         };
-        if end > length || known.is_some_and(|known| known.any_in(first..end)) {
+        if end > length || known.iter().any(|known| known.any_in(first..end)) {
             return levels;
         }
         levels += 1;
@@ -41,17 +41,18 @@ mod tests {
     fn a_climb_ends_at_a_root_or_below_a_known_path() {
         let none = Bitfield::new();
         // Length 7: roots over blocks 0..4, 4..6 and 6.
-        assert_eq!(levels(Some(&none), 0, 7), 2);
-        assert_eq!(levels(Some(&none), 5, 7), 1);
-        assert_eq!(levels(Some(&none), 6, 7), 0);
-        assert_eq!(levels(None, 3, 8), 3);
+        assert_eq!(levels(&[&none], 0, 7), 2);
+        assert_eq!(levels(&[&none], 5, 7), 1);
+        assert_eq!(levels(&[&none], 6, 7), 0);
+        assert_eq!(levels(&[], 3, 8), 3);
 
         let mut known = Bitfield::new();
         known.set(2, true);
-        assert_eq!(levels(Some(&known), 3, 8), 0);
-        assert_eq!(levels(Some(&known), 0, 8), 1);
-        assert_eq!(levels(Some(&known), 7, 8), 2);
-        assert_eq!(levels(None, 3, 8), 3, "nothing but the roots counts");
+        assert_eq!(levels(&[&known], 3, 8), 0);
+        assert_eq!(levels(&[&known], 0, 8), 1);
+        assert_eq!(levels(&[&known], 7, 8), 2);
+        assert_eq!(levels(&[&none, &known], 0, 8), 1);
+        assert_eq!(levels(&[], 3, 8), 3, "nothing but the roots counts");
     }
 
     #[test]
@@ -59,7 +60,7 @@ mod tests {
         let mut known = Bitfield::new();
         let mut asked = 0;
         for block in 0..64 {
-            asked += levels(Some(&known), block, 64);
+            asked += levels(&[&known], block, 64);
             known.set(block, true);
         }
         // 63 inner nodes and 64 leaves, less the root and one node of each pair that is computed.

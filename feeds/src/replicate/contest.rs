@@ -71,7 +71,12 @@ impl Feed {
                 payload: payload.into(),
             };
             let (peer, key) = (*peer, self.key);
-            cx.outputs.push_back(Output::Send { peer, key, message });
+            cx.outputs.push_back(Output::Send {
+                peer,
+                key,
+                message,
+                urgent: true,
+            });
         }
     }
 
@@ -174,17 +179,17 @@ impl Feed {
             return true;
         }
         channel.probing = Some(what);
-        let asked = Asked {
+        let known = cx.peers.get_mut(&peer);
+        let departure = known.map(|known| cx.flow.asked(cx.now, known, 0));
+        let id = channel.ask(Asked {
             what,
             bytes: 0,
             sent: cx.now,
             order: cx.flow.next_order(),
             fork,
-        };
-        let id = channel.ask(asked);
-        if let Some(peer) = cx.peers.get_mut(&peer) {
-            cx.flow.asked(peer, 0);
-        }
+            departure: departure.unwrap_or_default(),
+            hedged: false,
+        });
         let upgrade = Some(UpgradeRequest { start: 0, length });
         let proof = ProofRequest {
             upgrade,
@@ -197,7 +202,12 @@ impl Feed {
             manifest,
             priority: 0,
         });
-        cx.outputs.push_back(Output::Send { peer, key, message });
+        cx.outputs.push_back(Output::Send {
+            peer,
+            key,
+            message,
+            urgent: true,
+        });
         true
     }
 
@@ -332,7 +342,12 @@ impl Feed {
                 payload: proof.clone(),
             };
             let (peer, key) = (*peer, self.key);
-            cx.outputs.push_back(Output::Send { peer, key, message });
+            cx.outputs.push_back(Output::Send {
+                peer,
+                key,
+                message,
+                urgent: true,
+            });
         }
     }
 }

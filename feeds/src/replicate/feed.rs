@@ -2,7 +2,7 @@
 
 mod apply;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use crate::bitfield::Bitfield;
 use crate::crypto::{FeedKey, Hash};
 use crate::limits::{
     BLOCK_BYTES_ASSUMED, BLOCK_BYTES_COUNTED_MIN, KINLOG_BLOCK_BYTES_MAX, OVERSIZE_BLOCKS_MAX,
-    PARKED_PROOFS_MAX, PLAIN_BLOCK_BYTES_MAX, RETRIES_MAX, UNANCHORED_PROOFS_MAX,
+    PARKED_PROOFS_MAX, PATIENCE_MAX, PLAIN_BLOCK_BYTES_MAX, RETRIES_MAX, UNANCHORED_PROOFS_MAX,
     UNSOLICITED_DATA_MAX,
 };
 use crate::replicate::channel::{Asked, Channel, What};
@@ -74,6 +74,11 @@ pub(super) struct Feed {
     pub(super) upgrading: Option<Upgrading>,
     /// Blocks whose request failed, and how the next is to be planned.
     pub(super) retry: BTreeMap<u64, Climb>,
+    /// Blocks that two peers are asked for.
+    pub(super) hedged: BTreeSet<u64>,
+    /// How often that was done, and how many blocks were received in all.
+    pub(super) hedges: u64,
+    pub(super) received: u64,
     pub(super) parked: Vec<Item>,
     pub(super) stopped: bool,
     /// Peers are asked for their heads and shown nothing of ours.
@@ -111,6 +116,9 @@ impl Feed {
             channels: BTreeMap::new(),
             upgrading: None,
             retry: BTreeMap::new(),
+            hedged: BTreeSet::new(),
+            hedges: 0,
+            received: 0,
             parked: Vec::new(),
             stopped: state.conflict.is_some(),
             withheld: false,
@@ -258,7 +266,24 @@ impl Feed {
             Ok(asked) => asked,
             Err(cancelled) => return self.handle_unasked(cx, peer, data, cancelled),
         };
+        let value = |data: &Data| {
+            data.proof
+                .block
+                .as_ref()
+                .map_or(0, |block| block.value.len())
+        };
+        if let Some(known) = cx.peers.get_mut(&peer) {
+            let bytes = value(&data).max(BLOCK_BYTES_COUNTED_MIN);
+            known
+                .pace
+                .arrives(cx.now, asked.sent, asked.departure, bytes);
+        }
         cx.flow.done(cx.peers.get_mut(&peer), &asked);
+        if let What::Block(index) = asked.what
+            && asked.what.is_answered_by(&data.proof)
+        {
+            self.end_hedge(cx, peer, index);
+        }
         if let (What::Block(index), Some(block)) = (asked.what, &data.proof.block)
             && block.index != index
         {
@@ -295,7 +320,9 @@ impl Feed {
             if let What::Block(index) = what
                 && what.is_answered_by(&data.proof)
                 && !self.have.get(index)
+                && !self.is_received(index)
             {
+                self.end_hedge(cx, peer, index);
                 self.planned.set(index, true);
                 let order = cx.flow.next_order();
                 return self.receive(cx, peer, what, order, data);
@@ -351,6 +378,7 @@ impl Feed {
             return self.refuse_block(cx, peer, what, value_bytes, limit);
         }
         if let What::Block(_) = what {
+            self.received += 1;
             self.block_bytes = (7 * self.block_bytes + value_bytes).div_ceil(8);
         }
         let bytes = value_bytes.max(BLOCK_BYTES_COUNTED_MIN);
@@ -434,6 +462,8 @@ impl Feed {
     /// A request will bring nothing: what it was for is open again.
     pub(super) fn give_up(&mut self, peer: PeerId, asked: &Asked) {
         match asked.what {
+            // The other peer that was asked for it may still bring it.
+            What::Block(index) if self.hedged.remove(&index) && self.is_asked(index) => {}
             What::Block(index) => {
                 self.release(index);
                 // What was planned with it in mind may hang: the next one leads to stored nodes.
@@ -468,7 +498,18 @@ impl Feed {
     pub(super) fn release(&mut self, block: u64) {
         if !self.have.get(block) {
             self.planned.set(block, false);
+            for channel in self.channels.values_mut() {
+                channel.own.set(block, false);
+            }
         }
+    }
+
+    /// Returns whether the block has come and is not stored yet.
+    fn is_received(&self, block: u64) -> bool {
+        let applying = self.applying.iter().flat_map(|applying| &applying.origins);
+        let waiting = self.incoming.iter().chain(&self.parked);
+        let mut origins = applying.chain(waiting.map(|item| &item.origin));
+        origins.any(|origin| origin.what == What::Block(block))
     }
 
     /// Drops the channel with a peer; what was asked of it is open again.
@@ -485,18 +526,60 @@ impl Feed {
         }
     }
 
-    /// Takes back requests that stayed unanswered too long.
+    /// Takes back requests that stayed unanswered too long: soon where somebody else can answer.
     pub(super) fn time_out(&mut self, cx: &mut Context<'_>) {
-        let mut late = Vec::new();
-        for (peer, channel) in &mut self.channels {
-            let asked = channel.time_out(cx.now);
-            late.extend(asked.into_iter().map(|(id, asked)| (*peer, id, asked)));
+        let mut overdue = Vec::new();
+        for (peer, channel) in &self.channels {
+            let known = cx.peers.get(peer);
+            let patience = known.map_or(PATIENCE_MAX, |peer| peer.pace.patience());
+            let silent = channel.is_silent(cx.now, patience);
+            let waits = channel.overdue(cx.now, patience).into_iter();
+            overdue.extend(waits.map(|(id, asked)| (*peer, id, asked, silent)));
         }
-        for (peer, id, asked) in late {
+        let mut snubbed = BTreeSet::new();
+        for (peer, id, asked, silent) in overdue {
+            let elsewhere = self.is_elsewhere(cx, peer, &asked);
+            let Some(channel) = self.channels.get_mut(&peer) else {
+                continue;
+            };
+            let lost = channel.is_lost(cx.now, &asked);
+            if !lost && !elsewhere {
+                continue;
+            }
+            let Some(asked) = channel.cancel(id) else {
+                continue;
+            };
+            if lost || silent {
+                snubbed.insert(peer);
+            } else if let What::Block(index) = asked.what {
+                // It answers, and not this.
+                channel.remote_have.set(index, false);
+            }
             cx.flow.done(cx.peers.get_mut(&peer), &asked);
             self.give_up(peer, &asked);
             cx.outputs.push_back(self.send(peer, Message::Cancel(id)));
         }
+        for peer in snubbed {
+            if let Some(channel) = self.channels.get_mut(&peer) {
+                channel.snub(cx.now);
+            }
+        }
+    }
+
+    /// Returns whether another peer than `peer` could answer the same.
+    fn is_elsewhere(&self, cx: &Context<'_>, peer: PeerId, asked: &Asked) -> bool {
+        self.channels.iter().any(|(other, channel)| {
+            *other != peer
+                && channel.is_usable(cx.now, asked.fork)
+                && match asked.what {
+                    What::Block(index) => channel.remote_have.get(index),
+                    What::Upgrade(_) => {
+                        channel.remote_length() > self.length
+                            && channel.upgrade_refused != Some(channel.remote_length())
+                    }
+                    What::Probe | What::Look | What::Reorg => false,
+                }
+        })
     }
 
     /// Lets go of everything that was received, before the feed is removed.
@@ -596,6 +679,7 @@ impl Feed {
             peer,
             key: self.key,
             message,
+            urgent: true,
         }
     }
 }

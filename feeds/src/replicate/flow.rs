@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::Time;
-use crate::limits::UNAPPLIED_BYTES_MAX;
+use crate::limits::{UNAPPLIED_BYTES_MAX, URGENT_BYTES_MAX, URGENT_REQUESTS_MAX};
 use crate::replicate::channel::Asked;
+use crate::replicate::pace::Departure;
 use crate::replicate::peer::Peer;
 use crate::replicate::{Output, PeerId};
 
@@ -18,31 +19,60 @@ pub(super) struct Flow {
     /// Requests on their way.
     in_flight: usize,
     last_order: u64,
+    random: u64,
 }
 
 impl Flow {
-    pub(super) fn new(in_flight_bytes_max: usize) -> Self {
+    pub(super) fn new(in_flight_bytes_max: usize, seed: u64) -> Self {
         Flow {
             in_flight_bytes_max,
             in_flight_bytes: 0,
             unapplied_bytes: 0,
             in_flight: 0,
             last_order: 0,
+            random: seed,
         }
     }
 
-    /// Returns whether another `bytes` may be asked of `peer`, one of `peers` that share the work.
-    pub(super) fn allows(&self, peer: &Peer, bytes: usize, peers: usize) -> bool {
-        if peer.in_flight >= peer.window || self.unapplied_bytes >= UNAPPLIED_BYTES_MAX {
+    /// Returns whether another `bytes` may be asked of `peer`, whose part of the window is `share`.
+    /// What is urgent finds some room where transfers fill the windows.
+    pub(super) fn allows(&self, peer: &Peer, bytes: usize, share: usize, urgent: bool) -> bool {
+        let (more_requests, more_bytes) = match urgent {
+            true if peer.is_kinlog() => (URGENT_REQUESTS_MAX, URGENT_BYTES_MAX),
+            true => (0, URGENT_BYTES_MAX),
+            false => (0, 0),
+        };
+        if peer.in_flight >= peer.window + more_requests
+            || self.unapplied_bytes >= UNAPPLIED_BYTES_MAX + more_bytes
+        {
             return false;
         }
         // One request is always allowed, however large: else nothing would move.
         if self.in_flight == 0 {
             return true;
         }
-        let share = self.in_flight_bytes_max / peers.max(1);
-        self.in_flight_bytes + bytes <= self.in_flight_bytes_max
-            && (peer.in_flight == 0 || peer.in_flight_bytes + bytes <= share)
+        self.in_flight_bytes + bytes <= self.in_flight_bytes_max + more_bytes
+            && (peer.in_flight == 0
+                || peer.in_flight_bytes + bytes <= share.saturating_add(more_bytes))
+    }
+
+    /// Returns a number drawn by lot (splitmix64).
+    pub(super) fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Returns what a peer may be asked for where the windows of all come to `windows`.
+    pub(super) fn share(&self, peer: &Peer, windows: usize) -> usize {
+        let window = peer.pace.window();
+        if windows <= self.in_flight_bytes_max {
+            return window;
+        }
+        let share = window as u128 * self.in_flight_bytes_max as u128 / windows as u128;
+        usize::try_from(share).unwrap_or(window)
     }
 
     pub(super) fn next_order(&mut self) -> u64 {
@@ -50,11 +80,14 @@ impl Flow {
         self.last_order
     }
 
-    pub(super) fn asked(&mut self, peer: &mut Peer, bytes: usize) {
+    /// A request leaves; what is returned goes with it.
+    pub(super) fn asked(&mut self, now: Time, peer: &mut Peer, bytes: usize) -> Departure {
+        let departure = peer.pace.departs(now, peer.in_flight == 0);
         self.in_flight += 1;
         self.in_flight_bytes += bytes;
         peer.in_flight += 1;
         peer.in_flight_bytes += bytes;
+        departure
     }
 
     /// A request is answered or given up.

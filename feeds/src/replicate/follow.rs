@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::bitfield::Bitfield;
 use crate::limits::UINT_MAX;
 use crate::replicate::channel::What;
 use crate::replicate::feed::Feed;
@@ -71,7 +72,7 @@ impl Feed {
         };
         following.reorg = Some(reorg);
         let manifest = !self.manifest_known;
-        self.ask(cx, peer, What::Reorg, 0, fork, proof, manifest);
+        self.ask(cx, peer, What::Reorg, 0, fork, proof, manifest, true);
     }
 
     /// An answer of the peer that is followed goes to the store.
@@ -191,7 +192,9 @@ impl Feed {
             }
             channel.probing = None;
             channel.upgrade_refused = None;
+            channel.own = Bitfield::new();
         }
+        self.hedged.clear();
         for (peer, id) in taken_back {
             cx.outputs.push_back(self.send(peer, Message::Cancel(id)));
         }

@@ -18,6 +18,7 @@ mod flow;
 mod follow;
 mod interest;
 mod output;
+mod pace;
 mod peer;
 mod plan;
 mod ranges;
@@ -25,6 +26,7 @@ mod reorg;
 mod replicator;
 mod serve;
 mod shown;
+mod turns;
 
 pub use interest::{FeedKind, FeedState, HeadState, Interest, Want};
 pub use output::{

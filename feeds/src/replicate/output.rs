@@ -165,6 +165,8 @@ pub enum Output {
         key: FeedKey,
         /// What.
         message: Message,
+        /// Whether somebody may be waiting for it: it goes ahead of bulk data that waits.
+        urgent: bool,
     },
     /// Read a proof (with block and manifest, as asked) and call
     /// [`handle_read`](crate::replicate::Replicator::handle_read).

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::crypto::FeedKey;
-use crate::limits::REQUESTS_PER_PLAIN_PEER_MAX;
+use crate::limits::{REQUESTS_PER_PLAIN_PEER_MAX, URGENT_BYTES_MAX};
+use crate::replicate::pace::Pace;
 use crate::replicate::shown::Shown;
 use crate::wire::hypercore::Request;
 
@@ -17,8 +18,12 @@ pub(super) struct Peer {
     pub(super) window: usize,
     pub(super) in_flight: usize,
     pub(super) in_flight_bytes: usize,
+    /// How soon and how much it answers.
+    pub(super) pace: Pace,
     /// Whether its connection takes more.
     pub(super) writable: bool,
+    /// Bytes of urgent answers that it still gets while its connection takes no more.
+    pub(super) urgent_bytes_left: usize,
     /// Requests of the peer that wait to be read.
     pub(super) requests: VecDeque<(FeedKey, Request)>,
     pub(super) reading: usize,
@@ -38,7 +43,9 @@ impl Peer {
             window: REQUESTS_PER_PLAIN_PEER_MAX,
             in_flight: 0,
             in_flight_bytes: 0,
+            pace: Pace::default(),
             writable: true,
+            urgent_bytes_left: URGENT_BYTES_MAX,
             requests: VecDeque::new(),
             reading: 0,
             reading_bytes: 0,
@@ -47,5 +54,10 @@ impl Peer {
             unsolicited: 0,
             oversize_blocks: 0,
         }
+    }
+
+    /// Returns whether it said that it is Kinlog.
+    pub(super) fn is_kinlog(&self) -> bool {
+        self.window > REQUESTS_PER_PLAIN_PEER_MAX
     }
 }

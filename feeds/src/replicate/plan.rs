@@ -1,12 +1,11 @@
-//! What is asked of whom: first the head, then the blocks wanted, lowest index first.
+//! What is asked of whom: first the head, then the blocks that are wanted.
 
 use crate::limits::{REQUEST_TIMEOUT, WANT_REGION_BLOCKS, WANT_REGIONS_MAX, WANT_SETTLE};
 use crate::replicate::channel::{Asked, What};
-use crate::replicate::climb::{Climb, levels};
 use crate::replicate::feed::{Feed, Upgrading};
 use crate::replicate::flow::Context;
 use crate::replicate::{FeedEvent, PeerId, ProtocolViolation, Want};
-use crate::tree::{BlockRequest, ProofRequest, UpgradeRequest};
+use crate::tree::{ProofRequest, UpgradeRequest};
 use crate::wire::hypercore::{self, Message, Request};
 
 /// What planning a feed came to.
@@ -78,7 +77,7 @@ impl Feed {
                     && remote.length > self.length
                     && channel.upgrade_refused != Some(remote.length);
                 let found = cx.peers.get(peer).filter(|_| usable)?;
-                let has_room = cx.flow.allows(found, 0, 1);
+                let has_room = cx.flow.allows(found, 0, usize::MAX, true);
                 is_starved |= !has_room;
                 has_room.then_some((remote.length, std::cmp::Reverse(*peer), *remote))
             })
@@ -98,7 +97,16 @@ impl Feed {
             ..ProofRequest::default()
         };
         let (fork, manifest) = (self.fork_for(&remote), !self.manifest_known);
-        self.ask(cx, peer, What::Upgrade(target), 0, fork, proof, manifest);
+        self.ask(
+            cx,
+            peer,
+            What::Upgrade(target),
+            0,
+            fork,
+            proof,
+            manifest,
+            true,
+        );
         self.upgrading = Some(Upgrading { peer, target });
         false
     }
@@ -175,111 +183,6 @@ impl Feed {
         }
     }
 
-    /// Asks for missing blocks, each of one peer; returns whether the window ended it.
-    fn plan_blocks(&mut self, cx: &mut Context<'_>) -> bool {
-        let length = self.plan_length();
-        if self.wanted.first_missing(&self.planned, length).is_none() {
-            return false;
-        }
-        let usable: Vec<PeerId> = self
-            .channels
-            .iter()
-            .filter(|(_, channel)| {
-                let fork = channel
-                    .remote
-                    .map_or(self.fork, |remote| self.fork_for(&remote));
-                channel.is_usable(cx.now, fork)
-            })
-            .map(|(peer, _)| *peer)
-            .collect();
-        let mut starved = false;
-        for peer in &usable {
-            starved |= self.plan_blocks_of(cx, *peer, length, usable.len());
-        }
-        starved
-    }
-
-    fn plan_blocks_of(
-        &mut self,
-        cx: &mut Context<'_>,
-        peer: PeerId,
-        length: u64,
-        sharing: usize,
-    ) -> bool {
-        let Some(remote) = self.channels.get(&peer).and_then(|channel| channel.remote) else {
-            return false;
-        };
-        let fork = self.fork_for(&remote);
-        // Above our head blocks lead to the roots of the head on its way: who is shorter lacks them.
-        let end = if remote.length >= length {
-            length
-        } else {
-            remote.length.min(self.length)
-        };
-        let mut run_number = 0;
-        let mut at = 0;
-        loop {
-            let Some(run) = self.wanted.run(run_number, end) else {
-                return false;
-            };
-            at = self.planned.first_unset_from(at.max(run.start));
-            let Some(channel) = self.channels.get(&peer) else {
-                return false;
-            };
-            let next = if at >= run.end {
-                None
-            } else {
-                channel.remote_have.first_set_from(at)
-            };
-            match next {
-                Some(held) if held == at => {}
-                Some(held) if held < run.end => {
-                    at = held;
-                    continue;
-                }
-                _ => {
-                    run_number += 1;
-                    continue;
-                }
-            }
-            let bytes = self.expected_block_bytes();
-            let allowed = cx
-                .peers
-                .get(&peer)
-                .is_some_and(|peer| cx.flow.allows(peer, bytes, sharing));
-            if !allowed {
-                return true;
-            }
-            let nodes = self.levels_of(at);
-            let subtree_end = ((at >> nodes) + 1) << nodes;
-            if subtree_end > remote.length {
-                // The node it leads to lies above the peer's roots, for all blocks below it alike.
-                at = subtree_end;
-                continue;
-            }
-            let block = BlockRequest { index: at, nodes };
-            let proof = ProofRequest {
-                block: Some(block),
-                ..ProofRequest::default()
-            };
-            self.ask(cx, peer, What::Block(at), bytes, fork, proof, false);
-            self.planned.set(at, true);
-        }
-    }
-
-    fn levels_of(&self, block: u64) -> u64 {
-        let length = if block < self.length {
-            self.length
-        } else {
-            self.plan_length()
-        };
-        match self.retry.get(&block).copied().unwrap_or(Climb::Planned) {
-            Climb::Planned => levels(Some(&self.planned), block, length),
-            Climb::Stored => levels(Some(&self.have), block, length),
-            Climb::Roots => levels(None, block, length),
-        }
-    }
-
     #[allow(clippy::too_many_arguments)] // one call for the three kinds of request
     pub(super) fn ask(
         &mut self,
@@ -290,26 +193,30 @@ impl Feed {
         fork: u64,
         proof: ProofRequest,
         manifest: bool,
+        urgent: bool,
     ) {
-        let Some(channel) = self.channels.get_mut(&peer) else {
+        let (Some(channel), Some(known)) = (self.channels.get_mut(&peer), cx.peers.get_mut(&peer))
+        else {
             return;
         };
+        let departure = cx.flow.asked(cx.now, known, bytes);
         let id = channel.ask(Asked {
             what,
             bytes,
             sent: cx.now,
             order: cx.flow.next_order(),
             fork,
+            departure,
+            hedged: false,
         });
-        if let Some(peer) = cx.peers.get_mut(&peer) {
-            cx.flow.asked(peer, bytes);
-        }
+        // To others of our kind only: nothing is known of what npm makes of it.
+        let priority = u64::from(urgent && channel.is_kinlog);
         let message = Message::Request(Request {
             id,
             fork,
             proof,
             manifest,
-            priority: 0,
+            priority,
         });
         cx.outputs.push_back(self.send(peer, message));
     }

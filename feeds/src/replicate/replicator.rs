@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::Time;
 use crate::bitfield::Bitfield;
 use crate::crypto::FeedKey;
-use crate::limits::{IN_FLIGHT_BYTES_MAX, REPLICATE_TICK, REQUESTS_PER_PEER_MAX};
+use crate::limits::{IN_FLIGHT_BYTES_MAX, REPLICATE_TICK, REQUESTS_PER_PEER_MAX, URGENT_BYTES_MAX};
 use crate::replicate::announce::KINLOG_EXTENSION;
 use crate::replicate::channel::Channel;
 use crate::replicate::contest::{CONFLICT_EXTENSION, HEAD_EXTENSION};
@@ -30,12 +30,15 @@ pub struct Config {
     /// Bytes of block data requested from all peers together and not yet received. Default
     /// [`IN_FLIGHT_BYTES_MAX`].
     pub in_flight_bytes_max: usize,
+    /// Decides where a feed is begun that other readers fetch too: each should have its own. Default 0.
+    pub seed: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
+            seed: 0,
         }
     }
 }
@@ -115,7 +118,7 @@ impl Replicator {
             now: Time::ZERO,
             feeds: BTreeMap::new(),
             peers: BTreeMap::new(),
-            flow: Flow::new(config.in_flight_bytes_max),
+            flow: Flow::new(config.in_flight_bytes_max, config.seed),
             server: Server::default(),
             applies: BTreeMap::new(),
             next_apply: 1,
@@ -307,6 +310,7 @@ impl Replicator {
         if let Some(found) = self.peers.get_mut(&peer) {
             found.writable = writable;
             if writable {
+                found.urgent_bytes_left = URGENT_BYTES_MAX;
                 self.server.handle_writable(peer);
             }
         }

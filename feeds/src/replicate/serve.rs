@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::crypto::FeedKey;
 use crate::limits::{
     INVALID_REQUESTS_MAX, READ_BYTES_PER_PEER_MAX, READS_PER_PEER_MAX, REQUESTS_PER_PEER_MAX,
-    REQUESTS_QUEUED_MAX,
+    REQUESTS_QUEUED_MAX, URGENT_REQUESTS_MAX,
 };
 use crate::replicate::feed::Feed;
 use crate::replicate::peer::Peer;
@@ -16,6 +16,9 @@ use crate::replicate::{NotAvailable, Output, PeerId, ProtocolViolation, ReadId};
 use crate::tree::Proof;
 use crate::wire::hypercore::{Data, Message, NoData, NoDataReason, Request};
 
+/// What the proof of a head counts for.
+const NO_BLOCK_BYTES_COUNTED: usize = 1024;
+
 /// A read that the driver has.
 #[derive(Debug)]
 struct Reading {
@@ -23,6 +26,7 @@ struct Reading {
     key: FeedKey,
     request: u64,
     bytes: usize,
+    urgent: bool,
     /// The peer took the request back.
     cancelled: bool,
 }
@@ -78,12 +82,18 @@ impl Server {
                 limit: REQUESTS_QUEUED_MAX,
             });
         }
-        if queued >= REQUESTS_PER_PEER_MAX && of_feed() >= REQUESTS_PER_PEER_MAX {
-            return Err(ProtocolViolation::TooManyRequests {
-                limit: REQUESTS_PER_PEER_MAX,
-            });
+        let limit = REQUESTS_PER_PEER_MAX + URGENT_REQUESTS_MAX;
+        if queued >= limit && of_feed() >= limit {
+            return Err(ProtocolViolation::TooManyRequests { limit });
         }
-        peer.requests.push_back((feed.key, request));
+        // What somebody waits for goes ahead of transfers that take long.
+        let place = match is_urgent(&request) {
+            true => peer
+                .requests
+                .partition_point(|(_, request)| is_urgent(request)),
+            false => queued,
+        };
+        peer.requests.insert(place, (feed.key, request));
         self.waiting.insert(id);
         Ok(())
     }
@@ -156,6 +166,7 @@ impl Server {
                     peer: read.peer,
                     key,
                     message,
+                    urgent: read.urgent,
                 });
                 None
             }
@@ -186,20 +197,30 @@ impl Server {
             let Some(peer) = peers.get_mut(&id) else {
                 continue;
             };
-            while peer.writable
-                && peer.reading < READS_PER_PEER_MAX
+            while peer.reading < READS_PER_PEER_MAX
                 && (peer.reading == 0 || peer.reading_bytes < READ_BYTES_PER_PEER_MAX)
             {
+                let Some((key, request)) = peer.requests.front() else {
+                    break;
+                };
+                let Some(feed) = feeds.get(key) else {
+                    peer.requests.pop_front();
+                    continue;
+                };
+                let block = request.proof.block;
+                let bytes = block.map_or(0, |_| feed.expected_block_bytes());
+                if !peer.writable {
+                    // Little enough that it need not wait until the connection has drained.
+                    if !is_urgent(request)
+                        || bytes.max(NO_BLOCK_BYTES_COUNTED) > peer.urgent_bytes_left
+                    {
+                        break;
+                    }
+                    peer.urgent_bytes_left -= bytes.max(NO_BLOCK_BYTES_COUNTED);
+                }
                 let Some((key, request)) = peer.requests.pop_front() else {
                     break;
                 };
-                let Some(feed) = feeds.get(&key) else {
-                    continue;
-                };
-                let bytes = request
-                    .proof
-                    .block
-                    .map_or(0, |_| feed.expected_block_bytes());
                 peer.reading += 1;
                 peer.reading_bytes += bytes;
                 self.last_id += 1;
@@ -209,6 +230,7 @@ impl Server {
                     key,
                     request: request.id,
                     bytes,
+                    urgent: is_urgent(&request),
                     cancelled: false,
                 };
                 self.reads.insert(read, reading);
@@ -223,6 +245,11 @@ impl Server {
             }
         }
     }
+}
+
+/// Returns whether somebody may be waiting for the answer: heads always, blocks by what the peer says.
+fn is_urgent(request: &Request) -> bool {
+    request.priority > 0 || request.proof.block.is_none()
 }
 
 enum Judgement {
@@ -273,5 +300,10 @@ fn no_data(peer: PeerId, key: FeedKey, request: u64, reason: NoDataReason) -> Ou
         request,
         reason: Some(reason),
     });
-    Output::Send { peer, key, message }
+    Output::Send {
+        peer,
+        key,
+        message,
+        urgent: true,
+    }
 }

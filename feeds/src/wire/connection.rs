@@ -15,7 +15,7 @@ use crate::wire::frame::{self, LENGTH_BYTES, Next};
 use crate::wire::hypercore::Message;
 use crate::wire::mux::{Mux, control};
 use crate::wire::noise::{Handshake, Keys};
-use crate::wire::outbox::Outbox;
+use crate::wire::outbox::{Outbox, Place};
 use crate::wire::secret_stream::{HEADER_BYTES, OVERHEAD_BYTES, Received, SecretStream};
 use crate::wire::{Config, Role, SendError, WireError};
 
@@ -259,15 +259,44 @@ impl Connection {
         body: &[u8],
     ) -> Result<(), SendError> {
         let address = self.mux.address(channel)?;
-        self.outbox.push(address, message_type, body)
+        self.outbox.push(Place::Behind, address, message_type, body)
+    }
+
+    /// Sends a message ahead of bulk data that waits; those sent this way keep their order.
+    pub fn send_ahead(
+        &mut self,
+        channel: ChannelId,
+        message_type: u64,
+        body: &[u8],
+    ) -> Result<(), SendError> {
+        let address = self.mux.address(channel)?;
+        self.outbox.push(Place::Ahead, address, message_type, body)
     }
 
     /// Sends a Hypercore message, encoding it straight into the outgoing frame.
     pub fn send_message(&mut self, channel: ChannelId, message: &Message) -> Result<(), SendError> {
+        self.push_message(Place::Behind, channel, message)
+    }
+
+    /// Sends a Hypercore message ahead of bulk data that waits.
+    pub fn send_message_ahead(
+        &mut self,
+        channel: ChannelId,
+        message: &Message,
+    ) -> Result<(), SendError> {
+        self.push_message(Place::Ahead, channel, message)
+    }
+
+    fn push_message(
+        &mut self,
+        place: Place,
+        channel: ChannelId,
+        message: &Message,
+    ) -> Result<(), SendError> {
         let address = self.mux.address(channel)?;
         let bytes = message.encoded_len();
         self.outbox
-            .push_with(address, message.message_type(), bytes, |out| {
+            .push_with(place, address, message.message_type(), bytes, |out| {
                 message.encode(out)
             })
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::encoding::{Reader, Writer};
 use crate::limits::{CHANNEL_NAME_BYTES_MAX, CHANNELS_MAX, PENDING_BYTES_MAX};
 use crate::wire::hypercore::{PROTOCOL, PROTOCOL_ALIAS};
-use crate::wire::outbox::Outbox;
+use crate::wire::outbox::{Outbox, Place};
 use crate::wire::{ChannelId, Event, SendError, WireError};
 
 /// Types of messages on channel 0.
@@ -128,7 +128,7 @@ impl Mux {
         body.put_buffer(name.protocol.as_bytes());
         body.put_buffer(name.id.as_deref().unwrap_or_default());
         body.put_raw(handshake);
-        if let Err(error) = outbox.push(0, control::OPEN, &body) {
+        if let Err(error) = outbox.push(Place::Ahead, 0, control::OPEN, &body) {
             self.free(local);
             return Err(error);
         }
@@ -191,7 +191,7 @@ impl Mux {
             }
             None => self.set_local(gone.local, LocalSlot::Abandoned),
         }
-        outbox.push(0, control::CLOSE, &uint(gone.local))
+        outbox.push(Place::Last, 0, control::CLOSE, &uint(gone.local))
     }
 
     /// Returns the number by which messages of an open channel are addressed.
@@ -299,7 +299,7 @@ impl Mux {
         if self.by_name.contains_key(&name) || self.pending_by_name.contains_key(&name) {
             // A second channel of one name: this side never pairs it.
             return outbox
-                .push(0, control::REJECT, &uint(remote))
+                .push(Place::Ahead, 0, control::REJECT, &uint(remote))
                 .map_err(|_| WireError::InvalidOpen { id: remote });
         }
         let bytes = PENDING_ENTRY_BYTES + handshake.len();
@@ -370,7 +370,7 @@ impl Mux {
             self.pending_by_name.remove(&pending.name);
             self.set_remote(remote, RemoteSlot::Free);
         }
-        outbox.push(0, control::REJECT, &uint(remote))
+        outbox.push(Place::Ahead, 0, control::REJECT, &uint(remote))
     }
 
     fn pair_pending(&mut self, channel: ChannelId, remote: u64) {

@@ -1,4 +1,9 @@
-//! What waits to be sent: one open batch, and encrypted frames behind it.
+//! What waits to be sent: plaintext batches in two lanes, encrypted as they leave.
+//!
+//! Messages of the lane ahead leave before those of bulk data that waits already, so that what
+//! somebody is waiting for does not queue behind a transfer. Within a lane the order is kept. What
+//! closes a channel goes behind everything, and until all that has left nothing overtakes, as the
+//! channel's number may mean something else afterwards.
 //!
 //! A batch is built where it will be encrypted: three bytes of length and one for the tag are left
 //! free in front, so that nothing is copied on its way out but the message into the batch.
@@ -20,30 +25,102 @@ const MAC_BYTES: usize = OVERHEAD_BYTES - 1;
 /// Channel 0, type batch, and a channel number.
 const BATCH_HEAD_BYTES_MAX: usize = 2 + 9;
 
+/// When a message leaves, beside others that wait.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    /// Before bulk data.
+    Ahead,
+    /// In its turn.
+    Behind,
+    /// Behind everything that waits, and before everything that comes later.
+    Last,
+}
+
 /// Outgoing bytes of one connection.
 pub(super) struct Outbox {
     /// `None` until the handshake is done.
     stream: Option<SecretStream>,
-    frames: VecDeque<Bytes>,
-    frames_bytes: usize,
-    batch: Vec<u8>,
-    batch_channel: u64,
-    /// Size of the batch before: the best guess for the next.
-    last_batch_bytes: usize,
+    /// Frames that are not encrypted: handshake and stream header.
+    plain: VecDeque<Bytes>,
+    ahead: Lane,
+    behind: Lane,
+    /// Everything goes behind until that lane is empty.
+    keeps_order: bool,
+    plain_bytes: usize,
     batch_bytes_max: usize,
     frame_bytes_max: usize,
     queue_bytes_max: usize,
+}
+
+/// Batches that leave in order.
+#[derive(Default)]
+struct Lane {
+    full: VecDeque<Vec<u8>>,
+    full_bytes: usize,
+    open: Vec<u8>,
+    channel: u64,
+    /// Size of the batch before: the best guess for the next.
+    last_bytes: usize,
+}
+
+impl Lane {
+    /// Adds the head of an entry of `length` bytes and returns where to write the rest.
+    fn entry(&mut self, channel: u64, entry: usize, length: usize, full: usize) -> &mut Vec<u8> {
+        if !self.open.is_empty() && self.open.len() + entry > full {
+            self.close();
+        }
+        let batch = &mut self.open;
+        if batch.is_empty() {
+            let room = FRONT_BYTES + BATCH_HEAD_BYTES_MAX + MAC_BYTES;
+            batch.reserve(room + entry.max(self.last_bytes.min(full)));
+            batch.extend_from_slice(&[0; FRONT_BYTES]);
+            batch.put_uint(0);
+            batch.put_uint(control::BATCH);
+            batch.put_uint(channel);
+        } else if self.channel != channel {
+            batch.put_uint(0);
+            batch.put_uint(channel);
+        }
+        self.channel = channel;
+        batch.put_uint(length as u64);
+        batch
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.last_bytes = self.open.len();
+            self.full_bytes += self.open.len();
+            self.full.push_back(std::mem::take(&mut self.open));
+        }
+    }
+
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        if self.full.is_empty() {
+            self.close();
+        }
+        let batch = self.full.pop_front()?;
+        self.full_bytes -= batch.len();
+        Some(batch)
+    }
+
+    fn bytes(&self) -> usize {
+        self.full_bytes + self.open.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.open.is_empty()
+    }
 }
 
 impl Outbox {
     pub(super) fn new(batch_bytes_max: usize, frame_bytes_max: usize) -> Self {
         Outbox {
             stream: None,
-            frames: VecDeque::new(),
-            frames_bytes: 0,
-            batch: Vec::new(),
-            batch_channel: 0,
-            last_batch_bytes: 0,
+            plain: VecDeque::new(),
+            ahead: Lane::default(),
+            behind: Lane::default(),
+            keeps_order: false,
+            plain_bytes: 0,
             batch_bytes_max,
             frame_bytes_max,
             queue_bytes_max: SEND_QUEUE_BYTES_MAX,
@@ -64,33 +141,34 @@ impl Outbox {
         frame.extend_from_slice(&[0; LENGTH_BYTES]);
         frame.extend_from_slice(payload);
         put_length(&mut frame);
-        self.queue(frame);
+        self.plain_bytes += frame.len();
+        self.plain.push_back(Bytes::from(frame));
     }
 
-    /// Queues the empty frame that keeps a connection alive.
+    /// Queues the empty frame that keeps a connection alive, where nothing else waits.
     pub(super) fn push_keep_alive(&mut self) {
-        self.seal_batch();
-        if let Some(stream) = &mut self.stream {
-            let mut frame = vec![0; FRONT_BYTES + MAC_BYTES];
-            stream.seal(&mut frame[LENGTH_BYTES..]);
-            put_length(&mut frame);
-            self.queue(frame);
+        if self.stream.is_some() && self.queued_bytes() == 0 {
+            self.ahead.open = vec![0; FRONT_BYTES];
+            self.ahead.close();
         }
     }
 
-    /// Adds a message to the open batch.
+    /// Adds a message to the open batch of its lane.
     pub(super) fn push(
         &mut self,
+        place: Place,
         channel: u64,
         message_type: u64,
         body: &[u8],
     ) -> Result<(), SendError> {
-        self.push_with(channel, message_type, body.len(), |out| out.put_raw(body))
+        let bytes = body.len();
+        self.push_with(place, channel, message_type, bytes, |out| out.put_raw(body))
     }
 
-    /// Adds a message of `body_bytes` that `write` appends to the open batch.
+    /// Adds a message of `body_bytes` that `write` appends to the open batch of its lane.
     pub(super) fn push_with(
         &mut self,
+        place: Place,
         channel: u64,
         message_type: u64,
         body_bytes: usize,
@@ -117,67 +195,48 @@ impl Outbox {
             return Err(SendError::QueueFull { limit, actual });
         }
         let full = self.batch_bytes_max.min(limit);
-        if !self.batch.is_empty() && self.batch.len() + entry > full {
-            self.seal_batch();
+        if place == Place::Last && !self.behind.is_empty() {
+            self.ahead.close();
+            self.behind.close();
+            self.behind.full.append(&mut self.ahead.full);
+            self.behind.full_bytes += std::mem::take(&mut self.ahead.full_bytes);
+            self.keeps_order = true;
         }
-        if self.batch.is_empty() {
-            let room = FRONT_BYTES + BATCH_HEAD_BYTES_MAX + MAC_BYTES;
-            self.batch
-                .reserve(room + entry.max(self.last_batch_bytes.min(full)));
-            self.batch.extend_from_slice(&[0; FRONT_BYTES]);
-            self.batch.put_uint(0);
-            self.batch.put_uint(control::BATCH);
-            self.batch.put_uint(channel);
-        } else if self.batch_channel != channel {
-            self.batch.put_uint(0);
-            self.batch.put_uint(channel);
-        }
-        self.batch_channel = channel;
-        self.batch.put_uint(length as u64);
-        self.batch.put_uint(message_type);
-        let start = self.batch.len();
-        write(&mut self.batch);
+        let lane = match place {
+            Place::Behind => &mut self.behind,
+            Place::Ahead | Place::Last if self.keeps_order => &mut self.behind,
+            Place::Ahead | Place::Last => &mut self.ahead,
+        };
+        let batch = lane.entry(channel, entry, length, full);
+        batch.put_uint(message_type);
+        let start = batch.len();
+        write(batch);
         debug_assert_eq!(
-            self.batch.len() - start,
+            batch.len() - start,
             body_bytes,
             "announced length of a message"
         );
         Ok(())
     }
 
-    /// Returns the next frame; the open batch is closed when nothing stands before it.
+    /// Returns the next frame, encrypted now.
     pub(super) fn poll(&mut self) -> Option<Bytes> {
-        if self.frames.is_empty() {
-            self.seal_batch();
+        if let Some(frame) = self.plain.pop_front() {
+            self.plain_bytes -= frame.len();
+            return Some(frame);
         }
-        let frame = self.frames.pop_front()?;
-        self.frames_bytes -= frame.len();
-        Some(frame)
+        let stream = self.stream.as_mut()?;
+        let mut frame = self.ahead.pop().or_else(|| self.behind.pop())?;
+        self.keeps_order &= !self.behind.is_empty();
+        frame.extend_from_slice(&[0; MAC_BYTES]);
+        stream.seal(&mut frame[LENGTH_BYTES..]);
+        put_length(&mut frame);
+        Some(Bytes::from(frame))
     }
 
     /// Returns the bytes that wait.
     pub(super) fn queued_bytes(&self) -> usize {
-        self.frames_bytes + self.batch.len()
-    }
-
-    fn seal_batch(&mut self) {
-        let Some(stream) = &mut self.stream else {
-            return;
-        };
-        if self.batch.is_empty() {
-            return;
-        }
-        let mut frame = std::mem::take(&mut self.batch);
-        self.last_batch_bytes = frame.len();
-        frame.extend_from_slice(&[0; MAC_BYTES]);
-        stream.seal(&mut frame[LENGTH_BYTES..]);
-        put_length(&mut frame);
-        self.queue(frame);
-    }
-
-    fn queue(&mut self, frame: Vec<u8>) {
-        self.frames_bytes += frame.len();
-        self.frames.push_back(Bytes::from(frame));
+        self.plain_bytes + self.ahead.bytes() + self.behind.bytes()
     }
 }
 
@@ -196,32 +255,32 @@ mod tests {
     #[test]
     fn a_batch_has_the_bytes_of_protomux() {
         let mut outbox = outbox(65_536, 65_536);
-        outbox.push(1, 2, &[3]).unwrap();
-        outbox.push(1, 9, &[7; 300]).unwrap();
-        outbox.push(2, 0, &[1, 2]).unwrap();
-        outbox.push(0, control::CLOSE, &[2]).unwrap();
-        outbox.push(1, 5, &[0]).unwrap();
+        outbox.push(Place::Behind, 1, 2, &[3]).unwrap();
+        outbox.push(Place::Behind, 1, 9, &[7; 300]).unwrap();
+        outbox.push(Place::Behind, 2, 0, &[1, 2]).unwrap();
+        outbox.push(Place::Behind, 0, control::CLOSE, &[2]).unwrap();
+        outbox.push(Place::Behind, 1, 5, &[0]).unwrap();
         // Written by npm protomux 3.12.1 for the same messages between cork and uncork.
         let golden = "000001020203fd2d0109".to_owned()
             + &"07".repeat(300)
             + "00020300010200000203020001020500";
-        assert_eq!(encode_hex(&outbox.batch[FRONT_BYTES..]), golden);
+        assert_eq!(encode_hex(&outbox.behind.open[FRONT_BYTES..]), golden);
     }
 
     #[test]
     fn a_full_batch_is_closed_and_a_large_message_has_its_own() {
         let mut outbox = outbox(1000, 5000);
         for _ in 0..10 {
-            outbox.push(1, 0, &[0; 300]).unwrap();
+            outbox.push(Place::Behind, 1, 0, &[0; 300]).unwrap();
         }
-        outbox.push(1, 0, &[0; 4000]).unwrap();
+        outbox.push(Place::Behind, 1, 0, &[0; 4000]).unwrap();
         let sizes: Vec<usize> = std::iter::from_fn(|| outbox.poll())
             .map(|f| f.len())
             .collect();
         // 20 bytes of frame, 3 of batch head and, each, 304 or 4004 bytes of message.
         assert_eq!(sizes, [935, 935, 935, 327, 4027]);
         assert_eq!(outbox.queued_bytes(), 0);
-        let refused = outbox.push(1, 0, &[0; 5000]);
+        let refused = outbox.push(Place::Behind, 1, 0, &[0; 5000]);
         assert!(
             matches!(refused, Err(SendError::TooLarge { .. })),
             "{refused:?}"
@@ -233,7 +292,7 @@ mod tests {
         let mut outbox = outbox(1000, 1000);
         outbox.queue_bytes_max = 10_000;
         let taken = (0..1000)
-            .take_while(|_| outbox.push(1, 0, &[0; 900]).is_ok())
+            .take_while(|_| outbox.push(Place::Behind, 1, 0, &[0; 900]).is_ok())
             .count();
         assert_eq!(taken, 10);
         assert!(outbox.queued_bytes() <= 10_000);
@@ -242,8 +301,66 @@ mod tests {
     #[test]
     fn nothing_is_sent_in_the_clear() {
         let mut outbox = Outbox::new(1000, 1000);
-        assert_eq!(outbox.push(1, 0, &[1]), Err(SendError::NotReady));
+        assert_eq!(
+            outbox.push(Place::Behind, 1, 0, &[1]),
+            Err(SendError::NotReady)
+        );
         outbox.push_keep_alive();
         assert_eq!(outbox.poll(), None);
+    }
+
+    /// Decrypts what leaves and names the messages by their first byte.
+    fn leaves(outbox: &mut Outbox) -> Vec<u8> {
+        let mut stream = SecretStream::new(&Secret::new([1; 32]), &[2; 24]);
+        let mut seen = Vec::new();
+        while let Some(frame) = outbox.poll() {
+            let mut frame = frame.to_vec();
+            stream.open(&mut frame[LENGTH_BYTES..]).unwrap();
+            // Every message of these tests has type 0, a body of one byte and channel 1.
+            let body = &frame[FRONT_BYTES + 3..frame.len() - MAC_BYTES];
+            seen.extend(body.chunks(3).map(|entry| entry[2]));
+        }
+        seen
+    }
+
+    #[test]
+    fn what_is_urgent_overtakes_and_each_lane_keeps_its_order() {
+        let mut outbox = outbox(FRONT_BYTES + 12, 5000);
+        for (place, body) in [
+            (Place::Behind, 1),
+            (Place::Behind, 2),
+            (Place::Ahead, 3),
+            (Place::Behind, 4),
+            (Place::Behind, 5),
+            (Place::Ahead, 6),
+        ] {
+            outbox.push(place, 1, 0, &[body]).unwrap();
+        }
+        assert!(outbox.queued_bytes() >= 6 * 3);
+        assert_eq!(leaves(&mut outbox), [3, 6, 1, 2, 4, 5]);
+        assert_eq!(outbox.queued_bytes(), 0);
+    }
+
+    #[test]
+    fn nothing_overtakes_the_close_of_a_channel() {
+        let mut outbox = outbox(FRONT_BYTES + 12, 5000);
+        for (place, body) in [
+            (Place::Behind, 1),
+            (Place::Ahead, 2),
+            (Place::Last, 3),
+            (Place::Ahead, 4),
+            (Place::Behind, 5),
+            (Place::Ahead, 6),
+        ] {
+            outbox.push(place, 1, 0, &[body]).unwrap();
+        }
+        assert_eq!(leaves(&mut outbox), [1, 2, 3, 4, 5, 6]);
+        // The stream of the reader above is at its start again.
+        let mut outbox = super::tests::outbox(FRONT_BYTES + 12, 5000);
+        outbox.push(Place::Behind, 1, 0, &[1]).unwrap();
+        outbox.push(Place::Last, 1, 0, &[2]).unwrap();
+        assert!(outbox.keeps_order);
+        assert_eq!(leaves(&mut outbox), [1, 2]);
+        assert!(!outbox.keeps_order, "what is urgent overtakes again");
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kinlog_feeds::limits::{REQUESTS_PER_PEER_MAX, REQUESTS_PER_PLAIN_PEER_MAX};
+use kinlog_feeds::limits::{
+    REQUESTS_PER_PEER_MAX, REQUESTS_PER_PLAIN_PEER_MAX, URGENT_REQUESTS_MAX,
+};
 use kinlog_feeds::replicate::{FeedEvent, Want};
 use kinlog_feeds::store::Kind;
 use kinlog_feeds::wire::hypercore::Message;
@@ -214,7 +216,7 @@ fn what_one_drain_brought_is_applied_together() {
     world.connect(0, 1);
     world.settle();
     let applies = world.nodes[1].applies;
-    assert!(applies < 2000 / 8, "{applies} applies for 2000 blocks");
+    assert!(applies < 2000 / 7, "{applies} applies for 2000 blocks");
 }
 
 #[test]
@@ -255,7 +257,9 @@ fn a_peer_that_is_not_known_to_be_kinlog_is_asked_less_at_once() {
             most = most.max(status.in_flight);
         }
         assert_holds(&world, 1, &key, 0..2000);
-        assert_eq!(most, window as u64);
+        let urgent = if kinlog { URGENT_REQUESTS_MAX } else { 0 };
+        let windows = window as u64..=(window + urgent) as u64;
+        assert!(windows.contains(&most), "{most} of {windows:?}");
     }
 }
 

@@ -91,7 +91,10 @@ impl Node {
         let options = Options::new([number as u8; 16]).segments(1 << 20, 64 << 10);
         let store = Store::open(Arc::new(MemoryDisk::new()), options).unwrap();
         Node {
-            replicator: Replicator::new(Config::default()),
+            replicator: Replicator::new(Config {
+                seed: number as u64,
+                ..Config::default()
+            }),
             feeds: BTreeMap::new(),
             events: Vec::new(),
             violations: Vec::new(),
@@ -226,6 +229,9 @@ fn failure(error: &ApplyError) -> ApplyFailure {
 /// Changes, holds back or adds to what a node sends; the arguments are sender, receiver, message.
 pub(crate) type Tamper = Box<dyn FnMut(usize, usize, Message) -> Vec<Message>>;
 
+/// A message on its way, and whether it is urgent.
+pub(crate) type Sent = (FeedKey, Message, bool);
+
 /// Nodes and what is on its way between them.
 pub(crate) struct World {
     pub(crate) now: Time,
@@ -238,7 +244,7 @@ pub(crate) struct World {
     pub(crate) requested_twice: Vec<(usize, u64)>,
     /// Block requests sent by each node.
     pub(crate) block_requests: BTreeMap<usize, Vec<(usize, u64)>>,
-    links: BTreeMap<(usize, usize), VecDeque<(FeedKey, Message)>>,
+    pub(crate) links: BTreeMap<(usize, usize), VecDeque<Sent>>,
     asked: BTreeMap<(usize, FeedKey, u64), (usize, u64)>,
 }
 
@@ -259,14 +265,25 @@ impl World {
 
     /// Makes a feed of `blocks` at `node`, owned by it.
     pub(crate) fn create(&mut self, node: usize, seed: u8, kind: Kind, blocks: u64) -> FeedKey {
+        self.create_of(node, seed, kind, &content(0..blocks))
+    }
+
+    /// The same, of these blocks.
+    pub(crate) fn create_of(
+        &mut self,
+        node: usize,
+        seed: u8,
+        kind: Kind,
+        blocks: &[Bytes],
+    ) -> FeedKey {
         let pair = KeyPair::from_seed(&[seed; 32]);
         let manifest = Manifest::single(pair.public_key());
         let feed = self.nodes[node]
             .store
             .create_feed(&manifest, Role::Own, kind)
             .unwrap();
-        if blocks > 0 {
-            feed.append_batch(&pair, &content(0..blocks)).unwrap();
+        if !blocks.is_empty() {
+            feed.append_batch(&pair, blocks).unwrap();
         }
         self.nodes[node].add(feed);
         manifest.key()
@@ -447,7 +464,7 @@ impl World {
     /// Puts a message on the wire that no replicator asked to send.
     pub(crate) fn inject(&mut self, from: usize, to: usize, key: FeedKey, message: Message) {
         if let Some(link) = self.links.get_mut(&(from, to)) {
-            link.push_back((key, message));
+            link.push_back((key, message, true));
         }
     }
 
@@ -531,18 +548,34 @@ impl World {
             } else {
                 0
             };
-            let Some((key, message)) = link.remove(at) else {
+            let Some((key, message, _)) = link.remove(at) else {
                 return;
             };
-            self.note_answer(to, from, &key, &message);
-            let node = &mut self.nodes[to];
-            let peer = PeerId(from as u64);
-            if let Err(reason) = node
-                .replicator
-                .handle_message(self.now, peer, &key, message)
-            {
-                node.violations.push((peer, reason, true));
-                self.disconnect(from, to);
+            self.hand_over(from, to, &key, message);
+        }
+    }
+
+    /// A message arrives.
+    pub(crate) fn hand_over(&mut self, from: usize, to: usize, key: &FeedKey, message: Message) {
+        self.note_answer(to, from, key, &message);
+        let node = &mut self.nodes[to];
+        let peer = PeerId(from as u64);
+        if let Err(reason) = node.replicator.handle_message(self.now, peer, key, message) {
+            node.violations.push((peer, reason, true));
+            self.disconnect(from, to);
+        }
+    }
+
+    /// Carries out what all nodes want, store work at once, until only messages are left.
+    pub(crate) fn work(&mut self) {
+        for node in 0..self.nodes.len() {
+            loop {
+                self.drain(node);
+                let Some(job) = self.nodes[node].jobs.pop_front() else {
+                    break;
+                };
+                let now = self.now;
+                self.nodes[node].carry_out(now, job);
             }
         }
     }
@@ -551,7 +584,12 @@ impl World {
         let mut cut = BTreeSet::new();
         while let Some(output) = self.nodes[number].replicator.poll_output() {
             match output {
-                Output::Send { peer, key, message } => {
+                Output::Send {
+                    peer,
+                    key,
+                    message,
+                    urgent,
+                } => {
                     let to = peer.0 as usize;
                     self.note_request(number, to, &key, &message);
                     let messages = match &mut self.tamper {
@@ -559,7 +597,8 @@ impl World {
                         None => vec![message],
                     };
                     if let Some(link) = self.links.get_mut(&(number, to)) {
-                        link.extend(messages.into_iter().map(|message| (key, message)));
+                        let messages = messages.into_iter();
+                        link.extend(messages.map(|message| (key, message, urgent)));
                     }
                 }
                 Output::Read {

@@ -103,8 +103,14 @@ impl Node {
         let desired = Arc::new(Desired::default());
         let (events, _) = broadcast::channel(EVENTS_QUEUED_MAX);
         let (requests, incoming) = mpsc::channel(PEER_MESSAGES_QUEUED_MAX);
-        let (replication, replicating) =
-            replication::start(store.clone(), clock, events.clone(), config.withhold_own);
+        let seed = u64::from_le_bytes(task::random()?);
+        let (replication, replicating) = replication::start(
+            store.clone(),
+            clock,
+            events.clone(),
+            config.withhold_own,
+            seed,
+        );
         let task = task::Task::new(task::Parts {
             config,
             clock,

@@ -245,7 +245,7 @@ impl Task {
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N], NodeError> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], NodeError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| NodeError::Random {
         reason: error.to_string(),

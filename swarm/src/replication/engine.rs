@@ -16,7 +16,7 @@ use super::{FromPeer, Input};
 use crate::clock::Clock;
 use crate::limits::{NOBODY_HAS_AFTER, READS_PER_JOB_MAX};
 use crate::node::{FeedStatus, NodeEvent, Step};
-use crate::session::{Command, SessionError, SessionId};
+use crate::session::{Command, SessionError, SessionId, ToPeer};
 
 /// Everything the task owns.
 pub(super) struct Engine {
@@ -72,13 +72,18 @@ impl Engine {
         clock: Clock,
         events: broadcast::Sender<NodeEvent>,
         withholds_own: bool,
+        seed: u64,
     ) -> Self {
+        let config = Config {
+            seed,
+            ..Config::default()
+        };
         let (done_sender, done) = mpsc::unbounded_channel();
         Engine {
             store,
             clock,
             events,
-            replicator: Replicator::new(Config::default()),
+            replicator: Replicator::new(config),
             workers: Workers::start(&done_sender),
             done,
             peers: BTreeMap::new(),
@@ -319,13 +324,22 @@ impl Engine {
 
     /// Carries out everything the replicator wants, messages and reads in as few pieces as may be.
     fn drain(&mut self) {
-        let mut messages: BTreeMap<PeerId, Vec<(FeedKey, Message)>> = BTreeMap::new();
+        let mut messages: BTreeMap<PeerId, Vec<ToPeer>> = BTreeMap::new();
         let mut reads = Vec::new();
         while let Some(output) = self.replicator.poll_output() {
             match output {
-                Output::Send { peer, key, message } => {
+                Output::Send {
+                    peer,
+                    key,
+                    message,
+                    urgent,
+                } => {
                     trace_request(&key, &message);
-                    messages.entry(peer).or_default().push((key, message));
+                    messages.entry(peer).or_default().push(ToPeer {
+                        key,
+                        message,
+                        urgent,
+                    });
                 }
                 Output::Read {
                     id,

@@ -88,9 +88,11 @@ pub(crate) fn start(
     clock: Clock,
     events: broadcast::Sender<NodeEvent>,
     withholds_own: bool,
+    seed: u64,
 ) -> (Sender, JoinHandle<()>) {
     let (inputs, receiver) = mpsc::channel(REPLICATION_BATCHES_MAX);
-    let task = tokio::spawn(engine::Engine::new(store, clock, events, withholds_own).run(receiver));
+    let engine = engine::Engine::new(store, clock, events, withholds_own, seed);
+    let task = tokio::spawn(engine.run(receiver));
     (Sender { inputs }, task)
 }
 

@@ -21,6 +21,15 @@ use crate::message_log::MessageLog;
 use crate::node::Credentials;
 use crate::replication::{self, FromPeer};
 
+/// A message of the replication.
+#[derive(Debug)]
+pub(crate) struct ToPeer {
+    pub(crate) key: FeedKey,
+    pub(crate) message: Message,
+    /// Whether it goes ahead of bulk data that waits.
+    pub(crate) urgent: bool,
+}
+
 /// What the owners of a session tell it.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -34,7 +43,7 @@ pub(crate) enum Command {
     /// Send a message of the host.
     Host(PeerMessage),
     /// Send messages of the replication.
-    Feed(Vec<(FeedKey, Message)>),
+    Feed(Vec<ToPeer>),
     /// End the session.
     Close(SessionError),
 }
@@ -91,7 +100,10 @@ impl Driver {
         loop {
             self.drain().await?;
             if sending.is_none() {
-                while let Some(bytes) = self.session.poll_transmit() {
+                // No more than the link takes now: what is urgent overtakes what waits behind.
+                while outgoing.bytes < link.max_message()
+                    && let Some(bytes) = self.session.poll_transmit()
+                {
                     outgoing.push(bytes);
                 }
                 sending = outgoing
@@ -143,8 +155,13 @@ impl Driver {
             Command::Certify(credentials) => self.session.certify(&credentials),
             Command::Host(message) => self.session.send_host(message),
             Command::Feed(messages) => {
-                for (key, message) in messages {
-                    self.session.send_feed(&key, &message)?;
+                for ToPeer {
+                    key,
+                    message,
+                    urgent,
+                } in messages
+                {
+                    self.session.send_feed(&key, &message, urgent)?;
                 }
                 Ok(())
             }

@@ -15,7 +15,7 @@ mod trace;
 
 pub(crate) use certificate::LinkBinding;
 pub use certificate::{Certificate, CertificateError};
-pub(crate) use driver::{Command, Driver, Report};
+pub(crate) use driver::{Command, Driver, Report, ToPeer};
 pub use error::SessionError;
 pub use hello::HelloError;
 pub(crate) use info::label_name;

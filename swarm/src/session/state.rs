@@ -230,7 +230,7 @@ impl Session {
             hash,
             &self.config.binding,
         );
-        Ok(self.connection.send(channel, CERTIFICATE, &body)?)
+        Ok(self.connection.send_ahead(channel, CERTIFICATE, &body)?)
     }
 
     /// Sends a message of our host; nothing happens in a plain session.
@@ -243,11 +243,16 @@ impl Session {
         &mut self,
         key: &FeedKey,
         message: &Message,
+        urgent: bool,
     ) -> Result<(), SessionError> {
         let Some(channel) = self.by_feed.get(key) else {
             return Ok(());
         };
-        Ok(self.connection.send_message(*channel, message)?)
+        match urgent {
+            true => self.connection.send_message_ahead(*channel, message)?,
+            false => self.connection.send_message(*channel, message)?,
+        }
+        Ok(())
     }
 
     fn send_peer(&mut self, message: ChannelMessage) -> Result<(), SessionError> {
@@ -256,7 +261,7 @@ impl Session {
         };
         Ok(self
             .connection
-            .send(channel, PEER_MESSAGE, &message.encode())?)
+            .send_ahead(channel, PEER_MESSAGE, &message.encode())?)
     }
 
     fn handle_event(&mut self, event: Event) -> Result<Option<SessionEvent>, SessionError> {

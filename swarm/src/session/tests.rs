@@ -254,7 +254,10 @@ fn wanted_feed_that_is_held_gets_a_channel_and_carries_messages() {
         length: 3,
         ..Synchronize::default()
     });
-    pair.responder.session.send_feed(&FEED_A, &message).unwrap();
+    pair.responder
+        .session
+        .send_feed(&FEED_A, &message, true)
+        .unwrap();
     pair.exchange();
     assert!(
         pair.initiator
