@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use acts::*;
 use kinlog_indexer::authority::{RoomActs, Verdict, Void, VoidReason};
-use kinlog_indexer::entry::{Deed, Role};
+use kinlog_indexer::entry::{ActHash, Deed, Role};
 use reference::{Reference, Told};
 use testkit::random::usual_seed;
 use testkit::soak;
@@ -176,7 +176,7 @@ fn some_deed(random: &mut Random, feeds: &mut Vec<Who>) -> Deed {
 fn told(script: &Script) -> String {
     let authority = script.authority();
     let lines = script.acts.iter().enumerate().map(|(number, done)| {
-        let at = |hash: &kinlog_indexer::entry::ActHash| {
+        let at = |hash: &ActHash| {
             script
                 .acts
                 .iter()
@@ -192,9 +192,8 @@ fn told(script: &Script) -> String {
     lines.collect()
 }
 
-/// Compares the two on what is ready of a history.
-fn compare(script: &Script, case: u64) {
-    let authority = script.authority();
+/// The acts of a history as the plain rules take them.
+fn told_acts(script: &Script) -> Vec<Told> {
     let acts = script.acts.iter().map(|done| Told {
         hash: done.hash,
         feed: done.by.feed(),
@@ -204,7 +203,13 @@ fn compare(script: &Script, case: u64) {
         verifies: done.verifies(),
         act: done.act.clone(),
     });
-    let acts: Vec<Told> = acts.collect();
+    acts.collect()
+}
+
+/// Compares the two on what is ready of a history.
+fn compare(script: &Script, case: u64) {
+    let authority = script.authority();
+    let acts = told_acts(script);
     let reference = Reference::new(&acts, devices_of);
     let outcome = reference.outcome(&reference.evaluated());
     let out_of_line = reference.out_of_line();
@@ -328,6 +333,24 @@ fn any_order_any_number_of_times_gives_the_same() {
     }
 }
 
+/// What counts of the first acts, by depth and name, of which as many as the limit are in line or
+/// reached from there; of all where these are never as many.
+fn of_the_first(script: &Script, limit: usize) -> BTreeSet<ActHash> {
+    let mut acts = told_acts(script);
+    let depths = Reference::new(&acts, devices_of).depths().to_vec();
+    let mut order: Vec<usize> = (0..acts.len()).collect();
+    order.sort_by_key(|at| (depths[*at], acts[*at].hash));
+    acts = order.into_iter().map(|at| acts[at].clone()).collect();
+    let is_full = |most: &usize| {
+        let first = Reference::new(&acts[..*most], devices_of);
+        first.evaluated().len() >= limit
+    };
+    let most = (1..acts.len()).find(is_full).unwrap_or(acts.len());
+    let first = Reference::new(&acts[..most], devices_of);
+    let outcome = first.outcome(&first.evaluated());
+    outcome.counts.into_iter().map(|at| acts[at].hash).collect()
+}
+
 #[test]
 fn of_more_acts_than_are_evaluated_the_same_ones_are_beyond_in_any_order() {
     let seed = seed();
@@ -363,11 +386,22 @@ fn of_more_acts_than_are_evaluated_the_same_ones_are_beyond_in_any_order() {
             }
             assert!(in_line <= limit, "{in_line} of {limit}");
             assert!(all >= limit || beyond.count() == 0, "{all} of {limit}");
+            let counting = authority.acts.iter();
+            let counting = counting.filter(|(_, row)| row.verdict.counts());
+            let counting: BTreeSet<ActHash> = counting.map(|(hash, _)| *hash).collect();
             assert_eq!(
-                *expected.get_or_insert(authority.clone()),
-                authority,
-                "order {order}"
+                counting,
+                of_the_first(&script, limit),
+                "case {case}, limit {limit}"
             );
+            let expected = expected.get_or_insert(authority.clone());
+            for (hash, row) in &authority.acts {
+                assert_eq!(
+                    *row, expected.acts[hash],
+                    "case {case}, limit {limit}, order {order}"
+                );
+            }
+            assert_eq!(*expected, authority, "order {order}");
         }
     }
 }

@@ -16,6 +16,7 @@ use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, blake2b_256};
 use kinlog_indexer::authority::{Devices, Refusal, RoomActs, Verdict, VoidReason};
 use kinlog_indexer::entry::{Deed, Role};
 use kinlog_indexer::limits::{ROOM_DEVICES_MAX, ROOM_MEMBERS_MAX};
+use kinlog_indexer::seal::EpochCommitment;
 
 #[test]
 fn an_act_waits_for_what_its_author_had_seen() {
@@ -187,7 +188,7 @@ fn an_admin_promoted_elsewhere_at_the_same_time_stands_above_its_removal() {
     let back = room.after(&[promoted], BEN, remove(1, Vec::new()));
     let gone = room.after(&[last], ADA, remove(2, Vec::new()));
     counts(&room, back);
-    assert_eq!(void(&room, gone), VoidReason::Removed);
+    assert_eq!(void(&room, gone), VoidReason::Lifted);
     assert_eq!((room.role(1), room.role(2)), (None, Some(Role::Owner)));
 }
 
@@ -446,12 +447,24 @@ fn an_act_beside_its_authors_earlier_one_does_not_count() {
 }
 
 #[test]
-fn two_announcements_of_one_epoch_are_one_the_higher_rank_s() {
+fn an_epoch_is_announced_once_and_of_two_at_the_same_time_both_count() {
     let (mut room, last) = room_of_three(Role::Admin, Role::Member);
-    let low = room.after(&[last], BEN, epoch(1, &[], &[BEN]));
-    let high = room.after(&[last], ADA, epoch(1, &[], &[ADA, BEN]));
+    let low = room.after(&[last], BEN, epoch(1, &[2], &[BEN]));
+    let mut deed = epoch(1, &[3], &[ADA, BEN]);
+    if let Deed::Epoch(epoch) = &mut deed {
+        epoch.commitment = EpochCommitment([9; 32]);
+    }
+    let high = room.after(&[last], ADA, deed);
     counts(&room, high);
-    assert_eq!(void(&room, low), VoidReason::Taken);
+    counts(&room, low);
+    let known = &room.authority().epochs[&epoch_id(1)];
+    let mut expected = [(room.acts[low].hash, 1), (room.acts[high].hash, 9)];
+    expected.sort_unstable();
+    let said = known.announced.iter();
+    let said: Vec<_> = said.map(|one| (one.act, one.commitment.0[0])).collect();
+    assert_eq!(said, expected, "of one depth, by hash");
+    assert_eq!(known.parents, [epoch_id(2), epoch_id(3)].into());
+    assert_eq!(known.recipients, [ADA.device(), BEN.device()].into());
     let again = room.after(&[low, high], OWNER, epoch(1, &[], &[OWNER]));
     assert_eq!(refusal(&room, again), Refusal::KnownEpoch);
 }
@@ -628,8 +641,12 @@ fn a_feed_has_as_many_acts_as_its_authors_role_may() {
         }
         counts(&room, last);
     }
-    let above = room.after(&[last], ADA, leave(Vec::new()));
+    let above = room.after(&[last], ADA, epoch(100, &[], &[]));
     assert_eq!(refusal(&room, above), Refusal::TooMany { limit: 512 });
+    // Whoever has no acts left can still leave.
+    let left = room.after(&[last], ADA, leave(Vec::new()));
+    counts(&room, left);
+    assert_eq!(room.role(1), None);
 }
 
 #[test]
@@ -637,15 +654,17 @@ fn a_grant_is_given_once_and_ended_by_who_gave_it() {
     let (mut room, last) = room_of_three(Role::Member, Role::Member);
     let given = room.after(&[last], BEN, grant(1));
     let copy = room.after(&[last], ADA, grant(1));
-    // Ada, the older one, gave a grant of the same hash beside it: the first decided counts.
+    // Ada copied it at the same time: both count, and each ends its own.
     counts(&room, copy);
-    assert_eq!(void(&room, given), VoidReason::Taken);
+    counts(&room, given);
     let again = room.after(&[given, copy], BEN, grant(1));
     assert_eq!(refusal(&room, again), Refusal::KnownGrant);
-    let own = room.after(&[given], BEN, grant_revoke(1));
-    counts(&room, own);
-    let authority = room.authority();
-    assert_eq!(authority.grants.values().next().unwrap().revoked_by, None);
+    let ended = |room: &Script, at: usize| room.authority().grants[&room.acts[at].hash].revoked_by;
+    let of_copy = room.after(&[given, copy], ADA, grant_revoke(1));
+    assert_eq!(ended(&room, given), None);
+    assert_eq!(ended(&room, copy), Some(room.acts[of_copy].hash));
+    let of_both = room.after(&[given, copy], OWNER, grant_revoke(1));
+    assert_eq!(ended(&room, given), Some(room.acts[of_both].hash));
     let unknown = room.after(&[given], BEN, grant_revoke(2));
     assert_eq!(refusal(&room, unknown), Refusal::NoGrant);
 }

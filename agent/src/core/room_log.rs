@@ -8,7 +8,7 @@ use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 use kinlog_feeds::store::Store;
 use kinlog_indexer::RoomId;
 use kinlog_indexer::authority::{
-    ActHeads, ActPlace, Authority, EndingSort, HeldAct, Refusal, RoomActs,
+    ActHeads, ActPlace, Announcement, Authority, EndingSort, EpochRow, HeldAct, Refusal, RoomActs,
 };
 use kinlog_indexer::entry::{Act, ActHash, Body, Deed, Envelope, Membership, OPEN_BLOCK};
 use kinlog_indexer::seal::{EpochId, SEALED_SECRET_BYTES, SealedBlock, open_entry};
@@ -226,15 +226,7 @@ impl RoomLog {
             }
         }
         for (id, epoch) in &authority.epochs {
-            let announced = Announced {
-                act: Some(epoch.act),
-                act_id: Some(epoch.act_id),
-                commitment: Some(epoch.commitment),
-                parents: epoch.parents.clone(),
-                recipients: epoch.recipients.clone(),
-                at_ms: epoch.dated_ms,
-            };
-            standing.epochs.insert(*id, announced);
+            standing.epochs.insert(*id, announced(epoch, keys, id));
         }
         if let Some(start) = &authority.start {
             standing.name = start.name.clone();
@@ -249,6 +241,7 @@ impl RoomLog {
                     act: None,
                     act_id: start.sealed_by,
                     commitment: Some(start.commitment),
+                    copies: Vec::new(),
                     parents: Vec::new(),
                     recipients: authority.recipients(id, id),
                     at_ms: start.dated_ms,
@@ -275,13 +268,15 @@ impl RoomLog {
                 standing.invites.insert(key, invite);
             }
         }
-        for (hash, row) in &authority.grants {
+        for row in authority.grants.values() {
+            let (grant, by) = (row.grant, row.agent);
             if row.revoked_by.is_some() {
-                standing.revoked_grants.insert(*hash);
+                standing.revoked_grants.insert((grant.hash, by));
                 continue;
             }
-            let (grant, by) = (row.grant, row.agent);
-            standing.grants.insert(*hash, Granted { grant, by });
+            standing
+                .grants
+                .insert((grant.hash, by), Granted { grant, by });
         }
         standing
     }
@@ -318,5 +313,25 @@ impl RoomLog {
                 ]
             })
             .collect()
+    }
+}
+
+/// Of several announcements of one id the one that a key of ours is of comes first, else the oldest.
+fn announced(epoch: &EpochRow, keys: &Keyring, id: &EpochId) -> Announced {
+    let is_ours = |one: &&Announcement| match keys.secret(id) {
+        Some(secret) => secret.commitment() == one.commitment,
+        None => keys.act_key(&one.act_id).is_some(),
+    };
+    let all = epoch.announced.iter();
+    let first = all.clone().find(is_ours).or(epoch.announced.first());
+    let others = all.filter(|one| Some(one.act) != first.map(|first| first.act));
+    Announced {
+        act: first.map(|first| first.act),
+        act_id: first.map(|first| first.act_id),
+        commitment: first.map(|first| first.commitment),
+        copies: others.map(|one| (one.act_id, one.commitment)).collect(),
+        parents: epoch.parents.iter().copied().collect(),
+        recipients: epoch.recipients.clone(),
+        at_ms: epoch.dated_ms,
     }
 }

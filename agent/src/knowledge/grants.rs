@@ -45,15 +45,20 @@ impl KnownRoom {
     /// Returns what a grant is worth at `now_ms`.
     pub(crate) fn grant_standing(&self, grant: &SeedGrant, now_ms: u64) -> GrantStanding {
         let (hash, terms) = (grant.hash(), grant.terms());
-        let is_given_by_member = self.devices().contains(&grant.device());
-        if !is_given_by_member
-            || grant.is_expired(now_ms)
+        let members = self.standing.members.iter();
+        let mut givers = members.filter(|(_, member)| member.devices.contains_key(&grant.device()));
+        let Some((giver, _)) = givers.next() else {
+            return GrantStanding::Nothing;
+        };
+        // Others' word on it, a copy of its act, is worth nothing, and ends nothing.
+        let said = (hash, *giver);
+        if grant.is_expired(now_ms)
             || terms.room_tag != RoomTag::of(&self.id)
-            || self.standing.revoked_grants.contains(&hash)
+            || self.standing.revoked_grants.contains(&said)
         {
             return GrantStanding::Nothing;
         }
-        match self.standing.grants.get(&hash) {
+        match self.standing.grants.get(&said) {
             None => GrantStanding::Signed,
             Some(granted)
                 if granted.grant.seeder == terms.grantee
@@ -116,7 +121,7 @@ mod tests {
         let by = AgentId([9; 32]);
         room.standing
             .grants
-            .insert(grant.hash(), Granted { grant: said, by });
+            .insert((grant.hash(), by), Granted { grant: said, by });
         (room, grant)
     }
 
@@ -129,7 +134,8 @@ mod tests {
 
         room.standing.grants.clear();
         assert_eq!(room.grant_standing(&grant, 0), GrantStanding::Signed);
-        room.standing.revoked_grants.insert(grant.hash());
+        let by = AgentId([9; 32]);
+        room.standing.revoked_grants.insert((grant.hash(), by));
         let revoked = room.grant_standing(&grant, 0);
         assert_eq!(revoked, GrantStanding::Nothing, "revoked");
 
@@ -152,7 +158,7 @@ mod tests {
     #[test]
     fn an_act_for_another_seeder_makes_no_grant_of_it() {
         let (mut room, grant) = room();
-        let granted = room.standing.grants.get_mut(&grant.hash()).expect("put");
+        let granted = room.standing.grants.values_mut().next().expect("put");
         granted.grant.seeder = AgentId([4; 32]);
         assert_eq!(room.grant_standing(&grant, 0), GrantStanding::Nothing);
     }

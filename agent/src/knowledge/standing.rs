@@ -34,9 +34,9 @@ pub(crate) struct Standing {
     /// Every act that made an invite that was not revoked: several may have brought one key.
     pub(crate) invite_acts: BTreeMap<ActHash, PublicKey>,
     /// Grants that were not revoked, their expiry apart.
-    pub(crate) grants: BTreeMap<Hash, Granted>,
+    pub(crate) grants: BTreeMap<(Hash, AgentId), Granted>,
     /// Grants that were revoked.
-    pub(crate) revoked_grants: BTreeSet<Hash>,
+    pub(crate) revoked_grants: BTreeSet<(Hash, AgentId)>,
 }
 
 /// A member and its devices in the room.
@@ -71,11 +71,28 @@ pub(crate) struct Announced {
     pub(crate) act_id: Option<EpochId>,
     /// What the announcement commits the secret to.
     pub(crate) commitment: Option<EpochCommitment>,
+    /// Act ids and commitments of other acts that announce the same id: somebody copied it.
+    pub(crate) copies: Vec<(EpochId, EpochCommitment)>,
     pub(crate) parents: Vec<EpochId>,
     /// Devices that were given its secret.
     pub(crate) recipients: BTreeSet<DeviceKey>,
     /// Clock of the act that announces it, ms.
     pub(crate) at_ms: u64,
+}
+
+impl Announced {
+    /// Returns the act id, and those of copies.
+    pub(crate) fn act_ids(&self) -> impl Iterator<Item = EpochId> {
+        let copies = self.copies.iter().map(|(act_id, _)| *act_id);
+        self.act_id.into_iter().chain(copies)
+    }
+
+    /// Returns whether an announcement commits to a secret.
+    pub(crate) fn commits_to(&self, secret: &EpochSecret) -> bool {
+        let own = self.act_id.zip(self.commitment);
+        let said = (secret.act_key().epoch_id(), secret.commitment());
+        own == Some(said) || self.copies.contains(&said)
+    }
 }
 
 /// An invite of the room.
@@ -140,7 +157,7 @@ impl Standing {
 
     /// Returns the act ids of the epochs that count.
     pub(crate) fn act_ids(&self) -> impl Iterator<Item = EpochId> {
-        let announced = self.epochs.values().filter_map(|epoch| epoch.act_id);
+        let announced = self.epochs.values().flat_map(Announced::act_ids);
         announced.chain(self.genesis_act_id)
     }
 
@@ -150,9 +167,7 @@ impl Standing {
         let act_id = Some(secret.act_key().epoch_id());
         let commitment = Some(secret.commitment());
         match self.epochs.get(&secret.epoch_id()) {
-            Some(announced) => {
-                Some(announced.act_id == act_id && announced.commitment == commitment)
-            }
+            Some(announced) => Some(announced.commits_to(secret)),
             None => {
                 (self.genesis_act_id == act_id).then_some(self.genesis_commitment == commitment)
             }

@@ -161,7 +161,7 @@ pub(super) fn grants(core: &Core, room: &str) -> Result<Reply, Error> {
         shown.map(|shown| shown.hash).collect()
     });
     let now_ms = wall_ms();
-    let grants = room.standing.grants.iter().map(|(hash, granted)| {
+    let grants = room.standing.grants.iter().map(|((hash, _), granted)| {
         let grant = &granted.grant;
         GrantInfo {
             grant: Text(*hash),

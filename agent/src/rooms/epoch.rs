@@ -126,6 +126,7 @@ mod tests {
                 act: None,
                 act_id: Some(secret.act_key().epoch_id()),
                 commitment: Some(secret.commitment()),
+                copies: Vec::new(),
                 parents: parents.iter().map(|parent| id(*parent)).collect(),
                 recipients: devices(recipients),
                 at_ms: u64::from(*number),

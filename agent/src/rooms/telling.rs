@@ -134,8 +134,9 @@ impl Core {
                     given.secrets.push(secret.clone());
                 }
                 _ => {
-                    let key = announced.act_id.and_then(|id| room.keys.act_key(&id));
-                    given.act_keys.extend(key.cloned());
+                    let keys = announced.act_ids();
+                    let mut keys = keys.filter_map(|id| room.keys.act_key(&id));
+                    given.act_keys.extend(keys.next().cloned());
                 }
             }
         }
@@ -198,8 +199,8 @@ impl Core {
 fn wanted(room: &KnownRoom) -> Option<KeysWanted> {
     let epochs = room.standing.epochs.iter();
     let lacking = epochs.filter(|(_, announced)| {
-        let act_id = announced.act_id;
-        act_id.is_some_and(|id| room.keys.act_key(&id).is_none())
+        let mut act_ids = announced.act_ids();
+        announced.act_id.is_some() && act_ids.all(|id| room.keys.act_key(&id).is_none())
     });
     let epochs: Vec<_> = lacking.map(|(id, _)| *id).take(EPOCHS_ASKED_MAX).collect();
     let room = room.id;

@@ -69,7 +69,7 @@ impl Core {
     pub(crate) fn revoke_grants(&self, room: &KnownRoom, name: &str) -> Result<Vec<Hash>, Error> {
         self.own_in_room(room)?;
         let live = &room.standing.grants;
-        let named = live.iter().filter(|(hash, granted)| {
+        let named = live.iter().filter(|((hash, _), granted)| {
             let seeder = granted.grant.seeder.to_string();
             name.len() >= 4 && (hash.to_string().starts_with(name) || seeder == name)
         });
@@ -82,12 +82,13 @@ impl Core {
             .hint("`kinlog room grants ROOM` shows them"));
         }
         let is_over = self.role_in(room)? >= Role::Admin;
-        let meant: Vec<Hash> = live
+        let meant: BTreeSet<Hash> = live
             .iter()
             .filter(|(_, granted)| seeders.contains(&granted.grant.seeder))
             .filter(|(_, granted)| is_over || granted.by == self.agent)
-            .map(|(hash, _)| *hash)
+            .map(|((hash, _), _)| *hash)
             .collect();
+        let meant: Vec<Hash> = meant.into_iter().collect();
         if meant.is_empty() {
             return Err(Error::permission(
                 "the grant was given by somebody else: its giver ends it, or an admin",

@@ -34,6 +34,11 @@ impl Aside {
         self.refused.len() + self.beside.len() + self.beyond.len()
     }
 
+    /// Returns how many are out of line.
+    pub(super) fn beside(&self) -> usize {
+        self.beside.len()
+    }
+
     pub(super) fn holds(&self, hash: &ActHash) -> bool {
         self.refused.contains_key(hash)
             || self.beside.contains_key(hash)

@@ -100,6 +100,12 @@ struct Pass<'a> {
     set: &'a Bits,
     void: HashMap<Number, Void>,
     decided: HashSet<Number>,
+    /// What its author's own word takes back, when its turn comes.
+    own_word: HashMap<Number, Void>,
+    /// What it took back: void, and what stands on it may be vouched for yet.
+    taken_back: HashSet<Number>,
+    /// Admissions that are taken back so, where nobody vouches for them.
+    open: Vec<Number>,
     never: HashMap<Number, Vec<Number>>,
     /// What is in line of the feeds that were asked about.
     lines: HashMap<FeedKey, Vec<Number>>,
@@ -112,6 +118,9 @@ impl<'a> Pass<'a> {
             set,
             void: HashMap::new(),
             decided: HashSet::new(),
+            own_word: HashMap::new(),
+            taken_back: HashSet::new(),
+            open: Vec::new(),
             never: HashMap::new(),
             lines: HashMap::new(),
         };
@@ -135,6 +144,9 @@ impl<'a> Pass<'a> {
             if !pass.void.contains_key(&number) {
                 pass.decide(number);
             }
+        }
+        for number in std::mem::take(&mut pass.open) {
+            pass.close(number);
         }
         let (void, never) = (pass.void, pass.never);
         Outcome { void, aside, never }
@@ -162,12 +174,16 @@ impl<'a> Pass<'a> {
             return Some((skipped, VoidReason::Skips));
         }
         if let What::DeviceRevoke { agent, device, .. } = &node.act.what {
-            if !graph.is_mixed(agent) {
+            let revoked = !graph.is_mixed(agent) || {
+                let devices = graph.devices_in(agent, self.set, None, devices_of);
+                devices.revoked.contains(device)
+            };
+            if !revoked {
+                return Some((None, VoidReason::NotRevoked));
+            }
+            if graph.is_own_revocation(number) {
                 return None;
             }
-            let devices = graph.devices_in(agent, self.set, None, devices_of);
-            let revoked = devices.revoked.contains(device);
-            return (!revoked).then_some((None, VoidReason::NotRevoked));
         }
         let brought = [number, node.standing.brought];
         let sayers = brought.iter().filter_map(|at| self.never.get(at)).flatten();
@@ -210,6 +226,14 @@ impl<'a> Pass<'a> {
     fn decide(&mut self, number: Number) {
         let graph = self.graph;
         if !self.decided.contains(&number) {
+            if let Some(void) = self.taken_back_by(number) {
+                if graph.what(number).joining().is_some() {
+                    return self.open.push(number);
+                }
+                self.void.insert(number, void);
+                self.taken_back.insert(number);
+                return;
+            }
             if let Some((by, why)) = self.taken(number) {
                 return self.take_back(number, by, why);
             }
@@ -217,7 +241,7 @@ impl<'a> Pass<'a> {
                 self.put(number, void);
                 return self.take_what_stands_on(number);
             }
-            self.decided.insert(number);
+            self.count(number);
         }
         match graph.what(number) {
             What::Role(change) => {
@@ -236,7 +260,7 @@ impl<'a> Pass<'a> {
                 let done = done.filter(|done| {
                     graph.standing(*done).device == *device
                         && graph.are_concurrent(*done, number)
-                        && !graph.is_revocation(*done)
+                        && !graph.is_own_revocation(*done)
                 });
                 self.take_all(number, done.collect(), VoidReason::Revoked);
             }
@@ -252,6 +276,58 @@ impl<'a> Pass<'a> {
             }
             _ => {}
         }
+    }
+
+    /// Decides that an act counts; whoever is given a rank by it is not judged by lower ones that did
+    /// not know of it.
+    fn count(&mut self, number: Number) {
+        let graph = self.graph;
+        self.decided.insert(number);
+        let Some(agent) = graph.raised(number) else {
+            return;
+        };
+        let about = graph.about.get(&agent).into_iter().flatten();
+        let revocations = graph.revocations.get(&agent).into_iter().flatten();
+        let lifted = about.chain(revocations).copied();
+        let lifted = lifted.filter(|below| graph.lifts(number, *below));
+        self.take_hard(number, lifted.collect(), VoidReason::Lifted);
+    }
+
+    /// Decides an admission that was open to the end.
+    fn close(&mut self, number: Number) {
+        if self.decided.contains(&number) || self.void.contains_key(&number) {
+            return;
+        }
+        if let Some(void) = self.taken_back_by(number) {
+            self.void.insert(number, void);
+        } else if let Some((by, why)) = self.taken(number) {
+            self.take_back(number, by, why);
+        } else {
+            self.count(number);
+        }
+    }
+
+    /// Returns whose own word takes an act back, or what it stands on.
+    fn taken_back_by(&self, number: Number) -> Option<Void> {
+        let mut next = vec![number];
+        let mut seen = HashSet::new();
+        while let Some(at) = next.pop() {
+            // What nothing contests is nothing that anybody took back.
+            let is_decided = self.decided.contains(&at) || !self.graph.is_contested.contains(at);
+            if is_decided || !seen.insert(at) {
+                continue;
+            }
+            let ended = match self.taken_back.contains(&at) {
+                true => self.void.get(&at),
+                false => self.own_word.get(&at),
+            };
+            if let Some(void) = ended {
+                let stands_on = void.stands_on || at != number;
+                return Some(Void { stands_on, ..*void });
+            }
+            next.extend(self.graph.supports(at));
+        }
+        None
     }
 
     /// Returns what of the acts decided before leaves no room for this one.
@@ -296,12 +372,6 @@ impl<'a> Pass<'a> {
                 let used_up = used_up && !makes(Mistake::InviteWithoutEnd);
                 used_up.then_some((None, VoidReason::InviteUsedUp))
             }
-            What::Epoch { id, act_id, .. } => {
-                let mut others = beside(graph.epochs.get(id));
-                others.extend(beside(graph.epochs.get(act_id)));
-                first(others)
-            }
-            What::Grant(grant) => first(beside(graph.grants.get(&grant.hash))),
             _ => None,
         }
     }
@@ -340,8 +410,8 @@ impl<'a> Pass<'a> {
     /// Who gives a member a role vouches for the devices that it has in the act's past.
     fn confirm(&mut self, number: Number) {
         for admission in &self.graph.standing(number).confirms {
-            if self.gone(*admission).is_none() {
-                self.decided.insert(*admission);
+            if self.gone(*admission).is_none() && !self.decided.contains(admission) {
+                self.count(*admission);
             }
         }
     }
@@ -349,12 +419,29 @@ impl<'a> Pass<'a> {
     fn take_from(&mut self, sharp: Number, target: &AgentId, why: VoidReason) {
         let graph = self.graph;
         let done = graph.by_agent.get(target).into_iter().flatten().copied();
-        let done = done.filter(|done| graph.takes(sharp, *done) && !graph.is_revocation(*done));
+        let done = done.filter(|done| graph.takes(sharp, *done) && !graph.is_own_revocation(*done));
         self.take_all(sharp, done.collect(), why);
     }
 
-    /// Takes back each of `targets` that is not decided yet, then what stands on them.
+    /// Takes back each of `targets` that is not decided yet, then what stands on them; by its author's
+    /// own word when its turn comes.
     fn take_all(&mut self, by: Number, targets: Vec<Number>, why: VoidReason) {
+        if !self.graph.is_own_word(by) {
+            return self.take_hard(by, targets, why);
+        }
+        let void = Void {
+            by: Some(self.graph.hash(by)),
+            why,
+            stands_on: false,
+        };
+        for target in targets {
+            if self.is_open(target) {
+                self.own_word.entry(target).or_insert(void);
+            }
+        }
+    }
+
+    fn take_hard(&mut self, by: Number, targets: Vec<Number>, why: VoidReason) {
         let void = Void {
             by: Some(self.graph.hash(by)),
             why,
@@ -398,12 +485,16 @@ impl<'a> Pass<'a> {
 
     /// Makes an act void that is of the set and neither void nor decided; returns whether it was.
     fn put(&mut self, number: Number, void: Void) -> bool {
-        let is_open = self.set.contains(number)
-            && !self.decided.contains(&number)
-            && !self.void.contains_key(&number);
+        let is_open = self.is_open(number);
         if is_open {
             self.void.insert(number, void);
         }
         is_open
+    }
+
+    fn is_open(&self, number: Number) -> bool {
+        self.set.contains(number)
+            && !self.decided.contains(&number)
+            && !self.void.contains_key(&number)
     }
 }

@@ -53,8 +53,8 @@ pub(super) struct Standing {
     pub(super) begins: bool,
     /// Admissions of the agent whose role it changes that hold in its past.
     pub(super) confirms: Vec<Number>,
-    /// The grant that it ends.
-    pub(super) ends: Option<Number>,
+    /// The grants that it ends.
+    pub(super) ends: Vec<Number>,
     pub(super) order: Order,
 }
 
@@ -107,6 +107,8 @@ pub(super) struct Graph {
     /// What brought an agent's devices in.
     pub(super) arrivals: Lists<AgentId>,
     pub(super) revokes: Lists<(AgentId, DeviceKey)>,
+    /// The same, by agent.
+    pub(super) revocations: Lists<AgentId>,
     pub(super) invites: Lists<PublicKey>,
     /// Admissions and revocations, by the act that made the invite.
     pub(super) invite_uses: Lists<ActHash>,
@@ -128,7 +130,7 @@ pub(super) struct Graph {
     watches: Vec<Vec<Number>>,
     /// Acts that something concurrent may take back, or that take back, in the order of deciding.
     pub(super) contested: Vec<Number>,
-    is_contested: Bits,
+    pub(super) is_contested: Bits,
     /// Acts after which a leaving is set aside.
     pub(super) with_aside: Vec<Number>,
     /// At most [`ROOM_SETS_REMEMBERED_MAX`].
@@ -221,8 +223,66 @@ impl Graph {
         }
     }
 
-    pub(super) fn is_revocation(&self, number: Number) -> bool {
-        matches!(self.what(number), What::DeviceRevoke { .. })
+    /// Returns whether an act revokes a device of its own author.
+    pub(super) fn is_own_revocation(&self, number: Number) -> bool {
+        let own = &self.standing(number).agent;
+        matches!(self.what(number), What::DeviceRevoke { agent, .. } if agent == own)
+    }
+
+    /// Returns whether an act takes back what its own author, or one of the author's devices, said.
+    pub(super) fn is_own_word(&self, number: Number) -> bool {
+        let agent = self.standing(number).agent;
+        match self.what(number) {
+            What::InviteRevoke(invite) => {
+                let made = self.by_hash.get(&invite.act);
+                made.is_some_and(|made| self.standing(*made).agent == agent)
+            }
+            _ => self.is_about_oneself(number) || self.is_own_revocation(number),
+        }
+    }
+
+    /// Returns whom an act gives a role.
+    pub(super) fn raised(&self, number: Number) -> Option<AgentId> {
+        match self.what(number) {
+            What::Admit { joining, .. } if self.standing(number).begins => Some(joining.agent),
+            What::Role(change) => Some(change.agent),
+            _ => None,
+        }
+    }
+
+    /// Returns whom an act about somebody else is about.
+    fn target(&self, number: Number) -> Option<AgentId> {
+        let agent = match self.what(number) {
+            What::Role(change) => change.agent,
+            What::Remove { agent, .. } | What::DeviceRevoke { agent, .. } => *agent,
+            _ => return None,
+        };
+        (agent != self.standing(number).agent).then_some(agent)
+    }
+
+    /// Returns whether an act gives whom `below` is about, at the same time, a rank above that of
+    /// `below`'s author.
+    pub(super) fn lifts(&self, number: Number, below: Number) -> bool {
+        let target = self.target(below);
+        let Some(given) = self.given_role(number).filter(|_| target.is_some()) else {
+            return false;
+        };
+        let order = self.standing(below).order;
+        self.raised(number) == target
+            && (Reverse(given), self.age(number)) < (order.role, order.giver)
+            && self.are_concurrent(number, below)
+    }
+
+    /// Returns what an act stands on: void with it.
+    pub(super) fn supports(&self, number: Number) -> impl Iterator<Item = Number> + use<> {
+        let standing = self.standing(number);
+        let stands = !self.is_own_revocation(number) && self.genesis != Some(number);
+        let supports = [
+            Some(standing.giver),
+            Some(standing.brought),
+            standing.invite,
+        ];
+        supports.into_iter().flatten().filter(move |_| stands)
     }
 
     /// Returns whether an act leaves, or changes the own role.
@@ -340,6 +400,7 @@ impl Graph {
             What::Leave(_) => put(self.about.entry(standing.agent).or_default()),
             What::DeviceRevoke { agent, device, .. } => {
                 put(self.revokes.entry((*agent, *device)).or_default());
+                put(self.revocations.entry(*agent).or_default());
             }
             What::Invite(invite) => put(self.invites.entry(invite.public_key).or_default()),
             What::InviteRevoke(invite) => put(self.invite_revokes.entry(invite.act).or_default()),
@@ -351,8 +412,8 @@ impl Graph {
             }
             What::Grant(grant) => put(self.grants.entry(grant.hash).or_default()),
             What::GrantRevoke(_) => {
-                if let Some(given) = standing.ends {
-                    let given = self.nodes[given as usize].act.hash;
+                for given in &standing.ends {
+                    let given = self.nodes[*given as usize].act.hash;
                     put(self.grant_revokes.entry(given).or_default());
                 }
             }
@@ -382,15 +443,7 @@ impl Graph {
     }
 
     fn support(&mut self, number: Number, standing: &Standing) {
-        if self.is_revocation(number) || self.genesis == Some(number) {
-            return;
-        }
-        let supports = [
-            Some(standing.giver),
-            Some(standing.brought),
-            standing.invite,
-        ];
-        for support in supports.into_iter().flatten() {
+        for support in self.supports(number) {
             self.stands[support as usize].push(number);
         }
         for admission in &standing.confirms {
@@ -420,11 +473,6 @@ impl Graph {
                 beside(self.invite_revokes.get(&invite.act));
             }
             What::InviteRevoke(invite) => beside(self.invite_uses.get(&invite.act)),
-            What::Epoch { id, act_id, .. } => {
-                beside(self.epochs.get(id));
-                beside(self.epochs.get(act_id));
-            }
-            What::Grant(grant) => beside(self.grants.get(&grant.hash)),
             What::DeviceRevoke { agent, .. } => beside(self.by_agent.get(agent)),
             _ => {}
         }
@@ -449,6 +497,9 @@ impl Graph {
                 }
             }
         }
+        for other in self.beside_in_rank(number) {
+            marked.extend([other, number]);
+        }
         // In some set each that follows something it does not know is out of line.
         let place = node.act.place();
         let in_feed = &self.in_feed[&node.act.feed];
@@ -468,15 +519,8 @@ impl Graph {
             let carriers = self.carriers.get(&agent).into_iter().flatten();
             marked.extend(carriers.map(|(carrier, _)| *carrier));
         }
-        let supports = [
-            Some(standing.giver),
-            Some(standing.brought),
-            standing.invite,
-        ];
-        let mut supports = supports
-            .into_iter()
-            .flatten()
-            .chain(standing.confirms.iter().copied());
+        let supports = self.supports(number);
+        let mut supports = supports.chain(standing.confirms.iter().copied());
         if supports.any(|support| self.is_contested.contains(support)) {
             marked.push(number);
         }
@@ -485,6 +529,22 @@ impl Graph {
             self.branched.insert(feed);
         }
         self.mark(marked);
+    }
+
+    /// Returns the acts that give a rank above its author's to whom an act is about, or are by such
+    /// about whom it gives a rank.
+    fn beside_in_rank(&self, number: Number) -> Vec<Number> {
+        let of = |lists: &Lists<AgentId>, agent: Option<AgentId>| {
+            let list = agent.and_then(|agent| lists.get(&agent));
+            list.map_or_else(Vec::new, Vec::clone)
+        };
+        let lifting = of(&self.about, self.target(number)).into_iter();
+        let lifting = lifting.filter(|other| self.lifts(*other, number));
+        let raised = self.raised(number);
+        let about = of(&self.about, raised).into_iter();
+        let below = about.chain(of(&self.revocations, raised));
+        let below = below.filter(|other| self.lifts(number, *other));
+        lifting.chain(below).collect()
     }
 
     fn mark(&mut self, mut marked: Vec<Number>) {

@@ -39,7 +39,7 @@ struct Needs {
     used_before: u32,
     begins: bool,
     confirms: Vec<Number>,
-    ends: Option<Number>,
+    ends: Vec<Number>,
 }
 
 impl Needs {
@@ -83,7 +83,9 @@ impl Judge<'_> {
             What::Role(change) => change.agent == author.agent,
             _ => false,
         };
-        let sort = 1 + u8::from(!matches!(self.act.what, What::DeviceRevoke { .. }));
+        let revokes_own =
+            matches!(&self.act.what, What::DeviceRevoke { agent, .. } if *agent == author.agent);
+        let sort = if revokes_own { 1 } else { 2 };
         Ok(Standing {
             agent: author.agent,
             device: joining.device,
@@ -127,7 +129,7 @@ impl Judge<'_> {
             used_before: 0,
             begins: true,
             confirms: Vec::new(),
-            ends: None,
+            ends: Vec::new(),
             order: Order {
                 sort: 0,
                 role: Reverse(Role::Owner),
@@ -164,7 +166,8 @@ impl Judge<'_> {
     fn is_in_sequence(&self, role: Role) -> Result<(), Refusal> {
         let seq = self.act.seq;
         let limit = feed_acts_max(role);
-        if seq >= limit {
+        // Nothing goes after a leaving.
+        if seq >= limit && !matches!(self.act.what, What::Leave(_)) {
             return Err(Refusal::TooMany { limit });
         }
         let feed = self.act.feed;
@@ -282,10 +285,16 @@ impl Judge<'_> {
                 Ok(Needs::role(Role::Member))
             }
             What::GrantRevoke(hash) => {
-                let given = self.state.counting(self.graph.grants.get(hash)).next();
-                let given = given.ok_or(Refusal::NoGrant)?;
-                let mut needs = self.own_or_admin(author, given);
-                needs.ends = Some(given);
+                let given = self.state.counting(self.graph.grants.get(hash));
+                let given: Vec<Number> = given.collect();
+                let is_own = |given: &Number| self.graph.standing(*given).agent == author.agent;
+                let own = given.iter().copied().filter(is_own);
+                let own: Vec<Number> = own.collect();
+                let first = own.first().or(given.first()).ok_or(Refusal::NoGrant)?;
+                // Whoever gave the same grant once more ends that one alone.
+                let ends_all = author.role >= Role::Admin;
+                let mut needs = self.own_or_admin(author, *first);
+                needs.ends = if ends_all { given } else { own };
                 Ok(needs)
             }
             What::Delete => Ok(Needs::role(Role::Admin)),

@@ -24,6 +24,6 @@ pub use judge::feed_acts_max;
 pub use room_acts::{ActHeads, RoomActs};
 pub use verdict::{Refusal, Verdict, Void, VoidReason};
 pub use view::{
-    ActRow, Authority, Ending, EndingSort, EpochRow, FeedCut, GrantRow, InviteRow, Member,
-    RoomFeed, RoomStart,
+    ActRow, Announcement, Authority, Ending, EndingSort, EpochRow, FeedCut, GrantRow, InviteRow,
+    Member, RoomFeed, RoomStart,
 };

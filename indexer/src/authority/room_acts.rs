@@ -20,6 +20,9 @@ use crate::entry::{ActHash, Parents, Role};
 use crate::limits::{ROOM_ACT_PARENTS_MAX, ROOM_ACTS_HELD_MAX, ROOM_ACTS_MAX};
 use crate::mistake::{Mistake, makes};
 
+/// Depth and name.
+type Age = (u32, ActHash);
+
 /// What the next act of a writer goes after.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ActHeads {
@@ -54,16 +57,18 @@ pub struct RoomActs {
     /// Who waits for an act.
     awaited: HashMap<ActHash, Vec<ActHash>>,
     aside: Aside,
-    /// The depth and name of the last act that is evaluated, once there are more.
-    full_at: Option<(u32, ActHash)>,
+    /// The depth and name of the last act that is evaluated, once there may be more.
+    full_at: Option<Age>,
+    /// The greatest depth and name of an act that is not refused.
+    last: Option<Age>,
+    /// No more acts than these are in line, or reached from there.
+    at_most: usize,
     /// What is evaluated has to be chosen anew.
     is_out_of_order: bool,
     /// What is evaluated.
     all: Bits,
     /// Acts in line that no act in line reaches.
     heads: Vec<Number>,
-    /// How many acts were put into the graph.
-    inserted: usize,
     nothing: Arc<Outcome>,
     outcome: Option<Arc<Outcome>>,
 }
@@ -86,10 +91,11 @@ impl RoomActs {
             awaited: HashMap::new(),
             aside: Aside::default(),
             full_at: None,
+            last: None,
+            at_most: 0,
             is_out_of_order: false,
             all: Bits::default(),
             heads: Vec::new(),
-            inserted: 0,
             nothing: Arc::default(),
             outcome: None,
         }
@@ -239,9 +245,12 @@ impl RoomActs {
             return self.aside.put_beyond(act, depth);
         }
         self.is_out_of_order |= self.full_at.is_some();
+        let is_last = self.last < Some(age);
         // Nothing that goes after what is out of line in its own feed is in line.
         if self.aside.follows_beside(&act) {
-            return self.aside.put_unjudged(act, depth);
+            self.last = self.last.max(Some(age));
+            self.aside.put_unjudged(act, depth);
+            return self.fill(age, is_last);
         }
         if self.graph.nodes.len()
             >= self
@@ -260,6 +269,24 @@ impl RoomActs {
             return self.aside.put_refused(act, depth, refusal);
         }
         self.judge(act, depth);
+        self.fill(age, is_last);
+    }
+
+    /// Looks whether the acts up to one are as many as are evaluated. What comes before others may
+    /// change how many some of these are with all before them.
+    fn fill(&mut self, age: Age, is_last: bool) {
+        let held = self.graph.nodes.len() + self.aside.beside();
+        if self.full_at.is_some() || held < self.limit {
+            return;
+        }
+        if !is_last {
+            self.is_out_of_order = true;
+        } else if self.at_most >= self.limit {
+            self.at_most = self.in_line().count();
+            self.full_at = (self.at_most >= self.limit).then_some(age);
+            // What was refused after that act says nothing of it.
+            self.is_out_of_order |= self.full_at.is_some();
+        }
     }
 
     /// Takes back into the graph what was out of line, and an act of another feed reaches.
@@ -298,7 +325,7 @@ impl RoomActs {
             Err(refusal) => return self.aside.put_refused(act, depth, refusal),
         };
         let carries = act.what.set().map(|(agent, _)| agent);
-        let feed = act.feed;
+        let (feed, hash) = (act.feed, act.hash);
         let mut with_itself = past.clone();
         with_itself.insert(number);
         let node = Node {
@@ -309,7 +336,8 @@ impl RoomActs {
             after: outcome,
         };
         self.graph.insert(node);
-        self.inserted += 1;
+        self.at_most += 1;
+        self.last = self.last.max(Some((depth, hash)));
         // What is out of line is nobody's head.
         let is_in_line = self.graph.lines[&feed].last() == Some(&number);
         if is_in_line {
@@ -337,10 +365,6 @@ impl RoomActs {
             return outcome.clone();
         }
         self.all = self.in_line();
-        if self.all.count() >= self.limit {
-            self.choose();
-            self.all = self.in_line();
-        }
         let outcome = self.graph.decide(&self.all, self.devices_of, &self.nothing);
         self.outcome = Some(outcome.clone());
         outcome
@@ -367,26 +391,11 @@ impl RoomActs {
         room.waiting = mem::take(&mut self.waiting);
         room.awaited = mem::take(&mut self.awaited);
         room.aside = mem::take(&mut self.aside);
-        // As many as are in line at most.
-        let mut most = 0;
         for act in acts {
-            if room.full_at.is_none() && most >= room.limit {
-                most = room.in_line().count();
-                room.full_at = (most >= room.limit).then(|| room.last_age());
-            }
-            let before = room.inserted;
             room.take(act);
-            most += room.inserted - before;
         }
         room.is_out_of_order = false;
         *self = room;
-    }
-
-    /// Returns the depth and name of the last act of the graph in that order.
-    fn last_age(&self) -> (u32, ActHash) {
-        let numbers = 0..self.graph.nodes.len() as Number;
-        let ages = numbers.map(|number| self.graph.age(number));
-        ages.max().unwrap_or_default()
     }
 
     /// Takes out of the graph what is out of line and nothing in line reaches.
@@ -395,6 +404,7 @@ impl RoomActs {
         let graph = mem::take(&mut self.graph);
         self.heads.clear();
         self.outcome = None;
+        self.at_most = 0;
         for (node, number) in graph.nodes.into_iter().zip(0..) {
             match keep.contains(number) {
                 true => self.judge(node.act, node.depth),

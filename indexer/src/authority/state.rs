@@ -168,21 +168,17 @@ impl<'a> State<'a> {
         endings
     }
 
-    /// Returns whether an agent may still say how much of a device's feeds is its own: the device is in
-    /// the room, or nobody but others revoked it.
+    /// Returns whether an agent may still say how much of a device's feeds is its own: the device came in
+    /// at some time, and nobody but others revoked it. What it did in a stay that is over can be taken
+    /// back like anything else.
     pub(super) fn may_cut(&self, agent: &AgentId, device: &DeviceKey) -> bool {
         let revoked = self.graph.revokes.get(&(*agent, *device));
-        let by_others = |ending: &Number| {
-            let what = self.graph.what(*ending);
-            !matches!(what, What::Remove { .. } | What::Leave(_))
-                && self.graph.standing(*ending).agent != *agent
-        };
+        let by_others = |revoke: Number| self.graph.standing(revoke).agent != *agent;
         let mut arrivals = self.counting(self.graph.arrivals.get(agent));
-        self.counting(revoked).all(|ending| by_others(&ending))
+        self.counting(revoked).all(by_others)
             && arrivals.any(|number| {
                 let joining = self.graph.what(number).joining();
                 joining.is_some_and(|joining| joining.device == *device)
-                    && self.endings(number).iter().all(by_others)
             })
     }
 

@@ -259,6 +259,8 @@ pub enum VoidReason {
     Left,
     /// Its author's device was revoked at the same time.
     Revoked,
+    /// Whom it is about was given a rank above its author's at the same time.
+    Lifted,
     /// The device that it brings was never its agent's.
     NeverDevice,
     /// The identity sets, taken together, do not revoke the device.
@@ -283,6 +285,7 @@ impl VoidReason {
             VoidReason::Demoted => "its author lost the role for it at the same time",
             VoidReason::Left => "its author left at the same time",
             VoidReason::Revoked => "its author's device was revoked at the same time",
+            VoidReason::Lifted => "whom it is about was given a higher rank at the same time",
             VoidReason::NeverDevice => "the device was never its agent's",
             VoidReason::NotRevoked => "the agent's statements do not revoke the device",
             VoidReason::InviteRevoked => "the invite was revoked at the same time",

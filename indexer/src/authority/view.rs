@@ -33,8 +33,8 @@ pub struct Authority {
     /// Devices that were given an epoch when they came in, by counting acts; the epoch that the
     /// room began with is among them once somebody was.
     pub given: BTreeMap<EpochId, BTreeSet<DeviceKey>>,
-    /// Counting grants, by the hash of their bytes.
-    pub grants: BTreeMap<Hash, GrantRow>,
+    /// Counting grants.
+    pub grants: BTreeMap<ActHash, GrantRow>,
 }
 
 /// How a room began.
@@ -209,22 +209,30 @@ impl InviteRow {
     }
 }
 
-/// An announced epoch.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct EpochRow {
-    /// Commits to the act key.
-    pub act_id: EpochId,
-    /// Commits to its secret.
-    pub commitment: EpochCommitment,
-    /// The announcement.
+/// One word on an epoch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Announcement {
+    /// The act.
     pub act: ActHash,
     /// Its author.
     pub agent: AgentId,
-    /// Its author's clock, ms.
+    /// Commits to the act key.
+    pub act_id: EpochId,
+    /// Commits to the secret.
+    pub commitment: EpochCommitment,
+}
+
+/// An announced epoch.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct EpochRow {
+    /// Who announced it, the oldest first. There are several where somebody copied its id; a secret is
+    /// the epoch's when one of them commits to it.
+    pub announced: Vec<Announcement>,
+    /// The latest of their authors' clocks, ms.
     pub dated_ms: u64,
-    /// The epochs before it.
-    pub parents: Vec<EpochId>,
-    /// Devices that have its secret: by copy, or given to them when they came in.
+    /// The epochs before it, as any of them says.
+    pub parents: BTreeSet<EpochId>,
+    /// Devices that may have its secret: by copy, or given to them when they came in.
     pub recipients: BTreeSet<DeviceKey>,
     /// No counting announcement names it as a parent.
     pub is_head: bool,
@@ -233,8 +241,6 @@ pub struct EpochRow {
 /// A seeder's grant.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GrantRow {
-    /// The act.
-    pub act: ActHash,
     /// Its author.
     pub agent: AgentId,
     /// What it says.
@@ -273,10 +279,9 @@ impl Authority {
     /// Returns the devices that have an epoch's secret, as the acts say; `first` is the epoch that
     /// the room began with.
     pub fn recipients(&self, epoch: &EpochId, first: &EpochId) -> BTreeSet<DeviceKey> {
-        if let Some(announced) = self.epochs.get(epoch) {
-            return announced.recipients.clone();
-        }
         let mut recipients = self.given.get(epoch).cloned().unwrap_or_default();
+        let announced = self.epochs.get(epoch);
+        recipients.extend(announced.iter().flat_map(|announced| &announced.recipients));
         if epoch == first {
             recipients.extend(self.start.iter().map(|start| start.device));
         }
@@ -321,7 +326,12 @@ impl Authority {
         }
         let parents = authority.epochs.values().flat_map(|epoch| &epoch.parents);
         let parents: BTreeSet<EpochId> = parents.copied().collect();
+        let acts = &authority.acts;
         for (id, epoch) in &mut authority.epochs {
+            let depth = |act: &ActHash| acts.get(act).map(|act| act.depth);
+            epoch
+                .announced
+                .sort_unstable_by_key(|one| (depth(&one.act), one.act));
             epoch.is_head = !parents.contains(id);
             let given = authority.given.get(id).into_iter().flatten();
             epoch.recipients.extend(given);
@@ -404,29 +414,24 @@ impl Authority {
                 parents,
                 devices,
             } => {
-                let row = EpochRow {
-                    act_id: *act_id,
-                    commitment: *commitment,
+                let row = self.epochs.entry(*id).or_default();
+                row.announced.push(Announcement {
                     act: hash,
                     agent,
-                    dated_ms,
-                    parents: parents.clone(),
-                    recipients: devices.iter().copied().collect(),
-                    is_head: false,
-                };
-                self.epochs.insert(*id, row);
+                    act_id: *act_id,
+                    commitment: *commitment,
+                });
+                row.dated_ms = row.dated_ms.max(dated_ms);
+                row.parents.extend(parents);
+                row.recipients.extend(devices);
             }
             What::Grant(grant) => {
                 let row = GrantRow {
-                    act: hash,
                     agent,
                     grant: *grant,
                     revoked_by: reader.first(reader.graph.grant_revokes.get(&hash)),
                 };
-                let known = self.grants.get(&grant.hash).map(|known| known.act);
-                if known.is_none_or(|known| hash < known) {
-                    self.grants.insert(grant.hash, row);
-                }
+                self.grants.insert(hash, row);
             }
             _ => {}
         }

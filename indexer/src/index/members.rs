@@ -245,15 +245,18 @@ impl Writer<'_> {
                 ])?;
         }
         for (id, epoch) in &authority.epochs {
+            let Some(oldest) = epoch.announced.first() else {
+                continue;
+            };
             let parents: Vec<u8> = epoch.parents.iter().flat_map(|parent| parent.0).collect();
             self.db
                 .prepare_cached("INSERT INTO epochs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
                 .execute(params![
                     room,
                     id.0,
-                    epoch.act_id.0,
-                    epoch.act.0,
-                    epoch.agent.to_string(),
+                    oldest.act_id.0,
+                    oldest.act.0,
+                    oldest.agent.to_string(),
                     epoch.dated_ms,
                     parents,
                     epoch.is_head
@@ -270,13 +273,13 @@ impl Writer<'_> {
                 .prepare_cached("INSERT INTO epoch_devices VALUES (?1, ?2, ?3)")?
                 .execute(params![room, id.0, device.to_string()])?;
         }
-        for (hash, row) in &authority.grants {
+        for (act, row) in &authority.grants {
             self.db
                 .prepare_cached("INSERT INTO grants VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
                 .execute(params![
                     room,
-                    hash.0,
-                    row.act.0,
+                    row.grant.hash.0,
+                    act.0,
                     row.agent.to_string(),
                     row.grant.seeder.to_string(),
                     row.grant.expires_at_ms,

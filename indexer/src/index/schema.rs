@@ -17,7 +17,7 @@ use crate::index::deletions::SCRUB_END;
 use crate::limits::PREPARED_STATEMENTS_MAX;
 
 /// Raised with every change of [`SCHEMA`], and costs every index a rebuild.
-const SCHEMA_VERSION: u32 = 12;
+const SCHEMA_VERSION: u32 = 13;
 
 /// Name of the tally of feeds that were found to belong elsewhere than they were read.
 pub(super) const MOVED: &str = "moved";
@@ -188,7 +188,7 @@ CREATE TABLE epoch_devices (
 CREATE TABLE grants (
     room_id TEXT, grant_hash BLOB, act BLOB NOT NULL, user_id TEXT NOT NULL, seeder TEXT NOT NULL,
     expires_at INTEGER NOT NULL, quota_class INTEGER NOT NULL, revoked_by BLOB,
-    PRIMARY KEY (room_id, grant_hash)
+    PRIMARY KEY (room_id, grant_hash, act)
 ) WITHOUT ROWID;
 
 -- Stage two: what agents say in the open. profiles.room_id is '' there, else the room.

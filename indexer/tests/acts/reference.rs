@@ -51,6 +51,17 @@ pub(crate) struct Outcome {
     never: BTreeMap<usize, Vec<usize>>,
 }
 
+/// What an act comes to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fate {
+    Counts,
+    Void,
+    /// By its author's own word, or that of whom it stands on.
+    TakenBack,
+}
+
+type Decided = BTreeMap<usize, Fate>;
+
 pub(crate) struct Reference<'a> {
     acts: &'a [Told],
     devices_of: DevicesOf,
@@ -87,6 +98,12 @@ impl<'a> Reference<'a> {
             standings,
             outcomes,
         }
+    }
+
+    /// The depth of each act.
+    #[allow(dead_code, reason = "only who orders acts asks")]
+    pub(crate) fn depths(&self) -> &[usize] {
+        &self.depth
     }
 
     /// The acts of a feed that are in line among those of a set: from its first place on each that
@@ -225,7 +242,7 @@ impl<'a> Reference<'a> {
             || own.len() as u64 != done.act.seq
             || !seqs.iter().copied().eq(0..done.act.seq)
             || own.iter().any(|y| self.acts[*y].index >= done.index)
-            || done.act.seq >= most
+            || done.act.seq >= most && !matches!(done.act.deed, Deed::Leave(_))
         {
             return None;
         }
@@ -344,12 +361,9 @@ impl<'a> Reference<'a> {
             Deed::Delete(_) => to.needs = Role::Admin,
             Deed::GrantRevoke(end) => {
                 let given = of(&|deed| matches!(deed, Deed::Grant(one) if one.hash == end.hash));
-                let given = *given.first()?;
-                to.needs = if mine(given) {
-                    Role::Guest
-                } else {
-                    Role::Admin
-                };
+                given.first()?;
+                let has_own = given.into_iter().any(mine);
+                to.needs = if has_own { Role::Guest } else { Role::Admin };
             }
             _ => return None,
         }
@@ -550,28 +564,62 @@ impl<'a> Reference<'a> {
         cutting
     }
 
-    /// Whether an agent may still cut a device's feeds: it is in the room, or nobody but others revoked
-    /// it.
+    /// Whether an agent may still cut the feeds of one of its devices: it came in at some time, and none
+    /// but others revoked it.
     fn may_cut(&self, now: &Outcome, agent: &AgentId, device: &DeviceKey) -> bool {
-        let by_other = |y: &usize| {
-            let of_device = !matches!(self.deed(*y), Deed::Remove(_) | Deed::Leave(_));
-            of_device && self.standing(*y).unwrap().agent != *agent
-        };
+        let by_other = |y: &usize| self.standing(*y).unwrap().agent != *agent;
         let revokes = |y: &&usize| matches!(self.deed(**y), Deed::DeviceRevoke(r) if (r.agent, r.device) == (*agent, *device));
-        let came = |y: &&usize| {
-            let one = self.arrival(**y);
+        let came = |y: &usize| {
+            let one = self.arrival(*y);
             one.is_some_and(|one| (one.agent, one.device) == (*agent, *device))
         };
-        let mut came = now.counts.iter().filter(came);
-        now.counts.iter().filter(revokes).all(by_other)
-            && came.any(|y| self.endings(now, *y).iter().all(by_other))
+        now.counts.iter().any(came) && now.counts.iter().filter(revokes).all(by_other)
+    }
+
+    /// Whether an act revokes a device of its own author.
+    fn is_own_revocation(&self, x: usize) -> bool {
+        matches!(self.deed(x), Deed::DeviceRevoke(r) if r.agent == self.standing(x).unwrap().agent)
+    }
+
+    /// Whether an act takes back what its own author, or one of the author's devices, said.
+    fn is_own_word(&self, x: usize) -> bool {
+        let agent = self.standing(x).unwrap().agent;
+        match self.deed(x) {
+            Deed::InviteRevoke(end) => {
+                let made = self.acts.iter().position(|one| one.hash == end.act);
+                made.is_some_and(|made| self.standing(made).unwrap().agent == agent)
+            }
+            _ => self.is_about_oneself(x) || self.is_own_revocation(x),
+        }
+    }
+
+    /// Whom an act about another is about.
+    fn target(&self, x: usize) -> Option<AgentId> {
+        let agent = match self.deed(x) {
+            Deed::Role(change) => change.agent,
+            Deed::Remove(remove) => remove.agent,
+            Deed::DeviceRevoke(revoke) => revoke.agent,
+            _ => return None,
+        };
+        (agent != self.standing(x).unwrap().agent).then_some(agent)
+    }
+
+    /// Whether `y` gave whom `x` is about, at the same time, a rank above that of `x`'s author.
+    fn lifts(&self, y: usize, x: usize) -> bool {
+        let Some(target) = self.target(x) else {
+            return false;
+        };
+        let by = self.standing(x).unwrap();
+        let rank = |role, giver| (Reverse(role), self.age(giver));
+        let given = self.gives(y).filter(|_| self.is_about(y, &target));
+        given.is_some_and(|given| rank(given, y) < rank(by.role, by.giver)) && self.concurrent(x, y)
     }
 
     fn order(&self, x: usize) -> (u8, Reverse<Role>, Age, bool, Age) {
         let by = self.standing(x).unwrap();
         let sort = match self.deed(x) {
             Deed::Genesis(_) => 0,
-            Deed::DeviceRevoke(_) => 1,
+            _ if self.is_own_revocation(x) => 1,
             _ => 2,
         };
         let goes_on = !self.is_about_oneself(x);
@@ -633,43 +681,67 @@ impl<'a> Reference<'a> {
 
     /// Rules 2, 3 and 5: one pass in the order of rank.
     fn pass(&self, acts: &[usize], set: &Set, aside: &Set) -> Set {
-        let mut decided: BTreeMap<usize, bool> = aside.iter().map(|x| (*x, false)).collect();
+        let mut decided: Decided = aside.iter().map(|x| (*x, Fate::Void)).collect();
         let mut order = acts.to_vec();
         order.sort_by_key(|x| self.order(*x));
-        for x in order {
-            let known = decided.get(&x).copied();
-            let counts = known.unwrap_or_else(|| {
-                let gone = |seen: &usize| {
-                    self.is_void(*seen, set, &decided)
-                        || !decided.contains_key(seen) && !self.has_room(*seen, &decided)
+        for x in &order {
+            if !decided.contains_key(x) {
+                let Some(fate) = self.fate(*x, set, &decided) else {
+                    continue;
                 };
-                let all_gone = |seen: &[usize]| !seen.is_empty() && seen.iter().all(gone);
-                !self.is_void(x, set, &decided)
-                    && self.has_room(x, &decided)
-                    && !all_gone(&self.standing(x).unwrap().confirms)
-            });
-            decided.insert(x, counts);
-            if let (true, Deed::Role(_)) = (counts, self.deed(x)) {
-                for seen in self.standing(x).unwrap().confirms {
+                decided.insert(*x, fate);
+            }
+            let counts = decided[x] == Fate::Counts;
+            if let (true, Deed::Role(_)) = (counts, self.deed(*x)) {
+                for seen in self.standing(*x).unwrap().confirms {
                     let is_open = !decided.contains_key(&seen);
-                    let stays = !self.is_void(seen, set, &decided);
+                    let stays = !self.is_void(seen, set, &decided, false);
                     if is_open && stays && self.has_room(seen, &decided) {
-                        decided.insert(seen, true);
+                        decided.insert(seen, Fate::Counts);
                     }
                 }
             }
         }
-        decided
-            .into_iter()
-            .filter(|(_, counts)| *counts)
-            .map(|(x, _)| x)
-            .collect()
+        // Nobody vouched for these.
+        for x in order {
+            if !decided.contains_key(&x) {
+                let stays = !self.is_void(x, set, &decided, true) && self.has_room(x, &decided);
+                let fate = if stays { Fate::Counts } else { Fate::Void };
+                decided.insert(x, fate);
+            }
+        }
+        let counts = decided.into_iter();
+        let counts = counts.filter(|(_, fate)| *fate == Fate::Counts);
+        counts.map(|(x, _)| x).collect()
     }
 
-    /// Whether `x`, or what it stands on, is taken back by what was decided so far.
-    fn is_void(&self, x: usize, set: &Set, decided: &BTreeMap<usize, bool>) -> bool {
-        if let Some(counts) = decided.get(&x) {
-            return !counts;
+    /// What an act comes to in its turn; `None`: nothing but its authors' own word takes back whom it
+    /// lets in, and somebody may vouch for that one yet.
+    fn fate(&self, x: usize, set: &Set, decided: &Decided) -> Option<Fate> {
+        let gone = |seen: &usize| {
+            self.is_void(*seen, set, decided, false)
+                || !decided.contains_key(seen) && !self.has_room(*seen, decided)
+        };
+        let all_gone = |seen: &[usize]| !seen.is_empty() && seen.iter().all(gone);
+        if self.is_void(x, set, decided, false) {
+            return Some(Fate::Void);
+        }
+        if self.is_void(x, set, decided, true) {
+            let is_arrival = self.arrival(x).is_some();
+            return (!is_arrival).then_some(Fate::TakenBack);
+        }
+        let counts = self.has_room(x, decided) && !all_gone(&self.standing(x).unwrap().confirms);
+        Some(if counts { Fate::Counts } else { Fate::Void })
+    }
+
+    /// Whether `x`, or what it stands on, is taken back by what was decided so far, with or without
+    /// what its authors themselves take back.
+    fn is_void(&self, x: usize, set: &Set, decided: &Decided, own_word: bool) -> bool {
+        match decided.get(&x) {
+            Some(Fate::Counts) => return false,
+            Some(Fate::Void) => return true,
+            Some(Fate::TakenBack) => return own_word,
+            None => {}
         }
         let by = self.standing(x).unwrap();
         let skips = || !self.line(set, &self.acts[x].feed).contains(&x);
@@ -677,7 +749,10 @@ impl<'a> Reference<'a> {
             return false;
         }
         if let Deed::DeviceRevoke(revoke) = self.deed(x) {
-            return skips() || !self.has(set, &revoke.agent, &revoke.device, None).1;
+            let says_nothing = skips() || !self.has(set, &revoke.agent, &revoke.device, None).1;
+            if says_nothing || self.is_own_revocation(x) {
+                return says_nothing;
+            }
         }
         let unknowing = |brought: usize| {
             let sayers = self.sayers(set, brought);
@@ -685,7 +760,8 @@ impl<'a> Reference<'a> {
         };
         let never = unknowing(x) || unknowing(by.brought);
         let taken = |y: usize| {
-            self.concurrent(x, y)
+            (own_word || !self.is_own_word(y))
+                && self.concurrent(x, y)
                 && match (self.deed(y), self.deed(x)) {
                     (Deed::Remove(remove), _) => remove.agent == by.agent,
                     (Deed::Role(change), _) => {
@@ -705,21 +781,22 @@ impl<'a> Reference<'a> {
                     _ => false,
                 }
         };
+        let mut counting = decided.iter().filter(|(_, fate)| **fate == Fate::Counts);
         let mut supports = [Some(by.giver), Some(by.brought), by.invite]
             .into_iter()
             .flatten();
         never
             || skips()
-            || decided.iter().any(|(y, counts)| *counts && taken(*y))
-            || supports.any(|y| self.is_void(y, set, decided))
+            || counting.any(|(y, _)| taken(*y) || self.lifts(*y, x))
+            || supports.any(|y| self.is_void(y, set, decided, own_word))
     }
 
-    /// Whether what was decided so far leaves room for an invite's use, a key, a feed, an epoch.
-    fn has_room(&self, x: usize, decided: &BTreeMap<usize, bool>) -> bool {
+    /// Whether what was decided so far leaves room for an invite's use, and a feed.
+    fn has_room(&self, x: usize, decided: &Decided) -> bool {
         let beside = || {
             decided
                 .iter()
-                .filter(|(y, counts)| **counts && self.concurrent(x, **y))
+                .filter(|(y, fate)| **fate == Fate::Counts && self.concurrent(x, **y))
                 .map(|(y, _)| *y)
         };
         let other_device = |y: usize| match (self.arrival(x), self.arrival(y)) {
@@ -745,12 +822,6 @@ impl<'a> Reference<'a> {
                 invite
                     .uses
                     .is_none_or(|uses| by.used + beside().filter(same).count() < uses as usize)
-            }
-            Deed::Grant(grant) => !beside()
-                .any(|y| matches!(self.deed(y), Deed::Grant(other) if other.hash == grant.hash)),
-            Deed::Epoch(epoch) => {
-                let ids = [epoch.id, epoch.act_id];
-                !beside().any(|y| matches!(self.deed(y), Deed::Epoch(other) if ids.contains(&other.id) || ids.contains(&other.act_id)))
             }
             _ => true,
         }

@@ -646,8 +646,9 @@ impl Making {
                     revoke.act = made(&revoke.public_key);
                 }
                 Deed::GrantRevoke(revoke) => {
-                    let grants = known.grants.into_keys();
-                    revoke.hash = grants.into_iter().next().unwrap_or(revoke.hash);
+                    let grants = known.grants.into_values();
+                    let mut hashes = grants.map(|row| row.grant.hash);
+                    revoke.hash = hashes.next().unwrap_or(revoke.hash);
                 }
                 _ => {}
             }

@@ -1,0 +1,164 @@
+//! What somebody says after acts that are long past: of itself, of others, about those who were given
+//! a higher rank since. Each attack by its name.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod acts;
+mod world;
+
+use acts::*;
+use kinlog_indexer::authority::VoidReason;
+use kinlog_indexer::entry::Role;
+
+const PHONE: Who = Who(0, 1, 0);
+const TABLET: Who = Who(0, 2, 0);
+
+/// A room whose owner has two more devices; returns the last act.
+fn room_of_devices() -> (Script, usize) {
+    let mut room = Script::new();
+    let phone = room.after(&[0], OWNER, device_join(PHONE));
+    let tablet = room.after(&[phone], OWNER, device_join(TABLET));
+    (room, tablet)
+}
+
+#[test]
+fn a_tablet_a_year_behind_takes_back_nobody_for_whom_another_vouched() {
+    let (mut room, old) = room_of_devices();
+    let ada = room.after(&[old], PHONE, admit(ADA, Role::Admin));
+    let ben = room.after(&[ada], PHONE, admit(BEN, Role::Member));
+    let cleo = room.after(&[ben], PHONE, admit(CLEO, Role::Guest));
+    // Ada is made owner by the computer, Ben admin by Ada; nobody says anything of Cleo.
+    let owner = room.after(&[cleo], OWNER, role(1, Role::Owner));
+    let admin = room.after(&[owner], ADA, role(2, Role::Admin));
+    let last = room.after(&[admin], BEN, invite(1, Role::Guest, None, None));
+    let revoked = room.after(&[old], TABLET, device_revoke(PHONE, &[], Vec::new()));
+    counts(&room, revoked);
+    for stays in [ada, ben, owner, admin, last] {
+        counts(&room, stays);
+    }
+    assert_eq!(void(&room, cleo), VoidReason::Revoked);
+    let roles = [1, 2, 3].map(|agent| room.role(agent));
+    assert_eq!(roles, [Some(Role::Owner), Some(Role::Admin), None]);
+    // What the phone did beside that is taken back all the same.
+    let by_phone = room.after(&[last], PHONE, role(2, Role::Guest));
+    assert_eq!(void(&room, by_phone), VoidReason::Revoked);
+}
+
+#[test]
+fn those_whom_a_thief_let_in_vouch_for_each_other_and_are_out() {
+    let (mut room, old) = room_of_devices();
+    let ada = room.after(&[old], PHONE, admit(ADA, Role::Owner));
+    let ben = room.after(&[ada], PHONE, admit(BEN, Role::Owner));
+    let one = room.after(&[ben], ADA, role(2, Role::Owner));
+    let by_phone = room.after(&[one], PHONE, role(1, Role::Owner));
+    let cleo = room.after(&[by_phone], ADA, admit(CLEO, Role::Admin));
+    let vouched = room.after(&[cleo], BEN, role(3, Role::Owner));
+    room.after(&[old], TABLET, device_revoke(PHONE, &[], Vec::new()));
+    for gone in [ada, ben, one, by_phone, cleo, vouched] {
+        assert_eq!(void(&room, gone), VoidReason::Revoked, "act {gone}");
+    }
+    let roles = [1, 2, 3].map(|agent| room.role(agent));
+    assert_eq!(roles, [None, None, None]);
+}
+
+#[test]
+fn who_leaves_or_revokes_an_invite_long_ago_takes_back_nobody_for_whom_another_vouched() {
+    for leaves in [true, false] {
+        let (mut room, last) = room_of_three(Role::Member, Role::Admin);
+        let other = room.after(&[last], ADA, device_join(Who(1, 1, 0)));
+        let made = room.after(&[other], ADA, invite(1, Role::Member, None, None));
+        let cleo = room.after(&[made], ADA, admit_by(CLEO, Role::Member, 1));
+        let dan = room.after(&[cleo], ADA, admit_by(Who(4, 0, 0), Role::Member, 1));
+        let vouched = room.after(&[dan], BEN, role(3, Role::Admin));
+        let (reason, deed) = match leaves {
+            true => (VoidReason::Left, leave(Vec::new())),
+            false => (VoidReason::InviteRevoked, invite_revoke(1)),
+        };
+        let after = if leaves { other } else { made };
+        room.after(&[after], Who(1, 1, 0), deed);
+        counts(&room, cleo);
+        counts(&room, vouched);
+        assert_eq!(void(&room, dan), reason);
+        assert_eq!((room.role(3), room.role(4)), (Some(Role::Admin), None));
+    }
+}
+
+#[test]
+fn an_old_word_of_a_lower_rank_ends_nobody_who_was_made_owner_since() {
+    let words = [
+        remove(2, Vec::new()),
+        role(2, Role::Guest),
+        role(2, Role::Admin),
+        device_revoke(BEN, &[], Vec::new()),
+    ];
+    for word in words {
+        let (mut room, old) = room_of_three(Role::Admin, Role::Member);
+        let raised = room.after(&[old], OWNER, role(2, Role::Owner));
+        let left = room.after(&[raised], OWNER, leave(Vec::new()));
+        let done = room.after(&[left], BEN, invite(1, Role::Admin, None, None));
+        // Ada wrote nothing since; the founder is gone, and Ben alone is owner.
+        let word = room.after(&[old], ADA, word);
+        assert_eq!(void(&room, word), VoidReason::Lifted);
+        counts(&room, left);
+        counts(&room, done);
+        assert_eq!((room.role(0), room.role(2)), (None, Some(Role::Owner)));
+    }
+}
+
+#[test]
+fn who_was_raised_to_a_rank_below_is_still_removed_at_the_same_time() {
+    let (mut room, old) = room_of_three(Role::Admin, Role::Member);
+    let raised = room.after(&[old], OWNER, role(2, Role::Admin));
+    let gone = room.after(&[old], ADA, remove(2, Vec::new()));
+    counts(&room, gone);
+    counts(&room, raised);
+    assert_eq!(room.role(2), None);
+}
+
+#[test]
+fn a_removed_admin_revokes_no_device_on_old_parents() {
+    let (mut room, old) = room_of_three(Role::Admin, Role::Member);
+    let done = room.after(&[old], BEN, invite(1, Role::Guest, None, None));
+    let other = room.after(&[done], BEN, device_join(Who(2, 1, 0)));
+    // Ben revokes his first device, and says how much of it is his.
+    let own = device_revoke(BEN, &[], vec![cut(BEN.feed(), 2)]);
+    let own = room.after(&[other], Who(2, 1, 0), own);
+    let removed = room.after(&[own], OWNER, remove(1, Vec::new()));
+    let late = room.after(&[old], ADA, device_revoke(BEN, &[], Vec::new()));
+    assert_eq!(void(&room, late), VoidReason::Removed);
+    for stays in [done, other, own, removed] {
+        counts(&room, stays);
+    }
+}
+
+#[test]
+fn an_admin_revokes_a_members_device_in_the_order_of_rank() {
+    let (mut room, old) = room_of_three(Role::Admin, Role::Member);
+    let done = room.after(&[old], BEN, invite(1, Role::Guest, None, None));
+    let other = room.after(&[old], BEN, device_join(Who(2, 1, 0)));
+    room.acts[other].act.seq = 0;
+    let revoked = room.after(&[old], ADA, device_revoke(BEN, &[], Vec::new()));
+    counts(&room, revoked);
+    assert_eq!(void(&room, done), VoidReason::Revoked);
+}
+
+#[test]
+fn who_came_back_ends_a_device_of_the_first_stay_that_leaves_again() {
+    let (mut room, old) = room_of_three(Role::Member, Role::Member);
+    let phone = room.after(&[old], ADA, device_join(Who(1, 1, 0)));
+    let left = room.after(&[phone], ADA, leave(Vec::new()));
+    let back = room.after(&[left], OWNER, admit(Who(1, 2, 1), Role::Member));
+    assert_eq!(room.role(1), Some(Role::Member));
+    // The phone of the first stay leaves for her once more, on old parents.
+    let again = room.after(&[phone], Who(1, 1, 0), leave(Vec::new()));
+    assert_eq!(room.role(1), None);
+    let deed = device_revoke(Who(1, 1, 0), &[], Vec::new());
+    let revoked = room.after(&[back], Who(1, 2, 1), deed);
+    counts(&room, revoked);
+    assert_eq!(void(&room, again), VoidReason::Revoked);
+    assert_eq!(room.role(1), Some(Role::Member));
+}
