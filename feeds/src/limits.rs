@@ -244,6 +244,16 @@ pub const SET_NODES_MAX: usize = 8192;
 /// one block at least, however large.
 pub const SET_BYTES: usize = 64 * 1024;
 
+/// Runs of blocks in one message about what is held, 2,048: with fewer it is shorter than the bits of
+/// 32,768 blocks.
+pub const HELD_RUNS_MAX: usize = 2048;
+
+/// Feeds listed in one message, 1,024: 16 KiB.
+pub const LISTED_PER_MESSAGE_MAX: usize = 1024;
+
+/// Feeds that one side of a session may have listed at once, 16,384: about 200 bytes each.
+pub const LISTED_MAX: usize = 16 * 1024;
+
 // Bundles.
 
 /// Blocks in one run of a bundle, 512: one tree node is given for each run, 0.08 bytes a block.

@@ -9,6 +9,8 @@ use kinlog_feeds::crypto::{
     Secret, device_dh_secret, device_seed, feed_seed, namespace, root_seed,
 };
 use kinlog_feeds::manifest::Manifest;
+use kinlog_feeds::wire::Role;
+use kinlog_feeds::wire::kinlog::capability;
 use kinlog_feeds::{FeedKey, KeyPair, text};
 use serde_json::{Value, json};
 
@@ -99,6 +101,21 @@ fn key_texts_match() {
             text::decode_key(vector["out"][form].as_str().unwrap()),
             Ok(key)
         );
+    }
+}
+
+#[test]
+fn feed_capabilities_match() {
+    let vector = vector("feed_cap");
+    let (hash, key) = (
+        input(&vector, "handshake_hash"),
+        FeedKey(input(&vector, "feed_key")),
+    );
+    for (role, name) in [
+        (Role::Initiator, "initiator"),
+        (Role::Responder, "responder"),
+    ] {
+        assert_eq!(hex(capability(role, &key, &hash)), vector["out"][name]);
     }
 }
 

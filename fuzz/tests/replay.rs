@@ -66,6 +66,8 @@ targets! {
     multisig
     proof
     conflict_proof
+    kinlog_message
+    set_proof
     wire_message
     wire_connection
     key_text

@@ -49,6 +49,8 @@ namespaces! {
     SESSION_CERT = "session-cert";
     /// Tag by which a feed is asked for in a session.
     SESSION_TAG = "session-tag";
+    /// Capability by which a feed is listed in a session.
+    FEED_CAP = "feed-cap";
     /// Associated data of a sealed entry.
     SEAL = "seal";
     /// Associated data of a file chunk.

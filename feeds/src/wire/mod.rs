@@ -2,7 +2,7 @@
 //!
 //! Layers, from the bytes up: frames with a 3-byte length (`frame`), the Noise XX handshake
 //! (`noise`), the secret stream (`secret_stream`), protomux channels (`mux`) and on them the
-//! messages of `hypercore/alpha` ([`hypercore`]). [`Connection`] holds the first four together and
+//! messages of `hypercore/alpha` ([`hypercore`]) and `kinlog/feed/1` ([`kinlog`]). [`Connection`] holds the first four together and
 //! knows no Hypercore semantics; the replicator speaks in [`hypercore::Message`] values.
 //!
 //! **Drain rule.** After each `handle_*` of a [`Connection`], call `poll_event` until it gives
@@ -13,6 +13,7 @@ mod connection;
 mod error;
 mod frame;
 pub mod hypercore;
+pub mod kinlog;
 mod mux;
 mod noise;
 mod outbox;

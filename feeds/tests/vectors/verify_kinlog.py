@@ -111,7 +111,7 @@ def sign(seed, message):
 
 HYPERCORE = [h(h(b"hypercore"), bytes([number])) for number in range(6)]
 LABELS = """root device-sign device-dh feed content meet epoch-id epoch-commit topic topic-offset signal-join
-    signal-client session-cap session-cert session-tag seal file link-tag record segment
+    signal-client session-cap session-cert session-tag feed-cap seal file link-tag record segment
     index-file statement join-request sealed-box invite-check genesis identity-set room-claim
     bundle act act-hash feed-claim device-accept root-accept safety own-room seed-grant room-tag
     home-key home-secret backup backup-part link-code link-check link-request link-answer
@@ -199,6 +199,11 @@ def vectors():
     put("session_tag", 'H_{handshake hash}(NS("session-tag") || feed key)[..8]',
         {"handshake_hash": handshake, "feed_key": key},
         tag=h(ns("session-tag"), key, key=handshake)[:8])
+
+    put("feed_cap", 'H_{handshake hash}(NS("feed-cap") || role || feed key)[..16]',
+        {"handshake_hash": handshake, "feed_key": key},
+        initiator=h(ns("feed-cap"), b"\x00", key, key=handshake)[:16],
+        responder=h(ns("feed-cap"), b"\x01", key, key=handshake)[:16])
 
     prints = run(0xC0, 32), run(0xE0, 32)
     identity = run(0x11, 32)

@@ -95,6 +95,18 @@ pub const TARGETS: &[Target] = &[
         cases: 10_000,
     },
     Target {
+        name: "kinlog_message",
+        run: wire::kinlog_message,
+        seeds: wire::kinlog_message_seeds,
+        cases: 100_000,
+    },
+    Target {
+        name: "set_proof",
+        run: wire::set_proof,
+        seeds: wire::set_proof_seeds,
+        cases: 20_000,
+    },
+    Target {
         name: "wire_message",
         run: wire::message,
         seeds: wire::message_seeds,

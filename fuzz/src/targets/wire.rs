@@ -6,9 +6,11 @@ use bytes::Bytes;
 use kinlog_feeds::limits::BITFIELD_WORDS_MAX;
 use kinlog_feeds::manifest::Verifier;
 use kinlog_feeds::tree::{
-    BlockRequest, HashRequest, Head, Node, Proof, ProofRequest, SeekRequest, UpgradeRequest, verify,
+    BlockRequest, BlockSet, Group, HashRequest, Head, Node, Proof, ProofRequest, SeekRequest,
+    UpgradeRequest, verify,
 };
 use kinlog_feeds::wire::hypercore::{Data, Message, message_type};
+use kinlog_feeds::wire::kinlog::{self, FeedMessage, Held, Opening, SetAnswer, SetRequest};
 use kinlog_feeds::wire::{Config, Connection, Role};
 use kinlog_feeds::{Bitfield, Time};
 
@@ -137,6 +139,124 @@ pub(super) fn proof_seeds() -> Vec<Vec<u8>> {
         out
     });
     messages.collect()
+}
+
+/// Decodes a message of `kinlog/feed/1`: its type, then its body.
+pub(super) fn kinlog_message(bytes: &[u8]) -> bool {
+    let Some((kind, body)) = bytes.split_first() else {
+        return false;
+    };
+    if let Ok(opening) = Opening::decode(body) {
+        assert_eq!(Opening::decode(&opening.encode()), Ok(opening));
+    }
+    let body = Bytes::copy_from_slice(body);
+    let Ok(Some(message)) = kinlog::Message::decode(u64::from(*kind), &body) else {
+        return false;
+    };
+    let mut again = Vec::new();
+    message.encode(&mut again);
+    assert_eq!(again.len(), message.encoded_len());
+    let decoded = kinlog::Message::decode(message.message_type(), &again.into());
+    assert_eq!(decoded, Ok(Some(message)));
+    true
+}
+
+pub(super) fn kinlog_message_seeds() -> Vec<Vec<u8>> {
+    let held = Held {
+        blocks: 64..4096,
+        runs: vec![65..70, 1000..4096],
+    };
+    let of_feed = |message| kinlog::Message::Feed(3, message);
+    let mut messages = vec![
+        kinlog::Message::List(vec![[1; 16], [2; 16]]),
+        kinlog::Message::Unlist(vec![0, 300]),
+        of_feed(FeedMessage::Held(held)),
+    ];
+    for set in sets() {
+        let proof = golden().feed.prove_blocks(&set).unwrap();
+        let answer = SetAnswer::new(9, 0, *proof.blocks.unwrap());
+        messages.push(of_feed(FeedMessage::Set(answer)));
+        let (id, fork) = (9, 0);
+        messages.push(of_feed(FeedMessage::AskSet(SetRequest { id, fork, set })));
+    }
+    let encode = |message: kinlog::Message| {
+        let mut out = vec![message.message_type() as u8];
+        message.encode(&mut out);
+        out
+    };
+    let mut seeds: Vec<Vec<u8>> = messages.into_iter().map(encode).collect();
+    for mut seed in message_seeds() {
+        if let Some(kind) = seed.first_mut() {
+            *kind += 16;
+        }
+        seed.insert(1, 3);
+        seeds.push(seed);
+    }
+    seeds
+}
+
+/// Sets of blocks of the golden feed, which lead to its roots.
+fn sets() -> Vec<BlockSet> {
+    let head = golden().feed.head();
+    let mut start = 0;
+    let every_other = head.roots.iter().map(|root| {
+        let depth = root.index.trailing_ones();
+        let end = start + (1 << depth);
+        let runs = (start..end).step_by(2).map(|block| block..block + 1);
+        start = end;
+        Group::new(u64::from(depth), runs.collect()).unwrap()
+    });
+    let all = BlockSet::new(every_other.collect()).unwrap();
+    let one = all.prefix(1).unwrap();
+    vec![all, one]
+}
+
+/// Verifies the answer to a set asked for, by the roots of the feed: a byte that says which, then the
+/// answer. What is accepted is what was written.
+pub(super) fn set_proof(bytes: &[u8]) -> bool {
+    let Some((which, body)) = bytes.split_first() else {
+        return false;
+    };
+    let body = Bytes::copy_from_slice(body);
+    let Ok(Some(kinlog::Message::Feed(_, FeedMessage::Set(answer)))) =
+        kinlog::Message::decode(3, &body)
+    else {
+        return false;
+    };
+    let sets = sets();
+    let asked = &sets[usize::from(*which) % sets.len()];
+    let Some(blocks) = answer.into_proof(asked) else {
+        return false;
+    };
+    let feed = &golden().feed;
+    let manifest = feed.manifest().unwrap();
+    let verifier = Verifier::new(feed.key(), &manifest).unwrap();
+    let proof = Proof {
+        blocks: Some(Box::new(blocks)),
+        ..Proof::default()
+    };
+    let Ok(verified) = verify(&feed.head(), &BTreeMap::new(), &verifier, &proof) else {
+        return false;
+    };
+    let values = &proof.blocks.unwrap().values;
+    for (index, value) in verified.blocks.iter().zip(values) {
+        assert_eq!(*value, block(*index), "block {index}");
+    }
+    for node in verified.nodes {
+        assert_eq!(feed.node(node.index).unwrap(), Some(node));
+    }
+    true
+}
+
+pub(super) fn set_proof_seeds() -> Vec<Vec<u8>> {
+    let answer = |(which, set): (u8, &BlockSet)| {
+        let proof = golden().feed.prove_blocks(set).unwrap();
+        let answer = SetAnswer::new(1, 0, *proof.blocks.unwrap());
+        let mut out = vec![which];
+        kinlog::Message::Feed(0, FeedMessage::Set(answer)).encode(&mut out);
+        out
+    };
+    (0u8..).zip(&sets()).map(answer).collect()
 }
 
 /// Puts a bitfield message into a bitfield and reads it back.

@@ -1,0 +1,149 @@
+//! The messages of the channel.
+
+use bytes::Bytes;
+
+use crate::encoding::{DecodeError, Reader, Writer, uint_len};
+use crate::limits::LISTED_PER_MESSAGE_MAX;
+use crate::wire::hypercore;
+use crate::wire::kinlog::{Capability, Held, SetAnswer, SetRequest};
+
+/// Types of messages.
+mod message_type {
+    pub(super) const LIST: u64 = 0;
+    pub(super) const UNLIST: u64 = 1;
+    pub(super) const ASK_SET: u64 = 2;
+    pub(super) const SET: u64 = 3;
+    pub(super) const HELD: u64 = 4;
+    /// The message of `hypercore/alpha` with this number less.
+    pub(super) const HYPERCORE: u64 = 16;
+}
+
+/// A message of `kinlog/feed/1`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are about a feed")]
+pub enum Message {
+    /// Feeds that the sender wants, or has and was asked for: `uint n | n x capability 16`. Each has the
+    /// next number of the sender, from 0.
+    List(Vec<Capability>),
+    /// Numbers of the sender that stand for nothing any more: `uint n | n x uint number`.
+    Unlist(Vec<u64>),
+    /// Something about one feed: `uint number` of the sender's, then what it is.
+    Feed(u64, FeedMessage),
+}
+
+/// What is said about one feed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum FeedMessage {
+    /// Asks for blocks under one proof.
+    AskSet(SetRequest),
+    /// Answers that.
+    Set(SetAnswer),
+    /// Blocks held, as runs.
+    Held(Held),
+    /// A message of `hypercore/alpha`.
+    Hypercore(hypercore::Message),
+}
+
+impl FeedMessage {
+    /// Returns what says the same as a message of `hypercore/alpha` in fewer bytes, or it as it is.
+    pub fn shortest(message: hypercore::Message) -> FeedMessage {
+        if let hypercore::Message::Bitfield { start, words } = &message
+            && let Some(held) = Held::from_words(*start, words)
+            && held.encoded_len() < message.encoded_len()
+        {
+            return FeedMessage::Held(held);
+        }
+        FeedMessage::Hypercore(message)
+    }
+}
+
+impl Message {
+    /// Returns the number by which protomux names this message.
+    pub fn message_type(&self) -> u64 {
+        match self {
+            Message::List(_) => message_type::LIST,
+            Message::Unlist(_) => message_type::UNLIST,
+            Message::Feed(_, FeedMessage::AskSet(_)) => message_type::ASK_SET,
+            Message::Feed(_, FeedMessage::Set(_)) => message_type::SET,
+            Message::Feed(_, FeedMessage::Held(_)) => message_type::HELD,
+            Message::Feed(_, FeedMessage::Hypercore(message)) => {
+                message_type::HYPERCORE + message.message_type()
+            }
+        }
+    }
+
+    /// Decodes the body of a message; a type this build does not know gives `None`.
+    pub fn decode(message_type: u64, body: &Bytes) -> Result<Option<Message>, DecodeError> {
+        let mut reader = Reader::new(body);
+        if message_type == message_type::LIST {
+            let count = reader.uint_max("feeds listed", LISTED_PER_MESSAGE_MAX)?;
+            let listed = (0..count).map(|_| reader.fixed());
+            return Ok(Some(Message::List(listed.collect::<Result<_, _>>()?)));
+        }
+        if message_type == message_type::UNLIST {
+            let count = reader.uint_max("feeds unlisted", LISTED_PER_MESSAGE_MAX)?;
+            let numbers = (0..count).map(|_| reader.uint());
+            return Ok(Some(Message::Unlist(numbers.collect::<Result<_, _>>()?)));
+        }
+        let number = reader.uint()?;
+        let message = match message_type {
+            message_type::ASK_SET => FeedMessage::AskSet(SetRequest::decode(&mut reader)?),
+            message_type::SET => FeedMessage::Set(SetAnswer::decode(&mut reader, body)?),
+            message_type::HELD => FeedMessage::Held(Held::decode(&mut reader)?),
+            message_type => {
+                let Some(of_hypercore) = message_type.checked_sub(message_type::HYPERCORE) else {
+                    return Ok(None);
+                };
+                let rest = body.slice(reader.position()..);
+                match hypercore::Message::decode(of_hypercore, &rest)? {
+                    Some(message) => FeedMessage::Hypercore(message),
+                    None => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(Message::Feed(number, message)))
+    }
+
+    /// Returns the bytes that [`encode`](Self::encode) writes.
+    pub fn encoded_len(&self) -> usize {
+        match self {
+            Message::List(listed) => uint_len(listed.len() as u64) + 16 * listed.len(),
+            Message::Unlist(numbers) => {
+                let each = numbers.iter().map(|number| uint_len(*number));
+                uint_len(numbers.len() as u64) + each.sum::<usize>()
+            }
+            Message::Feed(number, message) => {
+                uint_len(*number)
+                    + match message {
+                        FeedMessage::AskSet(request) => request.encoded_len(),
+                        FeedMessage::Set(answer) => answer.encoded_len(),
+                        FeedMessage::Held(held) => held.encoded_len(),
+                        FeedMessage::Hypercore(message) => message.encoded_len(),
+                    }
+            }
+        }
+    }
+
+    /// Appends the encoded body.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Message::List(listed) => {
+                out.put_uint(listed.len() as u64);
+                listed.iter().for_each(|capability| out.put_raw(capability));
+            }
+            Message::Unlist(numbers) => {
+                out.put_uint(numbers.len() as u64);
+                numbers.iter().for_each(|number| out.put_uint(*number));
+            }
+            Message::Feed(number, message) => {
+                out.put_uint(*number);
+                match message {
+                    FeedMessage::AskSet(request) => request.encode(out),
+                    FeedMessage::Set(answer) => answer.encode(out),
+                    FeedMessage::Held(held) => held.encode(out),
+                    FeedMessage::Hypercore(message) => message.encode(out),
+                }
+            }
+        }
+    }
+}
