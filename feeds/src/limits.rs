@@ -244,6 +244,19 @@ pub const SET_NODES_MAX: usize = 8192;
 /// one block at least, however large.
 pub const SET_BYTES: usize = 64 * 1024;
 
+/// What a node of a set's proof takes on the wire, about: a hash, and its size when sizes differ.
+pub const SET_NODE_BYTES: usize = 34;
+
+/// Blocks on their way from one peer that is asked for sets, 8,192: 0.8 MB of 100 B blocks, 1.5 MiB of
+/// what is remembered of them.
+pub const BLOCKS_IN_SETS_MAX: usize = 8192;
+
+/// Runs in the sets of one peer that wait here, 16,384: 256 KiB, twice what an honest peer asks for.
+pub const SET_RUNS_QUEUED_MAX: usize = 2 * BLOCKS_IN_SETS_MAX;
+
+/// Sets of a channel whose late answers are recognised.
+pub const LATE_SETS_MAX: usize = 1024;
+
 /// Runs of blocks in one message about what is held, 2,048: with fewer it is shorter than the bits of
 /// 32,768 blocks.
 pub const HELD_RUNS_MAX: usize = 2048;

@@ -78,6 +78,7 @@ fn messages_have_their_bytes() {
     let ask = SetRequest {
         id: 7,
         fork: 0,
+        is_urgent: true,
         set: two.clone(),
     };
     let held = Held {
@@ -99,7 +100,7 @@ fn messages_have_their_bytes() {
         (
             Message::Feed(5, FeedMessage::AskSet(ask)),
             2,
-            "05 0700 02 030202000201 00010200".replace(' ', ""),
+            "05 070001 02 030202000201 00010200".replace(' ', ""),
         ),
         (
             first,
@@ -163,8 +164,14 @@ fn sets() -> impl Strategy<Value = BlockSet> {
 
 proptest! {
     #[test]
-    fn requests_for_sets_come_back(id in uint(), fork in uint(), number in uint(), set in sets()) {
-        let message = Message::Feed(number, FeedMessage::AskSet(SetRequest { id, fork, set }));
+    fn requests_for_sets_come_back(
+        id in uint(),
+        fork in uint(),
+        is_urgent in any::<bool>(),
+        set in sets(),
+    ) {
+        let request = SetRequest { id, fork, is_urgent, set };
+        let message = Message::Feed(7, FeedMessage::AskSet(request));
         prop_assert_eq!(decoded(&message), message);
     }
 

@@ -9,10 +9,12 @@ use crate::limits::{
     CANCELLED_REQUESTS_MAX, REMOTE_PAGES_MAX, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, SNUB_TIME,
     SNUB_TIME_MAX, UINT_MAX, WANT_REGION_BLOCKS,
 };
+use crate::replicate::feed::sets::AskedSet;
 use crate::replicate::pace::Departure;
 use crate::replicate::shown::Shown;
 use crate::tree::Proof;
 use crate::wire::hypercore::{self, Synchronize};
+use crate::wire::kinlog::Held;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,6 +72,19 @@ pub(super) struct Asked {
     pub(super) departure: Departure,
     /// Another peer was asked for the same.
     pub(super) hedged: bool,
+    /// Whether it is a block of a set.
+    pub(super) in_set: bool,
+}
+
+/// A block to be asked for with others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gathered {
+    pub(super) id: u64,
+    pub(super) block: u64,
+    /// Levels up to a node that will be known.
+    pub(super) nodes: u64,
+    pub(super) fork: u64,
+    pub(super) is_urgent: bool,
 }
 
 /// A feed's channel with one peer.
@@ -90,6 +105,15 @@ pub(super) struct Channel {
     pub(super) asked: BTreeMap<u64, Asked>,
     /// Blocks that were asked of this peer and not given up: their nodes come from it, in order.
     pub(super) own: Bitfield,
+    /// Whether blocks are asked for in sets.
+    pub(super) takes_sets: bool,
+    /// Blocks to be asked for at the end of planning.
+    pub(super) gathered: Vec<Gathered>,
+    pub(super) sets: BTreeMap<u64, AskedSet>,
+    /// Sets of which nothing is awaited any more.
+    pub(super) late_sets: BTreeSet<u64>,
+    /// Sets up to this id were of channels that are closed.
+    pub(super) first_set: u64,
     /// The head length at which the peer declined to prove an upgrade.
     pub(super) upgrade_refused: Option<u64>,
     /// Proofs of this peer that led nowhere although they were asked up to a root.
@@ -260,6 +284,16 @@ impl Channel {
     pub(super) fn handle_bitfield(&mut self, start: u64, words: &[u32]) {
         if start.is_multiple_of(32) && self.has_room() {
             self.remote_have.set_words(start, words);
+        }
+    }
+
+    /// The same, told as runs.
+    pub(super) fn handle_held(&mut self, held: &Held) {
+        self.remote_have.clear_range(held.blocks.clone());
+        for run in &held.runs {
+            if self.has_room() {
+                self.remote_have.set_range(run.clone());
+            }
         }
     }
 

@@ -189,6 +189,7 @@ impl Feed {
             fork,
             departure: departure.unwrap_or_default(),
             hedged: false,
+            in_set: false,
         });
         let upgrade = Some(UpgradeRequest { start: 0, length });
         let proof = ProofRequest {

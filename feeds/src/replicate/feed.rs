@@ -1,6 +1,7 @@
 //! One feed: what is held, what is wanted, what is on its way from whom.
 
 mod apply;
+pub(super) mod sets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -506,10 +507,11 @@ impl Feed {
 
     /// Returns whether the block has come and is not stored yet.
     fn is_received(&self, block: u64) -> bool {
-        let applying = self.applying.iter().flat_map(|applying| &applying.origins);
+        let applying = self.applying.iter();
+        let applying = applying.flat_map(|applying| applying.items.iter());
         let waiting = self.incoming.iter().chain(&self.parked);
-        let mut origins = applying.chain(waiting.map(|item| &item.origin));
-        origins.any(|origin| origin.what == What::Block(block))
+        let mut all = applying.chain(waiting.map(|item| &item.incoming));
+        all.any(|incoming| incoming.blocks().any(|one| one == block))
     }
 
     /// Drops the channel with a peer; what was asked of it is open again.
@@ -558,6 +560,9 @@ impl Feed {
             cx.flow.done(cx.peers.get_mut(&peer), &asked);
             self.give_up(peer, &asked);
             cx.outputs.push_back(self.send(peer, Message::Cancel(id)));
+        }
+        for channel in self.channels.values_mut() {
+            channel.forget_sets();
         }
         for peer in snubbed {
             if let Some(channel) = self.channels.get_mut(&peer) {
@@ -626,10 +631,10 @@ impl Feed {
         dropped: Vec<Item>,
     ) -> Vec<(PeerId, ProtocolViolation)> {
         let mut violations = Vec::new();
-        for Item { origin, .. } in dropped {
+        for Item { origin, incoming } in dropped {
             cx.flow.applied(origin.bytes);
-            let block = match origin.what {
-                What::Block(block) => block,
+            match origin.what {
+                What::Block(_) => {}
                 What::Upgrade(_) => {
                     self.refuse_upgrades(origin.peer);
                     continue;
@@ -638,11 +643,16 @@ impl Feed {
                     self.unanswered(origin.peer);
                     continue;
                 }
-            };
-            self.release(block);
-            if self.retry.insert(block, Climb::Roots) == Some(Climb::Roots)
-                && let Some(channel) = self.channels.get_mut(&origin.peer)
-            {
+            }
+            let mut was_asked_to_a_root = false;
+            for block in incoming.blocks() {
+                self.release(block);
+                was_asked_to_a_root |= self.retry.insert(block, Climb::Roots) == Some(Climb::Roots);
+                if self.retry.len() > RETRIES_MAX {
+                    self.retry.pop_first();
+                }
+            }
+            if was_asked_to_a_root && let Some(channel) = self.channels.get_mut(&origin.peer) {
                 channel.unanchored += 1;
                 let count = channel.unanchored;
                 if count > UNANCHORED_PROOFS_MAX {

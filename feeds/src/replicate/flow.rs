@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::Time;
-use crate::limits::{UNAPPLIED_BYTES_MAX, URGENT_BYTES_MAX, URGENT_REQUESTS_MAX};
+use crate::limits::{
+    BLOCKS_IN_SETS_MAX, UNAPPLIED_BYTES_MAX, URGENT_BYTES_MAX, URGENT_REQUESTS_MAX,
+};
 use crate::replicate::channel::Asked;
 use crate::replicate::pace::Departure;
 use crate::replicate::peer::Peer;
@@ -42,7 +44,8 @@ impl Flow {
             true => (0, URGENT_BYTES_MAX),
             false => (0, 0),
         };
-        if peer.in_flight >= peer.window + more_requests
+        if peer.in_flight - peer.in_sets >= peer.window + more_requests
+            || peer.in_sets >= BLOCKS_IN_SETS_MAX
             || self.unapplied_bytes >= UNAPPLIED_BYTES_MAX + more_bytes
         {
             return false;
@@ -96,6 +99,7 @@ impl Flow {
         self.in_flight_bytes -= asked.bytes;
         if let Some(peer) = peer {
             peer.in_flight -= 1;
+            peer.in_sets -= usize::from(asked.in_set);
             peer.in_flight_bytes -= asked.bytes;
         }
     }

@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use crate::crypto::FeedKey;
 use crate::replicate::{HeadState, Reorg};
-use crate::tree::{Proof, ProofRequest};
+use crate::tree::{BlockSet, Proof, ProofRequest};
 use crate::wire::hypercore::Message;
+use crate::wire::kinlog::FeedMessage;
 
 /// A peer, as the driver numbers it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -31,10 +32,19 @@ pub struct Incoming {
     pub manifest: Option<Bytes>,
 }
 
+impl Incoming {
+    /// Returns the blocks that it brings.
+    pub fn blocks(&self) -> impl Iterator<Item = u64> + '_ {
+        let one = self.proof.block.iter().map(|block| block.index);
+        let set = self.proof.blocks.iter();
+        one.chain(set.flat_map(|blocks| blocks.set.blocks()))
+    }
+}
+
 /// What the store made of one [`Incoming`]: verified and durable.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Applied {
-    /// The block that is now held.
+    /// The block that is now held; of a set all are, and none is named.
     pub block: Option<u64>,
     /// The signed head as it is now, if this brought a new one.
     pub head: Option<HeadState>,
@@ -167,6 +177,30 @@ pub enum Output {
         message: Message,
         /// Whether somebody may be waiting for it: it goes ahead of bulk data that waits.
         urgent: bool,
+    },
+    /// Send a message about the feed by `kinlog/feed/1`; only to peers that were told of by
+    /// [`handle_kinlog_open`](crate::replicate::Replicator::handle_kinlog_open).
+    SendKinlog {
+        /// To whom.
+        peer: PeerId,
+        /// About which feed.
+        key: FeedKey,
+        /// What.
+        message: FeedMessage,
+        /// As in [`Output::Send`].
+        urgent: bool,
+    },
+    /// Read the proof of the first blocks of a set, as many as fit, and call
+    /// [`handle_read`](crate::replicate::Replicator::handle_read).
+    ReadSet {
+        /// Names the read.
+        id: ReadId,
+        /// For whom.
+        peer: PeerId,
+        /// Of which feed.
+        key: FeedKey,
+        /// Which blocks.
+        set: BlockSet,
     },
     /// Read a proof (with block and manifest, as asked) and call
     /// [`handle_read`](crate::replicate::Replicator::handle_read).

@@ -7,6 +7,46 @@ use crate::limits::{REQUESTS_PER_PLAIN_PEER_MAX, URGENT_BYTES_MAX};
 use crate::replicate::pace::Pace;
 use crate::replicate::shown::Shown;
 use crate::wire::hypercore::Request;
+use crate::wire::kinlog::SetRequest;
+
+/// A request of the peer that waits.
+#[derive(Debug)]
+pub(super) enum Queued {
+    Request(Request),
+    Set(SetRequest),
+}
+
+impl Queued {
+    /// Returns whether somebody may be waiting for the answer: heads always, blocks by what the peer
+    /// says.
+    pub(super) fn is_urgent(&self) -> bool {
+        match self {
+            Queued::Request(request) => request.priority > 0 || request.proof.block.is_none(),
+            Queued::Set(request) => request.is_urgent,
+        }
+    }
+
+    /// Returns how many blocks are asked for.
+    pub(super) fn blocks(&self) -> usize {
+        match self {
+            Queued::Request(request) => usize::from(request.proof.block.is_some()),
+            Queued::Set(request) => request.set.count(),
+        }
+    }
+
+    /// Returns the runs of a set that are kept.
+    pub(super) fn runs(&self) -> usize {
+        match self {
+            Queued::Request(_) => 0,
+            Queued::Set(request) => request.set.runs().count(),
+        }
+    }
+
+    /// Returns whether this is the request with that id; sets have ids of their own.
+    pub(super) fn is_request(&self, id: u64) -> bool {
+        matches!(self, Queued::Request(request) if request.id == id)
+    }
+}
 
 /// A peer's state that is not of one feed.
 #[derive(Debug)]
@@ -17,6 +57,8 @@ pub(super) struct Peer {
     /// Requests that may be on their way to the peer: more once it told that it is Kinlog.
     pub(super) window: usize,
     pub(super) in_flight: usize,
+    /// Those of them that are blocks of sets.
+    pub(super) in_sets: usize,
     pub(super) in_flight_bytes: usize,
     /// How soon and how much it answers.
     pub(super) pace: Pace,
@@ -25,7 +67,11 @@ pub(super) struct Peer {
     /// Bytes of urgent answers that it still gets while its connection takes no more.
     pub(super) urgent_bytes_left: usize,
     /// Requests of the peer that wait to be read.
-    pub(super) requests: VecDeque<(FeedKey, Request)>,
+    pub(super) requests: VecDeque<(FeedKey, Queued)>,
+    /// Feeds about which both sides may speak by `kinlog/feed/1`.
+    pub(super) by_number: BTreeSet<FeedKey>,
+    /// Highest id of a set that it was asked for.
+    pub(super) last_set: u64,
     pub(super) reading: usize,
     pub(super) reading_bytes: usize,
     /// Highest id that a request of a channel that is closed now had.
@@ -42,11 +88,14 @@ impl Peer {
             limits: BTreeMap::new(),
             window: REQUESTS_PER_PLAIN_PEER_MAX,
             in_flight: 0,
+            in_sets: 0,
             in_flight_bytes: 0,
             pace: Pace::default(),
             writable: true,
             urgent_bytes_left: URGENT_BYTES_MAX,
             requests: VecDeque::new(),
+            by_number: BTreeSet::new(),
+            last_set: 0,
             reading: 0,
             reading_bytes: 0,
             last_request: 0,

@@ -1,7 +1,7 @@
 //! What is asked of whom: first the head, then the blocks that are wanted.
 
 use crate::limits::{REQUEST_TIMEOUT, WANT_REGION_BLOCKS, WANT_REGIONS_MAX, WANT_SETTLE};
-use crate::replicate::channel::{Asked, What};
+use crate::replicate::channel::{Asked, Gathered, What};
 use crate::replicate::feed::{Feed, Upgrading};
 use crate::replicate::flow::Context;
 use crate::replicate::{FeedEvent, PeerId, ProtocolViolation, Want};
@@ -39,6 +39,7 @@ impl Feed {
         }
         self.plan_wants(cx);
         planned.starved |= self.plan_blocks(cx);
+        self.send_gathered(cx);
         planned.waits = self.tell_followers(cx, planned.starved);
         planned
     }
@@ -200,6 +201,9 @@ impl Feed {
             return;
         };
         let departure = cx.flow.asked(cx.now, known, bytes);
+        let is_new = |index| !self.retry.contains_key(&index);
+        let in_set = channel.takes_sets && matches!(what, What::Block(index) if is_new(index));
+        known.in_sets += usize::from(in_set);
         let id = channel.ask(Asked {
             what,
             bytes,
@@ -208,7 +212,18 @@ impl Feed {
             fork,
             departure,
             hedged: false,
+            in_set,
         });
+        if let Some(block) = proof.block.filter(|_| in_set) {
+            channel.gathered.push(Gathered {
+                id,
+                block: block.index,
+                nodes: block.nodes,
+                fork,
+                is_urgent: urgent,
+            });
+            return;
+        }
         // To others of our kind only: nothing is known of what npm makes of it.
         let priority = u64::from(urgent && channel.is_kinlog);
         let message = Message::Request(Request {

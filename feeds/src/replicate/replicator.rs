@@ -23,6 +23,7 @@ use crate::replicate::{
 };
 use crate::tree::Proof;
 use crate::wire::hypercore::Message;
+use crate::wire::kinlog::{FeedMessage, SetRequest};
 
 /// Configuration of the replicator.
 #[derive(Clone, Debug)]
@@ -261,6 +262,10 @@ impl Replicator {
     /// Both sides have opened the channel of feed `key` and shown their capability.
     pub fn handle_channel_open(&mut self, now: Time, peer: PeerId, key: FeedKey) {
         self.now = now;
+        let by_number = self
+            .peers
+            .get(&peer)
+            .is_some_and(|known| known.by_number.contains(&key));
         self.handle_channel_close(now, peer, &key);
         if !self.feeds.contains_key(&key) {
             return;
@@ -269,13 +274,82 @@ impl Replicator {
         known.feeds.insert(key);
         let after = known.last_request;
         let shown = known.limits.get(&key).cloned().unwrap_or_default();
+        if by_number {
+            known.by_number.insert(key);
+        }
+        let first_set = known.last_set;
         with_feed!(self, &key, |feed, cx| {
             let mut channel = Channel::new(now, after);
             channel.shown = shown;
+            (channel.takes_sets, channel.is_kinlog) = (by_number, by_number);
+            channel.first_set = first_set;
             feed.channels.insert(peer, channel);
             feed.greet(cx, peer);
         });
         self.touch(&key);
+    }
+
+    /// The peer and this side may speak of feed `key` by `kinlog/feed/1`, and both ask for blocks in
+    /// sets. Comes before or after [`handle_channel_open`](Self::handle_channel_open), and ends with
+    /// the channel.
+    pub fn handle_kinlog_open(&mut self, now: Time, peer: PeerId, key: FeedKey) {
+        self.now = now;
+        let known = self.peer(peer);
+        known.window = REQUESTS_PER_PEER_MAX;
+        known.by_number.insert(key);
+        with_feed!(self, &key, |feed, cx| {
+            if let Some(channel) = feed.channels.get_mut(&peer) {
+                channel.takes_sets = true;
+                feed.handle_kinlog(cx, peer);
+            }
+        });
+        self.touch(&key);
+    }
+
+    /// What the peer said about feed `key` by `kinlog/feed/1`. On an error close the connection: the
+    /// peer is forgotten here.
+    pub fn handle_kinlog_message(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        key: &FeedKey,
+        message: FeedMessage,
+    ) -> Result<(), ProtocolViolation> {
+        self.now = now;
+        let result = match message {
+            FeedMessage::Hypercore(message) => self.dispatch(peer, key, message),
+            FeedMessage::AskSet(request) => self.handle_set_request(peer, key, request),
+            FeedMessage::Set(answer) => {
+                self.touch(key);
+                with_feed!(self, key, |feed, cx| feed.handle_set(cx, peer, answer))
+                    .unwrap_or(Ok(()))
+            }
+            FeedMessage::Held(held) => {
+                with_feed!(self, key, |feed, _cx| feed.handle_held(peer, &held));
+                self.touch(key);
+                Ok(())
+            }
+        };
+        if result.is_err() {
+            self.handle_peer_gone(now, peer);
+        }
+        result
+    }
+
+    fn handle_set_request(
+        &mut self,
+        peer: PeerId,
+        key: &FeedKey,
+        request: SetRequest,
+    ) -> Result<(), ProtocolViolation> {
+        let (Some(feed), Some(found)) = (self.feeds.get(key), self.peers.get_mut(&peer)) else {
+            return Ok(());
+        };
+        if !feed.channels.contains_key(&peer) {
+            return Ok(());
+        }
+        self.server
+            .handle_set_request(&mut self.outputs, (peer, found), feed, request)
     }
 
     /// The channel of feed `key` with this peer is closed.
@@ -285,6 +359,7 @@ impl Replicator {
         self.server.handle_channel_close(peer, key);
         if let Some(found) = self.peers.get_mut(&peer) {
             found.feeds.remove(key);
+            found.by_number.remove(key);
             found.requests.retain(|(queued, _)| queued != key);
         }
         self.touch(key);

@@ -7,14 +7,15 @@ use bytes::Bytes;
 use crate::crypto::FeedKey;
 use crate::limits::{
     INVALID_REQUESTS_MAX, READ_BYTES_PER_PEER_MAX, READS_PER_PEER_MAX, REQUESTS_PER_PEER_MAX,
-    REQUESTS_QUEUED_MAX, URGENT_REQUESTS_MAX,
+    REQUESTS_QUEUED_MAX, SET_BYTES, SET_RUNS_QUEUED_MAX, URGENT_REQUESTS_MAX,
 };
 use crate::replicate::feed::Feed;
-use crate::replicate::peer::Peer;
+use crate::replicate::peer::{Peer, Queued};
 use crate::replicate::shown::Shown;
 use crate::replicate::{NotAvailable, Output, PeerId, ProtocolViolation, ReadId};
-use crate::tree::Proof;
+use crate::tree::{BlockSet, Proof};
 use crate::wire::hypercore::{Data, Message, NoData, NoDataReason, Request};
+use crate::wire::kinlog::{FeedMessage, SetAnswer, SetRequest};
 
 /// What the proof of a head counts for.
 const NO_BLOCK_BYTES_COUNTED: usize = 1024;
@@ -25,6 +26,8 @@ struct Reading {
     peer: PeerId,
     key: FeedKey,
     request: u64,
+    is_set: bool,
+    fork: u64,
     bytes: usize,
     urgent: bool,
     /// The peer took the request back.
@@ -70,10 +73,55 @@ impl Server {
                 return count_invalid(peer);
             }
         }
+        self.queue((id, peer), feed.key, Queued::Request(request))
+    }
+
+    /// Queues a set, cut to what the peer may have and is held, or says at once that the first of it is
+    /// not to be had.
+    pub(super) fn handle_set_request(
+        &mut self,
+        outputs: &mut VecDeque<Output>,
+        (id, peer): (PeerId, &mut Peer),
+        feed: &Feed,
+        request: SetRequest,
+    ) -> Result<(), ProtocolViolation> {
+        let channel = feed.channels.get(&id);
+        let of_ours = request.fork == feed.fork && !feed.withheld;
+        let is_beyond = of_ours && request.set.end() > feed.length;
+        let shown = channel.map(|channel| &channel.shown);
+        let shown = shown.filter(|_| of_ours && !is_beyond);
+        let set = shown.and_then(|shown| request.set.prefix(available(feed, shown, &request.set)));
+        let Some(set) = set else {
+            outputs.push_back(no_set(id, feed.key, &request));
+            return if is_beyond {
+                count_invalid(peer)
+            } else {
+                Ok(())
+            };
+        };
+        let runs: usize = peer.requests.iter().map(|(_, queued)| queued.runs()).sum();
+        if runs >= SET_RUNS_QUEUED_MAX {
+            return Err(ProtocolViolation::TooManyRequests {
+                limit: SET_RUNS_QUEUED_MAX,
+            });
+        }
+        self.queue(
+            (id, peer),
+            feed.key,
+            Queued::Set(SetRequest { set, ..request }),
+        )
+    }
+
+    fn queue(
+        &mut self,
+        (id, peer): (PeerId, &mut Peer),
+        key: FeedKey,
+        request: Queued,
+    ) -> Result<(), ProtocolViolation> {
         let of_feed = || {
             peer.requests
                 .iter()
-                .filter(|(key, _)| *key == feed.key)
+                .filter(|(queued, _)| *queued == key)
                 .count()
         };
         let queued = peer.requests.len();
@@ -87,13 +135,13 @@ impl Server {
             return Err(ProtocolViolation::TooManyRequests { limit });
         }
         // What somebody waits for goes ahead of transfers that take long.
-        let place = match is_urgent(&request) {
+        let place = match request.is_urgent() {
             true => peer
                 .requests
-                .partition_point(|(_, request)| is_urgent(request)),
+                .partition_point(|(_, request)| request.is_urgent()),
             false => queued,
         };
-        peer.requests.insert(place, (feed.key, request));
+        peer.requests.insert(place, (key, request));
         self.waiting.insert(id);
         Ok(())
     }
@@ -107,11 +155,11 @@ impl Server {
         request: u64,
     ) {
         peer.requests
-            .retain(|(feed, queued)| feed != key || queued.id != request);
-        let reading = self
-            .reads
-            .values_mut()
-            .find(|read| read.peer == id && read.key == *key && read.request == request);
+            .retain(|(feed, queued)| feed != key || !queued.is_request(request));
+        let named = |read: &&mut Reading| {
+            read.peer == id && read.key == *key && !read.is_set && read.request == request
+        };
+        let reading = self.reads.values_mut().find(named);
         if let Some(reading) = reading {
             reading.cancelled = true;
         }
@@ -155,6 +203,26 @@ impl Server {
             return None;
         }
         let Reading { key, request, .. } = read;
+        if read.is_set {
+            let answer = match result {
+                Ok((
+                    Proof {
+                        fork,
+                        blocks: Some(blocks),
+                        ..
+                    },
+                    _,
+                )) => SetAnswer::new(request, fork, *blocks),
+                _ => SetAnswer::nothing(request, read.fork),
+            };
+            outputs.push_back(Output::SendKinlog {
+                peer: read.peer,
+                key,
+                message: FeedMessage::Set(answer),
+                urgent: read.urgent,
+            });
+            return None;
+        }
         match result {
             Ok((proof, manifest)) => {
                 let message = Message::Data(Data {
@@ -207,11 +275,13 @@ impl Server {
                     peer.requests.pop_front();
                     continue;
                 };
-                let block = request.proof.block;
-                let bytes = block.map_or(0, |_| feed.expected_block_bytes());
+                let bytes = match request.blocks() {
+                    0 | 1 => request.blocks() * feed.expected_block_bytes(),
+                    many => SET_BYTES.min(many.saturating_mul(feed.expected_block_bytes())),
+                };
                 if !peer.writable {
                     // Little enough that it need not wait until the connection has drained.
-                    if !is_urgent(request)
+                    if !request.is_urgent()
                         || bytes.max(NO_BLOCK_BYTES_COUNTED) > peer.urgent_bytes_left
                     {
                         break;
@@ -225,31 +295,70 @@ impl Server {
                 peer.reading_bytes += bytes;
                 self.last_id += 1;
                 let read = ReadId(self.last_id);
+                let (name, is_set, fork) = match &request {
+                    Queued::Request(request) => (request.id, false, request.fork),
+                    Queued::Set(request) => (request.id, true, request.fork),
+                };
                 let reading = Reading {
                     peer: id,
                     key,
-                    request: request.id,
+                    request: name,
+                    is_set,
+                    fork,
                     bytes,
-                    urgent: is_urgent(&request),
+                    urgent: request.is_urgent(),
                     cancelled: false,
                 };
                 self.reads.insert(read, reading);
-                let (request, manifest) = (request.proof, request.manifest);
-                outputs.push_back(Output::Read {
-                    id: read,
-                    peer: id,
-                    key,
-                    request,
-                    manifest,
+                outputs.push_back(match request {
+                    Queued::Request(request) => Output::Read {
+                        id: read,
+                        peer: id,
+                        key,
+                        request: request.proof,
+                        manifest: request.manifest,
+                    },
+                    Queued::Set(SetRequest { set, .. }) => Output::ReadSet {
+                        id: read,
+                        peer: id,
+                        key,
+                        set,
+                    },
                 });
             }
         }
     }
 }
 
-/// Returns whether somebody may be waiting for the answer: heads always, blocks by what the peer says.
-fn is_urgent(request: &Request) -> bool {
-    request.priority > 0 || request.proof.block.is_none()
+/// Returns how many of the first blocks of a set are held and may be shown.
+fn available(feed: &Feed, shown: &Shown, set: &BlockSet) -> usize {
+    let mut count = 0;
+    for run in set.runs() {
+        let held = feed
+            .have
+            .first_unset_from(run.start)
+            .clamp(run.start, run.end);
+        let seen = shown.within(run.start..held).next();
+        let end = match seen {
+            Some(seen) if seen.start == run.start => seen.end,
+            _ => run.start,
+        };
+        count += end - run.start;
+        if end < run.end {
+            break;
+        }
+    }
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+fn no_set(peer: PeerId, key: FeedKey, request: &SetRequest) -> Output {
+    let answer = SetAnswer::nothing(request.id, request.fork);
+    Output::SendKinlog {
+        peer,
+        key,
+        message: FeedMessage::Set(answer),
+        urgent: true,
+    }
 }
 
 enum Judgement {

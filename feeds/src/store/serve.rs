@@ -2,14 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::limits::SET_BYTES;
+use crate::limits::{SET_BYTES, SET_NODE_BYTES};
 use crate::store::error::{ProveError, StoreError};
 use crate::store::feed::Feed;
 use crate::store::state::StoredNodes;
 use crate::tree::{self, BlockSet, BlocksProof, Proof, ProofRequest};
-
-/// What a node of a set's proof takes on the wire, about.
-const NODE_BYTES: usize = 34;
 
 impl Feed {
     /// Makes the proof that answers a request, with the block's value.
@@ -77,7 +74,7 @@ impl Feed {
             let set = set
                 .prefix(values.len())
                 .ok_or(ProveError::BlockNotHeld { feed, block: first })?;
-            let node_bytes = set.nodes().len() * NODE_BYTES;
+            let node_bytes = set.nodes().len() * SET_NODE_BYTES;
             let bytes = values.iter().map(Bytes::len).sum::<usize>() + node_bytes;
             if bytes > SET_BYTES && values.len() > 1 {
                 let fitting = values.len() * SET_BYTES / bytes;

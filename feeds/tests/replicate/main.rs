@@ -9,6 +9,7 @@ mod limits;
 mod loss;
 mod many;
 mod reorgs;
+mod sets;
 mod sharing;
 mod timed;
 mod unasked;

@@ -8,6 +8,7 @@ use kinlog_feeds::Time;
 use kinlog_feeds::limits::SEND_QUEUE_BYTES;
 use kinlog_feeds::replicate::PeerId;
 use kinlog_feeds::wire::hypercore::Message;
+use kinlog_feeds::wire::kinlog::{self, FeedMessage};
 
 use crate::world::{Sent, World};
 
@@ -128,7 +129,7 @@ impl Timed {
                 };
                 let bytes = size(&sent.1);
                 wire.queued_bytes -= bytes;
-                if let Message::Data(data) = &sent.1 {
+                if let FeedMessage::Hypercore(Message::Data(data)) = &sent.1 {
                     let value = data
                         .proof
                         .block
@@ -165,6 +166,6 @@ impl Timed {
     }
 }
 
-fn size(message: &Message) -> usize {
-    message.encoded_len() + MESSAGE_OVERHEAD_BYTES
+fn size(message: &FeedMessage) -> usize {
+    kinlog::Message::Feed(0, message.clone()).encoded_len() - 1 + MESSAGE_OVERHEAD_BYTES
 }

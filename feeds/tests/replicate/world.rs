@@ -15,8 +15,9 @@ use kinlog_feeds::replicate::{
     Interest, NotAvailable, Output, PeerId, ProtocolViolation, ReadId, Reorg, Replicator, Want,
 };
 use kinlog_feeds::store::{ApplyError, Feed, Kind, MemoryDisk, Options, ProveError, Role, Store};
-use kinlog_feeds::tree::{ProofRequest, UpgradeRequest};
+use kinlog_feeds::tree::{BlockSet, ProofRequest, UpgradeRequest};
 use kinlog_feeds::wire::hypercore::Message;
+use kinlog_feeds::wire::kinlog::{self, FeedMessage};
 use kinlog_feeds::{FeedKey, KeyPair, Time};
 
 /// A small seeded generator (splitmix64).
@@ -50,6 +51,11 @@ enum Job {
         key: FeedKey,
         request: ProofRequest,
         manifest: bool,
+    },
+    ReadSet {
+        id: ReadId,
+        key: FeedKey,
+        set: BlockSet,
     },
     Apply {
         id: ApplyId,
@@ -147,6 +153,12 @@ impl Node {
                 };
                 self.replicator.handle_read(now, id, result);
             }
+            Job::ReadSet { id, key, set } => {
+                let proof = self.feeds[&key].prove_blocks(&set);
+                let result = proof.map(|proof| (proof, None));
+                let result = result.map_err(|_| NotAvailable::Missing);
+                self.replicator.handle_read(now, id, result);
+            }
             Job::Apply { id, key, items } => {
                 let feed = &self.feeds[&key];
                 let results = feed.apply(&items).unwrap();
@@ -229,8 +241,11 @@ fn failure(error: &ApplyError) -> ApplyFailure {
 /// Changes, holds back or adds to what a node sends; the arguments are sender, receiver, message.
 pub(crate) type Tamper = Box<dyn FnMut(usize, usize, Message) -> Vec<Message>>;
 
-/// A message on its way, and whether it is urgent.
-pub(crate) type Sent = (FeedKey, Message, bool);
+/// The same for what is said by `kinlog/feed/1`.
+pub(crate) type TamperKinlog = Box<dyn FnMut(usize, usize, FeedMessage) -> Vec<FeedMessage>>;
+
+/// A message of a feed, and whether it is urgent.
+pub(crate) type Sent = (FeedKey, FeedMessage, bool);
 
 /// Nodes and what is on its way between them.
 pub(crate) struct World {
@@ -238,6 +253,13 @@ pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
     pub(crate) random: Random,
     pub(crate) tamper: Option<Tamper>,
+    pub(crate) tamper_kinlog: Option<TamperKinlog>,
+    /// Whether nodes speak `kinlog/feed/1`.
+    pub(crate) speaks_kinlog: bool,
+    /// Sets asked for by each node: how many blocks each.
+    pub(crate) set_requests: BTreeMap<usize, Vec<usize>>,
+    /// Bytes of all messages that a node was sent.
+    pub(crate) bytes_received: BTreeMap<usize, usize>,
     /// Whether messages of one link may overtake each other, as JavaScript peers' answers do.
     pub(crate) reorder: bool,
     /// Blocks on their way to a node, to find those that were asked for twice.
@@ -255,6 +277,10 @@ impl World {
             nodes: (0..nodes).map(Node::new).collect(),
             random: Random::new(seed),
             tamper: None,
+            tamper_kinlog: None,
+            speaks_kinlog: false,
+            set_requests: BTreeMap::new(),
+            bytes_received: BTreeMap::new(),
             reorder: false,
             requested_twice: Vec::new(),
             block_requests: BTreeMap::new(),
@@ -439,9 +465,16 @@ impl World {
         for key in shared {
             for (node, peer) in [(one, other), (other, one)] {
                 let peer = PeerId(peer as u64);
-                self.nodes[node]
-                    .replicator
-                    .handle_channel_open(self.now, peer, key);
+                let replicator = &mut self.nodes[node].replicator;
+                // It may come before or after the channel.
+                let first = self.speaks_kinlog && self.random.below(2) == 0;
+                if first {
+                    replicator.handle_kinlog_open(self.now, peer, key);
+                }
+                replicator.handle_channel_open(self.now, peer, key);
+                if self.speaks_kinlog && !first {
+                    replicator.handle_kinlog_open(self.now, peer, key);
+                }
             }
         }
     }
@@ -464,7 +497,7 @@ impl World {
     /// Puts a message on the wire that no replicator asked to send.
     pub(crate) fn inject(&mut self, from: usize, to: usize, key: FeedKey, message: Message) {
         if let Some(link) = self.links.get_mut(&(from, to)) {
-            link.push_back((key, message, true));
+            link.push_back((key, FeedMessage::Hypercore(message), true));
         }
     }
 
@@ -551,19 +584,38 @@ impl World {
             let Some((key, message, _)) = link.remove(at) else {
                 return;
             };
+            let bytes = kinlog::Message::Feed(0, message.clone()).encoded_len();
+            *self.bytes_received.entry(to).or_default() += bytes;
             self.hand_over(from, to, &key, message);
         }
     }
 
-    /// A message arrives.
-    pub(crate) fn hand_over(&mut self, from: usize, to: usize, key: &FeedKey, message: Message) {
-        self.note_answer(to, from, key, &message);
-        let node = &mut self.nodes[to];
-        let peer = PeerId(from as u64);
-        if let Err(reason) = node.replicator.handle_message(self.now, peer, key, message) {
-            node.violations.push((peer, reason, true));
+    fn judge(&mut self, from: usize, to: usize, taken: Result<(), ProtocolViolation>) {
+        if let Err(reason) = taken {
+            let peer = PeerId(from as u64);
+            self.nodes[to].violations.push((peer, reason, true));
             self.disconnect(from, to);
         }
+    }
+
+    /// A message arrives.
+    pub(crate) fn hand_over(
+        &mut self,
+        from: usize,
+        to: usize,
+        key: &FeedKey,
+        message: FeedMessage,
+    ) {
+        if let FeedMessage::Hypercore(message) = &message {
+            self.note_answer(to, from, key, message);
+        }
+        let (now, peer) = (self.now, PeerId(from as u64));
+        let replicator = &mut self.nodes[to].replicator;
+        let taken = match message {
+            FeedMessage::Hypercore(message) => replicator.handle_message(now, peer, key, message),
+            message => replicator.handle_kinlog_message(now, peer, key, message),
+        };
+        self.judge(from, to, taken);
     }
 
     /// Carries out what all nodes want, store work at once, until only messages are left.
@@ -597,9 +649,32 @@ impl World {
                         None => vec![message],
                     };
                     if let Some(link) = self.links.get_mut(&(number, to)) {
-                        let messages = messages.into_iter();
+                        let messages = messages.into_iter().map(FeedMessage::Hypercore);
                         link.extend(messages.map(|message| (key, message, urgent)));
                     }
+                }
+                Output::SendKinlog {
+                    peer,
+                    key,
+                    message,
+                    urgent,
+                } => {
+                    let to = peer.0 as usize;
+                    if let FeedMessage::AskSet(request) = &message {
+                        let sets = self.set_requests.entry(number).or_default();
+                        sets.push(request.set.count());
+                    }
+                    let messages = match &mut self.tamper_kinlog {
+                        Some(tamper) => tamper(number, to, message),
+                        None => vec![message],
+                    };
+                    if let Some(link) = self.links.get_mut(&(number, to)) {
+                        link.extend(messages.into_iter().map(|message| (key, message, urgent)));
+                    }
+                }
+                Output::ReadSet { id, key, set, .. } => {
+                    let jobs = &mut self.nodes[number].jobs;
+                    jobs.push_back(Job::ReadSet { id, key, set });
                 }
                 Output::Read {
                     id,

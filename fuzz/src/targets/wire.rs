@@ -176,8 +176,12 @@ pub(super) fn kinlog_message_seeds() -> Vec<Vec<u8>> {
         let proof = golden().feed.prove_blocks(&set).unwrap();
         let answer = SetAnswer::new(9, 0, *proof.blocks.unwrap());
         messages.push(of_feed(FeedMessage::Set(answer)));
-        let (id, fork) = (9, 0);
-        messages.push(of_feed(FeedMessage::AskSet(SetRequest { id, fork, set })));
+        messages.push(of_feed(FeedMessage::AskSet(SetRequest {
+            id: 9,
+            fork: 0,
+            is_urgent: false,
+            set,
+        })));
     }
     let encode = |message: kinlog::Message| {
         let mut out = vec![message.message_type() as u8];

@@ -92,7 +92,7 @@ impl Feed {
             }
             match result {
                 Ok(applied) => {
-                    stored.extend(applied.block);
+                    stored.extend(now_held(&applied, incoming));
                     upgraded |= self.take_applied(&applied, incoming, origin.peer);
                 }
                 Err(ApplyFailure::MissingAnchor) => {
@@ -134,7 +134,7 @@ impl Feed {
 
     /// Takes note of what is durable now; returns whether the head is longer.
     fn take_applied(&mut self, applied: &Applied, incoming: &Incoming, from: PeerId) -> bool {
-        if let Some(block) = applied.block {
+        for block in now_held(applied, incoming) {
             self.have.set(block, true);
             self.planned.set(block, true);
             self.retry.remove(&block);
@@ -168,7 +168,7 @@ impl Feed {
         let peer = origin.peer;
         let block = match origin.what {
             What::Block(block) => {
-                self.release(block);
+                incoming.blocks().for_each(|block| self.release(block));
                 Some(block)
             }
             What::Upgrade(_) | What::Probe | What::Look | What::Reorg => None,
@@ -216,6 +216,15 @@ impl Feed {
             }
         }
     }
+}
+
+/// Returns the blocks that are held now: the one that the store names, or all of a set.
+fn now_held(applied: &Applied, incoming: &Incoming) -> impl Iterator<Item = u64> {
+    let set = incoming.proof.blocks.iter();
+    applied
+        .block
+        .into_iter()
+        .chain(set.flat_map(|blocks| blocks.set.blocks()))
 }
 
 /// Returns the runs that the blocks make up.

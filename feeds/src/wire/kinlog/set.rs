@@ -8,7 +8,7 @@ use crate::limits::{FEED_LENGTH_MAX, SET_BLOCKS_MAX, SET_NODES_MAX};
 use crate::tree::{BlockSet, BlocksProof, Group, Node};
 
 /// Asks for blocks under one proof:
-/// `uint id | uint fork | uint n | n x (uint depth, uint m, m x (uint gap, uint length - 1))`.
+/// `uint id | uint fork | uint flags (1 = somebody waits) | uint n | n x (uint depth, uint m, m x (uint gap, uint length - 1))`.
 ///
 /// Each of the n groups leads to the node `depth` levels above its first block; gaps are counted from
 /// the end of the run before, the first from block 0.
@@ -18,9 +18,13 @@ pub struct SetRequest {
     pub id: u64,
     /// Fork of the feed.
     pub fork: u64,
+    /// Whether somebody may be waiting for the blocks: they go ahead of transfers that take long.
+    pub is_urgent: bool,
     /// Which blocks.
     pub set: BlockSet,
 }
+
+const URGENT: u64 = 1;
 
 impl SetRequest {
     /// Returns the bytes that [`encode`](Self::encode) writes.
@@ -38,6 +42,7 @@ impl SetRequest {
     fn fields(&self, mut put: impl FnMut(u64)) {
         put(self.id);
         put(self.fork);
+        put(if self.is_urgent { URGENT } else { 0 });
         put(self.set.groups().len() as u64);
         let mut at = 0;
         for group in self.set.groups() {
@@ -52,7 +57,7 @@ impl SetRequest {
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<SetRequest, DecodeError> {
-        let (id, fork) = (reader.uint()?, reader.uint()?);
+        let (id, fork, flags) = (reader.uint()?, reader.uint()?, reader.uint()?);
         let count = reader.uint_max("groups", SET_BLOCKS_MAX)?;
         let mut groups = Vec::new();
         let mut at = 0u64;
@@ -69,7 +74,12 @@ impl SetRequest {
         }
         let position = reader.position();
         let set = BlockSet::new(groups).ok_or(no_set(position, count as u64))?;
-        Ok(SetRequest { id, fork, set })
+        Ok(SetRequest {
+            id,
+            fork,
+            is_urgent: flags & URGENT != 0,
+            set,
+        })
     }
 }
 
@@ -126,6 +136,17 @@ impl SetAnswer {
                 false => NodeSizes::Listed(nodes.iter().map(|node| node.size).collect()),
             },
             hashes: nodes.iter().map(|node| node.hash).collect(),
+        }
+    }
+
+    /// Returns the answer that the first block of a set is not to be had.
+    pub fn nothing(id: u64, fork: u64) -> SetAnswer {
+        SetAnswer {
+            id,
+            fork,
+            values: Vec::new(),
+            sizes: NodeSizes::Alike(0),
+            hashes: Vec::new(),
         }
     }
 
