@@ -224,3 +224,44 @@ impl Standing {
         newest
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An epoch as an act announces it that commits to `secret`.
+    fn announced(secret: &EpochSecret) -> Announced {
+        Announced {
+            act_id: Some(secret.act_key().epoch_id()),
+            commitment: Some(secret.commitment()),
+            ..Announced::default()
+        }
+    }
+
+    #[test]
+    fn whoever_copies_an_epochs_id_takes_no_secret_from_it() {
+        let (secret, other) = (EpochSecret::new([1; 32]), EpochSecret::new([2; 32]));
+        let said = (other.act_key().epoch_id(), other.commitment());
+        // The copy is the older one, or the younger one.
+        let mut of_copy = announced(&other);
+        of_copy.copies = vec![(secret.act_key().epoch_id(), secret.commitment())];
+        let mut of_true = announced(&secret);
+        of_true.copies = vec![said];
+        for epoch in [of_copy, of_true] {
+            let mut standing = Standing::default();
+            standing.epochs.insert(secret.epoch_id(), epoch);
+            assert_eq!(standing.is_announced(&secret), Some(true));
+            let act_ids: Vec<EpochId> = standing.act_ids().collect();
+            assert!(act_ids.contains(&secret.act_key().epoch_id()));
+            // What the copy commits to is the secret of another id.
+            assert_eq!(standing.is_announced(&other), None);
+        }
+        // Ids and commitment have to be of one announcement.
+        let mut mixed = announced(&secret);
+        mixed.commitment = Some(other.commitment());
+        mixed.copies = vec![(other.act_key().epoch_id(), secret.commitment())];
+        let mut standing = Standing::default();
+        standing.epochs.insert(secret.epoch_id(), mixed);
+        assert_eq!(standing.is_announced(&secret), Some(false));
+    }
+}
