@@ -37,8 +37,16 @@ pub const DOCUMENT_BYTES_MAX: usize = ENTRY_BYTES_MAX - 4 * 1024;
 /// Heads in one directory commitment: 2,048 x 74 B stay inside an entry.
 pub const DIRECTORY_HEADS_MAX: usize = 2048;
 
-/// Ranges of one `cleared`: 1,024 x 12 B; a writer with more writes several.
+/// Ranges of one `cleared`, which says all that is cleared of a feed: 1,024 x 16 B. A writer with more
+/// clears what is between some of them, too.
 pub const CLEARED_RANGES_MAX: usize = 1024;
+
+/// Feeds that one directory says of that blocks were cleared; a reader of any path of it reads all of
+/// these entries, with 16 others that a snapshot keeps: 48 x 16 KiB.
+pub const CLEARED_FEEDS_MAX: usize = SNAPSHOT_KEPT_MAX - 16;
+
+/// Entries `cleared` of one directory that are looked through for the newest of each feed.
+pub const CLEARED_READ_MAX: usize = 4096;
 
 /// Entries that one deletion ends: 32 x up to 1 KiB, well below an entry's limit.
 pub const DELETED_MAX: usize = 32;

@@ -194,6 +194,53 @@ fn twenty_random_orders_give_one_hash_and_one_entry_less_gives_another() {
 }
 
 #[test]
+fn blocks_of_paths_that_are_forgotten_were_never_read() {
+    let (mut forgotten, mut documents) = (0, 0);
+    for seed in 0..3 {
+        let world = busy_world(seed, STEPS);
+        let (mut random, mut index) = (Random::new(seed), world.indexed());
+        let mut fewer = world.blocks();
+        for number in 0..world.agents.len() {
+            let feed = path_feed(number);
+            let length = world.feeds[&feed].blocks.len();
+            if length == 0 {
+                continue;
+            }
+            let start = random.below(length);
+            let ranges = [0..start as u64 / 2, start as u64..length as u64 + 3];
+            let before = fewer.len();
+            fewer.retain(|block| {
+                block.feed != feed || !ranges.iter().any(|range| range.contains(&block.index))
+            });
+            forgotten += before - fewer.len();
+            documents += index.documents(&feed, 1000).unwrap().len();
+            index.forget_blocks(&feed, &ranges).unwrap();
+            documents -= index.documents(&feed, 1000).unwrap().len();
+        }
+        // Of rooms and directories nothing goes.
+        for other in [room_feed(0), world.agents[0].directory] {
+            index.forget_blocks(&other, &[0..u64::MAX]).unwrap();
+        }
+        let mut never = world.index();
+        never.put_epoch_key(world.room, world.key.clone()).unwrap();
+        never.ingest(&fewer).unwrap();
+        for (what, expected) in &seen(&never, &world) {
+            assert_eq!(&seen(&index, &world)[what], expected, "{what} of {seed}");
+        }
+        assert_eq!(index.dump_hash().unwrap(), never.dump_hash().unwrap());
+        assert_eq!(index.check().unwrap(), Vec::<String>::new());
+        // What was forgotten can be read again.
+        index.ingest(&world.blocks()).unwrap();
+        let expected = world.indexed().dump_hash().unwrap();
+        assert_eq!(index.dump_hash().unwrap(), expected, "seed {seed}");
+    }
+    assert!(
+        forgotten > 10 && documents > 3,
+        "{forgotten}, {documents}: nothing is tried"
+    );
+}
+
+#[test]
 fn a_deleted_index_is_rebuilt_to_the_same_hash() {
     let folder = Folder::new("rebuild");
     let mut world = busy_world(7, STEPS);

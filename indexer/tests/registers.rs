@@ -248,6 +248,35 @@ fn conflicts_of(devices: &Devices) -> Vec<(Register, Vec<Ref>)> {
 }
 
 #[test]
+fn writes_that_are_forgotten_were_never_read() {
+    let mut changed = 0;
+    for case in 0..12u64 {
+        let devices = apart(case);
+        let (mut index, mut random) = (devices.view(), Random::new(case));
+        let mut fewer = devices.world.blocks();
+        let before = index.dump_hash().unwrap();
+        for device in 0..DEVICES {
+            for feed in [open_feed(device), private_feed(device)] {
+                let start = random.below(4) as u64;
+                let range = start..start + random.below(6) as u64;
+                fewer.retain(|block| block.feed != feed || !range.contains(&block.index));
+                index.forget_blocks(&feed, &[range]).unwrap();
+            }
+        }
+        let mut never = devices.world.index();
+        let key = devices.key.clone();
+        never.put_epoch_key(devices.own_room(), key).unwrap();
+        never.ingest(&fewer).unwrap();
+        let expected = never.dump_hash().unwrap();
+        assert_eq!(index.dump_hash().unwrap(), expected, "case {case}");
+        changed += usize::from(before != expected);
+        index.ingest(&devices.world.blocks()).unwrap();
+        assert_eq!(index.dump_hash().unwrap(), before, "case {case}");
+    }
+    assert!(changed > 6, "{changed}: nothing is tried");
+}
+
+#[test]
 fn eight_replicas_of_devices_apart_agree_with_the_rules_and_with_a_rebuild() {
     let (mut several, mut conflicting) = (0, 0);
     for case in 0..12u64 {

@@ -144,7 +144,7 @@ pub struct DirectoryRetire {
     pub feed: FeedKey,
 }
 
-/// Blocks whose content the author asks everyone to drop; their hashes stay.
+/// All blocks of a feed whose content its agent asks everyone to drop; their hashes stay.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cleared {
     feed: FeedKey,
@@ -152,7 +152,7 @@ pub struct Cleared {
 }
 
 impl Cleared {
-    /// Takes at most [`CLEARED_RANGES_MAX`] ranges, none of them empty.
+    /// Takes at most [`CLEARED_RANGES_MAX`] ranges, ascending and apart, none of them empty.
     pub fn new(feed: FeedKey, ranges: Vec<Range<u64>>) -> Result<Self, BodyError> {
         if ranges.len() > CLEARED_RANGES_MAX {
             let (field, actual) = ("ranges", ranges.len() as u64);
@@ -163,6 +163,9 @@ impl Cleared {
                 let (field, actual) = ("ranges.end", range.end);
                 return Err(BodyError::Value { field, actual });
             }
+        }
+        if !ranges.is_sorted_by(|one, next| one.end < next.start) {
+            return Err(BodyError::Order { field: "ranges" });
         }
         Ok(Cleared { feed, ranges })
     }

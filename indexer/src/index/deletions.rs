@@ -253,7 +253,7 @@ impl Writer<'_> {
         self.db
             .prepare_cached("UPDATE facts SET state = ?3, body = x'' WHERE feed = ?1 AND idx = ?2")?
             .execute(params![feed.0, index, DELETED])?;
-        self.tally_unread(held.state);
+        self.tally_unread(held.state, 1);
         self.state.forget_run(place);
         self.state.deleted.insert(place);
         self.touched_feeds.insert(feed);
@@ -287,7 +287,7 @@ impl Writer<'_> {
             .prepare_cached("DELETE FROM facts WHERE feed = ?1 AND idx = ?2")?
             .execute(params![feed.0, index])?;
         self.tally("entries", -1);
-        self.tally_unread(held.state);
+        self.tally_unread(held.state, 1);
         self.state.depths.forget(&feed);
         // The run of one that was read and deleted is gone; of one that was only told of it is that of a
         // block which waits for its key.
@@ -302,10 +302,11 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn tally_unread(&mut self, state: i64) {
+    /// Takes facts out of the tally of those that are not read.
+    pub(super) fn tally_unread(&mut self, state: i64, count: i64) {
         match state {
-            1 => self.tally("newer", -1),
-            2 => self.tally("malformed", -1),
+            1 => self.tally("newer", -count),
+            2 => self.tally("malformed", -count),
             _ => {}
         }
     }

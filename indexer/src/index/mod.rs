@@ -9,6 +9,7 @@
 //! One [`Index`] writes; it belongs to one thread at a time. Keys live in memory only.
 
 mod acts;
+mod clearing;
 mod deletions;
 mod depths;
 mod directory;

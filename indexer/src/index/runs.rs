@@ -63,6 +63,33 @@ impl Runs {
         }
     }
 
+    /// Takes blocks out again; returns whether there was any.
+    pub(super) fn remove_range(&mut self, range: &Range<u64>) -> bool {
+        if range.is_empty() {
+            return false;
+        }
+        let before = self.runs.range(..range.start).next_back();
+        let before = before.filter(|(_, end)| **end > range.start);
+        let within = self.runs.range(range.clone());
+        let cut: Vec<(u64, u64)> = before
+            .into_iter()
+            .chain(within)
+            .map(|(start, end)| (*start, *end))
+            .collect();
+        for (start, end) in &cut {
+            self.touched.insert(*start);
+            self.runs.remove(start);
+            if *start < range.start {
+                self.runs.insert(*start, range.start);
+            }
+            if range.end < *end {
+                self.runs.insert(range.end, *end);
+                self.touched.insert(range.end);
+            }
+        }
+        !cut.is_empty()
+    }
+
     /// Returns whether a block is indexed.
     pub(super) fn contains(&self, index: u64) -> bool {
         self.runs

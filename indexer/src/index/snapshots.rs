@@ -9,6 +9,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::directory::{Held, NextSnapshot, PageFault, cut_into_pages};
 use crate::entry::{Body, Head, LinkTag, Snapshot, SnapshotPage, tag};
 use crate::index::IndexError;
+use crate::index::clearing::newest_cleared;
 use crate::index::directory::{directories, page_at};
 use crate::index::links::links_from_sql;
 use crate::limits::{SNAPSHOT_EVERY, SNAPSHOT_EVERY_BYTES, SNAPSHOT_KEPT_MAX};
@@ -127,12 +128,15 @@ impl Index {
                 before.clear();
             }
         }
-        let kept: Vec<u64> = self.all(
-            "SELECT idx FROM facts WHERE feed = ?1 AND tag NOT IN (2, 3, 4, 5, 7, 8, 9)
+        let cleared = newest_cleared(&self.connection, directory)?.into_iter();
+        let mut kept: Vec<u64> = cleared.map(|(index, _)| index).collect();
+        let others = SNAPSHOT_KEPT_MAX - kept.len();
+        kept.extend(self.all(
+            "SELECT idx FROM facts WHERE feed = ?1 AND tag NOT IN (2, 3, 4, 5, 7, 8, 9, 38)
              AND state = 0 ORDER BY idx DESC LIMIT ?2",
-            params![directory.0, SNAPSHOT_KEPT_MAX as i64],
-            |row| row.get(0),
-        )?;
+            params![directory.0, others as i64],
+            |row| row.get::<_, u64>(0),
+        )?);
         Ok(cut_into_pages(rows, &before, kept))
     }
 

@@ -101,7 +101,14 @@ impl Writer<'_> {
     /// Makes the views of a scope anew, after its links were.
     pub(super) fn reapply_scope(&mut self, scope: LinkScope) -> Result<(), IndexError> {
         match scope {
-            LinkScope::Room(room) => self.forget_room(room),
+            LinkScope::Room(room) => {
+                let mut feeds = self.state.feeds.values();
+                match feeds.any(|feed| feed.scope == Scope::Room(room)) {
+                    true => self.forget_room(room),
+                    // What the own devices share stands in no view by its links.
+                    false => Ok(()),
+                }
+            }
             LinkScope::Author(author) => {
                 let feeds: Vec<FeedKey> = self
                     .state
@@ -351,6 +358,10 @@ impl Writer<'_> {
             }
             (Some(Body::DirectoryHeads(heads)), Some(author)) if is_directory => {
                 self.put_heads(&author, placed, heads)
+            }
+            (Some(Body::Cleared(_)), Some(author)) if is_directory => {
+                self.report.change(author).paths = true;
+                Ok(())
             }
             _ => Ok(()),
         }
