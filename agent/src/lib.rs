@@ -22,6 +22,7 @@
 mod agent;
 pub mod api;
 pub mod backup;
+mod block_ranges;
 mod core;
 mod failure;
 mod guard;

@@ -278,5 +278,9 @@ pub const PROFILE_BLOCKS: u64 = 16;
 /// it may still be on its way.
 pub const EMPTY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Noted ranges of one feed that was cleared, above which those that are said no more go at once:
+/// 16,384 x 48 B.
+pub const CLEARED_NOTED_MAX: usize = 16 * 1024;
+
 /// Time between looks for deleted blocks whose day is over, beside those after every change.
 pub const EMPTY_LOOK_EVERY: Duration = Duration::from_secs(10 * 60);

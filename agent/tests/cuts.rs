@@ -176,6 +176,14 @@ async fn what_a_thief_writes_after_the_revocation_is_nobodys_and_what_came_befor
     laptop.append("/log", &blocks(3, 100)).await;
     laptop.append("/stolen", &blocks(2, 100)).await;
     publish(&folder, &laptop, "/notes", "ransom").await;
+    // And asks everybody to drop what the owner wrote.
+    let clear = Request::FeedClear {
+        feed: "/notes".to_owned(),
+        range: Text("0..1".parse().unwrap()),
+        own: false,
+        everywhere: true,
+    };
+    laptop.reply(clear).await.unwrap();
     let marker = mark(&laptop, 1).await;
     let laptop = laptop.reopen().await;
     assert!(size(&laptop, &directory).await.0 > at_the_theft);
@@ -189,6 +197,7 @@ async fn what_a_thief_writes_after_the_revocation_is_nobodys_and_what_came_befor
         held(&cleo, "/stolen").await == Some(2)
             && held(&cleo, "/log").await == Some(8)
             && finds(&cleo, "ransom").await
+            && !finds(&cleo, "harvest").await
     })
     .await;
     drop(with_cleo);
@@ -206,7 +215,9 @@ async fn what_a_thief_writes_after_the_revocation_is_nobodys_and_what_came_befor
     })
     .await;
     until("cleo gives it up", async || {
-        held(&cleo, "/log").await == Some(5) && !finds(&cleo, "ransom").await
+        held(&cleo, "/log").await == Some(5)
+            && !finds(&cleo, "ransom").await
+            && finds(&cleo, "harvest").await
     })
     .await;
     drop(with_cleo);

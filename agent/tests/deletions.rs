@@ -8,13 +8,8 @@
 
 mod stage;
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use kinlog_agent::api::{MessageInfo, Reply, Request};
-use kinlog_agent::{Agent, OpenOptions};
-use kinlog_feeds::store::{FileDisk, Options, Store};
+use stage::timed::{Timed, lacking, shows};
 use stage::{Cast, Folder, Signal, meet, soon, until_so};
 
 const ROOM: &str = "family";
@@ -52,89 +47,9 @@ async fn wait_for_deletions(cast: &Cast, count: usize) {
     soon(shown).await;
 }
 
-/// Blocks that the store of a home lacks, by feed; everything that it holds verifies.
-fn lacking(home: &Path) -> Vec<(String, Vec<u64>)> {
-    let disk = FileDisk::new(home.join("store")).unwrap();
-    let store = Store::open(Arc::new(disk), Options::new([7; 16])).unwrap();
-    let mut lacking = Vec::new();
-    for feed in store.feeds() {
-        assert!(feed.verify().unwrap().problems.is_empty());
-        let length = feed.head().length;
-        let gone: Vec<u64> = (0..length).filter(|index| !feed.has(*index)).collect();
-        if !gone.is_empty() {
-            lacking.push((feed.key().to_string(), gone));
-        }
-    }
-    store.close().unwrap();
-    lacking
-}
-
-/// Whether a text stands in any file of a home.
-fn shows(folder: &Path, text: &str) -> bool {
-    let files = std::fs::read_dir(folder).unwrap();
-    files.map(|file| file.unwrap().path()).any(|file| {
-        if file.is_dir() {
-            return shows(&file, text);
-        }
-        // A socket is no file.
-        let bytes = std::fs::read(file).unwrap_or_default();
-        let mut windows = bytes.windows(text.len());
-        windows.any(|window| window == text.as_bytes())
-    })
-}
-
-/// Somebody whose clock a test moves.
-struct Timed {
-    cast: Cast,
-    ahead_ms: &'static AtomicU64,
-}
-
-impl Timed {
-    async fn new(folder: &Folder, name: &'static str) -> Timed {
-        let ahead_ms: &'static AtomicU64 = Box::leak(Box::default());
-        let options = options(folder.state(), ahead_ms);
-        let cast = Cast::with_options(folder, name, options).await;
-        Timed { cast, ahead_ms }
-    }
-
-    async fn online(folder: &Folder, name: &'static str, signal: &Signal) -> Timed {
-        let one = Timed::new(folder, name).await;
-        one.cast.go_online(signal).await;
-        one
-    }
-
-    fn wait(&self, minutes: u64) {
-        self.ahead_ms.fetch_add(minutes * 60_000, Ordering::Relaxed);
-    }
-
-    /// Stops, and begins again with nothing but its files.
-    async fn reopen(self) -> Timed {
-        let Timed { cast, ahead_ms } = self;
-        cast.agent.shutdown().await.unwrap();
-        let options = options(cast.state.clone(), ahead_ms);
-        let agent = Agent::open(&cast.home, options).await.unwrap();
-        let cast = Cast { agent, ..cast };
-        Timed { cast, ahead_ms }
-    }
-
-    /// What `why` says became of a block.
-    async fn fate(&self, message: &str) -> String {
-        let request = Request::Why {
-            thing: message.to_owned(),
-            room: Some(ROOM.into()),
-        };
-        let Reply::Why { reasons, .. } = self.cast.reply(request).await.unwrap() else {
-            panic!("no reasons");
-        };
-        let reasons = reasons.into_iter().filter(|one| one.from == "store");
-        reasons.map(|one| one.text).collect()
-    }
-}
-
-fn options(state: impl Into<std::path::PathBuf>, ahead_ms: &'static AtomicU64) -> OpenOptions {
-    let mut options = OpenOptions::new(state);
-    options.clock_ahead_ms = Some(ahead_ms);
-    options
+/// What `why` says became of the block of a message.
+async fn fate(one: &Timed, message: &str) -> String {
+    one.why(message, Some(ROOM), "store").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -187,7 +102,7 @@ async fn a_deleted_message_is_hidden_at_once_and_a_day_later_in_no_file() {
     // The day begins when it is noted, a moment after it is hidden.
     for one in [&ann, &bob, &cem] {
         for name in &names {
-            let is_noted = async || one.fate(name).await.contains("a day after");
+            let is_noted = async || fate(one, name).await.contains("a day after");
             until_so("the deleted block is here, was read and noted", is_noted).await;
         }
     }
@@ -197,7 +112,7 @@ async fn a_deleted_message_is_hidden_at_once_and_a_day_later_in_no_file() {
         one.wait(24 * 60 - 1);
     }
     let ann = ann.reopen().await;
-    assert!(ann.fate(&names[0]).await.contains("a day after"));
+    assert!(fate(&ann, &names[0]).await.contains("a day after"));
     ann.cast.go_online(&signal).await;
     for one in [&ann, &bob, &cem] {
         one.wait(2);
@@ -205,7 +120,7 @@ async fn a_deleted_message_is_hidden_at_once_and_a_day_later_in_no_file() {
     bob.cast.send(ROOM, "a day later").await;
     for one in [&ann, &bob, &cem] {
         one.cast.wait_for_message(ROOM, "a day later").await;
-        let is_gone = async || one.fate(&names[0]).await.contains("not fetched again");
+        let is_gone = async || fate(one, &names[0]).await.contains("not fetched again");
         until_so("the deleted block is gone", is_gone).await;
     }
 
@@ -283,11 +198,11 @@ async fn what_was_emptied_before_its_deletion_was_undone_is_fetched_again() {
     bob.cast.reply(delete).await.unwrap();
     wait_for_deletions(&cem.cast, 1).await;
     let block = format!("{}/{}", row.key, row.index);
-    let is_noted = async || cem.fate(&block).await.contains("a day after");
+    let is_noted = async || fate(&cem, &block).await.contains("a day after");
     until_so("the deletion is noted", is_noted).await;
     cem.wait(24 * 60 + 1);
     cem.cast.send(ROOM, "a day later").await;
-    let is_gone = async || cem.fate(&block).await.contains("not fetched again");
+    let is_gone = async || fate(&cem, &block).await.contains("not fetched again");
     until_so("the deleted block is gone", is_gone).await;
     drop(met);
 
@@ -300,7 +215,7 @@ async fn what_was_emptied_before_its_deletion_was_undone_is_fetched_again() {
     ann.cast.reply(remove).await.unwrap();
     let _met = meet(&[&ann.cast, &cem.cast]).await;
     cem.cast.wait_for_message(ROOM, SECRET).await;
-    let is_whole = async || cem.fate(&block).await.is_empty();
+    let is_whole = async || fate(&cem, &block).await.is_empty();
     until_so("nothing is told of a deletion any more", is_whole).await;
     ann.cast.wait_for_message(ROOM, "a day later").await;
     let texts = [SECRET, "go on", "a day later"];

@@ -37,8 +37,8 @@ pub const DOCUMENT_BYTES_MAX: usize = ENTRY_BYTES_MAX - 4 * 1024;
 /// Heads in one directory commitment: 2,048 x 74 B stay inside an entry.
 pub const DIRECTORY_HEADS_MAX: usize = 2048;
 
-/// Ranges of one `cleared`, which says all that is cleared of a feed: 1,024 x 16 B. A writer with more
-/// clears what is between some of them, too.
+/// Ranges of one `cleared`, which says all that is cleared of a feed: 1,024 x 16 B. Whoever
+/// has more is asked to clear what is between some of them, too.
 pub const CLEARED_RANGES_MAX: usize = 1024;
 
 /// Feeds that one directory says of that blocks were cleared; a reader of any path of it reads all of

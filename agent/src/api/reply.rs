@@ -103,6 +103,9 @@ pub enum Reply {
         bytes: u64,
         /// A pin asks for some of them: they are fetched again.
         wanted: bool,
+        /// Everybody who follows the feed is told to give them up.
+        #[serde(default)]
+        everywhere: bool,
     },
     /// A feed that was taken out.
     Dropped {

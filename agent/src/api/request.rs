@@ -152,12 +152,15 @@ pub enum Request {
     /// that does not hold as a whole.
     BundleImport { file: PathBuf },
     /// [`Reply::Cleared`](crate::api::Reply::Cleared). Gives up blocks and keeps their tree nodes;
-    /// those of an own feed only with `own`.
+    /// those of an own feed only with `own`. With `everywhere` those of an own path, and everybody who
+    /// follows it is told to do so.
     FeedClear {
         feed: String,
         range: Text<Selection>,
         #[serde(default)]
         own: bool,
+        #[serde(default)]
+        everywhere: bool,
     },
     /// [`Reply::Dropped`](crate::api::Reply::Dropped). Takes out a feed that is not our own and that
     /// nothing asks for.

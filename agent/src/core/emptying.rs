@@ -13,6 +13,7 @@ use kinlog_indexer::entry::{Body, Ref, Tombstone};
 use kinlog_indexer::index::{Ended, IngestReport};
 
 use crate::api::Error;
+use crate::block_ranges::union;
 use crate::core::{Core, Steps};
 use crate::limits::EMPTY_AFTER;
 use crate::state::{Deletion, Stage};
@@ -20,7 +21,7 @@ use crate::wall::wall_ms;
 
 impl Core {
     /// Returns the wall clock as deletions go by it, in ms.
-    fn emptying_ms(&self) -> u64 {
+    pub(super) fn emptying_ms(&self) -> u64 {
         let ahead = self.switches.clock_ahead_ms;
         let ahead = ahead.map_or(0, |ahead| ahead.load(std::sync::atomic::Ordering::Relaxed));
         wall_ms().saturating_add(ahead)
@@ -206,7 +207,7 @@ impl Core {
     }
 }
 
-/// Returns the blocks that were emptied, by feed, in order: those that are not fetched again, or those
+/// Returns the blocks that were emptied, by feed, ascending and apart: those that are not fetched again, or those
 /// whose deletion was undone.
 pub(crate) fn emptied_blocks(
     deletions: &BTreeMap<Ref, Deletion>,
@@ -225,7 +226,7 @@ pub(crate) fn emptied_blocks(
         }
     }
     for ranges in emptied.values_mut() {
-        ranges.sort_by_key(|range| range.start);
+        *ranges = union(std::mem::take(ranges));
     }
     emptied
 }

@@ -13,6 +13,7 @@ use kinlog_indexer::index::{
 use kinlog_indexer::seal::ContentKey;
 
 use crate::api::Error;
+use crate::block_ranges::minus;
 use crate::core::{Core, Steps, lock};
 use crate::knowledge::Knowledge;
 use crate::limits::{INDEX_BATCH_BLOCKS, INDEX_BATCH_BYTES, INDEX_NEWEST_BLOCKS};
@@ -52,11 +53,18 @@ impl Core {
             let cut = |feed: &FeedContext| Some((feed.key, knowledge.accepted(&feed.key)?));
             cuts.filter_map(cut).collect()
         });
+        let cleared = self.knowledge(|knowledge| {
+            let cleared = knowledge.cleared.keys();
+            cleared
+                .map(|key| (*key, knowledge.cleared_of(key)))
+                .collect()
+        });
         let mut source = Held {
             store: &self.store,
             feeds,
             keys,
             cuts,
+            cleared,
         };
         let report = self.index(|index| index.rebuild(&mut source))?;
         lock(&self.indexed).clear();
@@ -72,6 +80,7 @@ impl Core {
         for room in &rooms {
             steps.take("room", self.learn_room(room));
         }
+        steps.take("cleared", self.heed_cleared(false));
         steps.take("deletions", self.look_at_deletions());
         steps.end()
     }
@@ -148,7 +157,8 @@ impl Core {
         let accepted = self.knowledge(|knowledge| knowledge.accepted(key));
         let length = feed.head().length.min(accepted.unwrap_or(u64::MAX));
         let indexed = self.index(|index| index.indexed(key))?;
-        let gaps = gaps(&indexed, length).into_iter();
+        let cleared = self.knowledge(|knowledge| knowledge.cleared_of(key));
+        let gaps = minus(&gaps(&indexed, length), &cleared).into_iter();
         let missing = gaps.flat_map(|gap| have.runs(gap).collect::<Vec<_>>());
         let mut batch = Batch::new(self);
         for part in in_order(missing.collect()) {
@@ -176,7 +186,8 @@ impl Core {
         for feed in told.iter().filter_map(|key| self.store.feed(key)) {
             let indexed = self.look(|index| index.indexed_runs(&feed.key()))?;
             let (have, length) = (feed.have(), feed.head().length);
-            let gaps = gaps(&indexed, length).into_iter();
+            let cleared = self.knowledge(|knowledge| knowledge.cleared_of(&feed.key()));
+            let gaps = minus(&gaps(&indexed, length), &cleared).into_iter();
             behind += gaps.map(|gap| have.count_range(gap)).sum::<u64>();
         }
         Ok(behind)
@@ -187,6 +198,9 @@ impl Core {
         let mut steps = Steps::default();
         for (agent, change) in &report.agents {
             steps.take("agent", self.learn_change(agent, *change));
+        }
+        if report.agents.values().any(|change| change.paths) {
+            steps.take("cleared", self.heed_cleared(false));
         }
         for room in &report.rooms {
             steps.take("room", self.learn_room(room));
@@ -340,6 +354,8 @@ struct Held<'a> {
     keys: Vec<(RoomId, ContentKey)>,
     /// Feeds of which only the first blocks are accepted.
     cuts: HashMap<FeedKey, u64>,
+    /// Blocks that were cleared.
+    cleared: HashMap<FeedKey, Vec<Range<u64>>>,
 }
 
 impl BlockSource for Held<'_> {
@@ -356,10 +372,12 @@ impl BlockSource for Held<'_> {
             return Ok(Vec::new());
         };
         let accepted = self.cuts.get(&feed.key()).copied().unwrap_or(u64::MAX);
-        Ok(feed
-            .have()
-            .runs(0..feed.head().length.min(accepted))
-            .collect())
+        let length = feed.head().length.min(accepted);
+        let held: Vec<Range<u64>> = feed.have().runs(0..length).collect();
+        Ok(match self.cleared.get(&feed.key()) {
+            Some(cleared) => minus(&held, cleared),
+            None => held,
+        })
     }
 
     fn block(&mut self, feed: &FeedKey, index: u64) -> Result<Option<Bytes>, SourceError> {

@@ -51,6 +51,7 @@ pub(super) fn from_state(
     knowledge.held_grants = state.held_grants()?;
     knowledge.given_grants = given_grants(state, keys)?;
     knowledge.deletions = state.deletions()?;
+    knowledge.cleared = state.cleared()?;
     Ok(knowledge)
 }
 
@@ -155,7 +156,7 @@ impl Core {
                     knowledge.note_ended(agent);
                 });
             }
-            Ok(())
+            self.learn_cleared(index, agent)
         })?;
         if *agent == self.agent {
             self.learn_own_epochs()?;
@@ -335,6 +336,7 @@ impl Core {
         let mut steps = Steps::default();
         let unlisted = self.heed_cuts(agent);
         steps.take("index", self.catch_up());
+        steps.take("cleared", self.heed_cleared(true));
         if *agent == self.agent {
             steps.take("own epochs", self.tend_own_epochs());
             self.unshared.store(true, Ordering::Release);

@@ -5,6 +5,7 @@
 //! held while another thread is waited for. Under a lock that is not named here none of these is taken.
 
 mod chain;
+mod clearing;
 mod continuing;
 mod cuts;
 mod devices;
@@ -25,6 +26,7 @@ mod standing;
 mod steps;
 mod trees;
 
+pub(crate) use clearing::Ranges;
 pub(crate) use emptying::emptied_blocks;
 pub(crate) use entries::Place;
 pub(crate) use own_feeds::NewPath;
@@ -204,6 +206,7 @@ impl Core {
             return Err(error);
         }
         core.heed_all_cuts()?;
+        core.heed_cleared(true)?;
         core.look_at_deletions()?;
         core.restore_clock();
         core.restore_unvouched()?;
@@ -215,6 +218,9 @@ impl Core {
         core.replan()?;
         if let Err(error) = core.empty_deleted() {
             tracing::warn!(%error, "deleted blocks are not emptied yet");
+        }
+        if let Err(error) = core.empty_cleared() {
+            tracing::warn!(%error, "cleared blocks are not emptied yet");
         }
         core.share_settings()?;
         Ok((core, received))

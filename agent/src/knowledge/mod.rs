@@ -8,6 +8,7 @@ mod rooms;
 mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, PublicKey};
@@ -22,12 +23,16 @@ pub(crate) use own_epochs::OwnEpochs;
 pub(crate) use rooms::{Keyring, KnownRoom};
 pub(crate) use standing::{Announced, Gone, Granted, Member, MemberDevice, OpenInvite, Standing};
 
+use crate::block_ranges::union;
+use crate::core::Ranges;
 use crate::limits::PAIR_TOPICS_MAX;
 use crate::linking::OpenLink;
 use crate::links::FeedPath;
 use crate::rooms::Refusal;
 use crate::sign_in::HeldSignIn;
-use crate::state::{Deletion, FormerFeed, HeldGrant, OpenJoin, OwnFeed, Pin, StoredAnswer};
+use crate::state::{
+    ClearedFeed, Deletion, FormerFeed, HeldGrant, OpenJoin, OwnFeed, Pin, StoredAnswer,
+};
 
 /// Everything policy is decided from.
 #[derive(Debug)]
@@ -44,6 +49,10 @@ pub(crate) struct Knowledge {
     pub(crate) private_lines: Vec<Line>,
     /// Blocks that were read and deleted.
     pub(crate) deletions: BTreeMap<Ref, Deletion>,
+    /// What agents say was cleared of their paths.
+    pub(crate) said_cleared: BTreeMap<AgentId, Ranges>,
+    /// What was noted of that, and of what givers of seed grants say.
+    pub(crate) cleared: BTreeMap<FeedKey, ClearedFeed>,
     pub(crate) own_epochs: OwnEpochs,
     /// Keys by which this device meets each of its siblings.
     pub(crate) pair_keys: BTreeMap<DeviceKey, [u8; 32]>,
@@ -93,6 +102,8 @@ impl Knowledge {
             agents: BTreeMap::new(),
             private_lines: Vec::new(),
             deletions: BTreeMap::new(),
+            said_cleared: BTreeMap::new(),
+            cleared: BTreeMap::new(),
             own_epochs: OwnEpochs::default(),
             pair_keys: BTreeMap::new(),
             pins: Vec::new(),
@@ -249,6 +260,12 @@ impl Knowledge {
         let mut directories = self.agents.values();
         let directory = directories.find_map(|known| known.accepted(key));
         directory.or_else(|| self.ended.get(key).map(|(_, cut)| *cut))
+    }
+
+    /// Returns the blocks of a feed that were cleared, ascending and apart.
+    pub(crate) fn cleared_of(&self, key: &FeedKey) -> Vec<Range<u64>> {
+        let cleared = self.cleared.get(key);
+        union(cleared.map_or_else(Vec::new, ClearedFeed::ranges))
     }
 
     /// Returns the room a feed belongs to.

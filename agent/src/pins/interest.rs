@@ -5,6 +5,7 @@ use std::ops::Range;
 use kinlog_feeds::replicate::{Interest, Want};
 
 use crate::api::Selection;
+use crate::block_ranges::{minus, union};
 
 /// What one pin asks of a feed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -88,7 +89,7 @@ fn waits_for_blocks(selection: &Selection, length: u64) -> bool {
     matches!(selection, Selection::Range(range) if range.end > length)
 }
 
-/// Returns an interest without the blocks that were emptied for good, which come in order.
+/// Returns an interest without the blocks that were emptied for good, which are ascending and apart.
 pub(crate) fn without(interest: Interest, length: u64, emptied: &[Range<u64>]) -> Interest {
     let whole = |range| std::iter::once(range).collect();
     let ranges: Vec<Range<u64>> = match interest.want {
@@ -99,34 +100,11 @@ pub(crate) fn without(interest: Interest, length: u64, emptied: &[Range<u64>]) -
         Want::Last(count) => whole(length.saturating_sub(count)..u64::MAX),
         Want::Ranges(ranges) => union(ranges),
     };
-    let mut left = Vec::with_capacity(ranges.len() + emptied.len());
-    for mut range in ranges {
-        let first = emptied.partition_point(|gap| gap.end <= range.start);
-        let within = emptied[first..].iter();
-        for gap in within.take_while(|gap| gap.start < range.end) {
-            left.push(range.start..gap.start);
-            range.start = gap.end.max(range.start);
-        }
-        left.push(range);
-    }
-    left.retain(|range| !range.is_empty());
+    let left = minus(&ranges, emptied);
     Interest {
         want: Want::Ranges(left),
         live: interest.live,
     }
-}
-
-fn union(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.retain(|range| !range.is_empty());
-    ranges.sort_by_key(|range| range.start);
-    let mut merged: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
-            _ => merged.push(range),
-        }
-    }
-    merged
 }
 
 #[cfg(test)]

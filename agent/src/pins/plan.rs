@@ -8,7 +8,8 @@ use kinlog_feeds::replicate::{Interest, Want};
 use kinlog_swarm::Label;
 
 use crate::api::Selection;
-use crate::core::emptied_blocks;
+use crate::block_ranges::union;
+use crate::core::{Ranges, emptied_blocks};
 use crate::host::View;
 use crate::knowledge::Knowledge;
 use crate::pins::Asked;
@@ -34,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) bounded: BTreeSet<FeedKey>,
     /// Feeds that are kept by a seed grant.
     pub(crate) granted: BTreeSet<FeedKey>,
+    /// Blocks that are asked for no more, whatever asks for their feeds: deleted and emptied, or cleared.
+    pub(crate) emptied: Ranges,
     /// What each session may have, and what is wanted through it.
     pub(crate) view: View,
 }
@@ -139,7 +142,12 @@ pub(crate) fn plan(
     planning.sign_ins();
     let readings = planning.readings(facts);
     let mut plan = planning.plan;
-    let emptied = emptied_blocks(&knowledge.deletions, false);
+    let mut emptied = emptied_blocks(&knowledge.deletions, false);
+    for (key, cleared) in &knowledge.cleared {
+        let all = emptied.entry(*key).or_default();
+        all.extend(cleared.ranges());
+        *all = union(std::mem::take(all));
+    }
     for (key, asked) in &mut plan.asked {
         for one in asked.iter_mut() {
             if matches!(one.selection, Selection::Newest(_)) {
@@ -172,8 +180,13 @@ pub(crate) fn plan(
         if let (Want::None, Some(blocks)) = (&want, undone.remove(key)) {
             want = Want::Ranges(blocks);
         }
-        plan.interests.insert(*key, Interest { want, live });
+        let mut interest = Interest { want, live };
+        if let Some(emptied) = emptied.get(key) {
+            interest = without(interest, facts.length(key), emptied);
+        }
+        plan.interests.insert(*key, interest);
     }
+    plan.emptied = emptied;
     plan
 }
 

@@ -140,12 +140,7 @@ pub(super) fn read(
             if range.is_none() {
                 continue;
             }
-            return Err(Error::not_found(format!(
-                "block {index} of feed {} is not held",
-                chain.key()
-            ))
-            .hint("follow its range first")
-            .into());
+            return Err(not_held(core, &chain.key(), index).into());
         };
         let reply = Reply::Block {
             index,
@@ -159,7 +154,17 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Answers with the blocks of a path that several devices write, in one order.
+fn not_held(core: &Core, key: &FeedKey, index: u64) -> Error {
+    let message = format!("block {index} of feed {key} is not held");
+    let cleared = core.knowledge(|knowledge| knowledge.cleared_of(key));
+    match cleared.iter().any(|range| range.contains(&index)) {
+        true => Error::not_found(format!("{message}: its agent cleared it")).hint(format!(
+            "`kinlog why {key}` shows what was cleared, and when"
+        )),
+        false => Error::not_found(message).hint("follow its range first"),
+    }
+}
+
 /// Reads bytes of a feed, whichever blocks they are in.
 pub(super) fn read_bytes(
     core: &Core,
@@ -214,6 +219,7 @@ pub(super) fn beyond(key: &FeedKey, length: u64, bytes: &Range<u64>) -> Error {
     Error::not_found(message)
 }
 
+/// Answers with the blocks of a path that several devices write, in one order.
 fn read_union(
     union: Vec<Bytes>,
     range: Option<&Selection>,

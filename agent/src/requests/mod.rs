@@ -202,9 +202,14 @@ async fn dispatch(
         Request::BundleImport { file } => {
             many(core, to, move |core, to| bundles::import(core, &file, to)).await?;
         }
-        Request::FeedClear { feed, range, own } => {
+        Request::FeedClear {
+            feed,
+            range,
+            own,
+            everywhere,
+        } => {
             one(core, to, move |core| {
-                space::clear(core, &feed, &range.0, own)
+                space::clear(core, &feed, &range.0, own, everywhere)
             })
             .await?;
         }

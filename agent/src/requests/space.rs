@@ -14,6 +14,7 @@ pub(super) fn clear(
     name: &str,
     selection: &Selection,
     own: bool,
+    everywhere: bool,
 ) -> Result<Reply, Error> {
     let feed = core.feed(&core.feed_key(name)?)?;
     let key = feed.key();
@@ -25,26 +26,36 @@ pub(super) fn clear(
             range.start, range.end
         )));
     }
-    if feed.role() == Role::Own && !own {
+    if feed.role() == Role::Own && !own && !everywhere {
         return Err(Error::permission(format!(
             "feed {key} is our own: nobody else may hold its blocks"
         ))
-        .hint("--own clears them all the same; `kinlog feed export --bundle` keeps a copy"));
+        .hint("--own clears them all the same, --everywhere with everybody who follows it; `kinlog feed export --bundle` keeps a copy"));
     }
     let before = feed.info();
+    if everywhere {
+        if range.is_empty() {
+            return Err(Error::usage(format!(
+                "{selection} names no block of feed {key}"
+            )));
+        }
+        core.clear_everywhere(&key, range.clone())?;
+    }
     feed.clear(range.clone())?;
     core.stored(&key)?;
     let after = feed.info();
-    let wanted = core.plan().asked.get(&key).is_some_and(|asked| {
-        let mut wanted = asked.iter().map(|one| blocks(&one.selection, length));
-        wanted.any(|wanted| wanted.start < range.end && range.start < wanted.end)
-    });
+    let wanted = !everywhere
+        && core.plan().asked.get(&key).is_some_and(|asked| {
+            let mut wanted = asked.iter().map(|one| blocks(&one.selection, length));
+            wanted.any(|wanted| wanted.start < range.end && range.start < wanted.end)
+        });
     Ok(Reply::Cleared {
         key: key.into(),
         range: Text(Selection::Range(range)),
         blocks: before.blocks_held - after.blocks_held,
         bytes: before.bytes_held - after.bytes_held,
         wanted,
+        everywhere,
     })
 }
 

@@ -11,6 +11,7 @@ use crate::api::{
     Error, FeedInfo, FeedStatus, IceInfo, IdInfo, Reply, Selection, SessionStatus, SignalStatus,
     Status, StoreStatus,
 };
+use crate::block_ranges::minus;
 use crate::core::Core;
 use crate::links::Link;
 use crate::pins::{Asked, Plan, blocks};
@@ -135,7 +136,10 @@ fn asked_counts(core: &Core, key: &FeedKey, asked: &[Asked], length: u64) -> (u6
             range.start.min(end)..range.end.min(length.saturating_add(PIN_AHEAD_COUNTED_MAX));
         wanted.set_range(range);
     }
-    for run in wanted.runs(0..end) {
+    let plan = core.plan();
+    let emptied = plan.emptied.get(key).map_or(&[][..], Vec::as_slice);
+    let wanted: Vec<_> = wanted.runs(0..end).collect();
+    for run in minus(&wanted, emptied) {
         count += run.end - run.start;
         held += have.count_range(run);
     }

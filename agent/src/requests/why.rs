@@ -1,5 +1,8 @@
 //! Why something is here, or is not shown: every source of reasons is asked.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use kinlog_feeds::FeedKey;
 use kinlog_indexer::entry::Ref;
 use kinlog_indexer::identity::Device;
@@ -10,7 +13,7 @@ use crate::core::Core;
 use crate::knowledge::KnownRoom;
 use crate::limits::EMPTY_AFTER;
 use crate::requests::conflicts;
-use crate::state::Stage;
+use crate::state::{ClearedBy, Stage};
 
 /// Blocks of a feed that are named one by one, as fit a line.
 const BLOCKS_NAMED_MAX: usize = 8;
@@ -27,7 +30,7 @@ pub(super) enum Thing {
 type Source = fn(&Core, &Thing) -> Result<Vec<WhyReason>, Error>;
 
 const SOURCES: &[Source] = &[
-    own, planned, of_room, cut, stopped, read, judged, hidden, disputed, deleted,
+    own, planned, of_room, cut, stopped, read, judged, hidden, disputed, deleted, cleared,
 ];
 
 pub(super) fn why(core: &Core, thing: &str, room: Option<&str>) -> Result<Reply, Error> {
@@ -342,10 +345,55 @@ fn emptied_of(core: &Core, key: &FeedKey) -> Vec<WhyReason> {
     told.collect()
 }
 
+/// What of a feed whoever may say so cleared, and what has become of it here.
+fn cleared(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
+    let Thing::Feed(key) = thing else {
+        return Ok(Vec::new());
+    };
+    let Some(known) = core.knowledge(|knowledge| knowledge.cleared.get(key).cloned()) else {
+        return Ok(Vec::new());
+    };
+    let who = match known.by {
+        ClearedBy::Agent => "its agent",
+        ClearedBy::Giver => "the member who gave the seed grant",
+    };
+    let mut told: BTreeMap<(bool, u64), Vec<Range<u64>>> = BTreeMap::new();
+    for one in known.blocks {
+        let at = (one.is_emptied, one.seen_ms);
+        told.entry(at).or_default().push(one.range);
+    }
+    let told = told.into_iter().map(|((is_emptied, seen_ms), ranges)| {
+        let some = ranges.iter().take(BLOCKS_NAMED_MAX);
+        let some: Vec<String> = some
+            .map(|range| format!("{}..{}", range.start, range.end))
+            .collect();
+        let more = match ranges.len() - some.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let (what, at_ms) = match is_emptied {
+            true => ("emptied here, not served, and not fetched again", seen_ms),
+            false => (
+                "not fetched, and emptied here a day after that was heard",
+                seen_ms.saturating_add(day_ms()),
+            ),
+        };
+        let text = format!("blocks {}{more}: cleared by {who}; {what}", some.join(", "));
+        WhyReason {
+            at_ms: Some(at_ms),
+            ..reason("cleared", text)
+        }
+    });
+    Ok(told.collect())
+}
+
+fn day_ms() -> u64 {
+    u64::try_from(EMPTY_AFTER.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What has become here of a block that was deleted.
 fn emptied(core: &Core, entry: &Ref) -> Option<WhyReason> {
     let known = core.knowledge(|knowledge| knowledge.deletions.get(entry).cloned())?;
-    let day_ms = u64::try_from(EMPTY_AFTER.as_millis()).unwrap_or(u64::MAX);
     let is_here = core
         .store
         .feed(&entry.feed)
@@ -364,7 +412,7 @@ fn emptied(core: &Core, entry: &Ref) -> Option<WhyReason> {
         (Stage::Undone, true) => return None,
     };
     let at_ms = match known.stage {
-        Stage::Hidden => known.seen_ms.saturating_add(day_ms),
+        Stage::Hidden => known.seen_ms.saturating_add(day_ms()),
         _ => known.seen_ms,
     };
     Some(WhyReason {

@@ -78,6 +78,9 @@ fn every_version_there_was_opens_with_all_that_stood_in_it() {
             (version >= 3).then_some(expected),
             "version {version}"
         );
+        let deletions = state.deletions().unwrap();
+        assert_eq!(deletions.len(), usize::from(version >= 12));
+        assert!(state.cleared().unwrap().is_empty());
         // Once more: nothing is to be done.
         drop(state);
         let state = State::open(&path).unwrap();

@@ -3,6 +3,7 @@
 //! SQLite with `synchronous=FULL`: what a call here wrote has survived when it returns. Calls block
 //! for one disk flush; async code makes them on worker threads.
 
+mod cleared;
 mod copy;
 #[cfg(test)]
 mod crash;
@@ -28,6 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use rusqlite::Connection;
 
+pub(crate) use cleared::{ClearedBlocks, ClearedBy, ClearedFeed};
 pub(crate) use deletions::{Deletion, Stage};
 pub(crate) use former_feeds::{FormerFeed, Renewal};
 pub(crate) use grants::HeldGrant;

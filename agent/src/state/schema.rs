@@ -175,6 +175,17 @@ const STEPS: &[&str] = &["
         content_end INTEGER,
         PRIMARY KEY (feed_key, idx)
     ) STRICT, WITHOUT ROWID;
+", "
+    -- Blocks that are asked for no more. said_by: 0 the agent whose path it is, 1 who gave a seed grant.
+    CREATE TABLE cleared (
+        feed_key BLOB NOT NULL,
+        start_idx INTEGER NOT NULL,
+        end_idx INTEGER NOT NULL,
+        seen_ms INTEGER NOT NULL,
+        emptied INTEGER NOT NULL,
+        said_by INTEGER NOT NULL,
+        PRIMARY KEY (feed_key, start_idx)
+    ) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings the schema up to date, each step in a transaction with its number.

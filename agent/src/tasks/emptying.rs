@@ -1,4 +1,4 @@
-//! Deleted blocks are emptied when their day is over, also when nothing else happens.
+//! Deleted and cleared blocks are emptied when their day is over, also when nothing else happens.
 
 use std::sync::Arc;
 
@@ -22,11 +22,15 @@ pub(super) async fn empty_regularly(core: Arc<Core>) {
             }
             _ = ticks.tick() => {}
         }
-        if core.knowledge(|knowledge| knowledge.deletions.is_empty()) {
-            continue;
-        }
-        if let Err(error) = blocking(&core, |core| core.empty_deleted()).await {
+        let (deleted, cleared) = core.knowledge(|knowledge| {
+            let (deletions, cleared) = (&knowledge.deletions, &knowledge.cleared);
+            (!deletions.is_empty(), !cleared.is_empty())
+        });
+        if deleted && let Err(error) = blocking(&core, |core| core.empty_deleted()).await {
             tracing::warn!(%error, "deleted blocks are not emptied");
+        }
+        if cleared && let Err(error) = blocking(&core, |core| core.empty_cleared()).await {
+            tracing::warn!(%error, "cleared blocks are not emptied");
         }
     }
 }

@@ -6,6 +6,8 @@
     reason = "tests stop where they fail; each test file uses a part of this"
 )]
 
+pub(crate) mod timed;
+
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

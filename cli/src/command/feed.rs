@@ -122,6 +122,9 @@ pub(crate) enum FeedCommand {
         /// Also blocks of an own feed, which nobody else may hold
         #[arg(long)]
         own: bool,
+        /// Blocks of an own path, here and with everybody who follows it
+        #[arg(long)]
+        everywhere: bool,
     },
     /// Take a feed out of the store: one that is not our own and that no pin asks for
     Drop {
@@ -254,9 +257,19 @@ pub(crate) async fn run(command: FeedCommand, context: &Context<'_>) -> Result<(
                 false => verify(feed, context).await,
             }
         }
-        FeedCommand::Clear { feed, range, own } => {
-            let range = Text(range);
-            space::cleared(Request::FeedClear { feed, range, own }, context).await
+        FeedCommand::Clear {
+            feed,
+            range,
+            own,
+            everywhere,
+        } => {
+            let request = Request::FeedClear {
+                feed,
+                range: Text(range),
+                own,
+                everywhere,
+            };
+            space::cleared(request, context).await
         }
         FeedCommand::Drop { feed } => space::dropped(Request::FeedDrop { feed }, context).await,
         FeedCommand::Conflicts(arguments) => conflicts::run(arguments, context).await,

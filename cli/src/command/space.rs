@@ -19,13 +19,20 @@ pub(crate) async fn cleared(request: Request, context: &Context<'_>) -> Result<(
             blocks,
             bytes: size,
             wanted,
+            everywhere,
             ..
         } = &reply
         else {
             return Err(unexpected(&reply));
         };
+        let then = match everywhere {
+            true => {
+                "whoever follows the feed hears of it in your directory and gives them up a day later"
+            }
+            false => "proofs and length stay, so that they can be fetched again",
+        };
         output.say(format!(
-            "{} of {range} given up, {}; proofs and length stay, so that they can be fetched again",
+            "{} of {range} given up, {}; {then}",
             count(*blocks, "block"),
             bytes(*size)
         ));

@@ -180,7 +180,10 @@ impl Writer<'_> {
         while let Some(row) = rows.next()? {
             let body = Bytes::from(row.get::<_, Vec<u8>>(1)?);
             let body = Body::decode(row.get(0)?, u64::from(BODY_FORMAT), &body);
-            let written = body.as_ref().ok().and_then(|body| written_by(*author, body));
+            let written = body
+                .as_ref()
+                .ok()
+                .and_then(|body| written_by(*author, body));
             registers.extend(written.map(|(register, _)| register));
         }
         Ok(registers)

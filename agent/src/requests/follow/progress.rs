@@ -7,6 +7,7 @@ use kinlog_feeds::FeedKey;
 use kinlog_swarm::{FeedStatus, Label, NodeStatus};
 
 use crate::api::{FollowProgress, FollowStep, Selection};
+use crate::block_ranges::minus;
 use crate::core::Core;
 use crate::knowledge::{KnownAgent, Line};
 use crate::links::FeedPath;
@@ -89,10 +90,18 @@ pub(in crate::requests) fn counts(core: &Core, key: &FeedKey, selection: &Select
     };
     let info = feed.info();
     let wanted = blocks(&core.resolve(key, selection), info.length);
+    let plan = core.plan();
+    let emptied = plan.emptied.get(key).map_or(&[][..], Vec::as_slice);
+    let wanted = minus(&[wanted], emptied);
+    let have = feed.have();
     Counts {
         length: info.length,
-        have: feed.have().count_range(wanted.clone()),
-        want: wanted.end - wanted.start,
+        have: wanted
+            .iter()
+            .cloned()
+            .map(|range| have.count_range(range))
+            .sum(),
+        want: wanted.iter().map(|range| range.end - range.start).sum(),
         bytes: info.bytes_held,
     }
 }
