@@ -92,11 +92,16 @@ fn messages_have_their_bytes() {
     };
     let golden = [
         (
-            Message::List(vec![[0xab; 16]]),
+            Message::List {
+                wanted: true,
+                feeds: vec![[0xab; 16]],
+            },
             0,
-            format!("01{}", "ab".repeat(16)),
+            format!("0101{}", "ab".repeat(16)),
         ),
         (Message::Unlist(vec![3, 300]), 1, "0203fd2c01".to_owned()),
+        (Message::Want(vec![3]), 5, "0103".to_owned()),
+        (Message::Unwant(vec![]), 6, "00".to_owned()),
         (
             Message::Feed(5, FeedMessage::AskSet(ask)),
             2,
@@ -248,7 +253,7 @@ fn a_bitfield_leaves_as_runs_when_that_is_shorter() {
 fn counts_above_their_limits_are_refused_before_anything_is_made_of_them() {
     let huge = [0xfe, 0xff, 0xff, 0xff, 0x7f];
     let bodies: [(u64, Vec<u8>); 6] = [
-        (0, huge.to_vec()),
+        (0, [&[1][..], &huge].concat()),
         (1, huge.to_vec()),
         (2, [&[0, 0, 0][..], &huge].concat()),
         (3, [&[0, 0, 0, 1][..], &huge].concat()),

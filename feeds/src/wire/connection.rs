@@ -13,6 +13,7 @@ use crate::limits::{
 };
 use crate::wire::frame::{self, LENGTH_BYTES, Next};
 use crate::wire::hypercore::Message;
+use crate::wire::kinlog;
 use crate::wire::mux::{Mux, control};
 use crate::wire::noise::{Handshake, Keys};
 use crate::wire::outbox::{Outbox, Place};
@@ -285,6 +286,20 @@ impl Connection {
         message: &Message,
     ) -> Result<(), SendError> {
         self.push_message(Place::Ahead, channel, message)
+    }
+
+    /// Sends a message of `kinlog/feed/1`, ahead of bulk data that waits if `ahead`.
+    pub fn send_kinlog(
+        &mut self,
+        channel: ChannelId,
+        message: &kinlog::Message,
+        ahead: bool,
+    ) -> Result<(), SendError> {
+        let address = self.mux.address(channel)?;
+        let place = if ahead { Place::Ahead } else { Place::Behind };
+        let (kind, bytes) = (message.message_type(), message.encoded_len());
+        self.outbox
+            .push_with(place, address, kind, bytes, |out| message.encode(out))
     }
 
     fn push_message(

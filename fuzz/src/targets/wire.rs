@@ -168,8 +168,13 @@ pub(super) fn kinlog_message_seeds() -> Vec<Vec<u8>> {
     };
     let of_feed = |message| kinlog::Message::Feed(3, message);
     let mut messages = vec![
-        kinlog::Message::List(vec![[1; 16], [2; 16]]),
+        kinlog::Message::List {
+            wanted: true,
+            feeds: vec![[1; 16], [2; 16]],
+        },
         kinlog::Message::Unlist(vec![0, 300]),
+        kinlog::Message::Want(vec![4]),
+        kinlog::Message::Unwant(vec![5]),
         of_feed(FeedMessage::Held(held)),
     ];
     for set in sets() {

@@ -8,6 +8,7 @@ use kinlog_feeds::replicate::{
 };
 use kinlog_feeds::store::{Feed, Kind, Role, Store, StoreError};
 use kinlog_feeds::wire::hypercore::Message;
+use kinlog_feeds::wire::kinlog::FeedMessage;
 use kinlog_feeds::{FeedKey, Time};
 use tokio::sync::{broadcast, mpsc};
 
@@ -228,6 +229,27 @@ impl Engine {
                         return;
                     }
                 }
+                FromPeer::TakesSets(key) => {
+                    if self.known(&key).is_some() {
+                        self.replicator.handle_kinlog_open(now, peer, key);
+                    }
+                }
+                FromPeer::Kinlog(key, message) => {
+                    let open = self
+                        .feeds
+                        .get(&key)
+                        .is_some_and(|known| known.channels.contains(&peer));
+                    if !open {
+                        continue;
+                    }
+                    let taken = self
+                        .replicator
+                        .handle_kinlog_message(now, peer, &key, message);
+                    if let Err(reason) = taken {
+                        self.handle_violation(peer, &reason, true);
+                        return;
+                    }
+                }
             }
         }
     }
@@ -337,9 +359,27 @@ impl Engine {
                     trace_request(&key, &message);
                     messages.entry(peer).or_default().push(ToPeer {
                         key,
+                        message: FeedMessage::Hypercore(message),
+                        urgent,
+                    });
+                }
+                Output::SendKinlog {
+                    peer,
+                    key,
+                    message,
+                    urgent,
+                } => {
+                    trace_set(&key, &message);
+                    messages.entry(peer).or_default().push(ToPeer {
+                        key,
                         message,
                         urgent,
                     });
+                }
+                Output::ReadSet { id, key, set, .. } => {
+                    if let Some(known) = self.feeds.get(&key) {
+                        self.workers.read_set(id, known.feed.clone(), set);
+                    }
                 }
                 Output::Read {
                     id,
@@ -562,6 +602,16 @@ fn trace_request(key: &FeedKey, message: &Message) {
         && let Some(block) = &request.proof.block
     {
         tracing::trace!(target: BLOCKS, feed = %key, block = block.index, "block asked for");
+    }
+}
+
+fn trace_set(key: &FeedKey, message: &FeedMessage) {
+    if let FeedMessage::AskSet(request) = message
+        && tracing::enabled!(target: BLOCKS, tracing::Level::TRACE)
+    {
+        for block in request.set.blocks() {
+            tracing::trace!(target: BLOCKS, feed = %key, block, "block asked for");
+        }
     }
 }
 

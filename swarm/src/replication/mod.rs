@@ -16,6 +16,7 @@ use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::Interest;
 use kinlog_feeds::store::Store;
 use kinlog_feeds::wire::hypercore::Message;
+use kinlog_feeds::wire::kinlog::FeedMessage;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -26,11 +27,14 @@ use crate::session::{Command, SessionId};
 
 /// What a session brings.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all are messages")]
 pub(crate) enum FromPeer {
     Opened(FeedKey),
     Closed(FeedKey),
     Message(FeedKey, Message),
+    /// The feed can be spoken of by `kinlog/feed/1`.
+    TakesSets(FeedKey),
+    /// What was said about it there.
+    Kinlog(FeedKey, FeedMessage),
 }
 
 #[derive(Debug)]

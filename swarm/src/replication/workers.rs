@@ -17,7 +17,7 @@ use kinlog_feeds::replicate::{
     ReorgStep,
 };
 use kinlog_feeds::store::{ApplyError, Feed, KeepConflictError, ProveError, StoreError};
-use kinlog_feeds::tree::{Proof, ProofRequest};
+use kinlog_feeds::tree::{BlockSet, Proof, ProofRequest};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::limits::{APPLY_WORKERS, READ_WORKERS};
@@ -34,6 +34,11 @@ pub(super) struct Read {
 #[derive(Debug)]
 enum Job {
     Reads(Vec<Read>),
+    ReadSet {
+        id: ReadId,
+        feed: Feed,
+        set: BlockSet,
+    },
     Apply {
         id: ApplyId,
         feed: Feed,
@@ -161,6 +166,13 @@ impl Workers {
         }
     }
 
+    pub(super) fn read_set(&mut self, id: ReadId, feed: Feed, set: BlockSet) {
+        self.next_read = (self.next_read + 1) % self.read.len();
+        if let Some(lane) = self.read.get(self.next_read) {
+            let _ = lane.send(Job::ReadSet { id, feed, set });
+        }
+    }
+
     pub(super) fn apply(&self, id: ApplyId, feed: Feed, items: Arc<Vec<Incoming>>) {
         let key = feed.key();
         self.write(key, Job::Apply { id, feed, items });
@@ -212,6 +224,11 @@ fn carry_out(job: Job) -> Done {
                 .map(|read| (read.id, prove(&read)))
                 .collect(),
         ),
+        Job::ReadSet { id, feed, set } => {
+            let proof = feed.prove_blocks(&set);
+            let result = proof.map_err(|error| not_available(&feed, error));
+            Done::Reads(Vec::from([(id, result.map(|proof| (proof, None)))]))
+        }
         Job::Apply { id, feed, items } => apply(id, &feed, &items),
         Job::Keep { peer, feed, proof } => Done::Kept {
             peer,
@@ -235,17 +252,8 @@ fn carry_out(job: Job) -> Done {
 }
 
 fn prove(read: &Read) -> ReadResult {
-    let proof = read
-        .feed
-        .prove(&read.request)
-        .map_err(|error| match error {
-            ProveError::InvalidRequest { .. } => NotAvailable::InvalidRequest,
-            ProveError::Read(error) => {
-                tracing::warn!(feed = %read.feed.key(), %error, "block not served");
-                NotAvailable::Missing
-            }
-            _ => NotAvailable::Missing,
-        })?;
+    let proof = read.feed.prove(&read.request);
+    let proof = proof.map_err(|error| not_available(&read.feed, error))?;
     let manifest = if read.manifest {
         read.feed.manifest()
     } else {
@@ -255,6 +263,17 @@ fn prove(read: &Read) -> ReadResult {
         proof,
         manifest.map(|manifest| Bytes::from(manifest.encode())),
     ))
+}
+
+fn not_available(feed: &Feed, error: ProveError) -> NotAvailable {
+    match error {
+        ProveError::InvalidRequest { .. } => NotAvailable::InvalidRequest,
+        ProveError::Read(error) => {
+            tracing::warn!(feed = %feed.key(), %error, "block not served");
+            NotAvailable::Missing
+        }
+        _ => NotAvailable::Missing,
+    }
 }
 
 fn apply(id: ApplyId, feed: &Feed, items: &[Incoming]) -> Done {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use kinlog_feeds::FeedKey;
-use kinlog_feeds::wire::hypercore::Message;
+use kinlog_feeds::wire::kinlog::FeedMessage;
 use std::collections::VecDeque;
 use tokio::sync::mpsc;
 
@@ -25,7 +25,7 @@ use crate::replication::{self, FromPeer};
 #[derive(Debug)]
 pub(crate) struct ToPeer {
     pub(crate) key: FeedKey,
-    pub(crate) message: Message,
+    pub(crate) message: FeedMessage,
     /// Whether it goes ahead of bulk data that waits.
     pub(crate) urgent: bool,
 }
@@ -161,7 +161,7 @@ impl Driver {
                     urgent,
                 } in messages
                 {
-                    self.session.send_feed(&key, &message, urgent)?;
+                    self.session.send_feed(&key, message, urgent)?;
                 }
                 Ok(())
             }
@@ -176,6 +176,14 @@ impl Driver {
             let report = match event {
                 SessionEvent::Feed(key, message) => {
                     batch.push(FromPeer::Message(key, message));
+                    continue;
+                }
+                SessionEvent::Kinlog(key, message) => {
+                    batch.push(FromPeer::Kinlog(key, message));
+                    continue;
+                }
+                SessionEvent::TakesSets(key) => {
+                    batch.push(FromPeer::TakesSets(key));
                     continue;
                 }
                 SessionEvent::FeedOpened(key) => {

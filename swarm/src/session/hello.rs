@@ -12,6 +12,8 @@ use crate::session::{Label, SessionRole};
 
 const VERSION: u8 = 1;
 const REVISION_SHIFT: u32 = 48;
+/// The side opens `kinlog/feed/1` once it has seen this bit of the other one's.
+const LISTS_FEEDS: u64 = 1;
 
 /// What one side says when it opens the peer channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,7 +27,7 @@ pub(crate) struct Hello {
 impl Hello {
     pub(crate) fn new(revision: u16, label: Label, cap: [u8; 32]) -> Self {
         Hello {
-            features: u64::from(revision) << REVISION_SHIFT,
+            features: u64::from(revision) << REVISION_SHIFT | LISTS_FEEDS,
             frame_bytes_max: FRAME_BYTES_MAX,
             label: label.byte(),
             cap,
@@ -35,6 +37,11 @@ impl Hello {
     /// Returns the revision of preview format 0 that the side speaks, zero when not stated.
     pub(crate) fn revision(&self) -> u16 {
         u16::try_from(self.features >> REVISION_SHIFT).unwrap_or_default()
+    }
+
+    /// Returns whether the side speaks `kinlog/feed/1`.
+    pub(crate) fn lists_feeds(&self) -> bool {
+        self.features & LISTS_FEEDS != 0
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

@@ -7,6 +7,7 @@ mod driver;
 mod error;
 mod hello;
 mod info;
+mod listing;
 mod message;
 mod state;
 #[cfg(test)]

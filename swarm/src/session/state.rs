@@ -3,25 +3,30 @@
 //! Participants: the wire's [`Connection`] below, the driver around it, the node and the
 //! replication above. Order on the wire: Noise, then both sides open `kinlog/peer/1` and check each
 //! other's cap, then certificates, then tags of wanted feeds, then channels of feeds that both
-//! sides hold or want. A plain session (JavaScript, `feed serve`, `feed pull`) has the last step only.
+//! sides hold or want, or their numbers (`numbered`). A plain session (JavaScript, `feed serve`, `feed pull`) has the last step only.
+
+mod numbered;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{blake2b_256_keyed, namespace};
-use kinlog_feeds::limits::PLAIN_FRAME_BYTES_MAX;
+use kinlog_feeds::limits::{LISTED_MAX, PLAIN_FRAME_BYTES_MAX};
 use kinlog_feeds::wire::hypercore::{Handshake, Message};
+use kinlog_feeds::wire::kinlog::FeedMessage;
 use kinlog_feeds::wire::{ChannelId, Config, Connection, Event};
 use kinlog_feeds::{DiscoveryKey, FeedKey, Time};
 
 use super::certificate::{self, LinkBinding};
 use super::error::SessionError;
 use super::hello::{self, Hello};
+use super::listing::Listing;
 use super::message::{ChannelMessage, Tag};
 use super::trace::trace_event;
 use super::{Certificate, Label, PeerMessage, SessionRole};
 use crate::limits::{HELLO_WAIT_MAX, TAGS_PER_MESSAGE_MAX, WANTED_TAGS_MAX};
 use crate::node::Credentials;
+use numbered::Naming;
 
 const PEER_PROTOCOL: &str = "kinlog/peer/1";
 const FEED_PROTOCOL: &str = "hypercore/alpha";
@@ -54,10 +59,6 @@ pub(crate) struct SessionConfig {
 
 /// What a session tells.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are messages of feeds"
-)]
 pub(crate) enum SessionEvent {
     /// Noise is done; the hash and the static key tell sessions and peers apart.
     Handshaken {
@@ -76,6 +77,10 @@ pub(crate) enum SessionEvent {
     FeedClosed { key: FeedKey, rejected: bool },
     /// A message on the channel of a feed.
     Feed(FeedKey, Message),
+    /// A feed can be spoken of by `kinlog/feed/1`, before its opening or after it.
+    TakesSets(FeedKey),
+    /// What was said about it there.
+    Kinlog(FeedKey, FeedMessage),
 }
 
 /// One feed that this side serves or wants in the session.
@@ -110,6 +115,11 @@ pub(crate) struct Session {
     channels: BTreeMap<ChannelId, FeedChannel>,
     by_feed: BTreeMap<FeedKey, ChannelId>,
     remote_wants: BTreeSet<Tag>,
+    /// The channel `kinlog/feed/1`, from our open on.
+    listing: Option<(ChannelId, Listing)>,
+    naming: Naming,
+    /// Feeds that both sides list.
+    agreed: BTreeSet<FeedKey>,
     events: VecDeque<SessionEvent>,
 }
 
@@ -141,6 +151,9 @@ impl Session {
             channels: BTreeMap::new(),
             by_feed: BTreeMap::new(),
             remote_wants: BTreeSet::new(),
+            listing: None,
+            naming: Naming::Open,
+            agreed: BTreeSet::new(),
             events: VecDeque::new(),
         }
     }
@@ -208,7 +221,7 @@ impl Session {
         wants: impl IntoIterator<Item = FeedKey>,
     ) -> Result<(), SessionError> {
         self.serves = serves.into_iter().collect();
-        self.wants = wants.into_iter().take(WANTED_TAGS_MAX).collect();
+        self.wants = wants.into_iter().take(LISTED_MAX).collect();
         if self.open {
             self.apply_feeds()
         } else {
@@ -236,23 +249,6 @@ impl Session {
     /// Sends a message of our host; nothing happens in a plain session.
     pub(crate) fn send_host(&mut self, message: PeerMessage) -> Result<(), SessionError> {
         self.send_peer(ChannelMessage::Host(message))
-    }
-
-    /// Sends a message on the channel of a feed; nothing happens when it is gone.
-    pub(crate) fn send_feed(
-        &mut self,
-        key: &FeedKey,
-        message: &Message,
-        urgent: bool,
-    ) -> Result<(), SessionError> {
-        let Some(channel) = self.by_feed.get(key) else {
-            return Ok(());
-        };
-        match urgent {
-            true => self.connection.send_message_ahead(*channel, message)?,
-            false => self.connection.send_message(*channel, message)?,
-        }
-        Ok(())
     }
 
     fn send_peer(&mut self, message: ChannelMessage) -> Result<(), SessionError> {
@@ -289,14 +285,27 @@ impl Session {
                 self.handle_hello(&handshake)?;
                 Ok(None)
             }
+            Event::Opened { channel, handshake } if self.is_listing(channel) => {
+                self.handle_listing_opened(&handshake)?;
+                Ok(None)
+            }
             Event::Opened { channel, handshake } => self.handle_feed_opened(channel, &handshake),
             Event::Rejected { channel } | Event::Closed { channel }
                 if self.peer_channel == Some(channel) =>
             {
                 Err(SessionError::NotKinlog)
             }
-            Event::Rejected { channel } => Ok(self.handle_feed_gone(channel, true)),
-            Event::Closed { channel } => Ok(self.handle_feed_gone(channel, false)),
+            Event::Rejected { channel } | Event::Closed { channel } if self.is_listing(channel) => {
+                self.handle_listing_gone()?;
+                Ok(None)
+            }
+            Event::Rejected { channel } => self.handle_feed_gone(channel, true),
+            Event::Closed { channel } => self.handle_feed_gone(channel, false),
+            Event::Message {
+                channel,
+                message_type,
+                body,
+            } if self.is_listing(channel) => self.handle_listing_message(message_type, &body),
             Event::Message {
                 channel,
                 message_type,
@@ -328,6 +337,8 @@ impl Session {
                 self.peer_channel = Some(channel);
             }
             Meeting::Plain => {
+                self.naming = Naming::Channels;
+                self.open_listing(&hash)?;
                 self.open = true;
                 self.events.push_back(SessionEvent::Open);
                 self.apply_feeds()?;
@@ -359,6 +370,11 @@ impl Session {
         self.connection.set_send_frame_max(theirs.frame_bytes_max);
         self.open = true;
         self.events.push_back(SessionEvent::Open);
+        if theirs.lists_feeds() {
+            let hash = *hash;
+            return self.open_listing(&hash);
+        }
+        self.naming = Naming::Channels;
         self.apply_feeds()
     }
 
@@ -396,6 +412,9 @@ impl Session {
     }
 
     fn handle_want(&mut self, tags: Vec<Tag>) -> Result<(), SessionError> {
+        if self.naming == Naming::Numbers {
+            return Ok(());
+        }
         for tag in tags {
             self.remote_wants.insert(tag);
             if self.remote_wants.len() > WANTED_TAGS_MAX {
@@ -431,7 +450,7 @@ impl Session {
     ) -> Result<(), SessionError> {
         let is_feed = protocol == FEED_PROTOCOL || protocol == FEED_PROTOCOL_ALIAS;
         let key = id
-            .filter(|_| is_feed && self.open)
+            .filter(|_| is_feed && self.open && self.naming == Naming::Channels)
             .and_then(|id| <[u8; 32]>::try_from(id).ok())
             .and_then(|id| self.by_discovery.get(&DiscoveryKey(id)))
             .copied();
@@ -457,7 +476,9 @@ impl Session {
         if let Some(feed) = self.channels.get_mut(&channel) {
             feed.open = true;
         }
-        Ok(Some(SessionEvent::FeedOpened(key)))
+        self.events.push_back(SessionEvent::FeedOpened(key));
+        self.settle_listing(&[key])?;
+        Ok(None)
     }
 
     fn check_capability(&self, key: &FeedKey, handshake: &[u8]) -> Result<(), SessionError> {
@@ -471,13 +492,24 @@ impl Session {
         Ok(())
     }
 
-    fn handle_feed_gone(&mut self, channel: ChannelId, rejected: bool) -> Option<SessionEvent> {
-        let feed = self.channels.remove(&channel)?;
-        self.by_feed.remove(&feed.key);
-        Some(SessionEvent::FeedClosed {
-            key: feed.key,
-            rejected,
-        })
+    fn handle_feed_gone(
+        &mut self,
+        channel: ChannelId,
+        rejected: bool,
+    ) -> Result<Option<SessionEvent>, SessionError> {
+        let Some(feed) = self.channels.remove(&channel) else {
+            return Ok(None);
+        };
+        let key = feed.key;
+        self.by_feed.remove(&key);
+        self.settle_listing(&[key])?;
+        Ok(Some(SessionEvent::FeedClosed { key, rejected }))
+    }
+
+    fn is_listing(&self, channel: ChannelId) -> bool {
+        self.listing
+            .as_ref()
+            .is_some_and(|(listing, _)| *listing == channel)
     }
 
     fn open_feed(&mut self, key: FeedKey, protocol: &str) -> Result<(), SessionError> {
@@ -507,7 +539,7 @@ impl Session {
                 rejected: false,
             });
         }
-        Ok(())
+        self.settle_listing(&[*key])
     }
 
     /// Brings tags, channels and lookups in line with what is served and wanted now.
@@ -515,6 +547,16 @@ impl Session {
         let Some(hash) = self.handshake_hash else {
             return Ok(());
         };
+        self.know_listed();
+        match self.naming {
+            Naming::Open => return Ok(()),
+            Naming::Numbers => return self.settle_all_listed(),
+            Naming::Channels => {
+                if self.wants.len() > WANTED_TAGS_MAX {
+                    self.wants = self.wants.iter().take(WANTED_TAGS_MAX).copied().collect();
+                }
+            }
+        }
         let all: BTreeSet<FeedKey> = self.serves.union(&self.wants).copied().collect();
         let mut unwanted = Vec::new();
         for key in self.known.keys().copied().collect::<Vec<_>>() {

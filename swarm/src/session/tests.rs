@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use kinlog_feeds::limits::PLAIN_FRAME_BYTES_MAX;
-use kinlog_feeds::wire::hypercore::{Message, Synchronize};
+use kinlog_feeds::wire::hypercore::{self, Message, Synchronize};
+use kinlog_feeds::wire::kinlog::{FeedMessage, Held};
 use kinlog_feeds::wire::{Config, Connection, Event, Role};
 use kinlog_feeds::{FeedKey, Hash, KeyPair, Time};
 
@@ -256,7 +257,7 @@ fn wanted_feed_that_is_held_gets_a_channel_and_carries_messages() {
     });
     pair.responder
         .session
-        .send_feed(&FEED_A, &message, true)
+        .send_feed(&FEED_A, FeedMessage::Hypercore(message.clone()), true)
         .unwrap();
     pair.exchange();
     assert!(
@@ -530,7 +531,11 @@ fn discovery_key_without_the_feed_key_ends_the_session() {
     end.session.set_feeds([FEED_A], []).unwrap();
     let hash = raw.handshake_hash();
     let cap = hello::cap(&hash, SessionRole::Initiator, Label::Feed, &[7; 32]);
-    let hello = hello::Hello::new(0, Label::Feed, cap).encode();
+    let hello = hello::Hello {
+        features: 0,
+        ..hello::Hello::new(0, Label::Feed, cap)
+    };
+    let hello = hello.encode();
     raw.connection.open("kinlog/peer/1", None, &hello).unwrap();
     raw.pump(&mut end);
     assert!(end.is_open());
@@ -592,4 +597,125 @@ fn garbage_after_the_handshake_ends_the_session_without_panic() {
             end.error
         );
     }
+}
+
+fn many(count: u32) -> Vec<FeedKey> {
+    let key = |number: u32| {
+        let mut key = [9; 32];
+        key[..4].copy_from_slice(&number.to_le_bytes());
+        FeedKey(key)
+    };
+    (0..count).map(key).collect()
+}
+
+#[test]
+fn ten_thousand_feeds_are_agreed_upon_without_a_channel_each() {
+    let mut pair = Pair::met_by(Label::Feed);
+    let feeds = many(10_000);
+    let before = pair.initiator.sent + pair.responder.sent;
+    pair.responder.session.set_feeds(feeds.clone(), []).unwrap();
+    let asked = feeds[..9_000]
+        .iter()
+        .copied()
+        .chain(many(10_100)[10_000..].to_vec());
+    pair.initiator.session.set_feeds([], asked).unwrap();
+    pair.exchange();
+    for end in [&pair.initiator, &pair.responder] {
+        let opened = |event: &&SessionEvent| matches!(event, SessionEvent::FeedOpened(_));
+        assert_eq!(end.events.iter().filter(opened).count(), 9_000);
+        assert!(end.error.is_none());
+    }
+    let each = (pair.initiator.sent + pair.responder.sent - before) / 9_000;
+    assert!(each <= 33, "{each} bytes for each feed");
+}
+
+#[test]
+fn what_is_held_travels_as_runs_between_kinlog_peers() {
+    let mut pair = Pair::met_by(Label::Feed);
+    pair.responder.session.set_feeds([FEED_A], []).unwrap();
+    pair.initiator.session.set_feeds([], [FEED_A]).unwrap();
+    pair.exchange();
+    assert!(
+        pair.initiator
+            .events
+            .contains(&SessionEvent::TakesSets(FEED_A))
+    );
+    let words = vec![u32::MAX; 1024];
+    let before = pair.responder.sent;
+    let message = FeedMessage::Hypercore(hypercore::Message::Bitfield { start: 0, words });
+    pair.responder
+        .session
+        .send_feed(&FEED_A, message, true)
+        .unwrap();
+    pair.exchange();
+    let run = 0..32 * 1024;
+    let held = Held {
+        blocks: run.clone(),
+        runs: Vec::from([run]),
+    };
+    let told = SessionEvent::Kinlog(FEED_A, FeedMessage::Held(held));
+    assert!(pair.initiator.events.contains(&told));
+    assert!(pair.responder.sent - before < 64);
+}
+
+#[test]
+fn plain_kinlog_peers_keep_the_channel_and_name_the_feed_too() {
+    let mut pair = Pair::new(plain(SessionRole::Initiator), plain(SessionRole::Responder));
+    pair.responder.session.set_feeds([FEED_A], []).unwrap();
+    pair.initiator.session.set_feeds([], [FEED_A]).unwrap();
+    pair.exchange();
+    for end in [&pair.initiator, &pair.responder] {
+        assert!(end.events.contains(&SessionEvent::FeedOpened(FEED_A)));
+        assert!(end.events.contains(&SessionEvent::TakesSets(FEED_A)));
+    }
+    pair.responder.session.set_feeds([], []).unwrap();
+    pair.exchange();
+    let closed = SessionEvent::FeedClosed {
+        key: FEED_A,
+        rejected: false,
+    };
+    assert!(pair.initiator.events.contains(&closed));
+}
+
+#[test]
+fn a_plain_peer_without_kinlog_feeds_gets_its_channel() {
+    let config = Config::new(Role::Initiator, [1; 32], [2; 32], [3; 24]);
+    let mut javascript = Connection::new(Time::ZERO, config);
+    let mut end = End::new(plain(SessionRole::Responder));
+    end.session.set_feeds([FEED_A], []).unwrap();
+    let mut hash = None;
+    let mut rejected = false;
+    let mut opened = false;
+    for _ in 0..20 {
+        while let Some(bytes) = javascript.poll_transmit() {
+            end.take(&bytes);
+        }
+        for bytes in end.transmit() {
+            javascript.handle_bytes(Time::ZERO, &bytes).unwrap();
+        }
+        while let Some(event) = javascript.poll_event().unwrap() {
+            match event {
+                Event::HandshakeComplete { hash: made, .. } => {
+                    hash = Some(made);
+                    let shown = hypercore::Handshake::new(Role::Initiator, &FEED_A, &made);
+                    let id = FEED_A.discovery_key();
+                    let protocol = hypercore::PROTOCOL;
+                    javascript
+                        .open(protocol, Some(&id.0), &shown.encode())
+                        .unwrap();
+                }
+                Event::RemoteOpen { protocol, id, .. } => {
+                    assert_eq!(protocol, "kinlog/feed/1");
+                    javascript.reject_remote(&protocol, id.as_deref()).unwrap();
+                    rejected = true;
+                }
+                Event::Opened { .. } => opened = true,
+                _ => {}
+            }
+        }
+        end.drain();
+    }
+    assert!(hash.is_some() && rejected && opened);
+    assert!(end.error.is_none(), "{:?}", end.error);
+    assert!(end.events.contains(&SessionEvent::FeedOpened(FEED_A)));
 }

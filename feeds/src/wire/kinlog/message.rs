@@ -14,19 +14,33 @@ mod message_type {
     pub(super) const ASK_SET: u64 = 2;
     pub(super) const SET: u64 = 3;
     pub(super) const HELD: u64 = 4;
+    pub(super) const WANT: u64 = 5;
+    pub(super) const UNWANT: u64 = 6;
     /// The message of `hypercore/alpha` with this number less.
     pub(super) const HYPERCORE: u64 = 16;
 }
+
+const WANTED: u64 = 1;
 
 /// A message of `kinlog/feed/1`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are about a feed")]
 pub enum Message {
-    /// Feeds that the sender wants, or has and was asked for: `uint n | n x capability 16`. Each has the
-    /// next number of the sender, from 0.
-    List(Vec<Capability>),
+    /// Feeds that the sender wants, or has and was asked for:
+    /// `uint flags (1 = wanted) | uint n | n x capability 16`. Each has the next number of the sender,
+    /// from 0.
+    List {
+        /// Whether the sender wants them.
+        wanted: bool,
+        /// What names them.
+        feeds: Vec<Capability>,
+    },
     /// Numbers of the sender that stand for nothing any more: `uint n | n x uint number`.
     Unlist(Vec<u64>),
+    /// Feeds of these numbers of the sender are wanted now; the same bytes.
+    Want(Vec<u64>),
+    /// Feeds of these numbers of the sender are not wanted any more; the same bytes.
+    Unwant(Vec<u64>),
     /// Something about one feed: `uint number` of the sender's, then what it is.
     Feed(u64, FeedMessage),
 }
@@ -61,8 +75,10 @@ impl Message {
     /// Returns the number by which protomux names this message.
     pub fn message_type(&self) -> u64 {
         match self {
-            Message::List(_) => message_type::LIST,
+            Message::List { .. } => message_type::LIST,
             Message::Unlist(_) => message_type::UNLIST,
+            Message::Want(_) => message_type::WANT,
+            Message::Unwant(_) => message_type::UNWANT,
             Message::Feed(_, FeedMessage::AskSet(_)) => message_type::ASK_SET,
             Message::Feed(_, FeedMessage::Set(_)) => message_type::SET,
             Message::Feed(_, FeedMessage::Held(_)) => message_type::HELD,
@@ -75,15 +91,23 @@ impl Message {
     /// Decodes the body of a message; a type this build does not know gives `None`.
     pub fn decode(message_type: u64, body: &Bytes) -> Result<Option<Message>, DecodeError> {
         let mut reader = Reader::new(body);
-        if message_type == message_type::LIST {
-            let count = reader.uint_max("feeds listed", LISTED_PER_MESSAGE_MAX)?;
-            let listed = (0..count).map(|_| reader.fixed());
-            return Ok(Some(Message::List(listed.collect::<Result<_, _>>()?)));
-        }
-        if message_type == message_type::UNLIST {
-            let count = reader.uint_max("feeds unlisted", LISTED_PER_MESSAGE_MAX)?;
+        let of_numbers = match message_type {
+            message_type::LIST => {
+                let wanted = reader.uint()? & WANTED != 0;
+                let count = reader.uint_max("feeds listed", LISTED_PER_MESSAGE_MAX)?;
+                let feeds = (0..count).map(|_| reader.fixed());
+                let feeds = feeds.collect::<Result<_, _>>()?;
+                return Ok(Some(Message::List { wanted, feeds }));
+            }
+            message_type::UNLIST => Some(Message::Unlist as fn(Vec<u64>) -> Message),
+            message_type::WANT => Some(Message::Want as fn(Vec<u64>) -> Message),
+            message_type::UNWANT => Some(Message::Unwant as fn(Vec<u64>) -> Message),
+            _ => None,
+        };
+        if let Some(message) = of_numbers {
+            let count = reader.uint_max("numbers of feeds", LISTED_PER_MESSAGE_MAX)?;
             let numbers = (0..count).map(|_| reader.uint());
-            return Ok(Some(Message::Unlist(numbers.collect::<Result<_, _>>()?)));
+            return Ok(Some(message(numbers.collect::<Result<_, _>>()?)));
         }
         let number = reader.uint()?;
         let message = match message_type {
@@ -107,8 +131,8 @@ impl Message {
     /// Returns the bytes that [`encode`](Self::encode) writes.
     pub fn encoded_len(&self) -> usize {
         match self {
-            Message::List(listed) => uint_len(listed.len() as u64) + 16 * listed.len(),
-            Message::Unlist(numbers) => {
+            Message::List { feeds, .. } => 1 + uint_len(feeds.len() as u64) + 16 * feeds.len(),
+            Message::Unlist(numbers) | Message::Want(numbers) | Message::Unwant(numbers) => {
                 let each = numbers.iter().map(|number| uint_len(*number));
                 uint_len(numbers.len() as u64) + each.sum::<usize>()
             }
@@ -127,11 +151,12 @@ impl Message {
     /// Appends the encoded body.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Message::List(listed) => {
-                out.put_uint(listed.len() as u64);
-                listed.iter().for_each(|capability| out.put_raw(capability));
+            Message::List { wanted, feeds } => {
+                out.put_uint(if *wanted { WANTED } else { 0 });
+                out.put_uint(feeds.len() as u64);
+                feeds.iter().for_each(|capability| out.put_raw(capability));
             }
-            Message::Unlist(numbers) => {
+            Message::Unlist(numbers) | Message::Want(numbers) | Message::Unwant(numbers) => {
                 out.put_uint(numbers.len() as u64);
                 numbers.iter().for_each(|number| out.put_uint(*number));
             }

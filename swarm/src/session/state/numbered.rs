@@ -1,0 +1,208 @@
+//! The session's part of `kinlog/feed/1`: feeds are agreed upon by lists, and spoken of by number.
+//!
+//! Where two met by a topic, an agreed feed has no channel of its own; in a plain session it keeps its
+//! `hypercore/alpha` channel, and only what Hypercore has no words for goes by number.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::limits::LISTED_MAX;
+use kinlog_feeds::wire::kinlog::{self, FeedMessage, feature};
+
+use super::{Session, SessionEvent};
+use crate::session::SessionError;
+use crate::session::listing::{Listing, News};
+
+/// How feeds are agreed upon in a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Naming {
+    /// It is not known yet whether the other side takes numbers.
+    Open,
+    /// By tags, and a channel for each feed.
+    Channels,
+    /// By number.
+    Numbers,
+}
+
+impl Session {
+    /// Opens the channel; the other side does the same, or rejects it.
+    pub(super) fn open_listing(&mut self, hash: &[u8; 64]) -> Result<(), SessionError> {
+        let opening = Listing::opening();
+        let channel = self.connection.open(kinlog::PROTOCOL, None, &opening)?;
+        let listing = Listing::new(self.config.role.into(), *hash);
+        self.listing = Some((channel, listing));
+        Ok(())
+    }
+
+    pub(super) fn handle_listing_opened(&mut self, opening: &[u8]) -> Result<(), SessionError> {
+        let Some((_, listing)) = &mut self.listing else {
+            return Ok(());
+        };
+        listing.handle_opening(opening)?;
+        if self.naming == Naming::Open {
+            self.naming = match listing.has(feature::NUMBERS) {
+                true => Naming::Numbers,
+                false => Naming::Channels,
+            };
+            return self.apply_feeds();
+        }
+        let open: Vec<FeedKey> = self.by_feed.keys().copied().collect();
+        self.know_listed();
+        self.settle_listing(&open)
+    }
+
+    /// The other side has no such channel (any more).
+    pub(super) fn handle_listing_gone(&mut self) -> Result<(), SessionError> {
+        self.listing = None;
+        match self.naming {
+            Naming::Open => {
+                self.naming = Naming::Channels;
+                self.apply_feeds()
+            }
+            Naming::Channels => Ok(()),
+            // Every feed would be gone.
+            Naming::Numbers => Err(SessionError::NotKinlog),
+        }
+    }
+
+    pub(super) fn handle_listing_message(
+        &mut self,
+        message_type: u64,
+        body: &Bytes,
+    ) -> Result<Option<SessionEvent>, SessionError> {
+        let Some((_, listing)) = &mut self.listing else {
+            return Ok(None);
+        };
+        let Some(message) = kinlog::Message::decode(message_type, body)? else {
+            return Ok(None);
+        };
+        let touched = match message {
+            kinlog::Message::List { wanted, feeds } => {
+                let listed = listing.handle_list(wanted, feeds);
+                listed.map_err(|_| SessionError::TooManyWants { limit: LISTED_MAX })?
+            }
+            kinlog::Message::Unlist(numbers) => listing.handle_unlist(&numbers),
+            kinlog::Message::Want(numbers) => listing.handle_wanted(&numbers, true),
+            kinlog::Message::Unwant(numbers) => listing.handle_wanted(&numbers, false),
+            kinlog::Message::Feed(number, message) => {
+                let Some(key) = listing.feed(number) else {
+                    return Ok(None);
+                };
+                let by_number = self.naming == Naming::Numbers;
+                return Ok(match message {
+                    FeedMessage::Hypercore(message) if by_number => {
+                        Some(SessionEvent::Feed(key, message))
+                    }
+                    FeedMessage::Hypercore(_) => None,
+                    message => Some(SessionEvent::Kinlog(key, message)),
+                });
+            }
+        };
+        self.settle_listing(&touched)?;
+        Ok(None)
+    }
+
+    /// Says which feeds the other side may name.
+    pub(super) fn know_listed(&mut self) {
+        if let Some((_, listing)) = &mut self.listing {
+            let all = self.serves.union(&self.wants).copied().collect();
+            listing.set_known(&all);
+        }
+    }
+
+    pub(super) fn settle_all_listed(&mut self) -> Result<(), SessionError> {
+        let Some((_, listing)) = &self.listing else {
+            return Ok(());
+        };
+        let mut touched: BTreeSet<FeedKey> = self.serves.union(&self.wants).copied().collect();
+        touched.extend(listing.listed());
+        let touched: Vec<FeedKey> = touched.into_iter().collect();
+        self.settle_listing(&touched)
+    }
+
+    /// Brings what is listed in line with what is wanted, here and there, and tells what follows.
+    pub(super) fn settle_listing(&mut self, keys: &[FeedKey]) -> Result<(), SessionError> {
+        let Some((channel, listing)) = &mut self.listing else {
+            return Ok(());
+        };
+        let by_number = match self.naming {
+            Naming::Open => return Ok(()),
+            Naming::Numbers => true,
+            // Without sets there is nothing that numbers are good for.
+            Naming::Channels if !listing.has(feature::SETS) => return Ok(()),
+            Naming::Channels => false,
+        };
+        let mut news = News::default();
+        for key in keys {
+            let wanted = self.wants.contains(key);
+            let listed = match by_number {
+                true => wanted || (self.serves.contains(key) && listing.is_wanted_there(key)),
+                false => {
+                    let channel = self.by_feed.get(key);
+                    let channel = channel.and_then(|channel| self.channels.get(channel));
+                    channel.is_some_and(|channel| channel.open)
+                }
+            };
+            listing.settle(key, listed, wanted, &mut news);
+        }
+        for message in listing.tell(news) {
+            self.connection.send_kinlog(*channel, &message, true)?;
+        }
+        let sets = listing.has(feature::SETS);
+        for key in keys {
+            let is_agreed = listing.is_agreed(key);
+            if is_agreed && self.agreed.insert(*key) {
+                if sets {
+                    self.events.push_back(SessionEvent::TakesSets(*key));
+                }
+                if by_number {
+                    self.events.push_back(SessionEvent::FeedOpened(*key));
+                }
+            } else if !is_agreed && self.agreed.remove(key) && by_number {
+                self.events.push_back(SessionEvent::FeedClosed {
+                    key: *key,
+                    rejected: false,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a message about a feed; nothing happens when the feed is gone.
+    pub(crate) fn send_feed(
+        &mut self,
+        key: &FeedKey,
+        message: FeedMessage,
+        urgent: bool,
+    ) -> Result<(), SessionError> {
+        let by_number = self.naming == Naming::Numbers;
+        let message = match message {
+            FeedMessage::Hypercore(message) if !by_number => {
+                let Some(channel) = self.by_feed.get(key) else {
+                    return Ok(());
+                };
+                match urgent {
+                    true => self.connection.send_message_ahead(*channel, &message)?,
+                    false => self.connection.send_message(*channel, &message)?,
+                }
+                return Ok(());
+            }
+            message => message,
+        };
+        let Some((channel, listing)) = &self.listing else {
+            return Ok(());
+        };
+        let Some(number) = listing.number(key) else {
+            return Ok(());
+        };
+        let message = match message {
+            FeedMessage::Hypercore(message) if listing.has(feature::RUNS) => {
+                FeedMessage::shortest(message)
+            }
+            message => message,
+        };
+        let message = kinlog::Message::Feed(number, message);
+        Ok(self.connection.send_kinlog(*channel, &message, urgent)?)
+    }
+}
