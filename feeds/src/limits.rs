@@ -244,6 +244,13 @@ pub const SET_NODES_MAX: usize = 8192;
 /// one block at least, however large.
 pub const SET_BYTES: usize = 64 * 1024;
 
+/// Blocks of a window of the last ones that are asked for before older ones, 256: they share most of
+/// their nodes.
+pub const NEWEST_PART_BLOCKS: u64 = 256;
+
+/// Parts of such a window, about; those of a larger one are larger.
+pub const NEWEST_PARTS_MAX: u64 = 1024;
+
 /// What a node of a set's proof takes on the wire, about: a hash, and its size when sizes differ.
 pub const SET_NODE_BYTES: usize = 34;
 

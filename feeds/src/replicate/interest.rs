@@ -54,7 +54,8 @@ pub enum Want {
     All,
     /// One run of blocks.
     Range(Range<u64>),
-    /// The last blocks before the head, and with `live` those that follow.
+    /// The last blocks before the head, newest first; with `live` those that follow, of which a reader that
+    /// falls behind leaves out all but so many.
     Last(u64),
     /// Several runs of blocks.
     Ranges(Vec<Range<u64>>),

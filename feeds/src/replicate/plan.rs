@@ -34,7 +34,10 @@ impl Feed {
         self.plan_reorg(cx);
         planned.starved = self.plan_upgrade(cx);
         self.synchronize(cx);
-        if !self.head_wanted || (self.interest.live && self.heads_are_known(cx)) {
+        if self.wanted.is_settled() {
+            // A window moves on before what it leaves behind is asked for.
+            self.wanted.settle(self.plan_length());
+        } else if !self.head_wanted || (self.interest.live && self.heads_are_known(cx)) {
             self.wanted.settle(self.length);
         }
         self.plan_wants(cx);

@@ -3,26 +3,59 @@
 use std::ops::Range;
 
 use crate::bitfield::Bitfield;
+use crate::limits::{NEWEST_PART_BLOCKS, NEWEST_PARTS_MAX};
 use crate::replicate::{Interest, Want};
 
-/// Wanted runs of blocks, in order and apart from each other; an open end is `u64::MAX`.
+/// Wanted runs of blocks, in the order in which they are asked for and apart from each other; an open
+/// end is `u64::MAX`. The last blocks are a window that moves with the head, newest first.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     runs: Vec<Range<u64>>,
-    /// `Want::Last` waits for the head.
-    last: Option<u64>,
+    window: Option<Window>,
+}
+
+/// The last blocks of a feed.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    blocks: u64,
+    /// Length from which they are counted; `None` waits for the head.
+    from: Option<u64>,
+}
+
+impl Window {
+    /// Returns the blocks in parts, the newest first: within a part blocks share most of their nodes.
+    fn runs(self) -> Vec<Range<u64>> {
+        let Some(length) = self.from else {
+            return Vec::new();
+        };
+        let (start, mut end) = (length.saturating_sub(self.blocks), u64::MAX);
+        let part = (self.blocks.min(length) / NEWEST_PARTS_MAX)
+            .max(NEWEST_PART_BLOCKS)
+            .next_power_of_two();
+        let mut runs = Vec::new();
+        while end > start {
+            let first = (length.min(end) - u64::from(end <= length)) / part * part;
+            let first = first.max(start);
+            runs.push(first..end);
+            end = first;
+        }
+        runs
+    }
 }
 
 impl Wanted {
     pub(super) fn new(interest: &Interest) -> Self {
-        let mut last = None;
+        let mut window = None;
         let mut runs = match &interest.want {
             Want::None => Vec::new(),
             Want::All => std::iter::once(0..u64::MAX).collect(),
             Want::Range(range) => vec![range.clone()],
             Want::Ranges(ranges) => ranges.clone(),
             Want::Last(count) => {
-                last = Some(*count);
+                window = Some(Window {
+                    blocks: *count,
+                    from: None,
+                });
                 Vec::new()
             }
         };
@@ -35,19 +68,32 @@ impl Wanted {
                 _ => joined.push(run),
             }
         }
-        Wanted { runs: joined, last }
+        Wanted {
+            runs: joined,
+            window,
+        }
     }
 
-    /// Settles "the last blocks" once the head to count from is known.
+    /// Counts "the last blocks" from this length: once the head is known, and again when it moves.
     pub(super) fn settle(&mut self, length: u64) {
-        if let Some(count) = self.last.take() {
-            self.runs = std::iter::once(length.saturating_sub(count)..u64::MAX).collect();
+        if let Some(window) = self
+            .window
+            .as_mut()
+            .filter(|window| window.from != Some(length))
+        {
+            window.from = Some(length);
+            self.runs = window.runs();
         }
+    }
+
+    /// Returns whether later runs lie before earlier ones.
+    pub(super) fn is_newest_first(&self) -> bool {
+        self.window.is_some()
     }
 
     /// Returns whether all wanted runs are known.
     pub(super) fn is_settled(&self) -> bool {
-        self.last.is_none()
+        self.window.is_none_or(|window| window.from.is_some())
     }
 
     /// Returns the wanted runs below `length`.
@@ -55,21 +101,26 @@ impl Wanted {
         self.runs
             .iter()
             .map(move |run| run.start..run.end.min(length))
-            .take_while(|run| !run.is_empty())
+            .filter(|run| !run.is_empty())
     }
 
     /// Returns the wanted run with this number, cut at `length`.
     pub(super) fn run(&self, number: usize, length: u64) -> Option<Range<u64>> {
         let run = self.runs.get(number)?;
-        (run.start < length).then(|| run.start..run.end.min(length))
+        Some(run.start.min(length)..run.end.min(length))
     }
 
     /// Returns the first wanted block below `length` that `have` lacks.
     pub(super) fn first_missing(&self, have: &Bitfield, length: u64) -> Option<u64> {
-        self.below(length).find_map(|run| {
+        let missing = self.below(length).filter_map(|run| {
             let first = have.first_unset_from(run.start);
             (first < run.end).then_some(first)
-        })
+        });
+        match self.window {
+            // The parts of a window come newest first.
+            Some(_) => missing.min(),
+            None => { missing }.next(),
+        }
     }
 
     /// Returns how many blocks below `length` are wanted.
@@ -103,15 +154,46 @@ mod tests {
     }
 
     #[test]
-    fn last_counts_from_the_head_and_goes_on() {
+    fn last_counts_from_the_head_and_moves_with_it() {
         let mut wanted = wanted(Want::Last(3));
         assert!(!wanted.is_settled());
         assert_eq!(wanted.count(10), 0);
         wanted.settle(10);
+        assert!(wanted.is_settled());
         assert_eq!(wanted.below(10).collect::<Vec<_>>(), [7..10]);
         assert_eq!(wanted.below(12).collect::<Vec<_>>(), [7..12]);
         wanted.settle(100);
-        assert_eq!(wanted.count(12), 5);
+        assert_eq!(wanted.below(100).collect::<Vec<_>>(), [97..100]);
+        wanted.settle(2);
+        assert_eq!(wanted.below(2).collect::<Vec<_>>(), [0..2]);
+    }
+
+    #[test]
+    fn the_newest_part_of_a_window_comes_first() {
+        let mut wanted = wanted(Want::Last(600));
+        wanted.settle(1000);
+        let parts: Vec<Range<u64>> = (0..).map_while(|number| wanted.run(number, 1000)).collect();
+        assert_eq!(parts, [768..1000, 512..768, 400..512]);
+        assert_eq!((wanted.count(1000), wanted.count(1010)), (600, 610));
+        let mut have = Bitfield::new();
+        have.set_range(500..1000);
+        assert_eq!(wanted.first_missing(&have, 1000), Some(400));
+        wanted.settle(1024);
+        let newest = wanted.run(0, 1024).unwrap();
+        assert_eq!((newest, wanted.run(1, 1024)), (1024..1024, Some(768..1024)));
+        wanted.settle(1 << 40);
+        assert_eq!(wanted.count(1 << 40), 600);
+    }
+
+    #[test]
+    fn a_huge_window_has_few_parts() {
+        let mut wanted = wanted(Want::Last(u64::MAX));
+        wanted.settle(1 << 50);
+        let parts = (0..)
+            .map_while(|number| wanted.run(number, 1 << 50))
+            .count();
+        assert!(parts <= 2 + NEWEST_PARTS_MAX as usize, "{parts}");
+        assert_eq!(wanted.count(1 << 50), 1 << 50);
     }
 
     #[test]

@@ -181,7 +181,12 @@ impl Feed {
             match held {
                 Some(held) if held == turn.at => return Some(held),
                 Some(held) if held < run.end => turn.at = held,
-                _ => turn.run_number += 1,
+                _ => {
+                    turn.run_number += 1;
+                    if self.wanted.is_newest_first() {
+                        turn.at = 0;
+                    }
+                }
             }
         }
     }

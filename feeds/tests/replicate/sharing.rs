@@ -116,6 +116,43 @@ fn the_last_blocks_are_those_before_the_head_and_live_goes_on() {
 }
 
 #[test]
+fn a_window_moves_past_what_came_while_nobody_was_there() {
+    let mut world = World::new(8, 2);
+    let key = world.create(0, 1, Kind::Kinlog, 100);
+    world.follow(1, key, Kind::Kinlog, Want::Last(10), true);
+    world.connect(0, 1);
+    world.settle();
+    world.disconnect(0, 1);
+    world.append(0, 1, 500);
+    world.connect(0, 1);
+    world.settle();
+    assert_holds(&world, 1, &key, (90..100).chain(590..600));
+    world.append(0, 1, 3);
+    world.settle();
+    assert_holds(&world, 1, &key, (90..100).chain(590..603));
+}
+
+#[test]
+fn the_newest_blocks_are_asked_for_first() {
+    let mut world = World::new(8, 2);
+    let key = world.create(0, 1, Kind::Kinlog, 1000);
+    world.follow(1, key, Kind::Kinlog, Want::Last(900), false);
+    world.connect(0, 1);
+    world.settle();
+    assert_holds(&world, 1, &key, 100..1000);
+    let asked: Vec<u64> = world.block_requests[&1]
+        .iter()
+        .map(|(_, block)| *block)
+        .collect();
+    assert_eq!(asked[0], 768);
+    let part = |at: usize| asked[at] / 256;
+    assert!(
+        (1..asked.len()).all(|at| part(at) <= part(at - 1)),
+        "{asked:?}"
+    );
+}
+
+#[test]
 fn two_sources_share_the_work() {
     for seed in 1..=5 {
         let mut world = World::new(seed, 3);
