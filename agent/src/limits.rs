@@ -282,5 +282,8 @@ pub const EMPTY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// 16,384 x 48 B.
 pub const CLEARED_NOTED_MAX: usize = 16 * 1024;
 
+/// Ranges that a seeder remembers of what one device cleared of its grants, 65,536 x 96 B on the disk.
+pub const GIVER_CLEARED_MAX: usize = 64 * 1024;
+
 /// Time between looks for deleted blocks whose day is over, beside those after every change.
 pub const EMPTY_LOOK_EVERY: Duration = Duration::from_secs(10 * 60);

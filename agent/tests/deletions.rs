@@ -226,3 +226,98 @@ async fn what_was_emptied_before_its_deletion_was_undone_is_fetched_again() {
         assert_eq!(one.cast.dump_hash(true).await, before);
     }
 }
+
+/// A seeder keeps the room meanwhile, and reads nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_is_in_no_file_of_a_seeder_when_the_day_is_over() {
+    let folder = Folder::new();
+    let ann = Timed::new(&folder, "ann").await;
+    let bob = Timed::new(&folder, "bob").await;
+    let sue = Timed::new(&folder, "sue").await;
+    let met = meet(&[&ann.cast, &bob.cast, &sue.cast]).await;
+    let room = Request::RoomCreate {
+        name: ROOM.into(),
+        history: None,
+    };
+    ann.cast.reply(room).await.unwrap();
+    let link = ann.cast.invite(ROOM).await;
+    bob.cast.join(&link).await.unwrap();
+    bob.cast.send(ROOM, SECRET).await;
+    ann.cast.wait_for_message(ROOM, SECRET).await;
+    let grant = Request::RoomGrant {
+        room: ROOM.into(),
+        to: sue.cast.id.agent.to_string(),
+        expires_in: None,
+        quota_class: 0,
+    };
+    let Reply::Granted { link, .. } = ann.cast.reply(grant).await.unwrap() else {
+        panic!("no grant");
+    };
+    sue.cast.reply(Request::SeedAccept { link }).await.unwrap();
+    let row = read(&bob.cast).await.swap_remove(0);
+    let (key, index) = (row.key.to_string(), row.index);
+    let range = format!("{index}..{}", index + 1);
+    let sealed = bob
+        .cast
+        .read(&key, Some(&range))
+        .await
+        .unwrap()
+        .swap_remove(0)
+        .1;
+    assert!(
+        !shows(&folder.path().join("sue"), SECRET),
+        "it reads nothing"
+    );
+    let has_it = async || shows(&sue.cast.home, &sealed);
+    until_so("the seeder keeps the sealed block", has_it).await;
+
+    let delete = Request::Delete {
+        room: ROOM.into(),
+        message: row.id.clone(),
+        reason: String::new(),
+    };
+    bob.cast.reply(delete).await.unwrap();
+    let is_noted = async || fate(&ann, &row.id).await.contains("a day after");
+    until_so("the giver of the grant noted it", is_noted).await;
+    for one in [&ann, &bob] {
+        one.wait(24 * 60 - 1);
+    }
+    bob.cast.send(ROOM, "a minute is left").await;
+    ann.cast.wait_for_message(ROOM, "a minute is left").await;
+    assert!(has_it().await, "the day is not over");
+    for one in [&ann, &bob] {
+        one.wait(2);
+    }
+    bob.cast.send(ROOM, "a day later").await;
+    let is_gone = async || !has_it().await;
+    until_so("the sealed block is in no file", is_gone).await;
+    let why = sue.why(&key, None, "cleared").await;
+    assert!(
+        why.contains(&format!("blocks {range}: cleared by the member")),
+        "{why}"
+    );
+
+    // It stays away, though the seeder goes on with the feed.
+    drop(met);
+    let sue = sue.reopen().await;
+    let _met = meet(&[&ann.cast, &bob.cast, &sue.cast]).await;
+    bob.cast.send(ROOM, "afterwards").await;
+    let status = async |one: &Timed| {
+        let feeds = one.cast.status().await.feeds;
+        let feed = feeds
+            .into_iter()
+            .find(|one| one.feed.key.to_string() == key);
+        feed.map_or((0, 0), |feed| (feed.feed.length, feed.feed.blocks_held))
+    };
+    let length = status(&bob).await.0;
+    let is_level = async || status(&sue).await == (length, length - 1);
+    until_so("the seeder has all but one", is_level).await;
+    let homes = [ann, bob, sue].map(|one| (one.cast.home.clone(), one));
+    let mut gone = Vec::new();
+    for (home, one) in homes {
+        one.cast.stop().await;
+        assert!(!shows(&home, &sealed), "{}", home.display());
+        gone.push(lacking(&home));
+    }
+    assert_eq!(gone, vec![vec![(key, vec![index])]; 3]);
+}

@@ -24,4 +24,6 @@ pub use node::{
     Credentials, FeedStatus, Host, Node, NodeConfig, NodeError, NodeEvent, NodeStatus,
     SessionStatus, SignalStatus, Step, TopicStatus,
 };
-pub use session::{Certificate, Label, PeerMessage, SessionId, SessionInfo, SessionRole};
+pub use session::{
+    Certificate, Label, PeerMessage, SeedClearing, SessionId, SessionInfo, SessionRole,
+};

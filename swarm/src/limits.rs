@@ -11,6 +11,10 @@ pub const JOIN_BYTES_MAX: usize = 192 * 1024;
 
 /// Seed grant, 101 KiB: 2,048 feeds with two integers each, and what stands round them.
 pub const SEED_GRANT_BYTES_MAX: usize = 101 * 1024;
+
+/// Ranges of one message about cleared blocks, 16 KiB; who has more to tell sends several.
+pub const SEED_CLEARED_RANGES_MAX: usize = 1024;
+
 /// Sign-in record a peer may send, 1 KiB: one has 560 bytes.
 pub const SIGN_IN_RECORD_BYTES_MAX: usize = 1024;
 

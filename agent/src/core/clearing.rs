@@ -202,9 +202,12 @@ impl Core {
             // Whoever gave the grant waited already.
             ClearedBy::Giver => true,
         };
-        let noted = self.knowledge(|knowledge| knowledge.cleared.clone());
+        let (noted, plan) = (self.knowledge(|known| known.cleared.clone()), self.plan());
         let (mut changed, mut emptied) = (BTreeSet::new(), Vec::new());
         for (key, mut noted) in noted {
+            if noted.by == ClearedBy::Giver && !plan.granted_alone.contains(&key) {
+                continue;
+            }
             let feed = self.store.feed(&key);
             let mut is_new = false;
             for one in &mut noted.blocks {
@@ -250,7 +253,7 @@ impl Core {
 
 /// Returns what is noted of a feed after `said`; what was noted before and is not said any more stays
 /// only where that `keeps`, and there is not too much of it.
-fn noted_again(
+pub(crate) fn noted_again(
     noted: &[ClearedBlocks],
     said: &[Range<u64>],
     now_ms: u64,

@@ -137,6 +137,9 @@ impl Core {
                 network.stored(key);
             }
         }
+        if !changed.is_empty() {
+            self.tell_seeders_what_went(&changed);
+        }
         // Only the files were still to be overwritten: nothing changed for anybody.
         if !is_new && changed.is_empty() {
             return Ok(is_clean);

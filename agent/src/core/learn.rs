@@ -52,6 +52,7 @@ pub(super) fn from_state(
     knowledge.given_grants = given_grants(state, keys)?;
     knowledge.deletions = state.deletions()?;
     knowledge.cleared = state.cleared()?;
+    knowledge.given_clearings = state.given_clearings()?;
     Ok(knowledge)
 }
 

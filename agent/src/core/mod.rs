@@ -26,7 +26,7 @@ mod standing;
 mod steps;
 mod trees;
 
-pub(crate) use clearing::Ranges;
+pub(crate) use clearing::{Ranges, noted_again};
 pub(crate) use emptying::emptied_blocks;
 pub(crate) use entries::Place;
 pub(crate) use own_feeds::NewPath;

@@ -66,6 +66,9 @@ impl Core {
             linked = further;
             plan = make(&linked);
         }
+        if self.heed_givers(&plan)? {
+            plan = make(&linked);
+        }
         for key in plan.interests.keys() {
             if self.store.feed(key).is_none() {
                 let listed = self.knowledge(|knowledge| {

@@ -242,7 +242,8 @@ impl Host for AgentHost {
             }
             message @ (PeerMessage::SeedProof { .. }
             | PeerMessage::SeedRenewal { .. }
-            | PeerMessage::SeedEnd { .. })
+            | PeerMessage::SeedEnd { .. }
+            | PeerMessage::SeedCleared(_))
                 if session.label == Label::Room =>
             {
                 let is_about_us = self.view(|view| match message {

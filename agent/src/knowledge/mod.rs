@@ -31,7 +31,8 @@ use crate::links::FeedPath;
 use crate::rooms::Refusal;
 use crate::sign_in::HeldSignIn;
 use crate::state::{
-    ClearedFeed, Deletion, FormerFeed, HeldGrant, OpenJoin, OwnFeed, Pin, StoredAnswer,
+    ClearedFeed, Deletion, FormerFeed, GivenClearings, HeldGrant, OpenJoin, OwnFeed, Pin,
+    StoredAnswer,
 };
 
 /// Everything policy is decided from.
@@ -53,6 +54,8 @@ pub(crate) struct Knowledge {
     pub(crate) said_cleared: BTreeMap<AgentId, Ranges>,
     /// What was noted of that, and of what givers of seed grants say.
     pub(crate) cleared: BTreeMap<FeedKey, ClearedFeed>,
+    /// What givers of seed grants say was cleared.
+    pub(crate) given_clearings: GivenClearings,
     pub(crate) own_epochs: OwnEpochs,
     /// Keys by which this device meets each of its siblings.
     pub(crate) pair_keys: BTreeMap<DeviceKey, [u8; 32]>,
@@ -104,6 +107,7 @@ impl Knowledge {
             deletions: BTreeMap::new(),
             said_cleared: BTreeMap::new(),
             cleared: BTreeMap::new(),
+            given_clearings: BTreeMap::new(),
             own_epochs: OwnEpochs::default(),
             pair_keys: BTreeMap::new(),
             pins: Vec::new(),

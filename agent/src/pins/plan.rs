@@ -14,7 +14,7 @@ use crate::host::View;
 use crate::knowledge::Knowledge;
 use crate::pins::Asked;
 use crate::pins::interest::{merge, with_blocks, without};
-use crate::state::Pin;
+use crate::state::{ClearedBy, Pin};
 
 /// What follows from everything known.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) bounded: BTreeSet<FeedKey>,
     /// Feeds that are kept by a seed grant.
     pub(crate) granted: BTreeSet<FeedKey>,
+    /// Those of them that nothing else asks for.
+    pub(crate) granted_alone: BTreeSet<FeedKey>,
     /// Blocks that are asked for no more, whatever asks for their feeds: deleted and emptied, or cleared.
     pub(crate) emptied: Ranges,
     /// What each session may have, and what is wanted through it.
@@ -144,6 +146,9 @@ pub(crate) fn plan(
     let mut plan = planning.plan;
     let mut emptied = emptied_blocks(&knowledge.deletions, false);
     for (key, cleared) in &knowledge.cleared {
+        if cleared.by == ClearedBy::Giver && !plan.granted_alone.contains(key) {
+            continue;
+        }
         let all = emptied.entry(*key).or_default();
         all.extend(cleared.ranges());
         *all = union(std::mem::take(all));

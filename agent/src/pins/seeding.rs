@@ -45,6 +45,9 @@ impl Planning<'_> {
                 text::encode_hex(&tag.0[..4])
             );
             for (feed, ranges) in feeds {
+                if !self.plan.asked.contains_key(&feed) && knowledge.directory_of(&feed).is_none() {
+                    self.plan.granted_alone.insert(feed);
+                }
                 for range in ranges {
                     let is_open = range.end == UINT_MAX;
                     let selection = match (range.start, is_open) {

@@ -373,6 +373,7 @@ fn cleared(core: &Core, thing: &Thing) -> Result<Vec<WhyReason>, Error> {
         };
         let (what, at_ms) = match is_emptied {
             true => ("emptied here, not served, and not fetched again", seen_ms),
+            false if known.by == ClearedBy::Giver => ("not fetched, and being emptied", seen_ms),
             false => (
                 "not fetched, and emptied here a day after that was heard",
                 seen_ms.saturating_add(day_ms()),

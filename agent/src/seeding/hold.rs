@@ -111,6 +111,7 @@ impl Core {
             } => self.see_proof(session, &grant, identity_set),
             PeerMessage::SeedRenewal { grant } => self.renew_grant(session, &grant),
             PeerMessage::SeedEnd { hash } => self.end_grant(session, &hash),
+            PeerMessage::SeedCleared(clearing) => self.take_clearing(session, &clearing),
             _ => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 //! A seeder wants exactly what its live grants name, shows each grant to whoever proves its meet key,
 //! and serves what it keeps to them; it knows neither members nor content. `docs/rooms.md`, "A seeder".
 
+mod clearing;
 mod expiry;
 mod give;
 mod hold;

@@ -90,6 +90,9 @@ impl Core {
         if given.iter().all(|one| one.hash != hash) {
             network.send(session.id, PeerMessage::SeedEnd { hash });
         }
+        if !given.is_empty() {
+            self.hand_over_clearings(session, room);
+        }
     }
 
     /// Tells every connected seeder of a room what changed.

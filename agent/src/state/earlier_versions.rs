@@ -80,7 +80,9 @@ fn every_version_there_was_opens_with_all_that_stood_in_it() {
         );
         let deletions = state.deletions().unwrap();
         assert_eq!(deletions.len(), usize::from(version >= 12));
-        assert!(state.cleared().unwrap().is_empty());
+        let cleared = state.cleared().unwrap();
+        assert_eq!(cleared.len(), usize::from(version >= 13));
+        assert!(state.given_clearings().unwrap().is_empty());
         // Once more: nothing is to be done.
         drop(state);
         let state = State::open(&path).unwrap();

@@ -11,6 +11,7 @@ mod deletions;
 #[cfg(test)]
 mod earlier_versions;
 mod former_feeds;
+mod given_clearings;
 mod grants;
 mod identities;
 mod join_answers;
@@ -32,6 +33,7 @@ use rusqlite::Connection;
 pub(crate) use cleared::{ClearedBlocks, ClearedBy, ClearedFeed};
 pub(crate) use deletions::{Deletion, Stage};
 pub(crate) use former_feeds::{FormerFeed, Renewal};
+pub(crate) use given_clearings::GivenClearings;
 pub(crate) use grants::HeldGrant;
 pub(crate) use join_answers::StoredAnswer;
 pub(crate) use own_feeds::OwnFeed;

@@ -186,6 +186,15 @@ const STEPS: &[&str] = &["
         said_by INTEGER NOT NULL,
         PRIMARY KEY (feed_key, start_idx)
     ) STRICT, WITHOUT ROWID;
+", "
+    -- What devices that gave seed grants said is cleared of what these name.
+    CREATE TABLE grant_cleared (
+        device BLOB NOT NULL,
+        feed_key BLOB NOT NULL,
+        start_idx INTEGER NOT NULL,
+        end_idx INTEGER NOT NULL,
+        PRIMARY KEY (device, feed_key, start_idx)
+    ) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings the schema up to date, each step in a transaction with its number.

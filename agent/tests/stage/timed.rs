@@ -27,8 +27,9 @@ pub(crate) fn lacking(home: &Path) -> Vec<(String, Vec<u64>)> {
     lacking
 }
 
-/// Whether a text stands in any file of a home.
-pub(crate) fn shows(folder: &Path, text: &str) -> bool {
+/// Whether a text, or a block, stands in any file of a home.
+pub(crate) fn shows(folder: &Path, text: impl AsRef<[u8]>) -> bool {
+    let text = text.as_ref();
     let files = std::fs::read_dir(folder).unwrap();
     files.map(|file| file.unwrap().path()).any(|file| {
         if file.is_dir() {
@@ -37,7 +38,7 @@ pub(crate) fn shows(folder: &Path, text: &str) -> bool {
         // A socket is no file.
         let bytes = std::fs::read(file).unwrap_or_default();
         let mut windows = bytes.windows(text.len());
-        windows.any(|window| window == text.as_bytes())
+        windows.any(|window| window == text)
     })
 }
 

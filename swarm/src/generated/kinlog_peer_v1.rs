@@ -4,7 +4,7 @@
 pub struct PeerMessage {
     #[prost(
         oneof = "peer_message::Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
     )]
     pub message: ::core::option::Option<peer_message::Message>,
 }
@@ -38,6 +38,8 @@ pub mod peer_message {
         SignInGet(super::SignInGet),
         #[prost(message, tag = "13")]
         SignInRecord(super::SignInRecord),
+        #[prost(message, tag = "14")]
+        SeedCleared(super::SeedCleared),
     }
 }
 /// "Open the channel of these feeds if you hold or want them." Tags are good for this session only.
@@ -112,6 +114,15 @@ pub struct SeedEnd {
     /// 32 bytes
     #[prost(bytes = "bytes", tag = "1")]
     pub hash: ::prost::bytes::Bytes,
+}
+/// "These blocks are gone": of a feed that a seeder keeps, from the device that gave the grant.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SeedCleared {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub feed_key: ::prost::bytes::Bytes,
+    /// start and end of each, ascending, not touching; at most 1,024 ranges
+    #[prost(uint64, repeated, tag = "2")]
+    pub ranges: ::prost::alloc::vec::Vec<u64>,
 }
 /// "Send me the sign-in record that this session may have, if its number is greater." Answered in the topic of a
 /// sign-in code, and between devices of one agent.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use kinlog_feeds::Hash;
 use prost::Message as _;
 
+use super::seed_clearing::SeedClearing;
 use crate::generated::kinlog_peer_v1 as wire;
 use crate::generated::kinlog_peer_v1::peer_message::Message;
 use crate::limits::{
@@ -59,6 +60,8 @@ pub enum PeerMessage {
         /// Hash of the grant.
         hash: Hash,
     },
+    /// "These blocks are gone", of a feed that a seeder keeps, from the device that gave the grant.
+    SeedCleared(SeedClearing),
     /// "Send me the sign-in record that this session may have, if its number is greater."
     SignInGet {
         /// Number of the one that is held, 0 for none.
@@ -99,6 +102,17 @@ pub enum PeerMessageError {
         /// The size it may, or must, have.
         limit: usize,
     },
+    /// More ranges than one message may carry, or half of one.
+    #[error("{count} ranges of cleared blocks and a rest, at most {limit} whole ones")]
+    Ranges {
+        /// How many.
+        count: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// Ranges that do not ascend, or reach beyond any feed.
+    #[error("ranges of cleared blocks out of order")]
+    RangesOrder,
     /// More tags than one message may carry.
     #[error("{count} tags in a message, at most {limit}")]
     Tags {
@@ -150,6 +164,9 @@ impl ChannelMessage {
             ChannelMessage::Host(PeerMessage::SeedEnd { hash }) => {
                 let hash = Bytes::copy_from_slice(&hash.0);
                 Message::SeedEnd(wire::SeedEnd { hash })
+            }
+            ChannelMessage::Host(PeerMessage::SeedCleared(clearing)) => {
+                Message::SeedCleared(clearing.into())
             }
             ChannelMessage::Host(PeerMessage::SignInGet { after }) => {
                 Message::SignInGet(wire::SignInGet { after })
@@ -204,6 +221,9 @@ impl ChannelMessage {
             Message::SeedEnd(end) => {
                 let hash = decode_hash("hash of a seed grant", &end.hash)?;
                 ChannelMessage::Host(PeerMessage::SeedEnd { hash })
+            }
+            Message::SeedCleared(cleared) => {
+                ChannelMessage::Host(PeerMessage::SeedCleared(cleared.try_into()?))
             }
             Message::SignInGet(get) => {
                 ChannelMessage::Host(PeerMessage::SignInGet { after: get.after })
@@ -261,6 +281,7 @@ fn decode_tags(tags: &[Bytes]) -> Result<Vec<Tag>, PeerMessageError> {
 
 #[cfg(test)]
 mod tests {
+    use kinlog_feeds::FeedKey;
     use proptest::prelude::*;
 
     use super::*;
@@ -295,6 +316,9 @@ mod tests {
             ChannelMessage::Host(PeerMessage::SeedEnd {
                 hash: Hash([5; 32]),
             }),
+            ChannelMessage::Host(PeerMessage::SeedCleared(
+                SeedClearing::of(FeedKey([6; 32]), &[0..3, 7..(1 << 53) - 1]).remove(0),
+            )),
             ChannelMessage::Host(PeerMessage::SignInGet { after: 7 }),
             ChannelMessage::Host(PeerMessage::SignInRecord {
                 bytes: Bytes::from_static(b"record"),
@@ -337,6 +361,36 @@ mod tests {
         let many = ChannelMessage::Want(vec![[0; 8]; TAGS_PER_MESSAGE_MAX + 1]).encode();
         let error = ChannelMessage::decode(Bytes::from(many)).unwrap_err();
         assert!(matches!(error, PeerMessageError::Tags { .. }));
+    }
+
+    #[test]
+    fn cleared_blocks_that_are_many_or_out_of_order_are_refused() {
+        let decode = |ranges: Vec<u64>, key: usize| {
+            let cleared = wire::SeedCleared {
+                feed_key: vec![1; key].into(),
+                ranges,
+            };
+            let message = Some(Message::SeedCleared(cleared));
+            let bytes = wire::PeerMessage { message }.encode_to_vec();
+            ChannelMessage::decode(Bytes::from(bytes))
+        };
+        assert!(decode((0..2 * 1024).collect(), 32).is_ok());
+        assert!(decode(Vec::new(), 32).is_ok());
+        let many = decode((0..2 * 1025).collect(), 32);
+        assert!(matches!(many, Err(PeerMessageError::Ranges { .. })));
+        let half = decode(vec![1, 2, 3], 32);
+        assert!(matches!(half, Err(PeerMessageError::Ranges { .. })));
+        for ranges in [vec![2, 2], vec![3, 1], vec![0, 2, 2, 3], vec![0, u64::MAX]] {
+            assert_eq!(decode(ranges, 32), Err(PeerMessageError::RangesOrder));
+        }
+        assert!(matches!(
+            decode(vec![0, 1], 31),
+            Err(PeerMessageError::Size { .. })
+        ));
+        let many: Vec<_> = (0..2500).map(|number| 2 * number..2 * number + 1).collect();
+        let parts = SeedClearing::of(FeedKey([6; 32]), &many);
+        let counts = parts.iter().map(|part| part.ranges().len());
+        assert_eq!(counts.collect::<Vec<_>>(), [1024, 1024, 452]);
     }
 
     proptest! {

@@ -9,6 +9,7 @@ mod hello;
 mod info;
 mod listing;
 mod message;
+mod seed_clearing;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -22,4 +23,5 @@ pub use hello::HelloError;
 pub(crate) use info::label_name;
 pub use info::{Label, SessionId, SessionInfo, SessionRole};
 pub use message::{PeerMessage, PeerMessageError};
+pub use seed_clearing::SeedClearing;
 pub(crate) use state::{Meeting, Session, SessionConfig, SessionEvent};
