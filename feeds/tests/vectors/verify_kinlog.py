@@ -61,8 +61,8 @@ D = -121665 * pow(121666, P - 2, P) % P
 def add(a, b):
     (x1, y1), (x2, y2) = a, b
     k = D * x1 * x2 * y1 * y2 % P
-    x = (x1 * y2 + x2 * y1) * pow(1 + k, P - 2, P) % P
-    return x, (y1 * y2 + x1 * x2) * pow(1 - k, P - 2, P) % P
+    x = (x1 * y2 + x2 * y1) * pow(1 + k, -1, P) % P
+    return x, (y1 * y2 + x1 * x2) * pow(1 - k, -1, P) % P
 
 
 def times(number, point):
