@@ -17,6 +17,7 @@ mod quarrel;
 mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{FeedKey, Hash};
@@ -209,6 +210,18 @@ fn golden_rooms_hold_every_act_and_every_verdict() {
         ["counts", "refused", "void"]
     );
     assert!(cuts > 0, "nobody's feed was cut");
+}
+
+#[test]
+fn python_evaluates_the_same_rooms_with_code_of_its_own() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/verify_rooms.py");
+    let checked = Command::new("python3").args(["-B", script]).output();
+    let checked = checked.unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(
+        said.contains("6 rooms, all as written"),
+        "{said}\n{checked:?}"
+    );
 }
 
 /// Writes the file again, for a change of the rules before they are final:
