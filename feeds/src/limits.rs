@@ -108,9 +108,10 @@ pub const MULTISIG_PATCH_NODES_MAX: usize = SIGNATURE_BYTES_MAX / 34;
 
 // Replication.
 
-/// Requests on their way to one peer, and requests of one channel that wait here for an answer:
-/// what npm `hypercore` uses at most.
-pub const REQUESTS_PER_PEER_MAX: usize = 512;
+/// Requests on their way to one Kinlog peer, and requests of one channel that wait here for an
+/// answer: with small blocks a round trip's worth of work for every thread on the way, and 15 KiB of
+/// requests. (npm `hypercore` has at most 512 on their way.)
+pub const REQUESTS_PER_PEER_MAX: usize = 1024;
 
 /// Requests on their way to one JavaScript peer, as JavaScript peers ask each other over TCP: it
 /// answers a wider window more slowly, and in ever wilder order.
@@ -120,7 +121,7 @@ pub const REQUESTS_PER_PLAIN_PEER_MAX: usize = 48;
 pub const REQUESTS_QUEUED_MAX: usize = 4096;
 
 /// Reads of one peer handed to the store at once.
-pub const READS_PER_PEER_MAX: usize = 256;
+pub const READS_PER_PEER_MAX: usize = 1024;
 
 /// Bytes of the reads of one peer handed to the store at once (estimated), 1 MiB.
 pub const READ_BYTES_PER_PEER_MAX: usize = 1024 * 1024;
@@ -140,6 +141,10 @@ pub const BLOCK_BYTES_ASSUMED: usize = 64 * 1024;
 
 /// Least size a block counts for, so that a window of empty blocks is bounded too.
 pub const BLOCK_BYTES_COUNTED_MIN: usize = 64;
+
+/// Bytes that a proof counts for beside its block while it waits to be stored: where it came from,
+/// its lists, a few nodes.
+pub const PROOF_BYTES_COUNTED: usize = 512;
 
 /// Bytes asked of a peer of which nothing is known yet, 256 KiB: four answers of 64 KiB.
 pub const WINDOW_BYTES_FIRST: usize = 256 * 1024;

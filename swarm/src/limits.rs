@@ -92,8 +92,11 @@ pub const LINK_CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// WebRTC and 16 MiB over TCP; beyond it sessions stop reading.
 pub const REPLICATION_BATCHES_MAX: usize = 64;
 
-/// Reads given to a worker at once: few enough that the first answers leave early.
-pub const READS_PER_JOB_MAX: usize = 64;
+/// Reads given to a worker at once: enough of small blocks that threads are not woken for little.
+pub const READS_PER_JOB_MAX: usize = 256;
+
+/// Least reads given to a worker at once, unless there are fewer: half a megabyte of large blocks.
+pub const READS_PER_JOB_MIN: usize = 8;
 
 /// Worker threads that read blocks and make proofs.
 pub const READ_WORKERS: usize = 2;

@@ -13,8 +13,8 @@ use crate::bitfield::Bitfield;
 use crate::crypto::{FeedKey, Hash};
 use crate::limits::{
     BLOCK_BYTES_ASSUMED, BLOCK_BYTES_COUNTED_MIN, KINLOG_BLOCK_BYTES_MAX, OVERSIZE_BLOCKS_MAX,
-    PARKED_PROOFS_MAX, PATIENCE_MAX, PLAIN_BLOCK_BYTES_MAX, RETRIES_MAX, UNANCHORED_PROOFS_MAX,
-    UNSOLICITED_DATA_MAX,
+    PARKED_PROOFS_MAX, PATIENCE_MAX, PLAIN_BLOCK_BYTES_MAX, PROOF_BYTES_COUNTED, RETRIES_MAX,
+    UNANCHORED_PROOFS_MAX, UNSOLICITED_DATA_MAX,
 };
 use crate::replicate::channel::{Asked, Channel, What};
 use crate::replicate::climb::Climb;
@@ -382,7 +382,7 @@ impl Feed {
             self.received += 1;
             self.block_bytes = (7 * self.block_bytes + value_bytes).div_ceil(8);
         }
-        let bytes = value_bytes.max(BLOCK_BYTES_COUNTED_MIN);
+        let bytes = value_bytes + PROOF_BYTES_COUNTED;
         cx.flow.received(bytes);
         self.incoming.push(Item {
             origin: Origin {

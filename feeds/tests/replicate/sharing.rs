@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kinlog_feeds::limits::{
-    REQUESTS_PER_PEER_MAX, REQUESTS_PER_PLAIN_PEER_MAX, URGENT_REQUESTS_MAX,
+    BLOCKS_PER_HEDGE, REQUESTS_PER_PEER_MAX, REQUESTS_PER_PLAIN_PEER_MAX, URGENT_REQUESTS_MAX,
 };
 use kinlog_feeds::replicate::{FeedEvent, Want};
 use kinlog_feeds::store::Kind;
@@ -165,9 +165,17 @@ fn two_sources_share_the_work() {
         world.connect(1, 2);
         world.settle();
         assert_holds(&world, 2, &key, 0..2000);
-        assert_eq!(world.requested_twice, []);
         let requests = &world.block_requests[&2];
-        assert_eq!(requests.len(), 2000, "each block was asked for once");
+        let twice = world.requested_twice.len();
+        assert!(
+            twice as u64 <= 2000 / BLOCKS_PER_HEDGE,
+            "{twice} asked of both"
+        );
+        assert_eq!(
+            requests.len(),
+            2000 + twice,
+            "the others were asked for once"
+        );
         for source in [0, 1] {
             let share = requests.iter().filter(|(to, _)| *to == source).count();
             assert!(share > 400, "node {source} was asked for {share} of 2000");

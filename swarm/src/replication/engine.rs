@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::workers::{Done, NotKept, Read, Workers};
 use super::{FromPeer, Input};
 use crate::clock::Clock;
-use crate::limits::{NOBODY_HAS_AFTER, READS_PER_JOB_MAX};
+use crate::limits::NOBODY_HAS_AFTER;
 use crate::node::{FeedStatus, NodeEvent, Step};
 use crate::session::{Command, SessionError, SessionId, ToPeer};
 
@@ -286,8 +286,9 @@ impl Engine {
     fn handle_done(&mut self, done: Done) {
         let now = self.clock.now();
         match done {
-            Done::Reads(reads) => {
-                for (id, result) in reads {
+            Done::Reads(job, reads) => {
+                // In the order of asking: a proof leads to nodes that went before.
+                for (id, result) in self.workers.in_order(job, reads) {
                     self.replicator.handle_read(now, id, result);
                 }
             }
@@ -378,6 +379,7 @@ impl Engine {
                 }
                 Output::ReadSet { id, key, set, .. } => {
                     if let Some(known) = self.feeds.get(&key) {
+                        self.workers.read(std::mem::take(&mut reads));
                         self.workers.read_set(id, known.feed.clone(), set);
                     }
                 }
@@ -391,12 +393,13 @@ impl Engine {
                     let Some(known) = self.feeds.get_mut(&key) else {
                         continue;
                     };
-                    let length = known.feed.head().length;
-                    let is_own = known.feed.role() == Role::Own;
-                    if request.upgrade.is_some() && is_own && length > known.shown {
-                        known.shown = length;
-                        // Nobody has to listen.
-                        let _ = self.events.send(NodeEvent::HeadShown { key, length });
+                    if request.upgrade.is_some() && known.feed.role() == Role::Own {
+                        let length = known.feed.head().length;
+                        if length > known.shown {
+                            known.shown = length;
+                            // Nobody has to listen.
+                            let _ = self.events.send(NodeEvent::HeadShown { key, length });
+                        }
                     }
                     reads.push(Read {
                         id,
@@ -404,9 +407,6 @@ impl Engine {
                         request,
                         manifest,
                     });
-                    if reads.len() >= READS_PER_JOB_MAX {
-                        self.workers.read(std::mem::take(&mut reads));
-                    }
                 }
                 Output::Apply { id, key, items } => {
                     let Some(known) = self.feeds.get(&key) else {
@@ -443,9 +443,7 @@ impl Engine {
                 _ => {}
             }
         }
-        if !reads.is_empty() {
-            self.workers.read(reads);
-        }
+        self.workers.read(reads);
         for (peer, messages) in messages {
             if let Some(peer) = self.peers.get(&peer) {
                 // A session that is ending takes nothing more.

@@ -4,6 +4,7 @@
 //! of all peers. A feed's applies always go to the same thread, so they keep their order; an apply
 //! that waits for its sync does not hold up reads.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, mpsc};
@@ -20,7 +21,7 @@ use kinlog_feeds::store::{ApplyError, Feed, KeepConflictError, ProveError, Store
 use kinlog_feeds::tree::{BlockSet, Proof, ProofRequest};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::limits::{APPLY_WORKERS, READ_WORKERS};
+use crate::limits::{APPLY_WORKERS, READ_WORKERS, READS_PER_JOB_MAX, READS_PER_JOB_MIN};
 
 /// One proof to make.
 #[derive(Debug)]
@@ -33,8 +34,9 @@ pub(super) struct Read {
 
 #[derive(Debug)]
 enum Job {
-    Reads(Vec<Read>),
+    Reads(u64, Vec<Read>),
     ReadSet {
+        job: u64,
         id: ReadId,
         feed: Feed,
         set: BlockSet,
@@ -66,7 +68,8 @@ pub(super) type ReadResult = Result<(Proof, Option<Bytes>), NotAvailable>;
 /// What the workers made of a job.
 #[derive(Debug)]
 pub(super) enum Done {
-    Reads(Vec<(ReadId, ReadResult)>),
+    /// The number of the job, and what it gave.
+    Reads(u64, Vec<(ReadId, ReadResult)>),
     Applied {
         id: ApplyId,
         feed: FeedKey,
@@ -112,7 +115,11 @@ pub(super) struct Workers {
     threads: Vec<thread::JoinHandle<()>>,
     read: Vec<mpsc::Sender<Job>>,
     apply: Vec<mpsc::Sender<Job>>,
-    next_read: usize,
+    /// Number of the next job of reads.
+    next_read: u64,
+    /// Number of the job of reads whose results are due, and those that came before their time.
+    due_read: u64,
+    early: BTreeMap<u64, Vec<(ReadId, ReadResult)>>,
 }
 
 impl Workers {
@@ -141,6 +148,8 @@ impl Workers {
             read,
             apply,
             next_read: 0,
+            due_read: 0,
+            early: BTreeMap::new(),
         }
     }
 
@@ -159,18 +168,48 @@ impl Workers {
         }
     }
 
-    pub(super) fn read(&mut self, reads: Vec<Read>) {
-        self.next_read = (self.next_read + 1) % self.read.len();
-        if let Some(lane) = self.read.get(self.next_read) {
-            let _ = lane.send(Job::Reads(reads));
+    /// Spreads reads over the threads.
+    pub(super) fn read(&mut self, mut reads: Vec<Read>) {
+        let share = reads.len().div_ceil(self.read.len().max(1));
+        let share = share.clamp(READS_PER_JOB_MIN, READS_PER_JOB_MAX);
+        while !reads.is_empty() {
+            let rest = reads.split_off(share.min(reads.len()));
+            self.send_read(Job::Reads(self.next_read, reads));
+            reads = rest;
         }
     }
 
+    /// Reads one set of blocks.
     pub(super) fn read_set(&mut self, id: ReadId, feed: Feed, set: BlockSet) {
-        self.next_read = (self.next_read + 1) % self.read.len();
-        if let Some(lane) = self.read.get(self.next_read) {
-            let _ = lane.send(Job::ReadSet { id, feed, set });
+        let job = self.next_read;
+        self.send_read(Job::ReadSet { job, id, feed, set });
+    }
+
+    fn send_read(&mut self, job: Job) {
+        let lane = self.next_read % self.read.len().max(1) as u64;
+        let lane = usize::try_from(lane).unwrap_or_default();
+        if let Some(lane) = self.read.get(lane) {
+            let _ = lane.send(job);
         }
+        self.next_read += 1;
+    }
+
+    /// Takes what a job of reads gave and returns what is due now, in the order of [`read`](Self::read).
+    pub(super) fn in_order(
+        &mut self,
+        job: u64,
+        reads: Vec<(ReadId, ReadResult)>,
+    ) -> Vec<(ReadId, ReadResult)> {
+        self.early.insert(job, reads);
+        let mut due = Vec::new();
+        while let Some(reads) = self.early.remove(&self.due_read) {
+            self.due_read += 1;
+            match due.is_empty() {
+                true => due = reads,
+                false => due.extend(reads),
+            }
+        }
+        due
     }
 
     pub(super) fn apply(&self, id: ApplyId, feed: Feed, items: Arc<Vec<Incoming>>) {
@@ -218,16 +257,17 @@ impl Workers {
 
 fn carry_out(job: Job) -> Done {
     match job {
-        Job::Reads(reads) => Done::Reads(
+        Job::Reads(job, reads) => Done::Reads(
+            job,
             reads
                 .into_iter()
                 .map(|read| (read.id, prove(&read)))
                 .collect(),
         ),
-        Job::ReadSet { id, feed, set } => {
+        Job::ReadSet { job, id, feed, set } => {
             let proof = feed.prove_blocks(&set);
             let result = proof.map_err(|error| not_available(&feed, error));
-            Done::Reads(Vec::from([(id, result.map(|proof| (proof, None)))]))
+            Done::Reads(job, Vec::from([(id, result.map(|proof| (proof, None)))]))
         }
         Job::Apply { id, feed, items } => apply(id, &feed, &items),
         Job::Keep { peer, feed, proof } => Done::Kept {
