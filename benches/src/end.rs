@@ -1,8 +1,9 @@
 //! One end of a transfer, a process of its own: a store on disk and a node, or a raw channel.
 //!
-//! `end serve tcp|SIGNAL-URL BLOCKS BYTES`, `end pull ADDRESS|SIGNAL-URL KEY BLOCKS`, `end signal`,
-//! `end raw offer|answer BYTES`. Each prints JSON lines and ends when its stdin does.
+//! `end serve tcp|SIGNAL-URL BLOCKS BYTES`, `end pull ADDRESS|SIGNAL-URL KEY BLOCKS`,
+//! `end sparse ADDRESS KEY LENGTH COUNT`, `end live COUNT`, `end signal`, `end raw offer|answer BYTES`. Each prints JSON lines and ends when its stdin does.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use kinlog_swarm::{
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 use tokio::net::TcpListener;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::append::random;
@@ -40,6 +42,10 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         match words[..] {
             ["serve", by, blocks, bytes] => serve(by, blocks.parse()?, bytes.parse()?).await,
             ["pull", by, key, blocks] => pull(by, key.parse()?, blocks.parse()?).await,
+            ["sparse", address, key, length, count] => {
+                sparse(address, key.parse()?, length.parse()?, count.parse()?).await
+            }
+            ["live", count] => live(count.parse()?).await,
             ["signal"] => signal().await,
             ["raw", "offer", bytes] => raw_offer(bytes.parse()?).await,
             ["raw", "answer", bytes] => raw_answer(bytes.parse()?).await,
@@ -115,7 +121,11 @@ async fn serve(by: &str, blocks: u64, bytes: usize) -> Result<()> {
     } else {
         node.join(Label::Feed, feed.key().0);
     }
-    say(&json!({ "key": feed.key().to_string(), "address": address }))?;
+    say(&json!({
+        "key": feed.key().to_string(),
+        "key_hex": text::encode_hex(&feed.key().0),
+        "address": address,
+    }))?;
     stdin_end().await;
     node.shutdown().await;
     store.close()?;
@@ -124,6 +134,21 @@ async fn serve(by: &str, blocks: u64, bytes: usize) -> Result<()> {
 
 /// Fetches a feed, or its first blocks, into a new store; says the times once all is durable.
 async fn pull(by: &str, key: FeedKey, blocks: u64) -> Result<()> {
+    let all = 0..blocks;
+    fetch(by, key, Want::Range(all), blocks).await
+}
+
+/// Fetches blocks drawn by lot.
+async fn sparse(by: &str, key: FeedKey, length: u64, count: usize) -> Result<()> {
+    let mut drawn = BTreeSet::new();
+    while drawn.len() < count {
+        drawn.insert(u64::from_le_bytes(random()?) % length);
+    }
+    let ranges = drawn.iter().map(|block| *block..block + 1).collect();
+    fetch(by, key, Want::Ranges(ranges), count as u64).await
+}
+
+async fn fetch(by: &str, key: FeedKey, want: Want, blocks: u64) -> Result<()> {
     let scratch = Scratch::new()?;
     let store = open_store(&scratch)?;
     let plain = !by.starts_with("ws://");
@@ -135,13 +160,7 @@ async fn pull(by: &str, key: FeedKey, blocks: u64) -> Result<()> {
     });
     let node = Node::start(config(by)?, store.clone(), host)?;
     let mut events = node.subscribe();
-    node.set_interest(
-        key,
-        Interest {
-            want: Want::Range(0..blocks),
-            live: false,
-        },
-    );
+    node.set_interest(key, Interest { want, live: false });
     let start = Instant::now();
     if plain {
         node.pull_plain_tcp(by.parse()?, vec![key]).await?;
@@ -172,7 +191,14 @@ async fn pull(by: &str, key: FeedKey, blocks: u64) -> Result<()> {
         "complete, and not every block is there"
     );
     let opened = opened.context("complete without a session")?;
+    let status = node.status().await;
+    let carried = |direction: fn(&kinlog_swarm::SessionStatus) -> u64| -> u64 {
+        status.sessions.iter().map(direction).sum()
+    };
     say(&json!({
+        "bytes_in": carried(|session| session.bytes_in),
+        "bytes_out": carried(|session| session.bytes_out),
+        "rss_mib": most_resident_mib()?,
         "open_seconds": opened.as_secs_f64(),
         "first_block_seconds": first.unwrap_or(done).as_secs_f64(),
         "seconds": done.as_secs_f64(),
@@ -181,6 +207,70 @@ async fn pull(by: &str, key: FeedKey, blocks: u64) -> Result<()> {
     node.shutdown().await;
     store.close()?;
     Ok(())
+}
+
+/// Appends blocks to a feed that another node of this process follows; says how long after each
+/// append the block was stored there.
+async fn live(count: usize) -> Result<()> {
+    let (scratch, other) = (Scratch::new()?, Scratch::new()?);
+    let (store, reader_store) = (open_store(&scratch)?, open_store(&other)?);
+    let signer = KeyPair::from_seed(&random()?);
+    let manifest = Manifest::single(signer.public_key());
+    let feed = store.create_feed(&manifest, Role::Own, Kind::Plain)?;
+    let key = feed.key();
+    let block = Bytes::from_static(&[b'a'; 100]);
+    feed.append_batch(&signer, std::slice::from_ref(&block))?;
+    let host = |serves, wants| Arc::new(OneFeed { serves, wants });
+    let writer = Node::start(config("tcp")?, store.clone(), host(Some(key), None))?;
+    reader_store.create_unknown(key, Role::Followed, Kind::Plain)?;
+    let reader = Node::start(config("tcp")?, reader_store.clone(), host(None, Some(key)))?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    writer.serve_plain_tcp(listener, vec![key]);
+    let mut events = reader.subscribe();
+    let (want, live) = (Want::All, true);
+    reader.set_interest(key, Interest { want, live });
+    reader.pull_plain_tcp(address, vec![key]).await?;
+    stored(&mut events, 0).await?;
+    let mut times = Vec::with_capacity(count);
+    for at in 1..=count as u64 {
+        let start = Instant::now();
+        let (feed, signer, block) = (feed.clone(), signer.clone(), block.clone());
+        let append = move || feed.append_batch(&signer, std::slice::from_ref(&block));
+        tokio::task::spawn_blocking(append).await??;
+        writer.appended(key);
+        stored(&mut events, at).await?;
+        times.push(1_000.0 * start.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    let at = |part: f64| times.get((times.len() as f64 * part) as usize);
+    say(&json!({ "p50_ms": at(0.50), "p99_ms": at(0.99) }))?;
+    writer.shutdown().await;
+    reader.shutdown().await;
+    store.close()?;
+    reader_store.close()?;
+    Ok(())
+}
+
+/// Waits until a block is stored.
+async fn stored(events: &mut Receiver<NodeEvent>, block: u64) -> Result<()> {
+    loop {
+        match events.recv().await {
+            Ok(NodeEvent::BlocksStored { range, .. }) if range.contains(&block) => return Ok(()),
+            Ok(NodeEvent::StoreFailed { reason }) => bail!("the store failed: {reason}"),
+            Ok(_) => {}
+            Err(error) => bail!("events: {error}"),
+        }
+    }
+}
+
+/// Returns the most memory that this process had resident at once.
+fn most_resident_mib() -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB"));
+    let kib: f64 = kib.context("the kernel says VmHWM")?.trim().parse()?;
+    Ok(kib / 1024.0)
 }
 
 async fn signal() -> Result<()> {

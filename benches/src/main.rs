@@ -28,6 +28,8 @@ mod report;
 mod row;
 mod scratch;
 mod syncs;
+#[cfg(feature = "network")]
+mod transfer;
 #[path = "../../indexer/tests/world/mod.rs"]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "made for tests")]
 mod world;

@@ -165,18 +165,35 @@ impl Served {
         self.pull_blocks(self.blocks)
     }
 
+    /// Returns the feed's key in hex.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Returns the address that serves.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// Pulls the first blocks only.
     pub(crate) fn pull_blocks(&self, blocks: u64) -> Result<f64> {
+        self.npm.pull(&self.key, &self.port, blocks)
+    }
+}
+
+impl Npm {
+    /// Pulls the first blocks of a feed, whoever serves it, into a new one; returns the seconds.
+    pub(crate) fn pull(self, key: &str, port: &str, blocks: u64) -> Result<f64> {
         let mut node = Command::new("node");
         node.arg("peer.js")
             .args([
                 "pull",
                 "--hypercore",
-                self.npm.major(),
+                self.major(),
                 "--count",
                 &blocks.to_string(),
             ])
-            .args(["--key", &self.key, "--port", &self.port]);
+            .args(["--key", key, "--port", port]);
         last_line(&mut node)?["seconds"]
             .as_f64()
             .context("peer.js names no seconds")

@@ -46,9 +46,83 @@ pub(crate) const WEBRTC_64K: Row = Row {
         2,048 (512) over TCP, from dialling until `download` is done, not synced. Limit: the same \
         bytes in messages of 64 KiB over a raw channel of the same stack and settings between two \
         processes, first to last message.",
-    measure: measure_webrtc,
+    measure: |effort| measure_webrtc(effort, effort.scaled(4_096), LARGE_BYTES),
     once: None,
 };
+
+pub(crate) const WEBRTC_100B: Row = Row {
+    name: "replicate_webrtc_100b",
+    unit: "blocks/s",
+    definition: "200,000 blocks (50,000 with --quick) of 100 B, else as replicate_webrtc_64k. \
+        Limit: as many bytes of blocks as the raw channel carries.",
+    measure: |effort| measure_webrtc(effort, effort.scaled(200_000), 100),
+    once: None,
+};
+
+pub(crate) const FROM_NPM_100B: Row = Row {
+    name: "from_npm_100b",
+    unit: "blocks/s",
+    definition: "20,000 blocks (5,000 with --quick) of 100 B that npm hypercore 11 serves over \
+        loopback TCP, into a new store: from dialling until all is verified and durable. npm: the \
+        same read by npm 11 and, of its own, by npm 10, not synced.",
+    measure: |effort| from_npm(effort, effort.scaled(20_000), 100),
+    once: None,
+};
+
+pub(crate) const FROM_NPM_64K: Row = Row {
+    name: "from_npm_64k",
+    unit: "MB/s",
+    definition: "2,048 blocks (512 with --quick) of 64 KiB, else as from_npm_100b.",
+    measure: |effort| from_npm(effort, effort.scaled(2_048), LARGE_BYTES),
+    once: None,
+};
+
+pub(crate) const TO_NPM_100B: Row = Row {
+    name: "to_npm_100b",
+    unit: "blocks/s",
+    definition: "20,000 blocks (5,000 with --quick) of 100 B that we serve over loopback TCP to a \
+        process of npm hypercore 11: from its dialling until its `download` is done, not synced. \
+        npm: the same served by npm.",
+    measure: |effort| to_npm(effort, effort.scaled(20_000), 100),
+    once: None,
+};
+
+pub(crate) const TO_NPM_64K: Row = Row {
+    name: "to_npm_64k",
+    unit: "MB/s",
+    definition: "2,048 blocks (512 with --quick) of 64 KiB, else as to_npm_100b.",
+    measure: |effort| to_npm(effort, effort.scaled(2_048), LARGE_BYTES),
+    once: None,
+};
+
+fn from_npm(effort: &Effort, blocks: u64, bytes: usize) -> Result<Measured> {
+    let served = Served::start(Npm::Hypercore11, blocks, bytes)?;
+    Measured::alternate(
+        effort,
+        || {
+            let pulled = pull(&served.address(), served.key(), blocks)?;
+            Ok(rate(blocks, bytes, pulled.seconds))
+        },
+        npm(blocks, bytes),
+        None,
+    )
+}
+
+fn to_npm(effort: &Effort, blocks: u64, bytes: usize) -> Result<Measured> {
+    let mut server = Process::end(&["serve", "tcp", &blocks.to_string(), &bytes.to_string()])?;
+    let said = server.json()?;
+    let (key, address) = (text(&said, "key_hex")?, text(&said, "address")?);
+    let (_, port) = address.rsplit_once(':').context("an address has a port")?;
+    Measured::alternate(
+        effort,
+        || {
+            let seconds = Npm::Hypercore11.pull(&key, port, blocks)?;
+            Ok(rate(blocks, bytes, seconds))
+        },
+        npm(blocks, bytes),
+        None,
+    )
+}
 
 fn measure_tcp(effort: &Effort, blocks: u64, npm_blocks: u64, bytes: usize) -> Result<Measured> {
     let mut server = Process::end(&["serve", "tcp", &blocks.to_string(), &bytes.to_string()])?;
@@ -62,26 +136,34 @@ fn measure_tcp(effort: &Effort, blocks: u64, npm_blocks: u64, bytes: usize) -> R
     )
 }
 
-fn measure_webrtc(effort: &Effort) -> Result<Measured> {
-    let blocks = effort.scaled(4_096);
+fn measure_webrtc(effort: &Effort, blocks: u64, block_bytes: usize) -> Result<Measured> {
     let mut signal = Process::end(&["signal"])?;
     let url = text(&signal.json()?, "url")?;
-    let mut server = Process::end(&["serve", &url, &blocks.to_string(), &LARGE_BYTES.to_string()])?;
+    let mut server = Process::end(&["serve", &url, &blocks.to_string(), &block_bytes.to_string()])?;
     let key = text(&server.json()?, "key")?;
-    let bytes = blocks as usize * LARGE_BYTES;
+    let bytes = blocks as usize * block_bytes;
     Measured::alternate(
         effort,
         || {
             Ok(rate(
                 blocks,
-                LARGE_BYTES,
+                block_bytes,
                 pull(&url, &key, blocks)?.transfer_seconds,
             ))
         },
-        npm(effort.scaled(2_048), LARGE_BYTES),
+        npm(
+            match block_bytes {
+                LARGE_BYTES => effort.scaled(2_048),
+                _ => effort.scaled(20_000),
+            },
+            block_bytes,
+        ),
         Some((
             "raw data channel, messages of 64 KiB",
-            Box::new(move || Ok(bytes as f64 / MIB / raw_channel(bytes)?.seconds)),
+            Box::new(move || {
+                let seconds = raw_channel(bytes)?.seconds;
+                Ok(rate(blocks, block_bytes, seconds))
+            }),
         )),
     )
 }
@@ -150,7 +232,7 @@ pub(crate) fn text(said: &Value, name: &str) -> Result<String> {
     found.with_context(|| format!("no {name} in {said}"))
 }
 
-fn number(said: &Value, name: &str) -> Result<f64> {
+pub(crate) fn number(said: &Value, name: &str) -> Result<f64> {
     said[name]
         .as_f64()
         .with_context(|| format!("no {name} in {said}"))

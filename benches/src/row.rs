@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{append, identity, index, read};
 #[cfg(feature = "network")]
-use crate::{connect, replicate};
+use crate::{connect, replicate, transfer};
 
 /// How much to do.
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +138,32 @@ pub(crate) const ROWS: &[Row] = &[
     replicate::TCP_64K,
     #[cfg(feature = "network")]
     replicate::WEBRTC_64K,
+    #[cfg(feature = "network")]
+    replicate::WEBRTC_100B,
+    #[cfg(feature = "network")]
+    replicate::FROM_NPM_100B,
+    #[cfg(feature = "network")]
+    replicate::FROM_NPM_64K,
+    #[cfg(feature = "network")]
+    replicate::TO_NPM_100B,
+    #[cfg(feature = "network")]
+    replicate::TO_NPM_64K,
+    #[cfg(feature = "network")]
+    transfer::SPARSE,
+    #[cfg(feature = "network")]
+    transfer::SPARSE_BYTES,
+    #[cfg(feature = "network")]
+    transfer::LIVE_P50,
+    #[cfg(feature = "network")]
+    transfer::LIVE_P99,
+    #[cfg(feature = "network")]
+    transfer::MEMORY_64K,
+    #[cfg(feature = "network")]
+    transfer::MEMORY_100B,
+    #[cfg(feature = "network")]
+    transfer::WIRE_DOWN,
+    #[cfg(feature = "network")]
+    transfer::WIRE_UP,
     #[cfg(feature = "network")]
     connect::FIRST_BLOCK,
     identity::EVALUATION,

@@ -3,7 +3,7 @@
 mod batch;
 mod large;
 mod many;
-mod raw;
+pub(crate) mod raw;
 mod single;
 
 pub(crate) use batch::{BATCH_DURABLE, BATCH_DURABLE_2};

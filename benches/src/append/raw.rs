@@ -139,6 +139,24 @@ impl Hashing {
 }
 
 /// Signs on two threads and returns signatures per second of both.
+/// Writes `bytes` and syncs them, one after the other into a file of final size; returns the
+/// milliseconds of each.
+pub(crate) fn fdatasync_ms(count: u64, bytes: usize) -> Result<Vec<f64>> {
+    let scratch = Scratch::new()?;
+    let file = File::create(scratch.path().join("raw"))?;
+    let piece = vec![b'a'; bytes];
+    file.write_all_at(&vec![0; usize::try_from(count)? * bytes], 0)?;
+    file.sync_all()?;
+    let mut times = Vec::new();
+    for at in 0..count {
+        let start = std::time::Instant::now();
+        file.write_all_at(&piece, at * bytes as u64)?;
+        file.sync_data()?;
+        times.push(1_000.0 * start.elapsed().as_secs_f64());
+    }
+    Ok(times)
+}
+
 pub(super) fn sign_on_two_cores(signatures: u64) -> Result<f64> {
     let manifest_of = |signer: &KeyPair| Manifest::single(signer.public_key());
     let start = Instant::now();

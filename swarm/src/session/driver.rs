@@ -233,15 +233,6 @@ impl Outgoing {
         if self.bytes == 0 {
             return None;
         }
-        // A frame that nearly fills a message leaves as it is: no byte of it is copied.
-        if let Some(first) = self.waiting.front()
-            && first.len() <= max
-            && first.len() >= max - max / 4
-            && let Some(first) = self.waiting.pop_front()
-        {
-            self.bytes -= first.len();
-            return Some(BytesMut::from(first));
-        }
         let mut message = BytesMut::with_capacity(self.bytes.min(max));
         while let Some(first) = self.waiting.front_mut() {
             let room = max - message.len();

@@ -1,0 +1,138 @@
+//! What a transfer costs beside its time: memory, bytes on the wire; and how soon what is new arrives.
+
+use anyhow::{Context, Result};
+
+use crate::append::raw::fdatasync_ms;
+use crate::process::Process;
+use crate::replicate::{number, text};
+use crate::row::{Effort, Measured, Row};
+
+pub(crate) const SPARSE: Row = Row {
+    name: "sparse_1000_of_1m_ms",
+    unit: "ms",
+    definition: "1,000 blocks drawn by lot of a feed of 1,000,000 blocks (250,000 with --quick) of \
+        100 B, from one process to another over loopback TCP into a new store: from dialling until \
+        head and blocks are verified and durable (less is better).",
+    measure: |effort| sparse(effort, |said| Ok(1_000.0 * number(said, "seconds")?)),
+    once: None,
+};
+
+pub(crate) const SPARSE_BYTES: Row = Row {
+    name: "sparse_bytes_per_block",
+    unit: "B",
+    definition: "bytes that the reader of sparse_1000_of_1m_ms receives on the wire, frames, \
+        handshake and head among them, divided by 1,000 (less is better).",
+    measure: |effort| sparse(effort, |said| Ok(number(said, "bytes_in")? / 1_000.0)),
+    once: None,
+};
+
+pub(crate) const WIRE_DOWN: Row = Row {
+    name: "wire_overhead_100b_bytes",
+    unit: "B",
+    definition: "bytes that a reader of 200,000 blocks (50,000 with --quick) of 100 B receives over \
+        loopback TCP beside the blocks, for each block, all framing among them (less is better).",
+    measure: |effort| overhead(effort, "bytes_in", 100.0),
+    once: None,
+};
+
+pub(crate) const WIRE_UP: Row = Row {
+    name: "wire_overhead_100b_up_bytes",
+    unit: "B",
+    definition: "bytes that the reader of wire_overhead_100b_bytes sends, for each block (less is \
+        better).",
+    measure: |effort| overhead(effort, "bytes_out", 0.0),
+    once: None,
+};
+
+pub(crate) const MEMORY_64K: Row = Row {
+    name: "reader_rss_mib",
+    unit: "MiB",
+    definition: "the most memory that a process had resident at once (VmHWM) which fetched 1 GiB \
+        (256 MiB with --quick) in blocks of 64 KiB over loopback TCP into a new store; one \
+        transfer (less is better).",
+    measure: |effort| memory(effort.scaled(1 << 30), 65_536),
+    once: None,
+};
+
+pub(crate) const MEMORY_100B: Row = Row {
+    name: "reader_rss_100b_mib",
+    unit: "MiB",
+    definition: "as reader_rss_mib, in blocks of 100 B.",
+    measure: |effort| memory(effort.scaled(1 << 30), 100),
+    once: None,
+};
+
+pub(crate) const LIVE_P50: Row = Row {
+    name: "live_append_durable_ms",
+    unit: "ms",
+    definition: "from calling `append` of one block of 100 B to the event that the block is stored \
+        at a reader that follows the feed over loopback TCP, another node of the same process with \
+        a store of its own; durable on both sides; the middle of 1,000 (250 with --quick) one after \
+        the other (less is better). Limit: the middle of as many writes of 300 B with fdatasync.",
+    measure: |effort| live(effort, "p50_ms", 0.50),
+    once: None,
+};
+
+pub(crate) const LIVE_P99: Row = Row {
+    name: "live_append_durable_p99_ms",
+    unit: "ms",
+    definition: "the 99th of 100 of what live_append_durable_ms measures, and of its limit (less is \
+        better).",
+    measure: |effort| live(effort, "p99_ms", 0.99),
+    once: None,
+};
+
+fn sparse(effort: &Effort, figure: fn(&serde_json::Value) -> Result<f64>) -> Result<Measured> {
+    let blocks = effort.scaled(1_000_000).to_string();
+    let mut server = Process::end(&["serve", "tcp", &blocks, "100"])?;
+    let said = server.json()?;
+    let (key, address) = (text(&said, "key")?, text(&said, "address")?);
+    let run = || {
+        let mut reader = Process::end(&["sparse", &address, &key, &blocks, "1000"])?;
+        figure(&reader.json()?)
+    };
+    Measured::alternate(effort, run, Vec::new(), None)
+}
+
+fn overhead(effort: &Effort, field: &str, block_bytes: f64) -> Result<Measured> {
+    let blocks = effort.scaled(200_000);
+    let said = fetch(blocks, 100)?;
+    let ours = number(&said, field)? / blocks as f64 - block_bytes;
+    Ok(Measured {
+        ours: Vec::from([ours]),
+        ..Measured::default()
+    })
+}
+
+fn memory(bytes: u64, block_bytes: u64) -> Result<Measured> {
+    let said = fetch(bytes / block_bytes, block_bytes)?;
+    Ok(Measured {
+        ours: Vec::from([number(&said, "rss_mib")?]),
+        ..Measured::default()
+    })
+}
+
+/// Fetches a whole feed once; returns what the reader says.
+fn fetch(blocks: u64, block_bytes: u64) -> Result<serde_json::Value> {
+    let blocks = blocks.to_string();
+    let mut server = Process::end(&["serve", "tcp", &blocks, &block_bytes.to_string()])?;
+    let said = server.json()?;
+    let (key, address) = (text(&said, "key")?, text(&said, "address")?);
+    Process::end(&["pull", &address, &key, &blocks])?.json()
+}
+
+fn live(effort: &Effort, field: &'static str, part: f64) -> Result<Measured> {
+    let count = effort.scaled(1_000);
+    let run = || {
+        let mut both = Process::end(&["live", &count.to_string()])?;
+        number(&both.json()?, field)
+    };
+    let raw = || {
+        let mut times = fdatasync_ms(count, 300)?;
+        times.sort_by(f64::total_cmp);
+        let at = (times.len() as f64 * part) as usize;
+        times.get(at).copied().context("nothing was written")
+    };
+    let limit = "write of 300 B and fdatasync";
+    Measured::alternate(effort, run, Vec::new(), Some((limit, Box::new(raw))))
+}
