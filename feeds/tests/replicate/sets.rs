@@ -337,3 +337,28 @@ fn an_answer_ends_where_a_message_does_or_at_the_first_block_that_is_not_held() 
     feed.clear(0..1).unwrap();
     assert!(feed.prove_blocks(&set).is_err());
 }
+
+/// As dense as 1,000 random blocks in a million.
+#[test]
+fn a_block_among_a_thousand_costs_four_hundred_bytes_in_both_directions() {
+    const LENGTH: u64 = 1 << 17;
+    let mut world = world(2);
+    let key = world.create_alike(0, 1, LENGTH, 100);
+    world.follow(1, key, Kind::Kinlog, Want::Range(0..1), true);
+    world.connect(0, 1);
+    world.settle();
+    let sum = |world: &World| world.bytes_received.values().sum::<usize>();
+    let before = sum(&world);
+    let mut picked = std::collections::BTreeSet::new();
+    while picked.len() < 125 {
+        picked.insert(1 + world.random.next() % (LENGTH - 1));
+    }
+    let wanted = picked.iter().map(|block| *block..*block + 1).collect();
+    world.set_interest(1, &key, Want::Ranges(wanted), true);
+    world.settle();
+    let held = world.nodes[1].feed(&key).info().blocks_held;
+    assert_eq!(held, 126);
+    let each = (sum(&world) - before) / 125;
+    println!("{each} bytes a block");
+    assert!((380..425).contains(&each), "{each} bytes a block");
+}

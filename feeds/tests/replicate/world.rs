@@ -315,6 +315,29 @@ impl World {
         manifest.key()
     }
 
+    /// Makes a feed of `blocks` at `node`, all of the same size.
+    pub(crate) fn create_alike(
+        &mut self,
+        node: usize,
+        seed: u8,
+        blocks: u64,
+        bytes: usize,
+    ) -> FeedKey {
+        let pair = KeyPair::from_seed(&[seed; 32]);
+        let manifest = Manifest::single(pair.public_key());
+        let store = &self.nodes[node].store;
+        let feed = store
+            .create_feed(&manifest, Role::Own, Kind::Kinlog)
+            .unwrap();
+        let block = |number: u64| Bytes::from(vec![number as u8; bytes]);
+        let all: Vec<Bytes> = (0..blocks).map(block).collect();
+        for batch in all.chunks(4096) {
+            feed.append_batch(&pair, batch).unwrap();
+        }
+        self.nodes[node].add(feed);
+        manifest.key()
+    }
+
     /// Makes a second history of the feed that [`create`](Self::create) makes of `seed`: it differs
     /// from block `from` on.
     pub(crate) fn create_forked(
