@@ -414,3 +414,33 @@ fn branches_of_two_feeds_that_were_laid_aside_come_back_together() {
         assert!(!verdict.counts(), "act {at}: {verdict}");
     }
 }
+
+#[test]
+fn an_act_that_reaches_a_whole_branch_fills_the_room_there() {
+    let mut room = Script::new();
+    let ben = room.after(&[0], OWNER, admit(BEN, Role::Guest));
+    let line = room.after(&[ben], BEN, some_epoch(1));
+    let mut branch = room.with_seq(&[ben], BEN, 1_000, 0, some_epoch(2));
+    for number in 3..5 {
+        branch = room.after(&[branch], BEN, some_epoch(number));
+    }
+    let reaches = room.after(&[branch], OWNER, some_epoch(5));
+    let next = room.after(&[reaches], OWNER, some_epoch(6));
+    let last = room.after(&[next], OWNER, some_epoch(7));
+    let mut acts: Vec<&Done> = room.acts.iter().collect();
+    let mut random = Random::new(3);
+    for _ in 0..8 {
+        let mut held = RoomActs::new(devices_of, 6);
+        for done in &acts {
+            held.add(done.held());
+        }
+        let authority = held.authority();
+        let verdict = |at: usize| authority.acts[&room.acts[at].hash].verdict.clone();
+        assert!(verdict(line).counts() && verdict(reaches).counts());
+        assert_eq!(
+            (verdict(next), verdict(last)),
+            (Verdict::Beyond, Verdict::Beyond)
+        );
+        random.shuffle(&mut acts);
+    }
+}

@@ -11,7 +11,7 @@ mod acts;
 mod world;
 
 use acts::*;
-use kinlog_indexer::authority::VoidReason;
+use kinlog_indexer::authority::{Refusal, VoidReason};
 use kinlog_indexer::entry::Role;
 
 const PHONE: Who = Who(0, 1, 0);
@@ -93,7 +93,6 @@ fn an_old_word_of_a_lower_rank_ends_nobody_who_was_made_owner_since() {
         remove(2, Vec::new()),
         role(2, Role::Guest),
         role(2, Role::Admin),
-        device_revoke(BEN, &[], Vec::new()),
     ];
     for word in words {
         let (mut room, old) = room_of_three(Role::Admin, Role::Member);
@@ -155,10 +154,104 @@ fn who_came_back_ends_a_device_of_the_first_stay_that_leaves_again() {
     assert_eq!(room.role(1), Some(Role::Member));
     // The phone of the first stay leaves for her once more, on old parents.
     let again = room.after(&[phone], Who(1, 1, 0), leave(Vec::new()));
-    assert_eq!(room.role(1), None);
+    counts(&room, again);
+    assert_eq!(room.role(1), Some(Role::Member), "it is about the first stay");
     let deed = device_revoke(Who(1, 1, 0), &[], Vec::new());
     let revoked = room.after(&[back], Who(1, 2, 1), deed);
     counts(&room, revoked);
     assert_eq!(void(&room, again), VoidReason::Revoked);
     assert_eq!(room.role(1), Some(Role::Member));
+}
+
+#[test]
+fn a_revoked_device_takes_back_nothing_of_another_that_was_revoked_before() {
+    let (mut room, old) = room_of_devices();
+    let done = room.after(&[old], TABLET, invite(1, Role::Guest, None, None));
+    let cuts = vec![cut(TABLET.feed(), 7)];
+    let retired = room.after(&[done], OWNER, device_revoke(TABLET, &[], cuts));
+    let stolen = device_revoke(PHONE, &[], Vec::new());
+    let stolen = room.after(&[retired], OWNER, stolen);
+    let thief = room.after(&[old], PHONE, device_revoke(TABLET, &[], Vec::new()));
+    assert_eq!(void(&room, thief), VoidReason::Revoked);
+    for stays in [done, retired, stolen] {
+        counts(&room, stays);
+    }
+    let cut = room.authority().feeds[&TABLET.feed()].cut.unwrap();
+    assert_eq!(cut.cut.length, 7);
+}
+
+#[test]
+fn who_was_removed_brings_nobody_back_whom_it_removed() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Admin);
+    let old = room.after(&[last], ADA, device_join(Who(1, 1, 0)));
+    let removed = room.after(&[old], ADA, remove(2, Vec::new()));
+    let removal = room.after(&[removed], OWNER, remove(1, Vec::new()));
+    // Ada's idle tablet says, truly, that her first device is none of hers any more.
+    let revoked = room.after(&[old], Who(1, 1, 0), device_revoke(ADA, &[], Vec::new()));
+    counts(&room, revoked);
+    counts(&room, removed);
+    counts(&room, removal);
+    assert_eq!((room.role(1), room.role(2)), (None, None));
+}
+
+#[test]
+fn who_left_as_owner_and_came_back_as_guest_is_a_guest_whatever_an_idle_device_says() {
+    let tablet = Who(1, 1, 0);
+    for word in [
+        role(1, Role::Owner),
+        role(1, Role::Admin),
+        leave(Vec::new()),
+    ] {
+        let (mut room, last) = room_of_three(Role::Owner, Role::Member);
+        let old = room.after(&[last], ADA, device_join(tablet));
+        let left = room.after(&[old], ADA, leave(Vec::new()));
+        room.after(&[left], OWNER, admit(Who(1, 2, 1), Role::Guest));
+        room.after(&[old], tablet, word);
+        assert_eq!(room.role(1), Some(Role::Guest));
+        let feed = room.authority().feeds[&Who(1, 2, 1).feed()].clone();
+        assert!(feed.is_live());
+    }
+}
+
+#[test]
+fn one_only_lowers_oneself() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    for given in [Role::Owner, Role::Admin] {
+        let own = room.after(&[last], ADA, role(1, given));
+        assert!(matches!(
+            refusal(&room, own),
+            Refusal::NotLower { .. } | Refusal::AboveOwn { .. }
+        ));
+    }
+    let lowered = room.after(&[last], ADA, role(1, Role::Guest));
+    counts(&room, lowered);
+}
+
+#[test]
+fn an_idle_device_dethrones_nobody_who_was_made_owner_since() {
+    for word in [role(2, Role::Guest), leave(Vec::new())] {
+        let (mut room, last) = room_of_three(Role::Member, Role::Admin);
+        let tablet = Who(2, 1, 0);
+        let old = room.after(&[last], BEN, device_join(tablet));
+        let raised = room.after(&[old], OWNER, role(2, Role::Owner));
+        let left = room.after(&[raised], OWNER, leave(Vec::new()));
+        let word = room.after(&[old], tablet, word);
+        assert_eq!(void(&room, word), VoidReason::Lifted);
+        counts(&room, left);
+        assert_eq!((room.role(0), room.role(2)), (None, Some(Role::Owner)));
+    }
+}
+
+#[test]
+fn there_is_an_epoch_to_follow_whatever_somebody_announces() {
+    let (mut room, last) = room_of_three(Role::Guest, Role::Member);
+    let made = room.after(&[last], OWNER, epoch(1, &[], &[OWNER, ADA, BEN]));
+    // One that is its own parent, two that are each other's, a copy of the head after itself.
+    let own = room.after(&[made], ADA, epoch(2, &[1, 2], &[]));
+    let one = room.after(&[own], ADA, epoch(3, &[4], &[]));
+    room.after(&[one], ADA, epoch(4, &[3], &[]));
+    room.after(&[last], BEN, epoch(1, &[1], &[]));
+    let authority = room.authority();
+    let heads = authority.epoch_heads(&epoch_id(1));
+    assert_eq!(heads, [epoch_id(2), epoch_id(4)]);
 }

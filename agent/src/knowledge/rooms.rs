@@ -172,7 +172,8 @@ impl KnownRoom {
     /// Returns the keys by which members meet: those of the newest epochs, at most
     /// [`MEET_EPOCHS_MAX`].
     pub(crate) fn meet_keys(&self) -> Vec<[u8; 32]> {
-        let newest = self.standing.newest_epochs();
+        let is_held = |id: &EpochId| self.keys.secret(id).is_some();
+        let newest = self.standing.newest_epochs(MEET_EPOCHS_MAX, is_held);
         let known = newest.iter().filter_map(|id| self.keys.secret(id));
         // Of an epoch that no act announces yet nothing is known but its secret.
         let others = self.keys.secrets().filter(|(id, _)| !newest.contains(id));

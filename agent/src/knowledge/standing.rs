@@ -1,13 +1,12 @@
 //! What the acts of a room that count come to: who is in it, which epochs there are, which invites and
 //! grants are open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey};
 use kinlog_indexer::entry::{ActHash, Grant, History, Role};
 use kinlog_indexer::seal::{ContentKey, EpochCommitment, EpochId, EpochSecret};
 
-use crate::limits::MEET_EPOCHS_MAX;
 use crate::rooms::{RoomId, stored_keys};
 use crate::state::StoredEpoch;
 
@@ -207,21 +206,47 @@ impl Standing {
         heads.copied().collect()
     }
 
-    /// Returns the heads and then the epochs before them, at most [`MEET_EPOCHS_MAX`].
-    pub(crate) fn newest_epochs(&self) -> Vec<EpochId> {
-        let mut newest = self.heads();
-        let mut at = 0;
-        while at < newest.len() && newest.len() < MEET_EPOCHS_MAX {
-            let parents = self.epochs.get(&newest[at]).map(|epoch| &epoch.parents);
-            for parent in parents.into_iter().flatten() {
-                if !newest.contains(parent) {
-                    newest.push(*parent);
-                }
+    /// Returns the newest epochs that `is_held`, at most `max`: heads, then those before them. Through
+    /// others it looks at what they follow: whatever somebody announces stands before nothing held.
+    pub(crate) fn newest_epochs(
+        &self,
+        max: usize,
+        is_held: impl Fn(&EpochId) -> bool,
+    ) -> Vec<EpochId> {
+        let mut next = VecDeque::from(self.heads());
+        let mut seen: BTreeSet<EpochId> = next.iter().copied().collect();
+        let mut newest = Vec::new();
+        while let Some(id) = next.pop_front().filter(|_| newest.len() < max) {
+            if is_held(&id) {
+                newest.push(id);
             }
-            at += 1;
+            let parents = self.epochs.get(&id).map(|epoch| &epoch.parents);
+            let parents = parents.into_iter().flatten().copied();
+            next.extend(parents.filter(|parent| seen.insert(*parent)));
         }
-        newest.truncate(MEET_EPOCHS_MAX);
         newest
+    }
+
+    /// Returns the newest held epochs on each way back from `heads`.
+    pub(crate) fn held_before(
+        &self,
+        heads: &[EpochId],
+        is_held: impl Fn(&EpochId) -> bool,
+    ) -> Vec<EpochId> {
+        let mut next: Vec<EpochId> = heads.to_vec();
+        let mut seen: BTreeSet<EpochId> = heads.iter().copied().collect();
+        let mut held = Vec::new();
+        while let Some(id) = next.pop() {
+            if is_held(&id) {
+                held.push(id);
+                continue;
+            }
+            let parents = self.epochs.get(&id).map(|epoch| &epoch.parents);
+            let parents = parents.into_iter().flatten().copied();
+            next.extend(parents.filter(|parent| seen.insert(*parent)));
+        }
+        held.sort_unstable();
+        held
     }
 }
 
@@ -263,5 +288,26 @@ mod tests {
         let mut standing = Standing::default();
         standing.epochs.insert(secret.epoch_id(), mixed);
         assert_eq!(standing.is_announced(&secret), Some(false));
+    }
+
+    #[test]
+    fn whatever_a_guest_announces_stands_before_no_epoch_that_is_held() {
+        let mut standing = Standing::default();
+        let id = |number: u8| EpochId([number; 16]);
+        let epoch = |parents: &[EpochId]| Announced {
+            parents: parents.to_vec(),
+            ..Announced::default()
+        };
+        standing.epochs.insert(id(100), epoch(&[]));
+        standing.epochs.insert(id(200), epoch(&[id(100)]));
+        // As many as anybody takes, each after the true head.
+        for number in 1..40 {
+            standing.epochs.insert(id(number), epoch(&[id(200)]));
+        }
+        let is_held = |one: &EpochId| [id(100), id(200)].contains(one);
+        assert_eq!(standing.newest_epochs(8, is_held), [id(200), id(100)]);
+        let heads = standing.heads();
+        assert!(heads.len() == 39 && !heads.contains(&id(200)));
+        assert_eq!(standing.held_before(&heads, is_held), [id(200)]);
     }
 }

@@ -13,6 +13,7 @@ use crate::core::Core;
 use crate::failure::chain;
 use crate::keys::random;
 use crate::knowledge::KnownRoom;
+use crate::limits::MEET_EPOCHS_MAX;
 use crate::rooms::invite::has_expired;
 use crate::rooms::write::{Batch, act, readers};
 use crate::rooms::{JoinAnswer, JoinError, JoinRequest, Refusal, RoomFeed, RoomKeys};
@@ -169,7 +170,8 @@ impl Core {
         };
         let given = given(room);
         let mut keys = RoomKeys::default();
-        let newest = room.standing.newest_epochs();
+        let is_held = |id: &EpochId| room.keys.secret(id).is_some();
+        let newest = room.standing.newest_epochs(MEET_EPOCHS_MAX, is_held);
         let others = room.keys.secrets().map(|(id, _)| *id);
         let others: Vec<EpochId> = others.filter(|id| !newest.contains(id)).collect();
         for id in newest.iter().chain(&others) {

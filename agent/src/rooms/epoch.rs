@@ -42,11 +42,12 @@ pub(super) fn choose(
     }
 }
 
-/// Returns the heads that a new epoch joins: those whose secrets are held first, as many as an act names.
-/// What is left is joined by the next one; so no number of epochs ends the minting of new ones.
-pub(super) fn joined(heads: Vec<EpochId>, keys: &Keyring) -> Vec<EpochId> {
-    let (held, strange): (Vec<_>, Vec<_>) =
-        heads.into_iter().partition(|id| keys.secret(id).is_some());
+/// Returns what a new epoch follows: the newest whose secrets are held, then the heads that are strange,
+/// as many as an act names. What is left is joined by the next one; so no number of epochs ends the minting
+/// of new ones, and none comes between an epoch and what it hands on.
+pub(super) fn joined(standing: &Standing, heads: Vec<EpochId>, keys: &Keyring) -> Vec<EpochId> {
+    let held = standing.held_before(&heads, |id| keys.secret(id).is_some());
+    let strange: Vec<EpochId> = heads.into_iter().filter(|id| !held.contains(id)).collect();
     let mut joined: Vec<EpochId> = held
         .into_iter()
         .chain(strange)
@@ -178,7 +179,7 @@ mod tests {
         strange
             .iter()
             .for_each(|number| keys.forget_secret(&id(*number)));
-        let joined = joined(standing.heads(), &keys);
+        let joined = joined(&standing, standing.heads(), &keys);
         assert_eq!(joined.len(), ROOM_EPOCH_PARENTS_MAX);
         assert!(joined.contains(&id(1)) && joined.contains(&id(2)));
         assert!(joined.is_sorted());

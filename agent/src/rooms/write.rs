@@ -120,7 +120,7 @@ impl Core {
     ) -> Result<EpochSecret, Error> {
         // Everybody who is to read the announcement has the act keys of the epochs before.
         let announced_in = self.act_key(room)?;
-        let parents = joined(parents, &room.keys);
+        let parents = joined(&room.standing, parents, &room.keys);
         let secret = EpochSecret::new(random()?);
         let devices: Vec<_> = readers
             .iter()
@@ -141,12 +141,12 @@ impl Core {
 
     /// Returns the key that seals an act for everybody in the room: of the newest epoch that is held.
     pub(super) fn act_key(&self, room: &KnownRoom) -> Result<ContentKey, Error> {
-        let newest = room.standing.newest_epochs();
-        let mut held = newest.iter().filter_map(|id| {
+        let key = |id: &EpochId| {
             let announced = room.standing.epochs.get(id)?;
             room.keys.act_key(&announced.act_id?)
-        });
-        held.next().cloned().ok_or_else(|| {
+        };
+        let newest = room.standing.newest_epochs(1, |id| key(id).is_some());
+        newest.first().and_then(key).cloned().ok_or_else(|| {
             Error::general(format!("no epoch of room {} is known", room.label()))
                 .hint("it comes with the entries of the other members")
         })

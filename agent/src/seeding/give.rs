@@ -232,24 +232,14 @@ fn said(grant: &SeedGrant) -> Grant {
 /// still a member. Whoever was removed has the keys of the epochs before, and none of these.
 fn granted_epochs(room: &KnownRoom) -> Vec<EpochSecret> {
     let members = room.devices();
-    let mut ids = room.standing.heads();
     let is_granted = |id: &kinlog_indexer::seal::EpochId| {
         let epoch = room.standing.epochs.get(id);
         epoch.is_some_and(|epoch| epoch.recipients.is_subset(&members))
+            && room.keys.secret(id).is_some()
     };
-    ids.retain(is_granted);
-    let mut at = 0;
-    while at < ids.len() && ids.len() < GRANT_MEET_KEYS_MAX {
-        let parents = room.standing.epochs[&ids[at]].parents.iter();
-        let before: Vec<_> = parents
-            .filter(|id| is_granted(id) && !ids.contains(id))
-            .copied()
-            .collect();
-        ids.extend(before);
-        at += 1;
-    }
-    ids.truncate(GRANT_MEET_KEYS_MAX);
-    ids.iter()
+    let newest = room.standing.newest_epochs(GRANT_MEET_KEYS_MAX, is_granted);
+    newest
+        .iter()
         .filter_map(|id| room.keys.secret(id).cloned())
         .collect()
 }

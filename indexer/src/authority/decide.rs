@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, FeedKey};
 
 use crate::authority::bits::Bits;
-use crate::authority::graph::{DevicesOf, Graph, Number};
+use crate::authority::graph::{DevicesOf, Graph, Number, Order};
 use crate::authority::held::What;
 use crate::authority::state::State;
 use crate::authority::verdict::{Void, VoidReason};
@@ -101,12 +101,14 @@ struct Pass<'a> {
     void: HashMap<Number, Void>,
     decided: HashSet<Number>,
     /// What its author's own word takes back, when its turn comes.
-    own_word: HashMap<Number, Void>,
+    own_word: HashMap<Number, Vec<(Number, VoidReason)>>,
     /// What it took back: void, and what stands on it may be vouched for yet.
     taken_back: HashSet<Number>,
     /// Admissions that are taken back so, where nobody vouches for them.
     open: Vec<Number>,
     never: HashMap<Number, Vec<Number>>,
+    /// Whose turn it is; `None` before and after all.
+    turn: Option<Order>,
     /// What is in line of the feeds that were asked about.
     lines: HashMap<FeedKey, Vec<Number>>,
 }
@@ -121,6 +123,7 @@ impl<'a> Pass<'a> {
             own_word: HashMap::new(),
             taken_back: HashSet::new(),
             open: Vec::new(),
+            turn: None,
             never: HashMap::new(),
             lines: HashMap::new(),
         };
@@ -140,11 +143,22 @@ impl<'a> Pass<'a> {
                 pass.take_back(*number, by, why);
             }
         }
-        for number in contested {
+        let own = |number: &Number| graph.is_own_revocation(*number);
+        let (mut own, others): (Vec<Number>, Vec<Number>) = contested.into_iter().partition(own);
+        if own.len() > 1 {
+            own.sort_by_key(|number| {
+                let by = graph.standing(*number);
+                let devices = graph.devices_in(&by.agent, set, None, devices_of);
+                devices.revoked.contains(&by.device)
+            });
+        }
+        for number in own.into_iter().chain(others) {
             if !pass.void.contains_key(&number) {
+                pass.turn = Some(graph.standing(number).order);
                 pass.decide(number);
             }
         }
+        pass.turn = None;
         for number in std::mem::take(&mut pass.open) {
             pass.close(number);
         }
@@ -258,11 +272,14 @@ impl<'a> Pass<'a> {
             What::DeviceRevoke { agent, device, .. } => {
                 let done = graph.by_agent.get(agent).into_iter().flatten().copied();
                 let done = done.filter(|done| {
-                    graph.standing(*done).device == *device
-                        && graph.are_concurrent(*done, number)
-                        && !graph.is_own_revocation(*done)
+                    graph.standing(*done).device == *device && graph.are_concurrent(*done, number)
                 });
-                self.take_all(number, done.collect(), VoidReason::Revoked);
+                let own = |done: &Number| graph.is_own_revocation(*done);
+                let (own, others): (Vec<Number>, Vec<Number>) = done.partition(own);
+                if graph.is_own_revocation(number) {
+                    self.take_hard(number, own, VoidReason::Revoked);
+                }
+                self.take_all(number, others, VoidReason::Revoked);
             }
             What::InviteRevoke(invite) => {
                 let uses = graph
@@ -286,9 +303,7 @@ impl<'a> Pass<'a> {
         let Some(agent) = graph.raised(number) else {
             return;
         };
-        let about = graph.about.get(&agent).into_iter().flatten();
-        let revocations = graph.revocations.get(&agent).into_iter().flatten();
-        let lifted = about.chain(revocations).copied();
+        let lifted = graph.about.get(&agent).into_iter().flatten().copied();
         let lifted = lifted.filter(|below| graph.lifts(number, *below));
         self.take_hard(number, lifted.collect(), VoidReason::Lifted);
     }
@@ -307,6 +322,31 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Returns whose own word takes an act back that no removal or demotion of that one knew.
+    fn said_back(&self, number: Number) -> Option<Void> {
+        let graph = self.graph;
+        let is_sealed = |by: Number| {
+            let agent = graph.standing(by).agent;
+            let mut about = graph.about.get(&agent).into_iter().flatten();
+            about.any(|ending| {
+                let is_decided = match graph.is_contested.contains(*ending) {
+                    true => self.decided.contains(ending),
+                    false => self
+                        .turn
+                        .is_none_or(|turn| graph.standing(*ending).order < turn),
+                };
+                is_decided && self.set.contains(*ending) && graph.seals(*ending, number, &agent)
+            })
+        };
+        let mut words = self.own_word.get(&number).into_iter().flatten();
+        let (by, why) = words.find(|(by, _)| !is_sealed(*by))?;
+        Some(Void {
+            by: Some(graph.hash(*by)),
+            why: *why,
+            stands_on: false,
+        })
+    }
+
     /// Returns whose own word takes an act back, or what it stands on.
     fn taken_back_by(&self, number: Number) -> Option<Void> {
         let mut next = vec![number];
@@ -318,12 +358,12 @@ impl<'a> Pass<'a> {
                 continue;
             }
             let ended = match self.taken_back.contains(&at) {
-                true => self.void.get(&at),
-                false => self.own_word.get(&at),
+                true => self.void.get(&at).copied(),
+                false => self.said_back(at),
             };
             if let Some(void) = ended {
                 let stands_on = void.stands_on || at != number;
-                return Some(Void { stands_on, ..*void });
+                return Some(Void { stands_on, ..void });
             }
             next.extend(self.graph.supports(at));
         }
@@ -429,14 +469,9 @@ impl<'a> Pass<'a> {
         if !self.graph.is_own_word(by) {
             return self.take_hard(by, targets, why);
         }
-        let void = Void {
-            by: Some(self.graph.hash(by)),
-            why,
-            stands_on: false,
-        };
         for target in targets {
             if self.is_open(target) {
-                self.own_word.entry(target).or_insert(void);
+                self.own_word.entry(target).or_default().push((by, why));
             }
         }
     }

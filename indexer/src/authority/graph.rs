@@ -61,7 +61,7 @@ pub(super) struct Standing {
 /// In which order acts are decided: the smallest first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Order {
-    /// Genesis, revocations of devices, everything else.
+    /// Genesis, revocations of own devices, everything else.
     pub(super) sort: u8,
     pub(super) role: Reverse<Role>,
     pub(super) giver: (u32, ActHash),
@@ -107,8 +107,6 @@ pub(super) struct Graph {
     /// What brought an agent's devices in.
     pub(super) arrivals: Lists<AgentId>,
     pub(super) revokes: Lists<(AgentId, DeviceKey)>,
-    /// The same, by agent.
-    pub(super) revocations: Lists<AgentId>,
     pub(super) invites: Lists<PublicKey>,
     /// Admissions and revocations, by the act that made the invite.
     pub(super) invite_uses: Lists<ActHash>,
@@ -250,18 +248,18 @@ impl Graph {
         }
     }
 
-    /// Returns whom an act about somebody else is about.
-    fn target(&self, number: Number) -> Option<AgentId> {
-        let agent = match self.what(number) {
-            What::Role(change) => change.agent,
-            What::Remove { agent, .. } | What::DeviceRevoke { agent, .. } => *agent,
-            _ => return None,
-        };
-        (agent != self.standing(number).agent).then_some(agent)
+    /// Returns whom a removal, a leaving or a change of role is about.
+    pub(super) fn target(&self, number: Number) -> Option<AgentId> {
+        match self.what(number) {
+            What::Role(change) => Some(change.agent),
+            What::Remove { agent, .. } => Some(*agent),
+            What::Leave(_) => Some(self.standing(number).agent),
+            _ => None,
+        }
     }
 
-    /// Returns whether an act gives whom `below` is about, at the same time, a rank above that of
-    /// `below`'s author.
+    /// Returns whether another gives whom `below` is about, at the same time, a rank above the one in
+    /// which `below` is done.
     pub(super) fn lifts(&self, number: Number, below: Number) -> bool {
         let target = self.target(below);
         let Some(given) = self.given_role(number).filter(|_| target.is_some()) else {
@@ -269,8 +267,20 @@ impl Graph {
         };
         let order = self.standing(below).order;
         self.raised(number) == target
+            && Some(self.standing(number).agent) != target
             && (Reverse(given), self.age(number)) < (order.role, order.giver)
             && self.are_concurrent(number, below)
+    }
+
+    /// Returns whether `ending`, a removal or demotion of `agent` by another, has an act in its past that
+    /// was done in a greater role.
+    pub(super) fn seals(&self, ending: Number, number: Number, agent: &AgentId) -> bool {
+        let is_ending = matches!(self.what(ending), What::Role(_) | What::Remove { .. });
+        is_ending
+            && self.target(ending).as_ref() == Some(agent)
+            && self.standing(ending).agent != *agent
+            && self.given_role(ending) < Some(self.standing(number).order.role.0)
+            && self.is_past(number, ending)
     }
 
     /// Returns what an act stands on: void with it.
@@ -400,7 +410,6 @@ impl Graph {
             What::Leave(_) => put(self.about.entry(standing.agent).or_default()),
             What::DeviceRevoke { agent, device, .. } => {
                 put(self.revokes.entry((*agent, *device)).or_default());
-                put(self.revocations.entry(*agent).or_default());
             }
             What::Invite(invite) => put(self.invites.entry(invite.public_key).or_default()),
             What::InviteRevoke(invite) => put(self.invite_revokes.entry(invite.act).or_default()),
@@ -541,8 +550,7 @@ impl Graph {
         let lifting = of(&self.about, self.target(number)).into_iter();
         let lifting = lifting.filter(|other| self.lifts(*other, number));
         let raised = self.raised(number);
-        let about = of(&self.about, raised).into_iter();
-        let below = about.chain(of(&self.revocations, raised));
+        let below = of(&self.about, raised).into_iter();
         let below = below.filter(|other| self.lifts(number, *other));
         lifting.chain(below).collect()
     }

@@ -85,7 +85,7 @@ impl Judge<'_> {
         };
         let revokes_own =
             matches!(&self.act.what, What::DeviceRevoke { agent, .. } if *agent == author.agent);
-        let sort = if revokes_own { 1 } else { 2 };
+        let sort = if revokes_own { 1 } else { 3 };
         Ok(Standing {
             agent: author.agent,
             device: joining.device,
@@ -272,7 +272,10 @@ impl Judge<'_> {
             What::Epoch { id, act_id, .. } => {
                 let one = self.state.counting(self.graph.epochs.get(id));
                 let other = self.state.counting(self.graph.epochs.get(act_id));
-                if one.chain(other).next().is_some() {
+                let first = self.graph.genesis.map(|genesis| self.graph.node(genesis));
+                let first = first.and_then(|first| first.act.sealed_by);
+                let is_first = first.is_some_and(|first| [*id, *act_id].contains(&first));
+                if is_first || one.chain(other).next().is_some() {
                     return Err(Refusal::KnownEpoch);
                 }
                 Ok(Needs::role(Role::Guest))
@@ -407,6 +410,11 @@ impl Judge<'_> {
         // The role that somebody has, given once more, makes its giver a later one: a lower rank.
         if role <= target.0 && *agent != author.agent {
             self.ranks_below(author, agent, self.state.rank(target))?;
+        }
+        // Or one's own old word would bring back what one has been since.
+        if *agent == author.agent && role >= target.0 {
+            let own = target.0;
+            return Err(Refusal::NotLower { given: role, own });
         }
         if role < target.0 && target.0 == Role::Owner {
             self.leaves_an_owner(agent)?;

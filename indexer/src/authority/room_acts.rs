@@ -61,8 +61,8 @@ pub struct RoomActs {
     full_at: Option<Age>,
     /// The greatest depth and name of an act that is not refused.
     last: Option<Age>,
-    /// No more acts than these are in line, or reached from there.
-    at_most: usize,
+    /// No others are in line, or reached from there.
+    counted: Bits,
     /// What is evaluated has to be chosen anew.
     is_out_of_order: bool,
     /// What is evaluated.
@@ -92,7 +92,7 @@ impl RoomActs {
             aside: Aside::default(),
             full_at: None,
             last: None,
-            at_most: 0,
+            counted: Bits::default(),
             is_out_of_order: false,
             all: Bits::default(),
             heads: Vec::new(),
@@ -281,9 +281,9 @@ impl RoomActs {
         }
         if !is_last {
             self.is_out_of_order = true;
-        } else if self.at_most >= self.limit {
-            self.at_most = self.in_line().count();
-            self.full_at = (self.at_most >= self.limit).then_some(age);
+        } else if self.counted.count() >= self.limit {
+            self.counted = self.in_line();
+            self.full_at = (self.counted.count() >= self.limit).then_some(age);
             // What was refused after that act says nothing of it.
             self.is_out_of_order |= self.full_at.is_some();
         }
@@ -336,11 +336,11 @@ impl RoomActs {
             after: outcome,
         };
         self.graph.insert(node);
-        self.at_most += 1;
         self.last = self.last.max(Some((depth, hash)));
         // What is out of line is nobody's head.
         let is_in_line = self.graph.lines[&feed].last() == Some(&number);
         if is_in_line {
+            self.counted.add(&with_itself);
             self.heads.retain(|head| !with_itself.contains(*head));
             self.heads.push(number);
         }
@@ -404,7 +404,7 @@ impl RoomActs {
         let graph = mem::take(&mut self.graph);
         self.heads.clear();
         self.outcome = None;
-        self.at_most = 0;
+        self.counted = Bits::default();
         for (node, number) in graph.nodes.into_iter().zip(0..) {
             match keep.contains(number) {
                 true => self.judge(node.act, node.depth),

@@ -71,7 +71,30 @@ impl<'a> State<'a> {
                 newest.push(number);
             }
         }
+        newest.retain(|number| {
+            let mut about = self.counting(self.graph.about.get(agent));
+            !about.any(|arrival| self.is_of_stay_before(*number, arrival))
+        });
         newest
+    }
+
+    /// Returns whether an act, a change of role or a leaving, is about a stay that is over where
+    /// `arrival` begins: it does not know of an ending that the arrival knows.
+    fn is_of_stay_before(&self, number: Number, arrival: Number) -> bool {
+        let graph = self.graph;
+        let Some(joining) = graph.what(arrival).joining() else {
+            return false;
+        };
+        if !matches!(graph.what(number), What::Role(_) | What::Leave(_)) {
+            return false;
+        }
+        let mut about = self.counting(graph.about.get(&joining.agent));
+        !graph.is_past(arrival, number)
+            && about.any(|ending| {
+                matches!(graph.what(ending), What::Remove { .. } | What::Leave(_))
+                    && graph.is_past(ending, arrival)
+                    && graph.are_concurrent(ending, number)
+            })
     }
 
     /// Returns the role of an agent and the act that gives it.
@@ -138,6 +161,7 @@ impl<'a> State<'a> {
         let of_agent = of_agent.filter(|number| {
             let what = self.graph.what(*number);
             matches!(what, What::Remove { .. } | What::Leave(_))
+                && !self.is_of_stay_before(*number, admission)
         });
         let device = (joining.agent, joining.device);
         let all = of_agent.chain(self.counting(self.graph.revokes.get(&device)));

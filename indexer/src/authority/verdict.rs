@@ -93,6 +93,8 @@ pub enum Refusal {
     Role { needed: Role, actual: Role },
     /// It gives more than its author has.
     AboveOwn { given: Role, own: Role },
+    /// It changes its author's own role, and does not lower it.
+    NotLower { given: Role, own: Role },
     /// It removes or demotes a member of higher rank.
     HigherRank { agent: AgentId },
     /// Whom it is about is no member, in its past.
@@ -172,6 +174,12 @@ impl fmt::Display for Refusal {
             Refusal::AboveOwn { given, own } => {
                 write!(f, "its author is {} and gives {}", word(own), word(given))
             }
+            Refusal::NotLower { given, own } => write!(
+                f,
+                "its author is {} and makes itself {}: one only lowers oneself",
+                word(own),
+                word(given)
+            ),
             Refusal::HigherRank { agent } => {
                 write!(
                     f,
@@ -259,7 +267,7 @@ pub enum VoidReason {
     Left,
     /// Its author's device was revoked at the same time.
     Revoked,
-    /// Whom it is about was given a rank above its author's at the same time.
+    /// Whom it is about was given a rank above the one in which it was done, at the same time.
     Lifted,
     /// The device that it brings was never its agent's.
     NeverDevice,

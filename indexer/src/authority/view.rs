@@ -324,19 +324,32 @@ impl Authority {
             let row = reader.feed(feed);
             authority.feeds.extend(row.map(|row| (*feed, row)));
         }
+        authority.order_epochs();
         let parents = authority.epochs.values().flat_map(|epoch| &epoch.parents);
         let parents: BTreeSet<EpochId> = parents.copied().collect();
-        let acts = &authority.acts;
         for (id, epoch) in &mut authority.epochs {
-            let depth = |act: &ActHash| acts.get(act).map(|act| act.depth);
-            epoch
-                .announced
-                .sort_unstable_by_key(|one| (depth(&one.act), one.act));
             epoch.is_head = !parents.contains(id);
             let given = authority.given.get(id).into_iter().flatten();
             epoch.recipients.extend(given);
         }
         authority
+    }
+
+    /// Puts the oldest announcement of each epoch first. A parent is older than its child by these: so
+    /// whatever somebody announces, there is an epoch without a child.
+    fn order_epochs(&mut self) {
+        let acts = &self.acts;
+        let age = |one: &Announcement| (acts.get(&one.act).map(|act| act.depth), one.act);
+        let mut oldest = BTreeMap::new();
+        for (id, epoch) in &mut self.epochs {
+            epoch.announced.sort_unstable_by_key(age);
+            oldest.extend(epoch.announced.first().map(|first| (*id, age(first))));
+        }
+        for (id, epoch) in &mut self.epochs {
+            let own = oldest.get(id);
+            let is_older = |parent: &EpochId| oldest.get(parent).is_none_or(|age| Some(age) < own);
+            epoch.parents.retain(is_older);
+        }
     }
 
     pub(super) fn add_act(&mut self, hash: ActHash, act: &HeldAct, depth: u32, verdict: Verdict) {

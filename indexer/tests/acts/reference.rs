@@ -299,6 +299,7 @@ impl<'a> Reference<'a> {
                 let above = target.0 == role && self.age(target.1) < self.age(giver);
                 let raises = change.role > target.0;
                 if change.role > role
+                    || change.agent == to.agent && !demotes
                     || !raises && change.agent != to.agent && above
                     || demotes && is_last_owner(&change.agent)
                 {
@@ -348,6 +349,10 @@ impl<'a> Reference<'a> {
             }
             Deed::Epoch(epoch) => {
                 let ids = [epoch.id, epoch.act_id];
+                let first = genesis.and_then(|at| self.acts[at].sealed_by);
+                if first.is_some_and(|first| ids.contains(&first)) {
+                    return None;
+                }
                 let same = of(
                     &|deed| matches!(deed, Deed::Epoch(one) if ids.contains(&one.id) || ids.contains(&one.act_id)),
                 );
@@ -475,8 +480,28 @@ impl<'a> Reference<'a> {
         let about = now.iter().copied().filter(|x| self.is_about(*x, agent));
         let about: Vec<usize> = about.collect();
         let mut newest = about.clone();
-        newest.retain(|x| !about.iter().any(|y| self.past[*y].contains(x)));
+        newest.retain(|x| {
+            let covers =
+                |y: &usize| self.past[*y].contains(x) || self.is_of_stay_before(now, *x, *y);
+            !about.iter().any(covers)
+        });
         newest
+    }
+
+    /// Whether `x`, a change of role or a leaving, is about a stay that is over where `arrival` begins:
+    /// it does not know of an ending that the arrival knows.
+    fn is_of_stay_before(&self, now: &Set, x: usize, arrival: usize) -> bool {
+        let Some(one) = self.arrival(arrival) else {
+            return false;
+        };
+        let ends = |y: &&usize| {
+            let ends = matches!(self.deed(**y), Deed::Remove(_) | Deed::Leave(_));
+            ends && now.contains(*y) && self.is_about(**y, &one.agent)
+        };
+        let mut ends = self.past[arrival].iter().filter(ends);
+        matches!(self.deed(x), Deed::Role(_) | Deed::Leave(_))
+            && !self.past[x].contains(&arrival)
+            && ends.any(|y| self.concurrent(x, *y))
     }
 
     /// Rule 4: the role of an agent among acts that count, and its giver.
@@ -537,7 +562,9 @@ impl<'a> Reference<'a> {
     pub(crate) fn endings(&self, now: &Outcome, x: usize) -> Vec<usize> {
         let one = self.arrival(x).unwrap();
         let ends = |y: &usize| match self.deed(*y) {
-            Deed::Remove(_) | Deed::Leave(_) => self.is_about(*y, &one.agent),
+            Deed::Remove(_) | Deed::Leave(_) => {
+                self.is_about(*y, &one.agent) && !self.is_of_stay_before(&now.counts, *y, x)
+            }
             Deed::DeviceRevoke(revoke) => (revoke.agent, revoke.device) == (one.agent, one.device),
             _ => false,
         };
@@ -593,18 +620,18 @@ impl<'a> Reference<'a> {
         }
     }
 
-    /// Whom an act about another is about.
+    /// Whom a removal, a leaving or a change of role is about.
     fn target(&self, x: usize) -> Option<AgentId> {
-        let agent = match self.deed(x) {
-            Deed::Role(change) => change.agent,
-            Deed::Remove(remove) => remove.agent,
-            Deed::DeviceRevoke(revoke) => revoke.agent,
-            _ => return None,
-        };
-        (agent != self.standing(x).unwrap().agent).then_some(agent)
+        match self.deed(x) {
+            Deed::Role(change) => Some(change.agent),
+            Deed::Remove(remove) => Some(remove.agent),
+            Deed::Leave(_) => Some(self.standing(x).unwrap().agent),
+            _ => None,
+        }
     }
 
-    /// Whether `y` gave whom `x` is about, at the same time, a rank above that of `x`'s author.
+    /// Whether another's `y` gave whom `x` is about, at the same time, a rank above the one in which `x`
+    /// is said.
     fn lifts(&self, y: usize, x: usize) -> bool {
         let Some(target) = self.target(x) else {
             return false;
@@ -612,15 +639,36 @@ impl<'a> Reference<'a> {
         let by = self.standing(x).unwrap();
         let rank = |role, giver| (Reverse(role), self.age(giver));
         let given = self.gives(y).filter(|_| self.is_about(y, &target));
-        given.is_some_and(|given| rank(given, y) < rank(by.role, by.giver)) && self.concurrent(x, y)
+        let by_another = self.standing(y).unwrap().agent != target;
+        by_another
+            && given.is_some_and(|given| rank(given, y) < rank(by.role, by.giver))
+            && self.concurrent(x, y)
     }
 
-    fn order(&self, x: usize) -> (u8, Reverse<Role>, Age, bool, Age) {
+    /// Whether a counting removal or demotion of an agent by another has `x` in its past: the agent's own
+    /// word does not take it back.
+    fn is_sealed(&self, x: usize, agent: AgentId, decided: &Decided) -> bool {
+        let role = self.standing(x).unwrap().role;
+        let mut counting = decided.iter().filter(|(_, fate)| **fate == Fate::Counts);
+        counting.any(|(y, _)| {
+            let ends = match self.deed(*y) {
+                Deed::Remove(remove) => remove.agent == agent,
+                Deed::Role(change) => change.agent == agent && change.role < role,
+                _ => false,
+            };
+            ends && self.standing(*y).unwrap().agent != agent && self.past[*y].contains(&x)
+        })
+    }
+
+    fn order(&self, x: usize, set: &Set) -> (u8, Reverse<Role>, Age, bool, Age) {
         let by = self.standing(x).unwrap();
         let sort = match self.deed(x) {
             Deed::Genesis(_) => 0,
-            _ if self.is_own_revocation(x) => 1,
-            _ => 2,
+            // A device that is revoked itself comes after those that are not.
+            _ if self.is_own_revocation(x) => {
+                1 + u8::from(self.has(set, &by.agent, &by.device, None).1)
+            }
+            _ => 3,
         };
         let goes_on = !self.is_about_oneself(x);
         (
@@ -683,7 +731,7 @@ impl<'a> Reference<'a> {
     fn pass(&self, acts: &[usize], set: &Set, aside: &Set) -> Set {
         let mut decided: Decided = aside.iter().map(|x| (*x, Fate::Void)).collect();
         let mut order = acts.to_vec();
-        order.sort_by_key(|x| self.order(*x));
+        order.sort_by_key(|x| self.order(*x, set));
         for x in &order {
             if !decided.contains_key(x) {
                 let Some(fate) = self.fate(*x, set, &decided) else {
@@ -750,8 +798,15 @@ impl<'a> Reference<'a> {
         }
         if let Deed::DeviceRevoke(revoke) = self.deed(x) {
             let says_nothing = skips() || !self.has(set, &revoke.agent, &revoke.device, None).1;
+            let revoked = |y: usize| {
+                let device = (by.agent, by.device);
+                self.is_own_revocation(y)
+                    && matches!(self.deed(y), Deed::DeviceRevoke(r) if (r.agent, r.device) == device)
+                    && self.concurrent(x, y)
+            };
             if says_nothing || self.is_own_revocation(x) {
-                return says_nothing;
+                let mut counting = decided.iter().filter(|(_, fate)| **fate == Fate::Counts);
+                return says_nothing || counting.any(|(y, _)| revoked(*y));
             }
         }
         let unknowing = |brought: usize| {
@@ -760,7 +815,8 @@ impl<'a> Reference<'a> {
         };
         let never = unknowing(x) || unknowing(by.brought);
         let taken = |y: usize| {
-            (own_word || !self.is_own_word(y))
+            let agent = self.standing(y).unwrap().agent;
+            (!self.is_own_word(y) || own_word && !self.is_sealed(x, agent, decided))
                 && self.concurrent(x, y)
                 && match (self.deed(y), self.deed(x)) {
                     (Deed::Remove(remove), _) => remove.agent == by.agent,

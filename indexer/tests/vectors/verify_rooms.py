@@ -195,7 +195,16 @@ class State:
     def about(self, agent):
         """The counting acts that say which role an agent has, and the newest of them."""
         about = [act for act in self.acts if self.room.role_given(act, agent) is not None]
-        return [act for act in about if not any(act.hash in other.past for other in about)]
+        is_newest = lambda act: not any(act.hash in x.past or self.is_of_stay_before(act, x) for x in about)
+        return [act for act in about if is_newest(act)]
+
+    def is_of_stay_before(self, act, admission):
+        """Whether a change of role or leaving does not know of an ending that an admission of its agent knows."""
+        if not admission.is_admission or act.tag not in (ROLE, LEAVE) or admission.hash in act.past:
+            return False
+        agent = admission.member["agent"]
+        ends = [x for x in self.of(REMOVE, LEAVE) if self.room.role_given(x, agent) is not None]
+        return any(x.hash in admission.past and self.room.concurrent(x, act) for x in ends)
 
     def newest(self, agent):
         """Rule 4: the role of an agent and the act that gave it; (None, None) of whom nobody spoke."""
@@ -232,6 +241,7 @@ class State:
         revocations of it, and acts that say that it never was one."""
         agent = admission.member["agent"]
         ends = [act for act in self.of(REMOVE, LEAVE) if self.room.role_given(act, agent) is not None]
+        ends = [act for act in ends if not self.is_of_stay_before(act, admission)]
         ends += [act for act in self.of(REVOKE) if is_of(act, admission)]
         return [act for act in ends if act.hash not in admission.past] + self.room.words(self.set, admission)
 
@@ -368,8 +378,9 @@ class Room:
         role = state.role(target)
         if role is None or ground.role < max(ADMIN, role, gives):
             return False
-        is_above = target != ground.agent and state.rank(target) < state.rank(ground.agent)
-        if gives <= role and is_above or gives < role and state.owners() == [target]:
+        is_own = target == ground.agent
+        is_above = not is_own and state.rank(target) < state.rank(ground.agent)
+        if gives >= role and is_own or gives <= role and is_above or gives < role and state.owners() == [target]:
             return False
         ground.vouched = [x for x in state.inside() if x.member["agent"] == target]
         return True
@@ -457,7 +468,7 @@ class Room:
         return came_in and not any(x.ground.agent == agent for x in same)
 
     def may_announce(self, act, ground, state):
-        known = {x.said[id] for x in state.of(EPOCH) for id in ("epoch_id", "act_id")}
+        known = {x.said[id] for x in state.of(EPOCH) for id in ("epoch_id", "act_id")} | {self.genesis.sealed_under}
         return not known & {act.said["epoch_id"], act.said["act_id"]}
 
     def may_grant(self, act, ground, state):
@@ -511,8 +522,9 @@ class Room:
         authorised = [act for act in self.acts.values() if act.ground]
         line = self.in_line({act.hash for act in authorised})
         among = line.union(*(self.acts[x].past for x in line))
-        first = sorted(among, key=lambda x: (self.acts[x].depth, x))[:EVALUATED]
-        state = self.outcome(frozenset(first))
+        if len(among) > EVALUATED:
+            raise ValueError("more acts than these vectors are made for: rule 7 takes the first of them")
+        state = self.outcome(frozenset(among))
         for act in authorised:
             self.verdicts[act.hash] = "counts" if act.hash in state.counts else "void"
         return state
@@ -543,7 +555,10 @@ class Pass:
         return self.fate.get(act.hash) == "counts"
 
     def order(self, act):
-        first = 0 if act.tag == GENESIS else 1 if self.is_own_revocation(act) else 2
+        first = 0 if act.tag == GENESIS else 3
+        if self.is_own_revocation(act):
+            by = act.ground
+            first = 1 + (by.device in self.room.identity(self.all, by.agent).revoked)
         return first, rank(act.ground.role, act.ground.giver), not self.is_of_oneself(act), age(act)
 
     def is_of_oneself(self, act):
@@ -587,15 +602,18 @@ class Pass:
             return False
         if act.hash not in self.line or act.tag == REVOKE and not self.is_revoked_by_sets(act):
             return True
+        counting = [self.room.acts[x] for x in self.counts()]
         if self.is_own_revocation(act):
-            return False
+            ends = lambda x: self.is_own_revocation(x) and self.takes_back(x, act) and self.room.concurrent(x, act)
+            return any(ends(x) for x in counting)
         if self.is_of_no_device(act):
             return True
-        for other in map(self.room.acts.get, self.counts()):
+        for other in counting:
             if self.room.concurrent(act, other):
-                if self.takes_back(other, act) and (by_own_words or not self.is_own_word(other)):
-                    return True
-                if self.raises(other, act):
+                ends = self.takes_back(other, act)
+                if ends and self.is_own_word(other):
+                    ends = by_own_words and not self.is_sealed(act, other.ground.agent, counting)
+                if ends or self.raises(other, act):
                     return True
         ground = act.ground
         stands_on = [x for x in (ground.giver, ground.brought, ground.invite) if x]
@@ -622,12 +640,22 @@ class Pass:
         gives = self.room.role_given(other, by.agent)
         return not other.is_admission and gives is not None and gives < by.role
 
+    def is_sealed(self, act, agent, counting):
+        """Whether a removal or demotion of an agent by another knows an act."""
+        for ending in counting:
+            if ending.tag in (ROLE, REMOVE) and act.hash in ending.past and ending.ground.agent != agent:
+                gives = self.room.role_given(ending, agent)
+                if gives is not None and gives < act.ground.role:
+                    return True
+        return False
+
     def raises(self, other, act):
-        """Whether `other` gave whom `act` ends, another than its author, a rank above its author's."""
-        if act.tag not in (REMOVE, ROLE, REVOKE) or act.said["agent"] == act.ground.agent:
+        """Whether another's `other` gave whom `act` is about a rank above the one in which `act` is done."""
+        if act.tag not in (REMOVE, ROLE, LEAVE):
             return False
-        gives = self.room.role_given(other, act.said["agent"])
-        if gives is None or gives < 0:
+        agent = act.ground.agent if act.tag == LEAVE else act.said["agent"]
+        gives = self.room.role_given(other, agent)
+        if gives is None or gives < 0 or other.ground.agent == agent:
             return False
         return rank(gives, other) < rank(act.ground.role, act.ground.giver)
 
