@@ -155,7 +155,11 @@ fn who_came_back_ends_a_device_of_the_first_stay_that_leaves_again() {
     // The phone of the first stay leaves for her once more, on old parents.
     let again = room.after(&[phone], Who(1, 1, 0), leave(Vec::new()));
     counts(&room, again);
-    assert_eq!(room.role(1), Some(Role::Member), "it is about the first stay");
+    assert_eq!(
+        room.role(1),
+        Some(Role::Member),
+        "it is about the first stay"
+    );
     let deed = device_revoke(Who(1, 1, 0), &[], Vec::new());
     let revoked = room.after(&[back], Who(1, 2, 1), deed);
     counts(&room, revoked);

@@ -335,7 +335,7 @@ impl<'a> Pass<'a> {
                         .turn
                         .is_none_or(|turn| graph.standing(*ending).order < turn),
                 };
-                is_decided && self.set.contains(*ending) && graph.seals(*ending, number, &agent)
+                is_decided && self.set.contains(*ending) && graph.seals(*ending, number, by)
             })
         };
         let mut words = self.own_word.get(&number).into_iter().flatten();

@@ -272,15 +272,17 @@ impl Graph {
             && self.are_concurrent(number, below)
     }
 
-    /// Returns whether `ending`, a removal or demotion of `agent` by another, has an act in its past that
-    /// was done in a greater role.
-    pub(super) fn seals(&self, ending: Number, number: Number, agent: &AgentId) -> bool {
+    /// Returns whether `ending`, a removal or demotion by another of who says `word`, has an act in its past
+    /// that was done in a greater role, and does not know the word.
+    pub(super) fn seals(&self, ending: Number, number: Number, word: Number) -> bool {
+        let agent = &self.standing(word).agent;
         let is_ending = matches!(self.what(ending), What::Role(_) | What::Remove { .. });
         is_ending
             && self.target(ending).as_ref() == Some(agent)
             && self.standing(ending).agent != *agent
             && self.given_role(ending) < Some(self.standing(number).order.role.0)
             && self.is_past(number, ending)
+            && !self.is_past(word, ending)
     }
 
     /// Returns what an act stands on: void with it.

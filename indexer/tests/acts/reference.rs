@@ -645,9 +645,10 @@ impl<'a> Reference<'a> {
             && self.concurrent(x, y)
     }
 
-    /// Whether a counting removal or demotion of an agent by another has `x` in its past: the agent's own
-    /// word does not take it back.
-    fn is_sealed(&self, x: usize, agent: AgentId, decided: &Decided) -> bool {
+    /// Whether a counting removal or demotion by another of who says `word` has `x` in its past, and not
+    /// the word: that does not take it back.
+    fn is_sealed(&self, x: usize, word: usize, decided: &Decided) -> bool {
+        let agent = self.standing(word).unwrap().agent;
         let role = self.standing(x).unwrap().role;
         let mut counting = decided.iter().filter(|(_, fate)| **fate == Fate::Counts);
         counting.any(|(y, _)| {
@@ -656,7 +657,8 @@ impl<'a> Reference<'a> {
                 Deed::Role(change) => change.agent == agent && change.role < role,
                 _ => false,
             };
-            ends && self.standing(*y).unwrap().agent != agent && self.past[*y].contains(&x)
+            let knows = |z: &usize| self.past[*y].contains(z);
+            ends && self.standing(*y).unwrap().agent != agent && knows(&x) && !knows(&word)
         })
     }
 
@@ -815,8 +817,7 @@ impl<'a> Reference<'a> {
         };
         let never = unknowing(x) || unknowing(by.brought);
         let taken = |y: usize| {
-            let agent = self.standing(y).unwrap().agent;
-            (!self.is_own_word(y) || own_word && !self.is_sealed(x, agent, decided))
+            (!self.is_own_word(y) || own_word && !self.is_sealed(x, y, decided))
                 && self.concurrent(x, y)
                 && match (self.deed(y), self.deed(x)) {
                     (Deed::Remove(remove), _) => remove.agent == by.agent,

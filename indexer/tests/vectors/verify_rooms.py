@@ -612,7 +612,7 @@ class Pass:
             if self.room.concurrent(act, other):
                 ends = self.takes_back(other, act)
                 if ends and self.is_own_word(other):
-                    ends = by_own_words and not self.is_sealed(act, other.ground.agent, counting)
+                    ends = by_own_words and not self.is_sealed(act, other, counting)
                 if ends or self.raises(other, act):
                     return True
         ground = act.ground
@@ -640,10 +640,12 @@ class Pass:
         gives = self.room.role_given(other, by.agent)
         return not other.is_admission and gives is not None and gives < by.role
 
-    def is_sealed(self, act, agent, counting):
-        """Whether a removal or demotion of an agent by another knows an act."""
+    def is_sealed(self, act, word, counting):
+        """Whether a removal or demotion by another of who says a word knows an act, and not the word."""
+        agent = word.ground.agent
         for ending in counting:
-            if ending.tag in (ROLE, REMOVE) and act.hash in ending.past and ending.ground.agent != agent:
+            knows = act.hash in ending.past and word.hash not in ending.past
+            if ending.tag in (ROLE, REMOVE) and knows and ending.ground.agent != agent:
                 gives = self.room.role_given(ending, agent)
                 if gives is not None and gives < act.ground.role:
                     return True
