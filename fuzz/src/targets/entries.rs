@@ -1,8 +1,11 @@
 //! Entries of rooms and paths.
 
 use bytes::Bytes;
+use kinlog_feeds::FeedKey;
 use kinlog_indexer::Clock;
-use kinlog_indexer::entry::{Body, Entry, Envelope, Links, Message};
+use kinlog_indexer::entry::{
+    Act, Body, Cleared, Deed, Deleted, Entry, Envelope, Links, Message, Parents, Ref, Tombstone,
+};
 
 pub(super) fn entry(bytes: &[u8]) -> bool {
     let bytes = Bytes::copy_from_slice(bytes);
@@ -19,19 +22,41 @@ pub(super) fn entry(bytes: &[u8]) -> bool {
 }
 
 pub(super) fn entry_seeds() -> Vec<Vec<u8>> {
-    let said = |text: &str, counter| Entry {
+    let entry = |body, counter| Entry {
         links: Links::new(Vec::new(), false).unwrap(),
         depth: 3,
         clock: Clock {
             ms: 1_700_000_000_000,
             counter,
         },
-        body: Body::Message(Message::new(text.try_into().unwrap())),
+        body,
     };
-    let entries = [said("dinner at seven?", 0), said("", 65_535)];
-    entries
-        .iter()
-        .filter_map(|entry| entry.encode().ok())
-        .map(|entry| entry.to_vec())
+    let said = |text: &str| Body::Message(Message::new(text.try_into().unwrap()));
+    let first = entry(said("dinner at seven?"), 0);
+    let deleted = |index| {
+        let feed = FeedKey([7; 32]);
+        let mut head = Envelope::decode(&first.encode().unwrap()).unwrap();
+        head.body = Bytes::new();
+        Deleted::new(Ref { feed, index }, head.encode().unwrap()).unwrap()
+    };
+    let reason = || "a slip".try_into().unwrap();
+    let one = Tombstone::new(vec![deleted(4)], reason()).unwrap();
+    let several = Tombstone::new(vec![deleted(4), deleted(900)], reason()).unwrap();
+    let by_admin = Act {
+        parents: Parents::default(),
+        seq: 2,
+        deed: Deed::Delete(several),
+    };
+    let cleared = Cleared::new(FeedKey([7; 32]), vec![0..5, 300..70_000]);
+    let bodies = [
+        said(""),
+        Body::Tombstone(one),
+        Body::Act(Box::new(by_admin)),
+        Body::Cleared(cleared.unwrap()),
+    ];
+    let others = bodies.into_iter().map(|body| entry(body, 65_535));
+    let all: Vec<Entry> = std::iter::once(first.clone()).chain(others).collect();
+    all.iter()
+        .map(|entry| entry.encode().unwrap().to_vec())
         .collect()
 }
