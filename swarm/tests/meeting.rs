@@ -7,24 +7,39 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use kinlog_feeds::{Hash, KeyPair};
 use kinlog_signal::Settings;
 use kinlog_signal::rules::RuleSettings;
+use kinlog_signal::topic::period;
 use kinlog_swarm::link::CandidateKind;
 use kinlog_swarm::{Credentials, Label, NodeEvent, PeerMessage, SessionRole, Step, Transport};
 use support::{SignalServer, TestHost, TestNode, config, store};
 use tokio::runtime::{Builder, Runtime};
 
-const KEY: [u8; 32] = [7; 32];
+/// A key whose topic does not roll while a test runs: round a roll two nodes meet twice, once in each
+/// period.
+fn key() -> [u8; 32] {
+    static KEY: OnceLock<[u8; 32]> = OnceLock::new();
+    *KEY.get_or_init(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let hour = 3_600;
+        let mut keys = (0..=u8::MAX).map(|number| [number; 32]);
+        let stays = |key: &[u8; 32]| {
+            period(key, now.as_secs() - hour) == period(key, now.as_secs() + hour)
+        };
+        keys.find(stays).expect("topics roll once a day, each at its own time")
+    })
+}
 
 async fn connected_pair(server: &SignalServer, label: Label) -> (TestNode, TestNode) {
     let mut left = TestNode::start(1, &[&server.url]);
     let mut right = TestNode::start(2, &[&server.url]);
-    left.node.join(label, KEY);
-    right.node.join(label, KEY);
+    left.node.join(label, key());
+    right.node.join(label, key());
     left.opened().await;
     right.opened().await;
     (left, right)
@@ -102,8 +117,8 @@ async fn certificates_are_shown_in_rooms_and_hold_over_the_dtls_link() {
         TestNode::with(config(seed, &[&server.url]), store(seed), host)
     };
     let (left, right) = (start(1), start(2));
-    left.node.join(Label::Room, KEY);
-    right.node.join(Label::Room, KEY);
+    left.node.join(Label::Room, key());
+    right.node.join(Label::Room, key());
     for (node, other) in [(&left, 2), (&right, 1)] {
         support_wait(|| !node.host.certified.lock().unwrap().is_empty()).await;
         let shown = node.host.certified.lock().unwrap()[0]
@@ -129,8 +144,8 @@ async fn no_certificate_is_shown_in_a_public_topic() {
         TestNode::with(config(seed, &[&server.url]), store(seed), host)
     };
     let (mut left, mut right) = (start(1), start(2));
-    left.node.join(Label::Feed, KEY);
-    right.node.join(Label::Feed, KEY);
+    left.node.join(Label::Feed, key());
+    right.node.join(Label::Feed, key());
     let session = left.opened().await;
     right.opened().await;
     // A message that is answered comes after whatever was sent at the opening.
@@ -161,7 +176,7 @@ impl Mortal {
             let _inside = runtime.enter();
             TestNode::start(seed, &[url])
         };
-        node.node.join(Label::Feed, KEY);
+        node.node.join(Label::Feed, key());
         Mortal { node, runtime }
     }
 
@@ -255,7 +270,7 @@ async fn unreachable_server_and_empty_topic_are_told_within_ten_seconds() {
     let unreachable = "ws://127.0.0.1:9";
     let mut node = TestNode::start(1, &[&server.url, unreachable]);
     let start = Instant::now();
-    node.node.join(Label::Feed, KEY);
+    node.node.join(Label::Feed, key());
     let (mut lost, mut nobody) = (false, false);
     node.event(|event| {
         if let NodeEvent::StepFailed { step } = event {
@@ -264,7 +279,7 @@ async fn unreachable_server_and_empty_topic_are_told_within_ten_seconds() {
             nobody |= *step
                 == Step::NobodyInTopic {
                     label: Label::Feed,
-                    key: KEY,
+                    key: key(),
                 };
         }
         (lost && nobody).then_some(())
@@ -286,15 +301,15 @@ async fn topic_that_the_server_refuses_is_told() {
     rules.topics_per_connection_max = 0;
     let server = SignalServer::with(Settings::default().rules(rules)).await;
     let mut node = TestNode::start(1, &[&server.url]);
-    node.node.join(Label::Feed, KEY);
+    node.node.join(Label::Feed, key());
     let reason = node
         .event(|event| match event {
             NodeEvent::StepFailed {
                 step:
                     Step::NotConnected {
-                        key: KEY, reason, ..
+                        key: joined, reason, ..
                     },
-            } => Some(reason.clone()),
+            } if *joined == key() => Some(reason.clone()),
             _ => None,
         })
         .await;
@@ -320,8 +335,8 @@ async fn peers_that_met_on_two_servers_keep_one_session() {
     let urls = [first.url.as_str(), second.url.as_str()];
     let mut left = TestNode::start(1, &urls);
     let mut right = TestNode::start(2, &urls);
-    left.node.join(Label::Feed, KEY);
-    right.node.join(Label::Feed, KEY);
+    left.node.join(Label::Feed, key());
+    right.node.join(Label::Feed, key());
     left.opened().await;
     right.opened().await;
     let settled = async {
