@@ -197,8 +197,9 @@ pub const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// Time for which a peer that timed out is asked nothing; doubles each time.
 pub const SNUB_TIME: Duration = Duration::from_secs(10);
 
-/// Longest such time.
-pub const SNUB_TIME_MAX: Duration = Duration::from_secs(600);
+/// Longest such time, 40 s: a peer whose path was clogged several times is asked again within the
+/// minute in which all is to heal, and one that withholds costs a time-out in a minute.
+pub const SNUB_TIME_MAX: Duration = Duration::from_secs(40);
 
 /// How often waiting requests are looked at.
 pub const REPLICATE_TICK: Duration = Duration::from_millis(500);

@@ -10,6 +10,7 @@ use crate::limits::{
     SNUB_TIME_MAX, UINT_MAX, WANT_REGION_BLOCKS,
 };
 use crate::replicate::feed::sets::AskedSet;
+use crate::replicate::mistake::{Mistake, makes};
 use crate::replicate::pace::Departure;
 use crate::replicate::shown::Shown;
 use crate::tree::Proof;
@@ -41,6 +42,9 @@ impl What {
     /// for would be stored although nothing here wants it.
     pub(super) fn is_answered_by(self, proof: &Proof) -> bool {
         let tree_only = proof.hash.is_some() || proof.seek.is_some();
+        if makes(Mistake::AnswerUnchecked) {
+            return true;
+        }
         !tree_only
             && match self {
                 What::Block(index) => {
@@ -244,6 +248,9 @@ impl Channel {
     pub(super) fn cancel(&mut self, id: u64) -> Option<Asked> {
         let asked = self.asked.remove(&id)?;
         self.cancelled.insert(id, asked.what);
+        if makes(Mistake::NumberReused) {
+            self.free_ids.insert(id);
+        }
         if self.cancelled.len() > CANCELLED_REQUESTS_MAX {
             self.cancelled.pop_first();
         }
@@ -265,6 +272,20 @@ impl Channel {
 
     pub(super) fn remote_length(&self) -> u64 {
         self.remote.map_or(0, |remote| remote.length)
+    }
+
+    /// Takes note of what the peer tells of its blocks. One that could not prove its head for want of
+    /// nodes can once it holds all blocks behind our `length`: it is asked again.
+    pub(super) fn take_held(&mut self, length: u64, take: impl FnOnce(&mut Self)) {
+        let holds_all = |channel: &Self| {
+            let end = channel.remote_length();
+            end > length && channel.remote_have.all_in(length..end)
+        };
+        let before = holds_all(self);
+        take(self);
+        if !before && holds_all(self) && !makes(Mistake::RefusalForEver) {
+            self.upgrade_refused = None;
+        }
     }
 
     /// Takes note of blocks that the peer holds or dropped.

@@ -11,6 +11,7 @@ use crate::limits::{CONFLICT_PROOF_BYTES_MAX, UNANCHORED_PROOFS_MAX};
 use crate::replicate::channel::{Asked, What};
 use crate::replicate::feed::{Feed, Origin};
 use crate::replicate::flow::Context;
+use crate::replicate::mistake::{Mistake, makes};
 use crate::replicate::{FeedEvent, FeedKind, Incoming, Output, PeerId, ProtocolViolation};
 use crate::tree::{ProofRequest, UpgradeRequest};
 use crate::wire::hypercore::{Message, Request};
@@ -334,7 +335,8 @@ impl Feed {
             return;
         };
         for (peer, channel) in &mut self.channels {
-            if !channel.is_kinlog || channel.knows_conflict || channel.shown.is_nothing() {
+            let is_told = !makes(Mistake::ProofUntold) && channel.is_kinlog;
+            if !is_told || channel.knows_conflict || channel.shown.is_nothing() {
                 continue;
             }
             channel.knows_conflict = true;

@@ -22,6 +22,7 @@ use crate::replicate::contest::Contender;
 use crate::replicate::feed::apply::Applying;
 use crate::replicate::flow::Context;
 use crate::replicate::follow::Following;
+use crate::replicate::mistake::{Mistake, makes};
 use crate::replicate::ranges::Wanted;
 use crate::replicate::{
     FeedEvent, FeedKind, FeedState, HeadState, Incoming, Interest, Output, PeerId,
@@ -239,6 +240,9 @@ impl Feed {
         self.planned.clear_range(range.clone());
         self.told_complete = false;
         for (peer, channel) in &self.channels {
+            if makes(Mistake::DropUntold) {
+                continue;
+            }
             for run in channel.shown.within(range.clone()) {
                 let dropped = crate::wire::hypercore::Range {
                     drop: true,
@@ -436,7 +440,9 @@ impl Feed {
             return;
         };
         if let Ok(asked) = channel.answer(cx.now, no_data.request) {
-            cx.flow.done(cx.peers.get_mut(&peer), &asked);
+            if !makes(Mistake::WindowLeak) {
+                cx.flow.done(cx.peers.get_mut(&peer), &asked);
+            }
             self.decline(peer, &asked);
         }
     }
@@ -524,7 +530,9 @@ impl Feed {
         }
         for asked in channel.asked.values() {
             cx.flow.done(cx.peers.get_mut(&peer), asked);
-            self.give_up(peer, asked);
+            if !makes(Mistake::GoneWithPeer) {
+                self.give_up(peer, asked);
+            }
         }
     }
 
@@ -647,7 +655,9 @@ impl Feed {
             let mut was_asked_to_a_root = false;
             for block in incoming.blocks() {
                 self.release(block);
-                was_asked_to_a_root |= self.retry.insert(block, Climb::Roots) == Some(Climb::Roots);
+                let again = self.retry.insert(block, Climb::Roots) == Some(Climb::Roots);
+                // One behind our head was asked for with a longer head in mind, which did not come.
+                was_asked_to_a_root |= again && block < self.length;
                 if self.retry.len() > RETRIES_MAX {
                     self.retry.pop_first();
                 }

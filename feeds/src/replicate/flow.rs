@@ -9,7 +9,7 @@ use crate::limits::{
 use crate::replicate::channel::Asked;
 use crate::replicate::pace::Departure;
 use crate::replicate::peer::Peer;
-use crate::replicate::{Output, PeerId};
+use crate::replicate::{Load, Output, PeerId};
 
 /// Bytes asked for and received, over all feeds.
 #[derive(Debug)]
@@ -110,6 +110,15 @@ impl Flow {
 
     pub(super) fn applied(&mut self, bytes: usize) {
         self.unapplied_bytes -= bytes;
+    }
+
+    pub(super) fn load(&self) -> Load {
+        Load {
+            in_flight: self.in_flight,
+            in_flight_bytes: self.in_flight_bytes,
+            unapplied_bytes: self.unapplied_bytes,
+            ..Load::default()
+        }
     }
 
     /// Returns whether what was received and not yet applied leaves room for more.

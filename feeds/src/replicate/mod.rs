@@ -17,6 +17,11 @@ mod feed;
 mod flow;
 mod follow;
 mod interest;
+mod load;
+#[cfg(feature = "test-switches")]
+pub mod mistake;
+#[cfg(not(feature = "test-switches"))]
+mod mistake;
 mod output;
 mod pace;
 mod peer;
@@ -29,6 +34,7 @@ mod shown;
 mod turns;
 
 pub use interest::{FeedKind, FeedState, HeadState, Interest, Want};
+pub use load::Load;
 pub use output::{
     Applied, ApplyFailure, ApplyId, FeedEvent, Incoming, NotAvailable, Output, PeerId,
     ProtocolViolation, ReadId,

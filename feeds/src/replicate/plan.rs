@@ -4,6 +4,7 @@ use crate::limits::{REQUEST_TIMEOUT, WANT_REGION_BLOCKS, WANT_REGIONS_MAX, WANT_
 use crate::replicate::channel::{Asked, Gathered, What};
 use crate::replicate::feed::{Feed, Upgrading};
 use crate::replicate::flow::Context;
+use crate::replicate::mistake::{Mistake, makes};
 use crate::replicate::{FeedEvent, PeerId, ProtocolViolation, Want};
 use crate::tree::{ProofRequest, UpgradeRequest};
 use crate::wire::hypercore::{self, Message, Request};
@@ -43,8 +44,20 @@ impl Feed {
         self.plan_wants(cx);
         planned.starved |= self.plan_blocks(cx);
         self.send_gathered(cx);
-        planned.waits = self.tell_followers(cx, planned.starved);
+        planned.waits = self.tell_followers(cx, planned.starved) || self.awaits_silent_peer(cx);
         planned
+    }
+
+    /// Returns whether a peer has a longer head that it is asked for once it counts as silent no more:
+    /// nothing else may happen until then.
+    fn awaits_silent_peer(&self, cx: &Context<'_>) -> bool {
+        let wanted = self.interest.live || self.head_wanted;
+        let mut silent = self
+            .channels
+            .values()
+            .filter(|channel| channel.is_snubbed(cx.now));
+        let is_forgotten = makes(Mistake::SilenceForgotten);
+        !is_forgotten && wanted && silent.any(|channel| channel.remote_length() > self.length)
     }
 
     /// Proofs hang when nothing on its way can bring the node they lead to.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::bitfield::Bitfield;
 use crate::limits::{NEWEST_PART_BLOCKS, NEWEST_PARTS_MAX};
+use crate::replicate::mistake::{Mistake, makes};
 use crate::replicate::{Interest, Want};
 
 /// Wanted runs of blocks, in the order in which they are asked for and apart from each other; an open
@@ -49,7 +50,10 @@ impl Wanted {
         let mut runs = match &interest.want {
             Want::None => Vec::new(),
             Want::All => std::iter::once(0..u64::MAX).collect(),
-            Want::Range(range) => vec![range.clone()],
+            Want::Range(range) => {
+                let end = range.end + u64::from(makes(Mistake::RangeOffByOne));
+                std::iter::once(range.start..end).collect()
+            }
             Want::Ranges(ranges) => ranges.clone(),
             Want::Last(count) => {
                 window = Some(Window {
@@ -102,6 +106,11 @@ impl Wanted {
             .iter()
             .map(move |run| run.start..run.end.min(length))
             .filter(|run| !run.is_empty())
+    }
+
+    /// Returns whether a block is wanted.
+    pub(super) fn contains(&self, block: u64) -> bool {
+        self.runs.iter().any(|run| run.contains(&block))
     }
 
     /// Returns the wanted run with this number, cut at `length`.

@@ -18,8 +18,8 @@ use crate::replicate::peer::Peer;
 use crate::replicate::serve::Server;
 use crate::replicate::shown::Shown;
 use crate::replicate::{
-    Applied, ApplyFailure, ApplyId, FeedState, HeadState, Interest, NotAvailable, Output, PeerId,
-    ProtocolViolation, ReadId, ReorgStep,
+    Applied, ApplyFailure, ApplyId, FeedState, HeadState, Interest, Load, NotAvailable, Output,
+    PeerId, ProtocolViolation, ReadId, ReorgStep,
 };
 use crate::tree::Proof;
 use crate::wire::hypercore::Message;
@@ -427,12 +427,14 @@ impl Replicator {
                 self.touch(key);
             }
             Message::Range(range) => {
-                channel.handle_range(&range);
+                channel.take_held(feed.length, |channel| channel.handle_range(&range));
                 feed.told_nobody = None;
                 self.touch(key);
             }
             Message::Bitfield { start, words } => {
-                channel.handle_bitfield(start, &words);
+                channel.take_held(feed.length, |channel| {
+                    channel.handle_bitfield(start, &words)
+                });
                 feed.told_nobody = None;
                 self.touch(key);
             }
@@ -560,6 +562,18 @@ impl Replicator {
     /// [`handle_applied`](Self::handle_applied).
     pub fn accepts_data(&self) -> bool {
         self.applies.is_empty() || self.flow.accepts_data()
+    }
+
+    /// Returns how much is held for peers.
+    pub fn load(&self) -> Load {
+        let waiting = || self.peers.values().map(|peer| peer.requests.len());
+        Load {
+            requests_of_one_peer: waiting().max().unwrap_or_default(),
+            requests: waiting().sum(),
+            reads: self.server.reads(),
+            parked: self.feeds.values().map(|feed| feed.parked.len()).sum(),
+            ..self.flow.load()
+        }
     }
 
     /// Returns how far the feed is, `None` if it is not known.

@@ -10,6 +10,7 @@ use crate::limits::{
     REQUESTS_QUEUED_MAX, SET_BYTES, SET_RUNS_QUEUED_MAX, URGENT_REQUESTS_MAX,
 };
 use crate::replicate::feed::Feed;
+use crate::replicate::mistake::{Mistake, makes};
 use crate::replicate::peer::{Peer, Queued};
 use crate::replicate::shown::Shown;
 use crate::replicate::{NotAvailable, Output, PeerId, ProtocolViolation, ReadId};
@@ -125,13 +126,14 @@ impl Server {
                 .count()
         };
         let queued = peer.requests.len();
-        if queued >= REQUESTS_QUEUED_MAX {
+        let is_bounded = !makes(Mistake::QueueWithoutEnd);
+        if queued >= REQUESTS_QUEUED_MAX && is_bounded {
             return Err(ProtocolViolation::TooManyRequests {
                 limit: REQUESTS_QUEUED_MAX,
             });
         }
         let limit = REQUESTS_PER_PEER_MAX + URGENT_REQUESTS_MAX;
-        if queued >= limit && of_feed() >= limit {
+        if queued >= limit && of_feed() >= limit && is_bounded {
             return Err(ProtocolViolation::TooManyRequests { limit });
         }
         // What somebody waits for goes ahead of transfers that take long.
@@ -163,6 +165,11 @@ impl Server {
         if let Some(reading) = reading {
             reading.cancelled = true;
         }
+    }
+
+    /// Returns how many reads are out.
+    pub(super) fn reads(&self) -> usize {
+        self.reads.len()
     }
 
     pub(super) fn handle_writable(&mut self, peer: PeerId) {
@@ -199,7 +206,7 @@ impl Server {
         if !peer.requests.is_empty() {
             self.waiting.insert(read.peer);
         }
-        if read.cancelled {
+        if read.cancelled && !makes(Mistake::CancelledRead) {
             return None;
         }
         let Reading { key, request, .. } = read;
@@ -369,7 +376,8 @@ enum Judgement {
 
 fn judge(feed: &Feed, shown: Option<&Shown>, request: &Request) -> Judgement {
     let proof = &request.proof;
-    let Some(shown) = shown.filter(|shown| !shown.is_nothing()) else {
+    let hides = |shown: &Shown| shown.is_nothing() && !makes(Mistake::LimitForgotten);
+    let Some(shown) = shown.filter(|shown| !hides(shown)) else {
         return Judgement::Decline;
     };
     if request.fork != feed.fork || feed.length == 0 || feed.withheld {
@@ -390,6 +398,7 @@ fn judge(feed: &Feed, shown: Option<&Shown>, request: &Request) -> Judgement {
         _ if (proof.seek.is_some() || proof.hash.is_some()) && *shown != Shown::All => {
             Judgement::Decline
         }
+        _ if makes(Mistake::LimitForgotten) => Judgement::Read,
         Some(block) if !feed.have.get(block.index) || !shown.has(block.index) => Judgement::Decline,
         _ => Judgement::Read,
     }

@@ -29,6 +29,8 @@ struct Turn {
     /// Which of the wanted runs, and the block in it, is looked at next.
     run_number: usize,
     at: u64,
+    /// It goes through all that is left in order, and ends.
+    is_last_round: bool,
     /// Bytes that may be on their way to it.
     share: usize,
     /// When it would have answered everything.
@@ -64,7 +66,7 @@ impl Feed {
         };
         while let Some(at) = next(&turns) {
             let turn = &mut turns[at];
-            if scattered {
+            if scattered && !turn.is_last_round {
                 self.seek_rare(cx, turn);
             }
             match self.take_turn(cx, turn, alone, urgent) {
@@ -74,12 +76,11 @@ impl Feed {
                         peer.pace.time_for(peer.in_flight_bytes)
                     });
                 }
-                // What lies before the place where it began may be left.
-                Took::All if scattered && (turn.run_number, turn.at) != (0, 0) => {
+                // What lies before the place where it began may be left: once through, as what this
+                // peer cannot prove stays.
+                Took::All if scattered && !turn.is_last_round => {
+                    turn.is_last_round = true;
                     (turn.run_number, turn.at) = (0, 0);
-                    if self.next_block(turn).is_none() {
-                        turns.swap_remove(at);
-                    }
                 }
                 Took::All => {
                     turns.swap_remove(at);
@@ -121,6 +122,7 @@ impl Feed {
                 },
                 run_number: 0,
                 at: 0,
+                is_last_round: false,
                 share: 0,
                 ends: known.pace.time_for(known.in_flight_bytes),
             });
@@ -326,7 +328,9 @@ impl Feed {
                     return None;
                 };
                 let twice = asked.hedged || self.hedged.contains(&block);
-                (!twice).then_some((asked.order, *id, block))
+                // What is wanted may have changed since.
+                let wanted = self.wanted.contains(block);
+                (!twice && wanted).then_some((asked.order, *id, block))
             });
             let (_, id, block) = last.max()?;
             let peer = cx.peers.get(&turn.peer)?;

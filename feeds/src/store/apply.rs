@@ -17,6 +17,7 @@ use crate::store::limits::{
     APPLY_PART_BYTES, RECORD_BLOCKS_MAX, RECORD_NODES_MAX, RECORD_PAYLOAD_BYTES,
 };
 use crate::store::log::{Commit, Epoch, Ticket};
+use crate::store::mistake::Mistake;
 use crate::store::state::{FeedEntry, Kind, KnownManifest, Role};
 use crate::tree::{self, Head, Node, NodeSource, Proof, SignedHead, Verified, VerifyError};
 
@@ -301,6 +302,13 @@ impl<'a> Batch<'a> {
             entry,
             heads,
         };
+        let is_whole = proof
+            .upgrade
+            .as_ref()
+            .is_some_and(|upgrade| upgrade.start == 0);
+        if is_whole && self.feed.inner.options.makes(Mistake::StaleHeadBelieved) {
+            return tree::verify(&Head::default(), &NoNodes, &known.verifier, proof);
+        }
         if self.feed.kind() == Kind::Plain || proof.fork == 0 {
             return tree::verify(&self.head, &source, &known.verifier, proof);
         }

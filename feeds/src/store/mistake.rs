@@ -24,6 +24,8 @@ pub enum Mistake {
     ForgetConflict,
     /// The folder is taken as by one who only reads.
     WrongLock,
+    /// A head that somebody shows is believed to be the newest, however short.
+    StaleHeadBelieved,
     /// What a cleared record gave up is held again after opening.
     ClearedRangeServed,
 }

@@ -152,3 +152,46 @@ fn nobody_connected_is_said_once() {
     world.settle();
     assert_holds(&world, 1, &key, 0..10);
 }
+
+#[test]
+fn a_head_that_a_silent_peer_did_not_bring_is_asked_for_again_without_any_news() {
+    let mut world = World::new(1, 2);
+    let key = world.create(0, 1, Kind::Kinlog, 5);
+    world.follow(1, key, Kind::Kinlog, Want::All, true);
+    world.connect(0, 1);
+    world.settle();
+    let mut is_lost = false;
+    world.tamper = Some(Box::new(move |_, _, message| match message {
+        Message::Data(_) if !is_lost => {
+            is_lost = true;
+            Vec::new()
+        }
+        message => vec![message],
+    }));
+    world.append(0, 1, 3);
+    world.settle();
+    assert_eq!(world.nodes[1].feed(&key).head().length, 5);
+    world.pass(Duration::from_secs(30));
+    assert_holds(&world, 1, &key, 0..8);
+}
+
+#[test]
+fn a_head_that_a_peer_could_not_prove_is_asked_for_again_once_it_holds_the_blocks() {
+    let mut world = World::new(1, 3);
+    let key = world.create(0, 1, Kind::Kinlog, 66);
+    world.follow(1, key, Kind::Kinlog, Want::None, true);
+    world.follow(2, key, Kind::Kinlog, Want::All, true);
+    world.connect(0, 2);
+    world.settle();
+    world.disconnect(0, 2);
+    world.append(0, 1, 34);
+    world.connect(0, 1);
+    world.settle();
+    world.connect(1, 2);
+    world.settle();
+    assert_eq!(world.nodes[1].feed(&key).head().length, 100);
+    assert_eq!(world.nodes[2].feed(&key).head().length, 66);
+    world.set_interest(1, &key, Want::All, true);
+    world.settle();
+    assert_holds(&world, 2, &key, 0..100);
+}

@@ -8,6 +8,7 @@ use crate::limits::APPLY_BYTES_MAX;
 use crate::replicate::channel::What;
 use crate::replicate::feed::{Feed, Item, Origin};
 use crate::replicate::flow::Context;
+use crate::replicate::mistake::{Mistake, makes};
 use crate::replicate::{
     Applied, ApplyFailure, ApplyId, FeedEvent, Incoming, Output, PeerId, ProtocolViolation,
 };
@@ -47,6 +48,13 @@ impl Feed {
         for item in arrived {
             origins.push(item.origin);
             items.push(item.incoming);
+        }
+        if makes(Mistake::AnnouncedEarly) {
+            let blocks = origins.iter().filter_map(|origin| match origin.what {
+                What::Block(block) => Some(block),
+                _ => None,
+            });
+            self.announce(cx, &join_runs(blocks.collect()));
         }
         let (items, key) = (Arc::new(items), self.key);
         let id = ApplyId(*next);
