@@ -7,3 +7,4 @@ pub mod process;
 pub mod random;
 pub mod soak;
 pub mod wal;
+pub mod work;

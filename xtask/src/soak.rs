@@ -34,7 +34,7 @@ struct Soak {
     about: &'static str,
 }
 
-const SOAKS: [Soak; 11] = [
+const SOAKS: [Soak; 13] = [
     Soak {
         name: "power",
         package: "kinlog-feeds",
@@ -82,6 +82,18 @@ const SOAKS: [Soak; 11] = [
         package: "kinlog-indexer",
         tests: "eight_replicas",
         about: "20,000 rooms with eight replicas each",
+    },
+    Soak {
+        name: "simulation",
+        package: "kinlog-indexer",
+        tests: "everything_holds_whatever_goes_wrong",
+        about: "whole nodes over a network, disks and clocks that go wrong, seed after seed, for --seconds",
+    },
+    Soak {
+        name: "simulation-mistakes",
+        package: "kinlog-indexer",
+        tests: "mistakes_made_on_purpose",
+        about: "every mistake that the simulation has to notice",
     },
     Soak {
         name: "index-mistakes",

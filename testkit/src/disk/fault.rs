@@ -35,11 +35,15 @@ struct Plan {
     fault: Mutex<Option<(u64, Fault, bool)>>,
     full: Mutex<Option<Fault>>,
     fired: AtomicBool,
+    paused: AtomicBool,
 }
 
 impl Plan {
     /// Counts an operation; returns how it is refused, if so.
     fn count(&self) -> Option<Fault> {
+        if self.paused.load(Ordering::SeqCst) {
+            return None;
+        }
         let number = self.done.fetch_add(1, Ordering::SeqCst);
         let fault = *self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, fault, persistent) = fault?;
@@ -102,6 +106,14 @@ impl FaultDisk {
             .fault
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Refuses and counts nothing while `look` runs: a test looks at what is there.
+    pub fn paused<T>(&self, look: impl FnOnce() -> T) -> T {
+        self.plan.paused.store(true, Ordering::SeqCst);
+        let seen = look();
+        self.plan.paused.store(false, Ordering::SeqCst);
+        seen
     }
 
     /// Returns how many operations were counted.

@@ -1,0 +1,97 @@
+//! Mistakes made on purpose, one at a time: the simulation has to notice each.
+
+use std::panic::catch_unwind;
+
+use kinlog_feeds::replicate::mistake::{self, Mistake as Replicate};
+use kinlog_feeds::store::Mistake as Store;
+use kinlog_indexer::mistake::Mistake as IndexMistake;
+use testkit::soak;
+
+use crate::world::World;
+
+/// A mistake of one of the crates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Injected {
+    Replicate(Replicate),
+    Store(Store),
+    Index(IndexMistake),
+}
+
+/// Those that few seeds show: an ordinary run tries some of them, other ones each day.
+const SOON: [Injected; 7] = [
+    Injected::Replicate(Replicate::QueueWithoutEnd),
+    Injected::Store(Store::StaleHeadBelieved),
+    Injected::Store(Store::WrongLock),
+    Injected::Index(IndexMistake::CheckpointApart),
+    Injected::Replicate(Replicate::SilenceForgotten),
+    Injected::Replicate(Replicate::RefusalForEver),
+    Injected::Replicate(Replicate::GoneWithPeer),
+];
+
+/// The others: a soak tries them, too.
+const LATER: [Injected; 17] = [
+    Injected::Store(Store::SkipSync),
+    Injected::Store(Store::SkipVerification),
+    Injected::Store(Store::PublishBeforeSync),
+    Injected::Store(Store::BitmapOffByOne),
+    Injected::Store(Store::ForgetConflict),
+    Injected::Replicate(Replicate::LimitForgotten),
+    Injected::Replicate(Replicate::CancelledRead),
+    Injected::Replicate(Replicate::DropUntold),
+    Injected::Replicate(Replicate::ProofUntold),
+    Injected::Replicate(Replicate::WindowLeak),
+    Injected::Replicate(Replicate::RangeOffByOne),
+    Injected::Replicate(Replicate::NumberReused),
+    Injected::Replicate(Replicate::AnnouncedEarly),
+    Injected::Store(Store::CheckpointBeforeData),
+    Injected::Store(Store::StaleIndexBelieved),
+    Injected::Store(Store::ClearedRangeServed),
+    Injected::Replicate(Replicate::AnswerUnchecked),
+];
+
+/// Seeds within which each has to be noticed.
+const SEEDS: u64 = 300;
+
+/// Mistakes that an ordinary run tries: other ones each day.
+const AT_ONCE: usize = 2;
+
+/// Returns the seed that notices a mistake, and what it says.
+fn noticed(injected: Injected) -> Option<(u64, String)> {
+    mistake::make(match injected {
+        Injected::Replicate(mistake) => Some(mistake),
+        _ => None,
+    });
+    kinlog_indexer::mistake::make(match injected {
+        Injected::Index(mistake) => Some(mistake),
+        _ => None,
+    });
+    let noticed = (1..=SEEDS).find_map(|seed| {
+        let outcome = catch_unwind(|| World::new(seed, Some(injected)).run());
+        let told = outcome.err()?;
+        let words = told.downcast_ref::<String>().cloned();
+        let words = words.or_else(|| told.downcast_ref::<&str>().map(|words| (*words).to_owned()));
+        Some((seed, words.unwrap_or_default()))
+    });
+    mistake::make(None);
+    kinlog_indexer::mistake::make(None);
+    noticed
+}
+
+#[test]
+fn mistakes_made_on_purpose_are_noticed() {
+    let days = testkit::random::seed() / 86_400_000_000_000;
+    let first = days as usize * AT_ONCE;
+    let today = (first..first + AT_ONCE).map(|at| SOON[at % SOON.len()]);
+    let tried: Vec<Injected> = match soak::is_on() {
+        true => LATER.into_iter().chain(SOON).collect(),
+        false => today.collect(),
+    };
+    let mut missed = Vec::new();
+    for injected in tried {
+        match noticed(injected) {
+            Some((seed, words)) => println!("{injected:?}: seed {seed}: {words}"),
+            None => missed.push(injected),
+        }
+    }
+    assert!(missed.is_empty(), "nobody noticed {missed:?}");
+}
