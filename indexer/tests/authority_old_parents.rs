@@ -259,3 +259,71 @@ fn there_is_an_epoch_to_follow_whatever_somebody_announces() {
     let heads = authority.epoch_heads(&epoch_id(1));
     assert_eq!(heads, [epoch_id(2), epoch_id(4)]);
 }
+
+#[test]
+fn a_revoked_device_does_not_come_back_when_the_one_that_revoked_it_is_retired() {
+    let mut room = Script::new();
+    // The test's sets give the later revocation to the device of the smaller number.
+    let (stolen, laptop) = (Who(0, 2, 0), Who(0, 1, 0));
+    let old = room.after(&[0], OWNER, device_join(stolen));
+    let ada = room.after(&[old], OWNER, admit(ADA, Role::Admin));
+    let revoked = room.after(&[ada], OWNER, device_revoke(stolen, &[], Vec::new()));
+    let joined = room.after(&[revoked], OWNER, device_join(laptop));
+    let cuts = vec![cut(OWNER.feed(), 9)];
+    let retired = room.after(&[joined], laptop, device_revoke(OWNER, &[], cuts));
+    let thief = room.after(&[old], stolen, device_revoke(OWNER, &[], Vec::new()));
+    assert_eq!(void(&room, thief), VoidReason::Revoked);
+    for stays in [ada, revoked, joined, retired] {
+        counts(&room, stays);
+    }
+    let live = |who: Who| room.authority().feeds[&who.feed()].is_live();
+    assert!(live(laptop) && !live(stolen));
+}
+
+#[test]
+fn who_left_does_not_come_back_as_owner_by_leaving_once_more() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let eve = room.after(&[last], OWNER, admit(CLEO, Role::Owner));
+    let old = room.after(&[eve], OWNER, device_join(TABLET));
+    let gone = room.after(&[old], CLEO, leave(Vec::new()));
+    let raised = room.after(&[gone], OWNER, role(1, Role::Owner));
+    let left = room.after(&[raised], OWNER, leave(Vec::new()));
+    let done = room.after(&[left], ADA, invite(1, Role::Guest, None, None));
+    room.after(&[old], TABLET, leave(Vec::new()));
+    for stays in [raised, left, done] {
+        counts(&room, stays);
+    }
+    assert_eq!((room.role(0), room.role(1)), (None, Some(Role::Owner)));
+}
+
+#[test]
+fn what_a_later_vouch_opens_is_the_same_for_who_settles_it_and_who_does_not() {
+    let (mut room, last) = room_of_three(Role::Owner, Role::Admin);
+    let dan = room.after(&[last], OWNER, admit(Who(4, 0, 0), Role::Member));
+    let old = room.after(&[dan], ADA, device_join(Who(1, 2, 0)));
+    let second = room.after(&[old], ADA, device_join(Who(1, 1, 0)));
+    let removed = room.after(&[second], Who(1, 1, 0), remove(4, Vec::new()));
+    let lowered = room.after(&[removed], ADA, role(1, Role::Member));
+    let guest = room.after(&[lowered], BEN, role(1, Role::Guest));
+    let revoked = device_revoke(ADA, &[], Vec::new());
+    let revoked = room.after(&[old], Who(1, 2, 0), revoked);
+    room.after(&[guest, revoked], OWNER, role(1, Role::Member));
+    let settled = room.authority();
+    // Beside the head: the same acts, and one more that has nothing to do with them.
+    room.after(&[last], BEN, invite(9, Role::Guest, None, None));
+    let beside = room.authority();
+    for done in &room.acts[..room.acts.len() - 1] {
+        assert_eq!(settled.acts[&done.hash], beside.acts[&done.hash]);
+    }
+}
+
+#[test]
+fn who_makes_an_epoch_has_its_secret_whatever_the_act_says() {
+    let (mut room, last) = room_of_three(Role::Guest, Role::Member);
+    let made = room.after(&[last], ADA, epoch(1, &[], &[OWNER, BEN]));
+    let left = room.after(&[made], ADA, leave(Vec::new()));
+    counts(&room, left);
+    let authority = room.authority();
+    assert_eq!(authority.epoch_heads(&epoch_id(1)), [epoch_id(1)]);
+    assert_eq!(authority.epoch_to_write(&epoch_id(1)), None);
+}

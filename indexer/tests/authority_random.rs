@@ -18,6 +18,7 @@ use std::time::Instant;
 use acts::*;
 use kinlog_indexer::authority::{RoomActs, Verdict, Void, VoidReason};
 use kinlog_indexer::entry::{ActHash, Deed, Role};
+use kinlog_indexer::mistake::{Mistake, make};
 use reference::{Reference, Told};
 use testkit::random::usual_seed;
 use testkit::soak;
@@ -447,4 +448,31 @@ fn two_thousand_acts_of_people_who_hear_late_are_evaluated_at_once() {
     assert!(void >= 5 && counting > 500, "{void} void, {counting} count");
     // 100 ms as built for use; tests are built without optimisation, on busy machines.
     assert!(forth < 5_000 && back < 5_000, "{forth} ms, {back} ms");
+}
+
+/// Rooms seldom hang on it, so it is arranged: two of one rank use up an invite at one depth.
+#[test]
+fn acts_of_one_rank_and_depth_come_to_the_same_in_whatever_order_they_came() {
+    let (mut script, last) = room_of_three(Role::Admin, Role::Member);
+    let other = script.after(&[last], ADA, device_join(Who(1, 1, 0)));
+    let made = script.after(&[other], OWNER, invite(1, Role::Member, Some(1), None));
+    let one = script.after(&[made], ADA, admit_by(CLEO, Role::Member, 1));
+    let two = script.after(
+        &[made],
+        Who(1, 1, 0),
+        admit_by(Who(4, 0, 0), Role::Member, 1),
+    );
+    let let_in = |first: usize, then: usize| {
+        let mut room = RoomActs::new(devices_of, 8192);
+        for number in (0..=made).chain([first, then]) {
+            room.add(script.acts[number].held());
+        }
+        let acts = room.authority().acts;
+        [one, two].map(|number| acts[&script.acts[number].hash].verdict.counts())
+    };
+    assert_eq!(let_in(one, two), let_in(two, one));
+    make(Some(Mistake::TieByArrival));
+    let noticed = let_in(one, two) != let_in(two, one);
+    make(None);
+    assert!(noticed, "nobody noticed that the order of coming decided");
 }

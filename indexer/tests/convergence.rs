@@ -534,10 +534,9 @@ fn eight_replicas_of_a_fight_agree_with_each_other_with_a_rebuild_and_with_the_f
 }
 
 /// Everything that a run of rooms has to notice, each within the rooms of an ordinary run.
-const MISTAKES: [Mistake; 12] = [
+const MISTAKES: [Mistake; 11] = [
     Mistake::WeakRemoval,
     Mistake::WeakRevocation,
-    Mistake::TieByArrival,
     Mistake::StolenAddition,
     Mistake::BothBranches,
     Mistake::ExpiredInvite,

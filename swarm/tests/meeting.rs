@@ -28,10 +28,10 @@ fn key() -> [u8; 32] {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let hour = 3_600;
         let mut keys = (0..=u8::MAX).map(|number| [number; 32]);
-        let stays = |key: &[u8; 32]| {
-            period(key, now.as_secs() - hour) == period(key, now.as_secs() + hour)
-        };
-        keys.find(stays).expect("topics roll once a day, each at its own time")
+        let stays =
+            |key: &[u8; 32]| period(key, now.as_secs() - hour) == period(key, now.as_secs() + hour);
+        keys.find(stays)
+            .expect("topics roll once a day, each at its own time")
     })
 }
 
@@ -307,7 +307,9 @@ async fn topic_that_the_server_refuses_is_told() {
             NodeEvent::StepFailed {
                 step:
                     Step::NotConnected {
-                        key: joined, reason, ..
+                        key: joined,
+                        reason,
+                        ..
                     },
             } if *joined == key() => Some(reason.clone()),
             _ => None,

@@ -165,6 +165,10 @@ impl Standing {
     pub(crate) fn is_announced(&self, secret: &EpochSecret) -> Option<bool> {
         let act_id = Some(secret.act_key().epoch_id());
         let commitment = Some(secret.commitment());
+        // Whatever somebody announces of the first one's id.
+        if self.genesis_act_id == act_id && self.genesis_commitment == commitment {
+            return Some(true);
+        }
         match self.epochs.get(&secret.epoch_id()) {
             Some(announced) => Some(announced.commits_to(secret)),
             None => {

@@ -149,7 +149,10 @@ impl<'a> Pass<'a> {
             own.sort_by_key(|number| {
                 let by = graph.standing(*number);
                 let devices = graph.devices_in(&by.agent, set, None, devices_of);
-                devices.revoked.contains(&by.device)
+                devices
+                    .revoked
+                    .iter()
+                    .position(|device| *device == by.device)
             });
         }
         for number in own.into_iter().chain(others) {

@@ -273,13 +273,17 @@ impl Graph {
     }
 
     /// Returns whether `ending`, a removal or demotion by another of who says `word`, has an act in its past
-    /// that was done in a greater role, and does not know the word.
+    /// that was done in a greater role, and does not know the word; of one's leavings and changes of the own
+    /// role another leaving of one's own does the same.
     pub(super) fn seals(&self, ending: Number, number: Number, word: Number) -> bool {
         let agent = &self.standing(word).agent;
-        let is_ending = matches!(self.what(ending), What::Role(_) | What::Remove { .. });
+        let is_ending = match self.what(ending) {
+            What::Role(_) | What::Remove { .. } => self.standing(ending).agent != *agent,
+            What::Leave(_) => self.is_about_oneself(word),
+            _ => false,
+        };
         is_ending
             && self.target(ending).as_ref() == Some(agent)
-            && self.standing(ending).agent != *agent
             && self.given_role(ending) < Some(self.standing(number).order.role.0)
             && self.is_past(number, ending)
             && !self.is_past(word, ending)

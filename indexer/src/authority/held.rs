@@ -1,5 +1,7 @@
 //! An act as it is held: where it stands, and what of it matters here.
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey};
 
@@ -276,7 +278,7 @@ impl What {
 pub struct Devices {
     /// Those that are the agent's and may write, in both directories.
     pub present: Vec<DeviceKey>,
-    /// Those that were, and were revoked.
+    /// Those that were, and were revoked: the latest first, by the depth of the statement, then the key.
     pub revoked: Vec<DeviceKey>,
 }
 
@@ -290,7 +292,9 @@ pub fn devices_of(agent: &AgentId, sets: &[&Bytes]) -> Devices {
     let Some(Ok(identity)) = all.map(|all| all.identity()) else {
         return Devices::default();
     };
-    let revoked = identity.revoked.iter().map(|revoked| revoked.device.key);
+    let mut revoked: Vec<_> = identity.revoked.iter().collect();
+    revoked.sort_by_key(|revoked| (Reverse(revoked.depth), revoked.device.key));
+    let revoked = revoked.into_iter().map(|revoked| revoked.device.key);
     let writers = identity.devices.iter().filter(|device| device.writes());
     Devices {
         present: writers.map(|device| device.key).collect(),

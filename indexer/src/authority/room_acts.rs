@@ -344,8 +344,13 @@ impl RoomActs {
             self.heads.retain(|head| !with_itself.contains(*head));
             self.heads.push(number);
         }
-        // Another identity set may change what the sets before it said together.
-        if carries.is_some_and(|agent| self.graph.is_mixed(&agent)) {
+        // Another identity set may change what the sets before it said together, and who vouches for an
+        // admission what something could take back by then.
+        let graph = &self.graph;
+        let mut vouched = graph.standing(number).confirms.iter();
+        if carries.is_some_and(|agent| graph.is_mixed(&agent))
+            || vouched.any(|admission| graph.is_contested.contains(*admission))
+        {
             let before = self.graph.node(number).after.clone();
             let after = self
                 .graph

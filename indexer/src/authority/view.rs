@@ -437,6 +437,8 @@ impl Authority {
                 row.dated_ms = row.dated_ms.max(dated_ms);
                 row.parents.extend(parents);
                 row.recipients.extend(devices);
+                // Who made the secret has it.
+                row.recipients.insert(node.standing.device);
             }
             What::Grant(grant) => {
                 let row = GrantRow {

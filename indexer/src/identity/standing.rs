@@ -59,6 +59,8 @@ pub struct Revoked {
     pub private: Option<Cut>,
     /// Those that count, at least one, in the order of their hashes.
     pub revocations: Vec<Revocation>,
+    /// Depth of the earliest of them: how many statements led to it.
+    pub depth: u32,
 }
 
 /// What a verified set says about its agent.
@@ -196,6 +198,11 @@ fn taken_back(acts: &Acts<'_>, device: Device, by: &Bits) -> Revoked {
         device,
         public: said().map(|revoked| revoked.public).min().flatten(),
         private: said().map(|revoked| revoked.private).min().flatten(),
+        depth: by
+            .iter()
+            .map(|number| acts.age(number).0)
+            .min()
+            .unwrap_or(0) as u32,
         revocations: by
             .iter()
             .map(|number| {

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, PublicKey};
-use kinlog_indexer::authority::DevicesOf;
+use kinlog_indexer::authority::{Devices, DevicesOf};
 use kinlog_indexer::entry::{Act, ActHash, Deed, Invite, Membership, Role};
 use kinlog_indexer::seal::EpochId;
 
@@ -408,6 +408,15 @@ impl<'a> Reference<'a> {
         device: &DeviceKey,
         more: Option<&Membership>,
     ) -> (bool, bool) {
+        let devices = self.devices(set, agent, more);
+        (
+            devices.present.contains(device),
+            devices.revoked.contains(device),
+        )
+    }
+
+    /// The devices of an agent, as the identity sets that a set's acts carry give them.
+    fn devices(&self, set: &Set, agent: &AgentId, more: Option<&Membership>) -> Devices {
         let sets = set
             .iter()
             .filter(|y| self.is_authorised(**y))
@@ -419,11 +428,7 @@ impl<'a> Reference<'a> {
                     .map(|one| &one.identity_set),
             });
         let sets: Vec<_> = sets.chain(more.map(|one| &one.identity_set)).collect();
-        let devices = (self.devices_of)(agent, &sets);
-        (
-            devices.present.contains(device),
-            devices.revoked.contains(device),
-        )
+        (self.devices_of)(agent, &sets)
     }
 
     /// Rule 3: the acts of a set that say of the device that `x` brings that it was never one, by
@@ -652,29 +657,33 @@ impl<'a> Reference<'a> {
         let role = self.standing(x).unwrap().role;
         let mut counting = decided.iter().filter(|(_, fate)| **fate == Fate::Counts);
         counting.any(|(y, _)| {
+            let by_another = self.standing(*y).unwrap().agent != agent;
             let ends = match self.deed(*y) {
-                Deed::Remove(remove) => remove.agent == agent,
-                Deed::Role(change) => change.agent == agent && change.role < role,
+                Deed::Remove(remove) => remove.agent == agent && by_another,
+                Deed::Role(change) => change.agent == agent && change.role < role && by_another,
+                Deed::Leave(_) => !by_another && self.is_about_oneself(word),
                 _ => false,
             };
             let knows = |z: &usize| self.past[*y].contains(z);
-            ends && self.standing(*y).unwrap().agent != agent && knows(&x) && !knows(&word)
+            ends && knows(&x) && !knows(&word)
         })
     }
 
-    fn order(&self, x: usize, set: &Set) -> (u8, Reverse<Role>, Age, bool, Age) {
+    fn order(&self, x: usize, set: &Set) -> (u8, Option<usize>, Reverse<Role>, Age, bool, Age) {
         let by = self.standing(x).unwrap();
         let sort = match self.deed(x) {
             Deed::Genesis(_) => 0,
-            // A device that is revoked itself comes after those that are not.
-            _ if self.is_own_revocation(x) => {
-                1 + u8::from(self.has(set, &by.agent, &by.device, None).1)
-            }
-            _ => 3,
+            _ if self.is_own_revocation(x) => 1,
+            _ => 2,
         };
+        // Devices that are revoked themselves come after those that are not, the latest first.
+        let revoked = self.devices(set, &by.agent, None).revoked;
+        let revoked = revoked.iter().position(|device| *device == by.device);
+        let revoked = revoked.filter(|_| sort == 1);
         let goes_on = !self.is_about_oneself(x);
         (
             sort,
+            revoked,
             Reverse(by.role),
             self.age(by.giver),
             goes_on,

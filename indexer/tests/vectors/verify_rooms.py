@@ -52,9 +52,13 @@ class Identity:
         rules = Rules(agent, statements)
         counts, _ = rules.counts(set(rules.judged))
         added = {rules.all[x].device for x in counts if rules.all[x].kind == 1}
-        self.revoked = added & {rules.all[x].device for x in counts if rules.all[x].kind == 2}
+        # The device and the depth of the earliest statement that revokes it.
+        self.revoked = {}
+        for x in sorted((x for x in counts if rules.all[x].kind == 2), key=lambda x: -rules.depth(x)):
+            if rules.all[x].device in added:
+                self.revoked[rules.all[x].device] = rules.depth(x)
         self.writers = set()
-        for device in added - self.revoked:
+        for device in added - set(self.revoked):
             additions = rules.additions(device, counts)
             first = rules.all[min(additions, key=lambda x: (rules.depth(x), x))]
             if rules.powers(additions) & WRITE and any(first.public) and any(first.private):
@@ -555,10 +559,11 @@ class Pass:
         return self.fate.get(act.hash) == "counts"
 
     def order(self, act):
-        first = 0 if act.tag == GENESIS else 3
+        first = (0,) if act.tag == GENESIS else (2,)
         if self.is_own_revocation(act):
-            by = act.ground
-            first = 1 + (by.device in self.room.identity(self.all, by.agent).revoked)
+            # Devices that are revoked themselves come after those that are not, the latest first.
+            by, revoked = act.ground, self.room.identity(self.all, act.ground.agent).revoked
+            first = (1, 1, -revoked[by.device], by.device) if by.device in revoked else (1, 0)
         return first, rank(act.ground.role, act.ground.giver), not self.is_of_oneself(act), age(act)
 
     def is_of_oneself(self, act):
@@ -641,11 +646,13 @@ class Pass:
         return not other.is_admission and gives is not None and gives < by.role
 
     def is_sealed(self, act, word, counting):
-        """Whether a removal or demotion by another of who says a word knows an act, and not the word."""
+        """Whether a removal or demotion by another of who says a word, or of words about oneself another leaving,
+        knows an act, and not the word."""
         agent = word.ground.agent
         for ending in counting:
             knows = act.hash in ending.past and word.hash not in ending.past
-            if ending.tag in (ROLE, REMOVE) and knows and ending.ground.agent != agent:
+            by_another = ending.tag in (ROLE, REMOVE) and ending.ground.agent != agent
+            if knows and (by_another or ending.tag == LEAVE and self.is_of_oneself(word)):
                 gives = self.room.role_given(ending, agent)
                 if gives is not None and gives < act.ground.role:
                     return True
