@@ -202,7 +202,7 @@ fn taken_back(acts: &Acts<'_>, device: Device, by: &Bits) -> Revoked {
             .iter()
             .map(|number| acts.age(number).0)
             .min()
-            .unwrap_or(0) as u32,
+            .unwrap_or(0),
         revocations: by
             .iter()
             .map(|number| {
