@@ -44,13 +44,13 @@ impl Feed {
         self.plan_wants(cx);
         planned.starved |= self.plan_blocks(cx);
         self.send_gathered(cx);
-        planned.waits = self.tell_followers(cx, planned.starved) || self.awaits_silent_peer(cx);
+        planned.waits = self.tell_followers(cx, planned.starved) || self.waits_for_silent_peer(cx);
         planned
     }
 
     /// Returns whether a peer has a longer head that it is asked for once it counts as silent no more:
     /// nothing else may happen until then.
-    fn awaits_silent_peer(&self, cx: &Context<'_>) -> bool {
+    fn waits_for_silent_peer(&self, cx: &Context<'_>) -> bool {
         let wanted = self.interest.live || self.head_wanted;
         let mut silent = self
             .channels
