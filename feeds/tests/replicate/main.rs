@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // tests fail by panicking
 
 mod forks;
+mod found;
 mod hostile;
 mod lies;
 mod limits;
