@@ -213,10 +213,7 @@ fn what_is_not_wanted_any_more_is_not_asked_of_a_second_peer() {
         reader.drain();
         assert_eq!(reader.asked_for(8).len(), 1, "the slow one is asked");
 
-        let others = match still_wanted {
-            true => vec![8..9, 16..17],
-            false => Vec::from([16..17]),
-        };
+        let others = [16..17, 8..9].into_iter().take(asked).collect();
         reader.meets(quick, 64, 16..17);
         reader.wants(Want::Ranges(others));
         reader.drain();

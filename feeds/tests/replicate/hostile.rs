@@ -10,7 +10,9 @@ use kinlog_feeds::tree::{BlockRequest, Node, Proof, ProofRequest, UpgradeRequest
 use kinlog_feeds::wire::hypercore::{self, Data, Message, Request, Synchronize};
 use kinlog_feeds::{FeedKey, Hash};
 
-use crate::world::{Random, World, assert_holds};
+use testkit::random::Random;
+
+use crate::world::{World, assert_holds, seeded};
 
 const LIAR: usize = 0;
 const READER: usize = 1;
@@ -57,12 +59,12 @@ fn whatever_a_liar_changes_it_is_banned_and_the_honest_peer_completes_the_feed()
         world.settle();
         world.disconnect(LIAR, HONEST);
 
-        let mut random = Random::new(seed);
+        let mut random = seeded(seed);
         world.tamper = Some(Box::new(move |from, _, mut message| {
             if let (LIAR, Message::Data(data)) = (from, &mut message)
-                && random.below(3) == 0
+                && random.index(3) == 0
             {
-                change(data, kind, random.next());
+                change(data, kind, random.next_u64());
             }
             vec![message]
         }));
@@ -176,62 +178,62 @@ fn data_that_nobody_asked_for_ends_with_the_connection() {
 /// Small numbers, numbers near every power of two, and the largest the wire can carry.
 fn number(random: &mut Random) -> u64 {
     let most = (1 << 53) - 1;
-    match random.below(3) {
-        0 => random.next() % 40,
-        1 => ((1u64 << random.below(53)) + random.next() % 3).min(most),
-        _ => most - random.next() % 3,
+    match random.index(3) {
+        0 => random.next_u64() % 40,
+        1 => ((1u64 << random.index(53)) + random.next_u64() % 3).min(most),
+        _ => most - random.next_u64() % 3,
     }
 }
 
 fn nonsense(random: &mut Random) -> Message {
     let (start, length) = (number(random), number(random));
-    match random.below(9) {
+    match random.index(9) {
         0 => Message::Synchronize(Synchronize {
-            fork: random.next() % 2,
+            fork: random.next_u64() % 2,
             length,
             remote_length: start,
-            can_upgrade: random.below(2) == 0,
-            uploading: random.below(2) == 0,
-            downloading: random.below(2) == 0,
-            has_manifest: random.below(2) == 0,
-            allow_push: random.below(2) == 0,
+            can_upgrade: random.index(2) == 0,
+            uploading: random.index(2) == 0,
+            downloading: random.index(2) == 0,
+            has_manifest: random.index(2) == 0,
+            allow_push: random.index(2) == 0,
         }),
         1 => Message::Range(hypercore::Range {
-            drop: random.below(3) == 0,
+            drop: random.index(3) == 0,
             start,
             length,
         }),
         2 => Message::Want(hypercore::Want {
             start,
             length,
-            any: random.below(2) == 0,
+            any: random.index(2) == 0,
         }),
         3 => Message::Bitfield {
             start: start / 32 * 32,
-            words: (0..random.below(70))
-                .map(|_| random.next() as u32)
+            words: (0..random.index(70))
+                .map(|_| random.next_u64() as u32)
                 .collect(),
         },
         4 => Message::Request(Request {
-            id: random.next() % 9,
+            id: random.next_u64() % 9,
             proof: ProofRequest {
                 block: Some(BlockRequest {
                     index: start,
                     nodes: length,
                 }),
-                upgrade: (random.below(2) == 0).then_some(UpgradeRequest { start, length }),
+                upgrade: (random.index(2) == 0).then_some(UpgradeRequest { start, length }),
                 ..ProofRequest::default()
             },
             ..Request::default()
         }),
-        5 => Message::Cancel(random.next() % 9),
+        5 => Message::Cancel(random.next_u64() % 9),
         6 => Message::Unwant(hypercore::Want {
             start,
             length,
             any: false,
         }),
         7 => Message::NoData(hypercore::NoData {
-            request: random.next() % 9,
+            request: random.next_u64() % 9,
             reason: None,
         }),
         _ => {
@@ -246,7 +248,7 @@ fn nonsense(random: &mut Random) -> Message {
                 nodes,
             };
             Message::Data(Data {
-                request: random.next() % 9,
+                request: random.next_u64() % 9,
                 proof: Proof {
                     block: Some(block),
                     ..Proof::default()
@@ -261,7 +263,7 @@ fn talk_nonsense(world: &mut World, random: &mut Random, key: FeedKey) {
     for _ in 0..40 {
         let message = nonsense(random);
         world.inject(LIAR, READER, key, message);
-        if random.below(4) == 0 {
+        if random.index(4) == 0 {
             world.pass(Duration::from_secs(1));
         }
     }
@@ -276,7 +278,7 @@ fn nonsense_harms_nobody_else() {
             world.follow(node, key, Kind::Kinlog, Want::All, true);
         }
         world.connect(LIAR, READER);
-        let mut random = Random::new(seed);
+        let mut random = seeded(seed);
         talk_nonsense(&mut world, &mut random, key);
         world.connect(READER, HONEST);
         talk_nonsense(&mut world, &mut random, key);

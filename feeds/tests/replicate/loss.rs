@@ -26,7 +26,7 @@ fn a_peer_lost_in_the_middle_costs_only_what_was_on_its_way() {
         world.reorder = seed % 2 == 0;
         world.connect(0, 2);
         world.connect(1, 2);
-        let steps = 20 + world.random.below(200);
+        let steps = 20 + world.random.index(200);
         for _ in 0..steps {
             world.step();
         }

@@ -9,6 +9,7 @@ mod lies;
 mod limits;
 mod loss;
 mod many;
+mod mutated;
 mod reorgs;
 mod sets;
 mod sharing;

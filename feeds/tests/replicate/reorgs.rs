@@ -102,7 +102,7 @@ fn cuts_while_blocks_are_on_their_way_end_with_the_right_blocks() {
         world.connect(WRITER, THIRD);
         world.connect(READER, THIRD);
         for (cut, more) in [(250, 20), (100, 50), (149, 0)] {
-            for _ in 0..world.random.below(60) {
+            for _ in 0..world.random.index(60) {
                 world.step();
             }
             world.truncate(WRITER, 1, cut);

@@ -351,7 +351,7 @@ fn a_block_among_a_thousand_costs_four_hundred_bytes_in_both_directions() {
     let before = sum(&world);
     let mut picked = std::collections::BTreeSet::new();
     while picked.len() < 125 {
-        picked.insert(1 + world.random.next() % (LENGTH - 1));
+        picked.insert(1 + world.random.next_u64() % (LENGTH - 1));
     }
     let wanted = picked.iter().map(|block| *block..*block + 1).collect();
     world.set_interest(1, &key, Want::Ranges(wanted), true);

@@ -8,76 +8,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kinlog_feeds::bundle::BundleWriter;
-use kinlog_feeds::conflict::ConflictProof;
 use kinlog_feeds::manifest::{Manifest, Verifier};
 use kinlog_feeds::replicate::{
-    Applied, ApplyFailure, ApplyId, Config, FeedEvent, FeedKind, FeedState, HeadState, Incoming,
-    Interest, NotAvailable, Output, PeerId, ProtocolViolation, ReadId, Reorg, Replicator, Want,
+    Applied, ApplyFailure, Config, FeedEvent, HeadState, Incoming, Interest, Output, PeerId,
+    ProtocolViolation, Replicator, Want,
 };
-use kinlog_feeds::store::{ApplyError, Feed, Kind, MemoryDisk, Options, ProveError, Role, Store};
-use kinlog_feeds::tree::{BlockSet, ProofRequest, UpgradeRequest};
+use kinlog_feeds::store::{Feed, Kind, MemoryDisk, Mistake, Options, Role, Store};
+use kinlog_feeds::tree::{ProofRequest, UpgradeRequest};
 use kinlog_feeds::wire::hypercore::Message;
 use kinlog_feeds::wire::kinlog::{self, FeedMessage};
 use kinlog_feeds::{FeedKey, KeyPair, Time};
+use testkit::random::Random;
+use testkit::work::{Work, feed_state};
 
-/// A small seeded generator (splitmix64).
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        println!("seed {seed}");
-        Random(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
+/// Starts the random numbers of a seed, which a failing test shows.
+pub(crate) fn seeded(seed: u64) -> Random {
+    println!("seed {seed}");
+    Random::new(seed)
 }
 
 pub(crate) type Seen = Vec<Result<Applied, ApplyFailure>>;
-
-/// Store work that the node has been asked for.
-enum Job {
-    Read {
-        id: ReadId,
-        key: FeedKey,
-        request: ProofRequest,
-        manifest: bool,
-    },
-    ReadSet {
-        id: ReadId,
-        key: FeedKey,
-        set: BlockSet,
-    },
-    Apply {
-        id: ApplyId,
-        key: FeedKey,
-        items: Arc<Vec<Incoming>>,
-    },
-    Keep {
-        peer: PeerId,
-        key: FeedKey,
-        proof: Bytes,
-    },
-    Reorganise {
-        key: FeedKey,
-        peer: PeerId,
-        reorg: Box<Reorg>,
-        answer: Box<Incoming>,
-    },
-    Contest {
-        key: FeedKey,
-        shown: Box<[Incoming; 2]>,
-    },
-}
 
 /// One process.
 pub(crate) struct Node {
@@ -88,14 +38,17 @@ pub(crate) struct Node {
     /// What the store said to each item, over all applies.
     pub(crate) seen: Seen,
     pub(crate) applies: usize,
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Work>,
+    pub(crate) disk: MemoryDisk,
     store: Store,
 }
 
 impl Node {
-    fn new(number: usize) -> Self {
-        let options = Options::new([number as u8; 16]).segments(1 << 20, 64 << 10);
-        let store = Store::open(Arc::new(MemoryDisk::new()), options).unwrap();
+    fn new(number: usize, mistake: Option<Mistake>) -> Self {
+        let mut options = Options::new([number as u8; 16]).segments(1 << 20, 64 << 10);
+        options.mistake = mistake;
+        let disk = MemoryDisk::new();
+        let store = Store::open(Arc::new(disk.clone()), options).unwrap();
         Node {
             replicator: Replicator::new(Config {
                 seed: number as u64,
@@ -107,6 +60,7 @@ impl Node {
             seen: Vec::new(),
             applies: 0,
             jobs: VecDeque::new(),
+            disk,
             store,
         }
     }
@@ -116,125 +70,18 @@ impl Node {
     }
 
     fn add(&mut self, feed: Feed) {
-        let info = feed.info();
-        let state = FeedState {
-            kind: match feed.kind() {
-                Kind::Plain => FeedKind::Plain,
-                _ => FeedKind::Kinlog,
-            },
-            manifest_known: feed.manifest().is_some(),
-            head: HeadState::from(&info),
-            have: feed.have(),
-            conflict: feed.conflict().unwrap().map(|proof| proof.encode().into()),
-        };
-        self.replicator.add_feed(feed.key(), state);
+        self.replicator.add_feed(feed.key(), feed_state(&feed));
         self.feeds.insert(feed.key(), feed);
     }
 
-    fn carry_out(&mut self, now: Time, job: Job) {
-        match job {
-            Job::Read {
-                id,
-                key,
-                request,
-                manifest,
-            } => {
-                let feed = &self.feeds[&key];
-                let result = match feed.prove(&request) {
-                    Ok(proof) => {
-                        let manifest = manifest.then(|| feed.manifest()).flatten();
-                        Ok((
-                            proof,
-                            manifest.map(|manifest| Bytes::from(manifest.encode())),
-                        ))
-                    }
-                    Err(ProveError::InvalidRequest { .. }) => Err(NotAvailable::InvalidRequest),
-                    Err(_) => Err(NotAvailable::Missing),
-                };
-                self.replicator.handle_read(now, id, result);
-            }
-            Job::ReadSet { id, key, set } => {
-                let proof = self.feeds[&key].prove_blocks(&set);
-                let result = proof.map(|proof| (proof, None));
-                let result = result.map_err(|_| NotAvailable::Missing);
-                self.replicator.handle_read(now, id, result);
-            }
-            Job::Apply { id, key, items } => {
-                let feed = &self.feeds[&key];
-                let results = feed.apply(&items).unwrap();
-                let head = HeadState::from(&feed.info());
-                let found = results.iter().find_map(|result| match result {
-                    Err(ApplyError::Conflict { proof, .. }) => Some(proof.encode()),
-                    _ => None,
-                });
-                if let Some(proof) = found {
-                    self.replicator.handle_conflict(now, &key, proof.into());
-                }
-                let results: Seen = results
-                    .into_iter()
-                    .map(|result| match result {
-                        Ok(applied) => Ok(Applied {
-                            block: applied.block,
-                            head: applied.upgraded_to.map(|_| head),
-                        }),
-                        Err(error) => Err(failure(&error)),
-                    })
-                    .collect();
-                self.applies += 1;
-                self.seen.extend(results.iter().copied());
-                self.replicator.handle_applied(now, id, results);
-            }
-            Job::Reorganise {
-                key,
-                peer,
-                reorg,
-                answer,
-            } => {
-                let feed = &self.feeds[&key];
-                let result = feed.reorganise(*reorg, *answer).unwrap();
-                let head = HeadState::from(&feed.info());
-                let result = result.map_err(|error| failure(&error));
-                self.replicator
-                    .handle_reorganised(now, &key, peer, result, &head);
-            }
-            Job::Contest { key, shown } => {
-                let feed = &self.feeds[&key];
-                if feed.contest(&shown).unwrap() {
-                    let proof = feed.conflict().unwrap().unwrap().encode();
-                    self.replicator.handle_conflict(now, &key, proof.into());
-                }
-            }
-            Job::Keep { peer, key, proof } => {
-                let feed = &self.feeds[&key];
-                let kept = ConflictProof::decode(&proof)
-                    .ok()
-                    .and_then(|proof| feed.keep_conflict(&proof).ok());
-                match kept {
-                    Some(_) => {
-                        let proof = feed.conflict().unwrap().unwrap().encode();
-                        self.replicator.handle_conflict(now, &key, proof.into());
-                    }
-                    None => self.replicator.handle_bad_conflict(now, peer, &key),
-                }
-            }
-        }
-    }
-}
-
-fn failure(error: &ApplyError) -> ApplyFailure {
-    match error {
-        ApplyError::MissingAnchor { .. }
-        | ApplyError::ManifestUnknown { .. }
-        | ApplyError::OtherFork { .. } => ApplyFailure::MissingAnchor,
-        ApplyError::BadData {
-            may_be_conflict: true,
-            ..
-        } => ApplyFailure::OtherTree,
-        ApplyError::Conflict { .. } => ApplyFailure::Conflict,
-        ApplyError::TooLarge { .. } => ApplyFailure::TooLarge,
-        ApplyError::Stale { .. } => ApplyFailure::Stale,
-        ApplyError::Unlinked { .. } => ApplyFailure::Unlinked,
-        _ => ApplyFailure::BadData,
+    fn carry_out(&mut self, now: Time, work: Work) {
+        let feed = &self.feeds[&work.feed()];
+        let is_apply = matches!(work, Work::Apply { .. });
+        let done = work.carry_out(feed);
+        assert!(done.failed.is_none(), "{:?}", done.failed);
+        self.applies += usize::from(is_apply);
+        self.seen.extend(done.applied().iter().copied());
+        done.tell(now, &mut self.replicator);
     }
 }
 
@@ -272,10 +119,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, nodes: usize) -> Self {
+        World::with_mistake(seed, nodes, None)
+    }
+
+    /// The same, of stores that make a mistake.
+    pub(crate) fn with_mistake(seed: u64, nodes: usize, mistake: Option<Mistake>) -> Self {
         World {
             now: Time(1_000_000),
-            nodes: (0..nodes).map(Node::new).collect(),
-            random: Random::new(seed),
+            nodes: (0..nodes).map(|node| Node::new(node, mistake)).collect(),
+            random: seeded(seed),
             tamper: None,
             tamper_kinlog: None,
             speaks_kinlog: false,
@@ -431,7 +283,7 @@ impl World {
         live: bool,
     ) {
         assert_eq!(node, self.nodes.len());
-        self.nodes.push(Node::new(node));
+        self.nodes.push(Node::new(node, None));
         self.follow(node, key, kind, want, live);
     }
 
@@ -490,7 +342,7 @@ impl World {
                 let peer = PeerId(peer as u64);
                 let replicator = &mut self.nodes[node].replicator;
                 // It may come before or after the channel.
-                let first = self.speaks_kinlog && self.random.below(2) == 0;
+                let first = self.speaks_kinlog && self.random.index(2) == 0;
                 if first {
                     replicator.handle_kinlog_open(self.now, peer, key);
                 }
@@ -575,11 +427,11 @@ impl World {
         if choices.is_empty() {
             return false;
         }
-        let choice = choices[self.random.below(choices.len())];
+        let choice = choices[self.random.index(choices.len())];
         self.now = self.now + Duration::from_micros(10);
         match choice {
             Choice::Job(node) => {
-                let jobs = self.random.below(8) + 1;
+                let jobs = self.random.index(8) + 1;
                 for _ in 0..jobs {
                     let Some(job) = self.nodes[node].jobs.pop_front() else {
                         break;
@@ -594,13 +446,13 @@ impl World {
 
     fn deliver(&mut self, (from, to): (usize, usize)) {
         // Several messages make one read of the connection, which ends in one drain.
-        let count = self.random.below(32) + 1;
+        let count = self.random.index(32) + 1;
         for _ in 0..count {
             let Some(link) = self.links.get_mut(&(from, to)) else {
                 return;
             };
             let at = if self.reorder && link.len() > 1 {
-                self.random.below(link.len().min(16))
+                self.random.index(link.len().min(16))
             } else {
                 0
             };
@@ -695,58 +547,15 @@ impl World {
                         link.extend(messages.into_iter().map(|message| (key, message, urgent)));
                     }
                 }
-                Output::ReadSet { id, key, set, .. } => {
-                    let jobs = &mut self.nodes[number].jobs;
-                    jobs.push_back(Job::ReadSet { id, key, set });
-                }
-                Output::Read {
-                    id,
-                    key,
-                    request,
-                    manifest,
-                    ..
-                } => {
-                    self.nodes[number].jobs.push_back(Job::Read {
-                        id,
-                        key,
-                        request,
-                        manifest,
-                    });
-                }
-                Output::Apply { id, key, items } => {
-                    self.nodes[number]
-                        .jobs
-                        .push_back(Job::Apply { id, key, items });
-                }
-                Output::KeepConflict { peer, key, proof } => {
-                    self.nodes[number]
-                        .jobs
-                        .push_back(Job::Keep { peer, key, proof });
-                }
-                Output::Reorganise {
-                    key,
-                    peer,
-                    reorg,
-                    answer,
-                } => {
-                    self.nodes[number].jobs.push_back(Job::Reorganise {
-                        key,
-                        peer,
-                        reorg,
-                        answer,
-                    });
-                }
-                Output::Contest { key, shown } => {
-                    self.nodes[number]
-                        .jobs
-                        .push_back(Job::Contest { key, shown });
-                }
                 Output::Violation { peer, reason, ban } => {
                     self.nodes[number].violations.push((peer, reason, ban));
                     cut.insert(peer.0 as usize);
                 }
                 Output::Event { key, event } => self.nodes[number].events.push((key, event)),
-                _ => {}
+                other => {
+                    let work = Work::of(other).ok();
+                    self.nodes[number].jobs.extend(work);
+                }
             }
         }
         for other in cut {
