@@ -117,10 +117,10 @@ impl Agent {
     pub fn request(&self, request: Request, payload: Bytes) -> Answers {
         let (sender, answers) = Answers::channel();
         tokio::spawn(requests::answer(
-            self.running.clone(),
+            sender,
             request,
             payload,
-            sender,
+            self.running.clone(),
         ));
         answers
     }

@@ -179,9 +179,6 @@ pub const LINKS_FOLLOWED_MAX: usize = 256;
 /// How many times links are followed at most: people's circles overlap after a few steps.
 pub const LINK_DEPTH_MAX: u8 = 8;
 
-/// Newest blocks whose sizes are added up for a pin of so many bytes: 64 Ki looks at tree nodes.
-pub const NEWEST_BLOCKS_MAX: u64 = 64 * 1024;
-
 /// Bytes of the reason of a pin.
 pub const PIN_REASON_BYTES_MAX: usize = 256;
 

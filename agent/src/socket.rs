@@ -65,7 +65,7 @@ async fn accept(
 async fn attend(running: Arc<Running>, mut stream: UnixStream) -> Result<(), Error> {
     while let Some(Frame { value, payload }) = read_frame::<Request, _>(&mut stream).await? {
         let (sender, mut answers) = Answers::channel();
-        let work = tokio::spawn(requests::answer(running.clone(), value, payload, sender));
+        let work = tokio::spawn(requests::answer(sender, value, payload, running.clone()));
         let (reader, mut writer) = stream.split();
         let end = loop {
             tokio::select! {

@@ -228,8 +228,6 @@ async fn what_was_emptied_before_its_deletion_was_undone_is_fetched_again() {
 }
 
 /// A seeder keeps the room meanwhile, and reads nothing.
-// Known and open (docs/reliability.md, "Known to be wrong"): every second run finds it in a member's home.
-#[ignore = "a member's home keeps the sealed block in every second run"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_deleted_is_in_no_file_of_a_seeder_when_the_day_is_over() {
     let folder = Folder::new();

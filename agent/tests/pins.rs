@@ -143,8 +143,6 @@ async fn a_pin_says_whose_path_how_much_and_why_and_unpinning_gives_its_space_ba
     assert_eq!(bob.reply(request).await.unwrap_err().kind, ErrorKind::Usage);
 }
 
-// Known and open (docs/reliability.md, "Known to be wrong"): one run in four waits for ever.
-#[ignore = "blocks that come while a pin moves are sometimes never asked for"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pin_of_so_many_bytes_holds_the_newest_that_fit_and_no_more() {
     let (folder, signal) = (Folder::new(), Signal::start().await);

@@ -132,6 +132,13 @@ impl Core {
                 self.put_deletion(&block, deletion)?;
             }
         }
+        // Only the files were still to be overwritten: nothing changed for anybody.
+        if !is_new && changed.is_empty() {
+            return Ok(is_clean);
+        }
+        let mut steps = Steps::default();
+        // The plan first: by the one before, what the network hears is not held would be fetched again.
+        steps.take("plan", self.replan());
         if let Some(network) = self.network() {
             for key in &changed {
                 network.stored(key);
@@ -140,15 +147,9 @@ impl Core {
         if !changed.is_empty() {
             self.tell_seeders_what_went(&changed);
         }
-        // Only the files were still to be overwritten: nothing changed for anybody.
-        if !is_new && changed.is_empty() {
-            return Ok(is_clean);
-        }
-        let mut steps = Steps::default();
         for (block, _) in &emptied {
             steps.take("edits of a deleted message", self.delete_edits(block));
         }
-        steps.take("plan", self.replan());
         steps.end()?;
         Ok(true)
     }

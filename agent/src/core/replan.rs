@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::store::{Kind, Role, Store};
+use kinlog_feeds::tree::Sought;
 
 use crate::api::{Error, Selection};
 use crate::core::{Core, lock};
-use crate::limits::{LINKS_FOLLOWED_MAX, NEWEST_BLOCKS_MAX};
+use crate::limits::LINKS_FOLLOWED_MAX;
 use crate::links::links_in;
 use crate::pins::{Deep, FeedFacts, plan};
 use crate::state::{Pin, PinTarget};
@@ -32,7 +33,7 @@ impl FeedFacts for Facts<'_> {
                 Selection::From(self.starts.get(&(*feed, *ms)).copied().unwrap_or(0))
             }
             Selection::Newest(bytes) => {
-                Selection::Last(newest_within(self.store, feed, *bytes).count)
+                Selection::From(newest_within(self.store, feed, *bytes).start)
             }
             other => other.clone(),
         }
@@ -88,14 +89,21 @@ impl Core {
                 self.store.create_unknown(*key, role, kind)?;
             }
         }
-        for key in &plan.bounded {
-            self.trim(key, &plan.asked[key][0].selection)?;
+        let mut trimmed = Vec::new();
+        for (key, bytes) in &plan.bounded {
+            if self.trim(key, *bytes)? {
+                trimmed.push(*key);
+            }
         }
         // A channel that opens for a feed that is not here stays deaf, also when the feed comes later.
         plan.view.retain(|key| self.store.feed(key).is_some());
         self.host.set_view(plan.view.clone());
         if let Some(network) = self.network() {
             network.apply(&plan);
+            // After the plan: what was given up is not asked for again by the one before.
+            for key in &trimmed {
+                network.stored(key);
+            }
         }
         *lock(&self.plan) = Arc::new(plan);
         self.changed();
@@ -110,7 +118,7 @@ impl Core {
                 Selection::From(start.unwrap_or(0))
             }
             Selection::Newest(bytes) => {
-                Selection::Last(newest_within(&self.store, feed, *bytes).count)
+                Selection::From(newest_within(&self.store, feed, *bytes).start)
             }
             other => other.clone(),
         }
@@ -199,52 +207,56 @@ impl Core {
         path.unwrap_or_else(|| feed.to_string()[..8].to_owned())
     }
 
-    /// Gives up what is held of a feed before the newest blocks that are to be kept.
-    fn trim(&self, key: &FeedKey, kept: &Selection) -> Result<(), Error> {
-        let (Some(feed), Selection::Last(count)) = (self.store.feed(key), kept) else {
-            return Ok(());
+    /// Gives up what is held of a feed before the newest blocks of so many bytes; returns whether there
+    /// was anything.
+    fn trim(&self, key: &FeedKey, bytes: u64) -> Result<bool, Error> {
+        let Some(feed) = self.store.feed(key) else {
+            return Ok(false);
         };
-        let start = feed.head().length.saturating_sub(*count);
-        if feed.role() != Role::Own && feed.have().count_range(0..start) > 0 {
-            feed.clear(0..start)?;
+        let gone = 0..newest_within(&self.store, key, bytes).too_old;
+        if feed.role() == Role::Own || feed.have().count_range(gone.clone()) == 0 {
+            return Ok(false);
         }
-        Ok(())
+        feed.clear(gone)?;
+        Ok(true)
     }
 }
 
-/// So many of the newest blocks, and whether the sizes that decide it are known.
+/// Which of the newest blocks of a feed have at most so many bytes together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Newest {
-    count: u64,
+    /// The first block to ask for.
+    start: u64,
+    /// The blocks before this one surely do not fit.
+    too_old: u64,
+    /// It is known where the blocks that fit begin.
     is_final: bool,
 }
 
-/// Returns how many of the newest blocks of a feed are to be asked for so that they have at most this
-/// many bytes together: those whose sizes are known to fit, and some of those before them.
+/// Finds the newest blocks of a feed that have at most `bytes` together, as far as the sizes that are
+/// proved tell. Where they do not, the last block of those that may be the first to fit is asked for:
+/// it proves the sizes on its way, and no more than it is held too much.
 fn newest_within(store: &Store, feed: &FeedKey, bytes: u64) -> Newest {
-    let info = store.feed(feed).map(|feed| (feed.info(), feed));
-    let Some((info, feed)) = info.filter(|(info, _)| info.length > 0) else {
-        let (count, is_final) = (1, false);
-        return Newest { count, is_final };
-    };
-    let (mut count, mut sum) = (0, 0u64);
-    while count < info.length.min(NEWEST_BLOCKS_MAX) {
-        let index = info.length - 1 - count;
-        // The size of a block stands in its leaf, whether the block itself is held or not.
-        let Some(leaf) = feed.node(2 * index).ok().flatten() else {
-            let average = (info.byte_length / info.length).max(1);
-            let fitting = bytes.saturating_sub(sum) / average / 2;
-            return Newest {
-                count: count + fitting.clamp(1, info.length - count),
-                is_final: false,
-            };
-        };
-        if sum + leaf.size > bytes {
-            break;
+    let (start, too_old, is_final) = match store.feed(feed) {
+        None => (0, 0, false),
+        Some(feed) => {
+            let info = feed.info();
+            match info.byte_length.checked_sub(bytes) {
+                None | Some(0) => (0, 0, info.length > 0),
+                Some(byte) => match feed.seek(byte) {
+                    Ok(Sought::At { block, offset: 0 }) => (block, block, true),
+                    Ok(Sought::At { block, .. }) => (block + 1, block + 1, true),
+                    Ok(Sought::Within { blocks, .. }) => (blocks.end - 1, blocks.start, false),
+                    Ok(Sought::Beyond) => (info.length, info.length, true),
+                    // What cannot be read is told where it is read for somebody.
+                    Err(_) => (info.length, 0, false),
+                },
+            }
         }
-        sum += leaf.size;
-        count += 1;
+    };
+    Newest {
+        start,
+        too_old,
+        is_final,
     }
-    let is_final = true;
-    Newest { count, is_final }
 }

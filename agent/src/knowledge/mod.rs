@@ -26,7 +26,7 @@ pub(crate) use standing::{Announced, Gone, Granted, Member, MemberDevice, OpenIn
 use crate::block_ranges::union;
 use crate::core::Ranges;
 use crate::limits::PAIR_TOPICS_MAX;
-use crate::linking::OpenLink;
+use crate::linking::{AnsweredLink, OpenLink};
 use crate::links::FeedPath;
 use crate::rooms::Refusal;
 use crate::sign_in::HeldSignIn;
@@ -89,6 +89,8 @@ pub(crate) struct Knowledge {
     pub(crate) must_renew: bool,
     /// The code that is open for another device.
     pub(crate) link: Option<OpenLink>,
+    /// The last code that let a device in.
+    pub(crate) link_answered: Option<AnsweredLink>,
     /// Key of the code by which this one asks to be linked, and what it says.
     pub(crate) asks_link: Option<([u8; 32], Bytes)>,
     /// What the other side answered.
@@ -126,6 +128,7 @@ impl Knowledge {
             now_ms: 0,
             must_renew: false,
             link: None,
+            link_answered: None,
             asks_link: None,
             link_answer: None,
         }

@@ -15,7 +15,7 @@ mod pending;
 pub use code::{LinkCode, LinkCodeError};
 pub use fetch::{Fetched, fetch_identity, link_over_network};
 pub use message::{LinkAnswer, LinkRequest, Linking, LinkingError};
-pub(crate) use open::OpenLink;
+pub(crate) use open::{AnsweredLink, OpenLink};
 pub(crate) use pending::Approved;
 pub use pending::PendingDevice;
 pub(crate) use pending::forget as forget_pending;

@@ -1,10 +1,10 @@
 //! The side that shows the code: one open at a time, for ten minutes, for one device.
 
 use bytes::Bytes;
-use kinlog_feeds::crypto::Secret;
+use kinlog_feeds::crypto::{DeviceKey, Secret};
 use kinlog_feeds::encoding::Reader;
 use kinlog_indexer::identity::{DeviceAdded, Powers, Said};
-use kinlog_swarm::{Label, PeerMessage, SessionId};
+use kinlog_swarm::{Label, PeerMessage, SessionId, SessionInfo};
 
 use crate::api::{Error, LinkAskedInfo};
 use crate::core::Core;
@@ -28,17 +28,36 @@ pub(crate) struct OpenLink {
     pub(crate) until_ms: u64,
     /// What the new device may do.
     powers: Powers,
-    /// Who asked, and where the answer goes.
-    pub(crate) asked: Option<(LinkRequest, Option<SessionId>)>,
+    /// Who asked.
+    pub(crate) asked: Option<LinkRequest>,
 }
 
 impl OpenLink {
-    /// Returns the words that both devices show, once one asked.
-    pub(crate) fn words(&self) -> Option<String> {
-        let (request, _) = self.asked.as_ref()?;
-        let (code, card) = (&self.code, &request.card);
-        Some(Linking { code, card }.words())
+    /// Returns what people are shown of a device that asks.
+    pub(crate) fn info(&self, request: &LinkRequest) -> LinkAskedInfo {
+        LinkAskedInfo {
+            device: request.card.device.into(),
+            name: request.name.clone(),
+            powers: self.powers.words().into_iter().map(str::to_owned).collect(),
+            words: self.words(request),
+        }
     }
+
+    /// Returns the words that both devices show.
+    fn words(&self, request: &LinkRequest) -> String {
+        let (code, card) = (&self.code, &request.card);
+        Linking { code, card }.words()
+    }
+}
+
+/// A code that let a device in. As long as it would have been open, that device gets the same answer
+/// whenever it asks: the session on which it asked first may be gone when its words are confirmed.
+#[derive(Clone, Debug)]
+pub(crate) struct AnsweredLink {
+    pub(crate) code: LinkCode,
+    pub(crate) until_ms: u64,
+    device: DeviceKey,
+    answer: Bytes,
 }
 
 impl Core {
@@ -139,11 +158,7 @@ impl Core {
     }
 
     /// Takes a device's request; a code is spent by one that does not hold, and by a second device.
-    pub(crate) fn ask_link(
-        &self,
-        request: &[u8],
-        session: Option<SessionId>,
-    ) -> Result<LinkAskedInfo, Error> {
+    pub(crate) fn ask_link(&self, request: &[u8]) -> Result<LinkAskedInfo, Error> {
         let mut link = self.link()?;
         let request = LinkRequest::verify(request, &link.code);
         let spent = |reason: String| {
@@ -157,19 +172,13 @@ impl Core {
             Ok(request) => request,
             Err(error) => return spent(chain(&error)),
         };
-        if let Some((before, _)) = &link.asked
+        if let Some(before) = &link.asked
             && before.card.device != request.card.device
         {
             return spent("two devices ask by one code".to_owned());
         }
-        let info = |link: &OpenLink| LinkAskedInfo {
-            device: request.card.device.into(),
-            name: request.name.clone(),
-            powers: link.powers.words().into_iter().map(str::to_owned).collect(),
-            words: link.words().unwrap_or_default(),
-        };
-        link.asked = Some((request.clone(), session));
-        let info = info(&link);
+        let info = link.info(&request);
+        link.asked = Some(request);
         self.knowledge(|knowledge| knowledge.link = Some(link));
         self.changed();
         Ok(info)
@@ -181,10 +190,10 @@ impl Core {
     /// `Verification` for other words: the code is spent.
     pub(crate) fn confirm_link(&self, words: &str) -> Result<(LinkRequest, Bytes), Error> {
         let link = self.link()?;
-        let Some((request, session)) = link.asked.clone() else {
+        let Some(request) = link.asked.clone() else {
             return Err(Error::not_found("no device asked by the code yet"));
         };
-        if !same_words(words, &link.words().unwrap_or_default()) {
+        if !same_words(words, &link.words(&request)) {
             self.close_link()?;
             return Err(Error::verification(
                 "the words are not the same on both devices: the code is spent, nothing was added",
@@ -202,7 +211,6 @@ impl Core {
                 .map_err(|error| Error::usage(format!("name: {error}")))?,
         });
         self.state_as_device(said, &[])?;
-        self.close_link()?;
         let set = self.knowledge(|knowledge| {
             let known = knowledge.agents.get(&self.agent);
             known.map(|known| known.set.clone())
@@ -212,11 +220,39 @@ impl Core {
             set: set.unwrap_or_default(),
         };
         let answer = answer.encode(self.keys.signing());
-        if let (Some(session), Some(network)) = (session, self.network()) {
-            let bytes = answer.clone();
-            network.send(session, PeerMessage::JoinResponse { bytes });
+        let key = link.code.public_key().0;
+        let answered = AnsweredLink {
+            code: link.code,
+            until_ms: link.until_ms,
+            device: request.card.device,
+            answer: answer.clone(),
+        };
+        self.knowledge(|knowledge| knowledge.link_answered = Some(answered));
+        self.close_link()?;
+        if let Some(network) = self.network() {
+            for session in network.sessions_about(Label::Code, &key) {
+                let bytes = answer.clone();
+                network.send(session.id, PeerMessage::JoinResponse { bytes });
+            }
         }
         Ok((request, answer))
+    }
+
+    /// Takes what a device asks on a session of a code's topic.
+    pub(crate) fn hear_linker(&self, session: &SessionInfo, request: &[u8]) -> Result<(), Error> {
+        let answered = self.knowledge(|knowledge| knowledge.link_answered.clone());
+        if let Some(answered) = answered.filter(|one| wall_ms() < one.until_ms)
+            && answered.code.public_key().0 == session.key
+            && let Ok(request) = LinkRequest::verify(request, &answered.code)
+            && request.card.device == answered.device
+        {
+            if let Some(network) = self.network() {
+                let bytes = answered.answer;
+                network.send(session.id, PeerMessage::JoinResponse { bytes });
+            }
+            return Ok(());
+        }
+        self.ask_link(request).map(|_| ())
     }
 
     /// Says on a session of a code's topic what the new device asks, if this is one.

@@ -31,8 +31,8 @@ pub(crate) struct Plan {
     pub(crate) roles: BTreeMap<FeedKey, Role>,
     /// Feeds whose documents are read for links, and how many times these are followed.
     pub(crate) deep: BTreeMap<FeedKey, Deep>,
-    /// Feeds of which a number of bytes is kept: what is older goes.
-    pub(crate) bounded: BTreeSet<FeedKey>,
+    /// Feeds of which so many bytes are kept: what is older goes.
+    pub(crate) bounded: BTreeMap<FeedKey, u64>,
     /// Feeds that are kept by a seed grant.
     pub(crate) granted: BTreeSet<FeedKey>,
     /// Those of them that nothing else asks for.
@@ -155,8 +155,8 @@ pub(crate) fn plan(
     }
     for (key, asked) in &mut plan.asked {
         for one in asked.iter_mut() {
-            if matches!(one.selection, Selection::Newest(_)) {
-                plan.bounded.insert(*key);
+            if let Selection::Newest(bytes) = one.selection {
+                plan.bounded.insert(*key, bytes);
             }
             one.selection = facts.resolve(key, &one.selection);
         }

@@ -41,10 +41,17 @@ impl Planning<'_> {
         }
     }
 
-    /// The topics of codes: one that is shown, and one that is asked by.
+    /// The topics of codes: one that is shown, one that let a device in lately, and one that is asked by.
     pub(super) fn codes(&mut self) {
         if let Some(link) = &self.knowledge.link {
             let key = link.code.public_key().0;
+            self.plan.topics.insert((Label::Code, key));
+            self.plan.view.codes.insert(key);
+        }
+        if let Some(answered) = &self.knowledge.link_answered
+            && self.knowledge.now_ms < answered.until_ms
+        {
+            let key = answered.code.public_key().0;
             self.plan.topics.insert((Label::Code, key));
             self.plan.view.codes.insert(key);
         }

@@ -45,7 +45,10 @@ pub(super) async fn open(
         changes.borrow_and_update();
         let link = core.knowledge(|knowledge| knowledge.link.clone());
         let asked = match &link {
-            Some(link) if link.code == code => link.asked.clone(),
+            Some(link) if link.code == code => {
+                let asked = link.asked.as_ref();
+                asked.map(|request| (request.card.device, link.info(request)))
+            }
             // It is closed: because a device was added, or because something failed.
             _ => {
                 let added = told.and_then(|device| {
@@ -64,10 +67,8 @@ pub(super) async fn open(
                 return Ok(to.reply(linked).await?);
             }
         };
-        if let (None, Some((request, session))) = (told, asked) {
-            told = Some(request.card.device);
-            let request = request.encode(&code);
-            let info = blocking(core, move |core| core.ask_link(&request, session)).await?;
+        if let (None, Some((device, info))) = (told, asked) {
+            told = Some(device);
             to.reply(Reply::LinkAsked(info)).await?;
         }
         tokio::select! {
@@ -88,7 +89,7 @@ pub(super) async fn open(
 pub(super) fn ask(core: &Core, request: &str) -> Result<Reply, Error> {
     let request = decode_hex(request)
         .map_err(|_| Error::usage("the request is not hex: a character was lost or changed"))?;
-    Ok(Reply::LinkAsked(core.ask_link(&request, None)?))
+    Ok(Reply::LinkAsked(core.ask_link(&request)?))
 }
 
 pub(super) fn confirm(core: &Core, words: &str) -> Result<Reply, Error> {

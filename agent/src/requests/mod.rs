@@ -32,11 +32,14 @@ use crate::core::Core;
 use crate::tasks::Running;
 
 /// Does a request and answers it, until it is done or the caller is gone.
+///
+/// The agent is the last parameter, so that it is let go before the end of the answers is seen: who has
+/// read them all may stop the agent and open the home again.
 pub(crate) async fn answer(
-    running: Arc<Running>,
+    to: AnswerSender,
     request: Request,
     payload: Bytes,
-    to: AnswerSender,
+    running: Arc<Running>,
 ) {
     let done = tokio::select! {
         done = dispatch(&running, request, payload, &to) => done,

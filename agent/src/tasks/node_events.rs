@@ -147,7 +147,7 @@ impl Core {
         // How many blocks have so many bytes shows when their sizes are known.
         decides |= plan
             .bounded
-            .iter()
+            .keys()
             .any(|key| news.upgraded.contains(key) || news.stored.contains(key));
         match decides {
             true => drop(steps.take("plan", self.replan())),

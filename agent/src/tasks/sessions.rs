@@ -62,7 +62,7 @@ impl Core {
                 }
             }
             HostEvent::JoinRequest { session, request } if session.label == Label::Code => {
-                self.ask_link(&request, Some(session.id))?;
+                self.hear_linker(&session, &request)?;
             }
             HostEvent::JoinResponse { session, response } if session.label == Label::Code => {
                 self.knowledge(|knowledge| {
