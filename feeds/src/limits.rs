@@ -149,6 +149,10 @@ pub const PROOF_BYTES_COUNTED: usize = 512;
 /// Bytes asked of a peer of which nothing is known yet, 256 KiB: four answers of 64 KiB.
 pub const WINDOW_BYTES_FIRST: usize = 256 * 1024;
 
+/// Part of what may be on its way that all peers may take together which have brought nothing so far, a
+/// quarter: however many promise and do not answer, those that do keep the rest.
+pub const UNPROVEN_PART: usize = 4;
+
 /// Bytes asked of a peer however slow it is, 64 KiB: one message.
 pub const WINDOW_BYTES_MIN: usize = 64 * 1024;
 

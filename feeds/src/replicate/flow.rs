@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::Time;
 use crate::limits::{
-    BLOCKS_IN_SETS_MAX, UNAPPLIED_BYTES_MAX, URGENT_BYTES_MAX, URGENT_REQUESTS_MAX,
+    BLOCKS_IN_SETS_MAX, UNAPPLIED_BYTES_MAX, UNPROVEN_PART, URGENT_BYTES_MAX, URGENT_REQUESTS_MAX,
 };
 use crate::replicate::channel::Asked;
 use crate::replicate::pace::Departure;
@@ -22,6 +22,24 @@ pub(super) struct Flow {
     in_flight: usize,
     last_order: u64,
     random: u64,
+}
+
+/// What the windows of the peers of a feed come to that have something to give.
+#[derive(Debug, Default)]
+pub(super) struct Windows {
+    /// Of those that have brought something.
+    measured: usize,
+    /// Of those that so far have only promised to.
+    unproven: usize,
+}
+
+impl Windows {
+    pub(super) fn add(&mut self, peer: &Peer) {
+        match peer.pace.is_measured() {
+            true => self.measured += peer.pace.window(),
+            false => self.unproven += peer.pace.window(),
+        }
+    }
 }
 
 impl Flow {
@@ -68,13 +86,21 @@ impl Flow {
         mixed ^ (mixed >> 31)
     }
 
-    /// Returns what a peer may be asked for where the windows of all come to `windows`.
-    pub(super) fn share(&self, peer: &Peer, windows: usize) -> usize {
+    /// Returns what a peer may be asked for beside others with these windows: its own while all fit, else
+    /// its part of what there is.
+    pub(super) fn share(&self, peer: &Peer, windows: &Windows) -> usize {
         let window = peer.pace.window();
-        if windows <= self.in_flight_bytes_max {
+        let for_unproven = windows
+            .unproven
+            .min(self.in_flight_bytes_max / UNPROVEN_PART);
+        let (room, windows) = match peer.pace.is_measured() {
+            true => (self.in_flight_bytes_max - for_unproven, windows.measured),
+            false => (for_unproven, windows.unproven),
+        };
+        if windows <= room {
             return window;
         }
-        let share = window as u128 * self.in_flight_bytes_max as u128 / windows as u128;
+        let share = window as u128 * room as u128 / windows as u128;
         usize::try_from(share).unwrap_or(window)
     }
 

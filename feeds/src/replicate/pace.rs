@@ -75,6 +75,11 @@ impl Pace {
             .clamp(WINDOW_BYTES_MIN, IN_FLIGHT_BYTES_MAX)
     }
 
+    /// Returns whether anything was brought.
+    pub(super) fn is_measured(&self) -> bool {
+        self.rate.best().is_some()
+    }
+
     /// Returns how long `bytes` asked for now would take, those on their way among them.
     pub(super) fn time_for(&self, bytes: usize) -> Duration {
         let delay = self.delay.best().map_or(DELAY_ASSUMED, |delay| delay.0);

@@ -15,7 +15,7 @@ use crate::replicate::PeerId;
 use crate::replicate::channel::{Asked, What};
 use crate::replicate::climb::{Climb, levels};
 use crate::replicate::feed::Feed;
-use crate::replicate::flow::Context;
+use crate::replicate::flow::{Context, Windows};
 use crate::tree::{BlockRequest, ProofRequest};
 use crate::wire::hypercore::Message;
 
@@ -97,7 +97,7 @@ impl Feed {
     /// Returns the peers that can be asked.
     fn turns(&self, cx: &Context<'_>, length: u64) -> Vec<Turn> {
         let mut turns = Vec::new();
-        let mut windows = 0;
+        let mut windows = Windows::default();
         for (peer, channel) in &self.channels {
             let Some(remote) = channel.remote else {
                 continue;
@@ -109,8 +109,7 @@ impl Feed {
             if !channel.is_usable(cx.now, fork) {
                 continue;
             }
-            windows += known.pace.window();
-            turns.push(Turn {
+            let mut turn = Turn {
                 peer: *peer,
                 fork,
                 // Above our head blocks lead to the roots of the head on its way: who is shorter
@@ -125,11 +124,17 @@ impl Feed {
                 is_last_round: false,
                 share: 0,
                 ends: known.pace.time_for(known.in_flight_bytes),
-            });
+            };
+            // Whoever has nothing that is wanted takes nothing of the window from those who have.
+            if known.in_flight > 0 || self.next_block(&mut turn).is_some() {
+                windows.add(known);
+            }
+            (turn.run_number, turn.at) = (0, 0);
+            turns.push(turn);
         }
         for turn in &mut turns {
             if let Some(peer) = cx.peers.get(&turn.peer) {
-                turn.share = cx.flow.share(peer, windows);
+                turn.share = cx.flow.share(peer, &windows);
             }
         }
         turns
