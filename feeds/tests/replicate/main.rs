@@ -2,6 +2,7 @@
 //! a function of its seed.
 #![allow(clippy::unwrap_used, clippy::panic)] // tests fail by panicking
 
+mod crowd;
 mod forks;
 mod found;
 mod hostile;

@@ -15,6 +15,9 @@ use crate::world::{Sent, World};
 /// What one message costs beside its body: its length, its type, its part of a frame.
 const MESSAGE_OVERHEAD_BYTES: usize = 6;
 
+/// Store work is done in turns of this length.
+const WORK_TURN: Duration = Duration::from_millis(1);
+
 /// What one direction of a connection is like.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Path {
@@ -36,34 +39,54 @@ struct Wire {
     flying: VecDeque<(Time, Sent)>,
     /// Bytes of blocks carried so far.
     carried: u64,
+    /// Most bytes that ever waited.
+    most_queued: usize,
 }
 
 /// The world, and how long its connections are.
 pub(crate) struct Timed {
     pub(crate) world: World,
     wires: BTreeMap<(usize, usize), Wire>,
+    /// Store work that each node gets done in a millisecond.
+    work_per_ms: usize,
+    worked_at: Time,
 }
 
 impl Timed {
     pub(crate) fn new(world: World) -> Self {
         Timed {
+            worked_at: world.now,
             world,
             wires: BTreeMap::new(),
+            work_per_ms: usize::MAX,
         }
+    }
+
+    /// Lets store work take its time, as well.
+    pub(crate) fn working(mut self, work_per_ms: usize) -> Self {
+        self.work_per_ms = work_per_ms;
+        self
     }
 
     /// Connects two nodes by paths of the same kind both ways.
     pub(crate) fn connect(&mut self, one: usize, other: usize, rate: u64, delay: Duration) {
+        let path = Path { rate, delay };
+        self.connect_by(one, other, path, path);
+    }
+
+    /// Connects two nodes by different paths there and back.
+    pub(crate) fn connect_by(&mut self, one: usize, other: usize, there: Path, back: Path) {
         self.world.connect(one, other);
-        for ends in [(one, other), (other, one)] {
+        for (ends, path) in [((one, other), there), ((other, one), back)] {
             let wire = Wire {
-                path: Path { rate, delay },
+                path,
                 lanes: Default::default(),
                 queued_bytes: 0,
                 writable: true,
                 free_at: self.world.now,
                 flying: VecDeque::new(),
                 carried: 0,
+                most_queued: 0,
             };
             self.wires.insert(ends, wire);
         }
@@ -72,6 +95,11 @@ impl Timed {
     /// Returns the bytes of blocks that went from one node to another.
     pub(crate) fn carried(&self, from: usize, to: usize) -> u64 {
         self.wires[&(from, to)].carried
+    }
+
+    /// Returns the most bytes that ever waited to be sent from one node to another.
+    pub(crate) fn most_queued(&self, from: usize, to: usize) -> usize {
+        self.wires[&(from, to)].most_queued
     }
 
     /// Goes on until `done`, at most `limit`; returns how long it took.
@@ -83,7 +111,7 @@ impl Timed {
         let start = self.world.now;
         let end = start + limit;
         loop {
-            self.world.work();
+            let is_busy = self.work();
             if done(&self.world) || self.world.now >= end {
                 let took = self.world.now.since(start);
                 println!("took {took:?} of simulated time");
@@ -100,7 +128,8 @@ impl Timed {
             });
             let nodes = self.world.nodes.iter();
             let timeouts = nodes.filter_map(|node| node.replicator.poll_timeout());
-            let next = arrives.chain(leaves).chain(timeouts).min();
+            let more_work = is_busy.then(|| self.world.now + WORK_TURN);
+            let next = arrives.chain(leaves).chain(timeouts).chain(more_work).min();
             self.world.now = next.unwrap_or(end).max(self.world.now).min(end);
             let now = self.world.now;
             for node in &mut self.world.nodes {
@@ -111,6 +140,20 @@ impl Timed {
             self.send();
             self.deliver();
         }
+    }
+
+    /// Does the store work for which there was time; returns whether some is left.
+    fn work(&mut self) -> bool {
+        let turns = self.world.now.since(self.worked_at).as_micros() / WORK_TURN.as_micros();
+        if self.work_per_ms == usize::MAX {
+            return self.world.work_at_most(usize::MAX);
+        }
+        // What was not used is not kept.
+        let most = if turns == 0 { 0 } else { self.work_per_ms };
+        if turns > 0 {
+            self.worked_at = self.world.now;
+        }
+        self.world.work_at_most(most)
     }
 
     /// Puts what waits on the wires that are free.
@@ -142,6 +185,7 @@ impl Timed {
                 wire.flying
                     .push_back((wire.free_at + wire.path.delay, sent));
             }
+            wire.most_queued = wire.most_queued.max(wire.queued_bytes);
             let writable = wire.queued_bytes < SEND_QUEUE_BYTES;
             if writable != wire.writable {
                 wire.writable = writable;

@@ -495,16 +495,25 @@ impl World {
 
     /// Carries out what all nodes want, store work at once, until only messages are left.
     pub(crate) fn work(&mut self) {
+        self.work_at_most(usize::MAX);
+    }
+
+    /// The same with so much store work of each node at most; returns whether some is left.
+    pub(crate) fn work_at_most(&mut self, most: usize) -> bool {
+        let now = self.now;
+        let mut is_left = false;
         for node in 0..self.nodes.len() {
-            loop {
-                self.drain(node);
-                let Some(job) = self.nodes[node].jobs.pop_front() else {
+            self.drain(node);
+            for _ in 0..most {
+                let Some(work) = self.nodes[node].jobs.pop_front() else {
                     break;
                 };
-                let now = self.now;
-                self.nodes[node].carry_out(now, job);
+                self.nodes[node].carry_out(now, work);
+                self.drain(node);
             }
+            is_left |= !self.nodes[node].jobs.is_empty();
         }
+        is_left
     }
 
     fn drain(&mut self, number: usize) {
