@@ -234,3 +234,158 @@ pub(crate) fn emptied_blocks(
     }
     emptied
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use kinlog_feeds::crypto::Secret;
+    use kinlog_indexer::entry::{File, Message};
+
+    use super::*;
+    use crate::api::{Request, Selection};
+    use crate::rooms::{InviteTerms, RoomTerms};
+    use crate::state::{Pin, PinTarget};
+    use crate::test_folder::TestFolder;
+    use crate::{Agent, OpenOptions, introduce};
+
+    async fn agent(folder: &TestFolder, name: &str, ahead_ms: &'static AtomicU64) -> Agent {
+        let home = folder.home(name);
+        let mut options = OpenOptions::new(folder.state());
+        options.clock_ahead_ms = Some(ahead_ms);
+        Agent::open(&home, options).await.unwrap()
+    }
+
+    /// Waits until what an agent has is so.
+    async fn until(core: &Core, is_so: impl Fn(&Core) -> bool) {
+        // Nobody tells of blocks that are in no index.
+        let waiting = async {
+            while !is_so(core) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+        waited.expect("so in time");
+    }
+
+    fn shows(folder: &Path, bytes: &[u8]) -> bool {
+        let files = std::fs::read_dir(folder).unwrap();
+        files.map(|file| file.unwrap().path()).any(|file| {
+            if file.is_dir() {
+                return shows(&file, bytes);
+            }
+            // A socket is no file.
+            let held = std::fs::read(file).unwrap_or_default();
+            let mut windows = held.windows(bytes.len());
+            windows.any(|window| window == bytes)
+        })
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_blocks_of_a_deleted_file_go_from_all_homes_and_those_of_no_other() {
+        let folder = TestFolder::new();
+        let ahead_ms: &'static AtomicU64 = Box::leak(Box::default());
+        let (ada, bob) = (
+            agent(&folder, "ada", ahead_ms).await,
+            agent(&folder, "bob", ahead_ms).await,
+        );
+        let (of_ada, of_bob) = (&ada.running().core, &bob.running().core);
+        let id = of_ada.create_room(&RoomTerms::FAMILY).unwrap().id;
+        let room = || of_ada.knowledge(|knowledge| knowledge.rooms[&id].clone());
+        let link = of_ada.invite(&room(), &InviteTerms::OPEN).unwrap();
+        let _met = introduce(&ada, &bob).await.unwrap();
+        let join = Request::RoomJoin {
+            link,
+            wait_seconds: None,
+        };
+        bob.request(join, Bytes::new()).last().await.unwrap();
+
+        let blobs = of_ada.knowledge(|knowledge| {
+            let feeds = &knowledge.rooms[&id].feeds;
+            let is_blobs = |key| feeds.get(key).is_some_and(|feed| !feed.is_entries);
+            let mut own = knowledge.own.values();
+            own.find(|own| is_blobs(&own.key)).cloned().unwrap()
+        });
+        let chunk = |number: u64| Bytes::from(format!("pixels {number} of a picture").repeat(9));
+        let chunks: Vec<Bytes> = (0..4).map(chunk).collect();
+        of_ada.append(&blobs, &chunks).unwrap();
+        let file = |first_block| {
+            let file = File {
+                name: "picture.png".try_into().unwrap(),
+                mime: "image/png".try_into().unwrap(),
+                size_bytes: 100,
+                blake3: [first_block as u8; 32],
+                blobs_feed: blobs.key,
+                first_block,
+                blocks: 2,
+                key: Secret::new([8; 32]),
+            };
+            let (own, appended) = of_ada.say(&room(), Body::File(file)).unwrap();
+            let (feed, index) = (own.key, appended.start);
+            Ref { feed, index }
+        };
+        let (first, _) = (file(0), file(2));
+        // Files are fetched one by one; Bob wants these.
+        let wanted = Pin {
+            target: PinTarget::Feed(blobs.key),
+            selection: Selection::All,
+            live: true,
+            tier: "gift".into(),
+            reason: "pin".into(),
+            depth: 0,
+            is_local: true,
+        };
+        of_bob.state.put_pin(&wanted).unwrap();
+        of_bob.relearn().unwrap();
+        of_bob.replan().unwrap();
+        let held = |core: &Core, range| {
+            let feed = core.store.feed(&blobs.key);
+            feed.map_or(0, |feed| feed.have().count_range(range))
+        };
+        for core in [of_ada, of_bob] {
+            until(core, |core| {
+                let read = core.index(|index| index.files(&id, 9)).unwrap();
+                read.len() == 2 && held(core, 0..4) == 4
+            })
+            .await;
+        }
+        assert!(
+            shows(&folder.path().join("bob"), &chunks[0]),
+            "the search is blind"
+        );
+
+        let deleted = of_ada.index(|index| index.to_delete(&first)).unwrap();
+        let deleted: Vec<_> = deleted.into_iter().map(|(_, one)| one).collect();
+        let tombstone = Tombstone::new(deleted, Default::default()).unwrap();
+        of_ada.say(&room(), Body::Tombstone(tombstone)).unwrap();
+        for core in [of_ada, of_bob] {
+            until(core, |core| {
+                core.knowledge(|knowledge| knowledge.deletions.contains_key(&first))
+            })
+            .await;
+            assert_eq!(held(core, 0..4), 4, "the day is not over");
+        }
+        let day_ms = EMPTY_AFTER.as_millis() as u64 + 60_000;
+        ahead_ms.fetch_add(day_ms, Ordering::Relaxed);
+        let text = "a day later".try_into().unwrap();
+        of_ada
+            .say(&room(), Body::Message(Message::new(text)))
+            .unwrap();
+        for core in [of_ada, of_bob] {
+            until(core, |core| held(core, 0..2) == 0).await;
+            assert_eq!(held(core, 2..4), 2, "another file's");
+        }
+        for name in ["ada", "bob"] {
+            let home = folder.path().join(name);
+            let shown = chunks.iter().map(|chunk| shows(&home, chunk));
+            assert_eq!(
+                shown.collect::<Vec<_>>(),
+                [false, false, true, true],
+                "{name}"
+            );
+        }
+    }
+}

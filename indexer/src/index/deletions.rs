@@ -422,12 +422,14 @@ impl Index {
         Ok(busy == 0)
     }
 
-    /// Returns what is to be named so that nothing of a message is left: it and the edits of it, each
-    /// with its agent, without those that were deleted before; at most [`DELETED_MAX`].
+    /// Returns what is to be named so that nothing of a message, or a file, is left: it and the edits of it,
+    /// each with its agent, without those that were deleted before; at most [`DELETED_MAX`].
     pub fn to_delete(&self, message: &Ref) -> Result<Vec<(AgentId, Deleted)>, IndexError> {
         let places: Vec<(Ref, AgentId)> = self.all(
             "SELECT m.feed, m.idx, m.user_id FROM messages m WHERE m.feed = ?1 AND m.idx = ?2
                  AND m.room_id = (SELECT room_id FROM feeds WHERE feed = ?1)
+             UNION ALL
+             SELECT feed, idx, uploader_id FROM files WHERE feed = ?1 AND idx = ?2
              UNION ALL
              SELECT feed, idx, user_id FROM edits WHERE target_feed = ?1 AND target_idx = ?2",
             params![message.feed.0, message.index],
