@@ -7,6 +7,7 @@ mod entries;
 mod golden;
 mod identity;
 mod rooms;
+mod session;
 mod signal;
 mod store;
 mod vault;
@@ -105,6 +106,12 @@ pub const TARGETS: &[Target] = &[
         run: wire::set_proof,
         seeds: wire::set_proof_seeds,
         cases: 20_000,
+    },
+    Target {
+        name: "peer_message",
+        run: session::peer_message,
+        seeds: session::peer_message_seeds,
+        cases: 200_000,
     },
     Target {
         name: "wire_message",

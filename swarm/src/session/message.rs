@@ -74,6 +74,25 @@ pub enum PeerMessage {
     },
 }
 
+impl PeerMessage {
+    /// Encodes the message as the session's channel carries it (`docs/protocol.md`, "Peer messages").
+    pub fn encode(self) -> Vec<u8> {
+        ChannelMessage::Host(self).encode()
+    }
+
+    /// Decodes a body of the session's channel; `None` is a message that the session itself understands, or
+    /// one that this build does not know.
+    ///
+    /// # Errors
+    /// What does not decode, or is longer than its limit.
+    pub fn decode(body: Bytes) -> Result<Option<PeerMessage>, PeerMessageError> {
+        Ok(match ChannelMessage::decode(body)? {
+            Some(ChannelMessage::Host(message)) => Some(message),
+            _ => None,
+        })
+    }
+}
+
 /// The name by which a session asks for a feed: `H_{handshake hash}(NS("session-tag") || key)[..8]`.
 pub(crate) type Tag = [u8; 8];
 
