@@ -232,6 +232,36 @@ fn clearing_gives_up_blocks_and_keeps_their_proofs() {
 }
 
 #[test]
+fn what_is_cleared_everywhere_is_said_in_the_directory_and_told() {
+    let home = Home::init("everywhere");
+    let link = home.append("/log", "one\ntwo\nthree\nfour\n");
+    let cleared = home.json_one(["feed", "clear", "/log", "1..2", "--everywhere"]);
+    assert_eq!(
+        (&cleared["blocks"], &cleared["everywhere"]),
+        (&1.into(), &true.into())
+    );
+    home.run(["feed", "clear", "/log", "2..3", "--everywhere"])
+        .ok()
+        .says("whoever follows the feed hears of it");
+    assert_eq!(
+        home.run(["feed", "read", "/log"]).ok().text(),
+        "one\nfour\n"
+    );
+    let why = home.run(["why", &link]).ok().text();
+    assert!(why.contains("1..3"), "{why}");
+    // Nobody heeds what no directory lists, and a room has its own way.
+    home.run(["feed", "clear", "/log", "8..9", "--everywhere"])
+        .exits(3);
+    home.run(["room", "create", "garden"]).ok();
+    let rooms = home.json(["feed", "list"]);
+    let of_room = rooms.iter().find(|feed| feed["room"].is_string());
+    let of_room = of_room.unwrap()["key"].as_str().unwrap();
+    home.run(["feed", "clear", of_room, "0..1", "--everywhere"])
+        .exits(2)
+        .says("kinlog delete");
+}
+
+#[test]
 fn feeds_of_others_can_be_dropped_and_own_ones_cannot() {
     let home = Home::init("drop");
     home.append("/log", "one\n");
