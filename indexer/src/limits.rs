@@ -144,6 +144,10 @@ pub const FEED_ACTS_MAX: u64 = 512;
 /// remove others, and can empty the room anyway.
 pub const FEED_ACTS_OF_ADMINS_MAX: u64 = 4096;
 
+/// Passes over the acts of a room: each but the first because the one before found what nobody's own word
+/// takes back, or a revocation that another's took. Two are usual; each more takes a member who arranges it.
+pub const ROOM_PASSES_MAX: usize = 16;
+
 /// What identity sets of one agent give together, remembered for a room: a device that joins asks about
 /// each once more. One that is forgotten is evaluated again, some milliseconds.
 pub const ROOM_SETS_REMEMBERED_MAX: usize = 512;

@@ -327,3 +327,86 @@ fn who_makes_an_epoch_has_its_secret_whatever_the_act_says() {
     assert_eq!(authority.epoch_heads(&epoch_id(1)), [epoch_id(1)]);
     assert_eq!(authority.epoch_to_write(&epoch_id(1)), None);
 }
+
+/// A retired device, and another's act that dropped the thief's.
+#[test]
+fn a_thief_whose_device_another_dropped_retires_no_device_that_was_revoked_since() {
+    // The test's sets give the later revocation to the device of the smaller number.
+    let (laptop, stolen) = (Who(2, 0, 0), Who(2, 1, 0));
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let old = room.after(&[last], laptop, device_join(stolen));
+    let done = room.after(&[old], laptop, invite(1, Role::Member, None, None));
+    let cleo = room.after(&[done], laptop, admit_by(CLEO, Role::Member, 1));
+    let dropped = room.after(&[cleo], ADA, device_revoke(stolen, &[], Vec::new()));
+    // Ben retires the laptop in his identity, and no device of his comes to the room any more.
+    let retired = device_revoke(laptop, &[(1, Said::Added), (1, Said::Revoked)], Vec::new());
+    let thief = room.after(&[old], stolen, retired);
+    assert_eq!(void(&room, thief), VoidReason::Revoked);
+    for stays in [done, cleo, dropped] {
+        counts(&room, stays);
+    }
+    let live = |who: Who| room.authority().feeds[&who.feed()].is_live();
+    assert!(live(laptop) && !live(stolen));
+    assert_eq!(room.role(3), Some(Role::Member));
+}
+
+#[test]
+fn another_who_drops_a_retired_device_brings_no_device_back_that_it_revoked_before() {
+    let (phone, stolen) = (Who(2, 0, 0), Who(2, 1, 0));
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let old = room.after(&[last], BEN, device_join(stolen));
+    // The phone is retired later; Ada, who has not heard of what it said, drops it.
+    let said = room.after(&[old], phone, device_revoke(stolen, &[], Vec::new()));
+    let dropped = room.after(&[old], ADA, device_revoke(phone, &[], Vec::new()));
+    counts(&room, said);
+    counts(&room, dropped);
+    let live = |who: Who| room.authority().feeds[&who.feed()].is_live();
+    assert!(!live(phone) && !live(stolen));
+}
+
+#[test]
+fn whom_a_device_alone_let_in_drops_no_device_that_says_otherwise_of_it() {
+    let (laptop, phone) = (Who(2, 0, 0), Who(2, 1, 0));
+    let (mut room, last) = room_of_three(Role::Member, Role::Owner);
+    let old = room.after(&[last], laptop, device_join(phone));
+    let cleo = room.after(&[old], laptop, admit(CLEO, Role::Owner));
+    let lowered = room.after(&[cleo], laptop, role(2, Role::Admin));
+    let dropped = room.after(&[lowered], CLEO, device_revoke(phone, &[], Vec::new()));
+    counts(&room, dropped);
+    let said = room.after(&[old], phone, device_revoke(laptop, &[], Vec::new()));
+    counts(&room, said);
+    for gone in [cleo, lowered, dropped] {
+        assert_eq!(void(&room, gone), VoidReason::Revoked);
+    }
+}
+
+/// A change of role that is open in one pass and closed in the next.
+#[test]
+fn what_stands_on_an_admission_counts_whenever_somebody_vouches_for_that() {
+    let (mut room, last) = room_of_three(Role::Owner, Role::Admin);
+    let dan = room.after(&[last], OWNER, admit(Who(4, 0, 0), Role::Admin));
+    let old = room.after(&[dan], ADA, device_join(Who(1, 2, 0)));
+    let second = room.after(&[old], ADA, device_join(Who(1, 1, 0)));
+    let removed = room.after(&[second], Who(1, 1, 0), remove(4, Vec::new()));
+    let beside = room.after(&[second], Who(4, 0, 0), invite(5, Role::Admin, None, None));
+    let lowered = room.after(&[removed], ADA, role(1, Role::Member));
+    let guest = room.after(&[lowered], BEN, role(1, Role::Guest));
+    let revoked = device_revoke(ADA, &[], Vec::new());
+    let revoked = room.after(&[old], Who(1, 2, 0), revoked);
+    let told = |room: &Script| {
+        let authority = room.authority();
+        let acts = room.acts[..=revoked].iter();
+        acts.map(|done| authority.acts[&done.hash].verdict.clone())
+            .collect::<Vec<_>>()
+    };
+    for stays in [second, removed, lowered, guest, revoked] {
+        counts(&room, stays);
+    }
+    assert_eq!(void(&room, beside), VoidReason::Removed);
+    assert_eq!(room.role(4), None);
+    // A later vouch, from above, changes nothing of it.
+    let before = told(&room);
+    let vouched = room.after(&[guest, revoked, beside], OWNER, role(1, Role::Member));
+    counts(&room, vouched);
+    assert_eq!(told(&room), before);
+}

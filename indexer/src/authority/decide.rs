@@ -1,10 +1,10 @@
 //! Which authorised acts of a set count: one pass in the order of their rank.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kinlog_feeds::crypto::{AgentId, FeedKey};
+use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 
 use crate::authority::bits::Bits;
 use crate::authority::graph::{DevicesOf, Graph, Number, Order};
@@ -12,6 +12,7 @@ use crate::authority::held::What;
 use crate::authority::state::State;
 use crate::authority::verdict::{Void, VoidReason};
 use crate::entry::Role;
+use crate::limits::ROOM_PASSES_MAX;
 use crate::mistake::{Mistake, makes};
 
 /// What does not count of the authorised acts of a set.
@@ -102,15 +103,21 @@ struct Pass<'a> {
     decided: HashSet<Number>,
     /// What its author's own word takes back, when its turn comes.
     own_word: HashMap<Number, Vec<(Number, VoidReason)>>,
-    /// What it took back: void, and what stands on it may be vouched for yet.
-    taken_back: HashSet<Number>,
-    /// Admissions that are taken back so, where nobody vouches for them.
+    /// What nothing but own words took back in its turn.
     open: Vec<Number>,
     never: HashMap<Number, Vec<Number>>,
     /// Whose turn it is; `None` before and after all.
     turn: Option<Order>,
-    /// What is in line of the feeds that were asked about.
-    lines: HashMap<FeedKey, Vec<Number>>,
+    found: Found,
+}
+
+/// What the passes before found.
+#[derive(Default)]
+struct Found {
+    /// Acts that counted in the end, though own words took them back in their turn.
+    freed: HashSet<Number>,
+    /// Revocations by a device of its agent's other devices, with another's revocation of that device.
+    dropped: BTreeMap<Number, Number>,
 }
 
 impl<'a> Pass<'a> {
@@ -121,11 +128,10 @@ impl<'a> Pass<'a> {
             void: HashMap::new(),
             decided: HashSet::new(),
             own_word: HashMap::new(),
-            taken_back: HashSet::new(),
             open: Vec::new(),
             turn: None,
             never: HashMap::new(),
-            lines: HashMap::new(),
+            found: Found::default(),
         };
         let contested = graph.contested.iter().copied();
         let contested: Vec<Number> = contested.filter(|number| set.contains(*number)).collect();
@@ -138,49 +144,103 @@ impl<'a> Pass<'a> {
                 pass.never.insert(*number, sayers);
             }
         }
+        // What is in line of the feeds that were asked about.
+        let mut lines = HashMap::new();
         for number in &contested {
-            if let Some((by, why)) = pass.fails_alone(*number, devices_of) {
+            if let Some((by, why)) = pass.fails_alone(*number, &mut lines, devices_of) {
                 pass.take_back(*number, by, why);
             }
         }
         let own = |number: &Number| graph.is_own_revocation(*number);
         let (mut own, others): (Vec<Number>, Vec<Number>) = contested.into_iter().partition(own);
+        let latest = |number: &Number, device: &DeviceKey| {
+            let agent = &graph.standing(*number).agent;
+            let devices = graph.devices_in(agent, set, None, devices_of);
+            devices.revoked.iter().position(|other| other == device)
+        };
         if own.len() > 1 {
-            own.sort_by_key(|number| {
-                let by = graph.standing(*number);
-                let devices = graph.devices_in(&by.agent, set, None, devices_of);
-                devices
-                    .revoked
-                    .iter()
-                    .position(|device| *device == by.device)
-            });
+            own.sort_by_cached_key(|number| latest(number, &graph.standing(*number).device));
         }
-        for number in own.into_iter().chain(others) {
-            if !pass.void.contains_key(&number) {
-                pass.turn = Some(graph.standing(number).order);
-                pass.decide(number);
+        let before = pass.void.clone();
+        pass.run(&own, &others);
+        for _ in 1..ROOM_PASSES_MAX {
+            if !pass.find(&own, &latest) {
+                break;
             }
-        }
-        pass.turn = None;
-        for number in std::mem::take(&mut pass.open) {
-            pass.close(number);
+            pass.void.clone_from(&before);
+            pass.decided.clear();
+            pass.own_word.clear();
+            for (number, by) in pass.found.dropped.clone() {
+                pass.take_back(number, Some(by), VoidReason::Revoked);
+            }
+            pass.run(&own, &others);
         }
         let (void, never) = (pass.void, pass.never);
         Outcome { void, aside, never }
     }
 
+    /// Decides one after another, in the order of rank.
+    fn run(&mut self, own: &[Number], others: &[Number]) {
+        for number in own.iter().chain(others) {
+            if !self.void.contains_key(number) {
+                self.turn = Some(self.graph.standing(*number).order);
+                self.decide(*number);
+            }
+        }
+        self.turn = None;
+        for number in self.open.clone() {
+            if !self.void.contains_key(&number) {
+                self.decide(number);
+            }
+        }
+    }
+
+    /// Finds what is decided otherwise from the start in the next pass; returns whether there is any.
+    /// `latest` is the place of a device among those of an act's agent that are revoked.
+    fn find(
+        &mut self,
+        own: &[Number],
+        latest: &impl Fn(&Number, &DeviceKey) -> Option<usize>,
+    ) -> bool {
+        let graph = self.graph;
+        let mut found = false;
+        for number in std::mem::take(&mut self.open) {
+            found |= self.decided.contains(&number) && self.found.freed.insert(number);
+        }
+        for number in own.iter().filter(|number| self.decided.contains(number)) {
+            let What::DeviceRevoke { device, .. } = graph.what(*number) else {
+                continue;
+            };
+            let by = graph.standing(*number);
+            let ends = graph.revokes.get(&(by.agent, by.device));
+            let mut ends = ends.into_iter().flatten().filter(|end| {
+                graph.standing(**end).agent != by.agent
+                    && self.decided.contains(end)
+                    && graph.are_concurrent(**end, *number)
+            });
+            if let Some(end) = ends.next()
+                && latest(number, device) < latest(number, &by.device)
+            {
+                self.found.dropped.insert(*number, *end);
+                found = true;
+            }
+        }
+        found
+    }
+
     /// Returns why an act does not hold whatever else does: it is not in line in its
     /// feed, its device never was one, its revocation is not what the statements say.
     fn fails_alone(
-        &mut self,
+        &self,
         number: Number,
+        lines: &mut HashMap<FeedKey, Vec<Number>>,
         devices_of: DevicesOf,
     ) -> Option<(Option<Number>, VoidReason)> {
         let graph = self.graph;
         let node = graph.node(number);
         let feed = node.act.feed;
         let set = self.set;
-        let line = self.lines.entry(feed);
+        let line = lines.entry(feed);
         let line = line.or_insert_with(|| graph.line(&feed, set));
         let skipped = (!line.contains(&number)).then(|| {
             let mut line = line.iter().copied();
@@ -244,11 +304,10 @@ impl<'a> Pass<'a> {
         let graph = self.graph;
         if !self.decided.contains(&number) {
             if let Some(void) = self.taken_back_by(number) {
-                if graph.what(number).joining().is_some() {
+                if self.turn.is_some() {
                     return self.open.push(number);
                 }
                 self.void.insert(number, void);
-                self.taken_back.insert(number);
                 return;
             }
             if let Some((by, why)) = self.taken(number) {
@@ -311,23 +370,12 @@ impl<'a> Pass<'a> {
         self.take_hard(number, lifted.collect(), VoidReason::Lifted);
     }
 
-    /// Decides an admission that was open to the end.
-    fn close(&mut self, number: Number) {
-        if self.decided.contains(&number) || self.void.contains_key(&number) {
-            return;
-        }
-        if let Some(void) = self.taken_back_by(number) {
-            self.void.insert(number, void);
-        } else if let Some((by, why)) = self.taken(number) {
-            self.take_back(number, by, why);
-        } else {
-            self.count(number);
-        }
-    }
-
     /// Returns whose own word takes an act back that no removal or demotion of that one knew.
     fn said_back(&self, number: Number) -> Option<Void> {
         let graph = self.graph;
+        if self.found.freed.contains(&number) {
+            return None;
+        }
         let is_sealed = |by: Number| {
             let agent = graph.standing(by).agent;
             let mut about = graph.about.get(&agent).into_iter().flatten();
@@ -360,11 +408,7 @@ impl<'a> Pass<'a> {
             if is_decided || !seen.insert(at) {
                 continue;
             }
-            let ended = match self.taken_back.contains(&at) {
-                true => self.void.get(&at).copied(),
-                false => self.said_back(at),
-            };
-            if let Some(void) = ended {
+            if let Some(void) = self.said_back(at) {
                 let stands_on = void.stands_on || at != number;
                 return Some(Void { stands_on, ..void });
             }

@@ -56,11 +56,12 @@ pub(crate) struct Outcome {
 enum Fate {
     Counts,
     Void,
-    /// By its author's own word, or that of whom it stands on.
-    TakenBack,
 }
 
 type Decided = BTreeMap<usize, Fate>;
+
+/// Passes over one set.
+const PASSES: usize = 16;
 
 pub(crate) struct Reference<'a> {
     acts: &'a [Told],
@@ -738,70 +739,105 @@ impl<'a> Reference<'a> {
         outcome
     }
 
-    /// Rules 2, 3 and 5: one pass in the order of rank.
+    /// Rules 2, 3 and 5: passes in the order of rank, until one finds nothing that is decided otherwise
+    /// from the start.
     fn pass(&self, acts: &[usize], set: &Set, aside: &Set) -> Set {
-        let mut decided: Decided = aside.iter().map(|x| (*x, Fate::Void)).collect();
         let mut order = acts.to_vec();
         order.sort_by_key(|x| self.order(*x, set));
-        for x in &order {
-            if !decided.contains_key(x) {
-                let Some(fate) = self.fate(*x, set, &decided) else {
-                    continue;
-                };
-                decided.insert(*x, fate);
+        let (mut freed, mut dropped) = (Set::new(), Set::new());
+        let mut counts = Set::new();
+        for _ in 0..PASSES {
+            let void = aside.union(&dropped).map(|x| (*x, Fate::Void));
+            let mut decided: Decided = void.collect();
+            let mut open = Vec::new();
+            for x in &order {
+                self.take_turn(*x, set, &mut decided, &freed, false);
+                if !decided.contains_key(x) {
+                    open.push(*x);
+                }
             }
-            let counts = decided[x] == Fate::Counts;
-            if let (true, Deed::Role(_)) = (counts, self.deed(*x)) {
-                for seen in self.standing(*x).unwrap().confirms {
-                    let is_open = !decided.contains_key(&seen);
-                    let stays = !self.is_void(seen, set, &decided, false);
-                    if is_open && stays && self.has_room(seen, &decided) {
-                        decided.insert(seen, Fate::Counts);
-                    }
+            for x in &open {
+                self.take_turn(*x, set, &mut decided, &freed, true);
+            }
+            counts = decided
+                .into_iter()
+                .filter(|(_, fate)| *fate == Fate::Counts)
+                .map(|(x, _)| x)
+                .collect();
+            let known = freed.len() + dropped.len();
+            freed.extend(open.iter().filter(|x| counts.contains(x)));
+            let own = order.iter().filter(|x| counts.contains(x));
+            dropped.extend(own.filter(|x| self.is_dropped(**x, set, &counts)));
+            if freed.len() + dropped.len() == known {
+                break;
+            }
+        }
+        counts
+    }
+
+    /// Decides an act, and what it vouches for; what nothing but own words takes back when it is not the
+    /// `end` yet stays open.
+    fn take_turn(&self, x: usize, set: &Set, decided: &mut Decided, freed: &Set, end: bool) {
+        if !decided.contains_key(&x) {
+            let Some(fate) = self.fate(x, set, decided, freed, end) else {
+                return;
+            };
+            decided.insert(x, fate);
+        }
+        let counts = decided[&x] == Fate::Counts;
+        if let (true, Deed::Role(_)) = (counts, self.deed(x)) {
+            for seen in self.standing(x).unwrap().confirms {
+                let is_open = !decided.contains_key(&seen);
+                let stays = !self.is_void(seen, set, decided, None);
+                if is_open && stays && self.has_room(seen, decided) {
+                    decided.insert(seen, Fate::Counts);
                 }
             }
         }
-        // Nobody vouched for these.
-        for x in order {
-            if !decided.contains_key(&x) {
-                let stays = !self.is_void(x, set, &decided, true) && self.has_room(x, &decided);
-                let fate = if stays { Fate::Counts } else { Fate::Void };
-                decided.insert(x, fate);
-            }
-        }
-        let counts = decided.into_iter();
-        let counts = counts.filter(|(_, fate)| *fate == Fate::Counts);
-        counts.map(|(x, _)| x).collect()
     }
 
-    /// What an act comes to in its turn; `None`: nothing but its authors' own word takes back whom it
-    /// lets in, and somebody may vouch for that one yet.
-    fn fate(&self, x: usize, set: &Set, decided: &Decided) -> Option<Fate> {
+    /// Whether `x` revokes a device of its own agent, and another's counting revocation took the device by
+    /// which it does: one that was revoked before the other.
+    fn is_dropped(&self, x: usize, set: &Set, counts: &Set) -> bool {
+        let Deed::DeviceRevoke(own) = self.deed(x) else {
+            return false;
+        };
+        let by = self.standing(x).unwrap();
+        let revoked = self.devices(set, &by.agent, None).revoked;
+        let place = |device: &DeviceKey| revoked.iter().position(|other| other == device);
+        let is_before = place(&own.device) < place(&by.device);
+        let mut ends = counts.iter().filter(|y| {
+            let ends = matches!(self.deed(**y), Deed::DeviceRevoke(r) if (r.agent, r.device) == (by.agent, by.device));
+            ends && self.standing(**y).unwrap().agent != by.agent && self.concurrent(x, **y)
+        });
+        self.is_own_revocation(x) && is_before && ends.next().is_some()
+    }
+
+    /// What an act comes to; `None`: nothing but its authors' own words take it back, and this is not the
+    /// end.
+    fn fate(&self, x: usize, set: &Set, decided: &Decided, freed: &Set, end: bool) -> Option<Fate> {
         let gone = |seen: &usize| {
-            self.is_void(*seen, set, decided, false)
+            self.is_void(*seen, set, decided, None)
                 || !decided.contains_key(seen) && !self.has_room(*seen, decided)
         };
         let all_gone = |seen: &[usize]| !seen.is_empty() && seen.iter().all(gone);
-        if self.is_void(x, set, decided, false) {
+        if self.is_void(x, set, decided, None) {
             return Some(Fate::Void);
         }
-        if self.is_void(x, set, decided, true) {
-            let is_arrival = self.arrival(x).is_some();
-            return (!is_arrival).then_some(Fate::TakenBack);
+        if self.is_void(x, set, decided, Some(freed)) {
+            return end.then_some(Fate::Void);
         }
         let counts = self.has_room(x, decided) && !all_gone(&self.standing(x).unwrap().confirms);
         Some(if counts { Fate::Counts } else { Fate::Void })
     }
 
     /// Whether `x`, or what it stands on, is taken back by what was decided so far, with or without
-    /// what its authors themselves take back.
-    fn is_void(&self, x: usize, set: &Set, decided: &Decided, own_word: bool) -> bool {
-        match decided.get(&x) {
-            Some(Fate::Counts) => return false,
-            Some(Fate::Void) => return true,
-            Some(Fate::TakenBack) => return own_word,
-            None => {}
+    /// what its authors themselves take back of all but some acts.
+    fn is_void(&self, x: usize, set: &Set, decided: &Decided, own_words: Option<&Set>) -> bool {
+        if let Some(fate) = decided.get(&x) {
+            return *fate == Fate::Void;
         }
+        let own_word = own_words.is_some_and(|freed| !freed.contains(&x));
         let by = self.standing(x).unwrap();
         let skips = || !self.line(set, &self.acts[x].feed).contains(&x);
         if matches!(self.deed(x), Deed::Genesis(_)) {
@@ -854,7 +890,7 @@ impl<'a> Reference<'a> {
         never
             || skips()
             || counting.any(|(y, _)| taken(*y) || self.lifts(*y, x))
-            || supports.any(|y| self.is_void(y, set, decided, own_word))
+            || supports.any(|y| self.is_void(y, set, decided, own_words))
     }
 
     /// Whether what was decided so far leaves room for an invite's use, and a feed.

@@ -23,7 +23,7 @@ from verify_kinlog import HYPERCORE, h, ns, u64  # noqa: E402
 
 GUEST, MEMBER, ADMIN, OWNER = range(4)
 ROLES = ["guest", "member", "admin", "owner"]
-MEMBERS, DEVICES, EVALUATED = 256, 512, 8192
+MEMBERS, DEVICES, EVALUATED, PASSES = 256, 512, 8192, 16
 
 
 # What an act carries: identity sets and memberships.
@@ -539,18 +539,44 @@ class Pass:
 
     def __init__(self, room, acts, aside):
         self.room, self.all, self.line = room, acts, room.in_line(acts)
-        # What was decided: "counts", "void", or "taken back" by an own word.
-        self.fate = dict.fromkeys(aside, "void")
+        # What own words do not take back, and own revocations that another's took: found by the passes before.
+        self.freed, self.dropped = set(), set()
         ordered = sorted(map(room.acts.get, acts), key=self.order)
+        for _ in range(PASSES):
+            known = len(self.freed) + len(self.dropped)
+            self.run(ordered, aside)
+            if len(self.freed) + len(self.dropped) == known:
+                break
+
+    def run(self, ordered, aside):
+        # What was decided: "counts" or "void".
+        self.fate = dict.fromkeys(aside | self.dropped, "void")
         for act in ordered:
-            if act.hash not in self.fate:
-                self.decide(act)
-            if act.tag == ROLE and self.does_count(act):
-                self.vouch(act)
-        for act in ordered:
-            if act.hash not in self.fate:
-                counts = not self.is_void(act, by_own_words=True) and self.has_room(act)
-                self.fate[act.hash] = "counts" if counts else "void"
+            self.take_turn(act, at_the_end=False)
+        still_open = [act for act in ordered if act.hash not in self.fate]
+        for act in still_open:
+            self.take_turn(act, at_the_end=True)
+        self.freed |= {act.hash for act in still_open if self.does_count(act)}
+        self.dropped |= {act.hash for act in ordered if self.does_count(act) and self.is_dropped(act)}
+
+    def take_turn(self, act, at_the_end):
+        if act.hash not in self.fate:
+            self.decide(act, at_the_end)
+        if act.tag == ROLE and self.does_count(act):
+            self.vouch(act)
+
+    def is_dropped(self, act):
+        """Whether an own revocation is by a device that another's counting revocation took, and that was revoked
+        before the one of which it speaks."""
+        if not self.is_own_revocation(act):
+            return False
+        by, revoked = act.ground, self.room.identity(self.all, act.ground.agent).revoked
+        latest = lambda device: (-revoked[device], device)
+        if by.device not in revoked or latest(act.said["device_key"]) > latest(by.device):
+            return False
+        counting = [self.room.acts[x] for x in self.counts() if self.room.acts[x].tag == REVOKE]
+        others = [x for x in counting if x.ground.agent != by.agent and self.takes_back(x, act)]
+        return any(self.room.concurrent(x, act) for x in others)
 
     def counts(self):
         return frozenset(x for x, fate in self.fate.items() if fate == "counts")
@@ -577,13 +603,13 @@ class Pass:
             return self.room.acts[act.said["invite_act"]].ground.agent == act.ground.agent
         return self.is_of_oneself(act) or self.is_own_revocation(act)
 
-    def decide(self, act):
+    def decide(self, act, at_the_end):
         if self.is_void(act, by_own_words=False):
             self.fate[act.hash] = "void"
         elif self.is_void(act, by_own_words=True):
-            # An admission that nothing but own words end stays open: somebody may vouch for it.
-            if not act.is_admission:
-                self.fate[act.hash] = "taken back"
+            # What nothing but own words take back stays open: somebody may vouch for what it stands on.
+            if at_the_end:
+                self.fate[act.hash] = "void"
         else:
             vouched = act.ground.vouched
             counts = self.has_room(act) and (not vouched or any(self.may_count(x) for x in vouched))
@@ -602,7 +628,7 @@ class Pass:
     def is_void(self, act, by_own_words):
         """Whether what is decided by now ends an act, or what it stands on; what is decided stays."""
         if act.hash in self.fate:
-            return self.fate[act.hash] == "void" or by_own_words and self.fate[act.hash] == "taken back"
+            return self.fate[act.hash] == "void"
         if act.tag == GENESIS:
             return False
         if act.hash not in self.line or act.tag == REVOKE and not self.is_revoked_by_sets(act):
@@ -617,7 +643,7 @@ class Pass:
             if self.room.concurrent(act, other):
                 ends = self.takes_back(other, act)
                 if ends and self.is_own_word(other):
-                    ends = by_own_words and not self.is_sealed(act, other, counting)
+                    ends = by_own_words and act.hash not in self.freed and not self.is_sealed(act, other, counting)
                 if ends or self.raises(other, act):
                     return True
         ground = act.ground
