@@ -400,6 +400,9 @@ impl<'a> Pass<'a> {
 
     /// Returns whose own word takes an act back, or what it stands on.
     fn taken_back_by(&self, number: Number) -> Option<Void> {
+        if self.own_word.is_empty() {
+            return None;
+        }
         let mut next = vec![number];
         let mut seen = HashSet::new();
         while let Some(at) = next.pop() {

@@ -70,8 +70,9 @@ pub(super) struct Order {
     pub(super) own: (u32, ActHash),
 }
 
-/// What sets of an agent give together, by agent and sets.
-type KnownDevices = HashMap<(AgentId, Vec<Bytes>), Arc<Devices>>;
+/// What sets of an agent give together, by agent, places of sets among those that acts carry, and a set
+/// that none carries yet.
+type KnownDevices = HashMap<(AgentId, Vec<usize>, Option<Bytes>), Arc<Devices>>;
 
 /// Numbers by a key.
 pub(super) type Lists<K> = HashMap<K, Vec<Number>>;
@@ -344,22 +345,24 @@ impl Graph {
         more: Option<&Bytes>,
         devices_of: DevicesOf,
     ) -> Arc<Devices> {
-        let mut carried: Vec<Bytes> = Vec::new();
         let all = self.sets.get(agent).map_or(&[][..], Vec::as_slice);
         let mut seen = vec![false; all.len()];
         for (number, at) in self.carriers.get(agent).into_iter().flatten() {
-            if set.contains(*number) && !std::mem::replace(&mut seen[*at], true) {
-                carried.push(all[*at].clone());
-            }
+            seen[*at] |= set.contains(*number);
         }
-        carried.extend(more.cloned());
-        carried.sort_unstable();
-        carried.dedup();
-        let key = (*agent, carried);
+        let known = more.and_then(|more| all.iter().position(|one| one == more));
+        if let Some(known) = known {
+            seen[known] = true;
+        }
+        let carried = seen.iter().enumerate().filter(|(_, seen)| **seen);
+        let carried: Vec<usize> = carried.map(|(at, _)| at).collect();
+        let more = more.filter(|_| known.is_none()).cloned();
+        let key = (*agent, carried, more);
         if let Some(devices) = self.devices.borrow().get(&key) {
             return devices.clone();
         }
-        let devices = Arc::new(devices_of(agent, &key.1.iter().collect::<Vec<_>>()));
+        let sets: Vec<&Bytes> = key.1.iter().map(|at| &all[*at]).chain(&key.2).collect();
+        let devices = Arc::new(devices_of(agent, &sets));
         let mut known = self.devices.borrow_mut();
         if known.len() >= ROOM_SETS_REMEMBERED_MAX {
             known.clear();

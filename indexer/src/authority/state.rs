@@ -71,30 +71,40 @@ impl<'a> State<'a> {
                 newest.push(number);
             }
         }
-        newest.retain(|number| {
-            let mut about = self.counting(self.graph.about.get(agent));
-            !about.any(|arrival| self.is_of_stay_before(*number, arrival))
-        });
+        for arrival in self.counting(self.graph.about.get(agent)) {
+            let over = self.over_before(agent, arrival);
+            if !over.is_empty() {
+                newest.retain(|number| !self.is_of_stay_before(*number, arrival, &over));
+            }
+        }
         newest
     }
 
-    /// Returns whether an act, a change of role or a leaving, is about a stay that is over where
-    /// `arrival` begins: it does not know of an ending that the arrival knows.
-    fn is_of_stay_before(&self, number: Number, arrival: Number) -> bool {
-        let graph = self.graph;
-        let Some(joining) = graph.what(arrival).joining() else {
-            return false;
-        };
-        if !matches!(graph.what(number), What::Role(_) | What::Leave(_)) {
-            return false;
+    /// Returns the removals and leavings of an agent that the admission of one of its devices knows.
+    fn over_before(&self, agent: &AgentId, arrival: Number) -> Vec<Number> {
+        if self.graph.what(arrival).joining().is_none() {
+            return Vec::new();
         }
-        let mut about = self.counting(graph.about.get(&joining.agent));
-        !graph.is_past(arrival, number)
-            && about.any(|ending| {
-                matches!(graph.what(ending), What::Remove { .. } | What::Leave(_))
-                    && graph.is_past(ending, arrival)
-                    && graph.are_concurrent(ending, number)
-            })
+        let about = self.counting(self.graph.about.get(agent));
+        let over = about.filter(|ending| {
+            self.graph.is_past(*ending, arrival)
+                && matches!(
+                    self.graph.what(*ending),
+                    What::Remove { .. } | What::Leave(_)
+                )
+        });
+        over.collect()
+    }
+
+    /// Returns whether an act, a change of role or a leaving, is about a stay that is over where
+    /// `arrival` begins: it does not know of an ending that the arrival knows, one of `over`.
+    fn is_of_stay_before(&self, number: Number, arrival: Number, over: &[Number]) -> bool {
+        let graph = self.graph;
+        matches!(graph.what(number), What::Role(_) | What::Leave(_))
+            && !graph.is_past(arrival, number)
+            && over
+                .iter()
+                .any(|ending| graph.are_concurrent(*ending, number))
     }
 
     /// Returns the role of an agent and the act that gives it.
@@ -157,11 +167,12 @@ impl<'a> State<'a> {
         let Some(joining) = self.graph.what(admission).joining() else {
             return Vec::new();
         };
+        let over = self.over_before(&joining.agent, admission);
         let of_agent = self.counting(self.graph.about.get(&joining.agent));
         let of_agent = of_agent.filter(|number| {
             let what = self.graph.what(*number);
             matches!(what, What::Remove { .. } | What::Leave(_))
-                && !self.is_of_stay_before(*number, admission)
+                && !self.is_of_stay_before(*number, admission, &over)
         });
         let device = (joining.agent, joining.device);
         let all = of_agent.chain(self.counting(self.graph.revokes.get(&device)));
