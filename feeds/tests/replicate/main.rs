@@ -11,6 +11,7 @@ mod limits;
 mod loss;
 mod many;
 mod mutated;
+mod overshare;
 mod reorgs;
 mod sets;
 mod sharing;

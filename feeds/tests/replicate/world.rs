@@ -107,12 +107,16 @@ pub(crate) struct World {
     pub(crate) set_requests: BTreeMap<usize, Vec<usize>>,
     /// Bytes of all messages that a node was sent.
     pub(crate) bytes_received: BTreeMap<usize, usize>,
+    /// How many messages that was.
+    pub(crate) messages_received: BTreeMap<usize, usize>,
     /// Whether messages of one link may overtake each other, as JavaScript peers' answers do.
     pub(crate) reorder: bool,
     /// Blocks on their way to a node, to find those that were asked for twice.
     pub(crate) requested_twice: Vec<(usize, u64)>,
     /// Block requests sent by each node.
     pub(crate) block_requests: BTreeMap<usize, Vec<(usize, u64)>>,
+    /// Blocks that a node asked of another.
+    pub(crate) asked_of: BTreeMap<(usize, usize, FeedKey), BTreeSet<u64>>,
     pub(crate) links: BTreeMap<(usize, usize), VecDeque<Sent>>,
     asked: BTreeMap<(usize, FeedKey, u64), (usize, u64)>,
 }
@@ -133,9 +137,11 @@ impl World {
             speaks_kinlog: false,
             set_requests: BTreeMap::new(),
             bytes_received: BTreeMap::new(),
+            messages_received: BTreeMap::new(),
             reorder: false,
             requested_twice: Vec::new(),
             block_requests: BTreeMap::new(),
+            asked_of: BTreeMap::new(),
             links: BTreeMap::new(),
             asked: BTreeMap::new(),
         }
@@ -461,6 +467,7 @@ impl World {
             };
             let bytes = kinlog::Message::Feed(0, message.clone()).encoded_len();
             *self.bytes_received.entry(to).or_default() += bytes;
+            *self.messages_received.entry(to).or_default() += 1;
             self.hand_over(from, to, &key, message);
         }
     }
@@ -547,6 +554,8 @@ impl World {
                     if let FeedMessage::AskSet(request) = &message {
                         let sets = self.set_requests.entry(number).or_default();
                         sets.push(request.set.count());
+                        let asked = self.asked_of.entry((number, to, key)).or_default();
+                        asked.extend(request.set.blocks());
                     }
                     let messages = match &mut self.tamper_kinlog {
                         Some(tamper) => tamper(number, to, message),
@@ -576,6 +585,8 @@ impl World {
         match message {
             Message::Request(request) => {
                 if let Some(block) = request.proof.block {
+                    let asked = self.asked_of.entry((node, to, *key)).or_default();
+                    asked.insert(block.index);
                     let place = (node, *key, block.index);
                     if self.asked.insert(place, (to, request.id)).is_some() {
                         self.requested_twice.push((node, block.index));
