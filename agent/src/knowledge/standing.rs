@@ -1,7 +1,8 @@
 //! What the acts of a room that count come to: who is in it, which epochs there are, which invites and
 //! grants are open.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey};
 use kinlog_indexer::entry::{ActHash, Grant, History, Role};
@@ -72,6 +73,8 @@ pub(crate) struct Announced {
     pub(crate) commitment: Option<EpochCommitment>,
     /// Act ids and commitments of other acts that announce the same id: somebody copied it.
     pub(crate) copies: Vec<(EpochId, EpochCommitment)>,
+    /// Depth and name of the oldest act that announces it.
+    pub(crate) oldest: Option<(u32, ActHash)>,
     pub(crate) parents: Vec<EpochId>,
     /// Devices that were given its secret.
     pub(crate) recipients: BTreeSet<DeviceKey>,
@@ -210,28 +213,23 @@ impl Standing {
         heads.copied().collect()
     }
 
-    /// Returns the newest epochs that `is_held`, at most `max`: heads, then those before them. Through
-    /// others it looks at what they follow: whatever somebody announces stands before nothing held.
+    /// Returns the newest epochs that `is_held`, at most `max`: those first that exactly the members' devices
+    /// have, then those that nobody else has; of these the deepest first. So whoever leaves takes what it
+    /// announced out of everybody's way, however much it is.
     pub(crate) fn newest_epochs(
         &self,
         max: usize,
         is_held: impl Fn(&EpochId) -> bool,
     ) -> Vec<EpochId> {
-        let mut next = VecDeque::from(self.heads());
-        let mut seen: BTreeSet<EpochId> = next.iter().copied().collect();
-        let mut newest = Vec::new();
-        while let Some(id) = next.pop_front().filter(|_| newest.len() < max) {
-            if is_held(&id) {
-                newest.push(id);
-            }
-            let parents = self.epochs.get(&id).map(|epoch| &epoch.parents);
-            let parents = parents.into_iter().flatten().copied();
-            next.extend(parents.filter(|parent| seen.insert(*parent)));
-        }
+        let held = self.epochs.keys().filter(|id| is_held(id));
+        let mut newest: Vec<EpochId> = held.copied().collect();
+        self.put_newest_first(&mut newest);
+        newest.truncate(max);
         newest
     }
 
-    /// Returns the newest held epochs on each way back from `heads`.
+    /// Returns the newest held epochs on each way back from `heads`, in the same order, without those that
+    /// others of them follow.
     pub(crate) fn held_before(
         &self,
         heads: &[EpochId],
@@ -245,12 +243,35 @@ impl Standing {
                 held.push(id);
                 continue;
             }
-            let parents = self.epochs.get(&id).map(|epoch| &epoch.parents);
-            let parents = parents.into_iter().flatten().copied();
-            next.extend(parents.filter(|parent| seen.insert(*parent)));
+            next.extend(self.parents(&id).filter(|parent| seen.insert(*parent)));
         }
-        held.sort_unstable();
+        let mut followed: BTreeSet<EpochId> = BTreeSet::new();
+        let mut next = held.clone();
+        while let Some(id) = next.pop() {
+            next.extend(self.parents(&id).filter(|parent| followed.insert(*parent)));
+        }
+        held.retain(|id| !followed.contains(id));
+        self.put_newest_first(&mut held);
         held
+    }
+
+    fn put_newest_first(&self, epochs: &mut [EpochId]) {
+        let members: BTreeSet<DeviceKey> = self.devices().map(|(_, device, _)| *device).collect();
+        epochs.sort_by_cached_key(|id| {
+            let epoch = self.epochs.get(id);
+            let given = epoch.map(|epoch| &epoch.recipients);
+            let to_all = given == Some(&members);
+            let to_others = !given.is_some_and(|given| given.is_subset(&members));
+            let oldest = epoch.and_then(|epoch| epoch.oldest);
+            (!to_all, to_others, Reverse(oldest), *id)
+        });
+    }
+
+    fn parents(&self, id: &EpochId) -> impl Iterator<Item = EpochId> {
+        let epoch = self.epochs.get(id);
+        epoch
+            .into_iter()
+            .flat_map(|epoch| epoch.parents.iter().copied())
     }
 }
 
@@ -294,24 +315,79 @@ mod tests {
         assert_eq!(standing.is_announced(&secret), Some(false));
     }
 
+    fn id(number: u8) -> EpochId {
+        EpochId([number; 16])
+    }
+
+    fn epoch(parents: &[u8], depth: u32, recipients: &[u8]) -> Announced {
+        let recipients = recipients.iter().map(|number| DeviceKey([*number; 32]));
+        Announced {
+            parents: parents.iter().map(|number| id(*number)).collect(),
+            oldest: Some((depth, ActHash::default())),
+            recipients: recipients.collect(),
+            ..Announced::default()
+        }
+    }
+
+    /// A room in which one agent has these devices.
+    fn members(devices: &[u8]) -> Standing {
+        let device = MemberDevice {
+            entries: FeedKey([0; 32]),
+            blobs: FeedKey([0; 32]),
+            x25519: [0; 32],
+        };
+        let devices = devices.iter().map(|one| (DeviceKey([*one; 32]), device));
+        let member = Member {
+            role: Role::Owner,
+            devices: devices.collect(),
+        };
+        let members = BTreeMap::from([(AgentId([1; 32]), member)]);
+        Standing {
+            members,
+            ..Standing::default()
+        }
+    }
+
     #[test]
     fn whatever_a_guest_announces_stands_before_no_epoch_that_is_held() {
-        let mut standing = Standing::default();
-        let id = |number: u8| EpochId([number; 16]);
-        let epoch = |parents: &[EpochId]| Announced {
-            parents: parents.to_vec(),
-            ..Announced::default()
-        };
-        standing.epochs.insert(id(100), epoch(&[]));
-        standing.epochs.insert(id(200), epoch(&[id(100)]));
-        // As many as anybody takes, each after the true head.
+        let mut standing = members(&[1, 2]);
+        standing.epochs.insert(id(100), epoch(&[], 1, &[1, 2]));
+        standing.epochs.insert(id(200), epoch(&[100], 2, &[1, 2]));
+        // As many as anybody takes, after the true head, or after what is before it.
         for number in 1..40 {
-            standing.epochs.insert(id(number), epoch(&[id(200)]));
+            let parent = if number % 2 == 0 { 200 } else { 100 };
+            standing
+                .epochs
+                .insert(id(number), epoch(&[parent], 3, &[1]));
         }
         let is_held = |one: &EpochId| [id(100), id(200)].contains(one);
         assert_eq!(standing.newest_epochs(8, is_held), [id(200), id(100)]);
         let heads = standing.heads();
         assert!(heads.len() == 39 && !heads.contains(&id(200)));
+        // What the other one follows is not joined beside it.
         assert_eq!(standing.held_before(&heads, is_held), [id(200)]);
+    }
+
+    #[test]
+    fn the_keys_of_epochs_that_a_member_made_and_left_behind_are_nobodys_first() {
+        // Device 3 announced twenty to everybody, all of them held, and left.
+        let mut standing = members(&[1, 2]);
+        standing.epochs.insert(id(100), epoch(&[], 1, &[1, 2, 3]));
+        for number in 1..21 {
+            let depth = 1 + u32::from(number);
+            let made = epoch(&[100], depth, &[1, 2, 3]);
+            standing.epochs.insert(id(number), made);
+        }
+        let all = |_: &EpochId| true;
+        // Sixteen of them are joined by the next epoch; four more heads stay beside it.
+        let joined = standing.held_before(&standing.heads(), all);
+        assert_eq!(joined[..2], [id(20), id(19)]);
+        let joined: Vec<u8> = joined[..16].iter().map(|id| id.0[0]).collect();
+        standing.epochs.insert(id(250), epoch(&joined, 40, &[1, 2]));
+        assert_eq!(standing.heads().len(), 5);
+        assert_eq!(standing.newest_epochs(2, all), [id(250), id(20)]);
+        // A member who gives one to some of the members alone does not get ahead of it either.
+        standing.epochs.insert(id(9), epoch(&[250], 50, &[1]));
+        assert_eq!(standing.newest_epochs(2, all), [id(250), id(9)]);
     }
 }

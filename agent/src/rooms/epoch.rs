@@ -109,6 +109,7 @@ pub(super) fn keys_before(
 mod tests {
     use super::*;
     use crate::knowledge::Announced;
+    use kinlog_indexer::entry::ActHash;
 
     fn device(number: u8) -> DeviceKey {
         DeviceKey([number; 32])
@@ -128,6 +129,7 @@ mod tests {
                 act_id: Some(secret.act_key().epoch_id()),
                 commitment: Some(secret.commitment()),
                 copies: Vec::new(),
+                oldest: Some((u32::from(*number), ActHash::default())),
                 parents: parents.iter().map(|parent| id(*parent)).collect(),
                 recipients: devices(recipients),
                 at_ms: u64::from(*number),

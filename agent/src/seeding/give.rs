@@ -228,8 +228,7 @@ fn said(grant: &SeedGrant) -> Grant {
 }
 
 /// Returns the epochs whose meet keys a seeder may be met by, newest first, at most
-/// [`GRANT_MEET_KEYS_MAX`]: the heads, and those before them as long as everybody who was given one is
-/// still a member. Whoever was removed has the keys of the epochs before, and none of these.
+/// [`GRANT_MEET_KEYS_MAX`]: those of which everybody who was given one is still a member. Whoever was removed has the keys of the epochs before, and none of these.
 fn granted_epochs(room: &KnownRoom) -> Vec<EpochSecret> {
     let members = room.devices();
     let is_granted = |id: &kinlog_indexer::seal::EpochId| {

@@ -228,6 +228,8 @@ pub struct EpochRow {
     /// Who announced it, the oldest first. There are several where somebody copied its id; a secret is
     /// the epoch's when one of them commits to it.
     pub announced: Vec<Announcement>,
+    /// Depth of the oldest announcement.
+    pub depth: u32,
     /// The latest of their authors' clocks, ms.
     pub dated_ms: u64,
     /// The epochs before it, as any of them says.
@@ -343,7 +345,9 @@ impl Authority {
         let mut oldest = BTreeMap::new();
         for (id, epoch) in &mut self.epochs {
             epoch.announced.sort_unstable_by_key(age);
-            oldest.extend(epoch.announced.first().map(|first| (*id, age(first))));
+            let first = epoch.announced.first().map(age);
+            epoch.depth = first.and_then(|(depth, _)| depth).unwrap_or_default();
+            oldest.extend(first.map(|first| (*id, first)));
         }
         for (id, epoch) in &mut self.epochs {
             let own = oldest.get(id);
