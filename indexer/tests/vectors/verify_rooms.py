@@ -572,7 +572,7 @@ class Pass:
             return False
         by, revoked = act.ground, self.room.identity(self.all, act.ground.agent).revoked
         latest = lambda device: (-revoked[device], device)
-        if by.device not in revoked or latest(act.said["device_key"]) > latest(by.device):
+        if by.device not in revoked or latest(act.said["device_key"]) >= latest(by.device):
             return False
         counting = [self.room.acts[x] for x in self.counts() if self.room.acts[x].tag == REVOKE]
         others = [x for x in counting if x.ground.agent != by.agent and self.takes_back(x, act)]
