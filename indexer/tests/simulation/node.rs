@@ -64,6 +64,15 @@ pub(crate) struct Held {
     is_stopped: bool,
 }
 
+impl Held {
+    /// Expects no longer that these blocks are there.
+    pub(crate) fn forget(&mut self, key: &FeedKey, blocks: &std::ops::Range<u64>) {
+        if self.key == *key {
+            self.have.clear_range(blocks.clone());
+        }
+    }
+}
+
 impl Node {
     /// Segments of 1 MiB that grow by 64 KiB, a checkpoint every 64 KiB; no thread of the store's own, so
     /// that the same seed does the same.

@@ -91,7 +91,10 @@ impl World {
         }
         let lies = policy == CrashPolicy::LyingSync;
         if !lies {
-            let held = self.nodes[node].held();
+            let mut held = self.nodes[node].held();
+            for (_, key, blocks) in self.unsure.extract_if(.., |(of, ..)| *of == node) {
+                held.iter_mut().for_each(|held| held.forget(&key, &blocks));
+            }
             self.before.insert(node, held);
         }
         let seed = self.random.below(1 << 20);
@@ -237,6 +240,7 @@ impl World {
                     .replicator
                     .handle_stored(self.now, &key, &head, &feed.have());
                 running.has_failed = true;
+                self.unsure.push((node, key, start..end));
                 self.restart_soon(node);
             }
         }
