@@ -10,7 +10,7 @@ use std::time::Duration;
 use kinlog_feeds::text;
 use support::Home;
 use support::blocks::{Kind, block, digest};
-use support::npm::Npm;
+use testkit::npm::Npm;
 use testkit::process::Running;
 
 const BLOCKS: u32 = 10_000;

@@ -9,78 +9,14 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::Duration;
 
 use kinlog_feeds::text;
 use serde_json::{Value, json};
 use support::Home;
 use support::blocks::{Kind, block, digest};
-use support::npm::Npm;
+use testkit::npm::{Driver, TRANSFER};
 use testkit::process::Running;
 use testkit::random::{Random, seed};
-
-/// A whole transfer of a test, on a machine that does much else.
-const TRANSFER: Duration = Duration::from_secs(120);
-
-/// JavaScript Hypercores, as `driver.js` runs them.
-struct Driver(Npm);
-
-impl Driver {
-    #[track_caller]
-    fn start(hypercore: &str) -> Driver {
-        Driver(Npm::start(
-            "driver.js",
-            &["--hypercore", hypercore],
-            TRANSFER,
-        ))
-    }
-
-    /// Says a command and does not wait.
-    fn say(&mut self, command: &Value) {
-        self.0.running.write(format!("{command}\n").as_bytes());
-    }
-
-    /// Returns the answer to the oldest command that was not answered.
-    #[track_caller]
-    fn hear(&mut self) -> Value {
-        self.0.hear()
-    }
-
-    #[track_caller]
-    fn ask(&mut self, command: &Value) -> Value {
-        self.say(command);
-        self.hear()
-    }
-
-    /// Makes a feed of `count` blocks, and returns its key.
-    #[track_caller]
-    fn make(&mut self, name: &str, seed: u32, count: u32) -> String {
-        let made = self.ask(&json!({"do": "make", "name": name}));
-        self.ask(
-            &json!({"do": "append", "name": name, "seed": seed, "count": count, "kind": "text"}),
-        );
-        made["key"].as_str().unwrap().to_owned()
-    }
-
-    /// Listens, and returns the address.
-    #[track_caller]
-    fn listen(&mut self, names: &[&str]) -> String {
-        let heard = self.ask(&json!({"do": "listen", "names": names}));
-        format!("127.0.0.1:{}", heard["port"])
-    }
-
-    #[track_caller]
-    fn connect(&mut self, names: &[&str], address: &str) {
-        let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
-        self.ask(&json!({"do": "connect", "names": names, "port": port}));
-    }
-
-    #[track_caller]
-    fn open(&mut self, name: &str, key: &str) {
-        let key = text::encode_hex(&text::decode_key(key).unwrap());
-        self.ask(&json!({"do": "open", "name": name, "key": key}));
-    }
-}
 
 fn blocks(seed: u32, count: u32) -> Vec<Vec<u8>> {
     (0..count)
@@ -229,9 +165,7 @@ fn we_follow(hypercore: &str) {
                 - npm.ask(&json!({"do": "wait", "name": "a", "length": 0}))["length"]
                     .as_u64()
                     .unwrap();
-            npm.ask(
-                &json!({"do": "append", "name": "a", "seed": 23, "count": more, "kind": "text"}),
-            );
+            npm.append("a", 23, more as u32);
         }
         pull.wait_json("all that there is", TRANSFER, |value| {
             (value["blocks"] == length && value["blocks_total"] == length).then_some(())
@@ -382,6 +316,48 @@ fn we_read_of_two(hypercore: &str) {
     assert_eq!(read(&home, &key, &(0..LENGTH)), blocks(27, LENGTH));
 }
 
+/// npm reads a feed of ours and says what only its own kind may know.
+#[track_caller]
+fn npm_extends(hypercore: &str) {
+    let expected = blocks(32, 40);
+    let (home, key) = writer("told", &expected);
+    let (serving, address) = serve(&home, &["/blocks"]);
+    let mut npm = Driver::start(hypercore);
+    npm.open("a", &key);
+    npm.connect(&["a"], &address);
+    npm.wait_peers("a", 1);
+    for length in [10, 40] {
+        for text in ["", "something", "something else"] {
+            npm.ask(&json!({"do": "extend", "name": "a", "text": text}));
+        }
+        let got = npm.ask(&json!({"do": "download", "name": "a", "ranges": [[0, length]]}));
+        assert_eq!(got["digest"], digest(&expected[..length]));
+    }
+    npm.wait_peers("a", 1);
+    serving.stop();
+}
+
+/// npm says it while we read what it writes.
+#[track_caller]
+fn we_hear_extensions(hypercore: &str) {
+    let mut npm = Driver::start(hypercore);
+    let key = npm.make("a", 33, 10);
+    let address = npm.listen(&["a"]);
+    let home = Home::init("listener");
+    let mut pull = home.start(["--json", "feed", "pull", &key, "--tcp", &address, "--live"]);
+    for length in [10, 20, 30] {
+        if length > 10 {
+            npm.ask(&json!({"do": "extend", "name": "a", "text": "x".repeat(length)}));
+            npm.append("a", 33, 10);
+        }
+        pull.wait_json("all that there is", TRANSFER, |value| {
+            (value["blocks"] == length && value["blocks_total"] == length).then_some(())
+        });
+    }
+    pull.stop();
+    assert_eq!(read(&home, &key, &(0..30)), blocks(33, 30));
+}
+
 const FEEDS: u32 = 100;
 
 fn names() -> Vec<String> {
@@ -485,6 +461,8 @@ with_both! {
     we_seek => npm_hypercore_11_has_bytes_that_we_find, npm_hypercore_10_has_bytes_that_we_find;
     npm_reads_of_two => npm_hypercore_11_reads_of_npm_and_us, npm_hypercore_10_reads_of_npm_and_us;
     we_read_of_two => npm_hypercore_11_twice_has_a_half_each_and_we_get_all, npm_hypercore_10_twice_has_a_half_each_and_we_get_all;
+    npm_extends => npm_hypercore_11_says_what_we_do_not_know_and_reads, npm_hypercore_10_says_what_we_do_not_know_and_reads;
+    we_hear_extensions => npm_hypercore_11_says_what_we_do_not_know_and_is_read, npm_hypercore_10_says_what_we_do_not_know_and_is_read;
     we_read_a_hundred => npm_hypercore_11_serves_us_a_hundred_feeds_on_one_stream, npm_hypercore_10_serves_us_a_hundred_feeds_on_one_stream;
     npm_reads_a_hundred => npm_hypercore_11_reads_a_hundred_feeds_on_one_stream, npm_hypercore_10_reads_a_hundred_feeds_on_one_stream;
 }

@@ -18,6 +18,11 @@
 //   {do: "get", name, index, ms?}                   {held: false} when nobody brings it in time
 //   {do: "seek", name, bytes}                       {block, offset}, asked of peers where need be
 //   {do: "digest", name, ranges?}                   of what is held
+//   {do: "active", name, active}                    whether it is read; channels of feeds nobody reads close
+//   {do: "peers", name, count}                      ends when so many peers' channels are open
+//   {do: "extend", name, text}                      says it to all peers by an extension of its own
+//   {do: "pushed", name, key}                       the same as "open", of a feed of 11 that only takes pushes
+//   {do: "push", name, ranges}                      sends blocks to all peers once these allow it (11 only)
 //   {do: "hangup"}                                  ends all connections
 'use strict'
 
@@ -34,6 +39,9 @@ const Hypercore = require('hypercore' + version)
 // Of 11 all feeds share one database: each would take 70 MB of its own.
 const shared = version === '11' ? new (require('hypercore-storage'))(folder) : null
 const storage = (name) => shared || path.join(folder, name)
+
+// A feed that is read no more is so at once.
+const options = { notDownloadingLinger: 0 }
 
 const cores = new Map()
 const sockets = new Set()
@@ -62,10 +70,10 @@ const about = (core) => ({ key: core.key.toString('hex'), fork: core.fork, lengt
 
 // A new feed; in a shared database one has to say which.
 function made (name) {
-  if (shared === null) return new Hypercore(storage(name))
+  if (shared === null) return new Hypercore(storage(name), null, options)
   const pair = keyPair()
   const manifest = { version: 1, signers: [{ publicKey: pair.publicKey }] }
-  return new Hypercore(shared, Hypercore.key(manifest), { keyPair: pair, manifest })
+  return new Hypercore(shared, Hypercore.key(manifest), { keyPair: pair, manifest, ...options })
 }
 
 const commands = {
@@ -76,7 +84,7 @@ const commands = {
     return about(core)
   },
   async open ({ name, key }) {
-    const core = new Hypercore(storage(name), Buffer.from(key, 'hex'))
+    const core = new Hypercore(storage(name), Buffer.from(key, 'hex'), options)
     await core.ready()
     cores.set(name, core)
     return about(core)
@@ -139,6 +147,35 @@ const commands = {
   async seek ({ name, bytes }) {
     const [block, offset] = await cores.get(name).seek(bytes)
     return { block, offset }
+  },
+  async active ({ name, active }) {
+    cores.get(name).setActive(active)
+    return {}
+  },
+  async peers ({ name, count }) {
+    const core = cores.get(name)
+    while (core.peers.length !== count) {
+      await new Promise((resolve) => { core.once('peer-add', resolve); core.once('peer-remove', resolve) })
+    }
+    return {}
+  },
+  async pushed ({ name, key }) {
+    const core = new Hypercore(storage(name), Buffer.from(key, 'hex'), { ...options, allowPush: true, pushOnly: true })
+    await core.ready()
+    cores.set(name, core)
+    return about(core)
+  },
+  async push ({ name, ranges }) {
+    const { replicator } = cores.get(name).core
+    while (!replicator.peers.every((peer) => peer.remoteAllowPush)) await new Promise(setImmediate)
+    for (const [start, end] of ranges) {
+      for (let index = start; index < end; index++) await replicator.push(index)
+    }
+    return {}
+  },
+  async extend ({ name, text }) {
+    cores.get(name).registerExtension('far-end/' + text.length, {}).broadcast(Buffer.from(text))
+    return {}
   },
   digest: ({ name, ranges }) => digestOf(cores.get(name), ranges),
   async hangup () {

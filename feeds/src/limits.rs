@@ -117,8 +117,13 @@ pub const REQUESTS_PER_PEER_MAX: usize = 1024;
 /// answers a wider window more slowly, and in ever wilder order.
 pub const REQUESTS_PER_PLAIN_PEER_MAX: usize = 48;
 
-/// Requests of one peer over all its channels that wait here, about 0.5 MiB.
+/// Requests of one peer over all its channels that wait here, refused or not, about 0.5 MiB.
 pub const REQUESTS_QUEUED_MAX: usize = 4096;
+
+/// Bytes of answers without a read (refusals, which blocks are held) that one peer gets within a
+/// [`REPLICATE_TICK`], 1 MiB: bits of 4 million blocks, and no more waits for a peer that stops reading
+/// before that is noticed.
+pub const PROMPT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Reads of one peer handed to the store at once.
 pub const READS_PER_PEER_MAX: usize = 1024;
@@ -241,6 +246,10 @@ pub const UNANCHORED_PROOFS_MAX: u32 = 64;
 
 /// Blocks of a feed whose failed requests are remembered, to plan the next one with more care.
 pub const RETRIES_MAX: usize = 16_384;
+
+/// Blocks of one append that are sent before they are asked for, 16: what somebody wrote just now, not a
+/// transfer.
+pub const PUSH_BLOCKS_MAX: u64 = 16;
 
 /// Blocks asked for and proved together, 1,024: 64 KiB of 64 B blocks, so that their proof costs less
 /// than a byte each.

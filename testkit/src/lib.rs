@@ -3,6 +3,7 @@
 
 pub mod disk;
 pub mod needles;
+pub mod npm;
 pub mod process;
 pub mod random;
 pub mod soak;

@@ -2,7 +2,6 @@
 #![allow(dead_code, unreachable_pub, clippy::panic)] // Each test file uses its part of this.
 
 pub mod blocks;
-pub mod npm;
 pub mod secrets;
 pub mod story;
 

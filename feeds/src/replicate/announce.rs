@@ -1,22 +1,25 @@
 //! What a feed tells its peers of itself: length, readiness, blocks held.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::bitfield::Bitfield;
 use crate::limits::{BITFIELD_PAGE_BLOCKS, WANT_REGION_BLOCKS, WANT_REGIONS_MAX};
-use crate::replicate::PeerId;
 use crate::replicate::channel::Channel;
 use crate::replicate::feed::Feed;
 use crate::replicate::flow::Context;
 use crate::replicate::shown::Shown;
+use crate::replicate::{Output, PeerId};
 use crate::wire::hypercore::{self, Message, Synchronize, Want};
 
 /// Name of the extension message by which Kinlog knows its own: such a peer answers in the order of
 /// asking and takes a wide window well. JavaScript peers ignore it.
 pub(super) const KINLOG_EXTENSION: &[u8] = b"kinlog";
 const KINLOG_EXTENSION_VERSION: &[u8] = &[1];
+/// What telling of one run counts for.
+const RUN_BYTES_COUNTED: usize = 32;
 
 impl Feed {
     /// Tells every peer the state of this side, where it differs from what was told.
@@ -25,7 +28,7 @@ impl Feed {
         let mut due = Vec::new();
         for (peer, channel) in &self.channels {
             let now = self.state_for(channel, downloading);
-            if is_news(channel, &now) {
+            if channel.pushing == 0 && is_news(channel, &now) {
                 due.push((*peer, now));
             }
         }
@@ -55,7 +58,7 @@ impl Feed {
             uploading: true,
             downloading,
             has_manifest: self.manifest_known,
-            allow_push: false,
+            allow_push: downloading && self.allows_pushes(),
         }
     }
 
@@ -115,6 +118,9 @@ impl Feed {
                 .iter()
                 .flat_map(|run| channel.shown.within(run.clone()));
             for run in shown {
+                if channel.pushing > 0 {
+                    continue;
+                }
                 if !is_of_ours || !channel.remote_have.all_in(run.clone()) {
                     cx.outputs.push_back(self.send(*peer, held(run)));
                 }
@@ -122,39 +128,50 @@ impl Feed {
         }
     }
 
-    /// Answers a want with the bits of the region, once: what is added later is announced.
-    pub(super) fn handle_want(&mut self, cx: &mut Context<'_>, peer: PeerId, want: &Want) {
-        if self.withheld {
-            return;
-        }
-        let writable = cx.peers.get(&peer).is_some_and(|peer| peer.writable);
-        let Some(channel) = self.channels.get_mut(&peer) else {
-            return;
+    /// Notes which region a peer wants to know of; returns whether it is to be told, once: what is added
+    /// later is announced.
+    pub(super) fn handle_want(&mut self, peer: PeerId, want: &Want) -> bool {
+        let Some(channel) = self.channels.get_mut(&peer).filter(|_| !self.withheld) else {
+            return false;
         };
         if channel.shown.is_nothing() {
-            return;
+            return false;
         }
         let region = want.start / WANT_REGION_BLOCKS;
         let known = channel.remote_wants.len() >= WANT_REGIONS_MAX
             || (!want.any && !channel.remote_wants.insert(region));
-        if known || !writable || self.length == 0 {
+        !known && self.length > 0
+    }
+
+    /// Returns what the answer to a want counts for, at most.
+    pub(super) fn held_bytes(&self, want: &Want) -> usize {
+        let blocks = match self.is_whole() || want.any {
+            true => 0,
+            false => self.wanted_end(want).saturating_sub(want.start),
+        };
+        RUN_BYTES_COUNTED + usize::try_from(blocks.div_ceil(8)).unwrap_or(usize::MAX)
+    }
+
+    fn wanted_end(&self, want: &Want) -> u64 {
+        let length = want.length.min(WANT_REGION_BLOCKS);
+        want.start.saturating_add(length).min(self.length)
+    }
+
+    /// Answers a want with the bits of the region as they are now.
+    pub(super) fn tell_held(&self, outputs: &mut VecDeque<Output>, peer: PeerId, want: &Want) {
+        let Some(channel) = self.channels.get(&peer).filter(|_| !self.withheld) else {
             return;
-        }
-        let end = want
-            .start
-            .saturating_add(want.length.min(WANT_REGION_BLOCKS))
-            .min(self.length);
-        let shown = channel.shown.clone();
-        if self.is_whole() && shown == Shown::All {
-            cx.outputs.push_back(self.send(peer, held(0..self.length)));
+        };
+        let (shown, end) = (&channel.shown, self.wanted_end(want));
+        if self.is_whole() && *shown == Shown::All {
+            outputs.push_back(self.send(peer, held(0..self.length)));
             return;
         }
         if want.any {
             let runs = self.have.runs(want.start.min(end)..end);
             let first = runs.flat_map(|run| shown.within(run)).next();
             if let Some(first) = first {
-                cx.outputs
-                    .push_back(self.send(peer, held(first.start..first.start + 1)));
+                outputs.push_back(self.send(peer, held(first.start..first.start + 1)));
             }
             return;
         }
@@ -168,8 +185,7 @@ impl Feed {
             }
             if have.count() > 0 {
                 let words = have.words(start, blocks);
-                cx.outputs
-                    .push_back(self.send(peer, Message::Bitfield { start, words }));
+                outputs.push_back(self.send(peer, Message::Bitfield { start, words }));
             }
             start += BITFIELD_PAGE_BLOCKS;
         }
@@ -204,7 +220,7 @@ fn is_news(channel: &Channel, now: &Synchronize) -> bool {
     told.remote_length != now.remote_length && now.length > now.remote_length
 }
 
-fn held(run: Range<u64>) -> Message {
+pub(super) fn held(run: Range<u64>) -> Message {
     let (start, length) = (run.start, run.end - run.start);
     Message::Range(hypercore::Range {
         drop: false,

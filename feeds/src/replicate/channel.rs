@@ -1,6 +1,7 @@
 //! One feed between this process and one peer: what the peer holds, what was asked of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::Time;
@@ -22,6 +23,8 @@ use crate::wire::kinlog::Held;
 pub(super) enum What {
     /// A block.
     Block(u64),
+    /// Nothing: a block came unasked, as it may.
+    Push(u64),
     /// The head at this length or beyond.
     Upgrade(u64),
     /// What tells another history from the lie that the peer is accused of.
@@ -33,6 +36,14 @@ pub(super) enum What {
 }
 
 impl What {
+    /// Returns the block that it is about.
+    pub(super) fn block(self) -> Option<u64> {
+        match self {
+            What::Block(index) | What::Push(index) => Some(index),
+            What::Upgrade(_) | What::Probe | What::Look | What::Reorg => None,
+        }
+    }
+
     /// Returns whether it asks for the way from nothing.
     pub(super) fn is_whole_history(self) -> bool {
         matches!(self, What::Probe | What::Look)
@@ -54,6 +65,7 @@ impl What {
                             .as_ref()
                             .is_some_and(|block| block.index == index)
                 }
+                What::Push(_) => false,
                 What::Upgrade(_) | What::Probe | What::Look | What::Reorg => {
                     proof.upgrade.is_some() && proof.block.is_none()
                 }
@@ -102,6 +114,12 @@ pub(super) struct Channel {
     pub(super) shown: Shown,
     /// The state last told to the peer.
     pub(super) told: Option<Synchronize>,
+    /// Blocks being sent to the peer unasked: it is told of them once they are on their way.
+    pub(super) pushing: u32,
+    /// The first of them, and the length that the peer knows with them.
+    pub(super) pushed: Range<u64>,
+    /// Blocks that the peer sent unasked and that were taken.
+    pub(super) taken_unasked: u64,
     /// Regions of which the peer wants to know what we hold.
     pub(super) remote_wants: BTreeSet<u64>,
     /// Regions of which we asked what the peer holds, and when.
@@ -138,6 +156,8 @@ pub(super) struct Channel {
     pub(super) looked_at: u64,
     /// The peer was sent the feed's conflict proof, or sent one.
     pub(super) knows_conflict: bool,
+    /// The driver was told to close it.
+    pub(super) is_closing: bool,
     /// Requests up to this id were of channels that are closed.
     first_id: u64,
     last_id: u64,

@@ -164,6 +164,7 @@ impl Feed {
         }
         for channel in self.channels.values_mut() {
             channel.head_told = 0;
+            (channel.pushing, channel.pushed) = (0, 0..0);
             // What a peer holds of another fork is something else from there on.
             if channel.remote.is_none_or(|remote| remote.fork != head.fork) {
                 channel.remote_have.clear_range(common..UINT_MAX);

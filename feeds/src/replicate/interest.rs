@@ -69,3 +69,17 @@ pub struct Interest {
     /// Whether later upgrades are followed; otherwise the first head that a peer shows is enough.
     pub live: bool,
 }
+
+/// Whether peers may send blocks of a feed before they are asked for. They may where all that is
+/// appended is wanted, [`Want::All`] or [`Want::Last`] with `live`; whoever may not and does is counted,
+/// and cut in the end.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Pushes {
+    /// Every block is asked for.
+    #[default]
+    Refused,
+    /// Whoever appends may send the blocks at once, which saves one or two round trips.
+    Taken,
+    /// The same, and nothing is asked for.
+    Only,
+}

@@ -33,7 +33,7 @@ mod serve;
 mod shown;
 mod turns;
 
-pub use interest::{FeedKind, FeedState, HeadState, Interest, Want};
+pub use interest::{FeedKind, FeedState, HeadState, Interest, Pushes, Want};
 pub use load::Load;
 pub use output::{
     Applied, ApplyFailure, ApplyId, FeedEvent, Incoming, NotAvailable, Output, PeerId,

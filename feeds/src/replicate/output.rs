@@ -80,6 +80,10 @@ pub enum NotAvailable {
     Missing,
     /// The request makes no sense for this feed.
     InvalidRequest,
+    /// It was not read, as those before it brought [`READ_BYTES_PER_PEER_MAX`]: it is asked for again.
+    ///
+    /// [`READ_BYTES_PER_PEER_MAX`]: crate::limits::READ_BYTES_PER_PEER_MAX
+    Postponed,
 }
 
 /// What a peer did that the protocol forbids.
@@ -257,6 +261,14 @@ pub enum Output {
         reorg: Box<Reorg>,
         /// Unverified.
         answer: Box<Incoming>,
+    },
+    /// Close the feed's channel with a JavaScript peer, as neither side asks for anything; it may open it
+    /// again at any time, and so may we.
+    CloseIdle {
+        /// With whom.
+        peer: PeerId,
+        /// Of which feed.
+        key: FeedKey,
     },
     /// A peer broke the protocol: close its connection.
     Violation {

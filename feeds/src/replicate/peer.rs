@@ -2,18 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::Time;
 use crate::crypto::FeedKey;
-use crate::limits::{REQUESTS_PER_PLAIN_PEER_MAX, URGENT_BYTES_MAX};
+use crate::limits::{
+    PROMPT_BYTES_MAX, REPLICATE_TICK, REQUESTS_PER_PLAIN_PEER_MAX, URGENT_BYTES_MAX,
+};
 use crate::replicate::pace::Pace;
 use crate::replicate::shown::Shown;
-use crate::wire::hypercore::Request;
+use crate::wire::hypercore::{NoDataReason, Request, Want};
 use crate::wire::kinlog::SetRequest;
 
-/// A request of the peer that waits.
+/// What the peer waits for.
 #[derive(Debug)]
 pub(super) enum Queued {
+    /// A proof, with or without a block.
     Request(Request),
+    /// The proof of a set.
     Set(SetRequest),
+    /// That a request brings nothing, and why.
+    Refusal { id: u64, reason: NoDataReason },
+    /// That a set brings nothing.
+    NoSet { id: u64, fork: u64 },
+    /// What is held of a region.
+    Want(Want),
 }
 
 impl Queued {
@@ -23,7 +34,14 @@ impl Queued {
         match self {
             Queued::Request(request) => request.priority > 0 || request.proof.block.is_none(),
             Queued::Set(request) => request.is_urgent,
+            Queued::Refusal { .. } | Queued::NoSet { .. } => true,
+            Queued::Want(_) => false,
         }
+    }
+
+    /// Returns whether it goes before transfers.
+    pub(super) fn is_before_bulk(&self) -> bool {
+        self.is_urgent() || matches!(self, Queued::Want(_))
     }
 
     /// Returns how many blocks are asked for.
@@ -31,20 +49,25 @@ impl Queued {
         match self {
             Queued::Request(request) => usize::from(request.proof.block.is_some()),
             Queued::Set(request) => request.set.count(),
+            Queued::Refusal { .. } | Queued::NoSet { .. } | Queued::Want(_) => 0,
         }
     }
 
     /// Returns the runs of a set that are kept.
     pub(super) fn runs(&self) -> usize {
         match self {
-            Queued::Request(_) => 0,
             Queued::Set(request) => request.set.runs().count(),
+            _ => 0,
         }
     }
 
     /// Returns whether this is the request with that id; sets have ids of their own.
     pub(super) fn is_request(&self, id: u64) -> bool {
-        matches!(self, Queued::Request(request) if request.id == id)
+        match self {
+            Queued::Request(request) => request.id == id,
+            Queued::Refusal { id: refused, .. } => *refused == id,
+            Queued::Set(_) | Queued::NoSet { .. } | Queued::Want(_) => false,
+        }
     }
 }
 
@@ -66,7 +89,10 @@ pub(super) struct Peer {
     pub(super) writable: bool,
     /// Bytes of urgent answers that it still gets while its connection takes no more.
     pub(super) urgent_bytes_left: usize,
-    /// Requests of the peer that wait to be read.
+    /// Bytes of answers without a read that it still gets before `prompt_until`.
+    prompt_bytes_left: usize,
+    prompt_until: Time,
+    /// Requests of the peer that wait to be answered.
     pub(super) requests: VecDeque<(FeedKey, Queued)>,
     /// Feeds about which both sides may speak by `kinlog/feed/1`.
     pub(super) by_number: BTreeSet<FeedKey>,
@@ -74,6 +100,8 @@ pub(super) struct Peer {
     pub(super) last_set: u64,
     pub(super) reading: usize,
     pub(super) reading_bytes: usize,
+    /// What an answer may come to, going by the largest of late.
+    pub(super) answer_bytes: usize,
     /// Highest id that a request of a channel that is closed now had.
     pub(super) last_request: u64,
     pub(super) invalid_requests: u32,
@@ -93,16 +121,48 @@ impl Peer {
             pace: Pace::default(),
             writable: true,
             urgent_bytes_left: URGENT_BYTES_MAX,
+            prompt_bytes_left: 0,
+            prompt_until: Time::ZERO,
             requests: VecDeque::new(),
             by_number: BTreeSet::new(),
             last_set: 0,
             reading: 0,
             reading_bytes: 0,
+            answer_bytes: 0,
             last_request: 0,
             invalid_requests: 0,
             unsolicited: 0,
             oversize_blocks: 0,
         }
+    }
+
+    /// An answer was read: blocks of one feed may differ much, and who asks chooses among them.
+    pub(super) fn learn_answer_bytes(&mut self, bytes: usize) {
+        let usual = self.answer_bytes - self.answer_bytes.div_ceil(16);
+        self.answer_bytes = bytes.max(usual);
+    }
+
+    /// Takes `bytes` of what a peer that reads nothing may make wait; `false` if it has to wait itself.
+    pub(super) fn takes(&mut self, bytes: usize) -> bool {
+        if self.writable {
+            return true;
+        }
+        let left = self.urgent_bytes_left.checked_sub(bytes);
+        self.urgent_bytes_left = left.unwrap_or(self.urgent_bytes_left);
+        left.is_some()
+    }
+
+    /// The same of an answer that no read slows down.
+    pub(super) fn takes_promptly(&mut self, now: Time, bytes: usize) -> bool {
+        if now >= self.prompt_until {
+            self.prompt_bytes_left = PROMPT_BYTES_MAX;
+            self.prompt_until = now + REPLICATE_TICK;
+        }
+        if bytes > self.prompt_bytes_left || !self.takes(bytes) {
+            return false;
+        }
+        self.prompt_bytes_left -= bytes;
+        true
     }
 
     /// Returns whether it said that it is Kinlog.

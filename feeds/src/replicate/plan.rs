@@ -5,7 +5,7 @@ use crate::replicate::channel::{Asked, Gathered, What};
 use crate::replicate::feed::{Feed, Upgrading};
 use crate::replicate::flow::Context;
 use crate::replicate::mistake::{Mistake, makes};
-use crate::replicate::{FeedEvent, PeerId, ProtocolViolation, Want};
+use crate::replicate::{FeedEvent, Output, PeerId, ProtocolViolation, Want};
 use crate::tree::{ProofRequest, UpgradeRequest};
 use crate::wire::hypercore::{self, Message, Request};
 
@@ -29,6 +29,10 @@ impl Feed {
         }
         planned.violations = self.free_what_hangs(cx);
         planned.violations.append(&mut self.convicted);
+        if self.takes_nothing_but_pushes() {
+            self.synchronize(cx);
+            return planned;
+        }
         self.look_at_forks(cx);
         self.look_while_withheld(cx);
         self.seek_rival(cx);
@@ -45,7 +49,25 @@ impl Feed {
         planned.starved |= self.plan_blocks(cx);
         self.send_gathered(cx);
         planned.waits = self.tell_followers(cx, planned.starved) || self.waits_for_silent_peer(cx);
+        self.close_idle(cx);
         planned
+    }
+
+    /// Closes channels of which neither side has any use, as npm `hypercore` does and waits for: whoever
+    /// wants something later opens it again.
+    fn close_idle(&mut self, cx: &mut Context<'_>) {
+        for (peer, channel) in &mut self.channels {
+            let rests =
+                |told: Option<hypercore::Synchronize>| told.is_some_and(|told| !told.downloading);
+            let is_idle = rests(channel.remote) && rests(channel.told) && channel.asked.is_empty();
+            if is_idle && !channel.is_kinlog && !channel.is_closing {
+                channel.is_closing = true;
+                cx.outputs.push_back(Output::CloseIdle {
+                    peer: *peer,
+                    key: self.key,
+                });
+            }
+        }
     }
 
     /// Returns whether a peer has a longer head that it is asked for once it counts as silent no more:
@@ -124,7 +146,11 @@ impl Feed {
             manifest,
             true,
         );
-        self.upgrading = Some(Upgrading { peer, target });
+        self.upgrading = Some(Upgrading {
+            peer,
+            target,
+            is_pushed: false,
+        });
         false
     }
 

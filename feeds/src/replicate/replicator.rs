@@ -15,11 +15,11 @@ use crate::replicate::contest::{CONFLICT_EXTENSION, HEAD_EXTENSION};
 use crate::replicate::feed::Feed;
 use crate::replicate::flow::{Context, Flow};
 use crate::replicate::peer::Peer;
-use crate::replicate::serve::Server;
+use crate::replicate::serve::{Served, Server};
 use crate::replicate::shown::Shown;
 use crate::replicate::{
     Applied, ApplyFailure, ApplyId, FeedState, HeadState, Interest, Load, NotAvailable, Output,
-    PeerId, ProtocolViolation, ReadId, ReorgStep,
+    PeerId, ProtocolViolation, Pushes, ReadId, ReorgStep,
 };
 use crate::tree::Proof;
 use crate::wire::hypercore::Message;
@@ -76,6 +76,12 @@ pub struct PeerStatus {
     pub remote_held: u64,
     /// Blocks asked of this peer and not yet received.
     pub in_flight: u64,
+    /// Whether it takes what we append before it asks.
+    pub takes_pushes: bool,
+    /// Blocks that it sent before they were asked for, as it may.
+    pub pushed: u64,
+    /// Messages of data that it sent unasked and may not, over all feeds.
+    pub unsolicited: u32,
 }
 
 /// Plans requests and answers over all feeds and peers of a process.
@@ -162,10 +168,22 @@ impl Replicator {
         self.touch(key);
     }
 
+    /// Says whether peers may send blocks of a feed before they are asked for.
+    pub fn set_pushes(&mut self, now: Time, key: &FeedKey, pushes: Pushes) {
+        self.now = now;
+        with_feed!(self, key, |feed, _cx| feed.pushes = pushes);
+        self.touch(key);
+    }
+
     /// The own feed `key` has grown to `head`, durably, or was truncated to it.
     pub fn handle_appended(&mut self, now: Time, key: &FeedKey, head: &HeadState) {
         self.now = now;
-        with_feed!(self, key, |feed, cx| feed.handle_appended(cx, head));
+        let pushes = with_feed!(self, key, |feed, cx| feed.handle_appended(cx, head));
+        for (peer, request) in pushes.into_iter().flatten() {
+            if let Some(found) = self.peers.get_mut(&peer) {
+                self.server.push((peer, found), *key, request);
+            }
+        }
     }
 
     /// Shows peers nothing of `key` until [`publish`](Self::publish): neither length nor head nor block.
@@ -251,6 +269,7 @@ impl Replicator {
                 continue;
             };
             channel.shown = shown;
+            channel.pushing = 0;
             self.server.handle_channel_close(peer, &key);
             if let Some(found) = self.peers.get_mut(&peer) {
                 found.requests.retain(|(queued, _)| *queued != key);
@@ -348,8 +367,7 @@ impl Replicator {
         if !feed.channels.contains_key(&peer) {
             return Ok(());
         }
-        self.server
-            .handle_set_request(&mut self.outputs, (peer, found), feed, request)
+        self.server.handle_set_request((peer, found), feed, request)
     }
 
     /// The channel of feed `key` with this peer is closed.
@@ -456,9 +474,7 @@ impl Replicator {
                     channel.head_told = channel.head_told.max(feed.length);
                 }
                 let peer = (peer, found);
-                return self
-                    .server
-                    .handle_request(&mut self.outputs, peer, feed, request);
+                return self.server.handle_request(peer, feed, request);
             }
             Message::Cancel(request) => {
                 let Some(found) = self.peers.get_mut(&peer) else {
@@ -467,7 +483,10 @@ impl Replicator {
                 self.server.handle_cancel(peer, found, key, request);
             }
             Message::Want(want) => {
-                with_feed!(self, key, |feed, cx| feed.handle_want(cx, peer, &want));
+                let is_news = feed.handle_want(peer, &want);
+                if let Some(found) = self.peers.get_mut(&peer).filter(|_| is_news) {
+                    return self.server.handle_want((peer, found), *key, want);
+                }
             }
             Message::Unwant(want) => feed.handle_unwant(peer, &want),
             Message::Extension { name, payload } => {
@@ -508,10 +527,14 @@ impl Replicator {
         result: Result<(Proof, Option<Bytes>), NotAvailable>,
     ) {
         self.now = now;
-        let cut = self
-            .server
-            .handle_read(&mut self.outputs, &mut self.peers, id, result);
-        self.cut(cut);
+        let (outputs, peers) = (&mut self.outputs, &mut self.peers);
+        match self.server.handle_read(outputs, peers, id, result) {
+            Some(Served::Pushed { peer, key }) => {
+                with_feed!(self, &key, |feed, cx| feed.end_push(cx, peer));
+            }
+            Some(Served::Invalid(peer, reason)) => self.cut([(peer, reason)]),
+            None => {}
+        }
     }
 
     /// The answer to [`Output::Apply`]: one result for each item, in order; items without one
@@ -538,6 +561,7 @@ impl Replicator {
             return;
         }
         self.tick_at = None;
+        self.server.handle_timeout();
         for key in std::mem::take(&mut self.waiting) {
             with_feed!(self, &key, |feed, cx| feed.time_out(cx));
             self.dirty.insert(key);
@@ -564,6 +588,22 @@ impl Replicator {
         self.applies.is_empty() || self.flow.accepts_data()
     }
 
+    /// Returns whether something is asked of the feed's peers, or would be if there were any.
+    pub fn asks(&self, key: &FeedKey) -> bool {
+        self.feeds.get(key).is_some_and(Feed::is_downloading)
+    }
+
+    /// Returns whether that is so and the peer was told otherwise last, or its channel is being closed:
+    /// channels close when neither side asks for anything, and that may be out of date by then.
+    pub fn asks_unnoticed(&self, peer: PeerId, key: &FeedKey) -> bool {
+        let feed = self.feeds.get(key);
+        let channel = feed.and_then(|feed| feed.channels.get(&peer));
+        let unnoticed = |channel: &Channel| {
+            channel.is_closing || channel.told.is_some_and(|told| !told.downloading)
+        };
+        self.asks(key) && channel.is_some_and(unnoticed)
+    }
+
     /// Returns how much is held for peers.
     pub fn load(&self) -> Load {
         let waiting = || self.peers.values().map(|peer| peer.requests.len());
@@ -585,6 +625,9 @@ impl Replicator {
             remote_length: channel.remote_length(),
             remote_held: channel.remote_have.count(),
             in_flight: channel.asked.len() as u64,
+            takes_pushes: channel.remote.is_some_and(|remote| remote.allow_push),
+            pushed: channel.taken_unasked,
+            unsolicited: self.peers.get(peer).map_or(0, |peer| peer.unsolicited),
         });
         Some(FeedStatus {
             fork: feed.fork,
@@ -630,9 +673,10 @@ impl Replicator {
             }
         }
         self.server
-            .serve(&mut self.outputs, &mut self.peers, &self.feeds);
+            .serve(self.now, &mut self.outputs, &mut self.peers, &self.feeds);
         self.cut(cut);
-        if self.tick_at.is_none() && !self.waiting.is_empty() {
+        let waits = !self.waiting.is_empty() || self.server.waits_for_time();
+        if self.tick_at.is_none() && waits {
             self.tick_at = Some(self.now + REPLICATE_TICK);
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use crate::Time;
 use crate::crypto::FeedKey;
 use crate::limits::{
     INVALID_REQUESTS_MAX, READ_BYTES_PER_PEER_MAX, READS_PER_PEER_MAX, REQUESTS_PER_PEER_MAX,
@@ -15,22 +16,32 @@ use crate::replicate::peer::{Peer, Queued};
 use crate::replicate::shown::Shown;
 use crate::replicate::{NotAvailable, Output, PeerId, ProtocolViolation, ReadId};
 use crate::tree::{BlockSet, Proof};
-use crate::wire::hypercore::{Data, Message, NoData, NoDataReason, Request};
+use crate::wire::hypercore::{Data, Message, NoData, NoDataReason, Request, Want};
 use crate::wire::kinlog::{FeedMessage, SetAnswer, SetRequest};
 
 /// What the proof of a head counts for.
 const NO_BLOCK_BYTES_COUNTED: usize = 1024;
+/// What a refusal counts for.
+const REFUSAL_BYTES_COUNTED: usize = 16;
+
+/// Names no request: its data comes unasked (npm `hypercore`).
+const PUSHED: u64 = 0;
+
+/// What an answer means beside itself.
+pub(super) enum Served {
+    /// A block is on its way that the peer did not ask for.
+    Pushed { peer: PeerId, key: FeedKey },
+    /// The peer asked for too much that makes no sense.
+    Invalid(PeerId, ProtocolViolation),
+}
 
 /// A read that the driver has.
 #[derive(Debug)]
 struct Reading {
     peer: PeerId,
     key: FeedKey,
-    request: u64,
-    is_set: bool,
-    fork: u64,
+    request: Queued,
     bytes: usize,
-    urgent: bool,
     /// The peer took the request back.
     cancelled: bool,
 }
@@ -40,14 +51,17 @@ struct Reading {
 pub(super) struct Server {
     reads: BTreeMap<ReadId, Reading>,
     waiting: BTreeSet<PeerId>,
+    /// Peers that got all that they get within a tick.
+    delayed: BTreeSet<PeerId>,
+    /// Reads that were not done, in their order.
+    postponed: Vec<(PeerId, FeedKey, Queued)>,
     last_id: u64,
 }
 
 impl Server {
-    /// Queues a request, or answers at once what needs no read.
+    /// Queues a request, or that it brings nothing.
     pub(super) fn handle_request(
         &mut self,
-        outputs: &mut VecDeque<Output>,
         (id, peer): (PeerId, &mut Peer),
         feed: &Feed,
         request: Request,
@@ -56,32 +70,45 @@ impl Server {
         match judge(feed, shown, &request) {
             Judgement::Read => {}
             Judgement::Decline => {
-                outputs.push_back(no_data(
-                    id,
-                    feed.key,
-                    request.id,
-                    NoDataReason::NotAvailable,
-                ));
-                return Ok(());
+                let refusal = Queued::Refusal {
+                    id: request.id,
+                    reason: NoDataReason::NotAvailable,
+                };
+                return self.queue((id, peer), feed.key, refusal);
             }
             Judgement::Invalid => {
-                outputs.push_back(no_data(
-                    id,
-                    feed.key,
-                    request.id,
-                    NoDataReason::InvalidRequest,
-                ));
-                return count_invalid(peer);
+                let refusal = Queued::Refusal {
+                    id: request.id,
+                    reason: NoDataReason::InvalidRequest,
+                };
+                count_invalid(peer)?;
+                return self.queue((id, peer), feed.key, refusal);
             }
         }
         self.queue((id, peer), feed.key, Queued::Request(request))
     }
 
-    /// Queues a set, cut to what the peer may have and is held, or says at once that the first of it is
-    /// not to be had.
+    /// Queues the answer to what the peer wants to know of a region.
+    pub(super) fn handle_want(
+        &mut self,
+        peer: (PeerId, &mut Peer),
+        key: FeedKey,
+        want: Want,
+    ) -> Result<(), ProtocolViolation> {
+        self.queue(peer, key, Queued::Want(want))
+    }
+
+    /// Queues what the peer is sent without having asked.
+    pub(super) fn push(&mut self, (id, peer): (PeerId, &mut Peer), key: FeedKey, request: Request) {
+        let place = peer.requests.partition_point(|(_, one)| one.is_urgent());
+        peer.requests.insert(place, (key, Queued::Request(request)));
+        self.waiting.insert(id);
+    }
+
+    /// Queues a set, cut to what the peer may have and is held, or that the first of it is not to be
+    /// had.
     pub(super) fn handle_set_request(
         &mut self,
-        outputs: &mut VecDeque<Output>,
         (id, peer): (PeerId, &mut Peer),
         feed: &Feed,
         request: SetRequest,
@@ -93,12 +120,11 @@ impl Server {
         let shown = shown.filter(|_| of_ours && !is_beyond);
         let set = shown.and_then(|shown| request.set.prefix(available(feed, shown, &request.set)));
         let Some(set) = set else {
-            outputs.push_back(no_set(id, feed.key, &request));
-            return if is_beyond {
-                count_invalid(peer)
-            } else {
-                Ok(())
-            };
+            if is_beyond {
+                count_invalid(peer)?;
+            }
+            let SetRequest { id: set, fork, .. } = request;
+            return self.queue((id, peer), feed.key, Queued::NoSet { id: set, fork });
         };
         let runs: usize = peer.requests.iter().map(|(_, queued)| queued.runs()).sum();
         if runs >= SET_RUNS_QUEUED_MAX {
@@ -141,6 +167,9 @@ impl Server {
             true => peer
                 .requests
                 .partition_point(|(_, request)| request.is_urgent()),
+            false if request.is_before_bulk() => peer
+                .requests
+                .partition_point(|(_, request)| request.is_before_bulk()),
             false => queued,
         };
         peer.requests.insert(place, (key, request));
@@ -159,7 +188,7 @@ impl Server {
         peer.requests
             .retain(|(feed, queued)| feed != key || !queued.is_request(request));
         let named = |read: &&mut Reading| {
-            read.peer == id && read.key == *key && !read.is_set && read.request == request
+            read.peer == id && read.key == *key && read.request.is_request(request)
         };
         let reading = self.reads.values_mut().find(named);
         if let Some(reading) = reading {
@@ -178,6 +207,7 @@ impl Server {
 
     pub(super) fn handle_peer_gone(&mut self, peer: PeerId) {
         self.waiting.remove(&peer);
+        self.delayed.remove(&peer);
         self.cancel_where(|read| read.peer == peer);
     }
 
@@ -198,7 +228,7 @@ impl Server {
         peers: &mut BTreeMap<PeerId, Peer>,
         id: ReadId,
         result: Result<(Proof, Option<Bytes>), NotAvailable>,
-    ) -> Option<(PeerId, ProtocolViolation)> {
+    ) -> Option<Served> {
         let read = self.reads.remove(&id)?;
         let peer = peers.get_mut(&read.peer)?;
         peer.reading -= 1;
@@ -209,28 +239,43 @@ impl Server {
         if read.cancelled && !makes(Mistake::CancelledRead) {
             return None;
         }
-        let Reading { key, request, .. } = read;
-        if read.is_set {
-            let answer = match result {
-                Ok((
-                    Proof {
-                        fork,
-                        blocks: Some(blocks),
-                        ..
-                    },
-                    _,
-                )) => SetAnswer::new(request, fork, *blocks),
-                _ => SetAnswer::nothing(request, read.fork),
-            };
-            outputs.push_back(Output::SendKinlog {
-                peer: read.peer,
-                key,
-                message: FeedMessage::Set(answer),
-                urgent: read.urgent,
-            });
+        if let Err(NotAvailable::Postponed) = result {
+            self.postponed.push((read.peer, read.key, read.request));
+            self.waiting.insert(read.peer);
             return None;
         }
-        match result {
+        if let Ok((proof, _)) = &result {
+            let one = proof.block.iter().map(|block| block.value.len());
+            let set = proof.blocks.iter().flat_map(|blocks| &blocks.values);
+            peer.learn_answer_bytes(one.chain(set.map(Bytes::len)).sum());
+        }
+        let (urgent, key) = (read.request.is_urgent(), read.key);
+        let request = match read.request {
+            Queued::Set(request) => {
+                let answer = match result {
+                    Ok((
+                        Proof {
+                            fork,
+                            blocks: Some(blocks),
+                            ..
+                        },
+                        _,
+                    )) => SetAnswer::new(request.id, fork, *blocks),
+                    _ => SetAnswer::nothing(request.id, request.fork),
+                };
+                outputs.push_back(Output::SendKinlog {
+                    peer: read.peer,
+                    key,
+                    message: FeedMessage::Set(answer),
+                    urgent,
+                });
+                return None;
+            }
+            Queued::Request(request) => request.id,
+            Queued::Refusal { .. } | Queued::NoSet { .. } | Queued::Want(_) => return None,
+        };
+        let is_push = request == PUSHED;
+        let why = match result {
             Ok((proof, manifest)) => {
                 let message = Message::Data(Data {
                     request,
@@ -241,100 +286,179 @@ impl Server {
                     peer: read.peer,
                     key,
                     message,
-                    urgent: read.urgent,
+                    urgent,
                 });
-                None
-            }
-            Err(NotAvailable::Missing) => {
-                outputs.push_back(no_data(read.peer, key, request, NoDataReason::NotAvailable));
-                None
-            }
-            Err(NotAvailable::InvalidRequest) => {
-                outputs.push_back(no_data(
-                    read.peer,
+                return is_push.then_some(Served::Pushed {
+                    peer: read.peer,
                     key,
-                    request,
-                    NoDataReason::InvalidRequest,
-                ));
-                count_invalid(peer).err().map(|reason| (read.peer, reason))
+                });
             }
+            // What is appended is not taken back so soon; the peer asks as everybody does.
+            Err(_) if is_push => {
+                return Some(Served::Pushed {
+                    peer: read.peer,
+                    key,
+                });
+            }
+            Err(NotAvailable::InvalidRequest) => NoDataReason::InvalidRequest,
+            Err(_) => NoDataReason::NotAvailable,
+        };
+        outputs.push_back(no_data(read.peer, key, request, why));
+        match why {
+            NoDataReason::InvalidRequest => {
+                let reason = count_invalid(peer).err()?;
+                Some(Served::Invalid(read.peer, reason))
+            }
+            _ => None,
         }
     }
 
-    /// Hands out reads for the peers whose connections take more.
+    /// Hands out reads, and answers that need none, for the peers whose connections take more.
     pub(super) fn serve(
         &mut self,
+        now: Time,
         outputs: &mut VecDeque<Output>,
         peers: &mut BTreeMap<PeerId, Peer>,
         feeds: &BTreeMap<FeedKey, Feed>,
     ) {
+        // The first of them comes first again.
+        for (id, key, request) in self.postponed.drain(..).rev() {
+            if let Some(peer) = peers.get_mut(&id).filter(|peer| peer.feeds.contains(&key)) {
+                peer.requests.push_front((key, request));
+            }
+        }
         for id in std::mem::take(&mut self.waiting) {
             let Some(peer) = peers.get_mut(&id) else {
                 continue;
             };
-            while peer.reading < READS_PER_PEER_MAX
-                && (peer.reading == 0 || peer.reading_bytes < READ_BYTES_PER_PEER_MAX)
-            {
-                let Some((key, request)) = peer.requests.front() else {
-                    break;
-                };
+            while let Some((key, request)) = peer.requests.front() {
                 let Some(feed) = feeds.get(key) else {
                     peer.requests.pop_front();
                     continue;
                 };
-                let bytes = match request.blocks() {
-                    0 | 1 => request.blocks() * feed.expected_block_bytes(),
-                    many => SET_BYTES.min(many.saturating_mul(feed.expected_block_bytes())),
-                };
-                if !peer.writable {
-                    // Little enough that it need not wait until the connection has drained.
-                    if !request.is_urgent()
-                        || bytes.max(NO_BLOCK_BYTES_COUNTED) > peer.urgent_bytes_left
-                    {
-                        break;
+                let served = match request {
+                    Queued::Request(_) | Queued::Set(_) => {
+                        self.start_read(outputs, (id, peer), feed)
                     }
-                    peer.urgent_bytes_left -= bytes.max(NO_BLOCK_BYTES_COUNTED);
-                }
-                let Some((key, request)) = peer.requests.pop_front() else {
+                    _ => {
+                        let gave = give_promptly(now, outputs, (id, peer), feed);
+                        if !gave && peer.writable {
+                            self.delayed.insert(id);
+                        }
+                        gave
+                    }
+                };
+                if !served {
                     break;
-                };
-                peer.reading += 1;
-                peer.reading_bytes += bytes;
-                self.last_id += 1;
-                let read = ReadId(self.last_id);
-                let (name, is_set, fork) = match &request {
-                    Queued::Request(request) => (request.id, false, request.fork),
-                    Queued::Set(request) => (request.id, true, request.fork),
-                };
-                let reading = Reading {
-                    peer: id,
-                    key,
-                    request: name,
-                    is_set,
-                    fork,
-                    bytes,
-                    urgent: request.is_urgent(),
-                    cancelled: false,
-                };
-                self.reads.insert(read, reading);
-                outputs.push_back(match request {
-                    Queued::Request(request) => Output::Read {
-                        id: read,
-                        peer: id,
-                        key,
-                        request: request.proof,
-                        manifest: request.manifest,
-                    },
-                    Queued::Set(SetRequest { set, .. }) => Output::ReadSet {
-                        id: read,
-                        peer: id,
-                        key,
-                        set,
-                    },
-                });
+                }
             }
         }
     }
+
+    /// Returns whether some peer waits for nothing but time.
+    pub(super) fn waits_for_time(&self) -> bool {
+        !self.delayed.is_empty()
+    }
+
+    /// Lets the time pass.
+    pub(super) fn handle_timeout(&mut self) {
+        self.waiting.append(&mut self.delayed);
+    }
+
+    /// Hands out the read for the first request of a peer, if it may have one more.
+    fn start_read(
+        &mut self,
+        outputs: &mut VecDeque<Output>,
+        (id, peer): (PeerId, &mut Peer),
+        feed: &Feed,
+    ) -> bool {
+        let Some((_, request)) = peer.requests.front() else {
+            return false;
+        };
+        if peer.reading >= READS_PER_PEER_MAX
+            || (peer.reading > 0 && peer.reading_bytes >= READ_BYTES_PER_PEER_MAX)
+        {
+            return false;
+        }
+        let block_bytes = feed.expected_block_bytes();
+        let bytes = match request.blocks() {
+            0 => 0,
+            1 => block_bytes.max(peer.answer_bytes),
+            many => SET_BYTES
+                .min(many.saturating_mul(block_bytes))
+                .max(peer.answer_bytes),
+        };
+        // Little that is urgent need not wait until the connection has drained.
+        let may_go = peer.writable || request.is_urgent();
+        if !may_go || !peer.takes(bytes.max(NO_BLOCK_BYTES_COUNTED)) {
+            return false;
+        }
+        let Some((key, request)) = peer.requests.pop_front() else {
+            return false;
+        };
+        peer.reading += 1;
+        peer.reading_bytes += bytes;
+        self.last_id += 1;
+        let read = ReadId(self.last_id);
+        outputs.push_back(match &request {
+            Queued::Set(request) => Output::ReadSet {
+                id: read,
+                peer: id,
+                key,
+                set: request.set.clone(),
+            },
+            Queued::Request(request) => Output::Read {
+                id: read,
+                peer: id,
+                key,
+                request: request.proof,
+                manifest: request.manifest,
+            },
+            Queued::Refusal { .. } | Queued::NoSet { .. } | Queued::Want(_) => return false,
+        });
+        let reading = Reading {
+            peer: id,
+            key,
+            request,
+            bytes,
+            cancelled: false,
+        };
+        self.reads.insert(read, reading);
+        true
+    }
+}
+
+/// Gives the first answer that a peer waits for and that needs no read, if it may have it now.
+fn give_promptly(
+    now: Time,
+    outputs: &mut VecDeque<Output>,
+    (id, peer): (PeerId, &mut Peer),
+    feed: &Feed,
+) -> bool {
+    let bytes = match peer.requests.front() {
+        Some((_, Queued::Want(want))) => feed.held_bytes(want),
+        _ => REFUSAL_BYTES_COUNTED,
+    };
+    if !peer.takes_promptly(now, bytes) {
+        return false;
+    }
+    match peer.requests.pop_front() {
+        Some((
+            key,
+            Queued::Refusal {
+                id: request,
+                reason,
+            },
+        )) => {
+            outputs.push_back(no_data(id, key, request, reason));
+        }
+        Some((key, Queued::NoSet { id: set, fork })) => {
+            outputs.push_back(no_set(id, key, set, fork));
+        }
+        Some((_, Queued::Want(want))) => feed.tell_held(outputs, id, &want),
+        _ => return false,
+    }
+    true
 }
 
 /// Returns how many of the first blocks of a set are held and may be shown.
@@ -358,8 +482,8 @@ fn available(feed: &Feed, shown: &Shown, set: &BlockSet) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-fn no_set(peer: PeerId, key: FeedKey, request: &SetRequest) -> Output {
-    let answer = SetAnswer::nothing(request.id, request.fork);
+fn no_set(peer: PeerId, key: FeedKey, set: u64, fork: u64) -> Output {
+    let answer = SetAnswer::nothing(set, fork);
     Output::SendKinlog {
         peer,
         key,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // tests fail by panicking
 
 mod crowd;
+mod floods;
 mod forks;
 mod found;
 mod hostile;
@@ -12,6 +13,7 @@ mod loss;
 mod many;
 mod mutated;
 mod overshare;
+mod push;
 mod reorgs;
 mod sets;
 mod sharing;

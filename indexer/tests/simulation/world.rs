@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kinlog_feeds::limits::{
     IN_FLIGHT_BYTES_MAX, READ_BYTES_PER_PEER_MAX, READS_PER_PEER_MAX, REQUESTS_QUEUED_MAX,
-    SEND_QUEUE_BYTES_MAX, UNAPPLIED_BYTES_MAX,
+    UNAPPLIED_BYTES_MAX,
 };
 use kinlog_feeds::replicate::{FeedEvent, HeadState, Interest, Output, PeerId};
 use kinlog_feeds::store::AppendError;
@@ -36,6 +36,9 @@ const BAN: Duration = Duration::from_secs(600);
 
 /// Bytes that a link may hold: what is above its high water was being read when it filled.
 const LINK_BYTES_MAX: usize = 64 * 1024 + 2 * READ_BYTES_PER_PEER_MAX;
+
+/// The same where the other end floods and reads nothing: what a peer may cost.
+const UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes that a sender can have on their way to somebody who does not read.
 const SENT_BYTES_MAX: usize = 64 * 1024;
@@ -131,6 +134,8 @@ pub(crate) struct World {
     to_answer: BTreeSet<Asked>,
     /// What nodes held when they went down.
     pub(crate) before: BTreeMap<usize, Vec<Held>>,
+    /// Blocks that a store failed to give up: they may be gone after a restart, or not.
+    pub(crate) unsure: Vec<(usize, FeedKey, std::ops::Range<u64>)>,
     clocks: Vec<HybridClock>,
     scratch: Option<Scratch>,
 }
@@ -171,6 +176,7 @@ impl World {
             asked: BTreeSet::new(),
             to_answer: BTreeSet::new(),
             before: BTreeMap::new(),
+            unsure: Vec::new(),
             clocks: vec![HybridClock::default(); plan.nodes()],
             scratch: None,
             random,
@@ -634,9 +640,8 @@ impl World {
         }
         self.transmit(ends, key, encoded);
         let bytes = self.network.links.get(&ends).map_or(0, |link| link.bytes);
-        // Who floods and does not read is declined again and again, up to what a connection takes.
         let limit = match self.plan.is_hostile(to) {
-            true => SEND_QUEUE_BYTES_MAX,
+            true => UNREAD_BYTES_MAX,
             false => LINK_BYTES_MAX,
         };
         assert!(

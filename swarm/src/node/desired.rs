@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kinlog_feeds::FeedKey;
-use kinlog_feeds::replicate::Interest;
+use kinlog_feeds::replicate::{Interest, Pushes};
 use tokio::sync::Notify;
 
 use super::introductions::MeetingKey;
@@ -15,6 +15,7 @@ use crate::session::SessionId;
 pub(super) struct Wishes {
     pub(super) topics: BTreeSet<MeetingKey>,
     pub(super) interests: BTreeMap<FeedKey, Interest>,
+    pub(super) pushes: BTreeMap<FeedKey, Pushes>,
     pub(super) appended: BTreeSet<FeedKey>,
     pub(super) stored: BTreeSet<FeedKey>,
     pub(super) closed: BTreeSet<SessionId>,
@@ -52,6 +53,7 @@ impl Desired {
         Wishes {
             topics: wishes.topics.clone(),
             interests: std::mem::take(&mut wishes.interests),
+            pushes: std::mem::take(&mut wishes.pushes),
             appended: std::mem::take(&mut wishes.appended),
             stored: std::mem::take(&mut wishes.stored),
             closed: std::mem::take(&mut wishes.closed),

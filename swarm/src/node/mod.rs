@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kinlog_feeds::FeedKey;
-use kinlog_feeds::replicate::Interest;
+use kinlog_feeds::replicate::{Interest, Pushes};
 use kinlog_feeds::store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -151,6 +151,14 @@ impl Node {
     pub fn set_interest(&self, key: FeedKey, interest: Interest) {
         self.desired.change(|it| {
             it.interests.insert(key, interest);
+        });
+    }
+
+    /// Says whether peers may send blocks of a feed before they are asked for: at first they may not.
+    /// What this process appends is sent at once to all who say that they take it.
+    pub fn set_pushes(&self, key: FeedKey, pushes: Pushes) {
+        self.desired.change(|it| {
+            it.pushes.insert(key, pushes);
         });
     }
 

@@ -100,4 +100,8 @@ pub struct FeedStatus {
     pub blocks_in_flight: u64,
     /// Connected peers with this feed.
     pub peers: usize,
+    /// Those of them that take what we append before they ask for it.
+    pub peers_taking_pushes: usize,
+    /// Blocks that connected peers sent before they were asked for, as they may.
+    pub blocks_pushed: u64,
 }

@@ -153,6 +153,9 @@ impl Task {
         if wishes.stop {
             return true;
         }
+        for (key, pushes) in wishes.pushes {
+            self.parts.replication.set_pushes(key, pushes).await;
+        }
         for (key, interest) in wishes.interests {
             self.parts.replication.set_interest(key, interest).await;
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kinlog_feeds::replicate::{
     Config, FeedEvent, FeedKind, FeedState, HeadState, Interest, Output, PeerId, ProtocolViolation,
-    Replicator, Want,
+    Pushes, Replicator, Want,
 };
 use kinlog_feeds::store::{Feed, Kind, Role, Store, StoreError};
 use kinlog_feeds::wire::hypercore::Message;
@@ -30,6 +30,7 @@ pub(super) struct Engine {
     peers: BTreeMap<PeerId, Peer>,
     feeds: BTreeMap<FeedKey, Known>,
     interests: BTreeMap<FeedKey, Interest>,
+    pushes: BTreeMap<FeedKey, Pushes>,
     /// When the first session opened of those that are open now.
     peers_since: Option<Time>,
     /// Own feeds that peers are shown nothing of.
@@ -62,6 +63,8 @@ struct Peer {
 struct Known {
     feed: Feed,
     channels: BTreeSet<PeerId>,
+    /// Peers whose channel is closed again.
+    idle: BTreeSet<PeerId>,
     said_nobody_has: bool,
     /// Longest own head that any peer was shown.
     shown: u64,
@@ -90,6 +93,7 @@ impl Engine {
             peers: BTreeMap::new(),
             feeds: BTreeMap::new(),
             interests: BTreeMap::new(),
+            pushes: BTreeMap::new(),
             peers_since: None,
             withheld: match withholds_own {
                 true => Withheld::All,
@@ -170,6 +174,13 @@ impl Engine {
                     self.replicator.set_interest(now, &key, interest.clone());
                 }
                 self.interests.insert(key, interest);
+                self.reopen(&key);
+            }
+            Input::SetPushes { key, pushes } => {
+                if self.known(&key).is_some() {
+                    self.replicator.set_pushes(now, &key, pushes);
+                }
+                self.pushes.insert(key, pushes);
             }
             Input::Appended { key } => {
                 if let Some(known) = self.feeds.get(&key) {
@@ -204,6 +215,7 @@ impl Engine {
                         continue;
                     };
                     known.channels.insert(peer);
+                    known.idle.remove(&peer);
                     known.said_nobody_has = false;
                     self.replicator.handle_channel_open(now, peer, key);
                 }
@@ -211,7 +223,12 @@ impl Engine {
                     if let Some(known) = self.feeds.get_mut(&key)
                         && known.channels.remove(&peer)
                     {
+                        known.idle.insert(peer);
+                        let asks_now = self.replicator.asks_unnoticed(peer, &key);
                         self.replicator.handle_channel_close(now, peer, &key);
+                        if asks_now {
+                            self.reopen(&key);
+                        }
                     }
                 }
                 FromPeer::Message(key, message) => {
@@ -254,12 +271,29 @@ impl Engine {
         }
     }
 
+    /// Channels that were closed while nothing was asked for open again.
+    fn reopen(&self, key: &FeedKey) {
+        let Some(known) = self.feeds.get(key) else {
+            return;
+        };
+        if !self.replicator.asks(key) {
+            return;
+        }
+        for peer in &known.idle {
+            if let Some(peer) = self.peers.get(peer) {
+                // A session that is ending takes nothing more.
+                let _ = peer.commands.send(Command::Reopen(*key));
+            }
+        }
+    }
+
     /// Compares what the replicator knows of a feed with the store.
     fn handle_stored(&mut self, now: Time, key: FeedKey) {
         let Some(feed) = self.store.feed(&key) else {
             self.replicator.remove_feed(now, &key);
             self.feeds.remove(&key);
             self.interests.remove(&key);
+            self.pushes.remove(&key);
             return;
         };
         if self.known(&key).is_none() {
@@ -276,6 +310,7 @@ impl Engine {
         }
         for known in self.feeds.values_mut() {
             known.channels.remove(&peer);
+            known.idle.remove(&peer);
         }
         self.replicator.handle_peer_gone(now, peer);
         if !self.peers.values().any(|peer| peer.open) {
@@ -435,6 +470,11 @@ impl Engine {
                         self.workers.contest(known.feed.clone(), shown);
                     }
                 }
+                Output::CloseIdle { peer, key } => {
+                    if let Some(peer) = self.peers.get(&peer) {
+                        let _ = peer.commands.send(Command::CloseIdle(key));
+                    }
+                }
                 Output::Violation { peer, reason, ban } => {
                     self.handle_violation(peer, &reason, ban);
                 }
@@ -505,13 +545,17 @@ impl Engine {
             if feed.role() == Role::Own && self.withheld.contains(key) {
                 self.replicator.withhold(key);
             }
+            let now = self.clock.now();
             if let Some(interest) = self.interests.get(key) {
-                self.replicator
-                    .set_interest(self.clock.now(), key, interest.clone());
+                self.replicator.set_interest(now, key, interest.clone());
+            }
+            if let Some(pushes) = self.pushes.get(key) {
+                self.replicator.set_pushes(now, key, *pushes);
             }
             let known = Known {
                 feed,
                 channels: BTreeSet::new(),
+                idle: BTreeSet::new(),
                 said_nobody_has: false,
                 shown: 0,
             };
@@ -581,6 +625,12 @@ impl Engine {
                     blocks_held: status.wanted.saturating_sub(status.missing),
                     blocks_in_flight: status.in_flight,
                     peers: status.peers.len(),
+                    peers_taking_pushes: status
+                        .peers
+                        .iter()
+                        .filter(|peer| peer.takes_pushes)
+                        .count(),
+                    blocks_pushed: status.peers.iter().map(|peer| peer.pushed).sum(),
                 })
             })
             .collect()

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use kinlog_feeds::FeedKey;
-use kinlog_feeds::replicate::Interest;
+use kinlog_feeds::replicate::{Interest, Pushes};
 use kinlog_feeds::store::Store;
 use kinlog_feeds::wire::hypercore::Message;
 use kinlog_feeds::wire::kinlog::FeedMessage;
@@ -64,6 +64,10 @@ enum Input {
     SetInterest {
         key: FeedKey,
         interest: Interest,
+    },
+    SetPushes {
+        key: FeedKey,
+        pushes: Pushes,
     },
     Appended {
         key: FeedKey,
@@ -134,6 +138,11 @@ impl Sender {
     /// Says what is wanted of a feed.
     pub(crate) async fn set_interest(&self, key: FeedKey, interest: Interest) {
         self.send(Input::SetInterest { key, interest }).await;
+    }
+
+    /// Says whether peers may send blocks before they are asked for.
+    pub(crate) async fn set_pushes(&self, key: FeedKey, pushes: Pushes) {
+        self.send(Input::SetPushes { key, pushes }).await;
     }
 
     /// A feed has grown by an append of ours, durably.

@@ -13,6 +13,7 @@ use std::thread;
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::conflict::ConflictProof;
+use kinlog_feeds::limits::READ_BYTES_PER_PEER_MAX;
 use kinlog_feeds::replicate::{
     Applied, ApplyFailure, ApplyId, HeadState, Incoming, NotAvailable, PeerId, ReadId, Reorg,
     ReorgStep,
@@ -257,13 +258,7 @@ impl Workers {
 
 fn carry_out(job: Job) -> Done {
     match job {
-        Job::Reads(job, reads) => Done::Reads(
-            job,
-            reads
-                .into_iter()
-                .map(|read| (read.id, prove(&read)))
-                .collect(),
-        ),
+        Job::Reads(job, reads) => Done::Reads(job, prove_all(&reads)),
         Job::ReadSet { job, id, feed, set } => {
             let proof = feed.prove_blocks(&set);
             let result = proof.map_err(|error| not_available(&feed, error));
@@ -289,6 +284,25 @@ fn carry_out(job: Job) -> Done {
                 .map(|proof| proof.map(|proof| proof.encode().into())),
         },
     }
+}
+
+/// Makes proofs until they have brought what one peer may be read at once; large blocks in a feed of
+/// small ones bring more than anybody expects.
+fn prove_all(reads: &[Read]) -> Vec<(ReadId, ReadResult)> {
+    let mut bytes = 0;
+    let one = |read: &Read| {
+        if bytes >= READ_BYTES_PER_PEER_MAX {
+            return (read.id, Err(NotAvailable::Postponed));
+        }
+        let result = prove(read);
+        let block = result
+            .as_ref()
+            .ok()
+            .and_then(|(proof, _)| proof.block.as_ref());
+        bytes += block.map_or(0, |block| block.value.len());
+        (read.id, result)
+    };
+    reads.iter().map(one).collect()
 }
 
 fn prove(read: &Read) -> ReadResult {

@@ -44,6 +44,10 @@ pub(crate) enum Command {
     Host(PeerMessage),
     /// Send messages of the replication.
     Feed(Vec<ToPeer>),
+    /// Close the channel of a feed, see [`Session::close_idle`].
+    CloseIdle(FeedKey),
+    /// Open the channel of a feed again, see [`Session::reopen`].
+    Reopen(FeedKey),
     /// End the session.
     Close(SessionError),
 }
@@ -165,6 +169,8 @@ impl Driver {
                 }
                 Ok(())
             }
+            Command::CloseIdle(key) => self.session.close_idle(&key),
+            Command::Reopen(key) => self.session.reopen(&key),
             Command::Close(reason) => Err(reason),
         }
     }

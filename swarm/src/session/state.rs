@@ -114,6 +114,8 @@ pub(crate) struct Session {
     by_discovery: BTreeMap<DiscoveryKey, FeedKey>,
     channels: BTreeMap<ChannelId, FeedChannel>,
     by_feed: BTreeMap<FeedKey, ChannelId>,
+    /// Feeds whose channel was closed, as neither side had anything to ask for.
+    idle: BTreeSet<FeedKey>,
     remote_wants: BTreeSet<Tag>,
     /// The channel `kinlog/feed/1`, from our open on.
     listing: Option<(ChannelId, Listing)>,
@@ -150,6 +152,7 @@ impl Session {
             by_discovery: BTreeMap::new(),
             channels: BTreeMap::new(),
             by_feed: BTreeMap::new(),
+            idle: BTreeSet::new(),
             remote_wants: BTreeSet::new(),
             listing: None,
             naming: Naming::Open,
@@ -227,6 +230,25 @@ impl Session {
         } else {
             Ok(())
         }
+    }
+
+    /// Closes the channel of a feed until either side wants something of it again.
+    pub(crate) fn close_idle(&mut self, key: &FeedKey) -> Result<(), SessionError> {
+        let channel = self.by_feed.get(key).and_then(|id| self.channels.get(id));
+        if channel.is_some_and(|channel| channel.open) {
+            self.close_feed(key)?;
+            self.idle.insert(*key);
+        }
+        Ok(())
+    }
+
+    /// Opens the channel of a feed again that was closed while nothing was asked for, if it is still one
+    /// that this side wants.
+    pub(crate) fn reopen(&mut self, key: &FeedKey) -> Result<(), SessionError> {
+        if self.wants.contains(key) && self.idle.contains(key) {
+            self.open_feed(*key, FEED_PROTOCOL)?;
+        }
+        Ok(())
     }
 
     /// Shows our certificate; only after [`SessionEvent::Open`].
@@ -502,6 +524,9 @@ impl Session {
         };
         let key = feed.key;
         self.by_feed.remove(&key);
+        if feed.open && !rejected {
+            self.idle.insert(key);
+        }
         self.settle_listing(&[key])?;
         Ok(Some(SessionEvent::FeedClosed { key, rejected }))
     }
@@ -523,6 +548,7 @@ impl Session {
         let id = key.discovery_key();
         let channel = self.connection.open(protocol, Some(&id.0), &handshake)?;
         self.by_feed.insert(key, channel);
+        self.idle.remove(&key);
         self.channels
             .insert(channel, FeedChannel { key, open: false });
         Ok(())
@@ -571,6 +597,7 @@ impl Session {
             let tag = known.tag;
             if !all.contains(&key) {
                 self.known.remove(&key);
+                self.idle.remove(&key);
                 self.by_tag.remove(&tag);
                 self.by_discovery.remove(&key.discovery_key());
                 self.close_feed(&key)?;

@@ -95,8 +95,11 @@ impl Feed {
                 match origin.what {
                     What::Upgrade(_) => self.end_upgrade(origin.peer),
                     What::Probe | What::Look => self.end_probe(origin.peer),
-                    What::Block(_) | What::Reorg => {}
+                    What::Block(_) | What::Push(_) | What::Reorg => {}
                 }
+            }
+            if let What::Push(_) = origin.what {
+                self.end_pushed_head(origin.peer);
             }
             match result {
                 Ok(applied) => {
@@ -175,7 +178,7 @@ impl Feed {
     ) -> Option<(PeerId, ProtocolViolation)> {
         let peer = origin.peer;
         let block = match origin.what {
-            What::Block(block) => {
+            What::Block(block) | What::Push(block) => {
                 incoming.blocks().for_each(|block| self.release(block));
                 Some(block)
             }
@@ -192,6 +195,11 @@ impl Feed {
         }
         match failure {
             ApplyFailure::MissingAnchor => None,
+            ApplyFailure::BadData | ApplyFailure::OtherTree
+                if self.is_push_without_ground(origin.what, incoming) =>
+            {
+                None
+            }
             ApplyFailure::Unlinked if origin.what.is_whole_history() => {
                 self.handle_unlinked(origin, incoming)
             }

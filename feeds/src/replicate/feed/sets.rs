@@ -8,13 +8,13 @@
 use bytes::Bytes;
 
 use crate::limits::{
-    BLOCK_BYTES_COUNTED_MIN, KINLOG_BLOCK_BYTES_MAX, LATE_SETS_MAX, PLAIN_BLOCK_BYTES_MAX,
-    SET_BLOCKS_MAX, SET_BYTES, SET_NODE_BYTES, UNSOLICITED_DATA_MAX,
+    BLOCK_BYTES_COUNTED_MIN, LATE_SETS_MAX, SET_BLOCKS_MAX, SET_BYTES, SET_NODE_BYTES,
 };
 use crate::replicate::channel::{Asked, Gathered, What};
+use crate::replicate::feed::receive::count_unasked;
 use crate::replicate::feed::{Feed, Item, Origin};
 use crate::replicate::flow::Context;
-use crate::replicate::{FeedKind, Incoming, Output, PeerId, ProtocolViolation};
+use crate::replicate::{Incoming, Output, PeerId, ProtocolViolation};
 use crate::tree::{BlockRequest, BlockSet, Group, Proof, ProofRequest};
 use crate::wire::hypercore::{Message, Request};
 use crate::wire::kinlog::{FeedMessage, Held, SetAnswer, SetRequest};
@@ -172,10 +172,7 @@ impl Feed {
         let Some(blocks) = proof.blocks.as_deref().filter(|_| !self.stopped) else {
             return Ok(());
         };
-        let limit = match self.kind {
-            FeedKind::Kinlog => KINLOG_BLOCK_BYTES_MAX,
-            FeedKind::Plain => PLAIN_BLOCK_BYTES_MAX,
-        };
+        let limit = self.block_bytes_max();
         let sizes = blocks.values.iter().map(Bytes::len);
         let too_large = blocks
             .set
@@ -276,18 +273,6 @@ fn join(gathered: &[Gathered]) -> Option<AskedSet> {
     let set = BlockSet::new(groups)?;
     let ids = blocks.into_iter().map(|(_, id)| id).collect();
     Some(AskedSet { set, ids })
-}
-
-fn count_unasked(cx: &mut Context<'_>, peer: PeerId) -> Result<(), ProtocolViolation> {
-    let Some(peer) = cx.peers.get_mut(&peer) else {
-        return Ok(());
-    };
-    peer.unsolicited += 1;
-    let count = peer.unsolicited;
-    if count > UNSOLICITED_DATA_MAX {
-        return Err(ProtocolViolation::UnsolicitedData { count });
-    }
-    Ok(())
 }
 
 impl crate::replicate::channel::Channel {
