@@ -283,6 +283,15 @@ pub const SET_RUNS_QUEUED_MAX: usize = 2 * BLOCKS_IN_SETS_MAX;
 /// Sets of a channel whose late answers are recognised.
 pub const LATE_SETS_MAX: usize = 1024;
 
+/// Time for which peers are asked to tell who holds what, two minutes; it is renewed after half of it.
+pub const WATCH_TIME: Duration = Duration::from_secs(120);
+
+/// Longest time for which a peer is told of what is held here without asking again, ten minutes.
+pub const WATCH_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Single blocks that are waited for at once, 4,096: about 300 bytes each.
+pub const GETS_MAX: usize = 4096;
+
 /// Runs of blocks in one message about what is held, 2,048: with fewer it is shorter than the bits of
 /// 32,768 blocks.
 pub const HELD_RUNS_MAX: usize = 2048;

@@ -11,7 +11,7 @@ use kinlog_feeds::limits::{SET_BLOCKS_MAX, UINT_MAX};
 use kinlog_feeds::text::encode_hex;
 use kinlog_feeds::tree::{BlockSet, BlocksProof, Group, Head, Node, append, prove_blocks};
 use kinlog_feeds::wire::hypercore::{self, Synchronize};
-use kinlog_feeds::wire::kinlog::{FeedMessage, Held, Message, SetAnswer, SetRequest};
+use kinlog_feeds::wire::kinlog::{FeedMessage, Held, Message, SetAnswer, SetRequest, Watch};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
@@ -85,6 +85,10 @@ fn messages_have_their_bytes() {
         blocks: 64..96,
         runs: vec![64..65, 70..80],
     };
+    let watch = Watch {
+        blocks: 64..364,
+        seconds: 120,
+    };
     let sync = Synchronize {
         length: 9,
         can_upgrade: true,
@@ -121,6 +125,11 @@ fn messages_have_their_bytes() {
             Message::Feed(5, FeedMessage::Held(held)),
             4,
             "0540200200 01050a".replace(' ', ""),
+        ),
+        (
+            Message::Feed(5, FeedMessage::Watch(watch)),
+            7,
+            "05 40fd2c01 78".replace(' ', ""),
         ),
         (
             Message::Feed(
@@ -177,6 +186,13 @@ proptest! {
     ) {
         let request = SetRequest { id, fork, is_urgent, set };
         let message = Message::Feed(7, FeedMessage::AskSet(request));
+        prop_assert_eq!(decoded(&message), message);
+    }
+
+    #[test]
+    fn watches_come_back(start in uint(), end in uint(), seconds in uint()) {
+        let blocks = start.min(end)..start.max(end);
+        let message = Message::Feed(7, FeedMessage::Watch(Watch { blocks, seconds }));
         prop_assert_eq!(decoded(&message), message);
     }
 

@@ -121,7 +121,9 @@ impl Feed {
                 if channel.pushing > 0 {
                     continue;
                 }
-                if !is_of_ours || !channel.remote_have.all_in(run.clone()) {
+                let watched = channel.watched.as_ref();
+                let watches = watched.is_some_and(|watched| watched.covers(cx.now, &run));
+                if watches || !is_of_ours || !channel.remote_have.all_in(run.clone()) {
                     cx.outputs.push_back(self.send(*peer, held(run)));
                 }
             }

@@ -11,6 +11,7 @@ use crate::limits::{
     SNUB_TIME_MAX, UINT_MAX, WANT_REGION_BLOCKS,
 };
 use crate::replicate::feed::sets::AskedSet;
+use crate::replicate::holders::Watched;
 use crate::replicate::mistake::{Mistake, makes};
 use crate::replicate::pace::Departure;
 use crate::replicate::shown::Shown;
@@ -122,6 +123,8 @@ pub(super) struct Channel {
     pub(super) taken_unasked: u64,
     /// Regions of which the peer wants to know what we hold.
     pub(super) remote_wants: BTreeSet<u64>,
+    /// Blocks of which the peer wants to know whether they are held, for a while.
+    pub(super) watched: Option<Watched>,
     /// Regions of which we asked what the peer holds, and when.
     pub(super) wants: BTreeMap<u64, Time>,
     pub(super) asked: BTreeMap<u64, Asked>,

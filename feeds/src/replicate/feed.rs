@@ -23,10 +23,12 @@ use crate::replicate::contest::Contender;
 use crate::replicate::feed::apply::Applying;
 use crate::replicate::flow::Context;
 use crate::replicate::follow::Following;
+use crate::replicate::get::Getting;
+use crate::replicate::holders::Watching;
 use crate::replicate::mistake::{Mistake, makes};
 use crate::replicate::ranges::Wanted;
 use crate::replicate::{
-    FeedEvent, FeedKind, FeedState, HeadState, Incoming, Interest, Output, PeerId,
+    FeedEvent, FeedKind, FeedState, GetId, HeadState, Incoming, Interest, Output, PeerId,
     ProtocolViolation, Pushes, Want,
 };
 use crate::wire::hypercore::{Message, Request, Synchronize};
@@ -74,6 +76,12 @@ pub(super) struct Feed {
     pub(super) wanted: Wanted,
     /// Whether blocks may come before they are asked for.
     pub(super) pushes: Pushes,
+    /// When the interest ends unless it is renewed.
+    pub(super) interest_until: Option<Time>,
+    /// Blocks that somebody waits for.
+    pub(super) gets: BTreeMap<GetId, Getting>,
+    /// Blocks whose holders are to be known.
+    pub(super) watch: Option<Watching>,
     /// A head is still to be learned although later ones are not followed.
     pub(super) head_wanted: bool,
     pub(super) channels: BTreeMap<PeerId, Channel>,
@@ -119,6 +127,9 @@ impl Feed {
             interest: Interest::default(),
             wanted: Wanted::default(),
             pushes: Pushes::default(),
+            interest_until: None,
+            gets: BTreeMap::new(),
+            watch: None,
             head_wanted: false,
             channels: BTreeMap::new(),
             upgrading: None,
@@ -147,6 +158,13 @@ impl Feed {
         self.wanted = Wanted::new(&interest);
         self.head_wanted = interest.live || interest.want != Want::None;
         self.interest = interest;
+        self.interest_until = None;
+        let end = self
+            .gets
+            .values()
+            .any(|getting| getting.block() >= self.length);
+        self.head_wanted |= end;
+        self.want_gets();
         self.told_complete = false;
         self.told_nobody = None;
     }

@@ -16,6 +16,8 @@ mod contest;
 mod feed;
 mod flow;
 mod follow;
+mod get;
+mod holders;
 mod interest;
 mod load;
 #[cfg(feature = "test-switches")]
@@ -33,6 +35,8 @@ mod serve;
 mod shown;
 mod turns;
 
+pub use get::{GetEnd, GetId, GetRefused};
+pub use holders::Holder;
 pub use interest::{FeedKind, FeedState, HeadState, Interest, Pushes, Want};
 pub use load::Load;
 pub use output::{

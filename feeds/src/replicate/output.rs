@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::crypto::FeedKey;
-use crate::replicate::{HeadState, Reorg};
+use crate::replicate::{GetEnd, GetId, HeadState, Reorg};
 use crate::tree::{BlockSet, Proof, ProofRequest};
 use crate::wire::hypercore::Message;
 use crate::wire::kinlog::FeedMessage;
@@ -156,6 +156,11 @@ pub enum FeedEvent {
     Complete,
     /// Another history with a valid signature was seen; the feed stops here.
     Conflict,
+    /// What peers say to hold of the blocks that are watched is something else now, see
+    /// [`holders`](crate::replicate::Replicator::holders).
+    HoldersChanged,
+    /// What was wanted until a time is wanted no more.
+    InterestEnded,
     /// The store failed; nothing more is asked for until the feed is added again.
     StoreFailed,
     /// No connected peer holds what is wanted.
@@ -269,6 +274,17 @@ pub enum Output {
         peer: PeerId,
         /// Of which feed.
         key: FeedKey,
+    },
+    /// A block that was waited for is there, or will not come.
+    Got {
+        /// Names what was asked for.
+        id: GetId,
+        /// Which feed.
+        key: FeedKey,
+        /// Which block.
+        block: u64,
+        /// How it ended.
+        end: GetEnd,
     },
     /// A peer broke the protocol: close its connection.
     Violation {

@@ -22,6 +22,13 @@ pub(super) struct Planned {
 impl Feed {
     /// Asks for whatever the windows allow, and tells what changed.
     pub(super) fn plan(&mut self, cx: &mut Context<'_>) -> Planned {
+        let ends = self.end_interest(cx);
+        let mut planned = self.plan_requests(cx);
+        planned.waits |= self.end_gets(cx) | self.renew_watch(cx) | ends;
+        planned
+    }
+
+    fn plan_requests(&mut self, cx: &mut Context<'_>) -> Planned {
         let mut planned = Planned::default();
         if self.stopped {
             self.synchronize(cx);

@@ -1,5 +1,6 @@
 //! Which blocks an interest comes to, once the length of a feed is known.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::bitfield::Bitfield;
@@ -11,7 +12,12 @@ use crate::replicate::{Interest, Want};
 /// end is `u64::MAX`. The last blocks are a window that moves with the head, newest first.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
+    /// All of them.
     runs: Vec<Range<u64>>,
+    /// Those of the interest.
+    lasting: Vec<Range<u64>>,
+    /// Blocks wanted beside it.
+    single: BTreeSet<u64>,
     window: Option<Window>,
 }
 
@@ -63,19 +69,32 @@ impl Wanted {
                 Vec::new()
             }
         };
-        runs.retain(|run| !run.is_empty());
-        runs.sort_by_key(|run| run.start);
-        let mut joined: Vec<Range<u64>> = Vec::with_capacity(runs.len());
-        for run in runs {
-            match joined.last_mut() {
-                Some(before) if before.end >= run.start => before.end = before.end.max(run.end),
-                _ => joined.push(run),
-            }
-        }
+        runs = join(runs);
         Wanted {
-            runs: joined,
+            lasting: runs.clone(),
+            runs,
+            single: BTreeSet::new(),
             window,
         }
+    }
+
+    /// Says which blocks are wanted beside the interest.
+    pub(super) fn set_single(&mut self, blocks: BTreeSet<u64>) {
+        if self.single != blocks {
+            self.single = blocks;
+            self.put_together();
+        }
+    }
+
+    fn put_together(&mut self) {
+        let lasting = &self.lasting;
+        let beside = |block: &&u64| !lasting.iter().any(|run| run.contains(block));
+        let single = self.single.iter().filter(beside);
+        let single = single.map(|block| *block..*block + 1);
+        self.runs = match self.window {
+            Some(_) => single.chain(lasting.iter().cloned()).collect(),
+            None => join(single.chain(lasting.iter().cloned()).collect()),
+        };
     }
 
     /// Counts "the last blocks" from this length: once the head is known, and again when it moves.
@@ -86,7 +105,8 @@ impl Wanted {
             .filter(|window| window.from != Some(length))
         {
             window.from = Some(length);
-            self.runs = window.runs();
+            self.lasting = window.runs();
+            self.put_together();
         }
     }
 
@@ -143,6 +163,20 @@ impl Wanted {
             .map(|run| run.end - run.start - have.count_range(run))
             .sum()
     }
+}
+
+/// Returns the runs in ascending order and apart.
+fn join(mut runs: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    runs.retain(|run| !run.is_empty());
+    runs.sort_by_key(|run| run.start);
+    let mut joined: Vec<Range<u64>> = Vec::with_capacity(runs.len());
+    for run in runs {
+        match joined.last_mut() {
+            Some(before) if before.end >= run.start => before.end = before.end.max(run.end),
+            _ => joined.push(run),
+        }
+    }
+    joined
 }
 
 #[cfg(test)]

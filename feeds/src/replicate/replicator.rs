@@ -8,7 +8,9 @@ use bytes::Bytes;
 use crate::Time;
 use crate::bitfield::Bitfield;
 use crate::crypto::FeedKey;
-use crate::limits::{IN_FLIGHT_BYTES_MAX, REPLICATE_TICK, REQUESTS_PER_PEER_MAX, URGENT_BYTES_MAX};
+use crate::limits::{
+    GETS_MAX, IN_FLIGHT_BYTES_MAX, REPLICATE_TICK, REQUESTS_PER_PEER_MAX, URGENT_BYTES_MAX,
+};
 use crate::replicate::announce::KINLOG_EXTENSION;
 use crate::replicate::channel::Channel;
 use crate::replicate::contest::{CONFLICT_EXTENSION, HEAD_EXTENSION};
@@ -18,12 +20,12 @@ use crate::replicate::peer::Peer;
 use crate::replicate::serve::{Served, Server};
 use crate::replicate::shown::Shown;
 use crate::replicate::{
-    Applied, ApplyFailure, ApplyId, FeedState, HeadState, Interest, Load, NotAvailable, Output,
-    PeerId, ProtocolViolation, Pushes, ReadId, ReorgStep,
+    Applied, ApplyFailure, ApplyId, FeedState, GetId, GetRefused, HeadState, Holder, Interest,
+    Load, NotAvailable, Output, PeerId, ProtocolViolation, Pushes, ReadId, ReorgStep,
 };
 use crate::tree::Proof;
 use crate::wire::hypercore::Message;
-use crate::wire::kinlog::{FeedMessage, SetRequest};
+use crate::wire::kinlog::{FeedMessage, SetRequest, Watch};
 
 /// Configuration of the replicator.
 #[derive(Clone, Debug)]
@@ -95,6 +97,9 @@ pub struct Replicator {
     applies: BTreeMap<ApplyId, FeedKey>,
     next_apply: u64,
     outputs: VecDeque<Output>,
+    /// Blocks that somebody waits for, by feed.
+    gets: BTreeMap<GetId, FeedKey>,
+    last_get: u64,
     /// Feeds to be planned at the next drain.
     dirty: BTreeSet<FeedKey>,
     /// Feeds that the windows kept from asking for more.
@@ -130,6 +135,8 @@ impl Replicator {
             applies: BTreeMap::new(),
             next_apply: 1,
             outputs: VecDeque::new(),
+            gets: BTreeMap::new(),
+            last_get: 0,
             dirty: BTreeSet::new(),
             starved: BTreeSet::new(),
             waiting: BTreeSet::new(),
@@ -156,6 +163,7 @@ impl Replicator {
         }
         with_feed!(self, key, |feed, cx| feed.forget(cx));
         self.feeds.remove(key);
+        self.gets.retain(|_, of| of != key);
         for set in [&mut self.dirty, &mut self.starved, &mut self.waiting] {
             set.remove(key);
         }
@@ -173,6 +181,72 @@ impl Replicator {
         self.now = now;
         with_feed!(self, key, |feed, _cx| feed.pushes = pushes);
         self.touch(key);
+    }
+
+    /// Says what is wanted of a feed until `until`: then nothing is, unless it was said again, and
+    /// [`FeedEvent::InterestEnded`](crate::replicate::FeedEvent::InterestEnded) tells of it.
+    pub fn set_interest_until(
+        &mut self,
+        now: Time,
+        key: &FeedKey,
+        interest: Interest,
+        until: Time,
+    ) {
+        self.now = now;
+        with_feed!(self, key, |feed, _cx| feed
+            .set_interest_until(interest, until));
+        self.touch(key);
+    }
+
+    /// Asks for one block beside what is wanted; [`Output::Got`] tells how it ends. Without a deadline
+    /// that is when it comes, or when no connected peer has it. Cancelled or late, what is on its way is
+    /// still taken.
+    ///
+    /// # Errors
+    ///
+    /// [`GetRefused`]: the feed is not known, or [`GETS_MAX`] are waited for.
+    pub fn get(
+        &mut self,
+        now: Time,
+        key: &FeedKey,
+        block: u64,
+        deadline: Option<Time>,
+    ) -> Result<GetId, GetRefused> {
+        self.now = now;
+        if self.gets.len() >= GETS_MAX {
+            return Err(GetRefused::TooMany { limit: GETS_MAX });
+        }
+        let feed = self.feeds.get_mut(key).ok_or(GetRefused::UnknownFeed)?;
+        self.last_get += 1;
+        let id = GetId(self.last_get);
+        feed.get(now, id, block, deadline);
+        self.gets.insert(id, *key);
+        self.touch(key);
+        Ok(id)
+    }
+
+    /// Nobody waits for that block any more; [`Output::Got`] does not come.
+    pub fn cancel_get(&mut self, now: Time, id: GetId) {
+        self.now = now;
+        if let Some(key) = self.gets.remove(&id) {
+            with_feed!(self, &key, |feed, _cx| feed.cancel_get(id));
+            self.touch(&key);
+        }
+    }
+
+    /// Says of which blocks of a feed it is to be known who holds them, `None` of none any more.
+    /// [`FeedEvent::HoldersChanged`](crate::replicate::FeedEvent::HoldersChanged) tells when to look.
+    pub fn watch(&mut self, now: Time, key: &FeedKey, blocks: Option<Range<u64>>) {
+        self.now = now;
+        with_feed!(self, key, |feed, cx| feed.set_watch(cx, blocks));
+        self.touch(key);
+    }
+
+    /// Returns what connected peers say to hold of these blocks, durably. Of blocks that are held here
+    /// too only those that are [watched](Self::watch) are told of by everybody.
+    pub fn holders(&self, key: &FeedKey, blocks: &Range<u64>) -> Vec<Holder> {
+        let feed = self.feeds.get(key);
+        feed.map_or_else(Vec::new, |feed| feed.holders(blocks))
     }
 
     /// The own feed `key` has grown to `head`, durably, or was truncated to it.
@@ -304,6 +378,9 @@ impl Replicator {
             channel.first_set = first_set;
             feed.channels.insert(peer, channel);
             feed.greet(cx, peer);
+            if by_number {
+                feed.watch_peer(cx, peer);
+            }
         });
         self.touch(&key);
     }
@@ -320,6 +397,7 @@ impl Replicator {
             if let Some(channel) = feed.channels.get_mut(&peer) {
                 channel.takes_sets = true;
                 feed.handle_kinlog(cx, peer);
+                feed.watch_peer(cx, peer);
             }
         });
         self.touch(&key);
@@ -344,15 +422,33 @@ impl Replicator {
                     .unwrap_or(Ok(()))
             }
             FeedMessage::Held(held) => {
-                with_feed!(self, key, |feed, _cx| feed.handle_held(peer, &held));
+                with_feed!(self, key, |feed, cx| {
+                    feed.note_held(cx, peer, |channel| channel.handle_held(&held));
+                });
                 self.touch(key);
                 Ok(())
             }
+            FeedMessage::Watch(watch) => self.handle_watch(peer, key, &watch),
         };
         if result.is_err() {
             self.handle_peer_gone(now, peer);
         }
         result
+    }
+
+    fn handle_watch(
+        &mut self,
+        peer: PeerId,
+        key: &FeedKey,
+        watch: &Watch,
+    ) -> Result<(), ProtocolViolation> {
+        let (Some(feed), Some(found)) = (self.feeds.get_mut(key), self.peers.get_mut(&peer)) else {
+            return Ok(());
+        };
+        for want in feed.handle_watch(self.now, peer, watch) {
+            self.server.handle_want((peer, found), *key, want)?;
+        }
+        Ok(())
     }
 
     fn handle_set_request(
@@ -445,15 +541,15 @@ impl Replicator {
                 self.touch(key);
             }
             Message::Range(range) => {
-                channel.take_held(feed.length, |channel| channel.handle_range(&range));
-                feed.told_nobody = None;
+                with_feed!(self, key, |feed, cx| {
+                    feed.note_held(cx, peer, |channel| channel.handle_range(&range));
+                });
                 self.touch(key);
             }
             Message::Bitfield { start, words } => {
-                channel.take_held(feed.length, |channel| {
-                    channel.handle_bitfield(start, &words)
+                with_feed!(self, key, |feed, cx| {
+                    feed.note_held(cx, peer, |channel| channel.handle_bitfield(start, &words));
                 });
-                feed.told_nobody = None;
                 self.touch(key);
             }
             Message::Data(data) => {
@@ -578,7 +674,11 @@ impl Replicator {
         if self.outputs.is_empty() {
             self.work();
         }
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if let Some(Output::Got { id, .. }) = &output {
+            self.gets.remove(id);
+        }
+        output
     }
 
     /// Returns whether connections may go on being read: false while the store is behind by more

@@ -6,6 +6,8 @@ mod crowd;
 mod floods;
 mod forks;
 mod found;
+mod gets;
+mod holders;
 mod hostile;
 mod lies;
 mod limits;

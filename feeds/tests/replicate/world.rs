@@ -10,8 +10,8 @@ use bytes::Bytes;
 use kinlog_feeds::bundle::BundleWriter;
 use kinlog_feeds::manifest::{Manifest, Verifier};
 use kinlog_feeds::replicate::{
-    Applied, ApplyFailure, Config, FeedEvent, HeadState, Incoming, Interest, Output, PeerId,
-    ProtocolViolation, Replicator, Want,
+    Applied, ApplyFailure, Config, FeedEvent, GetEnd, GetId, HeadState, Incoming, Interest, Output,
+    PeerId, ProtocolViolation, Replicator, Want,
 };
 use kinlog_feeds::store::{Feed, Kind, MemoryDisk, Mistake, Options, Role, Store};
 use kinlog_feeds::tree::{ProofRequest, UpgradeRequest};
@@ -34,6 +34,8 @@ pub(crate) struct Node {
     pub(crate) replicator: Replicator,
     pub(crate) feeds: BTreeMap<FeedKey, Feed>,
     pub(crate) events: Vec<(FeedKey, FeedEvent)>,
+    /// Blocks that were waited for, and how that ended.
+    pub(crate) got: Vec<(GetId, u64, GetEnd)>,
     pub(crate) violations: Vec<(PeerId, ProtocolViolation, bool)>,
     /// What the store said to each item, over all applies.
     pub(crate) seen: Seen,
@@ -56,6 +58,7 @@ impl Node {
             }),
             feeds: BTreeMap::new(),
             events: Vec::new(),
+            got: Vec::new(),
             violations: Vec::new(),
             seen: Vec::new(),
             applies: 0,
@@ -568,6 +571,9 @@ impl World {
                 Output::Violation { peer, reason, ban } => {
                     self.nodes[number].violations.push((peer, reason, ban));
                     cut.insert(peer.0 as usize);
+                }
+                Output::Got { id, block, end, .. } => {
+                    self.nodes[number].got.push((id, block, end));
                 }
                 Output::Event { key, event } => self.nodes[number].events.push((key, event)),
                 other => {

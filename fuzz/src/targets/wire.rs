@@ -10,7 +10,7 @@ use kinlog_feeds::tree::{
     UpgradeRequest, verify,
 };
 use kinlog_feeds::wire::hypercore::{Data, Message, message_type};
-use kinlog_feeds::wire::kinlog::{self, FeedMessage, Held, Opening, SetAnswer, SetRequest};
+use kinlog_feeds::wire::kinlog::{self, FeedMessage, Held, Opening, SetAnswer, SetRequest, Watch};
 use kinlog_feeds::wire::{Config, Connection, Role};
 use kinlog_feeds::{Bitfield, Time};
 
@@ -201,6 +201,11 @@ pub(super) fn kinlog_message_seeds() -> Vec<Vec<u8>> {
         seed.insert(1, 3);
         seeds.push(seed);
     }
+    let watch = Watch {
+        blocks: 7..70_000,
+        seconds: 600,
+    };
+    seeds.push(encode(of_feed(FeedMessage::Watch(watch))));
     seeds
 }
 

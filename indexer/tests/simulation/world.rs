@@ -687,6 +687,7 @@ impl World {
                 }
                 return;
             }
+            FeedMessage::Watch(_) => return,
             FeedMessage::Held(held) => {
                 let running = self.nodes[node].running.as_ref().unwrap();
                 let have = running.feeds[&key].have();

@@ -17,7 +17,7 @@ use crate::replicate::flow::Context;
 use crate::replicate::{Incoming, Output, PeerId, ProtocolViolation};
 use crate::tree::{BlockRequest, BlockSet, Group, Proof, ProofRequest};
 use crate::wire::hypercore::{Message, Request};
-use crate::wire::kinlog::{FeedMessage, Held, SetAnswer, SetRequest};
+use crate::wire::kinlog::{FeedMessage, SetAnswer, SetRequest};
 
 /// A set on its way.
 #[derive(Debug)]
@@ -205,14 +205,6 @@ impl Feed {
             },
         });
         Ok(())
-    }
-
-    /// Takes note of the blocks that a peer holds of a part of the feed.
-    pub(in crate::replicate) fn handle_held(&mut self, peer: PeerId, held: &Held) {
-        if let Some(channel) = self.channels.get_mut(&peer) {
-            channel.handle_held(held);
-            self.told_nobody = None;
-        }
     }
 }
 

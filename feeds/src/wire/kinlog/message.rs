@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::encoding::{DecodeError, Reader, Writer, uint_len};
 use crate::limits::LISTED_PER_MESSAGE_MAX;
 use crate::wire::hypercore;
-use crate::wire::kinlog::{Capability, Held, SetAnswer, SetRequest};
+use crate::wire::kinlog::{Capability, Held, SetAnswer, SetRequest, Watch};
 
 /// Types of messages.
 mod message_type {
@@ -16,6 +16,7 @@ mod message_type {
     pub(super) const HELD: u64 = 4;
     pub(super) const WANT: u64 = 5;
     pub(super) const UNWANT: u64 = 6;
+    pub(super) const WATCH: u64 = 7;
     /// The message of `hypercore/alpha` with this number less.
     pub(super) const HYPERCORE: u64 = 16;
 }
@@ -54,6 +55,8 @@ pub enum FeedMessage {
     Set(SetAnswer),
     /// Blocks held, as runs.
     Held(Held),
+    /// Asks who holds what, for a while.
+    Watch(Watch),
     /// A message of `hypercore/alpha`.
     Hypercore(hypercore::Message),
 }
@@ -82,6 +85,7 @@ impl Message {
             Message::Feed(_, FeedMessage::AskSet(_)) => message_type::ASK_SET,
             Message::Feed(_, FeedMessage::Set(_)) => message_type::SET,
             Message::Feed(_, FeedMessage::Held(_)) => message_type::HELD,
+            Message::Feed(_, FeedMessage::Watch(_)) => message_type::WATCH,
             Message::Feed(_, FeedMessage::Hypercore(message)) => {
                 message_type::HYPERCORE + message.message_type()
             }
@@ -114,6 +118,7 @@ impl Message {
             message_type::ASK_SET => FeedMessage::AskSet(SetRequest::decode(&mut reader)?),
             message_type::SET => FeedMessage::Set(SetAnswer::decode(&mut reader, body)?),
             message_type::HELD => FeedMessage::Held(Held::decode(&mut reader)?),
+            message_type::WATCH => FeedMessage::Watch(Watch::decode(&mut reader)?),
             message_type => {
                 let Some(of_hypercore) = message_type.checked_sub(message_type::HYPERCORE) else {
                     return Ok(None);
@@ -142,6 +147,7 @@ impl Message {
                         FeedMessage::AskSet(request) => request.encoded_len(),
                         FeedMessage::Set(answer) => answer.encoded_len(),
                         FeedMessage::Held(held) => held.encoded_len(),
+                        FeedMessage::Watch(watch) => watch.encoded_len(),
                         FeedMessage::Hypercore(message) => message.encoded_len(),
                     }
             }
@@ -166,6 +172,7 @@ impl Message {
                     FeedMessage::AskSet(request) => request.encode(out),
                     FeedMessage::Set(answer) => answer.encode(out),
                     FeedMessage::Held(held) => held.encode(out),
+                    FeedMessage::Watch(watch) => watch.encode(out),
                     FeedMessage::Hypercore(message) => message.encode(out),
                 }
             }

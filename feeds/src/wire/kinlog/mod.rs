@@ -14,12 +14,14 @@ mod listing;
 mod message;
 mod opening;
 mod set;
+mod watch;
 
 pub use held::Held;
 pub use listing::{Capability, capability};
 pub use message::{FeedMessage, Message};
 pub use opening::{Agreed, Opening, feature};
 pub use set::{SetAnswer, SetRequest};
+pub use watch::Watch;
 
 /// Name of the protocol in protomux; its id is empty.
 pub const PROTOCOL: &str = "kinlog/feed/1";
