@@ -2,6 +2,7 @@
 #![allow(clippy::panic, clippy::missing_panics_doc)] // A test helper fails by panicking.
 
 pub mod disk;
+pub mod far;
 pub mod needles;
 pub mod npm;
 pub mod process;

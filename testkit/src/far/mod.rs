@@ -1,0 +1,13 @@
+//! Links that are long, thin or lossy, in user space: where the kernel has nothing for it, between two
+//! sockets of the loopback interface.
+//!
+//! [`Path`] decides when a packet arrives, from a seed and without a clock; [`StreamRelay`] and
+//! [`DatagramRelay`] carry bytes by what it says.
+
+mod datagrams;
+mod path;
+mod stream;
+
+pub use datagrams::DatagramRelay;
+pub use path::{Path, Quality};
+pub use stream::StreamRelay;
