@@ -1,25 +1,26 @@
 //! One end of a transfer, a process of its own: a store on disk and a node, or a raw channel.
 //!
 //! `end serve tcp|SIGNAL-URL BLOCKS BYTES`, `end pull ADDRESS|SIGNAL-URL KEY BLOCKS`,
-//! `end sparse ADDRESS KEY LENGTH COUNT`, `end live COUNT`, `end signal`, `end raw offer|answer BYTES`. Each prints JSON lines and ends when its stdin does.
+//! `end sparse ADDRESS KEY LENGTH COUNT`, `end live COUNT`, `end signal`,
+//! `end raw offer|answer BYTES`, `end piped serve|pull BLOCKS ..`, `end interactive serve|pull ..`. Each prints JSON lines and ends when its stdin does.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use kinlog_feeds::crypto::Secret;
 use kinlog_feeds::manifest::Manifest;
 use kinlog_feeds::replicate::{Interest, Want};
-use kinlog_feeds::store::{FileDisk, Kind, Options, Role, Store};
+use kinlog_feeds::store::{Feed, FileDisk, Kind, Options, Role, Store};
 use kinlog_feeds::{FeedKey, KeyPair, text};
 use kinlog_swarm::link::Link as _;
 use kinlog_swarm::link::webrtc::{Negotiation, Progress, WebrtcLink, WebrtcSettings};
 use kinlog_swarm::{
-    Credentials, Host, Label, Node, NodeConfig, NodeEvent, PeerMessage, SessionInfo,
+    Credentials, Host, Label, Node, NodeConfig, NodeEvent, PeerMessage, SessionInfo, SessionRole,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
@@ -32,6 +33,12 @@ use crate::scratch::Scratch;
 
 /// Bytes appended in one batch while a feed is filled.
 const FILL_BYTES: usize = 4 * 1024 * 1024;
+
+/// Blocks of the transfer beside which something else is to arrive soon: 512 MiB, more than is fetched.
+const BULK_BLOCKS: u64 = 8_192;
+
+/// Time between appends to a feed that is followed meanwhile.
+const BETWEEN_APPENDS: Duration = Duration::from_millis(50);
 
 /// Size of a message on a raw channel, as the links send.
 const RAW_MESSAGE_BYTES: usize = 65_536;
@@ -46,9 +53,23 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
                 sparse(address, key.parse()?, length.parse()?, count.parse()?).await
             }
             ["live", count] => live(count.parse()?).await,
+            ["interactive", "serve"] => interactive_serve().await,
+            ["interactive", "pull", address, bulk, live, count] => {
+                interactive_pull(
+                    address.parse()?,
+                    bulk.parse()?,
+                    live.parse()?,
+                    count.parse()?,
+                )
+                .await
+            }
             ["signal"] => signal().await,
-            ["raw", "offer", bytes] => raw_offer(bytes.parse()?).await,
-            ["raw", "answer", bytes] => raw_answer(bytes.parse()?).await,
+            ["piped", "serve", blocks, bytes] => piped_serve(blocks.parse()?, bytes.parse()?).await,
+            ["piped", "pull", blocks] => piped_pull(blocks.parse()?).await,
+            ["raw", "offer", bytes] => raw_offer(bytes.parse()?, &everywhere()).await,
+            ["raw", "answer", bytes] => raw_answer(bytes.parse()?, &everywhere()).await,
+            ["raw", "offer", bytes, "loopback"] => raw_offer(bytes.parse()?, &loopback()).await,
+            ["raw", "answer", bytes, "loopback"] => raw_answer(bytes.parse()?, &loopback()).await,
             _ => bail!("no such end: {words:?}"),
         }
     })
@@ -96,9 +117,8 @@ fn config(by: &str) -> Result<NodeConfig> {
     Ok(config)
 }
 
-async fn serve(by: &str, blocks: u64, bytes: usize) -> Result<()> {
-    let scratch = Scratch::new()?;
-    let store = open_store(&scratch)?;
+/// Makes a feed of blocks that are all alike.
+fn fill(store: &Store, blocks: u64, bytes: usize) -> Result<Feed> {
     let signer = KeyPair::from_seed(&random()?);
     let manifest = Manifest::single(signer.public_key());
     let feed = store.create_feed(&manifest, Role::Own, Kind::Kinlog)?;
@@ -108,6 +128,13 @@ async fn serve(by: &str, blocks: u64, bytes: usize) -> Result<()> {
         let count = batch.min(blocks - feed.head().length);
         feed.append_batch(&signer, &vec![block.clone(); usize::try_from(count)?])?;
     }
+    Ok(feed)
+}
+
+async fn serve(by: &str, blocks: u64, bytes: usize) -> Result<()> {
+    let scratch = Scratch::new()?;
+    let store = open_store(&scratch)?;
+    let feed = fill(&store, blocks, bytes)?;
     let host = Arc::new(OneFeed {
         serves: Some(feed.key()),
         wants: None,
@@ -252,6 +279,202 @@ async fn live(count: usize) -> Result<()> {
     Ok(())
 }
 
+/// Serves a feed to be fetched whole and one that grows by a block of 1 KB whenever a line comes; says
+/// when each append was called, in microseconds of the clock that all processes share.
+async fn interactive_serve() -> Result<()> {
+    let scratch = Scratch::new()?;
+    let store = open_store(&scratch)?;
+    let bulk = fill(&store, BULK_BLOCKS, RAW_MESSAGE_BYTES)?;
+    let signer = KeyPair::from_seed(&random()?);
+    let manifest = Manifest::single(signer.public_key());
+    let live = store.create_feed(&manifest, Role::Own, Kind::Kinlog)?;
+    let block = Bytes::from(vec![b'b'; 1_000]);
+    live.append_batch(&signer, std::slice::from_ref(&block))?;
+    let host = Arc::new(OneFeed {
+        serves: Some(bulk.key()),
+        wants: None,
+    });
+    let node = Node::start(config("tcp")?, store.clone(), host)?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    node.serve_plain_tcp(listener, vec![bulk.key(), live.key()]);
+    say(&json!({
+        "bulk": bulk.key().to_string(),
+        "live": live.key().to_string(),
+        "address": address,
+    }))?;
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        let appends: u64 = line.parse()?;
+        let mut called = Vec::new();
+        for _ in 0..appends {
+            tokio::time::sleep(BETWEEN_APPENDS).await;
+            called.push(unix_micros()?);
+            let (feed, signer, block) = (live.clone(), signer.clone(), block.clone());
+            let append = move || feed.append_batch(&signer, std::slice::from_ref(&block));
+            tokio::task::spawn_blocking(append).await??;
+            node.appended(live.key());
+        }
+        say(&json!({ "called": called }))?;
+    }
+    node.shutdown().await;
+    store.close()?;
+    Ok(())
+}
+
+/// Fetches one feed and follows another meanwhile; says when each block of that was stored.
+async fn interactive_pull(
+    address: std::net::SocketAddr,
+    bulk: FeedKey,
+    live: FeedKey,
+    count: u64,
+) -> Result<()> {
+    let scratch = Scratch::new()?;
+    let store = open_store(&scratch)?;
+    let mut feeds = Vec::new();
+    for key in [bulk, live] {
+        feeds.push(store.create_unknown(key, Role::Followed, Kind::Plain)?);
+    }
+    let host = Arc::new(OneFeed {
+        serves: None,
+        wants: Some(bulk),
+    });
+    let node = Node::start(config("tcp")?, store.clone(), host)?;
+    let mut events = node.subscribe();
+    for key in [bulk, live] {
+        let (want, live) = (Want::All, true);
+        node.set_interest(key, Interest { want, live });
+    }
+    node.pull_plain_tcp(address, vec![bulk, live]).await?;
+    let mut stored_at = Vec::new();
+    let mut is_told = false;
+    while stored_at.len() as u64 <= count {
+        match events.recv().await {
+            Ok(NodeEvent::BlocksStored { key, range }) if key == live => {
+                let now = unix_micros()?;
+                stored_at.extend(range.map(|_| now));
+            }
+            Ok(NodeEvent::StoreFailed { reason }) => bail!("the store failed: {reason}"),
+            Ok(_) => {}
+            Err(error) => bail!("events: {error}"),
+        }
+        // The transfer is under way and both feeds are there: appends may begin.
+        let fetched = feeds.first().map_or(0, |feed| feed.info().blocks_held);
+        if !is_told && !stored_at.is_empty() && fetched > BULK_BLOCKS / 32 {
+            is_told = true;
+            say(&json!({ "ready": true }))?;
+        }
+    }
+    let fetched = feeds.first().map_or(0, |feed| feed.info().blocks_held);
+    ensure!(
+        fetched < BULK_BLOCKS,
+        "the transfer ended before the appends did"
+    );
+    say(&json!({ "stored": stored_at }))?;
+    stdin_end().await;
+    node.shutdown().await;
+    store.close()?;
+    Ok(())
+}
+
+fn unix_micros() -> Result<u64> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    Ok(u64::try_from(now.as_micros())?)
+}
+
+/// Offers a channel by stdout, and serves a feed over it.
+async fn piped_serve(blocks: u64, bytes: usize) -> Result<()> {
+    let scratch = Scratch::new()?;
+    let store = open_store(&scratch)?;
+    let feed = fill(&store, blocks, bytes)?;
+    let (mut negotiation, offer) = Negotiation::offer(&loopback(), 1).await?;
+    tell("key", &feed.key().0)?;
+    tell("offer", &offer)?;
+    let open = negotiate(&mut negotiation, None).await?;
+    let link = link_of(negotiation, open).await?;
+    let host = Arc::new(OneFeed {
+        serves: Some(feed.key()),
+        wants: None,
+    });
+    let node = Node::start(config("pipe")?, store.clone(), host)?;
+    let (label, role) = (Label::Feed, SessionRole::Initiator);
+    node.attach(Arc::new(link), label, feed.key().0, role)
+        .await?;
+    say(&json!({ "serves": true }))?;
+    stdin_end().await;
+    node.shutdown().await;
+    store.close()?;
+    Ok(())
+}
+
+/// Answers that, and fetches the feed; says how long that took from the open channel.
+async fn piped_pull(blocks: u64) -> Result<()> {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut told = async |what: &str| -> Result<Vec<u8>> {
+        let line = lines
+            .next_line()
+            .await?
+            .context("the other end went away")?;
+        let body = line.strip_prefix(what).map(str::trim);
+        Ok(text::decode_hex(
+            body.with_context(|| format!("told {line:?}"))?,
+        )?)
+    };
+    let key = FeedKey(
+        told("key")
+            .await?
+            .try_into()
+            .map_err(|_| anyhow!("a key has 32 bytes"))?,
+    );
+    let offer = told("offer").await?;
+    let (mut negotiation, answer) = Negotiation::answer(&loopback(), &offer).await?;
+    tell("answer", &answer)?;
+    let open = negotiate(&mut negotiation, Some(lines)).await?;
+    let link = link_of(negotiation, open).await?;
+    let scratch = Scratch::new()?;
+    let store = open_store(&scratch)?;
+    let feed = store.create_unknown(key, Role::Followed, Kind::Kinlog)?;
+    let host = Arc::new(OneFeed {
+        serves: None,
+        wants: Some(key),
+    });
+    let node = Node::start(config("pipe")?, store.clone(), host)?;
+    let mut events = node.subscribe();
+    let want = Want::Range(0..blocks);
+    node.set_interest(key, Interest { want, live: false });
+    let start = Instant::now();
+    node.attach(Arc::new(link), Label::Feed, key.0, SessionRole::Responder)
+        .await?;
+    loop {
+        match events.recv().await {
+            Ok(NodeEvent::FeedComplete { .. }) => break,
+            Ok(NodeEvent::StoreFailed { reason }) => bail!("the store failed: {reason}"),
+            Ok(NodeEvent::SessionClosed { .. }) => bail!("the session ended early"),
+            Err(RecvError::Closed) => bail!("the node stopped"),
+            _ if feed.info().blocks_held >= blocks => break,
+            _ => {}
+        }
+    }
+    say(&json!({ "seconds": start.elapsed().as_secs_f64() }))?;
+    stdin_end().await;
+    node.shutdown().await;
+    store.close()?;
+    Ok(())
+}
+
+/// Every interface of the machine, as nodes have it.
+fn everywhere() -> WebrtcSettings {
+    WebrtcSettings::default()
+}
+
+/// Loopback alone, so that there is one way, through whatever stands between.
+fn loopback() -> WebrtcSettings {
+    WebrtcSettings {
+        bind: vec![std::net::Ipv4Addr::LOCALHOST.into()],
+        ..WebrtcSettings::default()
+    }
+}
+
 /// Waits until a block is stored.
 async fn stored(events: &mut Receiver<NodeEvent>, block: u64) -> Result<()> {
     loop {
@@ -281,9 +504,9 @@ async fn signal() -> Result<()> {
 }
 
 /// Opens a raw channel and sends `bytes` over it; says how long opening took.
-async fn raw_offer(bytes: usize) -> Result<()> {
+async fn raw_offer(bytes: usize, settings: &WebrtcSettings) -> Result<()> {
     let start = Instant::now();
-    let (mut negotiation, offer) = Negotiation::offer(&WebrtcSettings::default(), 1).await?;
+    let (mut negotiation, offer) = Negotiation::offer(settings, 1).await?;
     tell("offer", &offer)?;
     let link = negotiate(&mut negotiation, None).await?;
     let opened = start.elapsed();
@@ -299,11 +522,11 @@ async fn raw_offer(bytes: usize) -> Result<()> {
 }
 
 /// Receives `bytes` over a raw channel; says how long after the first message the last one came.
-async fn raw_answer(bytes: usize) -> Result<()> {
+async fn raw_answer(bytes: usize, settings: &WebrtcSettings) -> Result<()> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let offer = lines.next_line().await?.context("no offer came")?;
     let offer = text::decode_hex(offer.strip_prefix("offer ").context("an offer was due")?)?;
-    let (mut negotiation, answer) = Negotiation::answer(&WebrtcSettings::default(), &offer).await?;
+    let (mut negotiation, answer) = Negotiation::answer(settings, &offer).await?;
     tell("answer", &answer)?;
     let open = negotiate(&mut negotiation, Some(lines)).await?;
     let link = link_of(negotiation, open).await?;

@@ -16,6 +16,8 @@ mod append;
 mod connect;
 #[cfg(feature = "network")]
 mod end;
+#[cfg(feature = "network")]
+mod far;
 mod hypercore_crate;
 mod identity;
 mod index;

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{append, identity, index, read};
 #[cfg(feature = "network")]
-use crate::{connect, replicate, transfer};
+use crate::{connect, far, replicate, transfer};
 
 /// How much to do.
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +166,20 @@ pub(crate) const ROWS: &[Row] = &[
     transfer::WIRE_UP,
     #[cfg(feature = "network")]
     connect::FIRST_BLOCK,
+    #[cfg(feature = "network")]
+    far::WEBRTC_20MS,
+    #[cfg(feature = "network")]
+    far::WEBRTC_20MS_1PCT,
+    #[cfg(feature = "network")]
+    far::WAN_40MS,
+    #[cfg(feature = "network")]
+    far::WAN_40MS_TCP,
+    #[cfg(feature = "network")]
+    far::INTERACTIVE,
+    #[cfg(feature = "network")]
+    far::SMALL_RTTS,
+    #[cfg(feature = "network")]
+    far::SMALL_SECONDS,
     identity::EVALUATION,
     index::AUTHORITY,
     index::INGEST,
