@@ -70,6 +70,7 @@ targets! {
     set_proof
     wire_message
     wire_connection
+    frame_sequence
     key_text
     link
     invite

@@ -7,6 +7,7 @@ mod entries;
 mod golden;
 mod identity;
 mod rooms;
+mod sequence;
 mod session;
 mod signal;
 mod store;
@@ -124,6 +125,12 @@ pub const TARGETS: &[Target] = &[
         run: wire::connection,
         seeds: wire::connection_seeds,
         cases: 2_000,
+    },
+    Target {
+        name: "frame_sequence",
+        run: sequence::run,
+        seeds: sequence::seeds,
+        cases: 4_000,
     },
     Target {
         name: "key_text",
