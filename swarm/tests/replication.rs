@@ -9,9 +9,10 @@ mod support;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use kinlog_feeds::replicate::{Interest, Want};
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::replicate::{GetEnd, Interest, Want};
 use kinlog_feeds::store::{Kind, Role};
-use kinlog_swarm::{Label, NodeEvent, Step, Transport};
+use kinlog_swarm::{Label, NodeError, NodeEvent, Step, Transport};
 use support::{
     SignalServer, TestHost, TestNode, assert_same_blocks, blocks, config, link, own_feed, store,
 };
@@ -355,4 +356,60 @@ async fn feed_in_two_stores_grows_on_the_newer_side_only() {
         (own.length, own.blocks_held, own.role, own.kind),
         (10, 10, Role::Own, Kind::Kinlog)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_is_waited_for_until_it_comes_or_nobody_has_it() {
+    let author = TestNode::start(1, &[]);
+    let mut reader = TestNode::start(2, &[]);
+    let (feed, signer) = own_feed(&author.store, 9);
+    let key = feed.key();
+    feed.append_batch(&signer, &blocks(1, 10, 100)).unwrap();
+    author.serve(key);
+    reader.follow(key, Want::Range(0..1));
+    link(&author, &reader, Label::Feed, key.0).await;
+    reader.holds(key, 1).await;
+    assert_eq!(reader.node.get(key, 7, None).await.unwrap(), GetEnd::Held);
+    let held = reader.store.feed(&key).unwrap();
+    assert!(held.has(7) && held.info().blocks_held == 2);
+    let beyond = reader.node.get(key, 1000, None).await;
+    assert_eq!(beyond.unwrap(), GetEnd::NobodyHas);
+    let unknown = FeedKey([7; 32]);
+    let refused = reader.node.get(unknown, 0, None).await;
+    assert!(
+        matches!(refused, Err(NodeError::Get { block: 0, .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_author_learns_which_session_holds_what_it_wrote() {
+    let mut author = TestNode::start(1, &[]);
+    let mut reader = TestNode::start(2, &[]);
+    let (feed, signer) = own_feed(&author.store, 9);
+    let key = feed.key();
+    feed.append_batch(&signer, &blocks(1, 10, 100)).unwrap();
+    author.serve(key);
+    author.node.watch(key, Some(0..1000));
+    reader.follow(key, Want::All);
+    link(&author, &reader, Label::Feed, key.0).await;
+    for length in [10, 15] {
+        if length > 10 {
+            feed.append_batch(&signer, &blocks(2, 5, 100)).unwrap();
+            author.node.appended(key);
+        }
+        reader.holds(key, length).await;
+        loop {
+            let holders = author.node.holders(key, 0..1000).await;
+            if holders
+                .iter()
+                .any(|(_, held)| held.iter().cloned().eq(std::iter::once(0..length)))
+            {
+                break;
+            }
+            let changed =
+                |event: &NodeEvent| matches!(event, NodeEvent::HoldersChanged { .. }).then_some(());
+            author.event(changed).await;
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What an agent wants of its node, as a state that the node's task brings about.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kinlog_feeds::FeedKey;
@@ -16,6 +17,7 @@ pub(super) struct Wishes {
     pub(super) topics: BTreeSet<MeetingKey>,
     pub(super) interests: BTreeMap<FeedKey, Interest>,
     pub(super) pushes: BTreeMap<FeedKey, Pushes>,
+    pub(super) watches: BTreeMap<FeedKey, Option<Range<u64>>>,
     pub(super) appended: BTreeSet<FeedKey>,
     pub(super) stored: BTreeSet<FeedKey>,
     pub(super) closed: BTreeSet<SessionId>,
@@ -54,6 +56,7 @@ impl Desired {
             topics: wishes.topics.clone(),
             interests: std::mem::take(&mut wishes.interests),
             pushes: std::mem::take(&mut wishes.pushes),
+            watches: std::mem::take(&mut wishes.watches),
             appended: std::mem::take(&mut wishes.appended),
             stored: std::mem::take(&mut wishes.stored),
             closed: std::mem::take(&mut wishes.closed),

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use kinlog_feeds::FeedKey;
+use kinlog_feeds::replicate::GetRefused;
 
 use crate::session::{Label, SessionId, SessionInfo};
 
@@ -54,6 +55,11 @@ pub enum NodeEvent {
     },
     /// Two valid heads of a feed exclude each other.
     FeedConflict {
+        /// The feed.
+        key: FeedKey,
+    },
+    /// Other peers hold blocks of a feed that is watched, or hold them no more.
+    HoldersChanged {
         /// The feed.
         key: FeedKey,
     },
@@ -124,6 +130,14 @@ pub enum NodeError {
     /// The node has stopped.
     #[error("the node has stopped")]
     Stopped,
+    /// A block is not waited for.
+    #[error("block {block} of feed {key} is not waited for")]
+    Get {
+        key: FeedKey,
+        block: u64,
+        #[source]
+        source: GetRefused,
+    },
     /// The queue of peer messages is full.
     #[error("{queued} peer messages already wait for the node")]
     Busy {

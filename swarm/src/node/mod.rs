@@ -18,10 +18,12 @@ mod status;
 mod task;
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kinlog_feeds::FeedKey;
-use kinlog_feeds::replicate::{Interest, Pushes};
+use kinlog_feeds::replicate::{GetEnd, Holder, Interest, Pushes};
 use kinlog_feeds::store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -31,7 +33,7 @@ use crate::clock::Clock;
 use crate::limits::{EVENTS_QUEUED_MAX, PEER_MESSAGES_QUEUED_MAX, SHUTDOWN_WAIT_MAX};
 use crate::link::Link;
 use crate::message_log::MessageLog;
-use crate::replication;
+use crate::replication::{self, GetReply};
 use crate::session::{Label, PeerMessage, SessionId, SessionRole};
 
 pub use config::NodeConfig;
@@ -49,6 +51,17 @@ enum Request {
     },
     Status {
         reply: oneshot::Sender<NodeStatus>,
+    },
+    Get {
+        key: FeedKey,
+        block: u64,
+        wait: Option<Duration>,
+        reply: GetReply,
+    },
+    Holders {
+        key: FeedKey,
+        blocks: Range<u64>,
+        reply: oneshot::Sender<Vec<Holder>>,
     },
     Plain {
         link: plain::PlainLink,
@@ -160,6 +173,58 @@ impl Node {
         self.desired.change(|it| {
             it.pushes.insert(key, pushes);
         });
+    }
+
+    /// Asks peers for one block of a feed that the store knows and the host wants, beside what is wanted
+    /// by [`set_interest`](Self::set_interest), and waits until it is held, until no connected peer has
+    /// it, or until `wait` is over. Dropping what is returned takes it back.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::Stopped`]; [`NodeError::Get`] where the store does not know the feed or too many
+    /// blocks are waited for.
+    pub async fn get(
+        &self,
+        key: FeedKey,
+        block: u64,
+        wait: Option<Duration>,
+    ) -> Result<GetEnd, NodeError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Get {
+            key,
+            block,
+            wait,
+            reply,
+        };
+        let sent = self.requests.send(request).await;
+        sent.map_err(|_| NodeError::Stopped)?;
+        let ended = answer.await.map_err(|_| NodeError::Stopped)?;
+        ended.map_err(|source| NodeError::Get { key, block, source })
+    }
+
+    /// Says of which blocks of a feed it is to be known which peers hold them, `None` of none any more;
+    /// [`NodeEvent::HoldersChanged`] tells when to look again.
+    pub fn watch(&self, key: FeedKey, blocks: Option<Range<u64>>) {
+        self.desired.change(|it| {
+            it.watches.insert(key, blocks);
+        });
+    }
+
+    /// Returns which of these blocks each session's peer says to hold, durably; empty once the node has
+    /// stopped. Of blocks that are held here too, only [watched](Self::watch) ones are told of.
+    pub async fn holders(
+        &self,
+        key: FeedKey,
+        blocks: Range<u64>,
+    ) -> Vec<(SessionId, Vec<Range<u64>>)> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Holders { key, blocks, reply };
+        // A node that stopped knows of nobody.
+        let _ = self.requests.send(request).await;
+        let holders = answer.await.unwrap_or_default().into_iter();
+        holders
+            .map(|holder| (SessionId(holder.peer.0), holder.held))
+            .collect()
     }
 
     /// Shows peers the feeds that the store writes, but `except`, which were withheld until now

@@ -153,6 +153,9 @@ impl Task {
         if wishes.stop {
             return true;
         }
+        for (key, blocks) in wishes.watches {
+            self.parts.replication.watch(key, blocks).await;
+        }
         for (key, pushes) in wishes.pushes {
             self.parts.replication.set_pushes(key, pushes).await;
         }
@@ -214,6 +217,15 @@ impl Task {
                 let status = self.status().await;
                 // Whoever asked may have gone meanwhile.
                 let _ = reply.send(status);
+            }
+            Request::Get {
+                key,
+                block,
+                wait,
+                reply,
+            } => self.parts.replication.get(key, block, wait, reply).await,
+            Request::Holders { key, blocks, reply } => {
+                self.parts.replication.holders(key, blocks, reply).await;
             }
             Request::Plain { link, reply } => {
                 let result = self.start_plain(link).await;

@@ -1,6 +1,7 @@
 //! The task round the replicator: inputs in, outputs carried out, nothing awaited in between.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use kinlog_feeds::replicate::{
     Config, FeedEvent, FeedKind, FeedState, HeadState, Interest, Output, PeerId, ProtocolViolation,
@@ -12,6 +13,7 @@ use kinlog_feeds::wire::kinlog::FeedMessage;
 use kinlog_feeds::{FeedKey, Time};
 use tokio::sync::{broadcast, mpsc};
 
+use super::waits::Waits;
 use super::workers::{Done, NotKept, Read, Workers};
 use super::{FromPeer, Input};
 use crate::clock::Clock;
@@ -31,6 +33,8 @@ pub(super) struct Engine {
     feeds: BTreeMap<FeedKey, Known>,
     interests: BTreeMap<FeedKey, Interest>,
     pushes: BTreeMap<FeedKey, Pushes>,
+    watches: BTreeMap<FeedKey, Range<u64>>,
+    waits: Waits,
     /// When the first session opened of those that are open now.
     peers_since: Option<Time>,
     /// Own feeds that peers are shown nothing of.
@@ -94,6 +98,8 @@ impl Engine {
             feeds: BTreeMap::new(),
             interests: BTreeMap::new(),
             pushes: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            waits: Waits::default(),
             peers_since: None,
             withheld: match withholds_own {
                 true => Withheld::All,
@@ -132,6 +138,9 @@ impl Engine {
                 }
                 () = self.clock.sleep_until(timeout.into_iter().flatten().min()) => {
                     let now = self.clock.now();
+                    for id in self.waits.gone() {
+                        self.replicator.cancel_get(now, id);
+                    }
                     self.replicator.handle_timeout(now);
                     self.say_nobody_has(now);
                 }
@@ -175,6 +184,31 @@ impl Engine {
                 }
                 self.interests.insert(key, interest);
                 self.reopen(&key);
+            }
+            Input::Get {
+                key,
+                block,
+                wait,
+                reply,
+            } => {
+                // A feed of the store that nobody asked for yet is not known to the replicator.
+                let _ = self.known(&key);
+                let deadline = wait.map(|wait| now + wait);
+                let id = self.replicator.get(now, &key, block, deadline);
+                self.waits.add(id, reply);
+                self.reopen(&key);
+            }
+            Input::Watch { key, blocks } => {
+                if self.known(&key).is_some() {
+                    self.replicator.watch(now, &key, blocks.clone());
+                }
+                match blocks {
+                    Some(blocks) => self.watches.insert(key, blocks),
+                    None => self.watches.remove(&key),
+                };
+            }
+            Input::Holders { key, blocks, reply } => {
+                let _ = reply.send(self.replicator.holders(&key, &blocks));
             }
             Input::SetPushes { key, pushes } => {
                 if self.known(&key).is_some() {
@@ -294,6 +328,7 @@ impl Engine {
             self.feeds.remove(&key);
             self.interests.remove(&key);
             self.pushes.remove(&key);
+            self.watches.remove(&key);
             return;
         };
         if self.known(&key).is_none() {
@@ -475,6 +510,7 @@ impl Engine {
                         let _ = peer.commands.send(Command::CloseIdle(key));
                     }
                 }
+                Output::Got { id, end, .. } => self.waits.end(id, end),
                 Output::Violation { peer, reason, ban } => {
                     self.handle_violation(peer, &reason, ban);
                 }
@@ -529,6 +565,7 @@ impl Engine {
                 length: info.map_or(0, |info| info.length),
             },
             FeedEvent::Conflict => NodeEvent::FeedConflict { key },
+            FeedEvent::HoldersChanged => NodeEvent::HoldersChanged { key },
             FeedEvent::NobodyHas { .. } => NodeEvent::StepFailed {
                 step: Step::NobodyHas { key },
             },
@@ -551,6 +588,9 @@ impl Engine {
             }
             if let Some(pushes) = self.pushes.get(key) {
                 self.replicator.set_pushes(now, key, *pushes);
+            }
+            if let Some(blocks) = self.watches.get(key) {
+                self.replicator.watch(now, key, Some(blocks.clone()));
             }
             let known = Known {
                 feed,

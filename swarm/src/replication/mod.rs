@@ -7,13 +7,15 @@
 //! `handle_applied` and `handle_appended`.
 
 mod engine;
+mod waits;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::time::Duration;
 
 use kinlog_feeds::FeedKey;
-use kinlog_feeds::replicate::{Interest, Pushes};
+use kinlog_feeds::replicate::{Holder, Interest, Pushes};
 use kinlog_feeds::store::Store;
 use kinlog_feeds::wire::hypercore::Message;
 use kinlog_feeds::wire::kinlog::FeedMessage;
@@ -24,6 +26,7 @@ use crate::clock::Clock;
 use crate::limits::REPLICATION_BATCHES_MAX;
 use crate::node::{FeedStatus, NodeEvent};
 use crate::session::{Command, SessionId};
+pub(crate) use waits::GetReply;
 
 /// What a session brings.
 #[derive(Debug)]
@@ -64,6 +67,21 @@ enum Input {
     SetInterest {
         key: FeedKey,
         interest: Interest,
+    },
+    Get {
+        key: FeedKey,
+        block: u64,
+        wait: Option<Duration>,
+        reply: GetReply,
+    },
+    Watch {
+        key: FeedKey,
+        blocks: Option<Range<u64>>,
+    },
+    Holders {
+        key: FeedKey,
+        blocks: Range<u64>,
+        reply: oneshot::Sender<Vec<Holder>>,
     },
     SetPushes {
         key: FeedKey,
@@ -138,6 +156,39 @@ impl Sender {
     /// Says what is wanted of a feed.
     pub(crate) async fn set_interest(&self, key: FeedKey, interest: Interest) {
         self.send(Input::SetInterest { key, interest }).await;
+    }
+
+    /// Asks for one block; the answer goes to `reply`.
+    pub(crate) async fn get(
+        &self,
+        key: FeedKey,
+        block: u64,
+        wait: Option<Duration>,
+        reply: GetReply,
+    ) {
+        let get = Input::Get {
+            key,
+            block,
+            wait,
+            reply,
+        };
+        self.send(get).await;
+    }
+
+    /// Says of which blocks it is to be known who holds them.
+    pub(crate) async fn watch(&self, key: FeedKey, blocks: Option<Range<u64>>) {
+        self.send(Input::Watch { key, blocks }).await;
+    }
+
+    /// Tells `reply` what sessions' peers say to hold.
+    pub(crate) async fn holders(
+        &self,
+        key: FeedKey,
+        blocks: Range<u64>,
+        reply: oneshot::Sender<Vec<Holder>>,
+    ) {
+        let ask = Input::Holders { key, blocks, reply };
+        self.send(ask).await;
     }
 
     /// Says whether peers may send blocks before they are asked for.
