@@ -8,24 +8,18 @@ use bytes::Bytes;
 use crate::Time;
 use crate::bitfield::Bitfield;
 use crate::crypto::FeedKey;
-use crate::limits::{
-    GETS_MAX, IN_FLIGHT_BYTES_MAX, REPLICATE_TICK, REQUESTS_PER_PEER_MAX, URGENT_BYTES_MAX,
-};
-use crate::replicate::announce::KINLOG_EXTENSION;
+use crate::limits::{IN_FLIGHT_BYTES_MAX, REPLICATE_TICK, REQUESTS_PER_PEER_MAX, URGENT_BYTES_MAX};
 use crate::replicate::channel::Channel;
-use crate::replicate::contest::{CONFLICT_EXTENSION, HEAD_EXTENSION};
 use crate::replicate::feed::Feed;
 use crate::replicate::flow::{Context, Flow};
 use crate::replicate::peer::Peer;
 use crate::replicate::serve::{Served, Server};
 use crate::replicate::shown::Shown;
 use crate::replicate::{
-    Applied, ApplyFailure, ApplyId, FeedState, GetId, GetRefused, HeadState, Holder, Interest,
-    Load, NotAvailable, Output, PeerId, ProtocolViolation, Pushes, ReadId, ReorgStep,
+    Applied, ApplyFailure, ApplyId, FeedState, GetId, HeadState, NotAvailable, Output, PeerId,
+    ProtocolViolation, ReadId, ReorgStep,
 };
 use crate::tree::Proof;
-use crate::wire::hypercore::Message;
-use crate::wire::kinlog::{FeedMessage, SetRequest, Watch};
 
 /// Configuration of the replicator.
 #[derive(Clone, Debug)]
@@ -44,46 +38,6 @@ impl Default for Config {
             seed: 0,
         }
     }
-}
-
-/// How far a feed is.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct FeedStatus {
-    /// Fork of the signed head.
-    pub fork: u64,
-    /// Length of the signed head.
-    pub length: u64,
-    /// Blocks held.
-    pub held: u64,
-    /// Blocks wanted, held or not, of the length known.
-    pub wanted: u64,
-    /// Blocks wanted and not held.
-    pub missing: u64,
-    /// Blocks asked for and not yet received.
-    pub in_flight: u64,
-    /// Peers whose channel of this feed is open.
-    pub peers: Vec<PeerStatus>,
-}
-
-/// What is known of a peer's side of a feed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct PeerStatus {
-    /// Which peer.
-    pub peer: PeerId,
-    /// Fork of the peer's head; 0 if it said nothing yet.
-    pub remote_fork: u64,
-    /// Length of the peer's head; 0 if it said nothing yet.
-    pub remote_length: u64,
-    /// Blocks the peer said to hold.
-    pub remote_held: u64,
-    /// Blocks asked of this peer and not yet received.
-    pub in_flight: u64,
-    /// Whether it takes what we append before it asks.
-    pub takes_pushes: bool,
-    /// Blocks that it sent before they were asked for, as it may.
-    pub pushed: u64,
-    /// Messages of data that it sent unasked and may not, over all feeds.
-    pub unsolicited: u32,
 }
 
 /// Plans requests and answers over all feeds and peers of a process.
@@ -122,6 +76,12 @@ macro_rules! with_feed {
         $self.feeds.get_mut($key).map(|$feed| $body)
     }};
 }
+
+mod messages;
+mod status;
+mod wishes;
+
+pub use status::{FeedStatus, PeerStatus};
 
 impl Replicator {
     /// Returns a replicator without feeds and peers.
@@ -167,86 +127,6 @@ impl Replicator {
         for set in [&mut self.dirty, &mut self.starved, &mut self.waiting] {
             set.remove(key);
         }
-    }
-
-    /// Says what is wanted of a feed. What is on its way is still taken.
-    pub fn set_interest(&mut self, now: Time, key: &FeedKey, interest: Interest) {
-        self.now = now;
-        with_feed!(self, key, |feed, _cx| feed.set_interest(interest));
-        self.touch(key);
-    }
-
-    /// Says whether peers may send blocks of a feed before they are asked for.
-    pub fn set_pushes(&mut self, now: Time, key: &FeedKey, pushes: Pushes) {
-        self.now = now;
-        with_feed!(self, key, |feed, _cx| feed.pushes = pushes);
-        self.touch(key);
-    }
-
-    /// Says what is wanted of a feed until `until`: then nothing is, unless it was said again, and
-    /// [`FeedEvent::InterestEnded`](crate::replicate::FeedEvent::InterestEnded) tells of it.
-    pub fn set_interest_until(
-        &mut self,
-        now: Time,
-        key: &FeedKey,
-        interest: Interest,
-        until: Time,
-    ) {
-        self.now = now;
-        with_feed!(self, key, |feed, _cx| feed
-            .set_interest_until(interest, until));
-        self.touch(key);
-    }
-
-    /// Asks for one block beside what is wanted; [`Output::Got`] tells how it ends. Without a deadline
-    /// that is when it comes, or when no connected peer has it. Cancelled or late, what is on its way is
-    /// still taken.
-    ///
-    /// # Errors
-    ///
-    /// [`GetRefused`]: the feed is not known, or [`GETS_MAX`] are waited for.
-    pub fn get(
-        &mut self,
-        now: Time,
-        key: &FeedKey,
-        block: u64,
-        deadline: Option<Time>,
-    ) -> Result<GetId, GetRefused> {
-        self.now = now;
-        if self.gets.len() >= GETS_MAX {
-            return Err(GetRefused::TooMany { limit: GETS_MAX });
-        }
-        let feed = self.feeds.get_mut(key).ok_or(GetRefused::UnknownFeed)?;
-        self.last_get += 1;
-        let id = GetId(self.last_get);
-        feed.get(now, id, block, deadline);
-        self.gets.insert(id, *key);
-        self.touch(key);
-        Ok(id)
-    }
-
-    /// Nobody waits for that block any more; [`Output::Got`] does not come.
-    pub fn cancel_get(&mut self, now: Time, id: GetId) {
-        self.now = now;
-        if let Some(key) = self.gets.remove(&id) {
-            with_feed!(self, &key, |feed, _cx| feed.cancel_get(id));
-            self.touch(&key);
-        }
-    }
-
-    /// Says of which blocks of a feed it is to be known who holds them, `None` of none any more.
-    /// [`FeedEvent::HoldersChanged`](crate::replicate::FeedEvent::HoldersChanged) tells when to look.
-    pub fn watch(&mut self, now: Time, key: &FeedKey, blocks: Option<Range<u64>>) {
-        self.now = now;
-        with_feed!(self, key, |feed, cx| feed.set_watch(cx, blocks));
-        self.touch(key);
-    }
-
-    /// Returns what connected peers say to hold of these blocks, durably. Of blocks that are held here
-    /// too only those that are [watched](Self::watch) are told of by everybody.
-    pub fn holders(&self, key: &FeedKey, blocks: &Range<u64>) -> Vec<Holder> {
-        let feed = self.feeds.get(key);
-        feed.map_or_else(Vec::new, |feed| feed.holders(blocks))
     }
 
     /// The own feed `key` has grown to `head`, durably, or was truncated to it.
@@ -403,69 +283,6 @@ impl Replicator {
         self.touch(&key);
     }
 
-    /// What the peer said about feed `key` by `kinlog/feed/1`. On an error close the connection: the
-    /// peer is forgotten here.
-    pub fn handle_kinlog_message(
-        &mut self,
-        now: Time,
-        peer: PeerId,
-        key: &FeedKey,
-        message: FeedMessage,
-    ) -> Result<(), ProtocolViolation> {
-        self.now = now;
-        let result = match message {
-            FeedMessage::Hypercore(message) => self.dispatch(peer, key, message),
-            FeedMessage::AskSet(request) => self.handle_set_request(peer, key, request),
-            FeedMessage::Set(answer) => {
-                self.touch(key);
-                with_feed!(self, key, |feed, cx| feed.handle_set(cx, peer, answer))
-                    .unwrap_or(Ok(()))
-            }
-            FeedMessage::Held(held) => {
-                with_feed!(self, key, |feed, cx| {
-                    feed.note_held(cx, peer, |channel| channel.handle_held(&held));
-                });
-                self.touch(key);
-                Ok(())
-            }
-            FeedMessage::Watch(watch) => self.handle_watch(peer, key, &watch),
-        };
-        if result.is_err() {
-            self.handle_peer_gone(now, peer);
-        }
-        result
-    }
-
-    fn handle_watch(
-        &mut self,
-        peer: PeerId,
-        key: &FeedKey,
-        watch: &Watch,
-    ) -> Result<(), ProtocolViolation> {
-        let (Some(feed), Some(found)) = (self.feeds.get_mut(key), self.peers.get_mut(&peer)) else {
-            return Ok(());
-        };
-        for want in feed.handle_watch(self.now, peer, watch) {
-            self.server.handle_want((peer, found), *key, want)?;
-        }
-        Ok(())
-    }
-
-    fn handle_set_request(
-        &mut self,
-        peer: PeerId,
-        key: &FeedKey,
-        request: SetRequest,
-    ) -> Result<(), ProtocolViolation> {
-        let (Some(feed), Some(found)) = (self.feeds.get(key), self.peers.get_mut(&peer)) else {
-            return Ok(());
-        };
-        if !feed.channels.contains_key(&peer) {
-            return Ok(());
-        }
-        self.server.handle_set_request((peer, found), feed, request)
-    }
-
     /// The channel of feed `key` with this peer is closed.
     pub fn handle_channel_close(&mut self, now: Time, peer: PeerId, key: &FeedKey) {
         self.now = now;
@@ -503,116 +320,6 @@ impl Replicator {
                 self.server.handle_writable(peer);
             }
         }
-    }
-
-    /// A message of the peer on the channel of feed `key`. On an error close the connection: the
-    /// peer is forgotten here.
-    pub fn handle_message(
-        &mut self,
-        now: Time,
-        peer: PeerId,
-        key: &FeedKey,
-        message: Message,
-    ) -> Result<(), ProtocolViolation> {
-        self.now = now;
-        let result = self.dispatch(peer, key, message);
-        if result.is_err() {
-            self.handle_peer_gone(now, peer);
-        }
-        result
-    }
-
-    fn dispatch(
-        &mut self,
-        peer: PeerId,
-        key: &FeedKey,
-        message: Message,
-    ) -> Result<(), ProtocolViolation> {
-        let Some(feed) = self.feeds.get_mut(key) else {
-            return Ok(());
-        };
-        let Some(channel) = feed.channels.get_mut(&peer) else {
-            return Ok(());
-        };
-        match message {
-            Message::Synchronize(sync) => {
-                channel.remote = Some(sync);
-                feed.told_nobody = None;
-                self.touch(key);
-            }
-            Message::Range(range) => {
-                with_feed!(self, key, |feed, cx| {
-                    feed.note_held(cx, peer, |channel| channel.handle_range(&range));
-                });
-                self.touch(key);
-            }
-            Message::Bitfield { start, words } => {
-                with_feed!(self, key, |feed, cx| {
-                    feed.note_held(cx, peer, |channel| channel.handle_bitfield(start, &words));
-                });
-                self.touch(key);
-            }
-            Message::Data(data) => {
-                self.touch(key);
-                return with_feed!(self, key, |feed, cx| feed.handle_data(cx, peer, data))
-                    .unwrap_or(Ok(()));
-            }
-            Message::NoData(no_data) => {
-                with_feed!(self, key, |feed, cx| feed
-                    .handle_no_data(cx, peer, &no_data));
-                self.touch(key);
-            }
-            Message::Request(request) => {
-                let Some(found) = self.peers.get_mut(&peer) else {
-                    return Ok(());
-                };
-                if request.proof.upgrade.is_some() {
-                    channel.head_told = channel.head_told.max(feed.length);
-                }
-                let peer = (peer, found);
-                return self.server.handle_request(peer, feed, request);
-            }
-            Message::Cancel(request) => {
-                let Some(found) = self.peers.get_mut(&peer) else {
-                    return Ok(());
-                };
-                self.server.handle_cancel(peer, found, key, request);
-            }
-            Message::Want(want) => {
-                let is_news = feed.handle_want(peer, &want);
-                if let Some(found) = self.peers.get_mut(&peer).filter(|_| is_news) {
-                    return self.server.handle_want((peer, found), *key, want);
-                }
-            }
-            Message::Unwant(want) => feed.handle_unwant(peer, &want),
-            Message::Extension { name, payload } => {
-                return self.handle_extension(peer, key, &name, payload);
-            }
-        }
-        Ok(())
-    }
-
-    fn handle_extension(
-        &mut self,
-        peer: PeerId,
-        key: &FeedKey,
-        name: &[u8],
-        payload: Bytes,
-    ) -> Result<(), ProtocolViolation> {
-        let known = match name {
-            KINLOG_EXTENSION => {
-                self.peer(peer).window = REQUESTS_PER_PEER_MAX;
-                with_feed!(self, key, |feed, cx| feed.handle_kinlog(cx, peer)).map(Ok)
-            }
-            HEAD_EXTENSION => {
-                with_feed!(self, key, |feed, cx| feed.handle_head(cx, peer, &payload)).map(Ok)
-            }
-            CONFLICT_EXTENSION => {
-                with_feed!(self, key, |feed, cx| feed.handle_proof(cx, peer, payload))
-            }
-            _ => None,
-        };
-        known.unwrap_or(Ok(()))
     }
 
     /// The answer to [`Output::Read`].
@@ -686,58 +393,6 @@ impl Replicator {
     /// [`handle_applied`](Self::handle_applied).
     pub fn accepts_data(&self) -> bool {
         self.applies.is_empty() || self.flow.accepts_data()
-    }
-
-    /// Returns whether something is asked of the feed's peers, or would be if there were any.
-    pub fn asks(&self, key: &FeedKey) -> bool {
-        self.feeds.get(key).is_some_and(Feed::is_downloading)
-    }
-
-    /// Returns whether that is so and the peer was told otherwise last, or its channel is being closed:
-    /// channels close when neither side asks for anything, and that may be out of date by then.
-    pub fn asks_unnoticed(&self, peer: PeerId, key: &FeedKey) -> bool {
-        let feed = self.feeds.get(key);
-        let channel = feed.and_then(|feed| feed.channels.get(&peer));
-        let unnoticed = |channel: &Channel| {
-            channel.is_closing || channel.told.is_some_and(|told| !told.downloading)
-        };
-        self.asks(key) && channel.is_some_and(unnoticed)
-    }
-
-    /// Returns how much is held for peers.
-    pub fn load(&self) -> Load {
-        let waiting = || self.peers.values().map(|peer| peer.requests.len());
-        Load {
-            requests_of_one_peer: waiting().max().unwrap_or_default(),
-            requests: waiting().sum(),
-            reads: self.server.reads(),
-            parked: self.feeds.values().map(|feed| feed.parked.len()).sum(),
-            ..self.flow.load()
-        }
-    }
-
-    /// Returns how far the feed is, `None` if it is not known.
-    pub fn status(&self, key: &FeedKey) -> Option<FeedStatus> {
-        let feed = self.feeds.get(key)?;
-        let peers = feed.channels.iter().map(|(peer, channel)| PeerStatus {
-            peer: *peer,
-            remote_fork: channel.remote.map_or(0, |remote| remote.fork),
-            remote_length: channel.remote_length(),
-            remote_held: channel.remote_have.count(),
-            in_flight: channel.asked.len() as u64,
-            takes_pushes: channel.remote.is_some_and(|remote| remote.allow_push),
-            pushed: channel.taken_unasked,
-            unsolicited: self.peers.get(peer).map_or(0, |peer| peer.unsolicited),
-        });
-        Some(FeedStatus {
-            fork: feed.fork,
-            length: feed.length,
-            held: feed.have.count(),
-            wanted: feed.wanted.count(feed.length),
-            missing: feed.wanted.count_missing(&feed.have, feed.length),
-            in_flight: feed.in_flight() as u64,
-            peers: peers.collect(),
-        })
     }
 
     fn peer(&mut self, peer: PeerId) -> &mut Peer {
