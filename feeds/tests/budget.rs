@@ -324,11 +324,21 @@ fn empty(number: u64) -> Message {
 type Flood = (&'static str, fn(u64) -> Message, u64);
 
 /// All that is said.
-const FLOODS: [Flood; 6] = [
+const FLOODS: [Flood; 8] = [
     (
         "blocks that are held",
         |id| ask(id, id * 2 % BLOCKS + 1),
         20_000,
+    ),
+    (
+        "blocks that are not held",
+        |id| ask(id, id * 2 % BLOCKS),
+        1_000_000,
+    ),
+    (
+        "blocks that there are not",
+        |id| ask(id, BLOCKS + id),
+        1_000_000,
     ),
     ("what is held, again and again", want, 200_000),
     ("gaps", gaps, 4 * REMOTE_PAGES_MAX as u64),
