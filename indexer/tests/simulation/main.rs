@@ -6,6 +6,7 @@
 //! happen and asserts after each step what has to be true.
 #![allow(clippy::unwrap_used, clippy::panic)] // What is not as it has to be ends the run.
 
+mod convergence;
 mod hostile;
 mod mistakes;
 mod network;
@@ -13,9 +14,11 @@ mod node;
 mod plan;
 #[path = "../world/mod.rs"]
 mod rooms;
+mod traffic;
 mod trouble;
 mod truth;
 mod world;
+mod writing;
 
 use std::panic::catch_unwind;
 use std::sync::Mutex;

@@ -4,27 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kinlog_feeds::limits::{
-    IN_FLIGHT_BYTES_MAX, READ_BYTES_PER_PEER_MAX, READS_PER_PEER_MAX, REQUESTS_QUEUED_MAX,
-    UNAPPLIED_BYTES_MAX,
-};
-use kinlog_feeds::replicate::{FeedEvent, HeadState, Interest, Output, PeerId};
-use kinlog_feeds::store::AppendError;
-use kinlog_feeds::wire::hypercore::{Message, NoDataReason, Request};
-use kinlog_feeds::wire::kinlog::{FeedMessage, Message as Framed, SetRequest};
+use kinlog_feeds::limits::READ_BYTES_PER_PEER_MAX;
+use kinlog_feeds::replicate::{HeadState, Interest, PeerId};
+use kinlog_feeds::wire::hypercore::Message;
+use kinlog_feeds::wire::kinlog::FeedMessage;
 use kinlog_feeds::{FeedKey, Time};
 use kinlog_indexer::clock::HybridClock;
-use kinlog_indexer::entry::{Entry, LinkScope};
-use kinlog_indexer::index::{Block, StoreTrees, TreeHashes};
-use kinlog_indexer::seal::seal_entry;
 use testkit::random::Random;
 use testkit::work::Work;
 
 use crate::hostile;
 use crate::mistakes::Injected;
-use crate::network::{Encoded, Network, SILENCE_MAX};
+use crate::network::{Network, SILENCE_MAX};
 use crate::node::{Held, Node};
-use crate::plan::{Plan, Trick, due, is_wanted};
+use crate::plan::{Plan, Trick};
 use crate::rooms;
 use crate::truth::{Truth, pair_of};
 
@@ -32,16 +25,16 @@ use crate::truth::{Truth, pair_of};
 const HEALS_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a lie keeps a peer away: longer than a run.
-const BAN: Duration = Duration::from_secs(600);
+pub(crate) const BAN: Duration = Duration::from_secs(600);
 
 /// Bytes that a link may hold: what is above its high water was being read when it filled.
-const LINK_BYTES_MAX: usize = 64 * 1024 + 2 * READ_BYTES_PER_PEER_MAX;
+pub(crate) const LINK_BYTES_MAX: usize = 64 * 1024 + 2 * READ_BYTES_PER_PEER_MAX;
 
 /// The same where the other end floods and reads nothing: what a peer may cost.
-const UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes that a sender can have on their way to somebody who does not read.
-const SENT_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const SENT_BYTES_MAX: usize = 64 * 1024;
 
 /// Something that happens.
 #[derive(Debug)]
@@ -106,10 +99,10 @@ pub(crate) struct Outcome {
 }
 
 /// Sets are numbered apart from other requests.
-const SET: u64 = 1 << 62;
+pub(crate) const SET: u64 = 1 << 62;
 
 /// A request that one node made of another.
-type Asked = (usize, usize, FeedKey, u64);
+pub(crate) type Asked = (usize, usize, FeedKey, u64);
 
 pub(crate) struct World {
     pub(crate) now: Time,
@@ -124,19 +117,19 @@ pub(crate) struct World {
     /// Pairs that are to be connected.
     pub(crate) acquainted: BTreeSet<(usize, usize)>,
     /// Appended blocks that are still to come.
-    left: u64,
-    queue: BTreeMap<(Time, u64), Event>,
-    sequence: u64,
-    trace: blake3::Hasher,
+    pub(crate) left: u64,
+    pub(crate) queue: BTreeMap<(Time, u64), Event>,
+    pub(crate) sequence: u64,
+    pub(crate) trace: blake3::Hasher,
     /// Requests of honest nodes that were sent and not answered.
-    asked: BTreeSet<Asked>,
+    pub(crate) asked: BTreeSet<Asked>,
     /// Requests that reached honest nodes and were not answered.
-    to_answer: BTreeSet<Asked>,
+    pub(crate) to_answer: BTreeSet<Asked>,
     /// What nodes held when they went down.
     pub(crate) before: BTreeMap<usize, Vec<Held>>,
     /// Blocks that a store failed to give up: they may be gone after a restart, or not.
     pub(crate) unsure: Vec<(usize, FeedKey, std::ops::Range<u64>)>,
-    clocks: Vec<HybridClock>,
+    pub(crate) clocks: Vec<HybridClock>,
     scratch: Option<Scratch>,
 }
 
@@ -186,7 +179,7 @@ impl World {
         world
     }
 
-    fn prepare(&mut self) {
+    pub(crate) fn prepare(&mut self) {
         if self.plan.index_on_disk {
             let name = format!(
                 "kinlog-simulation-{}-{}",
@@ -250,7 +243,7 @@ impl World {
     }
 
     /// The owner of the room admits the other writers.
-    fn found_the_room(&mut self) {
+    pub(crate) fn found_the_room(&mut self) {
         let Some(room) = &mut self.room else {
             return;
         };
@@ -279,7 +272,7 @@ impl World {
         self.at(self.now + wait, event);
     }
 
-    fn at(&mut self, at: Time, event: Event) {
+    pub(crate) fn at(&mut self, at: Time, event: Event) {
         self.sequence += 1;
         self.queue.insert((at.max(self.now), self.sequence), event);
     }
@@ -314,7 +307,7 @@ impl World {
         self.outcome.clone()
     }
 
-    fn handle(&mut self, event: Event) {
+    pub(crate) fn handle(&mut self, event: Event) {
         self.trace.update(&self.now.0.to_le_bytes());
         match event {
             Event::Arrive { ends, session, key } => self.arrive(ends, session, key),
@@ -388,7 +381,7 @@ impl World {
         }
     }
 
-    fn connect(&mut self, one: usize, other: usize) {
+    pub(crate) fn connect(&mut self, one: usize, other: usize) {
         let now = self.now;
         if self.network.is_connected(one, other)
             || !self.nodes[one].is_up()
@@ -445,332 +438,7 @@ impl World {
         self.drain(other);
     }
 
-    fn arrive(&mut self, ends: (usize, usize), session: u64, key: FeedKey) {
-        let Some(link) = self.network.links.get(&ends) else {
-            return;
-        };
-        if link.session != session {
-            return;
-        }
-        if self.now < link.blocked_until {
-            // In steps: it may be mended earlier.
-            let until = link
-                .blocked_until
-                .min(self.now + Duration::from_millis(500));
-            self.at(until, Event::Arrive { ends, session, key });
-            return;
-        }
-        let chance = (&self.plan, &mut self.random);
-        let Some((message, empties)) = self.network.arrive(chance, ends, &key) else {
-            return;
-        };
-        let (from, to) = ends;
-        if empties && let Some(running) = &mut self.nodes[from].running {
-            let peer = PeerId(to as u64);
-            running.replicator.handle_writable(self.now, peer, true);
-            self.drain(from);
-        }
-        if let Some(running) = &mut self.nodes[to].running {
-            if running.held_back.is_empty() && running.replicator.accepts_data() {
-                self.take(to, from, key, message);
-            } else {
-                running.held_back.push_back((from, key, message));
-            }
-        }
-    }
-
-    /// A message reaches the replicator.
-    fn take(&mut self, node: usize, from: usize, key: FeedKey, (kind, body): Encoded) {
-        self.outcome.messages += 1;
-        self.trace.update(&[node as u8, from as u8, kind as u8]);
-        self.trace.update(&body);
-        let Ok(Some(Framed::Feed(_, message))) = Framed::decode(kind, &body) else {
-            assert!(self.plan.is_hostile(from), "node {from} sends what is none");
-            self.ban(node, from);
-            return;
-        };
-        if !self.plan.is_hostile(node) {
-            self.note_taken(node, from, key, &message);
-        }
-        let Some(running) = &mut self.nodes[node].running else {
-            return;
-        };
-        let peer = PeerId(from as u64);
-        let replicator = &mut running.replicator;
-        let taken = match message {
-            FeedMessage::Hypercore(message) => {
-                replicator.handle_message(self.now, peer, &key, message)
-            }
-            message => replicator.handle_kinlog_message(self.now, peer, &key, message),
-        };
-        if let Err(reason) = taken {
-            self.cut(node, from, &reason.to_string(), true);
-        }
-        self.drain(node);
-    }
-
-    fn note_taken(&mut self, node: usize, from: usize, key: FeedKey, message: &FeedMessage) {
-        let answered = match message {
-            FeedMessage::Hypercore(Message::Request(Request { id, .. })) => {
-                self.to_answer.insert((from, node, key, *id));
-                return;
-            }
-            FeedMessage::AskSet(SetRequest { id, .. }) => {
-                self.to_answer.insert((from, node, key, SET | *id));
-                return;
-            }
-            FeedMessage::Hypercore(Message::Data(data)) => data.request,
-            FeedMessage::Set(answer) => SET | answer.id,
-            _ => return,
-        };
-        if !self.plan.is_hostile(from) {
-            assert!(
-                self.asked.remove(&(node, from, key, answered)),
-                "unasked: {from} sends {node} what it did not ask for"
-            );
-        }
-    }
-
-    /// Ends a connection with a peer that broke the protocol.
-    fn cut(&mut self, node: usize, peer: usize, reason: &str, ban: bool) {
-        if !self.plan.is_hostile(node) {
-            assert!(
-                self.plan.is_hostile(peer),
-                "blamed: node {node} cuts the honest {peer}: {reason}"
-            );
-        }
-        if ban {
-            self.ban(node, peer);
-        }
-        self.disconnect(node, peer);
-    }
-
-    fn ban(&mut self, node: usize, peer: usize) {
-        self.outcome.bans += 1;
-        self.nodes[node].bans.insert(peer, self.now + BAN);
-        self.disconnect(node, peer);
-    }
-
-    /// Carries out what a replicator wants.
-    pub(crate) fn drain(&mut self, node: usize) {
-        loop {
-            let Some(running) = &mut self.nodes[node].running else {
-                return;
-            };
-            let Some(output) = running.replicator.poll_output() else {
-                break;
-            };
-            match Work::of(output) {
-                Ok(work) => running.work.push_back(work),
-                Err(Output::Send {
-                    peer, key, message, ..
-                }) => {
-                    let message = FeedMessage::Hypercore(message);
-                    self.send(node, peer.0 as usize, key, message);
-                }
-                Err(Output::SendKinlog {
-                    peer, key, message, ..
-                }) => {
-                    self.send(node, peer.0 as usize, key, message);
-                }
-                Err(Output::Violation { peer, reason, ban }) => {
-                    self.cut(node, peer.0 as usize, &reason.to_string(), ban);
-                }
-                Err(Output::Event { event, .. }) => self.note_event(node, &event),
-                Err(_) => {}
-            }
-        }
-        let life = self.nodes[node].life;
-        let Some(running) = &mut self.nodes[node].running else {
-            return;
-        };
-        let mut due = Vec::new();
-        if !running.is_working && !running.work.is_empty() {
-            running.is_working = true;
-            let takes = Duration::from_micros(20 + self.random.below(2_000));
-            due.push((self.now + takes, Event::Work { node, life }));
-        }
-        if let Some(at) = running.replicator.poll_timeout()
-            && running.ticks_at.is_none_or(|known| at < known)
-        {
-            running.ticks_at = Some(at);
-            due.push((at, Event::Tick { node, life }));
-        }
-        let load = running.replicator.load();
-        for (at, event) in due {
-            self.at(at, event);
-        }
-        if node < self.plan.honest {
-            let peers = self.nodes.len();
-            let fits = load.requests_of_one_peer <= REQUESTS_QUEUED_MAX
-                && load.reads <= peers * READS_PER_PEER_MAX
-                && load.in_flight_bytes <= 2 * IN_FLIGHT_BYTES_MAX
-                && load.unapplied_bytes <= 4 * UNAPPLIED_BYTES_MAX;
-            assert!(fits, "unbounded: node {node} holds {load:?}");
-        }
-    }
-
-    fn note_event(&mut self, node: usize, event: &FeedEvent) {
-        match event {
-            FeedEvent::Conflict => self.outcome.conflicts += 1,
-            FeedEvent::StoreFailed => self.restart_soon(node),
-            _ => {}
-        }
-    }
-
-    fn send(&mut self, node: usize, to: usize, key: FeedKey, message: FeedMessage) {
-        let ends = (node, to);
-        if !self.network.is_connected(node, to) {
-            return;
-        }
-        if self.plan.is_hostile(node) {
-            for encoded in hostile::tamper(&self.plan.tricks, &mut self.random, message) {
-                self.transmit(ends, key, encoded);
-            }
-            return;
-        }
-        self.check_sent(node, to, key, &message);
-        let is_state = matches!(
-            message,
-            FeedMessage::Hypercore(Message::Synchronize(_) | Message::Range(_))
-        );
-        let encoded = hostile::encode(message);
-        if self.plan.duplicates && is_state && self.random.below(4) == 0 {
-            self.transmit(ends, key, encoded.clone());
-        }
-        self.transmit(ends, key, encoded);
-        let bytes = self.network.links.get(&ends).map_or(0, |link| link.bytes);
-        let limit = match self.plan.is_hostile(to) {
-            true => UNREAD_BYTES_MAX,
-            false => LINK_BYTES_MAX,
-        };
-        assert!(
-            bytes <= limit,
-            "unbounded: {bytes} bytes wait for node {to} at node {node}"
-        );
-    }
-
-    pub(crate) fn transmit(&mut self, ends: (usize, usize), key: FeedKey, message: Encoded) {
-        let waits = self.network.links.get(&ends).map_or(0, |link| link.bytes);
-        if self.plan.is_hostile(ends.0) && waits > SENT_BYTES_MAX {
-            return; // the receiver takes no more, whatever the sender does
-        }
-        let chance = (self.now, &self.plan, &mut self.random);
-        let Some((at, session, fills)) = self.network.send(chance, ends, key, message) else {
-            return;
-        };
-        self.at(at, Event::Arrive { ends, session, key });
-        if fills && let Some(running) = &mut self.nodes[ends.0].running {
-            let peer = PeerId(ends.1 as u64);
-            running.replicator.handle_writable(self.now, peer, false);
-        }
-    }
-
-    /// Looks at what an honest node is about to send.
-    fn check_sent(&mut self, node: usize, to: usize, key: FeedKey, message: &FeedMessage) {
-        let message = match message {
-            FeedMessage::Hypercore(message) => message,
-            FeedMessage::AskSet(request) => {
-                let want = &self.nodes[node].interests[&key].want;
-                let mut blocks = request.set.blocks();
-                let unwanted = blocks.find(|block| !is_wanted(want, *block));
-                assert_eq!(unwanted, None, "unwanted: node {node} asks for it of {key}");
-                if !self.plan.is_hostile(to) {
-                    self.asked.insert((node, to, key, SET | request.id));
-                }
-                return;
-            }
-            FeedMessage::Set(answer) => {
-                self.answered((to, node, key, SET | answer.id));
-                if !answer.values.is_empty() {
-                    self.check_shown(node, to, key);
-                }
-                return;
-            }
-            FeedMessage::Watch(_) => return,
-            FeedMessage::Held(held) => {
-                let running = self.nodes[node].running.as_ref().unwrap();
-                let have = running.feeds[&key].have();
-                let lacks = held.runs.iter().find(|run| !have.all_in((*run).clone()));
-                assert_eq!(
-                    lacks, None,
-                    "announced: node {node} does not hold it of {key}"
-                );
-                return;
-            }
-        };
-        match message {
-            Message::Request(request) => {
-                if let Some(block) = request.proof.block {
-                    let want = &self.nodes[node].interests[&key].want;
-                    assert!(
-                        is_wanted(want, block.index),
-                        "unwanted: node {node} asks for block {} of {key}",
-                        block.index
-                    );
-                }
-                if !self.plan.is_hostile(to) {
-                    self.asked.insert((node, to, key, request.id));
-                }
-            }
-            Message::Data(data) => {
-                let asked = (to, node, key, data.request);
-                self.answered(asked);
-                self.check_shown(node, to, key);
-            }
-            Message::NoData(no_data) => {
-                if no_data.reason != Some(NoDataReason::InvalidRequest) {
-                    self.answered((to, node, key, no_data.request));
-                }
-                self.asked.remove(&(to, node, key, no_data.request));
-            }
-            Message::Range(range) if !range.drop => {
-                let running = self.nodes[node].running.as_ref().unwrap();
-                let feed = &running.feeds[&key];
-                let end = range.start + range.length;
-                let have = feed.have();
-                assert!(
-                    have.all_in(range.start..end) && end <= feed.head().length,
-                    "announced: node {node} does not hold all of {}..{end} of {key}",
-                    range.start
-                );
-                if !running.has_failed {
-                    for block in [range.start, end - 1] {
-                        let value = running.faults.paused(|| feed.get(block)).unwrap();
-                        let value = value.unwrap_or_else(|| {
-                            panic!("announced: node {node} cannot serve block {block} of {key}")
-                        });
-                        self.truth.check_block(node, &key, block, &value);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn check_shown(&self, node: usize, to: usize, key: FeedKey) {
-        let refused = self.nodes[node].refused.get(&to);
-        assert!(
-            !refused.is_some_and(|refused| refused.contains(&key)),
-            "shown: node {node} answers {to}, who may not have {key}"
-        );
-    }
-
-    /// An honest node answers a request.
-    fn answered(&mut self, asked: Asked) {
-        let (asker, node, key, _) = asked;
-        // A hostile one may use a number for many requests at once.
-        let was_asked = match self.plan.is_hostile(asker) {
-            true => self.to_answer.contains(&asked),
-            false => self.to_answer.remove(&asked),
-        };
-        assert!(
-            was_asked,
-            "unasked: node {node} answers {asker} about {key}"
-        );
-    }
-
-    fn work(&mut self, node: usize) {
+    pub(crate) fn work(&mut self, node: usize) {
         let now = self.now;
         let Some(running) = &mut self.nodes[node].running else {
             return;
@@ -830,7 +498,7 @@ impl World {
         self.take_held_back(node);
     }
 
-    fn take_held_back(&mut self, node: usize) {
+    pub(crate) fn take_held_back(&mut self, node: usize) {
         loop {
             let Some(running) = &mut self.nodes[node].running else {
                 return;
@@ -845,107 +513,8 @@ impl World {
         }
     }
 
-    fn append(&mut self, writer: usize) {
-        let book = &self.truth.books[&rooms::room_feed(writer)];
-        let running = self.nodes[writer].running.as_ref();
-        let can_write = running.is_some_and(|running| !running.has_failed);
-        if !can_write || book.is_retired || !book.attempt.is_empty() || self.left == 0 {
-            return;
-        }
-        let count = match self.random.below(6) {
-            0 => 1 + self.random.below(8),
-            _ => 1 + self.random.below(3),
-        };
-        let count = count.min(self.left);
-        self.left -= count;
-        if self.plan.has_index {
-            for _ in 0..count {
-                self.write_entry(writer);
-            }
-        } else {
-            let blocks: Vec<Bytes> = (0..count)
-                .map(|_| {
-                    let bytes = match self.random.below(8) {
-                        0 => 0,
-                        1 => 4_000 + self.random.index(2_000),
-                        _ => self.random.index(300),
-                    };
-                    self.random.bytes(bytes).into()
-                })
-                .collect();
-            self.append_blocks(writer, &blocks);
-        }
-        self.drain(writer);
-    }
-
-    /// Writes an entry as an agent does: after what its index knows, and indexed at once.
-    fn write_entry(&mut self, writer: usize) {
-        let key = rooms::room_feed(writer);
-        let now_ms = (self.now.0 / 1_000) as i64 + 1_700_000_000_000;
-        let node = &mut self.nodes[writer];
-        let wall_ms = (now_ms + node.skew_ms) as u64;
-        let room = self.room.as_ref().unwrap();
-        let Some(running) = node.running.as_mut().filter(|running| !running.has_failed) else {
-            return;
-        };
-        running.catch_up();
-        let index = running.index.as_mut().unwrap();
-        let scope = LinkScope::Room(room.room);
-        let trees = StoreTrees::of(running.store.clone());
-        let frontier = index.frontier(scope, &key).unwrap();
-        let (links, depth) = frontier.next(&key, |feed, length| trees.tree_hash(feed, length));
-        let number = self.random.below(1_000_000);
-        let entry = Entry {
-            links,
-            depth,
-            clock: self.clocks[writer].tick(wall_ms),
-            body: rooms::message(&format!("message {number} of {writer}")),
-        };
-        let at = running.feeds[&key].head().length;
-        let nonce: [u8; 24] = self.random.bytes(24).try_into().unwrap();
-        let entry = entry.encode().unwrap();
-        let block = seal_entry(&room.key, &key, at, &nonce, &entry).unwrap();
-        self.append_blocks(writer, std::slice::from_ref(&block));
-        let running = self.nodes[writer].running.as_mut().unwrap();
-        if running.has_failed {
-            return;
-        }
-        let block = Block {
-            feed: key,
-            index: at,
-            bytes: block,
-        };
-        running.index.as_mut().unwrap().ingest(&[block]).unwrap();
-    }
-
-    fn append_blocks(&mut self, writer: usize, blocks: &[Bytes]) {
-        let key = rooms::room_feed(writer);
-        let running = self.nodes[writer].running.as_mut().unwrap();
-        let feed = running.feeds[&key].clone();
-        match feed.append_batch(&pair_of(writer), blocks) {
-            Ok(_) => {
-                let head = HeadState::from(&feed.info());
-                self.truth.acknowledged(&key, blocks, &head);
-                self.outcome.appended += blocks.len() as u64;
-                running.replicator.handle_appended(self.now, &key, &head);
-            }
-            Err(AppendError::Conflict { .. }) => {}
-            Err(_) => {
-                let book = self.truth.books.get_mut(&key).unwrap();
-                assert_eq!(
-                    feed.head().length,
-                    book.blocks.len() as u64,
-                    "more is visible than is durable at node {writer}"
-                );
-                book.attempt = blocks.to_vec();
-                running.has_failed = true;
-                self.restart_soon(writer);
-            }
-        }
-    }
-
     /// Asserts that everything a node holds is there and is what was written.
-    fn check_all_of(&self, node: usize) {
+    pub(crate) fn check_all_of(&self, node: usize) {
         let running = self.nodes[node].running.as_ref().unwrap();
         for (key, feed) in &running.feeds {
             let (length, have) = (feed.head().length, feed.have());
@@ -962,7 +531,7 @@ impl World {
         }
     }
 
-    fn look(&mut self, node: usize) {
+    pub(crate) fn look(&mut self, node: usize) {
         if let Some(running) = &mut self.nodes[node].running
             && !running.has_failed
         {
@@ -971,7 +540,7 @@ impl World {
         }
     }
 
-    fn make_mischief(&mut self, node: usize) {
+    pub(crate) fn make_mischief(&mut self, node: usize) {
         let peers = self.network.peers(node);
         let Some(running) = &self.nodes[node].running else {
             return;
@@ -1017,7 +586,7 @@ impl World {
     }
 
     /// A hostile node has a copy of the key of a feed and adds a block to it.
-    fn forge(&mut self, node: usize, key: FeedKey) {
+    pub(crate) fn forge(&mut self, node: usize, key: FeedKey) {
         let book = self.truth.books.get_mut(&key).unwrap();
         let running = self.nodes[node].running.as_mut().unwrap();
         let feed = running.feeds[&key].clone();
@@ -1032,139 +601,5 @@ impl World {
             running.replicator.handle_appended(self.now, &key, &head);
         }
         self.drain(node);
-    }
-
-    /// Returns whether everybody holds what it wants; or who does not.
-    fn has_converged(&self) -> Result<(), String> {
-        let honest = &self.nodes[..self.plan.honest];
-        for (key, book) in &self.truth.books {
-            let feeds = honest.iter().filter_map(|node| {
-                let running = node.running.as_ref()?;
-                Some((node, running.feeds.get(key)?))
-            });
-            let feeds: Vec<_> = feeds.collect();
-            let newest = feeds.iter().map(|(_, feed)| feed.head().length).max();
-            // What a lying drive lost before anybody else had it is gone.
-            let length = match (book.is_retired, book.forged.is_some()) {
-                (true, _) => 0,
-                (false, true) => newest.unwrap_or_default(),
-                (false, false) => book.blocks.len() as u64,
-            };
-            let mut stopped = Vec::new();
-            let mut heads = BTreeSet::new();
-            for (node, feed) in &feeds {
-                let number = node.number;
-                let is_removed = honest.iter().any(|other| {
-                    other
-                        .refused
-                        .get(&number)
-                        .is_some_and(|of| of.contains(key))
-                });
-                if is_removed {
-                    continue;
-                }
-                let info = feed.info();
-                if info.is_stopped {
-                    stopped.push(number);
-                    continue;
-                }
-                heads.insert((info.length, info.tree_hash));
-                let is_writers = number == book.writer && !book.is_retired;
-                if is_writers {
-                    continue;
-                }
-                if info.length < length {
-                    let held = info.length;
-                    let status = node.running.as_ref().and_then(|r| r.replicator.status(key));
-                    return Err(format!(
-                        "node {number} is at {held} of {length} of {key}: {status:?}"
-                    ));
-                }
-                let want = &node.interests[key].want;
-                // The same for what nobody can prove any more.
-                let exists = |block: &u64| {
-                    let mut all = feeds.iter();
-                    (!book.is_retired && book.forged.is_none())
-                        || all
-                            .any(|(_, feed)| feed.has(*block) && feed.head().length >= info.length)
-                };
-                let mut due = due(want, info.length).into_iter().filter(exists);
-                if let Some(block) = due.find(|block| !feed.has(*block)) {
-                    let status = node.running.as_ref().and_then(|r| r.replicator.status(key));
-                    return Err(format!(
-                        "node {number} lacks block {block} of {key}: {status:?}"
-                    ));
-                }
-            }
-            if !stopped.is_empty() && !heads.is_empty() {
-                return Err(format!("forked: only {stopped:?} know of {key}"));
-            }
-            let is_forked = book.forged.is_some() && stopped.is_empty();
-            if is_forked && heads.len() > 1 {
-                self.is_one_line(key, book.writer)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A feed with a forged block that nobody knows to be forked: what its writer wrote must be the
-    /// beginning of what the others hold.
-    fn is_one_line(&self, key: &FeedKey, writer: usize) -> Result<(), String> {
-        let book = &self.truth.books[key];
-        let (at, _) = book.forged.as_ref().unwrap();
-        let seen_by = |node: &&Node| {
-            let feed = node
-                .running
-                .as_ref()
-                .and_then(|running| running.feeds.get(key));
-            feed.is_some_and(|feed| feed.head().length > *at) && node.number != writer
-        };
-        let honest = &self.nodes[..self.plan.honest];
-        match honest.iter().find(seen_by) {
-            Some(node) if book.blocks.len() as u64 > *at => Err(format!(
-                "forked: node {} and the writer hold different blocks {at} of {key}",
-                node.number
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn finish(&mut self) {
-        let honest = self.plan.honest;
-        let mut dumps = BTreeMap::new();
-        for number in 0..honest {
-            self.check_all_of(number);
-            let removed = self.nodes[..honest]
-                .iter()
-                .any(|other| other.refused.contains_key(&number));
-            let running = self.nodes[number].running.as_mut().unwrap();
-            let report = running.store.feeds();
-            for feed in report {
-                let report = feed.verify().unwrap();
-                assert!(report.problems.is_empty(), "{:?}", report.problems);
-            }
-            if let Some(index) = &mut running.index
-                && !removed
-            {
-                let mut unread = BTreeSet::new();
-                for (key, feed) in &running.feeds {
-                    if index.checkpoint(key).unwrap() < feed.head().length {
-                        unread.insert(*key);
-                    }
-                }
-                if !unread.is_empty() {
-                    running.catch_up();
-                }
-                let index = running.index.as_ref().unwrap();
-                dumps.insert(number, index.dump_hash().unwrap());
-            }
-        }
-        let different: BTreeSet<_> = dumps.values().collect();
-        let retired = self.truth.books.values().any(|book| book.is_retired);
-        assert!(
-            different.len() <= 1 || retired,
-            "tables: the indexes of {:?} differ",
-            dumps.keys()
-        );
     }
 }
