@@ -68,6 +68,7 @@ targets! {
     conflict_proof
     kinlog_message
     set_proof
+    peer_message
     wire_message
     wire_connection
     frame_sequence
