@@ -65,6 +65,55 @@ async fn role_of(cast: &Cast, who: &Cast) -> Option<String> {
     member.map(|member| member.role)
 }
 
+/// Ben makes an epoch, Ada writes in it and does acts, and Ann removes Ben without knowing of any of that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_and_done_in_an_epoch_whose_maker_is_removed_beside_is_read_by_all() {
+    let folder = Folder::new();
+    let (ann, ada, ben, cem) = (
+        Cast::new(&folder, "ann").await,
+        Cast::new(&folder, "ada").await,
+        Cast::new(&folder, "ben").await,
+        Cast::new(&folder, "cem").await,
+    );
+    let met = meet(&[&ann, &ada, &ben, &cem]).await;
+    create(&ann, None).await;
+    let link = invite(&ann, "admin", None).await.unwrap();
+    ada.join(&link).await.unwrap();
+    ben.join(&link).await.unwrap();
+    cem.join(&invite(&ann, "member", None).await.unwrap())
+        .await
+        .unwrap();
+    for cast in [&ann, &ada, &ben] {
+        until(async || role_of(cast, &cem).await).await;
+        until(async || role_of(cast, &ada).await).await;
+        until(async || role_of(cast, &ben).await).await;
+    }
+    drop(met);
+
+    let met = meet(&[&ada, &ben]).await;
+    remove(&ben, &cem, "gone").await.unwrap();
+    ben.send(ROOM, "cem is gone").await;
+    ada.wait_for_message(ROOM, "cem is gone").await;
+    ada.send(ROOM, "said in it").await;
+    let link = invite(&ada, "member", None).await.unwrap();
+    drop(met);
+    remove(&ann, &ben, "away").await.unwrap();
+
+    let _met = meet(&[&ann, &ada]).await;
+    ann.wait_for_message(ROOM, "said in it").await;
+    until(async || (role_of(&ada, &ben).await? == "removed").then_some(())).await;
+    // Whoever comes later holds the keys of all acts, too.
+    let dee = Cast::new(&folder, "dee").await;
+    let _more = meet(&[&dee, &ada]).await;
+    dee.join(&link).await.unwrap();
+    ada.send(ROOM, "welcome").await;
+    dee.wait_for_message(ROOM, "welcome").await;
+    for cast in [&ann, &ada, &dee] {
+        until(async || (role_of(cast, &dee).await? == "member").then_some(())).await;
+        until(async || (role_of(cast, &ben).await? == "removed").then_some(())).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_member_reads_nothing_that_comes_after_and_is_told_why() {
     let folder = Folder::new();

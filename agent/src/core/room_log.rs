@@ -228,6 +228,9 @@ impl RoomLog {
         for (id, epoch) in &authority.epochs {
             standing.epochs.insert(*id, announced(epoch, keys, id));
         }
+        for (id, epoch) in &authority.lapsed {
+            standing.lapsed.insert(*id, announced(epoch, keys, id));
+        }
         if let Some(start) = &authority.start {
             standing.name = start.name.clone();
             standing.history = Some(start.history);

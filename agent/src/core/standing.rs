@@ -181,11 +181,12 @@ impl Core {
     }
 
     /// Returns the keys that entries of the room hand to this device and that are not held yet: of epochs
-    /// that count, as they were announced.
+    /// that count, or did, as they were announced.
     fn new_keys(&self, room: &KnownRoom) -> Result<Vec<StoredEpoch>, Error> {
         let own = self.keys.device();
         let mut secrets = Vec::new();
-        for (id, announced) in &room.standing.epochs {
+        let standing = &room.standing;
+        for (id, announced) in standing.epochs.iter().chain(&standing.lapsed) {
             if room.keys.secret(id).is_some() || room.is_destroyed(id) {
                 continue;
             }

@@ -29,6 +29,9 @@ pub(crate) struct Standing {
     /// Who was in the room and is no more.
     pub(crate) gone: BTreeMap<AgentId, Gone>,
     pub(crate) epochs: BTreeMap<EpochId, Announced>,
+    /// Epochs whose announcement is void: nobody begins to write in them, and what was written before
+    /// everybody knew is read.
+    pub(crate) lapsed: BTreeMap<EpochId, Announced>,
     /// Invites that admit somebody yet, their expiry apart.
     pub(crate) invites: BTreeMap<PublicKey, OpenInvite>,
     /// Every act that made an invite that was not revoked: several may have brought one key.
@@ -63,7 +66,7 @@ pub(crate) struct Gone {
     pub(crate) reason: String,
 }
 
-/// An epoch that counts.
+/// An epoch that counts, or did.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Announced {
     /// The act that announces it; the first epoch has none of its own.
@@ -163,6 +166,12 @@ impl Standing {
         announced.chain(self.genesis_act_id)
     }
 
+    /// Returns the announcements of an epoch, counting or lapsed.
+    pub(crate) fn announcements(&self, id: &EpochId) -> impl Iterator<Item = &Announced> {
+        let counting = self.epochs.get(id).into_iter();
+        counting.chain(self.lapsed.get(id))
+    }
+
     /// Returns whether an epoch's secret is the one that its announcement, or the genesis, commits to;
     /// `None` where nothing announces it.
     pub(crate) fn is_announced(&self, secret: &EpochSecret) -> Option<bool> {
@@ -172,16 +181,18 @@ impl Standing {
         if self.genesis_act_id == act_id && self.genesis_commitment == commitment {
             return Some(true);
         }
-        match self.epochs.get(&secret.epoch_id()) {
-            Some(announced) => Some(announced.commits_to(secret)),
+        let id = secret.epoch_id();
+        let mut announced = self.announcements(&id).peekable();
+        match announced.peek() {
+            Some(_) => Some(announced.any(|one| one.commits_to(secret))),
             None => {
                 (self.genesis_act_id == act_id).then_some(self.genesis_commitment == commitment)
             }
         }
     }
 
-    /// Returns those of given keys that are of epochs which count: secrets that the announcements commit
-    /// to, act keys with announced ids. Whoever gives others is not believed.
+    /// Returns those of given keys that are of epochs which count, or did: secrets that the announcements
+    /// commit to, act keys with announced ids. Whoever gives others is not believed.
     pub(crate) fn announced_keys<'a>(
         &self,
         room: &RoomId,
@@ -196,7 +207,8 @@ impl Standing {
             }
             is_announced == Some(true)
         });
-        let act_ids: BTreeSet<EpochId> = self.act_ids().collect();
+        let lapsed = self.lapsed.values().flat_map(Announced::act_ids);
+        let act_ids: BTreeSet<EpochId> = self.act_ids().chain(lapsed).collect();
         let act_keys = act_keys.into_iter();
         let act_keys = act_keys.filter(|key| act_ids.contains(&key.epoch_id()));
         stored_keys(room, secrets, act_keys)

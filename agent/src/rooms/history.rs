@@ -93,7 +93,7 @@ impl Core {
     }
 }
 
-/// Returns the epochs of which every child is older than a room keeps.
+/// Returns the epochs of which every child is older than a room keeps, and those that lapsed so long ago.
 ///
 /// A child's date is its author's word. It is taken to be no earlier than the parent could be written in
 /// ([`EPOCH_AGE_MAX_DAYS`] after it), so that nobody ends what was said today by a child of long ago; and where
@@ -117,8 +117,13 @@ fn too_old(standing: &Standing, keeps_ms: u64, now_ms: u64) -> BTreeSet<EpochId>
         children.peek().is_some()
             && children.all(|child| now_ms.saturating_sub(ended(child)) > keeps_ms)
     };
-    let epochs = standing.epochs.iter().filter(is_over);
-    epochs.map(|(id, _)| *id).collect()
+    // Nobody writes in one that lapsed for longer than in any other, whatever follows it.
+    let has_lapsed = |(id, epoch): &(&EpochId, &Announced)| {
+        !standing.epochs.contains_key(*id) && now_ms.saturating_sub(used_until(epoch)) > keeps_ms
+    };
+    let over = standing.epochs.iter().filter(is_over);
+    let over = over.chain(standing.lapsed.iter().filter(has_lapsed));
+    over.map(|(id, _)| *id).collect()
 }
 
 #[cfg(test)]

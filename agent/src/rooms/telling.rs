@@ -1,13 +1,16 @@
 //! What is said on sessions of a room beside its feeds: that somebody was removed, invites to rooms of
 //! two, keys of epochs that did not come with their announcements.
 
+use std::cmp::Reverse;
+
 use kinlog_feeds::crypto::{AgentId, DeviceKey};
+use kinlog_indexer::seal::EpochId;
 use kinlog_swarm::{Label, PeerMessage, SessionInfo};
 
 use crate::api::Error;
 use crate::core::{Core, Steps};
 use crate::failure::chain;
-use crate::knowledge::{Gone, KnownRoom};
+use crate::knowledge::{Announced, Gone, KnownRoom};
 use crate::limits::EPOCHS_ASKED_MAX;
 use crate::rooms::{EpochKeysGiven, KeysWanted, RemovedNotice, RoomMessage};
 
@@ -126,15 +129,14 @@ impl Core {
             act_keys: Vec::new(),
         };
         for id in &wanted.epochs {
-            let Some(announced) = room.standing.epochs.get(id) else {
-                continue;
-            };
+            let announced: Vec<_> = room.standing.announcements(id).collect();
+            let mut recipients = announced.iter().flat_map(|one| &one.recipients);
             match room.keys.secret(id) {
-                Some(secret) if announced.recipients.contains(device) => {
+                Some(secret) if recipients.any(|one| one == device) => {
                     given.secrets.push(secret.clone());
                 }
                 _ => {
-                    let keys = announced.act_ids();
+                    let keys = announced.iter().flat_map(|one| one.act_ids());
                     let mut keys = keys.filter_map(|id| room.keys.act_key(&id));
                     given.act_keys.extend(keys.next().cloned());
                 }
@@ -149,7 +151,7 @@ impl Core {
         }
     }
 
-    /// Takes keys of epochs that count, as they were announced.
+    /// Takes keys of epochs that count, or did, as they were announced.
     fn take_given(&self, device: &DeviceKey, given: &EpochKeysGiven) -> Result<(), Error> {
         let Some(room) = self.room_with(&given.room) else {
             return Ok(());
@@ -195,14 +197,20 @@ impl Core {
     }
 }
 
-/// Returns the epochs of a room this device is in, of which it has not even the act key.
+/// Returns the epochs of a room this device is in, of which it has not even the act key: those that count
+/// first, then the newest of those that did. Somebody who did not know better may have sealed acts that
+/// count in one of these.
 fn wanted(room: &KnownRoom) -> Option<KeysWanted> {
-    let epochs = room.standing.epochs.iter();
-    let lacking = epochs.filter(|(_, announced)| {
+    let is_lacking = |(_, announced): &(&EpochId, &Announced)| {
         let mut act_ids = announced.act_ids();
         announced.act_id.is_some() && act_ids.all(|id| room.keys.act_key(&id).is_none())
-    });
-    let epochs: Vec<_> = lacking.map(|(id, _)| *id).take(EPOCHS_ASKED_MAX).collect();
+    };
+    let counting = room.standing.epochs.iter().filter(is_lacking);
+    let lapsed = room.standing.lapsed.iter().filter(is_lacking);
+    let mut lapsed: Vec<_> = lapsed.collect();
+    lapsed.sort_by_key(|(_, announced)| Reverse(announced.oldest));
+    let lacking = counting.chain(lapsed).map(|(id, _)| *id);
+    let epochs: Vec<_> = lacking.take(EPOCHS_ASKED_MAX).collect();
     let room = room.id;
     (!epochs.is_empty()).then_some(KeysWanted { room, epochs })
 }
@@ -213,12 +221,11 @@ mod tests {
 
     use kinlog_feeds::crypto::PublicKey;
     use kinlog_indexer::entry::{Deed, Invite, Role};
-    use kinlog_indexer::seal::{EpochCommitment, EpochId, EpochSecret, SealedSecretError};
+    use kinlog_indexer::seal::{EpochCommitment, EpochSecret, SealedSecretError};
 
     use super::*;
     use crate::introduce;
     use crate::keys::random;
-    use crate::knowledge::Announced;
     use crate::links::Link;
     use crate::rooms::epoch::announce;
     use crate::rooms::write::{Batch, act, readers};

@@ -30,6 +30,9 @@ pub struct Authority {
     pub invites: BTreeMap<ActHash, InviteRow>,
     /// Counting announcements of epochs.
     pub epochs: BTreeMap<EpochId, EpochRow>,
+    /// Announcements that were authorised and are void: who did not know of that sealed what counts, and
+    /// what is read, under their keys. Nobody begins to.
+    pub lapsed: BTreeMap<EpochId, EpochRow>,
     /// Devices that were given an epoch when they came in, by counting acts; the epoch that the
     /// room began with is among them once somebody was.
     pub given: BTreeMap<EpochId, BTreeSet<DeviceKey>>,
@@ -349,6 +352,11 @@ impl Authority {
             epoch.depth = first.and_then(|(depth, _)| depth).unwrap_or_default();
             oldest.extend(first.map(|first| (*id, first)));
         }
+        for epoch in self.lapsed.values_mut() {
+            epoch.announced.sort_unstable_by_key(age);
+            let first = epoch.announced.first().and_then(|one| acts.get(&one.act));
+            epoch.depth = first.map_or(0, |act| act.depth);
+        }
         for (id, epoch) in &mut self.epochs {
             let own = oldest.get(id);
             let is_older = |parent: &EpochId| oldest.get(parent).is_none_or(|age| Some(age) < own);
@@ -380,7 +388,8 @@ impl Authority {
         if let Some(row) = self.acts.get_mut(&hash) {
             row.agent = Some(agent);
         }
-        if !reader.state.counts(number) {
+        let counts = reader.state.counts(number);
+        if !counts && !matches!(node.act.what, What::Epoch { .. }) {
             return;
         }
         let dated_ms = node.act.dated_ms;
@@ -431,7 +440,11 @@ impl Authority {
                 parents,
                 devices,
             } => {
-                let row = self.epochs.entry(*id).or_default();
+                let rows = match counts {
+                    true => &mut self.epochs,
+                    false => &mut self.lapsed,
+                };
+                let row = rows.entry(*id).or_default();
                 row.announced.push(Announcement {
                     act: hash,
                     agent,
