@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use acts::*;
 use kinlog_indexer::authority::{RoomActs, Verdict, Void, VoidReason};
-use kinlog_indexer::entry::{ActHash, Deed, Role};
+use kinlog_indexer::entry::{ActHash, Deed, DeviceJoin, Role};
 use kinlog_indexer::mistake::{Mistake, make};
 use reference::{Reference, Told};
 use testkit::random::usual_seed;
@@ -176,8 +176,9 @@ fn some_deed(random: &mut Random, feeds: &mut Vec<Who>) -> Deed {
 }
 
 /// A history in which agents with several devices each revoke these, and each other's, leave, and give
-/// each other roles; most of it on old parents, and all of it authorised.
-fn history_of_devices(seed: u64) -> Script {
+/// each other roles; most of it on old parents, and all of it authorised. In some, where `contests`, later
+/// sets say that a device never was one, or is revoked no more.
+fn history_of_devices(seed: u64, contests: bool) -> Script {
     let mut random = Random::new(seed);
     let mut script = Script::new();
     script.salt = seed;
@@ -213,7 +214,7 @@ fn history_of_devices(seed: u64) -> Script {
         };
         parents.extend((common..count).rev().find(|at| script.acts[*at].by == by));
         let parents: Vec<usize> = parents.into_iter().collect();
-        let deed = some_deed_of_devices(&mut random, by, &mut feeds);
+        let deed = some_deed_of_devices(&mut random, by, &mut feeds, contests);
         let at = script.after(&parents, by, deed);
         room.add(script.acts[at].held());
         if room.refusal(&script.acts[at].hash).is_some() {
@@ -225,10 +226,18 @@ fn history_of_devices(seed: u64) -> Script {
     script
 }
 
-fn some_deed_of_devices(random: &mut Random, by: Who, feeds: &mut Vec<Who>) -> Deed {
+fn some_deed_of_devices(
+    random: &mut Random,
+    by: Who,
+    feeds: &mut Vec<Who>,
+    contests: bool,
+) -> Deed {
     let agent = random.below(3) as u8;
     let who = Who(agent, random.below(4) as u8, 0);
     let own = Who(by.0, who.1, 0);
+    if contests && random.chance(30) {
+        return some_contest(random, own, who, feeds);
+    }
     match random.below(20) {
         0..3 => {
             feeds.push(own);
@@ -245,6 +254,36 @@ fn some_deed_of_devices(random: &mut Random, by: Who, feeds: &mut Vec<Who>) -> D
             admit(who, some_role(random))
         }
         _ => invite(random.below(200) as u8, Role::Guest, None, None),
+    }
+}
+
+/// A set that says of a device that it never was one, or is revoked no more; with a device that comes in, of
+/// the own or of another agent, or with the revocation of one.
+fn some_contest(random: &mut Random, own: Who, other: Who, feeds: &mut Vec<Who>) -> Deed {
+    let about = random.below(4) as u8;
+    let said = match random.below(4) {
+        0 => vec![(about, Said::NotRevoked)],
+        _ => vec![(about, Said::Added), (about, Said::NeverAdded)],
+    };
+    match random.below(5) {
+        0..2 => {
+            feeds.push(own);
+            let device = own.membership(&said);
+            Deed::DeviceJoin(DeviceJoin {
+                device,
+                epochs: Vec::new(),
+            })
+        }
+        2 => {
+            feeds.push(other);
+            let mut deed = admit(other, Role::Member);
+            if let Deed::Admit(admit) = &mut deed {
+                admit.member = other.membership(&said);
+            }
+            deed
+        }
+        3 => device_revoke(own, &said, Vec::new()),
+        _ => device_revoke(other, &said, Vec::new()),
     }
 }
 
@@ -369,7 +408,7 @@ fn random_histories_come_to_what_the_plain_rules_say() {
             break;
         }
         let script = match cases % 4 {
-            0 => history_of_devices(case),
+            0 => history_of_devices(case, cases % 8 == 4),
             _ => history(case),
         };
         compare(&script, case);
@@ -428,7 +467,7 @@ fn what_somebody_says_after_everything_changes_nothing_of_it() {
     let end = soak::Deadline::new();
     let (mut cases, mut said) = (0, 0);
     while cases < CASES / 10 || soak::is_on() && !end.is_past() {
-        let script = history_of_devices(seed.wrapping_add(cases));
+        let script = history_of_devices(seed.wrapping_add(cases), cases % 2 == 1);
         let (mut random, acts) = (Random::new(seed ^ cases), script.acts.len());
         let before = verdicts(&script, acts);
         let is_named = |at: &usize| match &before[*at] {

@@ -101,14 +101,22 @@ struct Pass<'a> {
     set: &'a Bits,
     void: HashMap<Number, Void>,
     decided: HashSet<Number>,
-    /// What its author's own word takes back, when its turn comes.
-    own_word: HashMap<Number, Vec<(Number, VoidReason)>>,
+    /// What own words take back, when its turn comes.
+    own_word: HashMap<Number, Vec<OwnWord>>,
     /// What nothing but own words took back in its turn.
     open: Vec<Number>,
     never: HashMap<Number, Vec<Number>>,
     /// Whose turn it is; `None` before and after all.
     turn: Option<Order>,
     found: Found,
+}
+
+/// What an agent says of what it did itself.
+#[derive(Clone, Copy)]
+struct OwnWord {
+    agent: AgentId,
+    by: Number,
+    why: VoidReason,
 }
 
 /// What the passes before found.
@@ -162,6 +170,8 @@ impl<'a> Pass<'a> {
             own.sort_by_cached_key(|number| latest(number, &graph.standing(*number).device));
         }
         let before = pass.void.clone();
+        let of_no_device = pass.of_no_device(&others);
+        pass.own_word.clone_from(&of_no_device);
         pass.run(&own, &others);
         for _ in 1..ROOM_PASSES_MAX {
             if !pass.find(&own, &latest) {
@@ -169,7 +179,7 @@ impl<'a> Pass<'a> {
             }
             pass.void.clone_from(&before);
             pass.decided.clear();
-            pass.own_word.clear();
+            pass.own_word.clone_from(&of_no_device);
             for (number, by) in pass.found.dropped.clone() {
                 pass.take_back(number, Some(by), VoidReason::Revoked);
             }
@@ -229,7 +239,8 @@ impl<'a> Pass<'a> {
     }
 
     /// Returns why an act does not hold whatever else does: it is not in line in its
-    /// feed, its device never was one, its revocation is not what the statements say.
+    /// feed, its revocation is not what the statements say, or retires a device of an agent whose
+    /// its own never was.
     fn fails_alone(
         &self,
         number: Number,
@@ -259,14 +270,44 @@ impl<'a> Pass<'a> {
                 return Some((None, VoidReason::NotRevoked));
             }
             if graph.is_own_revocation(number) {
-                return None;
+                let word = self.unknowing(number).into_iter().next()?;
+                return Some((Some(word.by), word.why));
             }
         }
-        let brought = [number, node.standing.brought];
-        let sayers = brought.iter().filter_map(|at| self.never.get(at)).flatten();
-        let unknowing = sayers.copied().filter(|by| !graph.is_past(number, *by));
-        let first = unknowing.min_by_key(|by| graph.age(*by))?;
-        Some((Some(first), VoidReason::NeverDevice))
+        None
+    }
+
+    /// Returns the words on what an act brings in, and on its author's device, that it never was one, of
+    /// those that do not know the act: the oldest first.
+    fn unknowing(&self, number: Number) -> Vec<OwnWord> {
+        let graph = self.graph;
+        let mut words = Vec::new();
+        for arrival in [number, graph.standing(number).brought] {
+            let Some(joining) = graph.what(arrival).joining() else {
+                continue;
+            };
+            let sayers = self.never.get(&arrival).into_iter().flatten().copied();
+            let sayers = sayers.filter(|by| !graph.is_past(number, *by));
+            words.extend(sayers.map(|by| OwnWord {
+                agent: joining.agent,
+                by,
+                why: VoidReason::NeverDevice,
+            }));
+        }
+        words.sort_by_key(|word| graph.age(word.by));
+        words
+    }
+
+    /// Returns what devices did that never were one, and what brought them in, with the words that say
+    /// so.
+    fn of_no_device(&self, others: &[Number]) -> HashMap<Number, Vec<OwnWord>> {
+        if self.never.is_empty() {
+            return HashMap::new();
+        }
+        let words = others
+            .iter()
+            .map(|number| (*number, self.unknowing(*number)));
+        words.filter(|(_, words)| !words.is_empty()).collect()
     }
 
     /// Returns the acts that say of the device that an act brings in that it was never its agent's:
@@ -340,6 +381,9 @@ impl<'a> Pass<'a> {
                 let (own, others): (Vec<Number>, Vec<Number>) = done.partition(own);
                 if graph.is_own_revocation(number) {
                     self.take_hard(number, own, VoidReason::Revoked);
+                } else {
+                    let of_no_device = self.told_of_no_device(number, agent);
+                    self.take_hard(number, of_no_device, VoidReason::NeverDevice);
                 }
                 self.take_all(number, others, VoidReason::Revoked);
             }
@@ -355,6 +399,20 @@ impl<'a> Pass<'a> {
             }
             _ => {}
         }
+    }
+
+    /// Returns what a revocation by another says that no device of the agent did, or brought in.
+    fn told_of_no_device(&self, by: Number, agent: &AgentId) -> Vec<Number> {
+        let graph = self.graph;
+        let says = |arrival: &Number| {
+            let sayers = self.never.get(arrival);
+            sayers.is_some_and(|sayers| sayers.contains(&by))
+        };
+        let arrivals = graph.arrivals.get(agent).into_iter().flatten().copied();
+        let done = graph.by_agent.get(agent).into_iter().flatten().copied();
+        let done = done.filter(|done| says(&graph.standing(*done).brought));
+        let all = arrivals.filter(says).chain(done);
+        all.filter(|done| !graph.is_past(*done, by)).collect()
     }
 
     /// Decides that an act counts; whoever is given a rank by it is not judged by lower ones that did
@@ -376,9 +434,8 @@ impl<'a> Pass<'a> {
         if self.found.freed.contains(&number) {
             return None;
         }
-        let is_sealed = |by: Number| {
-            let agent = graph.standing(by).agent;
-            let mut about = graph.about.get(&agent).into_iter().flatten();
+        let is_sealed = |word: &OwnWord| {
+            let mut about = graph.about.get(&word.agent).into_iter().flatten();
             about.any(|ending| {
                 let is_decided = match graph.is_contested.contains(*ending) {
                     true => self.decided.contains(ending),
@@ -386,14 +443,16 @@ impl<'a> Pass<'a> {
                         .turn
                         .is_none_or(|turn| graph.standing(*ending).order < turn),
                 };
-                is_decided && self.set.contains(*ending) && graph.seals(*ending, number, by)
+                is_decided
+                    && self.set.contains(*ending)
+                    && graph.seals(*ending, number, word.by, &word.agent)
             })
         };
         let mut words = self.own_word.get(&number).into_iter().flatten();
-        let (by, why) = words.find(|(by, _)| !is_sealed(*by))?;
+        let word = words.find(|word| !is_sealed(word))?;
         Some(Void {
-            by: Some(graph.hash(*by)),
-            why: *why,
+            by: Some(graph.hash(word.by)),
+            why: word.why,
             stands_on: false,
         })
     }
@@ -519,9 +578,11 @@ impl<'a> Pass<'a> {
         if !self.graph.is_own_word(by) {
             return self.take_hard(by, targets, why);
         }
+        let agent = self.graph.standing(by).agent;
+        let word = OwnWord { agent, by, why };
         for target in targets {
             if self.is_open(target) {
-                self.own_word.entry(target).or_default().push((by, why));
+                self.own_word.entry(target).or_default().push(word);
             }
         }
     }

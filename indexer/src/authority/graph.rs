@@ -273,11 +273,16 @@ impl Graph {
             && self.are_concurrent(number, below)
     }
 
-    /// Returns whether `ending`, a removal or demotion by another of who says `word`, has an act in its past
-    /// that was done in a greater role, and does not know the word; of one's leavings and changes of the own
-    /// role another leaving of one's own does the same.
-    pub(super) fn seals(&self, ending: Number, number: Number, word: Number) -> bool {
-        let agent = &self.standing(word).agent;
+    /// Returns whether `ending`, a removal or demotion by another of the agent whose own word `word` is, has
+    /// an act in its past that was done in a greater role, and does not know the word; of one's leavings and
+    /// changes of the own role another leaving of one's own does the same.
+    pub(super) fn seals(
+        &self,
+        ending: Number,
+        number: Number,
+        word: Number,
+        agent: &AgentId,
+    ) -> bool {
         let is_ending = match self.what(ending) {
             What::Role(_) | What::Remove { .. } => self.standing(ending).agent != *agent,
             What::Leave(_) => self.is_about_oneself(word),

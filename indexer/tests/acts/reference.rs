@@ -461,6 +461,17 @@ impl<'a> Reference<'a> {
             .collect()
     }
 
+    /// The acts that say that what `x` brings, or the device that does it, never was one, and whose; of those
+    /// that do not know of `x`.
+    fn unknowing(&self, set: &Set, x: usize) -> Vec<(usize, AgentId)> {
+        let arrivals = [x, self.standing(x).unwrap().brought].into_iter();
+        let words = arrivals.flat_map(|arrival| {
+            let sayers = self.sayers(set, arrival).into_iter();
+            sayers.map(move |y| (y, self.arrival(arrival).unwrap().agent))
+        });
+        words.filter(|(y, _)| !self.past[*y].contains(&x)).collect()
+    }
+
     fn gives(&self, x: usize) -> Option<Role> {
         match self.deed(x) {
             Deed::Genesis(_) => Some(Role::Owner),
@@ -651,10 +662,9 @@ impl<'a> Reference<'a> {
             && self.concurrent(x, y)
     }
 
-    /// Whether a counting removal or demotion by another of who says `word` has `x` in its past, and not
-    /// the word: that does not take it back.
-    fn is_sealed(&self, x: usize, word: usize, decided: &Decided) -> bool {
-        let agent = self.standing(word).unwrap().agent;
+    /// Whether a counting removal or demotion by another of the agent whose own word `word` is has `x` in its
+    /// past, and not the word: that does not take it back.
+    fn is_sealed(&self, x: usize, word: usize, agent: AgentId, decided: &Decided) -> bool {
         let role = self.standing(x).unwrap().role;
         let mut counting = decided.iter().filter(|(_, fate)| **fate == Fate::Counts);
         counting.any(|(y, _)| {
@@ -853,16 +863,21 @@ impl<'a> Reference<'a> {
             };
             if says_nothing || self.is_own_revocation(x) {
                 let mut counting = decided.iter().filter(|(_, fate)| **fate == Fate::Counts);
-                return says_nothing || counting.any(|(y, _)| revoked(*y));
+                return says_nothing
+                    || !self.unknowing(set, x).is_empty()
+                    || counting.any(|(y, _)| revoked(*y));
             }
         }
-        let unknowing = |brought: usize| {
-            let sayers = self.sayers(set, brought);
-            sayers.iter().any(|y| !self.past[*y].contains(&x))
-        };
-        let never = unknowing(x) || unknowing(by.brought);
+        let words = self.unknowing(set, x);
+        let never = words.iter().any(|(y, agent)| {
+            let by_another = matches!(self.deed(*y), Deed::DeviceRevoke(_))
+                && self.standing(*y).unwrap().agent != *agent;
+            by_another && decided.get(y) == Some(&Fate::Counts)
+                || own_word && !self.is_sealed(x, *y, *agent, decided)
+        });
         let taken = |y: usize| {
-            (!self.is_own_word(y) || own_word && !self.is_sealed(x, y, decided))
+            let agent = self.standing(y).unwrap().agent;
+            (!self.is_own_word(y) || own_word && !self.is_sealed(x, y, agent, decided))
                 && self.concurrent(x, y)
                 && match (self.deed(y), self.deed(x)) {
                     (Deed::Remove(remove), _) => remove.agent == by.agent,

@@ -636,14 +636,18 @@ class Pass:
         counting = [self.room.acts[x] for x in self.counts()]
         if self.is_own_revocation(act):
             ends = lambda x: self.is_own_revocation(x) and self.takes_back(x, act) and self.room.concurrent(x, act)
-            return any(ends(x) for x in counting)
-        if self.is_of_no_device(act):
-            return True
+            return bool(self.never_words(act)) or any(ends(x) for x in counting)
+        for word, agent in self.never_words(act):
+            if word.tag == REVOKE and word.ground.agent != agent and self.does_count(word):
+                return True
+            if by_own_words and act.hash not in self.freed and not self.is_sealed(act, word, agent, counting):
+                return True
         for other in counting:
             if self.room.concurrent(act, other):
                 ends = self.takes_back(other, act)
                 if ends and self.is_own_word(other):
-                    ends = by_own_words and act.hash not in self.freed and not self.is_sealed(act, other, counting)
+                    own = other.ground.agent
+                    ends = by_own_words and act.hash not in self.freed and not self.is_sealed(act, other, own, counting)
                 if ends or self.raises(other, act):
                     return True
         ground = act.ground
@@ -653,11 +657,12 @@ class Pass:
     def is_revoked_by_sets(self, act):
         return act.said["device_key"] in self.room.identity(self.all, act.said["agent"]).revoked
 
-    def is_of_no_device(self, act):
-        """Rule 3: whether some act that says that the device never was one does not know this act."""
+    def never_words(self, act):
+        """Rule 3: the acts that say that the device never was one which does an act, or is brought in by it, and
+        whose device, of those that do not know this act."""
         brought = [act.ground.brought] + ([act] if act.is_admission else [])
-        words = [word for x in brought for word in self.room.words(self.all, x)]
-        return any(act.hash not in word.past for word in words)
+        words = [(word, x.member["agent"]) for x in brought for word in self.room.words(self.all, x)]
+        return [(word, agent) for word, agent in words if act.hash not in word.past]
 
     def takes_back(self, other, act):
         """Whether a counting act ends what another says at the same time."""
@@ -671,10 +676,9 @@ class Pass:
         gives = self.room.role_given(other, by.agent)
         return not other.is_admission and gives is not None and gives < by.role
 
-    def is_sealed(self, act, word, counting):
-        """Whether a removal or demotion by another of who says a word, or of words about oneself another leaving,
-        knows an act, and not the word."""
-        agent = word.ground.agent
+    def is_sealed(self, act, word, agent, counting):
+        """Whether a removal or demotion by another of the agent whose word it is, or of words about oneself another
+        leaving, knows an act, and not the word."""
         for ending in counting:
             knows = act.hash in ending.past and word.hash not in ending.past
             by_another = ending.tag in (ROLE, REMOVE) and ending.ground.agent != agent

@@ -1,0 +1,260 @@
+//! Devices of which their agent's identity sets say that they never were its own, and acts whose
+//! meaning later sets change. Each attack by its name.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod acts;
+mod world;
+
+use acts::*;
+use kinlog_indexer::authority::VoidReason;
+use kinlog_indexer::entry::{Deed, DeviceJoin, Role};
+
+/// Of the founder: a device that is stolen, one that the thief adds, one that comes after.
+const STOLEN: Who = Who(0, 1, 0);
+const THIEFS: Who = Who(0, 2, 0);
+const NEW: Who = Who(0, 3, 0);
+
+/// Of Ada: a second device, and two that come to the room later.
+const TABLET: Who = Who(1, 1, 0);
+const THIRD: Who = Who(1, 2, 0);
+const IDLE: Who = Who(1, 3, 0);
+
+const DAN: Who = Who(4, 0, 0);
+
+/// What the founder's sets say: the stolen device is revoked, and what it added was never added.
+const OF_THE_THIEF: &[(u8, Said)] = &[
+    (1, Said::Added),
+    (1, Said::Revoked),
+    (2, Said::Added),
+    (2, Said::NeverAdded),
+];
+
+/// Another device comes in, with a set that says this, too.
+fn join_saying(who: Who, said: &[(u8, Said)]) -> Deed {
+    Deed::DeviceJoin(DeviceJoin {
+        device: who.membership(said),
+        epochs: Vec::new(),
+    })
+}
+
+/// The founder's laptop lets the device in that is stolen, and the thief's comes in by that; returns
+/// the last act.
+fn room_of_a_thief() -> (Script, usize) {
+    let mut room = Script::new();
+    let stolen = room.after(&[0], OWNER, device_join(STOLEN));
+    let thiefs = room.after(&[stolen], STOLEN, device_join(THIEFS));
+    (room, thiefs)
+}
+
+fn is_live(room: &Script, who: Who) -> bool {
+    room.authority().feeds[&who.feed()].is_live()
+}
+
+#[test]
+fn a_device_that_a_thief_added_retires_no_device_of_the_one_it_robbed() {
+    let (mut room, old) = room_of_a_thief();
+    let ada = room.after(&[old], OWNER, admit(ADA, Role::Admin));
+    let ben = room.after(&[ada], OWNER, admit(BEN, Role::Member));
+    let out = room.after(&[ben], OWNER, remove(2, Vec::new()));
+    let said = device_revoke(STOLEN, OF_THE_THIEF, Vec::new());
+    let revoked = room.after(&[out], OWNER, said);
+    let joined = room.after(&[revoked], OWNER, device_join(NEW));
+    let retired = device_revoke(OWNER, OF_THE_THIEF, vec![cut(OWNER.feed(), 900)]);
+    let retired = room.after(&[joined], NEW, retired);
+    let dan = room.after(&[retired], NEW, admit(DAN, Role::Member));
+    // Years later, after nothing but its own coming.
+    let deed = device_revoke(OWNER, OF_THE_THIEF, Vec::new());
+    let thief = room.after(&[old], THIEFS, deed);
+    assert_eq!(void(&room, thief), VoidReason::NeverDevice);
+    for stays in [ada, ben, out, revoked, joined, retired, dan] {
+        counts(&room, stays);
+    }
+    assert!(is_live(&room, NEW) && !is_live(&room, STOLEN) && !is_live(&room, THIEFS));
+    let cut = room.authority().feeds[&OWNER.feed()].cut.unwrap();
+    assert_eq!(cut.cut.length, 900);
+    assert_eq!((room.role(2), room.role(4)), (None, Some(Role::Member)));
+}
+
+#[test]
+fn it_retires_none_where_another_brought_the_next_device_either() {
+    let (mut room, old) = room_of_a_thief();
+    let ada = room.after(&[old], OWNER, admit(ADA, Role::Owner));
+    let said = device_revoke(STOLEN, OF_THE_THIEF, Vec::new());
+    let revoked = room.after(&[ada], OWNER, said);
+    let new = room.after(&[revoked], ADA, admit(NEW, Role::Owner));
+    let retired = device_revoke(OWNER, OF_THE_THIEF, vec![cut(OWNER.feed(), 900)]);
+    let retired = room.after(&[new], NEW, retired);
+    let deed = device_revoke(OWNER, OF_THE_THIEF, Vec::new());
+    let thief = room.after(&[old], THIEFS, deed);
+    assert_eq!(void(&room, thief), VoidReason::NeverDevice);
+    for stays in [ada, revoked, new, retired] {
+        counts(&room, stays);
+    }
+    assert!(is_live(&room, NEW) && !is_live(&room, STOLEN));
+}
+
+#[test]
+fn what_all_who_say_that_a_device_never_was_one_knew_of_it_revokes_still() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let joined = room.after(&[last], ADA, device_join(TABLET));
+    let beside = room.after(&[joined], ADA, remove(2, Vec::new()));
+    let revoked = room.after(&[joined], TABLET, device_revoke(ADA, &[], Vec::new()));
+    let said = admit_saying(
+        THIRD,
+        &[(0, Said::Revoked), (1, Said::Added), (1, Said::NeverAdded)],
+    );
+    room.after(&[beside, revoked], OWNER, said);
+    counts(&room, revoked);
+    assert_eq!(void(&room, beside), VoidReason::Revoked);
+    assert!(!is_live(&room, TABLET));
+}
+
+fn admit_saying(who: Who, said: &[(u8, Said)]) -> Deed {
+    let mut deed = admit(who, Role::Member);
+    if let Deed::Admit(admit) = &mut deed {
+        admit.member = who.membership(said);
+    }
+    deed
+}
+
+/// How somebody says that a device never was one, in a room whose founder admits Ada as admin and Cleo.
+/// Ada's laptop lets her tablet in; after that she admits Ben and removes Cleo.
+struct Robbed {
+    room: Script,
+    /// The tablet has come.
+    old: usize,
+    ben: usize,
+    gone: usize,
+}
+
+fn robbed() -> Robbed {
+    let mut room = Script::new();
+    let ada = room.after(&[0], OWNER, admit(ADA, Role::Admin));
+    let cleo = room.after(&[ada], OWNER, admit(CLEO, Role::Member));
+    let dan = room.after(&[cleo], OWNER, admit(DAN, Role::Member));
+    let old = room.after(&[dan], ADA, device_join(TABLET));
+    let made = room.after(&[old], DAN, invite(1, Role::Guest, None, None));
+    let ben = room.after(&[made], ADA, admit(BEN, Role::Member));
+    let gone = room.after(&[ben], ADA, remove(3, Vec::new()));
+    Robbed {
+        room,
+        old: made,
+        ben,
+        gone,
+    }
+}
+
+/// Says after `old` that Ada's laptop never was hers: by her tablet, by a member who lets a device of
+/// hers in for her.
+fn words() -> [(Who, Deed); 2] {
+    let said = &[(0, Said::NeverAdded)];
+    let mut by_member = admit_by(THIRD, Role::Guest, 1);
+    if let Deed::Admit(admit) = &mut by_member {
+        admit.member = THIRD.membership(said);
+    }
+    [(TABLET, join_saying(THIRD, said)), (DAN, by_member)]
+}
+
+#[test]
+fn a_removed_admin_whose_laptop_never_was_hers_dethrones_nobody_who_was_made_owner_since() {
+    for (by, word) in words() {
+        let Robbed {
+            mut room,
+            old,
+            ben,
+            gone,
+        } = robbed();
+        let raised = room.after(&[gone], OWNER, role(2, Role::Owner));
+        let removed = room.after(&[raised], BEN, remove(1, Vec::new()));
+        let eve = room.after(&[removed], BEN, admit(Who(5, 0, 0), Role::Admin));
+        let left = room.after(&[eve], OWNER, leave(Vec::new()));
+        let work = room.after(&[left], BEN, invite(3, Role::Guest, None, None));
+        room.after(&[old], by, word);
+        for stays in [ben, gone, raised, removed, eve, left, work] {
+            counts(&room, stays);
+        }
+        let roles = [0, 1, 2, 3, 5].map(|agent| room.role(agent));
+        let owner = Some(Role::Owner);
+        assert_eq!(roles, [None, None, owner, None, Some(Role::Admin)]);
+    }
+}
+
+#[test]
+fn a_removed_admin_whose_laptop_never_was_hers_brings_nobody_back_whom_it_removed() {
+    for (by, word) in words() {
+        let Robbed {
+            mut room,
+            old,
+            ben,
+            gone,
+        } = robbed();
+        let raised = room.after(&[gone], OWNER, role(2, Role::Admin));
+        let removed = room.after(&[raised], OWNER, remove(1, Vec::new()));
+        let eve = room.after(&[removed], BEN, admit(Who(5, 0, 0), Role::Member));
+        room.after(&[old], by, word);
+        for stays in [ben, gone, raised, removed, eve] {
+            counts(&room, stays);
+        }
+        assert_eq!(room.role(3), None);
+    }
+}
+
+#[test]
+fn what_a_thiefs_device_did_is_taken_back_but_for_whom_another_vouched_for() {
+    for (by, word) in words() {
+        let Robbed {
+            mut room,
+            old,
+            ben,
+            gone,
+        } = robbed();
+        // Both are admitted by what never was Ada's; the founder gave one of them a role since.
+        let eve = room.after(&[gone], ADA, admit(Who(5, 0, 0), Role::Admin));
+        let by_eve = room.after(&[eve], Who(5, 0, 0), role(2, Role::Admin));
+        let vouched = room.after(&[ben], OWNER, role(2, Role::Guest));
+        room.after(&[old], by, word);
+        for taken in [gone, eve, by_eve] {
+            assert_eq!(void(&room, taken), VoidReason::NeverDevice, "act {taken}");
+        }
+        counts(&room, ben);
+        counts(&room, vouched);
+        let roles = [1, 2, 3, 5].map(|agent| room.role(agent));
+        let member = Some(Role::Member);
+        assert_eq!(roles, [Some(Role::Admin), Some(Role::Guest), member, None]);
+        assert!(!is_live(&room, ADA));
+    }
+}
+
+#[test]
+fn a_higher_rank_that_says_so_takes_back_whom_another_vouched_for_too() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Admin);
+    let thiefs = room.after(&[last], ADA, device_join(TABLET));
+    let eve = room.after(&[thiefs], TABLET, admit(CLEO, Role::Member));
+    let vouched = room.after(&[eve], BEN, role(3, Role::Admin));
+    let word = device_revoke(ADA, &[(1, Said::NeverAdded)], Vec::new());
+    let word = room.after(&[last], OWNER, word);
+    counts(&room, word);
+    for taken in [thiefs, eve, vouched] {
+        assert_eq!(void(&room, taken), VoidReason::NeverDevice, "act {taken}");
+    }
+    assert_eq!(room.role(3), None);
+}
+
+#[test]
+fn who_is_given_a_role_has_no_device_by_it_that_never_was_one() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let old = room.after(&[last], ADA, device_join(IDLE));
+    let thiefs = room.after(&[old], ADA, device_join(TABLET));
+    let act = room.after(&[thiefs], TABLET, remove(2, Vec::new()));
+    let raised = room.after(&[act], OWNER, role(1, Role::Owner));
+    room.after(&[old], IDLE, join_saying(THIRD, &[(1, Said::NeverAdded)]));
+    counts(&room, raised);
+    assert_eq!(void(&room, act), VoidReason::NeverDevice);
+    assert!(!is_live(&room, TABLET));
+    assert_eq!(room.role(2), Some(Role::Member));
+}
