@@ -80,7 +80,8 @@ pub enum NodeEvent {
         /// What it was.
         reason: String,
     },
-    /// The store refused work; nothing more is stored until it is opened again.
+    /// The store refused work, and stores nothing more until it is opened again; or work panicked, which is a
+    /// bug: the rest goes on.
     StoreFailed {
         /// The store's error.
         reason: String,

@@ -405,6 +405,9 @@ impl Engine {
                 Ok(None) => {}
                 Err(error) => self.refused(&feed, &error),
             },
+            Done::Panicked(text) => self.tell(NodeEvent::StoreFailed {
+                reason: format!("store work panicked: {text}"),
+            }),
         }
     }
 

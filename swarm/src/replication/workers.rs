@@ -4,6 +4,8 @@
 //! of all peers. A feed's applies always go to the same thread, so they keep their order; an apply
 //! that waits for its sync does not hold up reads.
 
+mod contained;
+
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -22,6 +24,7 @@ use kinlog_feeds::store::{ApplyError, Feed, KeepConflictError, ProveError, Store
 use kinlog_feeds::tree::{BlockSet, Proof, ProofRequest};
 use tokio::sync::mpsc::UnboundedSender;
 
+use self::contained::contained;
 use crate::limits::{APPLY_WORKERS, READ_WORKERS, READS_PER_JOB_MAX, READS_PER_JOB_MIN};
 
 /// One proof to make.
@@ -98,6 +101,8 @@ pub(super) enum Done {
         /// The proof that the feed is stopped by, if it is.
         result: Result<Option<Bytes>, StoreError>,
     },
+    /// A job ended in a panic, with what it said; the job itself is answered as refused.
+    Panicked(String),
 }
 
 /// Why a peer's conflict proof was not kept.
@@ -131,7 +136,8 @@ impl Workers {
             let done = done.clone();
             let started = thread::Builder::new().name(name.to_owned()).spawn(move || {
                 for job in queue {
-                    if done.send(carry_out(job)).is_err() {
+                    let mut made = contained(job, carry_out).into_iter();
+                    if made.any(|one| done.send(one).is_err()) {
                         return;
                     }
                 }
