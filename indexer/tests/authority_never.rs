@@ -11,7 +11,7 @@ mod acts;
 mod world;
 
 use acts::*;
-use kinlog_indexer::authority::VoidReason;
+use kinlog_indexer::authority::{Refusal, VoidReason};
 use kinlog_indexer::entry::{Deed, DeviceJoin, Role};
 
 /// Of the founder: a device that is stolen, one that the thief adds, one that comes after.
@@ -257,4 +257,109 @@ fn who_is_given_a_role_has_no_device_by_it_that_never_was_one() {
     assert_eq!(void(&room, act), VoidReason::NeverDevice);
     assert!(!is_live(&room, TABLET));
     assert_eq!(room.role(2), Some(Role::Member));
+}
+
+/// Ada's laptop removes Ben and lets Eve in, beside a revocation of the laptop by her tablet; the founder has
+/// seen that, makes Ben owner, removes Ada and leaves, and Ben lets Cleo in.
+struct Unsaid {
+    room: Script,
+    old: usize,
+    by_laptop: [usize; 2],
+    since: Vec<usize>,
+}
+
+fn unsaid(revocation: impl FnOnce(&mut Script, usize) -> usize) -> Unsaid {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let tablet = room.after(&[last], ADA, device_join(TABLET));
+    let old = room.after(&[tablet], ADA, device_join(IDLE));
+    let gone = room.after(&[old], ADA, remove(2, Vec::new()));
+    let eve = room.after(&[gone], ADA, admit(Who(5, 0, 0), Role::Member));
+    let revoked = revocation(&mut room, old);
+    let raised = room.after(&[eve, revoked], OWNER, role(2, Role::Owner));
+    let removed = room.after(&[raised], OWNER, remove(1, Vec::new()));
+    let left = room.after(&[removed], OWNER, leave(Vec::new()));
+    let work = room.after(&[left], BEN, admit(CLEO, Role::Admin));
+    Unsaid {
+        room,
+        old,
+        by_laptop: [gone, eve],
+        since: vec![revoked, raised, removed, left, work],
+    }
+}
+
+#[test]
+fn a_removed_admin_unsays_no_revocation_and_silences_nobody() {
+    let by_tablet =
+        |room: &mut Script, old| room.after(&[old], TABLET, device_revoke(ADA, &[], Vec::new()));
+    let by_founder =
+        |room: &mut Script, old| room.after(&[old], OWNER, device_revoke(ADA, &[], Vec::new()));
+    // The founder's is not after its own admissions; what the word says of it is the same.
+    let revocations: [fn(&mut Script, usize) -> usize; 2] = [by_tablet, by_founder];
+    let words = [
+        vec![(0, Said::NotRevoked)],
+        vec![(1, Said::Added), (1, Said::NeverAdded)],
+        vec![(0, Said::NeverAdded), (1, Said::NeverAdded)],
+    ];
+    for revocation in revocations {
+        for word in &words {
+            let Unsaid {
+                mut room,
+                old,
+                by_laptop,
+                since,
+            } = unsaid(revocation);
+            let before = [2, 3, 5].map(|agent| room.role(agent));
+            assert_eq!(before, [Some(Role::Owner), Some(Role::Admin), None]);
+            room.after(&[old], IDLE, join_saying(THIRD, word));
+            for stays in &since {
+                counts(&room, *stays);
+            }
+            for taken in by_laptop {
+                assert!(!room.verdict(taken).counts(), "{word:?}");
+            }
+            assert_eq!([2, 3, 5].map(|agent| room.role(agent)), before, "{word:?}");
+            assert!(is_live(&room, BEN));
+            let next = *since.last().unwrap();
+            let next = room.after(&[next], BEN, invite(1, Role::Guest, None, None));
+            counts(&room, next);
+        }
+    }
+}
+
+#[test]
+fn who_comes_back_after_such_a_removal_comes_with_the_device_that_was_not_revoked_after_all() {
+    let revocation =
+        |room: &mut Script, old| room.after(&[old], TABLET, device_revoke(ADA, &[], Vec::new()));
+    let Unsaid {
+        mut room,
+        old,
+        since,
+        ..
+    } = unsaid(revocation);
+    let work = *since.last().unwrap();
+    let early = admit(Who(1, 0, 1), Role::Member);
+    let early = room.after(&[work], BEN, early);
+    assert_eq!(refusal(&room, early), Refusal::NoDevice);
+    let word = join_saying(THIRD, &[(0, Said::NotRevoked)]);
+    let word = room.after(&[old], IDLE, word);
+    let back = room.after(&[work, word], BEN, admit(Who(1, 0, 1), Role::Member));
+    counts(&room, back);
+    counts(&room, since[0]);
+    assert!(is_live(&room, Who(1, 0, 1)) && !is_live(&room, ADA));
+    assert_eq!(room.role(1), Some(Role::Member));
+}
+
+#[test]
+fn a_member_still_unsays_what_a_thief_revoked() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let tablet = room.after(&[last], ADA, device_join(TABLET));
+    let old = room.after(&[tablet], ADA, device_join(IDLE));
+    let done = room.after(&[old], ADA, admit(CLEO, Role::Member));
+    let thief = room.after(&[old], TABLET, device_revoke(ADA, &[], Vec::new()));
+    let seen = room.after(&[done, thief], OWNER, invite(1, Role::Guest, None, None));
+    assert_eq!(void(&room, done), VoidReason::Revoked);
+    room.after(&[seen], IDLE, join_saying(THIRD, &[(0, Said::NotRevoked)]));
+    assert_eq!(void(&room, thief), VoidReason::NotRevoked);
+    counts(&room, done);
+    assert_eq!(room.role(3), Some(Role::Member));
 }

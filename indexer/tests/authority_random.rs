@@ -258,14 +258,14 @@ fn some_deed_of_devices(
 }
 
 /// A set that says of a device that it never was one, or is revoked no more; with a device that comes in, of
-/// the own or of another agent, or with the revocation of one.
+/// the own or of another agent, or with the revocation of one; or the removal of somebody who knew that.
 fn some_contest(random: &mut Random, own: Who, other: Who, feeds: &mut Vec<Who>) -> Deed {
     let about = random.below(4) as u8;
     let said = match random.below(4) {
         0 => vec![(about, Said::NotRevoked)],
         _ => vec![(about, Said::Added), (about, Said::NeverAdded)],
     };
-    match random.below(5) {
+    match random.below(6) {
         0..2 => {
             feeds.push(own);
             let device = own.membership(&said);
@@ -283,7 +283,8 @@ fn some_contest(random: &mut Random, own: Who, other: Who, feeds: &mut Vec<Who>)
             deed
         }
         3 => device_revoke(own, &said, Vec::new()),
-        _ => device_revoke(other, &said, Vec::new()),
+        4 => device_revoke(other, &said, Vec::new()),
+        _ => remove(other.0, Vec::new()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which authorised acts of a set count: one pass in the order of their rank.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -126,6 +126,8 @@ struct Found {
     freed: HashSet<Number>,
     /// Revocations by a device of its agent's other devices, with another's revocation of that device.
     dropped: BTreeMap<Number, Number>,
+    /// Revocations of devices that counted in what another's removal of the agent knew.
+    kept: BTreeSet<Number>,
 }
 
 impl<'a> Pass<'a> {
@@ -169,13 +171,18 @@ impl<'a> Pass<'a> {
         if own.len() > 1 {
             own.sort_by_cached_key(|number| latest(number, &graph.standing(*number).device));
         }
-        let before = pass.void.clone();
+        let mut before = pass.void.clone();
         let of_no_device = pass.of_no_device(&others);
         pass.own_word.clone_from(&of_no_device);
         pass.run(&own, &others);
         for _ in 1..ROOM_PASSES_MAX {
             if !pass.find(&own, &latest) {
                 break;
+            }
+            for number in &pass.found.kept {
+                if graph.supports(*number).all(|at| !before.contains_key(&at)) {
+                    before.remove(number);
+                }
             }
             pass.void.clone_from(&before);
             pass.decided.clear();
@@ -235,7 +242,32 @@ impl<'a> Pass<'a> {
                 found = true;
             }
         }
+        let unsaid = self.void.iter().filter(|(number, void)| {
+            let why = [VoidReason::NotRevoked, VoidReason::NeverDevice];
+            why.contains(&void.why) && self.is_known_by_a_removal(**number)
+        });
+        let unsaid: Vec<Number> = unsaid.map(|(number, _)| *number).collect();
+        for number in unsaid {
+            found |= self.found.kept.insert(number);
+        }
         found
+    }
+
+    /// Returns whether an act revokes a device, and counts in what another's counting removal of the
+    /// device's agent has in its past.
+    fn is_known_by_a_removal(&self, number: Number) -> bool {
+        let graph = self.graph;
+        let What::DeviceRevoke { agent, .. } = graph.what(number) else {
+            return false;
+        };
+        let mut about = graph.about.get(agent).into_iter().flatten();
+        about.any(|ending| {
+            matches!(graph.what(*ending), What::Remove { .. })
+                && self.set.contains(*ending)
+                && !self.void.contains_key(ending)
+                && graph.is_past(number, *ending)
+                && !graph.node(*ending).after.void.contains_key(&number)
+        })
     }
 
     /// Returns why an act does not hold whatever else does: it is not in line in its

@@ -385,15 +385,18 @@ impl Judge<'_> {
         if self.state.has_device(&joining.agent, &joining.device) {
             return Err(Refusal::KnownDevice);
         }
-        let revokes = self.graph.revokes.get(&(joining.agent, joining.device));
-        if self.state.counting(revokes).next().is_some() {
+        let (agent, device) = (&joining.agent, &joining.device);
+        let devices = |set| {
+            let graph = self.graph;
+            graph.devices_in(agent, self.past, set, self.devices_of)
+        };
+        let revokes = self.graph.revokes.get(&(*agent, *device));
+        let is_revoked = self.state.counting(revokes).next().is_some();
+        // A removal may keep a revocation that the sets unsay: what comes after it is another stay.
+        if is_revoked && devices(None).revoked.contains(device) {
             return Err(Refusal::NoDevice);
         }
-        let set = Some(&joining.set);
-        let devices = self
-            .graph
-            .devices_in(&joining.agent, self.past, set, self.devices_of);
-        if !devices.present.contains(&joining.device) {
+        if !devices(Some(&joining.set)).present.contains(device) {
             return Err(Refusal::NoDevice);
         }
         self.has_room_for_devices()

@@ -60,6 +60,23 @@ enum Fate {
 
 type Decided = BTreeMap<usize, Fate>;
 
+/// What the passes before found.
+#[derive(Default)]
+struct Found {
+    /// What own words do not take back themselves.
+    freed: Set,
+    /// Own revocations that another's took.
+    dropped: Set,
+    /// Revocations that sets do not unsay.
+    kept: Set,
+}
+
+impl Found {
+    fn len(&self) -> usize {
+        self.freed.len() + self.dropped.len() + self.kept.len()
+    }
+}
+
 /// Passes over one set.
 const PASSES: usize = 16;
 
@@ -390,7 +407,8 @@ impl<'a> Reference<'a> {
             let other = self.arrival(**y);
             let device = other.is_some_and(|o| (o.agent, o.device) == (one.agent, one.device));
             let feed = other.is_some_and(|o| o.entries_feed == one.entries_feed);
-            let gone = matches!(self.deed(**y), Deed::DeviceRevoke(r) if (r.agent, r.device) == (one.agent, one.device));
+            let revoked = matches!(self.deed(**y), Deed::DeviceRevoke(r) if (r.agent, r.device) == (one.agent, one.device));
+            let gone = revoked && self.has(&self.past[x], &one.agent, &one.device, None).1;
             gone || feed || device && self.endings(now, **y).is_empty()
         });
         if there.next().is_some() {
@@ -754,31 +772,37 @@ impl<'a> Reference<'a> {
     fn pass(&self, acts: &[usize], set: &Set, aside: &Set) -> Set {
         let mut order = acts.to_vec();
         order.sort_by_key(|x| self.order(*x, set));
-        let (mut freed, mut dropped) = (Set::new(), Set::new());
+        let mut found = Found::default();
         let mut counts = Set::new();
         for _ in 0..PASSES {
-            let void = aside.union(&dropped).map(|x| (*x, Fate::Void));
+            let void = aside.union(&found.dropped).map(|x| (*x, Fate::Void));
             let mut decided: Decided = void.collect();
             let mut open = Vec::new();
             for x in &order {
-                self.take_turn(*x, set, &mut decided, &freed, false);
+                self.take_turn(*x, set, &mut decided, &found, false);
                 if !decided.contains_key(x) {
                     open.push(*x);
                 }
             }
             for x in &open {
-                self.take_turn(*x, set, &mut decided, &freed, true);
+                self.take_turn(*x, set, &mut decided, &found, true);
             }
             counts = decided
                 .into_iter()
                 .filter(|(_, fate)| *fate == Fate::Counts)
                 .map(|(x, _)| x)
                 .collect();
-            let known = freed.len() + dropped.len();
+            let known = found.len();
+            let Found {
+                freed,
+                dropped,
+                kept,
+            } = &mut found;
             freed.extend(open.iter().filter(|x| counts.contains(x)));
             let own = order.iter().filter(|x| counts.contains(x));
             dropped.extend(own.filter(|x| self.is_dropped(**x, set, &counts)));
-            if freed.len() + dropped.len() == known {
+            kept.extend(acts.iter().filter(|x| self.is_kept(**x, &counts)));
+            if found.len() == known {
                 break;
             }
         }
@@ -787,9 +811,9 @@ impl<'a> Reference<'a> {
 
     /// Decides an act, and what it vouches for; what nothing but own words takes back when it is not the
     /// `end` yet stays open.
-    fn take_turn(&self, x: usize, set: &Set, decided: &mut Decided, freed: &Set, end: bool) {
+    fn take_turn(&self, x: usize, set: &Set, decided: &mut Decided, found: &Found, end: bool) {
         if !decided.contains_key(&x) {
-            let Some(fate) = self.fate(x, set, decided, freed, end) else {
+            let Some(fate) = self.fate(x, set, decided, found, end) else {
                 return;
             };
             decided.insert(x, fate);
@@ -798,7 +822,7 @@ impl<'a> Reference<'a> {
         if let (true, Deed::Role(_)) = (counts, self.deed(x)) {
             for seen in self.standing(x).unwrap().confirms {
                 let is_open = !decided.contains_key(&seen);
-                let stays = !self.is_void(seen, set, decided, None);
+                let stays = !self.is_void(seen, set, decided, found, false);
                 if is_open && stays && self.has_room(seen, decided) {
                     decided.insert(seen, Fate::Counts);
                 }
@@ -823,18 +847,37 @@ impl<'a> Reference<'a> {
         self.is_own_revocation(x) && is_before && ends.next().is_some()
     }
 
+    /// Whether `x` revokes a device, and counts in what another's counting removal of the device's agent has
+    /// in its past.
+    fn is_kept(&self, x: usize, counts: &Set) -> bool {
+        let Deed::DeviceRevoke(revoke) = self.deed(x) else {
+            return false;
+        };
+        let mut removals = counts.iter().filter(
+            |y| matches!(self.deed(**y), Deed::Remove(remove) if remove.agent == revoke.agent),
+        );
+        removals.any(|y| self.outcome(&self.past[*y]).counts.contains(&x))
+    }
+
     /// What an act comes to; `None`: nothing but its authors' own words take it back, and this is not the
     /// end.
-    fn fate(&self, x: usize, set: &Set, decided: &Decided, freed: &Set, end: bool) -> Option<Fate> {
+    fn fate(
+        &self,
+        x: usize,
+        set: &Set,
+        decided: &Decided,
+        found: &Found,
+        end: bool,
+    ) -> Option<Fate> {
         let gone = |seen: &usize| {
-            self.is_void(*seen, set, decided, None)
+            self.is_void(*seen, set, decided, found, false)
                 || !decided.contains_key(seen) && !self.has_room(*seen, decided)
         };
         let all_gone = |seen: &[usize]| !seen.is_empty() && seen.iter().all(gone);
-        if self.is_void(x, set, decided, None) {
+        if self.is_void(x, set, decided, found, false) {
             return Some(Fate::Void);
         }
-        if self.is_void(x, set, decided, Some(freed)) {
+        if self.is_void(x, set, decided, found, true) {
             return end.then_some(Fate::Void);
         }
         let counts = self.has_room(x, decided) && !all_gone(&self.standing(x).unwrap().confirms);
@@ -843,18 +886,27 @@ impl<'a> Reference<'a> {
 
     /// Whether `x`, or what it stands on, is taken back by what was decided so far, with or without
     /// what its authors themselves take back of all but some acts.
-    fn is_void(&self, x: usize, set: &Set, decided: &Decided, own_words: Option<&Set>) -> bool {
+    fn is_void(
+        &self,
+        x: usize,
+        set: &Set,
+        decided: &Decided,
+        found: &Found,
+        own_words: bool,
+    ) -> bool {
         if let Some(fate) = decided.get(&x) {
             return *fate == Fate::Void;
         }
-        let own_word = own_words.is_some_and(|freed| !freed.contains(&x));
+        let own_word = own_words && !found.freed.contains(&x);
         let by = self.standing(x).unwrap();
         let skips = || !self.line(set, &self.acts[x].feed).contains(&x);
         if matches!(self.deed(x), Deed::Genesis(_)) {
             return false;
         }
         if let Deed::DeviceRevoke(revoke) = self.deed(x) {
-            let says_nothing = skips() || !self.has(set, &revoke.agent, &revoke.device, None).1;
+            let is_kept = found.kept.contains(&x);
+            let is_said = is_kept || self.has(set, &revoke.agent, &revoke.device, None).1;
+            let says_nothing = skips() || !is_said;
             let revoked = |y: usize| {
                 let device = (by.agent, by.device);
                 self.is_own_revocation(y)
@@ -864,7 +916,7 @@ impl<'a> Reference<'a> {
             if says_nothing || self.is_own_revocation(x) {
                 let mut counting = decided.iter().filter(|(_, fate)| **fate == Fate::Counts);
                 return says_nothing
-                    || !self.unknowing(set, x).is_empty()
+                    || !is_kept && !self.unknowing(set, x).is_empty()
                     || counting.any(|(y, _)| revoked(*y));
             }
         }
@@ -905,7 +957,7 @@ impl<'a> Reference<'a> {
         never
             || skips()
             || counting.any(|(y, _)| taken(*y) || self.lifts(*y, x))
-            || supports.any(|y| self.is_void(y, set, decided, own_words))
+            || supports.any(|y| self.is_void(y, set, decided, found, own_words))
     }
 
     /// Whether what was decided so far leaves room for an invite's use, and a feed.

@@ -407,7 +407,9 @@ class Room:
         member = act.member
         if not is_membership(member, self.id) or state.brought(member["entries_feed"]):
             return False
-        if any(is_of(x, act) for x in state.of(REVOKE)):
+        # A removal may keep a revocation that the sets unsay: what comes after it is another stay.
+        revoked = self.identity(act.past, member["agent"]).revoked
+        if member["device_key"] in revoked and any(is_of(x, act) for x in state.of(REVOKE)):
             return False
         inside = [(x.member["agent"], x.member["device_key"]) for x in state.inside()]
         agents = {x for x in state.agents() if state.role(x) is not None}
@@ -539,13 +541,14 @@ class Pass:
 
     def __init__(self, room, acts, aside):
         self.room, self.all, self.line = room, acts, room.in_line(acts)
-        # What own words do not take back, and own revocations that another's took: found by the passes before.
-        self.freed, self.dropped = set(), set()
+        # What own words do not take back, own revocations that another's took, and revocations that sets do not
+        # unsay: found by the passes before.
+        self.freed, self.dropped, self.kept = set(), set(), set()
         ordered = sorted(map(room.acts.get, acts), key=self.order)
         for _ in range(PASSES):
-            known = len(self.freed) + len(self.dropped)
+            known = len(self.freed) + len(self.dropped) + len(self.kept)
             self.run(ordered, aside)
-            if len(self.freed) + len(self.dropped) == known:
+            if len(self.freed) + len(self.dropped) + len(self.kept) == known:
                 break
 
     def run(self, ordered, aside):
@@ -558,6 +561,7 @@ class Pass:
             self.take_turn(act, at_the_end=True)
         self.freed |= {act.hash for act in still_open if self.does_count(act)}
         self.dropped |= {act.hash for act in ordered if self.does_count(act) and self.is_dropped(act)}
+        self.kept |= {act.hash for act in ordered if self.is_known_by_a_removal(act)}
 
     def take_turn(self, act, at_the_end):
         if act.hash not in self.fate:
@@ -577,6 +581,15 @@ class Pass:
         counting = [self.room.acts[x] for x in self.counts() if self.room.acts[x].tag == REVOKE]
         others = [x for x in counting if x.ground.agent != by.agent and self.takes_back(x, act)]
         return any(self.room.concurrent(x, act) for x in others)
+
+    def is_known_by_a_removal(self, act):
+        """Whether it revokes a device, and counts in what another's counting removal of the device's agent has in
+        its past."""
+        if act.tag != REVOKE:
+            return False
+        removals = [self.room.acts[x] for x in self.counts() if self.room.acts[x].tag == REMOVE]
+        removals = [x for x in removals if x.said["agent"] == act.said["agent"] and act.hash in x.past]
+        return any(act.hash in self.room.outcome(x.past).counts for x in removals)
 
     def counts(self):
         return frozenset(x for x, fate in self.fate.items() if fate == "counts")
@@ -636,7 +649,8 @@ class Pass:
         counting = [self.room.acts[x] for x in self.counts()]
         if self.is_own_revocation(act):
             ends = lambda x: self.is_own_revocation(x) and self.takes_back(x, act) and self.room.concurrent(x, act)
-            return bool(self.never_words(act)) or any(ends(x) for x in counting)
+            never = act.hash not in self.kept and self.never_words(act)
+            return bool(never) or any(ends(x) for x in counting)
         for word, agent in self.never_words(act):
             if word.tag == REVOKE and word.ground.agent != agent and self.does_count(word):
                 return True
@@ -655,7 +669,8 @@ class Pass:
         return any(self.is_void(x, by_own_words) for x in stands_on)
 
     def is_revoked_by_sets(self, act):
-        return act.said["device_key"] in self.room.identity(self.all, act.said["agent"]).revoked
+        revoked = self.room.identity(self.all, act.said["agent"]).revoked
+        return act.hash in self.kept or act.said["device_key"] in revoked
 
     def never_words(self, act):
         """Rule 3: the acts that say that the device never was one which does an act, or is brought in by it, and
