@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 
 use crate::authority::bits::Bits;
-use crate::authority::graph::{DevicesOf, Graph, Number, Order};
+use crate::authority::carried::DevicesOf;
+use crate::authority::graph::{Graph, Number, Order};
 use crate::authority::held::What;
 use crate::authority::state::State;
 use crate::authority::verdict::{Void, VoidReason};
@@ -354,22 +354,14 @@ impl<'a> Pass<'a> {
         if !graph.is_mixed(agent) || makes(Mistake::StolenAddition) {
             return Vec::new();
         }
-        let is_known = |set: &Bits, more: Option<&Bytes>| {
-            let devices = graph.devices_in(agent, set, more, devices_of);
-            let mut all = devices.present.iter().chain(&devices.revoked);
-            all.any(|device| *device == joining.device)
-        };
-        if is_known(self.set, None) {
+        let together = graph.devices_in(agent, self.set, None, devices_of);
+        if together.know(&joining.device) {
             return Vec::new();
         }
         let others = graph.carriers(agent).filter(|other| {
             self.set.contains(*other) && *other != arrival && !graph.is_past(*other, arrival)
         });
-        let says = |other: &Number| {
-            let mut known = graph.node(*other).past.clone();
-            known.insert(*other);
-            !is_known(&known, Some(&joining.set))
-        };
+        let says = |other: &Number| graph.says_never(*other, arrival, joining, devices_of);
         others.filter(says).collect()
     }
 

@@ -1,26 +1,21 @@
 //! The acts of a room whose pasts are held whole, each with its past, and the lists by which those
 //! that have to do with each other are found.
 
-use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey};
 
 use crate::authority::bits::Bits;
+use crate::authority::carried::Carried;
 use crate::authority::decide::Outcome;
-use crate::authority::held::{Devices, HeldAct, What};
+use crate::authority::held::{HeldAct, What};
 use crate::entry::{ActHash, Role};
-use crate::limits::ROOM_SETS_REMEMBERED_MAX;
 use crate::seal::EpochId;
 
 /// An act of the graph: what it reaches has smaller numbers.
 pub(super) type Number = u32;
-
-/// Evaluates identity sets of one agent together.
-pub type DevicesOf = fn(&AgentId, &[&Bytes]) -> Devices;
 
 /// An act whose past is held.
 #[derive(Debug)]
@@ -70,10 +65,6 @@ pub(super) struct Order {
     pub(super) own: (u32, ActHash),
 }
 
-/// What sets of an agent give together, by agent, places of sets among those that acts carry, and a set
-/// that none carries yet.
-type KnownDevices = HashMap<(AgentId, Vec<usize>, Option<Bytes>), Arc<Devices>>;
-
 /// Numbers by a key.
 pub(super) type Lists<K> = HashMap<K, Vec<Number>>;
 
@@ -117,10 +108,8 @@ pub(super) struct Graph {
     pub(super) grants: Lists<Hash>,
     /// By the act that gave the grant.
     pub(super) grant_revokes: Lists<ActHash>,
-    /// Acts that carry an identity set, with the number of the set among the agent's.
-    carriers: HashMap<AgentId, Vec<(Number, usize)>>,
-    /// The different identity sets carried.
-    pub(super) sets: HashMap<AgentId, Vec<Bytes>>,
+    /// The identity sets that acts carry.
+    pub(super) carried: Carried,
     /// Agents that were owners at any time.
     pub(super) ever_owners: Vec<AgentId>,
     /// What stands on an act; void with it.
@@ -132,8 +121,6 @@ pub(super) struct Graph {
     pub(super) is_contested: Bits,
     /// Acts after which a leaving is set aside.
     pub(super) with_aside: Vec<Number>,
-    /// At most [`ROOM_SETS_REMEMBERED_MAX`].
-    devices: RefCell<KnownDevices>,
 }
 
 impl Graph {
@@ -330,52 +317,6 @@ impl Graph {
             && !both_own()
     }
 
-    /// Returns whether acts carry several identity sets of an agent.
-    pub(super) fn is_mixed(&self, agent: &AgentId) -> bool {
-        self.sets.get(agent).is_some_and(|sets| sets.len() > 1)
-    }
-
-    /// Returns the acts that carry identity sets of an agent.
-    pub(super) fn carriers(&self, agent: &AgentId) -> impl Iterator<Item = Number> {
-        let carriers = self.carriers.get(agent).into_iter().flatten();
-        carriers.map(|(number, _)| *number)
-    }
-
-    /// Returns the devices of an agent as the identity sets that authorised acts of `set` carry, and
-    /// `more`, give them together.
-    pub(super) fn devices_in(
-        &self,
-        agent: &AgentId,
-        set: &Bits,
-        more: Option<&Bytes>,
-        devices_of: DevicesOf,
-    ) -> Arc<Devices> {
-        let all = self.sets.get(agent).map_or(&[][..], Vec::as_slice);
-        let mut seen = vec![false; all.len()];
-        for (number, at) in self.carriers.get(agent).into_iter().flatten() {
-            seen[*at] |= set.contains(*number);
-        }
-        let known = more.and_then(|more| all.iter().position(|one| one == more));
-        if let Some(known) = known {
-            seen[known] = true;
-        }
-        let carried = seen.iter().enumerate().filter(|(_, seen)| **seen);
-        let carried: Vec<usize> = carried.map(|(at, _)| at).collect();
-        let more = more.filter(|_| known.is_none()).cloned();
-        let key = (*agent, carried, more);
-        if let Some(devices) = self.devices.borrow().get(&key) {
-            return devices.clone();
-        }
-        let sets: Vec<&Bytes> = key.1.iter().map(|at| &all[*at]).chain(&key.2).collect();
-        let devices = Arc::new(devices_of(agent, &sets));
-        let mut known = self.devices.borrow_mut();
-        if known.len() >= ROOM_SETS_REMEMBERED_MAX {
-            known.clear();
-        }
-        known.insert(key, devices.clone());
-        devices
-    }
-
     fn list(&mut self, number: Number, standing: &Standing) {
         let node = &self.nodes[number as usize];
         let put = |list: &mut Vec<Number>| list.push(number);
@@ -450,13 +391,7 @@ impl Graph {
             put(self.arrivals.entry(joining.agent).or_default());
         }
         if let Some((agent, set)) = node.act.what.set() {
-            let sets = self.sets.entry(agent).or_default();
-            let known = sets.iter().position(|known| known == set);
-            let at = known.unwrap_or_else(|| {
-                sets.push(set.clone());
-                sets.len() - 1
-            });
-            self.carriers.entry(agent).or_default().push((number, at));
+            self.carried.insert(number, agent, set);
         }
         if let Some(owner) = owner
             && !self.ever_owners.contains(&owner)
@@ -539,8 +474,7 @@ impl Graph {
         if let Some((agent, _)) = what.set()
             && self.is_mixed(&agent)
         {
-            let carriers = self.carriers.get(&agent).into_iter().flatten();
-            marked.extend(carriers.map(|(carrier, _)| *carrier));
+            marked.extend(self.carriers(&agent));
         }
         let supports = self.supports(number);
         let mut supports = supports.chain(standing.confirms.iter().copied());
@@ -581,27 +515,6 @@ impl Graph {
             self.contested.insert(at, number);
             marked.extend(&self.stands[number as usize]);
             marked.extend(&self.watches[number as usize]);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_sets_give_together_is_remembered_of_so_many_and_asked_again_of_more() {
-        let graph = Graph::default();
-        let agent = AgentId([1; 32]);
-        let devices_of: DevicesOf = |_, sets| Devices {
-            present: sets.iter().map(|set| DeviceKey([set[0]; 32])).collect(),
-            ..Devices::default()
-        };
-        for number in 0..3 * ROOM_SETS_REMEMBERED_MAX as u64 {
-            let set = Bytes::copy_from_slice(&number.to_le_bytes());
-            let devices = graph.devices_in(&agent, &Bits::default(), Some(&set), devices_of);
-            assert_eq!(devices.present, [DeviceKey([number as u8; 32])]);
-            assert!(graph.devices.borrow().len() <= ROOM_SETS_REMEMBERED_MAX);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::RoomId;
 use crate::entry::{
     Act, ActHash, Cut, Deed, Genesis, Grant, History, Invite, Membership, Role, RoleChange,
 };
-use crate::identity::IdentitySet;
+use crate::identity::{IdentitySet, VerifiedSet};
 use crate::seal::{EpochCommitment, EpochId};
 
 /// An act of a room, with the verdict on what it carries.
@@ -166,8 +166,9 @@ fn carried_holds(room: &RoomId, place: &ActPlace, act: &Act) -> bool {
         }
         Deed::DeviceJoin(join) => join.device.verify(room).is_ok(),
         Deed::DeviceRevoke(revoke) => {
-            let devices = devices_of(&revoke.agent, &[&revoke.identity_set]);
-            devices.revoked.contains(&revoke.device)
+            let set = IdentitySet::decode(&revoke.identity_set);
+            let identity = set.and_then(|set| set.verify(&revoke.agent));
+            identity.is_ok_and(|identity| identity.revoked(&revoke.device).is_some())
         }
         _ => true,
     }
@@ -282,14 +283,24 @@ pub struct Devices {
     pub revoked: Vec<DeviceKey>,
 }
 
-/// Evaluates encoded identity sets of one agent together. Those that do not verify say nothing.
+impl Devices {
+    /// Returns whether a device is the agent's, or was.
+    pub(super) fn know(&self, device: &DeviceKey) -> bool {
+        let mut all = self.present.iter().chain(&self.revoked);
+        all.any(|other| other == device)
+    }
+}
+
+/// Evaluates encoded identity sets of one agent together: a function of their statements, in whatever order
+/// they come. Their signatures are taken to hold, as those of every act that verifies do; what is no
+/// set of the agent says nothing.
 pub fn devices_of(agent: &AgentId, sets: &[&Bytes]) -> Devices {
-    let verified = sets.iter().filter_map(|set| {
+    let decoded = sets.iter().filter_map(|set| {
         let set = IdentitySet::decode(set).ok()?;
-        set.check(agent).ok()
+        set.checked_before(agent).ok()
     });
-    let all = verified.reduce(|all, set| all.union(&set));
-    let Some(Ok(identity)) = all.map(|all| all.identity()) else {
+    let decoded: Vec<VerifiedSet> = decoded.collect();
+    let Ok(identity) = VerifiedSet::together(*agent, &decoded).identity() else {
         return Devices::default();
     };
     let mut revoked: Vec<_> = identity.revoked.iter().collect();

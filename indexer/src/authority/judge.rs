@@ -6,7 +6,8 @@ use kinlog_feeds::crypto::AgentId;
 
 use crate::authority::Refusal;
 use crate::authority::bits::Bits;
-use crate::authority::graph::{DevicesOf, Graph, Number, Order, Standing};
+use crate::authority::carried::DevicesOf;
+use crate::authority::graph::{Graph, Number, Order, Standing};
 use crate::authority::held::{HeldAct, InviteName, Joining, What};
 use crate::authority::state::{Rank, State};
 use crate::entry::{ActHash, Invite, Role};

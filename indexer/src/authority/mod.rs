@@ -9,6 +9,7 @@
 
 mod aside;
 mod bits;
+mod carried;
 mod decide;
 mod graph;
 mod held;
@@ -18,7 +19,7 @@ mod state;
 mod verdict;
 mod view;
 
-pub use graph::DevicesOf;
+pub use carried::DevicesOf;
 pub use held::{ActPlace, Devices, HeldAct, devices_of};
 pub use judge::feed_acts_max;
 pub use room_acts::{ActHeads, RoomActs};

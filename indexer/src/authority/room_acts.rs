@@ -9,8 +9,9 @@ use kinlog_feeds::crypto::{AgentId, FeedKey};
 
 use crate::authority::aside::Aside;
 use crate::authority::bits::Bits;
+use crate::authority::carried::DevicesOf;
 use crate::authority::decide::Outcome;
-use crate::authority::graph::{DevicesOf, Graph, Node, Number};
+use crate::authority::graph::{Graph, Node, Number};
 use crate::authority::held::{HeldAct, devices_of};
 use crate::authority::judge::Judge;
 use crate::authority::state::State;
@@ -194,7 +195,7 @@ impl RoomActs {
 
     /// Returns the different identity sets of an agent that the acts carry, as they are encoded.
     pub fn identity_sets(&self, agent: &AgentId) -> &[Bytes] {
-        self.graph.sets.get(agent).map_or(&[], Vec::as_slice)
+        self.graph.carried.sets(agent)
     }
 
     /// Returns why an act is not authorised; `None` where it is, or waits, or is not known.

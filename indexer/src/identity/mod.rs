@@ -17,6 +17,7 @@ mod said;
 mod set;
 mod standing;
 mod statement;
+mod together;
 mod verdict;
 mod verified;
 

@@ -113,19 +113,29 @@ impl IdentitySet {
     /// # Errors
     /// A set with one signature that does not hold is refused whole: whoever sent it lies.
     pub fn check(self, agent: &AgentId) -> Result<VerifiedSet, IdentityError> {
-        for (number, statement) in self.statements.values().enumerate() {
-            if statement.agent() != agent {
-                return Err(IdentityError::OtherAgent {
-                    expected: *agent,
-                    actual: *statement.agent(),
-                });
-            }
+        let set = self.checked_before(agent)?;
+        for (number, statement) in set.set().statements().enumerate() {
             statement
                 .verify()
                 .map_err(|source| IdentityError::Signature { number, source })?;
             statement.said().verify(agent, number)?;
         }
-        Ok(VerifiedSet::new(*agent, self))
+        Ok(set)
+    }
+
+    /// Takes a set that [`check`](Self::check) passed when it came.
+    ///
+    /// # Errors
+    /// `OtherAgent` where a statement is about another than `agent`.
+    pub(crate) fn checked_before(self, agent: &AgentId) -> Result<VerifiedSet, IdentityError> {
+        let mut statements = self.statements.values();
+        match statements.find(|statement| statement.agent() != agent) {
+            Some(other) => Err(IdentityError::OtherAgent {
+                expected: *agent,
+                actual: *other.agent(),
+            }),
+            None => Ok(VerifiedSet::new(*agent, self)),
+        }
     }
 
     /// Verifies every signature and returns what follows for `agent`.
@@ -154,6 +164,10 @@ impl IdentitySet {
     /// Returns whether there is no statement.
     pub fn is_empty(&self) -> bool {
         self.statements.is_empty()
+    }
+
+    pub(super) fn of_hashed(statements: BTreeMap<Hash, Statement>) -> Self {
+        IdentitySet { statements }
     }
 
     pub(super) fn by_hash(&self) -> &BTreeMap<Hash, Statement> {

@@ -11,7 +11,7 @@ use crate::identity::{IdentityError, IdentitySet, Names, Statement};
 use crate::limits::{IDENTITY_NAMES_MAX, IDENTITY_SET_BYTES_MAX, IDENTITY_STATEMENTS_MAX};
 
 /// The largest count in front of an encoded set.
-const COUNT_BYTES: usize = 3;
+pub(super) const COUNT_BYTES: usize = 3;
 
 /// The statements of one agent, each with a signature that holds.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -75,11 +75,11 @@ impl VerifiedSet {
                 bytes = with;
             }
         }
-        let mut set = IdentitySet::default();
-        for number in kept.iter() {
-            set.insert(acts.graph.statements[number].1.clone());
-        }
-        VerifiedSet::new(self.agent, set)
+        let kept = kept.iter().map(|number| {
+            let (hash, statement) = acts.graph.statements[number];
+            (hash, statement.clone())
+        });
+        VerifiedSet::new(self.agent, IdentitySet::of_hashed(kept.collect()))
     }
 
     /// Returns the set with one more statement, if it holds and there is room for it; in a full set it

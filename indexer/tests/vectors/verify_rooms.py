@@ -299,7 +299,10 @@ class Room:
         return frozenset().union(*(read_set(data) for who, data in filter(None, sets) if who == agent))
 
     def identity(self, acts, agent, *more):
-        return identity(agent, self.statements(acts, agent).union(*map(read_set, more)))
+        together = self.statements(acts, agent).union(*map(read_set, more))
+        if len({one.hash for one in together}) > 256:
+            raise ValueError("more statements than a set holds: what is kept of them is not written here")
+        return identity(agent, together)
 
     def words(self, acts, admission):
         """Rule 3: the acts of a set that say of a device that it never was one."""

@@ -1,5 +1,7 @@
 //! What holders keep of what they are sent, and what a new statement names.
 
+use testkit::random::Random;
+
 use super::world::*;
 use crate::identity::{
     IdentityError, IdentitySet, OtherSaid, Powers, Said, Statement, Verdict, VerifiedSet,
@@ -202,4 +204,74 @@ fn of_more_than_eight_heads_the_one_that_makes_the_signer_is_named() {
     let statement = Statement::sign(agent(), &signer.pair(), names, add(30));
     let identity = set.with(statement).unwrap().identity().unwrap();
     assert!(devices(&identity).contains(&30));
+}
+
+/// A thief with device 0 adds devices of its own, which add devices and revoke what they can, over and over;
+/// nothing of it names the revocation.
+fn torn_flood(first: &Statement) -> Vec<Statement> {
+    let added = |number: u8| say(Who::Device(0), &[first], add(number));
+    let makers: Vec<Statement> = (20..60).map(added).collect();
+    let mut flood = makers.clone();
+    for number in 0..700 {
+        let maker = number % makers.len();
+        let name = format!("{number:0>200}");
+        let said = match number % 3 {
+            0 => revoke_at((2 + number % 10) as u8, cut(number as u64), None),
+            _ => add_as(&name, 60 + (number % 30) as u8, Powers::ALL),
+        };
+        flood.push(say(Who::Device(20 + maker as u8), &[&makers[maker]], said));
+    }
+    flood
+}
+
+#[test]
+fn more_than_can_be_evaluated_at_once_is_the_same_in_any_order_and_pushes_out_no_share() {
+    let first = say(ROOT, &[], add(0));
+    let second = say(ROOT, &[], add(1));
+    let mut honest = vec![first.clone(), second.clone()];
+    for number in 2..12 {
+        honest.push(say(Who::Device(1), &[&second], add(number)));
+    }
+    // The device says last, and deeper than all of the flood, that the thief's is revoked.
+    let mut last = second.clone();
+    for name in ["laptop", "old laptop", "older laptop"] {
+        last = say(Who::Device(1), &[&last], add_as(name, 1, Powers::ALL));
+        honest.push(last.clone());
+    }
+    honest.push(say(Who::Device(1), &[&last], revoke(0)));
+    let flood = torn_flood(&first);
+    let expected: Vec<u8> = (1..12).collect();
+    let mut random = Random::new(7);
+    let mut last = None;
+    for case in 0..4 {
+        // Torn into sets of which most hold nothing that their statements name.
+        let mut parts: Vec<Vec<&Statement>> = vec![Vec::new(); 5 + case];
+        for one in flood.iter().chain(&honest) {
+            let to = random.index(parts.len());
+            parts[to].push(one);
+        }
+        let parts: Vec<VerifiedSet> = parts.into_iter().map(verified).collect();
+        let united = VerifiedSet::together(agent(), &parts);
+        assert_eq!(devices(&united.identity().unwrap()), expected);
+        assert!(united.set.len() <= IDENTITY_STATEMENTS_MAX);
+        assert!(united.set.encode().len() <= IDENTITY_SET_BYTES_MAX);
+        assert_eq!(*last.get_or_insert(united.clone()), united, "case {case}");
+        let reversed = VerifiedSet::together(agent(), parts.iter().rev());
+        assert_eq!(reversed, united, "case {case}");
+    }
+}
+
+#[test]
+fn what_strangers_sign_does_not_make_a_set_too_large() {
+    let first = say(ROOT, &[], add(0));
+    let second = say(Who::Device(0), &[&first], add(1));
+    let cut = |number: u16| revoke_at(0, cut(u64::from(number)), cut(u64::from(number)));
+    let junk: Vec<Statement> = (0..600)
+        .map(|number| say(Who::Device(9), &[], cut(number)))
+        .collect();
+    let parts = junk.chunks(200).map(verified);
+    let own = [verified([&second]), verified([&first])];
+    let parts: Vec<VerifiedSet> = parts.chain(own).collect();
+    let united = VerifiedSet::together(agent(), &parts);
+    assert_eq!(united, verified([&first, &second]));
 }

@@ -148,6 +148,38 @@ fn any_order_duplicates_and_subsets_united_give_one_result() {
 }
 
 #[test]
+fn statements_torn_apart_into_sets_in_any_order_give_what_they_give_at_once() {
+    let seed = seed();
+    println!("KINLOG_SEED={seed}");
+    let mut apart = 0;
+    for case in 0..testkit::soak::choose(200, 50_000) {
+        let mut random = Random::new(seed.wrapping_add(case));
+        let all = statements(&mut random, 20);
+        // None of the sets need hold what its statements name.
+        let mut parts: Vec<Vec<&Statement>> = vec![Vec::new(); 2 + random.index(5)];
+        for one in &all {
+            for _ in 0..1 + random.below(2) {
+                let to = random.index(parts.len());
+                parts[to].push(one);
+            }
+        }
+        let mut parts: Vec<VerifiedSet> = parts.into_iter().map(verified).collect();
+        let whole = verified(&all);
+        for _ in 0..4 {
+            let at = random.index(parts.len());
+            parts.swap(0, at);
+            let united = VerifiedSet::together(agent(), &parts);
+            assert_eq!(united, whole, "seed {seed}, case {case}");
+        }
+        let one_by_one = parts.iter().skip(1);
+        let one_by_one = one_by_one.fold(parts[0].clone(), |all, one| all.union(one));
+        apart += u32::from(one_by_one != whole.kept());
+    }
+    println!("{apart} of which uniting two at a time gives something else");
+    assert!(apart > 0);
+}
+
+#[test]
 fn what_is_kept_gives_the_same_devices_as_all() {
     let seed = seed();
     println!("KINLOG_SEED={seed}");
