@@ -5,6 +5,7 @@ use kinlog_feeds::crypto::AgentId;
 use kinlog_indexer::RoomId;
 use kinlog_indexer::authority::{ActHeads, ActPlace, Refusal, feed_acts_max};
 use kinlog_indexer::entry::{Act, ActHash, Deed};
+use kinlog_indexer::identity::IdentitySet;
 use kinlog_indexer::seal::{ContentKey, EpochSecret, open_sealed_secret};
 
 use crate::api::{Error, ErrorKind};
@@ -77,22 +78,22 @@ impl Core {
     /// Returns what is known of an agent: what its sessions brought, and the identity sets that acts of
     /// rooms carry. `None` where nothing is.
     pub(crate) fn known_agent(&self, agent: &AgentId) -> Option<KnownAgent> {
-        let (mut known, rooms) = self.knowledge(|knowledge| {
+        let (known, rooms) = self.knowledge(|knowledge| {
             let rooms = knowledge.rooms.values().cloned().collect::<Vec<_>>();
             (knowledge.agents.get(agent).cloned(), rooms)
         });
         let carried = rooms.iter();
         let carried = carried.flat_map(|room| self.in_log(room, |log| log.identity_sets(agent)));
+        let mut sets = Vec::new();
         for set in carried {
-            let taken = match &mut known {
-                Some(known) => known.merge(&set).map(drop),
-                None => KnownAgent::verify(agent, set).map(|verified| known = Some(verified)),
-            };
-            if let Err(error) = taken {
-                tracing::debug!(%agent, error = chain(&error), "identity set in an act");
+            match IdentitySet::decode(&set).and_then(|set| set.check(agent)) {
+                Ok(set) => sets.push(set),
+                Err(error) => {
+                    tracing::debug!(%agent, error = chain(&error), "identity set in an act");
+                }
             }
         }
-        known
+        KnownAgent::together(agent, known, &sets)
     }
 
     /// Forgets the acts of a room.

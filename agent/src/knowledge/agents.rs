@@ -156,7 +156,27 @@ pub(crate) struct KnownAgent {
 impl KnownAgent {
     /// Verifies an encoded identity set of `agent`; its lines are read from the index later.
     pub(crate) fn verify(agent: &AgentId, set: Bytes) -> Result<KnownAgent, IdentityError> {
-        let verified = IdentitySet::decode(&set)?.check(agent)?.kept();
+        KnownAgent::of(IdentitySet::decode(&set)?.check(agent)?.kept())
+    }
+
+    /// Returns what some sets of `agent` give together with what is `known`, in whatever order they came;
+    /// `None` where that is nothing.
+    pub(crate) fn together(
+        agent: &AgentId,
+        known: Option<KnownAgent>,
+        sets: &[VerifiedSet],
+    ) -> Option<KnownAgent> {
+        let held = known.iter().map(|known| &known.verified);
+        let all = VerifiedSet::together(*agent, held.chain(sets)).kept();
+        let Some(mut known) = known else {
+            return KnownAgent::of(all).ok();
+        };
+        // Where nothing of it counts, what was known stays.
+        let _ = known.take(all);
+        Some(known)
+    }
+
+    fn of(verified: VerifiedSet) -> Result<KnownAgent, IdentityError> {
         Ok(KnownAgent {
             identity: verified.identity()?,
             set: verified.set().encode(),
@@ -173,12 +193,17 @@ impl KnownAgent {
     pub(crate) fn merge(&mut self, set: &[u8]) -> Result<bool, IdentityError> {
         let other = IdentitySet::decode(set)?.check(&self.identity.agent)?;
         let both = self.verified.union(&other);
-        if both == self.verified {
+        self.take(both)
+    }
+
+    /// Takes a set in the place of the held one; returns whether it is another.
+    fn take(&mut self, verified: VerifiedSet) -> Result<bool, IdentityError> {
+        if verified == self.verified {
             return Ok(false);
         }
-        self.identity = both.identity()?;
-        self.set = both.set().encode();
-        self.verified = both;
+        self.identity = verified.identity()?;
+        self.set = verified.set().encode();
+        self.verified = verified;
         Ok(true)
     }
 
@@ -254,7 +279,7 @@ impl KnownAgent {
 #[cfg(test)]
 mod tests {
     use kinlog_feeds::crypto::KeyPair;
-    use kinlog_indexer::identity::{DeviceCard, Powers, Statement};
+    use kinlog_indexer::identity::{DeviceCard, DeviceRevoked, Names, Powers, Said, Statement};
 
     use super::*;
 
@@ -336,5 +361,35 @@ mod tests {
         let stranger = KeyPair::from_seed(&[2; 32]);
         assert!(known.merge(&set(&stranger, &[4])).is_err());
         assert!(KnownAgent::verify(&agent, set(&stranger, &[4])).is_err());
+    }
+
+    #[test]
+    fn what_one_set_names_is_found_in_another_in_whatever_order_they_came() {
+        let root = KeyPair::from_seed(&[1; 32]);
+        let agent = AgentId(root.public_key().0);
+        let sets = [&[1][..], &[2], &[3]].map(|devices| {
+            let set = IdentitySet::decode(&set(&root, devices)).expect("made here");
+            set.check(&agent).expect("signed")
+        });
+        let device = DeviceKey(KeyPair::from_seed(&[1; 32]).public_key().0);
+        let past = sets[1].set().statements().map(Statement::hash);
+        let said = Said::DeviceRevoked(DeviceRevoked {
+            device,
+            public: None,
+            private: None,
+        });
+        let revoking = Statement::sign(agent, &root, Names::new(past).expect("one"), said);
+        let waits = IdentitySet::new([revoking]).and_then(|set| set.check(&agent));
+        let mut sets = sets.to_vec();
+        sets.insert(1, waits.expect("signed"));
+        let known = KnownAgent::verify(&agent, sets[0].set().encode()).ok();
+        for _ in 0..sets.len() {
+            sets.rotate_left(1);
+            let together = KnownAgent::together(&agent, known.clone(), &sets);
+            let identity = together.expect("one is held").identity;
+            assert_eq!(identity.devices.len(), 2);
+            assert!(identity.revoked(&device).is_some());
+        }
+        assert!(KnownAgent::together(&agent, None, &[]).is_none());
     }
 }

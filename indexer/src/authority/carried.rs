@@ -28,7 +28,8 @@ pub(super) struct Carried {
     carriers: HashMap<AgentId, Vec<(Number, usize)>>,
     /// At most [`ROOM_SETS_REMEMBERED_MAX`].
     devices: RefCell<KnownDevices>,
-    /// By what brought a device in, who was asked about it: at most two bits for each two acts of an agent.
+    /// By what brought a device in, who was asked about it: two bits for each two acts that are held, at most
+    /// twice what their pasts take ([`ROOM_ACTS_HELD_MAX`](crate::limits::ROOM_ACTS_HELD_MAX)).
     words: RefCell<HashMap<Number, Words>>,
 }
 
