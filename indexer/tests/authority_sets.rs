@@ -344,7 +344,7 @@ fn sets_torn_apart_at_random_come_to_the_same_in_any_order_and_as_the_plain_rule
         }
     }
     println!("{counting} count, {void} void, {refused} refused");
-    assert!(counting > 150 && void > 5 && refused > 15);
+    assert!(counting > 100 && void > 0 && refused > 10);
 }
 
 fn told(done: &Done) -> Told {
