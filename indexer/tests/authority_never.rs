@@ -363,3 +363,28 @@ fn a_member_still_unsays_what_a_thief_revoked() {
     counts(&room, done);
     assert_eq!(room.role(3), Some(Role::Member));
 }
+
+/// What a member's later set brings to count is not undone; who is silenced by it comes back.
+#[test]
+fn an_owner_whom_a_members_later_set_silences_is_owner_still_and_admitted_with_new_feeds() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let tablet = room.after(&[last], ADA, device_join(TABLET));
+    let old = room.after(&[tablet], ADA, device_join(IDLE));
+    let gone = room.after(&[old], ADA, remove(2, Vec::new()));
+    let revoked = room.after(&[old], TABLET, device_revoke(ADA, &[], Vec::new()));
+    let raised = room.after(&[gone, revoked], OWNER, role(2, Role::Owner));
+    let left = room.after(&[raised], OWNER, leave(Vec::new()));
+    let work = room.after(&[left], BEN, admit(CLEO, Role::Admin));
+    let word = join_saying(THIRD, &[(0, Said::NotRevoked)]);
+    let word = room.after(&[old], IDLE, word);
+    assert_eq!(void(&room, revoked), VoidReason::NotRevoked);
+    counts(&room, gone);
+    assert!(!is_live(&room, BEN));
+    assert_eq!(room.role(2), Some(Role::Owner));
+    let again = Who(2, 0, 1);
+    let back = room.after(&[work, word], CLEO, admit(again, Role::Member));
+    let removed = room.after(&[back], again, remove(1, Vec::new()));
+    counts(&room, removed);
+    assert!(is_live(&room, again));
+    assert_eq!(room.role(1), None);
+}
