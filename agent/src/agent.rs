@@ -79,7 +79,7 @@ impl Agent {
     ///
     /// # Errors
     /// `NotFound` for an empty home, `Permission` naming the process that holds it or a secret that
-    /// others may read, or for a locked home, `General` for a home of another preview format.
+    /// others may read, or for a locked home, `General` for a home of another format.
     pub async fn open(home: &Path, options: OpenOptions) -> Result<Agent, Error> {
         let home = home.to_owned();
         let switches = Switches {

@@ -79,7 +79,7 @@ async fn a_home_of_another_revision_is_left_alone() {
     let ann = Cast::new(&folder, "ann").await;
     let home = ann.home.clone();
     ann.stop().await;
-    std::fs::write(home.join("revision"), "7 0.0.1\n").unwrap();
+    std::fs::write(home.join("format"), "7 0.0.1\n").unwrap();
     let before = std::fs::metadata(home.join("lock"))
         .unwrap()
         .modified()
@@ -88,7 +88,7 @@ async fn a_home_of_another_revision_is_left_alone() {
         .await
         .unwrap_err();
     assert_eq!(error.exit_code(), 1);
-    assert!(error.message.contains("preview format 7"), "{error}");
+    assert!(error.message.contains("format 7"), "{error}");
     assert!(error.message.contains("build 0.0.1"), "{error}");
     assert_eq!(
         std::fs::metadata(home.join("lock"))

@@ -39,11 +39,11 @@ pub use index::Index;
 pub use room::RoomId;
 pub use text::{Text, TextError};
 
-/// The preview revision of bodies and statements, raised by hand with every change of either.
+/// The format of bodies and statements, and the rules by which rooms and identities are evaluated.
 ///
-/// It stands in each home, in a hello's features and, as `0x8000 | revision`, in the body format
-/// of every entry. Data of another revision is not read.
-pub const FORMAT_0_REVISION: u16 = 3;
+/// It stands in each home, in a hello's features, in each statement and in the body format of every
+/// entry. What changes under it, and what does not: `docs/design/0016-format-1.md`.
+pub const FORMAT: u16 = 1;
 
-/// The body format that this build writes and reads: format 0, this revision.
-pub const BODY_FORMAT: u16 = 0x8000 | FORMAT_0_REVISION;
+/// The body format that this build writes and reads.
+pub const BODY_FORMAT: u16 = FORMAT;

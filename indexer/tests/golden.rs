@@ -1,7 +1,7 @@
 //! The bytes that outlive code: each equals its golden value, decodes back, and damage is told.
 //!
-//! `tests/vectors/entries-0.json` was written once by this build and checked with another
-//! implementation (see its `checked` field). What changes there is another format revision.
+//! `tests/vectors/entries-1.json` was written once by this build and checked with another
+//! implementation (see its `checked` field). What changes there is another format.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,12 +23,12 @@ use kinlog_indexer::seal::{
     EpochSecret, device_dh_public, open_chunk, open_entry, open_sealed_secret, seal_chunk,
     seal_entry, seal_to_device,
 };
-use kinlog_indexer::{Clock, FORMAT_0_REVISION, RoomId, Text};
+use kinlog_indexer::{Clock, FORMAT, RoomId, Text};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use world::{Agent, document, file, message, profile};
 
-const VECTORS: &str = include_str!("vectors/entries-0.json");
+const VECTORS: &str = include_str!("vectors/entries-1.json");
 
 /// One body of every kind.
 fn bodies() -> Vec<(&'static str, Body)> {
@@ -124,7 +124,7 @@ fn actual() -> Value {
         })
         .collect();
     json!({
-        "revision": FORMAT_0_REVISION,
+        "format": FORMAT,
         "link_tag_room": encode_hex(&LinkScope::Room(RoomId([7; 32])).tag(&FeedKey([1; 32])).0),
         "link_tag_author": encode_hex(&LinkScope::Author(agent.id).tag(&FeedKey([1; 32])).0),
         "epoch_id": encode_hex(&secret.epoch_id().0),

@@ -1,7 +1,7 @@
 //! What an agent keeps for itself: golden bytes, which decode back, and damage.
 //!
-//! `tests/vectors/own-0.json` was written once by this build; what changes there is another format
-//! revision.
+//! `tests/vectors/own-1.json` was written once by this build; what changes there is another format
+//! format.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use kinlog_indexer::{BODY_FORMAT, Text};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-const VECTORS: &str = include_str!("vectors/own-0.json");
+const VECTORS: &str = include_str!("vectors/own-1.json");
 
 fn text<const MAX: usize>(text: &str) -> Text<MAX> {
     Text::new(text).unwrap()

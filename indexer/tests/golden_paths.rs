@@ -23,7 +23,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use world::Agent;
 
-const VECTORS: &str = include_str!("vectors/paths-0.json");
+const VECTORS: &str = include_str!("vectors/paths-1.json");
 
 fn line() -> DirectoryLine {
     DirectoryLine {

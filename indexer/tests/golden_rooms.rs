@@ -1,6 +1,6 @@
 //! What rooms come to: golden rooms, block by block, for whoever evaluates them with code of its own.
 //!
-//! `tests/vectors/rooms-0.json` was written once, from rooms of `quarrel/`; reading it needs nothing of
+//! `tests/vectors/rooms-1.json` was written once, from rooms of `quarrel/`; reading it needs nothing of
 //! what made it. What changes in what an old room comes to is other rules, and another format.
 
 #![allow(
@@ -29,7 +29,7 @@ use kinlog_indexer::{Index, RoomId};
 use quarrel::Quarrel;
 use serde_json::{Map, Value, json};
 
-const VECTORS: &str = include_str!("vectors/rooms-0.json");
+const VECTORS: &str = include_str!("vectors/rooms-1.json");
 
 /// Rooms of one history for each feed, which between them hold every act, every verdict that a whole
 /// room can have, cuts and deletions.
@@ -248,6 +248,6 @@ fn write(rooms: Vec<Value>) {
     let about = "rooms, block by block: keys are content and act keys of epochs; an act is [hash, feed, index, tag, depth, verdict]; \
         shown is the length from which on a feed is hidden; a message is [feed, index, text]";
     let file = json!({ "about": about, "rooms": rooms });
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/rooms-0.json");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/rooms-1.json");
     std::fs::write(path, format!("{file:#}\n")).unwrap();
 }

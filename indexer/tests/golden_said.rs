@@ -1,7 +1,7 @@
 //! What people say about messages and each other: golden bytes, which decode back, and damage.
 //!
-//! `tests/vectors/said-0.json` was written once by this build; what changes there is another format
-//! revision.
+//! `tests/vectors/said-1.json` was written once by this build; what changes there is another format
+//! format.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use kinlog_indexer::{BODY_FORMAT, Clock, Text};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-const VECTORS: &str = include_str!("vectors/said-0.json");
+const VECTORS: &str = include_str!("vectors/said-1.json");
 
 fn text<const MAX: usize>(text: &str) -> Text<MAX> {
     Text::new(text).unwrap()

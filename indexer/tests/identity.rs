@@ -1,4 +1,4 @@
-//! `vectors/identity-0.json`: sets as hex and what follows from them, for other implementations.
+//! `vectors/identity-1.json`: sets as hex and what follows from them, for other implementations.
 #![allow(clippy::unwrap_used)] // a vector that is missing or malformed fails its test
 
 use std::process::Command;
@@ -9,10 +9,10 @@ use kinlog_indexer::identity::{
     Cut, Device, DeviceAdded, DeviceCard, DeviceRevoked, Identity, IdentitySet, Names, OtherSaid,
     Powers, RootReplaced, SafetyNumber, Said, Statement, Verdict,
 };
-use kinlog_indexer::{FORMAT_0_REVISION, Text};
+use kinlog_indexer::{FORMAT, Text};
 use serde_json::{Value, json};
 
-const VECTORS: &str = include_str!("vectors/identity-0.json");
+const VECTORS: &str = include_str!("vectors/identity-1.json");
 
 fn root() -> KeyPair {
     KeyPair::from_seed(&[1; 32])
@@ -203,7 +203,7 @@ fn actual() -> Value {
     let other = (AgentId([7; 32]), PublicKey([8; 32]));
     let number = SafetyNumber::of((&agent(), &root().public_key()), (&other.0, &other.1));
     json!({
-        "revision": FORMAT_0_REVISION,
+        "format": FORMAT,
         "agent": hex(agent()),
         "cases": cases.collect::<Vec<_>>(),
         "safety": {

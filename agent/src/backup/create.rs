@@ -6,13 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use kinlog_feeds::crypto::Secret;
-use kinlog_indexer::FORMAT_0_REVISION;
+use kinlog_indexer::FORMAT;
 
 use crate::api::Error;
 use crate::backup::parts::{Part, Summary, Unpublished};
 use crate::backup::sealed_file::{BackupKey, Header, Sealing};
 use crate::backup::unpack::{Contents, failed, verify};
-use crate::home::{Layout, home_key, private_file, revision, sync_folder};
+use crate::home::{Layout, format, home_key, private_file, sync_folder};
 use crate::keys::random;
 use crate::state::State;
 use crate::vault::{KeyFolder, Passphrase};
@@ -38,7 +38,7 @@ pub fn create(
 ) -> Result<Created, Error> {
     let layout = Layout::new(home);
     layout.check_initialised()?;
-    revision::check(&layout)?;
+    format::check(&layout)?;
     layout.check_modes()?;
     if file.exists() {
         return Err(
@@ -74,7 +74,7 @@ fn summary(values: &State, unpublished: Unpublished) -> Result<Summary, Error> {
         name: String::from_utf8_lossy(&name).into_owned(),
         made_ms: wall_ms(),
         kinlog: env!("CARGO_PKG_VERSION").to_owned(),
-        revision: FORMAT_0_REVISION,
+        format: FORMAT,
         unpublished,
     })
 }

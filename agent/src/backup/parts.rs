@@ -28,8 +28,8 @@ pub struct Summary {
     pub made_ms: u64,
     /// Version of the build that made it.
     pub kinlog: String,
-    /// Its revision of format 0.
-    pub revision: u16,
+    /// Its format.
+    pub format: u16,
     /// What no peer had seen by then: only the device had it, and it is not in the backup.
     #[serde(default)]
     pub unpublished: Unpublished,
@@ -221,7 +221,7 @@ mod tests {
             name: "ann".into(),
             made_ms: 1_700_000_000_000,
             kinlog: "0.1.0".into(),
-            revision: 7,
+            format: 7,
             unpublished: Unpublished {
                 feeds: 1,
                 blocks: 2,

@@ -12,7 +12,7 @@ use crate::backup::unpack::unpack;
 use crate::guard::{ForkGuard, Home, StateFolder};
 use crate::home::renew::{Held, agent_of, certify, held_set, renewal};
 use crate::home::{
-    Building, Layout, Phrase, check_empty, make_home_key, open_store, revision, write_secret,
+    Building, Layout, Phrase, check_empty, format, make_home_key, open_store, write_secret,
 };
 use crate::keys::{DeviceKeys, random};
 use crate::linking::{Approved, PendingDevice, forget_pending};
@@ -71,7 +71,7 @@ pub fn restore(
     layout.create()?;
     let unpacked = unpack(file, passphrase, &layout.state())?;
     let summary = unpacked.summary;
-    revision::check_same(summary.revision, &summary.kinlog)?;
+    format::check_same(summary.format, &summary.kinlog)?;
 
     let copy = State::open_copy(&layout.state(), &unpacked.key.secrets())?;
     copy.check_whole()
@@ -115,7 +115,7 @@ pub fn restore(
     let guarded = Home::new(&layout, keys.device());
     ForkGuard::new(guarded, StateFolder::new(state))
         .install(store.id(), store.synced_sequence())?;
-    revision::write(&layout)?;
+    format::write(&layout)?;
     building.finish(home)?;
     if is_pending && let Err(error) = forget_pending(home, state) {
         tracing::warn!(%error, "what was kept of the request is not deleted");

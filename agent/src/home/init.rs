@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::api::{Error, Text};
 use crate::guard::{ForkGuard, Home, StateFolder};
-use crate::home::{Layout, Phrase, make_home_key, open_store, revision, write_secret};
+use crate::home::{Layout, Phrase, format, make_home_key, open_store, write_secret};
 use crate::keys::{DIRECTORY_ID, DeviceKeys, random};
 use crate::links::Link;
 use crate::sign_in::SignInRecord;
@@ -143,7 +143,7 @@ pub(crate) fn found(home: &Path, state: &Path, founding: Founding) -> Result<Ini
     ForkGuard::new(guarded, StateFolder::new(state))
         .install(store.id(), store.synced_sequence())?;
 
-    revision::write(&layout)?;
+    format::write(&layout)?;
     building.finish(home)?;
     Ok(Initialised {
         agent: agent.into(),

@@ -57,9 +57,9 @@ impl Layout {
         self.home.join("device.secret.new")
     }
 
-    /// Returns the file with the revision of format 0 that the home was written by.
-    pub fn revision(&self) -> PathBuf {
-        self.home.join("revision")
+    /// Returns the file with the format that the home was written by.
+    pub fn format(&self) -> PathBuf {
+        self.home.join("format")
     }
 
     /// Returns the file with the install record, by which a copy of the home is noticed.

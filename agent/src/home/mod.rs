@@ -1,5 +1,6 @@
 //! The folder an agent lives in: its layout, its lock, its phrase, how it begins and is opened.
 
+pub(crate) mod format;
 mod init;
 mod keys;
 mod layout;
@@ -10,7 +11,6 @@ mod protection;
 mod recover;
 pub(crate) mod renew;
 mod repair;
-pub(crate) mod revision;
 
 pub(crate) use init::{Founding, found};
 pub use init::{Initialised, check, init};

@@ -9,7 +9,7 @@ use kinlog_feeds::store::{FileDisk, OpenError, Options, Store};
 use crate::api::Error;
 use crate::guard::{ForkGuard, Home, StateFolder};
 use crate::home::{
-    HomeLock, Layout, Protection, home_key, lock_home, protection, read_secret, renew, revision,
+    HomeLock, Layout, Protection, format, home_key, lock_home, protection, read_secret, renew,
 };
 use crate::keys::{DeviceKeys, random};
 use crate::state::State;
@@ -39,7 +39,7 @@ pub(crate) fn open_home(
 ) -> Result<OpenHome, Error> {
     let layout = Layout::new(home);
     layout.check_initialised()?;
-    revision::check(&layout)?;
+    format::check(&layout)?;
     layout.check_modes()?;
     let lock = lock_home(&layout)?;
     let is_locked = protection(home, folder)? == Protection::Locked;

@@ -17,7 +17,7 @@ use crate::failure::chain;
 use crate::guard::{ForkGuard, Home, StateFolder};
 use crate::home::init::sync_folder;
 use crate::home::{
-    Layout, Phrase, home_key, lock_home, open_store, read_secret, revision, write_secret,
+    Layout, Phrase, format, home_key, lock_home, open_store, read_secret, write_secret,
 };
 use crate::keys::{DIRECTORY_ID, DeviceKeys, random};
 use crate::state::{FormerFeed, OwnFeed, Renewal, State};
@@ -47,7 +47,7 @@ pub struct Renewed {
 pub fn renew(home: &Path, state: &Path, phrase: &Phrase) -> Result<Renewed, Error> {
     let layout = Layout::new(home);
     layout.check_initialised()?;
-    revision::check(&layout)?;
+    format::check(&layout)?;
     layout.check_modes()?;
     let _lock = lock_home(&layout)?;
     let key = home_key(&layout, &KeyFolder::new(state), None)?;

@@ -7,7 +7,7 @@ use kinlog_feeds::crypto::{
     verify,
 };
 use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
-use kinlog_indexer::FORMAT_0_REVISION;
+use kinlog_indexer::FORMAT;
 use kinlog_indexer::identity::{CardError, DeviceCard};
 use kinlog_indexer::limits::{IDENTITY_SET_BYTES_MAX, NAME_BYTES_MAX};
 
@@ -24,9 +24,9 @@ pub enum LinkingError {
     /// Damaged bytes.
     #[error("it does not decode: {0}")]
     Decode(#[from] DecodeError),
-    /// Of a build with another preview format.
-    #[error("it is of preview format {actual}, this build has {expected}")]
-    OtherRevision { expected: u16, actual: u16 },
+    /// Of a build with another format.
+    #[error("it is of format {actual}, this build has {expected}")]
+    OtherFormat { expected: u16, actual: u16 },
     /// Whoever made it has not this code.
     #[error("it was made for another code")]
     OtherCode,
@@ -40,7 +40,7 @@ pub enum LinkingError {
 
 /// A new device asks to be linked.
 ///
-/// Layout: `u16 revision | card 384 | buffer name | signature 64`, the signature by the code's key over
+/// Layout: `u16 format | card 384 | buffer name | signature 64`, the signature by the code's key over
 /// `NS("link-request") ||` everything before.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LinkRequest {
@@ -53,7 +53,7 @@ pub struct LinkRequest {
 impl LinkRequest {
     /// Encodes the request, signed with the code.
     pub fn encode(&self, code: &LinkCode) -> Bytes {
-        let mut out = FORMAT_0_REVISION.to_le_bytes().to_vec();
+        let mut out = FORMAT.to_le_bytes().to_vec();
         out.put_raw(&self.card.encode());
         out.put_buffer(self.name.as_bytes());
         sign(out, namespace::LINK_REQUEST, &code.key_pair())
@@ -63,7 +63,7 @@ impl LinkRequest {
     pub fn verify(bytes: &[u8], code: &LinkCode) -> Result<Self, LinkingError> {
         let body = signed(bytes, namespace::LINK_REQUEST, &code.public_key())?;
         let mut reader = Reader::strict(body);
-        read_revision(&mut reader)?;
+        check_format(&mut reader)?;
         let card = DeviceCard::read(&mut reader)?;
         let name = text(reader.buffer("device name", NAME_BYTES_MAX)?)?;
         reader.finish()?;
@@ -74,7 +74,7 @@ impl LinkRequest {
 
 /// The device that showed the code answers: the new one is the agent's.
 ///
-/// Layout: `u16 revision | buffer name of the agent | buffer identity set | signature 64`, the signature
+/// Layout: `u16 format | buffer name of the agent | buffer identity set | signature 64`, the signature
 /// by the device that the code names over `NS("link-answer") ||` everything before.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LinkAnswer {
@@ -87,7 +87,7 @@ pub struct LinkAnswer {
 impl LinkAnswer {
     /// Encodes the answer, signed by the device that showed the code.
     pub fn encode(&self, device: &KeyPair) -> Bytes {
-        let mut out = FORMAT_0_REVISION.to_le_bytes().to_vec();
+        let mut out = FORMAT.to_le_bytes().to_vec();
         out.put_buffer(self.name.as_bytes());
         out.put_buffer(&self.set);
         sign(out, namespace::LINK_ANSWER, device)
@@ -97,7 +97,7 @@ impl LinkAnswer {
     pub fn verify(bytes: &[u8], code: &LinkCode) -> Result<Self, LinkingError> {
         let body = signed(bytes, namespace::LINK_ANSWER, &PublicKey(code.device.0))?;
         let mut reader = Reader::strict(body);
-        read_revision(&mut reader)?;
+        check_format(&mut reader)?;
         let name = text(reader.buffer("agent name", NAME_BYTES_MAX)?)?;
         let set = reader.buffer("identity set", IDENTITY_SET_BYTES_MAX)?;
         let set = Bytes::copy_from_slice(set);
@@ -152,11 +152,11 @@ fn signed<'a>(bytes: &'a [u8], label: Namespace, by: &PublicKey) -> Result<&'a [
     Ok(body)
 }
 
-fn read_revision(reader: &mut Reader<'_>) -> Result<(), LinkingError> {
+fn check_format(reader: &mut Reader<'_>) -> Result<(), LinkingError> {
     let actual = u16::from_le_bytes(reader.fixed()?);
-    if actual != FORMAT_0_REVISION {
-        return Err(LinkingError::OtherRevision {
-            expected: FORMAT_0_REVISION,
+    if actual != FORMAT {
+        return Err(LinkingError::OtherFormat {
+            expected: FORMAT,
             actual,
         });
     }

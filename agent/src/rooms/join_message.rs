@@ -1,19 +1,19 @@
 //! What whoever asks to be let into a room and the member who answers say to each other, inside a
 //! session that both sides' certificates are bound to.
 //!
-//! Request: `u16 revision | room 32 | u8 way | uint length, membership | signature 64 if way = 0`.
+//! Request: `u16 format | room 32 | u8 way | uint length, membership | signature 64 if way = 0`.
 //! Way 0 is by an invite, whose key signs; way 1 is as a sibling of a device that is in the room:
 //! the membership, which device and feeds sign, says all.
 //!
-//! Answer: `u16 revision | room 32 | u8 0 | sealed wrap 81 | uint length, sealed keys | feeds`; or
-//! `u16 revision | room 32 | u8 1 | u8 reason`. The wrap is a fresh secret sealed to the device. The
+//! Answer: `u16 format | room 32 | u8 0 | sealed wrap 81 | uint length, sealed keys | feeds`; or
+//! `u16 format | room 32 | u8 1 | u8 reason`. The wrap is a fresh secret sealed to the device. The
 //! keys ([`RoomKeys`]) are sealed as block 0 of the entries feed of whoever asked is, in an epoch of
 //! the wrap.
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{FeedKey, KeyPair, PublicKey, SIGNATURE_BYTES, Secret, SignatureError};
 use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
-use kinlog_indexer::FORMAT_0_REVISION;
+use kinlog_indexer::FORMAT;
 use kinlog_indexer::entry::{ActHash, BodyError, InviteUse, Membership, MembershipError};
 use kinlog_indexer::seal::{
     EpochSecret, SEALED_SECRET_BYTES, SealError, SealedSecretError, open_entry, open_sealed_secret,
@@ -36,9 +36,9 @@ pub enum JoinError {
     /// Bytes that are none.
     #[error("join message")]
     Decode(#[from] DecodeError),
-    /// Of another preview format.
-    #[error("join message of preview format {actual}, this build has {expected}")]
-    OtherRevision { expected: u16, actual: u16 },
+    /// Of another format.
+    #[error("join message of format {actual}, this build has {expected}")]
+    OtherFormat { expected: u16, actual: u16 },
     /// The membership does not decode.
     #[error("membership in the join request")]
     Body(#[from] BodyError),
@@ -95,7 +95,7 @@ impl JoinRequest {
 
     /// Encodes the request.
     pub fn encode(&self) -> Bytes {
-        let mut out = FORMAT_0_REVISION.to_le_bytes().to_vec();
+        let mut out = FORMAT.to_le_bytes().to_vec();
         out.put_raw(self.room.as_bytes());
         out.push(match self.invite {
             Some(_) => BY_INVITE,
@@ -119,7 +119,7 @@ impl JoinRequest {
         invite: Option<&PublicKey>,
     ) -> Result<JoinRequest, JoinError> {
         let mut reader = Reader::strict(bytes);
-        check_revision(&mut reader)?;
+        check_format(&mut reader)?;
         if RoomId(reader.fixed()?) != *room {
             return Err(JoinError::OtherRoom);
         }
@@ -283,7 +283,7 @@ impl JoinAnswer {
 
     /// Encodes the answer.
     pub fn encode(&self) -> Bytes {
-        let mut out = FORMAT_0_REVISION.to_le_bytes().to_vec();
+        let mut out = FORMAT.to_le_bytes().to_vec();
         out.put_raw(self.room().as_bytes());
         match self {
             JoinAnswer::Welcome {
@@ -305,10 +305,10 @@ impl JoinAnswer {
     /// Decodes an answer; what it says of the room is not checked.
     ///
     /// # Errors
-    /// Bytes that are no answer of this preview format.
+    /// Bytes that are no answer of this format.
     pub fn decode(bytes: &[u8]) -> Result<JoinAnswer, JoinError> {
         let mut reader = Reader::strict(bytes);
-        check_revision(&mut reader)?;
+        check_format(&mut reader)?;
         let room = RoomId(reader.fixed()?);
         let at = reader.position();
         let answer = match reader.u8()? {
@@ -337,11 +337,11 @@ fn unknown(what: &'static str, at: usize, actual: u8) -> DecodeError {
     DecodeError::UnknownValue { what, at, actual }
 }
 
-fn check_revision(reader: &mut Reader<'_>) -> Result<(), JoinError> {
+fn check_format(reader: &mut Reader<'_>) -> Result<(), JoinError> {
     let actual = u16::from_le_bytes(reader.fixed()?);
-    if actual != FORMAT_0_REVISION {
-        return Err(JoinError::OtherRevision {
-            expected: FORMAT_0_REVISION,
+    if actual != FORMAT {
+        return Err(JoinError::OtherFormat {
+            expected: FORMAT,
             actual,
         });
     }
@@ -515,9 +515,9 @@ mod tests {
             .map(|(bytes, hash)| (*bytes, hash.as_str()))
             .collect();
         let expected = [
-            (1042, "ccjd5h447a1i81sod9fdjyg6sri8oq4zrbar7fz91zkk7h1cbt1o"),
-            (978, "d9at7k3384rpftmregqbh37etnzftcnzrndxiohaerkgsd5xsfwo"),
-            (473, "z755otxy9mq46eimtwy1u4pkd4qu9ek91mpf9bxx7t98hocbi98y"),
+            (1042, "r958tn8xuyoqbue4z47dgpss4jepzjsuuitu6jkn6paws941167y"),
+            (978, "856mc3zhsowidsyur1xqb3gz7uqdnm85h7pb9cuzchabd6nmsczo"),
+            (473, "ttgy85m614unkgyt6h4axbz6xeunqrak7rhx1qesiomzd69qwp7y"),
             (98, "rcsr8ao7dd7wrjy8aynw1x1mt6u9pwy763ynd38ycpfdg4dbn8py"),
         ];
         assert_eq!(actual, expected);

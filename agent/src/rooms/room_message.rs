@@ -1,6 +1,6 @@
 //! What members of a room say to each other beside the feeds.
 //!
-//! `u16 revision | u8 kind`, then: 1 removed `room 32 | who removed 32 | reason, a buffer of at most
+//! `u16 format | u8 kind`, then: 1 removed `room 32 | who removed 32 | reason, a buffer of at most
 //! 1,024 bytes | signature 64` by the device that says it, over `NS("room-notice") || removed device 32
 //! ||` everything before; 2 an invite to a room of two, a buffer; 3 epochs whose keys are asked for, `room 32 |
 //! uint n | n x epoch id 16`; 4 keys of epochs, `room 32 | uint n | n x secret 32 | uint m | m x act key 32`. At
@@ -11,7 +11,7 @@ use kinlog_feeds::crypto::{
     AgentId, DeviceKey, KeyPair, PublicKey, SIGNATURE_BYTES, SignatureError, namespace, verify,
 };
 use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
-use kinlog_indexer::FORMAT_0_REVISION;
+use kinlog_indexer::FORMAT;
 use kinlog_indexer::limits::REASON_BYTES_MAX;
 use kinlog_indexer::seal::{ContentKey, EpochId, EpochSecret};
 
@@ -76,9 +76,9 @@ pub enum RoomMessageError {
     /// They do not decode.
     #[error("message about a room")]
     Decode(#[from] DecodeError),
-    /// Of another preview format.
-    #[error("message about a room of preview format {actual}, this build has {expected}")]
-    OtherRevision { expected: u16, actual: u16 },
+    /// Of another format.
+    #[error("message about a room of format {actual}, this build has {expected}")]
+    OtherFormat { expected: u16, actual: u16 },
     /// Text that is not UTF-8.
     #[error("text in a message about a room is not UTF-8")]
     Text,
@@ -131,7 +131,7 @@ impl RemovedNotice {
 impl RoomMessage {
     /// Encodes the message.
     pub fn encode(&self) -> Bytes {
-        let mut out = FORMAT_0_REVISION.to_le_bytes().to_vec();
+        let mut out = FORMAT.to_le_bytes().to_vec();
         match self {
             RoomMessage::Removed(notice) => {
                 out.push(REMOVED);
@@ -169,9 +169,9 @@ impl RoomMessage {
     pub fn decode(bytes: &[u8]) -> Result<RoomMessage, RoomMessageError> {
         let mut reader = Reader::new(bytes);
         let actual = u16::from_le_bytes(reader.fixed()?);
-        if actual != FORMAT_0_REVISION {
-            let expected = FORMAT_0_REVISION;
-            return Err(RoomMessageError::OtherRevision { expected, actual });
+        if actual != FORMAT {
+            let expected = FORMAT;
+            return Err(RoomMessageError::OtherFormat { expected, actual });
         }
         let at = reader.position();
         let message = match reader.u8()? {

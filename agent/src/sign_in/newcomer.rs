@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, Secret};
 use kinlog_feeds::store::{MemoryDisk, Options, Store};
-use kinlog_indexer::FORMAT_0_REVISION;
+use kinlog_indexer::FORMAT;
 use kinlog_indexer::Text as Name;
 use kinlog_indexer::identity::{IdentitySet, VerifiedSet};
 use kinlog_indexer::limits::NAME_BYTES_MAX;
@@ -123,7 +123,7 @@ fn start(
         .map_err(|error| Error::general(error.to_string()))?;
     let mut config = NodeConfig::new(keys.secret().clone());
     config.signal_urls.clone_from(&asked.signal_urls);
-    config.format_revision = FORMAT_0_REVISION;
+    config.format = FORMAT;
     let (events, heard) = mpsc::channel(HOST_EVENTS_QUEUED_MAX);
     let host = Arc::new(Newcomer {
         agent: asked.agent,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kinlog_indexer::FORMAT_0_REVISION;
+use kinlog_indexer::FORMAT;
 use kinlog_swarm::{Node, NodeConfig, NodeError};
 
 use crate::agent::NetworkConfig;
@@ -96,7 +96,7 @@ impl Running {
         config.signal_urls.clone_from(&wanted.signal_urls);
         config.stun_urls.clone_from(&wanted.stun_urls);
         config.message_log.clone_from(&wanted.message_log);
-        config.format_revision = FORMAT_0_REVISION;
+        config.format = FORMAT;
         config.withhold_own = true;
         let host = Arc::new(core.host.clone());
         let node = Node::start(config, core.store.clone(), host).map_err(node_error)?;

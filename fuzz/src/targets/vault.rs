@@ -70,7 +70,7 @@ pub(super) fn backup_parts_seeds() -> Vec<Vec<u8>> {
         name: "ann".to_owned(),
         made_ms: 1_700_000_000_000,
         kinlog: "0.1.0".to_owned(),
-        revision: 1,
+        format: 1,
         unpublished: Unpublished::default(),
     };
     let mut seed = Vec::new();

@@ -3,7 +3,7 @@
 use prost::Message as _;
 
 use crate::entry::{Body, PageRef, Snapshot, SnapshotPage, SnapshotRow};
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 use crate::limits::{
     SNAPSHOT_KEPT_MAX, SNAPSHOT_PAGE_BYTES, SNAPSHOT_PAGE_BYTES_MAX, SNAPSHOT_PAGES_MAX,
     SNAPSHOT_ROOT_BYTES_MAX, SNAPSHOT_ROWS_MAX,

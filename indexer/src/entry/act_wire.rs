@@ -12,7 +12,7 @@ use crate::entry::{
     EpochKeys, Grant, GrantRevoke, Invite, InviteRevoke, InviteUse, Leave, Membership, Parents,
     Remove, Role, RoleChange, tag,
 };
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 use crate::limits::{ROOM_CUTS_MAX, ROOM_DEVICES_MAX, ROOM_EPOCH_KEYS_MAX, ROOM_EPOCH_PARENTS_MAX};
 use crate::seal::{EpochCommitment, EpochId};
 

@@ -9,7 +9,7 @@ use crate::entry::{
     Preference, Profile, Reaction, RoomKeys, Setting, Snapshot, SnapshotPage, Tombstone, Vouch,
     Witness,
 };
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 use crate::{BODY_FORMAT, TextError};
 
 /// Body tags. A number, once given, keeps its meaning.

@@ -11,7 +11,7 @@ use kinlog_feeds::manifest::Manifest;
 use crate::RoomId;
 use crate::entry::BodyError;
 use crate::entry::body::fixed;
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 
 /// An entry, by feed and block index.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

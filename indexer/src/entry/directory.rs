@@ -8,7 +8,7 @@ use kinlog_feeds::limits::UINT_MAX;
 use crate::Text;
 use crate::entry::body::{fixed, text};
 use crate::entry::{BodyError, ClaimScope, Cut, FeedClaim, FeedClaimError};
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 use crate::limits::{CLEARED_RANGES_MAX, DIRECTORY_HEADS_MAX, KIND_BYTES_MAX, LABEL_BYTES_MAX};
 
 /// What the blocks of a feed are.

@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use crate::entry::body::{fixed, message, text};
 use crate::entry::{BodyError, Deed, Membership, tag};
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 use crate::limits::NAME_BYTES_MAX;
 use crate::seal::{EpochCommitment, EpochSecret};
 use crate::{RoomId, Text};

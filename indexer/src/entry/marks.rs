@@ -6,7 +6,7 @@ use kinlog_feeds::crypto::AgentId;
 use crate::Text;
 use crate::entry::body::{fixed, text};
 use crate::entry::{BodyError, Ref};
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 use crate::limits::{EMOJI_BYTES_MAX, MENTIONS_MAX, MESSAGE_BYTES_MAX, REACTION_REMOVES_MAX};
 
 /// Agents that a message names, ascending and each once, at most [`MENTIONS_MAX`].

@@ -14,7 +14,7 @@ use crate::RoomId;
 use crate::entry::BodyError;
 use crate::entry::body::fixed;
 use crate::entry::claim::{ClaimScope, FeedClaim, FeedClaimError};
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 use crate::identity::{Device, IdentityError, IdentitySet};
 use crate::limits::IDENTITY_SET_BYTES_MAX;
 

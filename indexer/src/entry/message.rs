@@ -6,7 +6,7 @@ use kinlog_feeds::limits::UINT_MAX;
 use crate::Text;
 use crate::entry::body::{fixed, text};
 use crate::entry::{BodyError, Mentions, Ref};
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 use crate::limits::{FILE_CHUNKS_MAX, MESSAGE_BYTES_MAX, MIME_BYTES_MAX, NAME_BYTES_MAX};
 
 /// A chat message.

@@ -1,7 +1,7 @@
 //! What a block of an `entries` feed says: the envelope and the bodies inside it.
 //!
 //! The envelope (`docs/formats.md`, "Entries") is final: version, links, depth, clock, tag, format,
-//! body. What is inside a body carries format 0 and a revision until it is declared final. Bytes
+//! body. What is inside a body is of format 1, final too (`docs/design/0016-format-1.md`). Bytes
 //! become values here and nowhere else: [`Envelope::decode`] and [`Body::decode`] check every
 //! bound, and say "newer than this build" where they meet something they do not know.
 

@@ -8,7 +8,7 @@ use crate::Text;
 use crate::entry::body::{fixed, message, tag, text};
 use crate::entry::trust::{at_most, replaces_from_wire};
 use crate::entry::{BodyError, Ref};
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 use crate::limits::{
     CONTACT_NOTE_BYTES_MAX, NAME_BYTES_MAX, PIN_REASON_BYTES_MAX, PIN_TIER_BYTES_MAX,
     PREFERENCE_BYTES_MAX, PREFERENCE_NAME_BYTES_MAX,

@@ -7,7 +7,7 @@ use kinlog_feeds::crypto::{DeviceKey, Secret};
 use crate::entry::body::{fixed, text};
 use crate::entry::trust::{at_most, replaces_from_wire};
 use crate::entry::{BodyError, EpochCopy, Ref};
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 use crate::limits::{
     NAME_BYTES_MAX, OWN_EPOCH_COPIES_MAX, OWN_EPOCH_PARENTS_MAX, ROOM_EPOCH_KEYS_MAX,
     SETTING_BYTES_MAX, SETTING_NAME_BYTES_MAX,

@@ -4,7 +4,7 @@ use crate::Text;
 use crate::entry::body::text;
 use crate::entry::trust::{at_most, replaces_from_wire};
 use crate::entry::{BodyError, Ref};
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 use crate::limits::{
     ABOUT_BYTES_MAX, DOCUMENT_BYTES_MAX, LANGUAGE_BYTES_MAX, MIME_BYTES_MAX, NAME_BYTES_MAX,
 };

@@ -11,7 +11,7 @@ use crate::Text;
 use crate::clock::Clock;
 use crate::entry::body::text;
 use crate::entry::{BodyError, DirectoryLine, DirectoryRedirect, Head};
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 use crate::limits::{LABEL_BYTES_MAX, SNAPSHOT_KEPT_MAX, SNAPSHOT_PAGES_MAX, SNAPSHOT_ROWS_MAX};
 
 /// Where an entry of a directory stands in the timeline of its agent.

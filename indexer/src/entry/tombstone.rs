@@ -10,7 +10,7 @@ use crate::Text;
 use crate::entry::body::text;
 use crate::entry::marks::required;
 use crate::entry::{BodyError, Envelope, Ref, tag};
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 use crate::limits::{DELETED_HEAD_BYTES_MAX, DELETED_MAX, REASON_BYTES_MAX};
 
 /// An entry that is deleted.

@@ -6,7 +6,7 @@ use crate::Text;
 use crate::entry::body::{fixed, text};
 use crate::entry::marks::required;
 use crate::entry::{BodyError, Ref};
-use crate::generated::kinlog_entry_v0 as wire;
+use crate::generated::kinlog_entry_v1 as wire;
 use crate::limits::{ATTEST_BYTES_MAX, REASON_BYTES_MAX, REGISTER_REPLACES_MAX};
 
 /// A claim about an agent.

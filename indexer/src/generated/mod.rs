@@ -2,4 +2,4 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code")]
 
-pub(crate) mod kinlog_entry_v0;
+pub(crate) mod kinlog_entry_v1;

@@ -21,9 +21,9 @@ pub enum IdentityError {
     /// A statement that names more than 8 others.
     #[error("statement names {actual} others, above the limit of {limit}")]
     TooManyNames { limit: usize, actual: usize },
-    /// Written by a build with another preview format.
-    #[error("identity statement of preview format {actual}, this build has {expected}")]
-    OtherRevision { expected: u16, actual: u16 },
+    /// Written by a build with another format.
+    #[error("identity statement of format {actual}, this build has {expected}")]
+    OtherFormat { expected: u16, actual: u16 },
     /// A name that is no text.
     #[error("name at byte {at} is not utf-8")]
     NotUtf8 { at: usize },

@@ -6,7 +6,7 @@ use kinlog_feeds::crypto::{
 };
 use kinlog_feeds::encoding::{Reader, Writer};
 
-use crate::FORMAT_0_REVISION;
+use crate::FORMAT;
 use crate::identity::{IdentityError, Said};
 use crate::limits::IDENTITY_NAMES_MAX;
 
@@ -50,7 +50,7 @@ impl Names {
 
 /// A statement with its signature.
 ///
-/// Layout: `u16 revision | u8 kind | agent 32 | signer 32 | uint n <= 8 | n x statement hash 32,
+/// Layout: `u16 format | u8 kind | agent 32 | signer 32 | uint n <= 8 | n x statement hash 32,
 /// ascending | body | signature 64`; signed is `NS("statement")` and everything before the signature.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Statement {
@@ -79,11 +79,11 @@ impl Statement {
     /// Decodes a statement that fills `bytes`; verifies nothing.
     pub fn decode(bytes: &[u8]) -> Result<Self, IdentityError> {
         let mut reader = Reader::strict(bytes);
-        let revision = u16::from_le_bytes(reader.fixed()?);
-        if revision != FORMAT_0_REVISION {
-            return Err(IdentityError::OtherRevision {
-                expected: FORMAT_0_REVISION,
-                actual: revision,
+        let format = u16::from_le_bytes(reader.fixed()?);
+        if format != FORMAT {
+            return Err(IdentityError::OtherFormat {
+                expected: FORMAT,
+                actual: format,
             });
         }
         let kind_at = reader.position();
@@ -154,7 +154,7 @@ impl Statement {
     }
 
     fn write_unsigned(&self, out: &mut Vec<u8>) {
-        out.put_raw(&FORMAT_0_REVISION.to_le_bytes());
+        out.put_raw(&FORMAT.to_le_bytes());
         out.push(self.said.kind());
         out.put_raw(self.agent.as_bytes());
         out.put_raw(self.signer.as_bytes());

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::FORMAT_0_REVISION;
+use crate::FORMAT;
 use crate::index::OpenError;
 use crate::index::deletions::SCRUB_END;
 use crate::limits::PREPARED_STATEMENTS_MAX;
@@ -283,8 +283,8 @@ CREATE TABLE witnesses (
 CREATE INDEX witnesses_about ON witnesses (about_feed, about_idx);
 ";
 
-/// Marks the file as an index (`kl`) of this preview revision.
-const APPLICATION_ID: u32 = 0x6b6c_0000 | FORMAT_0_REVISION as u32;
+/// Marks the file as an index (`kl`) of this format.
+const APPLICATION_ID: u32 = 0x6b6c_0000 | FORMAT as u32;
 
 /// Checks the file behind a fresh connection, sets it up, and makes the tables in an empty one.
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {

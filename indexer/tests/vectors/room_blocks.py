@@ -12,7 +12,7 @@ from verify_kinlog import ns, u64  # noqa: E402
 
 GENESIS, ADMIT, MESSAGE, INVITE, ROLE, REMOVE, LEAVE, JOIN = 16, 17, 18, 20, 21, 22, 23, 24
 REVOKE, UNINVITE, EPOCH, GRANT, UNGRANT, EDIT, TOMBSTONE, DELETE = 25, 26, 27, 28, 29, 32, 33, 39
-REVISION = 3
+FORMAT = 1
 
 
 # XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha, RFC 8439).

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Independent check of identity-0.json: every statement parsed, every signature verified, every set decided anew
+"""Independent check of identity-1.json: every statement parsed, every signature verified, every set decided anew
 by the rules of docs/design/0015-identity-and-authority.md, with hashlib and plain ed25519 alone.
 
     verify_identity.py          ends with "N sets, all as written", or says which differs
@@ -64,13 +64,13 @@ class Reader:
 
 
 class Statement:
-    """u16 revision | u8 kind | agent | signer | names | body | signature."""
+    """u16 format | u8 kind | agent | signer | names | body | signature."""
 
-    def __init__(self, data, revision):
+    def __init__(self, data, format):
         reader = Reader(data)
         found, self.kind = struct.unpack("<HB", reader.take(3))
-        if found != revision:
-            raise ValueError(f"revision {found}")
+        if found != format:
+            raise ValueError(f"format {found}")
         self.agent, self.signer = reader.take(32), reader.take(32)
         self.names = [reader.take(32) for _ in range(reader.uint())]
         if len(self.names) > 8 or self.names != sorted(set(self.names)):
@@ -295,12 +295,12 @@ def safety(*sides):
 
 
 def main():
-    with open(os.path.join(HERE, "identity-0.json")) as file:
+    with open(os.path.join(HERE, "identity-1.json")) as file:
         golden = json.load(file)
     agent, wrong = bytes.fromhex(golden["agent"]), 0
     for case in golden["cases"]:
         data = [bytes.fromhex(text) for text in case["statements"]]
-        statements = [Statement(one, golden["revision"]) for one in data]
+        statements = [Statement(one, golden["format"]) for one in data]
         hashes = [one.hash for one in statements]
         whole = uint(len(data)) + b"".join(uint(len(one)) + one for one in data)
         state = Rules(agent, statements).state()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Independent check of rooms-0.json: every block opened, every act verified, every room evaluated anew by the rules of
+"""Independent check of rooms-1.json: every block opened, every act verified, every room evaluated anew by the rules of
 docs/design/0015-identity-and-authority.md (the names below are its words), from hashlib and plain arithmetic alone.
 
     verify_rooms.py [FILE]      ends with "N rooms, all as written", or says the first that differs
@@ -15,7 +15,7 @@ from functools import lru_cache
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../../../feeds/tests/vectors"))
 from room_blocks import (  # noqa: E402
-    ADMIT, BODIES, DELETE, EDIT, EPOCH, GENESIS, GENESIS_BODY, GRANT, INVITE, JOIN, LEAVE, MESSAGE, REMOVE, REVISION, REVOKE,
+    ADMIT, BODIES, DELETE, EDIT, EPOCH, GENESIS, GENESIS_BODY, GRANT, INVITE, JOIN, LEAVE, MESSAGE, REMOVE, FORMAT, REVOKE,
     ROLE, SAID, TOMBSTONE, UNGRANT, UNINVITE, Entry, act_schema, decode, encode, open_block,
 )
 from verify_identity import WRITE, Reader, Rules, Statement, is_signed  # noqa: E402
@@ -42,7 +42,7 @@ def read_set(data):
 
 @lru_cache(maxsize=None)
 def statement(data):
-    return Statement(data, REVISION)
+    return Statement(data, FORMAT)
 
 
 class Identity:
@@ -124,7 +124,7 @@ class Act:
         self.sealed_under, self.ms = sealed_under, entry.ms
         self.parents, self.seq, said = message["parents"], message["seq"], message["said"]
         self.hash = h(ns("act-hash"), room, feed, u64(index), entry.data)
-        self.is_known = entry.format == 0x8000 | REVISION and said is not None
+        self.is_known = entry.format == FORMAT and said is not None
         self.is_known &= encode(act_schema(entry.tag), message) == entry.body
         self.is_known &= self.parents == sorted(set(self.parents)) and len(self.parents) <= 16
         self.said, self.member, self.begins = said, None, None
@@ -749,7 +749,7 @@ class Timeline:
         self.deleted = set(self.find_deleted())
 
     def read(self, place, entry):
-        if entry.tag in SAID and entry.format == 0x8000 | REVISION:
+        if entry.tag in SAID and entry.format == FORMAT:
             self.said[place] = decode(SAID[entry.tag], entry.body)
 
     def is_shown(self, feed, index):
@@ -841,7 +841,7 @@ def differences(number, golden):
 
 
 def main():
-    path = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "rooms-0.json")
+    path = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "rooms-1.json")
     with open(path) as file:
         rooms = json.load(file)["rooms"]
     for number, golden in enumerate(rooms):

@@ -17,9 +17,9 @@ pub struct NodeConfig {
     pub stun_urls: Vec<String>,
     /// Addresses to gather candidates on; empty: every interface of the machine, and loopback.
     pub bind: Vec<IpAddr>,
-    /// Revision of preview format 0 that this build speaks; 0 states none. Sessions with peers of
-    /// another revision are refused.
-    pub format_revision: u16,
+    /// Format of entries and statements that this build speaks; 0 states none. Sessions with peers of
+    /// another format are refused.
+    pub format: u16,
     /// Withholds the feeds that the store writes from all peers, while these are asked for their heads,
     /// until [`Node::publish_own`](crate::Node::publish_own).
     pub withhold_own: bool,
@@ -35,7 +35,7 @@ impl NodeConfig {
             signal_urls: Vec::new(),
             stun_urls: Vec::new(),
             bind: Vec::new(),
-            format_revision: 0,
+            format: 0,
             withhold_own: false,
             message_log: None,
         }

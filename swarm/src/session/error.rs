@@ -33,10 +33,10 @@ pub enum SessionError {
         /// How long was waited.
         seconds: u64,
     },
-    /// The other side is of another preview revision.
-    #[error("this peer uses preview format {theirs}, this build {ours}")]
-    FormatRevision {
-        /// Our revision.
+    /// The other side is of another format.
+    #[error("this peer uses format {theirs}, this build {ours}")]
+    OtherFormat {
+        /// Our format.
         ours: u16,
         /// The other side's.
         theirs: u16,

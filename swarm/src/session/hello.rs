@@ -2,7 +2,7 @@
 //!
 //! `u8 version = 1 | u64 features | uint max frame | u8 label | cap 32`. The cap is
 //! `H_{handshake hash}(NS("session-cap") || role || label || K)`, K the key the two met by. The
-//! upper 16 bits of the features are the revision of preview format 0, zero when not stated.
+//! upper 16 bits of the features are the format, zero when not stated.
 
 use kinlog_feeds::crypto::{Secret, blake2b_256_keyed, namespace};
 use kinlog_feeds::encoding::{DecodeError, Reader, Writer};
@@ -11,7 +11,7 @@ use kinlog_feeds::limits::{FRAME_BYTES_DEFAULT, FRAME_BYTES_MAX};
 use crate::session::{Label, SessionRole};
 
 const VERSION: u8 = 1;
-const REVISION_SHIFT: u32 = 48;
+const FORMAT_SHIFT: u32 = 48;
 /// The side opens `kinlog/feed/1` once it has seen this bit of the other one's.
 const LISTS_FEEDS: u64 = 1;
 
@@ -25,18 +25,18 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
-    pub(crate) fn new(revision: u16, label: Label, cap: [u8; 32]) -> Self {
+    pub(crate) fn new(format: u16, label: Label, cap: [u8; 32]) -> Self {
         Hello {
-            features: u64::from(revision) << REVISION_SHIFT | LISTS_FEEDS,
+            features: u64::from(format) << FORMAT_SHIFT | LISTS_FEEDS,
             frame_bytes_max: FRAME_BYTES_MAX,
             label: label.byte(),
             cap,
         }
     }
 
-    /// Returns the revision of preview format 0 that the side speaks, zero when not stated.
-    pub(crate) fn revision(&self) -> u16 {
-        u16::try_from(self.features >> REVISION_SHIFT).unwrap_or_default()
+    /// Returns the format that the side speaks, zero when not stated.
+    pub(crate) fn format(&self) -> u16 {
+        u16::try_from(self.features >> FORMAT_SHIFT).unwrap_or_default()
     }
 
     /// Returns whether the side speaks `kinlog/feed/1`.
@@ -133,7 +133,7 @@ mod tests {
         let hello = Hello::new(9, Label::Room, [7; 32]);
         let bytes = hello.encode();
         assert_eq!(Hello::decode(&bytes).unwrap(), hello);
-        assert_eq!(hello.revision(), 9);
+        assert_eq!(hello.format(), 9);
         let mut longer = bytes.clone();
         longer.extend_from_slice(b"later fields");
         assert_eq!(Hello::decode(&longer).unwrap(), hello);

@@ -51,7 +51,7 @@ pub(crate) struct SessionConfig {
     pub(crate) role: SessionRole,
     pub(crate) meeting: Meeting,
     pub(crate) binding: LinkBinding,
-    pub(crate) format_revision: u16,
+    pub(crate) format: u16,
     pub(crate) static_seed: [u8; 32],
     pub(crate) ephemeral_seed: [u8; 32],
     pub(crate) stream_header: [u8; 24],
@@ -354,7 +354,7 @@ impl Session {
         match self.config.meeting {
             Meeting::Topic { label, key } => {
                 let cap = hello::cap(&hash, self.config.role, label, &key);
-                let hello = Hello::new(self.config.format_revision, label, cap);
+                let hello = Hello::new(self.config.format, label, cap);
                 let channel = self.connection.open(PEER_PROTOCOL, None, &hello.encode())?;
                 self.peer_channel = Some(channel);
             }
@@ -380,11 +380,11 @@ impl Session {
         if theirs.label != label.byte() || !hello::cap_matches(expected, theirs.cap) {
             return Err(SessionError::WrongCapability);
         }
-        let (ours, theirs_revision) = (self.config.format_revision, theirs.revision());
-        if ours != 0 && theirs_revision != 0 && ours != theirs_revision {
-            return Err(SessionError::FormatRevision {
+        let (ours, theirs_format) = (self.config.format, theirs.format());
+        if ours != 0 && theirs_format != 0 && ours != theirs_format {
+            return Err(SessionError::OtherFormat {
                 ours,
-                theirs: theirs_revision,
+                theirs: theirs_format,
             });
         }
         self.connection

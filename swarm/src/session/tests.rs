@@ -22,7 +22,7 @@ fn config(role: SessionRole, label: Label, key: [u8; 32], binding: LinkBinding) 
         role,
         meeting: Meeting::Topic { label, key },
         binding,
-        format_revision: 0,
+        format: 0,
         static_seed: [role.byte() + 1; 32],
         ephemeral_seed: [role.byte() + 3; 32],
         stream_header: [role.byte() + 5; 24],
@@ -214,17 +214,14 @@ fn second_certificate_ends_the_session() {
 }
 
 #[test]
-fn peers_of_another_preview_revision_part() {
-    let of = |role, revision| SessionConfig {
-        format_revision: revision,
+fn peers_of_another_format_part() {
+    let of = |role, format| SessionConfig {
+        format,
         ..config(role, Label::Feed, [7; 32], BINDING)
     };
     let pair = Pair::new(of(SessionRole::Initiator, 7), of(SessionRole::Responder, 9));
     let error = pair.responder.error.unwrap();
-    assert_eq!(
-        error.to_string(),
-        "this peer uses preview format 7, this build 9"
-    );
+    assert_eq!(error.to_string(), "this peer uses format 7, this build 9");
     let pair = Pair::new(of(SessionRole::Initiator, 0), of(SessionRole::Responder, 9));
     assert!(pair.responder.is_open());
 }

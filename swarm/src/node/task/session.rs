@@ -124,7 +124,7 @@ impl Task {
                 role: info.role,
                 meeting,
                 binding: binding(info.role, link.fingerprints()),
-                format_revision: self.parts.config.format_revision,
+                format: self.parts.config.format,
                 static_seed: self.static_seed(&info)?,
                 ephemeral_seed: random()?,
                 stream_header: random()?,
