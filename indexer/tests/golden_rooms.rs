@@ -1,6 +1,6 @@
 //! What rooms come to: golden rooms, block by block, for whoever evaluates them with code of its own.
 //!
-//! `tests/vectors/rooms-1.json` was written once, from rooms of `quarrel/`; reading it needs nothing of
+//! `tests/vectors/rooms-1.json` was written once, from rooms and scenes of `quarrel/`; reading it needs nothing of
 //! what made it. What changes in what an old room comes to is other rules, and another format.
 
 #![allow(
@@ -15,25 +15,42 @@ mod quarrel;
 #[allow(dead_code, reason = "the fold over it is used by `convergence.rs`")]
 #[path = "acts/reference.rs"]
 mod reference;
+#[path = "quarrel/scenes.rs"]
+mod scenes;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::process::Command;
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::{FeedKey, Hash};
 use kinlog_feeds::text::{decode_hex, encode_hex};
 use kinlog_feeds::tree::{Head, append};
+use kinlog_indexer::authority::Authority;
 use kinlog_indexer::index::{Block, FeedContext, Scope, TreeHashes};
-use kinlog_indexer::seal::ContentKey;
+use kinlog_indexer::seal::{ContentKey, EpochId};
 use kinlog_indexer::{Index, RoomId};
 use quarrel::Quarrel;
+use quarrel::fold::fold;
+use scenes::{Scene, fight, scenes};
 use serde_json::{Map, Value, json};
+use testkit::process::Folder;
+use testkit::random::usual_seed;
 
 const VECTORS: &str = include_str!("vectors/rooms-1.json");
 
 /// Rooms of one history for each feed, which between them hold every act, every verdict that a whole
 /// room can have, cuts and deletions.
 const SEEDS: [u64; 6] = [7, 8, 12, 56, 82, 328];
+
+/// Fights of devices that Python evaluates in a run, and the seed of the first: one of these repeats a
+/// pass, and comes to something else without.
+const FIGHTS: u64 = 40;
+const FIRST_FIGHT: u64 = 1_795_000_000_000_000_040;
+
+/// What a room comes to, by parts.
+const PARTS: [&str; 5] = ["acts", "roles", "shown", "messages", "epochs"];
 
 /// A room as it stands in the file.
 struct Room {
@@ -67,6 +84,14 @@ impl Room {
             id: quarrel.room,
             keys: quarrel::keys(),
             feeds,
+        }
+    }
+
+    fn of(scene: Scene) -> Room {
+        Room {
+            id: scene.room,
+            keys: quarrel::keys(),
+            feeds: scene.feeds,
         }
     }
 
@@ -132,7 +157,16 @@ impl Room {
             "roles": roles,
             "shown": shown,
             "messages": messages.collect::<Vec<_>>(),
+            "epochs": epochs_as_taken(&authority, &self.first_epoch(&authority)),
         })
+    }
+
+    /// The epoch whose act key sealed the genesis: each stands behind its content key.
+    fn first_epoch(&self, authority: &Authority) -> EpochId {
+        let ids: Vec<EpochId> = self.keys.iter().map(ContentKey::epoch_id).collect();
+        let sealed_by = authority.start.as_ref().unwrap().sealed_by.unwrap();
+        let at = ids.iter().position(|id| *id == sealed_by).unwrap();
+        ids[at - 1]
     }
 
     fn index(&self) -> Index {
@@ -149,19 +183,47 @@ impl Room {
         for key in &self.keys {
             index.put_epoch_key(self.id, key.clone()).unwrap();
         }
-        for (feed, blocks) in &self.feeds {
-            let scope = Scope::Room(self.id);
+        let scope = Scope::Room(self.id);
+        for feed in self.feeds.keys() {
             index.put_feed(FeedContext { key: *feed, scope }).unwrap();
+        }
+        index.ingest(&self.blocks()).unwrap();
+        index
+    }
+
+    fn blocks(&self) -> Vec<Block> {
+        let blocks = self.feeds.iter().flat_map(|(feed, blocks)| {
             let block = |(index, bytes): (u64, &Bytes)| Block {
                 feed: *feed,
                 index,
                 bytes: bytes.clone(),
             };
-            let blocks: Vec<Block> = (0..).zip(blocks).map(block).collect();
-            index.ingest(&blocks).unwrap();
-        }
-        index
+            (0..).zip(blocks).map(block)
+        });
+        blocks.collect()
     }
+}
+
+/// Epochs in the order in which they are taken: first those that exactly the members' devices have, then
+/// those that nobody else has; of each the deepest first.
+fn epochs_as_taken(authority: &Authority, first: &EpochId) -> Value {
+    let (devices, heads) = (authority.devices(), authority.epoch_heads(first));
+    let ids: BTreeSet<&EpochId> = authority.epochs.keys().chain([first]).collect();
+    let epoch = |id: &EpochId| {
+        let (row, has) = (authority.epochs.get(id), authority.recipients(id, first));
+        let oldest = row.map(|row| (row.depth, row.announced[0].act));
+        let order = (has != devices, !has.is_subset(&devices), Reverse(oldest));
+        let parents = row.into_iter().flat_map(|row| &row.parents);
+        let parents: Vec<String> = parents.map(|parent| encode_hex(&parent.0)).collect();
+        let has: Vec<String> = has.iter().map(|device| encode_hex(&device.0)).collect();
+        (
+            order,
+            json!([encode_hex(&id.0), parents, has, heads.contains(id)]),
+        )
+    };
+    let mut epochs: Vec<_> = ids.into_iter().map(epoch).collect();
+    epochs.sort_by_key(|(order, _)| *order);
+    epochs.into_iter().map(|(_, told)| told).collect()
 }
 
 fn bytes(hex: &Value) -> Bytes {
@@ -172,18 +234,25 @@ fn key(hex: &Value) -> [u8; 32] {
     bytes(hex).as_ref().try_into().unwrap()
 }
 
+/// The rooms of the file, each with all that it comes to.
 fn golden() -> Vec<Value> {
-    let golden: Value = serde_json::from_str(VECTORS).unwrap();
-    golden["rooms"].as_array().unwrap().clone()
+    let mut golden: Value = serde_json::from_str(VECTORS).unwrap();
+    let epochs = golden["epochs"].take();
+    let mut rooms = golden["rooms"].as_array().unwrap().clone();
+    assert_eq!(rooms.len(), epochs.as_array().unwrap().len());
+    for (room, epochs) in rooms.iter_mut().zip(epochs.as_array().unwrap()) {
+        room["epochs"] = epochs.clone();
+    }
+    rooms
 }
 
 #[test]
 fn golden_rooms_come_to_what_is_written() {
     let rooms = golden();
-    assert_eq!(rooms.len(), SEEDS.len());
+    assert_eq!(rooms.len(), SEEDS.len() + scenes().len());
     for (number, golden) in rooms.iter().enumerate() {
         let told = Room::read(golden).told();
-        for part in ["acts", "roles", "shown", "messages"] {
+        for part in PARTS {
             assert_eq!(told[part], golden[part], "room {number}: {part}");
         }
     }
@@ -213,13 +282,54 @@ fn golden_rooms_hold_every_act_and_every_verdict() {
 }
 
 #[test]
+fn the_plain_fold_shows_the_same_of_golden_rooms() {
+    for (number, golden) in golden().iter().enumerate() {
+        let room = Room::read(golden);
+        let seen = fold(&room.id, &room.blocks(), &room.keys);
+        let roles = seen.roles.iter();
+        let roles = roles.map(|(agent, role)| (encode_hex(&agent.0), json!(role.as_str())));
+        let shown = seen.feeds.iter();
+        let shown = shown.map(|(feed, cut)| (encode_hex(&feed.0), json!(cut)));
+        assert_eq!(golden["roles"], roles.collect::<Value>(), "room {number}");
+        assert_eq!(golden["shown"], shown.collect::<Value>(), "room {number}");
+    }
+}
+
+#[test]
 fn python_evaluates_the_same_rooms_with_code_of_its_own() {
+    python_agrees(&[], golden().len());
+}
+
+#[test]
+fn python_comes_to_the_same_of_random_fights_of_devices() {
+    let seed = usual_seed(FIRST_FIGHT);
+    println!("KINLOG_SEED={seed}");
+    let fights = (0..FIGHTS).map(|number| Room::of(fight(seed.wrapping_add(number))).told());
+    let fights: Vec<Value> = fights.collect();
+    let verdict = |act: &Value| act[5].as_str() == Some("void");
+    let acts = fights
+        .iter()
+        .flat_map(|room| room["acts"].as_array().unwrap());
+    assert!(
+        acts.filter(|act| verdict(act)).count() as u64 > FIGHTS,
+        "nobody fought"
+    );
+    let folder = Folder::new("fights");
+    let path = folder.path().join("fights.json");
+    std::fs::write(&path, file(fights)).unwrap();
+    python_agrees(&[path], FIGHTS as usize);
+}
+
+fn python_agrees(file: &[PathBuf], rooms: usize) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/verify_rooms.py");
-    let checked = Command::new("python3").args(["-B", script]).output();
+    let checked = Command::new("python3")
+        .args(["-B", script])
+        .args(file)
+        .output();
     let checked = checked.unwrap();
     let said = String::from_utf8_lossy(&checked.stdout);
     assert!(
-        said.contains("6 rooms, all as written"),
+        said.contains(&format!("{rooms} rooms, all as written")),
         "{said}\n{checked:?}"
     );
 }
@@ -229,7 +339,9 @@ fn python_evaluates_the_same_rooms_with_code_of_its_own() {
 #[test]
 #[ignore = "writes what the others read"]
 fn write_golden_rooms() {
-    write(SEEDS.iter().map(|seed| Room::made(*seed).told()).collect());
+    let rooms = SEEDS.into_iter().map(Room::made);
+    let rooms = rooms.chain(scenes().map(Room::of));
+    write(rooms.map(|room| room.told()).collect());
 }
 
 /// Writes what the rooms of the file come to by other rules, and leaves their blocks.
@@ -245,9 +357,18 @@ fn write_what_golden_rooms_come_to() {
 }
 
 fn write(rooms: Vec<Value>) {
-    let about = "rooms, block by block: keys are content and act keys of epochs; an act is [hash, feed, index, tag, depth, verdict]; \
-        shown is the length from which on a feed is hidden; a message is [feed, index, text]";
-    let file = json!({ "about": about, "rooms": rooms });
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/rooms-1.json");
-    std::fs::write(path, format!("{file:#}\n")).unwrap();
+    std::fs::write(path, file(rooms)).unwrap();
+}
+
+fn file(mut rooms: Vec<Value>) -> String {
+    let about = "rooms, block by block: keys are content and act keys of epochs; an act is [hash, feed, index, tag, depth, verdict]; \
+        shown is the length from which on a feed is hidden; a message is [feed, index, text]; \
+        epochs, of each room: [id, parents, devices that have it, whether it is a head] in the order in which they are taken";
+    let epochs: Vec<Value> = rooms.iter_mut().map(|room| room["epochs"].take()).collect();
+    for room in &mut rooms {
+        room.as_object_mut().unwrap().remove("epochs");
+    }
+    let file = json!({ "about": about, "epochs": epochs, "rooms": rooms });
+    format!("{file:#}\n")
 }

@@ -72,15 +72,15 @@ pub(crate) fn keys() -> Vec<ContentKey> {
     (0..EPOCHS).flat_map(both).collect()
 }
 
-fn secret(number: u8) -> EpochSecret {
+pub(crate) fn secret(number: u8) -> EpochSecret {
     EpochSecret::new([60 + number; 32])
 }
 
-fn invite_pair(number: u8) -> KeyPair {
+pub(crate) fn invite_pair(number: u8) -> KeyPair {
     KeyPair::from_seed(&[90 + number; 32])
 }
 
-fn genesis() -> (Genesis, RoomId) {
+pub(crate) fn genesis() -> (Genesis, RoomId) {
     let owner = first_of(0);
     Genesis::sign(
         Text::new("kitchen").unwrap(),

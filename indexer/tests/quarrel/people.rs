@@ -17,7 +17,10 @@ use kinlog_indexer::identity::{
 pub(crate) const PEOPLE: u8 = 4;
 
 /// Identity sets of a person: see [`sets`].
-pub(crate) const SETS: usize = 7;
+pub(crate) const SETS: usize = 7 + 2 * ADDED_BY_ROOT;
+
+/// Devices of a person that its root adds in the last of these, and revokes.
+pub(crate) const ADDED_BY_ROOT: usize = 3;
 
 /// A device of a person, and how often it came anew: names its feeds.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -89,7 +92,8 @@ impl Writer {
 
 /// What identity sets of a person say: its first device; two; the second revoked by the root; a
 /// third that the second added; the second revoked by the first, which did not know the third; the
-/// first revoked by the second, a thief; both, each not knowing the other.
+/// first revoked by the second, a thief; both, each not knowing the other. Then three in
+/// which the root adds one more device each, and three in which it revokes the last of these, each later.
 pub(crate) fn sets(person: u8) -> [Bytes; SETS] {
     static KNOWN: OnceLock<Vec<[Bytes; SETS]>> = OnceLock::new();
     KNOWN.get_or_init(|| (0..PEOPLE).map(make_sets).collect())[usize::from(person)].clone()
@@ -129,6 +133,11 @@ fn make_sets(person: u8) -> [Bytes; SETS] {
         let all = statements.iter().map(|one| (*one).clone());
         IdentitySet::new(all).unwrap().encode()
     };
+    let second_by_root = say(&root(person), &[&one], add(1));
+    let third_by_root = say(&root(person), &[&second_by_root], add(2));
+    let added = [&one, &second_by_root, &third_by_root];
+    let revoked = [0, 1, 2].map(|at| say(&root(person), &[added[at]], revoke(at as u8)));
+    let with = |at: usize| set(&[&added[..=at], &[&revoked[at]]].concat());
     [
         set(&[&one]),
         set(&[&one, &two]),
@@ -137,5 +146,11 @@ fn make_sets(person: u8) -> [Bytes; SETS] {
         set(&[&one, &two, &third, &by_first]),
         set(&[&one, &two, &by_thief]),
         set(&[&one, &two, &by_thief, &by_first]),
+        set(&added[..1]),
+        set(&added[..2]),
+        set(&added),
+        with(0),
+        with(1),
+        with(2),
     ]
 }

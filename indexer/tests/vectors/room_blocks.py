@@ -18,20 +18,20 @@ FORMAT = 1
 # XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha, RFC 8439).
 
 
+COLUMNS = [(i, i + 4, i + 8, i + 12) for i in range(4)]
+DIAGONALS = [(i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4) for i in range(4)]
+
+
 def rounds(state):
-    s = list(state)
-
-    def quarter(a, b, c, d):
-        for x, y, z, by in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
-            s[x] = (s[x] + s[y]) & 0xFFFFFFFF
-            mixed = s[z] ^ s[x]
-            s[z] = (mixed << by | mixed >> (32 - by)) & 0xFFFFFFFF
-
-    for _ in range(10):
-        for i in range(4):
-            quarter(i, i + 4, i + 8, i + 12)
-        for i in range(4):
-            quarter(i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4)
+    s, low = list(state), 0xFFFFFFFF
+    for a, b, c, d in 10 * (COLUMNS + DIAGONALS):
+        for left, right in ((16, 12), (8, 7)):
+            s[a] = (s[a] + s[b]) & low
+            mixed = s[d] ^ s[a]
+            s[d] = (mixed << left | mixed >> (32 - left)) & low
+            s[c] = (s[c] + s[d]) & low
+            mixed = s[b] ^ s[c]
+            s[b] = (mixed << right | mixed >> (32 - right)) & low
     return s
 
 

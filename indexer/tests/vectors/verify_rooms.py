@@ -794,6 +794,47 @@ class Timeline:
         return [[place[0].hex(), place[1], self.text(place)] for place in self.of(MESSAGE)]
 
 
+# Epochs.
+
+
+class Epochs:
+    """The epoch that the room began with, and those that counting acts announce."""
+
+    def __init__(self, room, first):
+        self.state, self.first, self.announced = room.state, first, {}
+        for act in self.state.of(EPOCH):
+            self.announced.setdefault(act.said["epoch_id"], []).append(act)
+        inside = [act.member for act in self.state.inside()]
+        self.devices = {x["device_key"] for x in inside if self.state.role(x["agent"]) is not None}
+
+    def oldest(self, id):
+        return age(self.announced[id][0]) if id in self.announced else (0, b"")
+
+    def parents(self, id):
+        named = {parent for act in self.announced.get(id, []) for parent in act.said["parents"]}
+        return sorted(x for x in named if self.oldest(x) < self.oldest(id))
+
+    def recipients(self, id):
+        """By copy, because it made the secret, or because it was given when it came in."""
+        admissions = self.state.admissions()
+        given = {x.member["device_key"] for x in admissions if x.tag != GENESIS and id in x.said["epochs"]}
+        for act in self.announced.get(id, []):
+            given |= {act.ground.device} | {copy["device_key"] for copy in act.said["copies"]}
+        return given | ({x.ground.device for x in admissions if x.tag == GENESIS} if id == self.first else set())
+
+    def as_taken(self):
+        """By who has them, then the deepest first."""
+        newest_first = sorted(set(self.announced) | {self.first}, key=self.oldest, reverse=True)
+        rest = lambda id: (self.recipients(id) != self.devices, not self.recipients(id) <= self.devices)
+        return sorted(newest_first, key=rest)
+
+    def told(self):
+        followed = {parent for id in self.announced for parent in self.parents(id)}
+        texts = lambda ids: [id.hex() for id in sorted(ids)]
+        rows = [(x, texts(self.parents(x)), texts(self.recipients(x)), x not in followed) for x in self.as_taken()]
+        return [[id.hex(), *row] for id, *row in rows]
+
+
 # The vectors.
 
 
@@ -812,6 +853,12 @@ def read_room(golden):
     return Room(id, acts), entries
 
 
+def first_epoch(room, golden):
+    """That whose act key sealed the genesis; each act key stands behind its content key."""
+    ids = [h(ns("epoch-id"), key)[:16] for key in map(bytes.fromhex, golden["keys"])]
+    return ids[ids.index(room.genesis.sealed_under) - 1]
+
+
 def told(golden):
     room, entries = read_room(golden)
     acts = [room.acts[x] for x in sorted(room.acts)]
@@ -823,6 +870,7 @@ def told(golden):
         "roles": {agent: ROLES[role] for agent, role in roles.items() if role is not None},
         "shown": dict(sorted(shown.items())),
         "messages": timeline.messages(),
+        "epochs": Epochs(room, first_epoch(room, golden)).told(),
     }
 
 
@@ -843,7 +891,8 @@ def differences(number, golden):
 def main():
     path = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "rooms-1.json")
     with open(path) as file:
-        rooms = json.load(file)["rooms"]
+        held = json.load(file)
+    rooms = [{**room, "epochs": epochs} for room, epochs in zip(held["rooms"], held["epochs"])]
     for number, golden in enumerate(rooms):
         for difference in differences(number, golden):
             print(difference)
