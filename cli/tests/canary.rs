@@ -788,40 +788,51 @@ fn a_program_that_runs_out_of_memory_dies_without_telling_a_secret() {
     home.run(set.into_iter().chain([text(&passphrase)])).ok();
     home.run(["lock"]).ok();
 
+    let commands = [
+        &["send", ROOM, MESSAGE][..],
+        &["feed", "append", PRIVATE_PATH],
+    ];
     let (mut panicked, mut died, mut lived) = (0, 0, 0);
-    for mib in (32..=512).step_by(32) {
-        for words in [
-            &["send", ROOM, MESSAGE][..],
-            &["feed", "append", PRIVATE_PATH],
-        ] {
-            let kinlog = home.command(words);
-            let mut limited = std::process::Command::new("sh");
-            // One whose threads died may wait for them for ever.
-            let limit = format!("ulimit -v {}; exec \"$@\"", mib * 1024);
-            limited.args(["-c", &limit, "sh", "timeout", "-s", "KILL", "4"]);
-            limited.arg(kinlog.get_program()).args(kinlog.get_args());
-            for (name, value) in kinlog.get_envs() {
-                match value {
-                    Some(value) => limited.env(name, value),
-                    None => limited.env_remove(name),
-                };
+    // Whether the command comes to its end with so much memory.
+    let mut attempt = |mib: u64, words: &[&str]| {
+        let kinlog = home.command(words);
+        let mut limited = std::process::Command::new("sh");
+        // One whose threads died may wait for them for ever.
+        let limit = format!("ulimit -v {}; exec \"$@\"", mib * 1024);
+        limited.args(["-c", &limit, "sh", "timeout", "-s", "KILL", "4"]);
+        limited.arg(kinlog.get_program()).args(kinlog.get_args());
+        for (name, value) in kinlog.get_envs() {
+            match value {
+                Some(value) => limited.env(name, value),
+                None => limited.env_remove(name),
+            };
+        }
+        limited.env("KINLOG_PASSPHRASE_FILE", &passphrase);
+        limited
+            .env("KINLOG_LOG", "trace")
+            .env("RUST_BACKTRACE", "full");
+        let finished = run(&mut limited, format!("{PRIVATE_LINE}\n").as_bytes());
+        match finished.code {
+            0 => lived += 1,
+            _ => died += 1,
+        }
+        panicked += usize::from(finished.stderr.contains("panicked at"));
+        for said in [&finished.stdout, finished.stderr.as_bytes()] {
+            for needles in [&secrets, &texts()] {
+                let found = needles.found_in(said);
+                assert_eq!(found, BTreeSet::new(), "{mib} MiB: {words:?}");
             }
-            limited.env("KINLOG_PASSPHRASE_FILE", &passphrase);
-            limited
-                .env("KINLOG_LOG", "trace")
-                .env("RUST_BACKTRACE", "full");
-            let finished = run(&mut limited, format!("{PRIVATE_LINE}\n").as_bytes());
-            match finished.code {
-                0 => lived += 1,
-                _ => died += 1,
-            }
-            panicked += usize::from(finished.stderr.contains("panicked at"));
-            for said in [&finished.stdout, finished.stderr.as_bytes()] {
-                for needles in [&secrets, &texts()] {
-                    let found = needles.found_in(said);
-                    assert_eq!(found, BTreeSet::new(), "{mib} MiB: {words:?}");
-                }
-            }
+        }
+        (finished.code == 0, panicked)
+    };
+    let step = 32;
+    for words in commands {
+        let limits = (step..=512).step_by(step as usize);
+        let ends: Vec<(u64, bool)> = limits.map(|mib| (mib, attempt(mib, words).0)).collect();
+        // Threads that cannot be begun, and panic, have little room between too little memory and enough.
+        for pair in ends.windows(2).filter(|pair| pair[0].1 != pair[1].1) {
+            let mut between = (pair[0].0 + 2..pair[1].0).step_by(2);
+            between.any(|mib| attempt(mib, words).1 > 0);
         }
     }
     assert!(
