@@ -240,6 +240,7 @@ impl RoomLog {
                 .secrets()
                 .find(|(_, secret)| Some(secret.act_key().epoch_id()) == start.sealed_by);
             if let Some((id, _)) = first {
+                let given = authority.given.get(id).into_iter().flatten().copied();
                 let announced = Announced {
                     act: None,
                     act_id: start.sealed_by,
@@ -248,6 +249,7 @@ impl RoomLog {
                     oldest: None,
                     parents: Vec::new(),
                     recipients: authority.recipients(id, id),
+                    entitled: given.chain([start.device]).collect(),
                     at_ms: start.dated_ms,
                 };
                 standing.epochs.insert(*id, announced);
@@ -337,6 +339,7 @@ fn announced(epoch: &EpochRow, keys: &Keyring, id: &EpochId) -> Announced {
         oldest: epoch.announced.first().map(|one| (epoch.depth, one.act)),
         parents: epoch.parents.iter().copied().collect(),
         recipients: epoch.recipients.clone(),
+        entitled: epoch.entitled.clone(),
         at_ms: epoch.dated_ms,
     }
 }

@@ -79,8 +79,10 @@ pub(crate) struct Announced {
     /// Depth and name of the oldest act that announces it.
     pub(crate) oldest: Option<(u32, ActHash)>,
     pub(crate) parents: Vec<EpochId>,
-    /// Devices that were given its secret.
+    /// Devices that were given its secret, as any announcement says.
     pub(crate) recipients: BTreeSet<DeviceKey>,
+    /// Those to whom the oldest announcement, or an admission, gave it: nobody else gets it by asking.
+    pub(crate) entitled: BTreeSet<DeviceKey>,
     /// Clock of the act that announces it, ms.
     pub(crate) at_ms: u64,
 }
@@ -164,6 +166,13 @@ impl Standing {
     pub(crate) fn act_ids(&self) -> impl Iterator<Item = EpochId> {
         let announced = self.epochs.values().flat_map(Announced::act_ids);
         announced.chain(self.genesis_act_id)
+    }
+
+    /// Returns whether a device gets the secret of an epoch when it asks: whoever announced it first meant it
+    /// to have it. Who copies an id, which stands in the act for all to see, is meant by nobody.
+    pub(crate) fn is_entitled(&self, id: &EpochId, device: &DeviceKey) -> bool {
+        let first = self.announcements(id).min_by_key(|one| one.oldest);
+        first.is_some_and(|first| first.entitled.contains(device))
     }
 
     /// Returns the announcements of an epoch, counting or lapsed.
@@ -325,6 +334,31 @@ mod tests {
         let mut standing = Standing::default();
         standing.epochs.insert(secret.epoch_id(), mixed);
         assert_eq!(standing.is_announced(&secret), Some(false));
+    }
+
+    #[test]
+    fn who_copies_an_epochs_id_gets_no_secret_by_asking() {
+        let (maker, copier, late) = (1, 2, 3);
+        let devices = |all: &[u8]| all.iter().map(|one| DeviceKey([*one; 32])).collect();
+        let said = |depth, entitled: &[u8]| Announced {
+            oldest: Some((depth, ActHash::default())),
+            recipients: devices(&[maker, copier]),
+            entitled: devices(entitled),
+            ..Announced::default()
+        };
+        let epoch = id(9);
+        let mut standing = Standing::default();
+        let is_entitled =
+            |standing: &Standing, one: u8| standing.is_entitled(&epoch, &DeviceKey([one; 32]));
+        assert!(
+            !is_entitled(&standing, maker),
+            "of no epoch that was announced"
+        );
+        // The first announcement came to be void; who joined later copied what it says.
+        standing.lapsed.insert(epoch, said(3, &[maker]));
+        standing.epochs.insert(epoch, said(8, &[copier]));
+        assert!(is_entitled(&standing, maker));
+        assert!(!is_entitled(&standing, copier) && !is_entitled(&standing, late));
     }
 
     fn id(number: u8) -> EpochId {

@@ -132,6 +132,7 @@ mod tests {
                 oldest: Some((u32::from(*number), ActHash::default())),
                 parents: parents.iter().map(|parent| id(*parent)).collect(),
                 recipients: devices(recipients),
+                entitled: devices(recipients),
                 at_ms: u64::from(*number),
             };
             standing.epochs.insert(secret.epoch_id(), epoch);

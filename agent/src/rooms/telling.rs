@@ -130,9 +130,8 @@ impl Core {
         };
         for id in &wanted.epochs {
             let announced: Vec<_> = room.standing.announcements(id).collect();
-            let mut recipients = announced.iter().flat_map(|one| &one.recipients);
             match room.keys.secret(id) {
-                Some(secret) if recipients.any(|one| one == device) => {
+                Some(secret) if room.standing.is_entitled(id, device) => {
                     given.secrets.push(secret.clone());
                 }
                 _ => {

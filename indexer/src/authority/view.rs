@@ -213,7 +213,7 @@ impl InviteRow {
 }
 
 /// One word on an epoch.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Announcement {
     /// The act.
     pub act: ActHash,
@@ -223,6 +223,8 @@ pub struct Announcement {
     pub act_id: EpochId,
     /// Commits to the secret.
     pub commitment: EpochCommitment,
+    /// Its author's device, and those for which it has a copy of the secret.
+    pub devices: BTreeSet<DeviceKey>,
 }
 
 /// An announced epoch.
@@ -239,6 +241,9 @@ pub struct EpochRow {
     pub parents: BTreeSet<EpochId>,
     /// Devices that may have its secret: by copy, or given to them when they came in.
     pub recipients: BTreeSet<DeviceKey>,
+    /// Those of them to whom the oldest announcement, or an admission, gave it. Who copies an id is among the
+    /// recipients without having the secret.
+    pub entitled: BTreeSet<DeviceKey>,
     /// No counting announcement names it as a parent.
     pub is_head: bool,
 }
@@ -335,7 +340,13 @@ impl Authority {
         for (id, epoch) in &mut authority.epochs {
             epoch.is_head = !parents.contains(id);
             let given = authority.given.get(id).into_iter().flatten();
-            epoch.recipients.extend(given);
+            epoch.recipients.extend(given.clone());
+            epoch.entitled.extend(given);
+        }
+        for (id, epoch) in &mut authority.lapsed {
+            epoch
+                .entitled
+                .extend(authority.given.get(id).into_iter().flatten());
         }
         authority
     }
@@ -346,14 +357,17 @@ impl Authority {
         let acts = &self.acts;
         let age = |one: &Announcement| (acts.get(&one.act).map(|act| act.depth), one.act);
         let mut oldest = BTreeMap::new();
-        for (id, epoch) in &mut self.epochs {
+        for epoch in self.epochs.values_mut().chain(self.lapsed.values_mut()) {
             epoch.announced.sort_unstable_by_key(age);
+            let first = epoch.announced.first();
+            epoch.entitled = first.map_or_else(BTreeSet::new, |first| first.devices.clone());
+        }
+        for (id, epoch) in &mut self.epochs {
             let first = epoch.announced.first().map(age);
             epoch.depth = first.and_then(|(depth, _)| depth).unwrap_or_default();
             oldest.extend(first.map(|first| (*id, first)));
         }
         for epoch in self.lapsed.values_mut() {
-            epoch.announced.sort_unstable_by_key(age);
             let first = epoch.announced.first().and_then(|one| acts.get(&one.act));
             epoch.depth = first.map_or(0, |act| act.depth);
         }
@@ -450,6 +464,11 @@ impl Authority {
                     agent,
                     act_id: *act_id,
                     commitment: *commitment,
+                    devices: devices
+                        .iter()
+                        .copied()
+                        .chain([node.standing.device])
+                        .collect(),
                 });
                 row.dated_ms = row.dated_ms.max(dated_ms);
                 row.parents.extend(parents);

@@ -61,7 +61,8 @@ fn of<'a>(
 }
 
 /// Takes the statements whose pasts are there in an order that they alone give, and lets go of what is not
-/// worth holding whenever there are more than can be evaluated at once. Nothing that is looked at waits.
+/// worth holding whenever there are more than can be evaluated at once. Nothing that is looked at waits, and
+/// what was let go stays so, with all that names it: else long pasts would come in again and again.
 fn one_after_another(agent: AgentId, all: &Statements<'_>) -> VerifiedSet {
     let mut order: Vec<(bool, u32, Hash)> = depths(all)
         .into_iter()
@@ -69,13 +70,30 @@ fn one_after_another(agent: AgentId, all: &Statements<'_>) -> VerifiedSet {
         .collect();
     order.sort_unstable();
     let mut held: BTreeSet<Hash> = BTreeSet::new();
+    let mut let_go: BTreeSet<Hash> = BTreeSet::new();
     for (_, _, hash) in order {
-        let Some(more) = with_past(hash, all).filter(|_| !held.contains(&hash)) else {
+        if held.contains(&hash) || let_go.contains(&hash) {
+            continue;
+        }
+        // What it names came before it, or comes with it.
+        let mut names = all[&hash].names().hashes().iter();
+        if names.any(|name| let_go.contains(name)) {
+            let_go.insert(hash);
+            continue;
+        }
+        let Some(more) = with_past(hash, all).filter(|more| more.is_disjoint(&let_go)) else {
+            let_go.insert(hash);
             continue;
         };
         if held.len() + more.difference(&held).count() > EVALUATED_MAX {
             let kept = of(agent, &held, all).kept();
-            held = kept.set.by_hash().keys().copied().collect();
+            let kept: BTreeSet<Hash> = kept.set.by_hash().keys().copied().collect();
+            let_go.extend(held.difference(&kept));
+            held = kept;
+            if !more.is_disjoint(&let_go) {
+                let_go.insert(hash);
+                continue;
+            }
         }
         held.extend(more);
     }

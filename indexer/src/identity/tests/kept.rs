@@ -261,6 +261,25 @@ fn more_than_can_be_evaluated_at_once_is_the_same_in_any_order_and_pushes_out_no
     }
 }
 
+/// Each set has an addition and a long chain of the root's words on it; taken by depth the chains come in
+/// turn, and what of one was let go would come in again with each later word.
+#[test]
+fn many_long_chains_are_gone_through_once() {
+    let chain = |number: u8| {
+        let mut chain = vec![say(ROOT, &[], add(number))];
+        for word in 0..200u64 {
+            let last = &chain[chain.len() - 1];
+            chain.push(say(ROOT, &[last], revoke_at(100 + number, cut(word), None)));
+        }
+        verified(&chain)
+    };
+    let sets: Vec<VerifiedSet> = (0..20).map(chain).collect();
+    let united = VerifiedSet::together(agent(), &sets);
+    assert!(united.set.len() <= IDENTITY_STATEMENTS_MAX);
+    let reversed = VerifiedSet::together(agent(), sets.iter().rev());
+    assert_eq!(reversed, united);
+}
+
 #[test]
 fn what_strangers_sign_does_not_make_a_set_too_large() {
     let first = say(ROOT, &[], add(0));
