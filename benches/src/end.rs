@@ -1,8 +1,12 @@
 //! One end of a transfer, a process of its own: a store on disk and a node, or a raw channel.
 //!
 //! `end serve tcp|SIGNAL-URL BLOCKS BYTES`, `end pull ADDRESS|SIGNAL-URL KEY BLOCKS`,
-//! `end sparse ADDRESS KEY LENGTH COUNT`, `end live COUNT`, `end signal`,
+//! `end sparse ADDRESS KEY LENGTH COUNT`, `end live COUNT [unsynced]`, `end idle-feeds COUNT`, `end signal`,
 //! `end raw offer|answer BYTES`, `end piped serve|pull BLOCKS ..`, `end interactive serve|pull ..`. Each prints JSON lines and ends when its stdin does.
+
+mod idle;
+mod live;
+mod unsynced;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -25,7 +29,6 @@ use kinlog_swarm::{
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 use tokio::net::TcpListener;
-use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::append::random;
@@ -52,7 +55,9 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
             ["sparse", address, key, length, count] => {
                 sparse(address, key.parse()?, length.parse()?, count.parse()?).await
             }
-            ["live", count] => live(count.parse()?).await,
+            ["live", count] => live::run(count.parse()?, true).await,
+            ["live", count, "unsynced"] => live::run(count.parse()?, false).await,
+            ["idle-feeds", feeds] => idle::feeds(feeds.parse()?).await,
             ["interactive", "serve"] => interactive_serve().await,
             ["interactive", "pull", address, bulk, live, count] => {
                 interactive_pull(
@@ -233,49 +238,6 @@ async fn fetch(by: &str, key: FeedKey, want: Want, blocks: u64) -> Result<()> {
     }))?;
     node.shutdown().await;
     store.close()?;
-    Ok(())
-}
-
-/// Appends blocks to a feed that another node of this process follows; says how long after each
-/// append the block was stored there.
-async fn live(count: usize) -> Result<()> {
-    let (scratch, other) = (Scratch::new()?, Scratch::new()?);
-    let (store, reader_store) = (open_store(&scratch)?, open_store(&other)?);
-    let signer = KeyPair::from_seed(&random()?);
-    let manifest = Manifest::single(signer.public_key());
-    let feed = store.create_feed(&manifest, Role::Own, Kind::Plain)?;
-    let key = feed.key();
-    let block = Bytes::from_static(&[b'a'; 100]);
-    feed.append_batch(&signer, std::slice::from_ref(&block))?;
-    let host = |serves, wants| Arc::new(OneFeed { serves, wants });
-    let writer = Node::start(config("tcp")?, store.clone(), host(Some(key), None))?;
-    reader_store.create_unknown(key, Role::Followed, Kind::Plain)?;
-    let reader = Node::start(config("tcp")?, reader_store.clone(), host(None, Some(key)))?;
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    writer.serve_plain_tcp(listener, vec![key]);
-    let mut events = reader.subscribe();
-    let (want, live) = (Want::All, true);
-    reader.set_interest(key, Interest { want, live });
-    reader.pull_plain_tcp(address, vec![key]).await?;
-    stored(&mut events, 0).await?;
-    let mut times = Vec::with_capacity(count);
-    for at in 1..=count as u64 {
-        let start = Instant::now();
-        let (feed, signer, block) = (feed.clone(), signer.clone(), block.clone());
-        let append = move || feed.append_batch(&signer, std::slice::from_ref(&block));
-        tokio::task::spawn_blocking(append).await??;
-        writer.appended(key);
-        stored(&mut events, at).await?;
-        times.push(1_000.0 * start.elapsed().as_secs_f64());
-    }
-    times.sort_by(f64::total_cmp);
-    let at = |part: f64| times.get((times.len() as f64 * part) as usize);
-    say(&json!({ "p50_ms": at(0.50), "p99_ms": at(0.99) }))?;
-    writer.shutdown().await;
-    reader.shutdown().await;
-    store.close()?;
-    reader_store.close()?;
     Ok(())
 }
 
@@ -472,18 +434,6 @@ fn loopback() -> WebrtcSettings {
     WebrtcSettings {
         bind: vec![std::net::Ipv4Addr::LOCALHOST.into()],
         ..WebrtcSettings::default()
-    }
-}
-
-/// Waits until a block is stored.
-async fn stored(events: &mut Receiver<NodeEvent>, block: u64) -> Result<()> {
-    loop {
-        match events.recv().await {
-            Ok(NodeEvent::BlocksStored { range, .. }) if range.contains(&block) => return Ok(()),
-            Ok(NodeEvent::StoreFailed { reason }) => bail!("the store failed: {reason}"),
-            Ok(_) => {}
-            Err(error) => bail!("events: {error}"),
-        }
     }
 }
 

@@ -70,6 +70,20 @@ impl Npm {
     }
 }
 
+impl Npm {
+    /// Appends to one feed and gets each block at another over TCP; returns `p50_ms` or `p99_ms`.
+    pub(crate) fn live(self, count: u64, field: &str) -> Result<f64> {
+        let scratch = Scratch::new()?;
+        let mut node = Command::new("node");
+        node.arg("bench.js")
+            .args(["live", "--hypercore", self.major()])
+            .args(["--count", &count.to_string()])
+            .env("KINLOG_BENCH_DIR", scratch.path());
+        let said = last_line(&mut node)?;
+        said[field].as_f64().context("bench.js names no time")
+    }
+}
+
 /// A feed that npm filled and left in a folder.
 #[derive(Debug)]
 pub(crate) struct Filled {

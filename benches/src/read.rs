@@ -288,13 +288,19 @@ fn open_1m(effort: &Effort) -> Result<Measured> {
 fn many_feeds() -> Result<Scratch> {
     let scratch = Scratch::new()?;
     let store = open(scratch.path())?;
-    let seeds: Vec<u64> = (0..MANY_FEEDS).collect();
+    small_feeds(&store, MANY_FEEDS)?;
+    store.close()?;
+    Ok(scratch)
+}
+
+/// Makes `count` feeds with a block of 100 B each.
+pub(crate) fn small_feeds(store: &Store, count: u64) -> Result<()> {
+    let seeds: Vec<u64> = (0..count).collect();
     // Several at once, so that they share syncs.
     thread::scope(|scope| {
         let running: Vec<_> = seeds
-            .chunks(seeds.len() / 64)
+            .chunks(seeds.len().div_ceil(64).max(1))
             .map(|seeds| {
-                let store = &store;
                 scope.spawn(move || seeds.iter().try_for_each(|seed| small_feed(store, *seed)))
             })
             .collect();
@@ -303,10 +309,8 @@ fn many_feeds() -> Result<Scratch> {
                 .join()
                 .map_err(|_| anyhow!("a thread ended early"))??;
         }
-        Ok::<_, anyhow::Error>(())
-    })?;
-    store.close()?;
-    Ok(scratch)
+        Ok(())
+    })
 }
 
 fn small_feed(store: &Store, number: u64) -> Result<()> {

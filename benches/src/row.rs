@@ -157,6 +157,10 @@ pub(crate) const ROWS: &[Row] = &[
     #[cfg(feature = "network")]
     transfer::LIVE_P99,
     #[cfg(feature = "network")]
+    transfer::LIVE_RELAXED_P50,
+    #[cfg(feature = "network")]
+    transfer::LIVE_RELAXED_P99,
+    #[cfg(feature = "network")]
     transfer::MEMORY_64K,
     #[cfg(feature = "network")]
     transfer::MEMORY_100B,
@@ -164,6 +168,8 @@ pub(crate) const ROWS: &[Row] = &[
     transfer::WIRE_DOWN,
     #[cfg(feature = "network")]
     transfer::WIRE_UP,
+    #[cfg(feature = "network")]
+    transfer::IDLE_FEED_WIRE,
     #[cfg(feature = "network")]
     connect::FIRST_BLOCK,
     #[cfg(feature = "network")]

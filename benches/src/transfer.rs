@@ -1,11 +1,12 @@
 //! What a transfer costs beside its time: memory, bytes on the wire; and how soon what is new arrives.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::append::raw::fdatasync_ms;
+use crate::npm::Npm;
 use crate::process::Process;
 use crate::replicate::{number, text};
-use crate::row::{Effort, Measured, Row};
+use crate::row::{Effort, Measured, Row, Run};
 
 pub(crate) const SPARSE: Row = Row {
     name: "sparse_1000_of_1m_ms",
@@ -82,6 +83,35 @@ pub(crate) const LIVE_P99: Row = Row {
     once: None,
 };
 
+pub(crate) const LIVE_RELAXED_P50: Row = Row {
+    name: "live_append_relaxed_ms",
+    unit: "ms",
+    definition: "as live_append_durable_ms, with files on both sides that are written and never \
+        synced: a store of ours shows nothing before it is durable, so this is what remains of it \
+        on a disk whose syncs take no time. npm: two feeds of one process, not synced either, from \
+        calling `append` until `get` of the block, called before, resolves at the other.",
+    measure: |effort| live_relaxed(effort, "p50_ms"),
+    once: None,
+};
+
+pub(crate) const LIVE_RELAXED_P99: Row = Row {
+    name: "live_append_relaxed_p99_ms",
+    unit: "ms",
+    definition: "the 99th of 100 of what live_append_relaxed_ms measures (less is better).",
+    measure: |effort| live_relaxed(effort, "p99_ms"),
+    once: None,
+};
+
+pub(crate) const IDLE_FEED_WIRE: Row = Row {
+    name: "idle_feed_wire_bytes",
+    unit: "B",
+    definition: "10,000 feeds of one block that their author serves and a follower holds: bytes that \
+        a new session of the two carries, in both directions together, handshake, hello and frames \
+        among them, until neither has anything more to say, divided by the feeds (less is better).",
+    measure: idle_feeds,
+    once: None,
+};
+
 fn sparse(effort: &Effort, figure: fn(&serde_json::Value) -> Result<f64>) -> Result<Measured> {
     let blocks = effort.scaled(1_000_000).to_string();
     let mut server = Process::end(&["serve", "tcp", &blocks, "100"])?;
@@ -135,4 +165,31 @@ fn live(effort: &Effort, field: &'static str, part: f64) -> Result<Measured> {
     };
     let limit = "write of 300 B and fdatasync";
     Measured::alternate(effort, run, Vec::new(), Some((limit, Box::new(raw))))
+}
+
+fn live_relaxed(effort: &Effort, field: &'static str) -> Result<Measured> {
+    let count = effort.scaled(1_000);
+    let run = || {
+        let mut both = Process::end(&["live", &count.to_string(), "unsynced"])?;
+        number(&both.json()?, field)
+    };
+    let npm = |npm: Npm| -> (String, Run<'_>) {
+        let run = move || npm.live(count, field);
+        (npm.name(), Box::new(run))
+    };
+    Measured::alternate(effort, run, Npm::BOTH.map(npm).into(), None)
+}
+
+const IDLE_FEEDS: u64 = 10_000;
+
+fn idle_feeds(_: &Effort) -> Result<Measured> {
+    let said = Process::end(&["idle-feeds", &IDLE_FEEDS.to_string()])?.json()?;
+    let knows = |feeds: &serde_json::Value| feeds.as_u64() == Some(IDLE_FEEDS);
+    let known = said["known"].as_array().context("how many are known")?;
+    ensure!(known.iter().all(knows), "not all is agreed upon: {said}");
+    // The same count each time.
+    Ok(Measured {
+        ours: Vec::from([number(&said, "bytes")? / IDLE_FEEDS as f64]),
+        ..Measured::default()
+    })
 }

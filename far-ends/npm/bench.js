@@ -4,11 +4,13 @@
 //   node bench.js fill   --hypercore 11|10 --blocks N --size BYTES --batch N --folder DIR
 //   node bench.js get    --hypercore 11|10 --count N --folder DIR
 //   node bench.js open   --hypercore 11|10 --folder DIR
+//   node bench.js live   --hypercore 11|10 --count N
 //
 // `append`: the clock runs from the first append to the resolution of the last one; batches follow
 // each other, as `append` of a batch resolves when it is applied (Hypercore does not sync it to
 // disk). `get`: random blocks of a filled folder, 64 in flight. `open`: from the constructor to the
-// newest block.
+// newest block. `live`: {"p50_ms","p99_ms"} from calling `append` to the resolution of `get` of that
+// block, called before, at another feed of this process that replicates over loopback TCP.
 'use strict'
 
 const fs = require('fs')
@@ -67,10 +69,41 @@ async function open () {
   if (await core.get(core.length - 1, { wait: false }) === null) throw new Error('the newest block is missing')
 }
 
+async function live () {
+  const net = require('net')
+  const writer = new Hypercore(path.join(folder, 'writer'))
+  await writer.ready()
+  await writer.append(Buffer.alloc(100, 0x61))
+  const replicate = (core, initiator, socket) => {
+    socket.setNoDelay(true)
+    const stream = core.replicate(initiator)
+    stream.on('error', () => {})
+    socket.pipe(stream).pipe(socket)
+  }
+  const server = net.createServer((socket) => replicate(writer, false, socket))
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const reader = new Hypercore(path.join(folder, 'reader'), writer.key)
+  await reader.ready()
+  replicate(reader, true, net.connect(server.address().port, '127.0.0.1'))
+  await reader.get(0)
+  const times = []
+  for (let index = 1; index <= count; index++) {
+    const got = reader.get(index)
+    const started = process.hrtime.bigint()
+    await writer.append(Buffer.alloc(100, 0x61))
+    await got
+    times.push(Number(process.hrtime.bigint() - started) / 1e6)
+  }
+  times.sort((a, b) => a - b)
+  const at = (part) => times[Math.floor(times.length * part)]
+  return { p50_ms: at(0.5), p99_ms: at(0.99) }
+}
+
 const tasks = {
   append,
   fill: append,
   get,
+  live,
   open: async () => ({ seconds: await seconds(open) })
 }
 
