@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::npm::{Npm, Served};
 use crate::process::Process;
-use crate::replicate::{pull, raw_channel, text};
+use crate::replicate::{number, pull, raw_channel, text};
 use crate::row::{Effort, Measured, Row, Run};
 
 pub(crate) const FIRST_BLOCK: Row = Row {
@@ -19,6 +19,51 @@ pub(crate) const FIRST_BLOCK: Row = Row {
     measure,
     once: None,
 };
+
+pub(crate) const IDLE_CONNECTION: Row = Row {
+    name: "idle_connection_kib",
+    unit: "KiB",
+    definition: "resident memory (VmRSS) of one process for each more open WebRTC session of its one \
+        node: the slope through 12, 24, 36, 48 and 60 (4, 8, 12, 16 and 20 with --quick) sessions \
+        with as many nodes of another process, each of which has fetched a feed of one block and \
+        asks for nothing more, three seconds after the last one came up (less is better). Limit: \
+        as many raw channels of the same stack and settings.",
+    measure: idle,
+    once: None,
+};
+
+/// Points that the slope goes through.
+const STEPS: usize = 5;
+
+fn idle(effort: &Effort) -> Result<Measured> {
+    let each = if effort.quick { 4 } else { 12 };
+    let raw = Box::new(move || slope("raw", each));
+    let limit = ("raw channels", raw as Run<'_>);
+    Measured::alternate(effort, || slope("node", each), Vec::new(), Some(limit))
+}
+
+/// Returns the KiB that a connection more takes.
+fn slope(kind: &str, each: usize) -> Result<f64> {
+    let (steps, each) = (STEPS.to_string(), each.to_string());
+    let mut offerer = Process::end(&["connections", "offer", kind, &steps, &each])?;
+    let mut answerer = Process::end(&["connections", "answer", kind, &steps, &each])?;
+    let mut points = Vec::new();
+    for _ in 0..STEPS {
+        let (said, _) = offerer.introduce(&mut answerer)?;
+        points.push((
+            number(&said, "connections")?,
+            number(&said, "resident_kib")?,
+        ));
+    }
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / STEPS as f64;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let over: f64 = points
+        .iter()
+        .map(|point| (point.0 - x) * (point.1 - y))
+        .sum();
+    let under: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    Ok(over / under)
+}
 
 fn measure(effort: &Effort) -> Result<Measured> {
     let mut signal = Process::end(&["signal"])?;

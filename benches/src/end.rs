@@ -2,8 +2,10 @@
 //!
 //! `end serve tcp|SIGNAL-URL BLOCKS BYTES`, `end pull ADDRESS|SIGNAL-URL KEY BLOCKS`,
 //! `end sparse ADDRESS KEY LENGTH COUNT`, `end live COUNT [unsynced]`, `end idle-feeds COUNT`, `end signal`,
-//! `end raw offer|answer BYTES`, `end piped serve|pull BLOCKS ..`, `end interactive serve|pull ..`. Each prints JSON lines and ends when its stdin does.
+//! `end raw offer|answer BYTES`, `end connections offer|answer node|raw STEPS EACH`, `end piped serve|pull BLOCKS ..`, `end interactive serve|pull ..`. Each prints JSON lines and ends when its stdin does.
+//! A last word `stock` asks for UDP socket buffers as a kernel gives them whose settings nobody changed.
 
+mod connections;
 mod idle;
 mod live;
 mod unsynced;
@@ -12,6 +14,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -43,13 +46,26 @@ const BULK_BLOCKS: u64 = 8_192;
 /// Time between appends to a feed that is followed meanwhile.
 const BETWEEN_APPENDS: Duration = Duration::from_millis(50);
 
+/// `net.core.rmem_max` and `wmem_max` where nobody changed them.
+const STOCK_BUFFER_BYTES: usize = 212_992;
+
+/// Whether this process takes no larger socket buffers than those.
+static STOCK_BUFFERS: AtomicBool = AtomicBool::new(false);
+
 /// Size of a message on a raw channel, as the links send.
 const RAW_MESSAGE_BYTES: usize = 65_536;
 
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let words = match words.split_last() {
+        Some((&"stock", rest)) => {
+            STOCK_BUFFERS.store(true, Ordering::Relaxed);
+            rest
+        }
+        _ => &words,
+    };
     tokio::runtime::Runtime::new()?.block_on(async {
-        match words[..] {
+        match *words {
             ["serve", by, blocks, bytes] => serve(by, blocks.parse()?, bytes.parse()?).await,
             ["pull", by, key, blocks] => pull(by, key.parse()?, blocks.parse()?).await,
             ["sparse", address, key, length, count] => {
@@ -69,6 +85,12 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
                 .await
             }
             ["signal"] => signal().await,
+            ["connections", "offer", kind, steps, each] => {
+                connections::offer(kind == "node", steps.parse()?, each.parse()?).await
+            }
+            ["connections", "answer", kind, steps, each] => {
+                connections::answer(kind == "node", steps.parse()?, each.parse()?).await
+            }
             ["piped", "serve", blocks, bytes] => piped_serve(blocks.parse()?, bytes.parse()?).await,
             ["piped", "pull", blocks] => piped_pull(blocks.parse()?).await,
             ["raw", "offer", bytes] => raw_offer(bytes.parse()?, &everywhere()).await,
@@ -119,6 +141,7 @@ fn config(by: &str) -> Result<NodeConfig> {
     if by.starts_with("ws://") {
         config.signal_urls = vec![by.to_owned()];
     }
+    config.udp_socket_buffer_bytes = socket_buffer_bytes();
     Ok(config)
 }
 
@@ -426,7 +449,15 @@ async fn piped_pull(blocks: u64) -> Result<()> {
 
 /// Every interface of the machine, as nodes have it.
 fn everywhere() -> WebrtcSettings {
-    WebrtcSettings::default()
+    WebrtcSettings {
+        udp_socket_buffer_bytes: socket_buffer_bytes(),
+        ..WebrtcSettings::default()
+    }
+}
+
+fn socket_buffer_bytes() -> Option<usize> {
+    let stock = STOCK_BUFFERS.load(Ordering::Relaxed);
+    stock.then_some(STOCK_BUFFER_BYTES)
 }
 
 /// Loopback alone, so that there is one way, through whatever stands between.

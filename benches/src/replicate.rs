@@ -46,7 +46,17 @@ pub(crate) const WEBRTC_64K: Row = Row {
         2,048 (512) over TCP, from dialling until `download` is done, not synced. Limit: the same \
         bytes in messages of 64 KiB over a raw channel of the same stack and settings between two \
         processes, first to last message.",
-    measure: |effort| measure_webrtc(effort, effort.scaled(4_096), LARGE_BYTES),
+    measure: |effort| measure_webrtc(effort, effort.scaled(4_096), LARGE_BYTES, &[]),
+    once: None,
+};
+
+pub(crate) const WEBRTC_64K_STOCK: Row = Row {
+    name: "replicate_webrtc_64k_stock",
+    unit: "MB/s",
+    definition: "as replicate_webrtc_64k, with UDP socket buffers of 212,992 B on both sides, as a \
+        kernel gives them whose net.core.rmem_max and wmem_max nobody changed; the raw channel with \
+        such buffers too.",
+    measure: |effort| measure_webrtc(effort, effort.scaled(4_096), LARGE_BYTES, &["stock"]),
     once: None,
 };
 
@@ -55,7 +65,7 @@ pub(crate) const WEBRTC_100B: Row = Row {
     unit: "blocks/s",
     definition: "200,000 blocks (50,000 with --quick) of 100 B, else as replicate_webrtc_64k. \
         Limit: as many bytes of blocks as the raw channel carries.",
-    measure: |effort| measure_webrtc(effort, effort.scaled(200_000), 100),
+    measure: |effort| measure_webrtc(effort, effort.scaled(200_000), 100, &[]),
     once: None,
 };
 
@@ -136,10 +146,17 @@ fn measure_tcp(effort: &Effort, blocks: u64, npm_blocks: u64, bytes: usize) -> R
     )
 }
 
-fn measure_webrtc(effort: &Effort, blocks: u64, block_bytes: usize) -> Result<Measured> {
+/// `how` is a word more for each of our processes, or none.
+fn measure_webrtc(
+    effort: &Effort,
+    blocks: u64,
+    block_bytes: usize,
+    how: &[&str],
+) -> Result<Measured> {
     let mut signal = Process::end(&["signal"])?;
     let url = text(&signal.json()?, "url")?;
-    let mut server = Process::end(&["serve", &url, &blocks.to_string(), &block_bytes.to_string()])?;
+    let (count, size) = (blocks.to_string(), block_bytes.to_string());
+    let mut server = Process::end(&[&["serve", &url, &count, &size], how].concat())?;
     let key = text(&server.json()?, "key")?;
     let bytes = blocks as usize * block_bytes;
     Measured::alternate(
@@ -148,7 +165,7 @@ fn measure_webrtc(effort: &Effort, blocks: u64, block_bytes: usize) -> Result<Me
             Ok(rate(
                 blocks,
                 block_bytes,
-                pull(&url, &key, blocks)?.transfer_seconds,
+                pull_by(&url, &key, blocks, how)?.transfer_seconds,
             ))
         },
         npm(
@@ -161,7 +178,7 @@ fn measure_webrtc(effort: &Effort, blocks: u64, block_bytes: usize) -> Result<Me
         Some((
             "raw data channel, messages of 64 KiB",
             Box::new(move || {
-                let seconds = raw_channel(bytes)?.seconds;
+                let seconds = raw_channel_by(bytes, how)?.seconds;
                 Ok(rate(blocks, block_bytes, seconds))
             }),
         )),
@@ -185,7 +202,12 @@ pub(crate) struct Pulled {
 
 /// Pulls with a process of its own, by address or through a signal server.
 pub(crate) fn pull(by: &str, key: &str, blocks: u64) -> Result<Pulled> {
-    let mut reader = Process::end(&["pull", by, key, &blocks.to_string()])?;
+    pull_by(by, key, blocks, &[])
+}
+
+fn pull_by(by: &str, key: &str, blocks: u64, how: &[&str]) -> Result<Pulled> {
+    let blocks = blocks.to_string();
+    let mut reader = Process::end(&[&["pull", by, key, &blocks], how].concat())?;
     let said = reader.json()?;
     Ok(Pulled {
         first_block_seconds: number(&said, "first_block_seconds")?,
@@ -202,8 +224,13 @@ pub(crate) struct RawChannel {
 
 /// Opens a raw channel between two processes and sends `bytes` over it.
 pub(crate) fn raw_channel(bytes: usize) -> Result<RawChannel> {
-    let mut offerer = Process::end(&["raw", "offer", &bytes.to_string()])?;
-    let mut answerer = Process::end(&["raw", "answer", &bytes.to_string()])?;
+    raw_channel_by(bytes, &[])
+}
+
+fn raw_channel_by(bytes: usize, how: &[&str]) -> Result<RawChannel> {
+    let bytes = bytes.to_string();
+    let mut offerer = Process::end(&[&["raw", "offer", &bytes], how].concat())?;
+    let mut answerer = Process::end(&[&["raw", "answer", &bytes], how].concat())?;
     let (opened, received) = offerer.introduce(&mut answerer)?;
     Ok(RawChannel {
         open_seconds: number(&opened, "open_seconds")?,

@@ -139,6 +139,8 @@ pub(crate) const ROWS: &[Row] = &[
     #[cfg(feature = "network")]
     replicate::WEBRTC_64K,
     #[cfg(feature = "network")]
+    replicate::WEBRTC_64K_STOCK,
+    #[cfg(feature = "network")]
     replicate::WEBRTC_100B,
     #[cfg(feature = "network")]
     replicate::FROM_NPM_100B,
@@ -172,6 +174,8 @@ pub(crate) const ROWS: &[Row] = &[
     transfer::IDLE_FEED_WIRE,
     #[cfg(feature = "network")]
     connect::FIRST_BLOCK,
+    #[cfg(feature = "network")]
+    connect::IDLE_CONNECTION,
     #[cfg(feature = "network")]
     far::WEBRTC_20MS,
     #[cfg(feature = "network")]

@@ -17,6 +17,8 @@ pub struct NodeConfig {
     pub stun_urls: Vec<String>,
     /// Addresses to gather candidates on; empty: every interface of the machine, and loopback.
     pub bind: Vec<IpAddr>,
+    /// Socket buffer asked for on UDP sockets, in bytes; `None`: 4 MiB. The kernel may give less.
+    pub udp_socket_buffer_bytes: Option<usize>,
     /// Format of entries and statements that this build speaks; 0 states none. Sessions with peers of
     /// another format are refused.
     pub format: u16,
@@ -35,6 +37,7 @@ impl NodeConfig {
             signal_urls: Vec::new(),
             stun_urls: Vec::new(),
             bind: Vec::new(),
+            udp_socket_buffer_bytes: None,
             format: 0,
             withhold_own: false,
             message_log: None,

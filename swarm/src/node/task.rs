@@ -85,6 +85,7 @@ impl Task {
             webrtc: WebrtcSettings {
                 stun_urls: parts.config.stun_urls.clone(),
                 bind: parts.config.bind.clone(),
+                udp_socket_buffer_bytes: parts.config.udp_socket_buffer_bytes,
             },
             signalling: Signalling::start(secret, &parts.config.signal_urls, &signal_sender)?,
             introductions: Introductions::new(u64::from_le_bytes(random()?)),

@@ -41,6 +41,8 @@ pub struct WebrtcSettings {
     pub stun_urls: Vec<String>,
     /// Addresses to gather candidates on; empty: every interface of the machine, and loopback.
     pub bind: Vec<IpAddr>,
+    /// Socket buffer asked for on UDP sockets; `None`: 4 MiB.
+    pub udp_socket_buffer_bytes: Option<usize>,
 }
 
 /// One attempt to connect to one peer.
@@ -283,7 +285,7 @@ impl Negotiation {
             )
             .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
             .build();
-        let runtime = Arc::new(ConnectionRuntime::default());
+        let runtime = Arc::new(ConnectionRuntime::new(settings.udp_socket_buffer_bytes));
         let connection = PeerConnectionBuilder::new()
             .with_configuration(configuration.build())
             .with_setting_engine(engine)

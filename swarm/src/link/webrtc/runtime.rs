@@ -24,13 +24,22 @@ use webrtc::runtime::{
 
 use crate::limits::{CONNECTING_TIMER_MAX, UDP_SOCKET_BUFFER_BYTES};
 
-/// Tokio with UDP sockets of [`UDP_SOCKET_BUFFER_BYTES`], for one connection.
-#[derive(Debug, Default)]
+/// Tokio with large buffers on UDP sockets, for one connection.
+#[derive(Debug)]
 pub(super) struct ConnectionRuntime {
     connected: AtomicBool,
+    socket_buffer_bytes: usize,
 }
 
 impl ConnectionRuntime {
+    /// Asks the kernel for so much each way, [`UDP_SOCKET_BUFFER_BYTES`] unless told.
+    pub(super) fn new(socket_buffer_bytes: Option<usize>) -> Self {
+        ConnectionRuntime {
+            connected: AtomicBool::new(false),
+            socket_buffer_bytes: socket_buffer_bytes.unwrap_or(UDP_SOCKET_BUFFER_BYTES),
+        }
+    }
+
     /// The connection is up: timers take their time from now on.
     pub(super) fn set_connected(&self) {
         self.connected.store(true, Relaxed);
@@ -51,8 +60,8 @@ impl Runtime for ConnectionRuntime {
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let options = SockRef::from(&socket);
         // The kernel clamps what it does not allow; a smaller buffer is slower, not wrong.
-        let _ = options.set_recv_buffer_size(UDP_SOCKET_BUFFER_BYTES);
-        let _ = options.set_send_buffer_size(UDP_SOCKET_BUFFER_BYTES);
+        let _ = options.set_recv_buffer_size(self.socket_buffer_bytes);
+        let _ = options.set_send_buffer_size(self.socket_buffer_bytes);
         TokioRuntime.wrap_udp_socket(socket)
     }
 
