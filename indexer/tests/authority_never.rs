@@ -265,7 +265,24 @@ struct Unsaid {
     room: Script,
     old: usize,
     by_laptop: [usize; 2],
+    revoked: usize,
     since: Vec<usize>,
+}
+
+/// What Ada's laptop did is void, what came after it counts, and Ben goes on as owner.
+fn nothing_came_of_it(room: &mut Script, by_laptop: [usize; 2], since: &[usize]) {
+    for stays in since {
+        counts(room, *stays);
+    }
+    for taken in by_laptop {
+        assert!(!room.verdict(taken).counts(), "act {taken}");
+    }
+    let roles = [2, 3, 5].map(|agent| room.role(agent));
+    assert_eq!(roles, [Some(Role::Owner), Some(Role::Admin), None]);
+    assert!(is_live(room, BEN));
+    let last = *since.last().unwrap();
+    let next = room.after(&[last], BEN, invite(1, Role::Guest, None, None));
+    counts(room, next);
 }
 
 fn unsaid(revocation: impl FnOnce(&mut Script, usize) -> usize) -> Unsaid {
@@ -283,14 +300,108 @@ fn unsaid(revocation: impl FnOnce(&mut Script, usize) -> usize) -> Unsaid {
         room,
         old,
         by_laptop: [gone, eve],
-        since: vec![revoked, raised, removed, left, work],
+        revoked,
+        since: vec![raised, removed, left, work],
     }
+}
+
+fn by_tablet(room: &mut Script, old: usize) -> usize {
+    room.after(&[old], TABLET, device_revoke(ADA, &[], Vec::new()))
+}
+
+#[test]
+fn a_removed_admins_idle_device_that_revokes_the_one_that_revoked_silences_nobody() {
+    let Unsaid {
+        mut room,
+        old,
+        by_laptop,
+        revoked,
+        since,
+    } = unsaid(by_tablet);
+    let word = room.after(&[old], IDLE, device_revoke(TABLET, &[], Vec::new()));
+    counts(&room, word);
+    assert_eq!(void(&room, revoked), VoidReason::Revoked);
+    assert_eq!(void(&room, by_laptop[0]), VoidReason::WasVoid);
+    nothing_came_of_it(&mut room, by_laptop, &since);
+}
+
+#[test]
+fn nor_does_who_drops_the_device_that_revoked() {
+    let mut dan = 0;
+    let Unsaid {
+        mut room,
+        by_laptop,
+        revoked,
+        since,
+        ..
+    } = unsaid(|room, old| {
+        dan = room.after(&[old], OWNER, admit(DAN, Role::Owner));
+        room.after(&[dan], TABLET, device_revoke(ADA, &[], Vec::new()))
+    });
+    // The laptop was revoked after the tablet, as the sets have it.
+    let dropped = room.after(&[dan], DAN, device_revoke(TABLET, &[], Vec::new()));
+    counts(&room, dropped);
+    assert_eq!(void(&room, revoked), VoidReason::Revoked);
+    nothing_came_of_it(&mut room, by_laptop, &since);
+}
+
+#[test]
+fn nor_does_another_branch_of_the_feed_that_revoked() {
+    let Unsaid {
+        mut room,
+        old,
+        by_laptop,
+        revoked,
+        since,
+    } = unsaid(by_tablet);
+    // What is itself void is in line nevertheless.
+    let branch = room.after(&[old], TABLET, invite(7, Role::Guest, None, None));
+    // In the place of the revocation, and before it.
+    room.acts[branch].index = room.acts[revoked].index;
+    room.acts[branch].hash.0 = [0; 32];
+    assert_eq!(void(&room, revoked), VoidReason::Skips);
+    nothing_came_of_it(&mut room, by_laptop, &since);
+}
+
+#[test]
+fn nor_does_a_friend_who_takes_the_revocation_back_that_was_the_friends() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let dan = room.after(&[last], OWNER, admit(DAN, Role::Owner));
+    let idle = room.after(&[dan], DAN, device_join(Who(4, 1, 0)));
+    let gone = room.after(&[idle], ADA, remove(2, Vec::new()));
+    let revoked = room.after(&[idle], DAN, device_revoke(ADA, &[], Vec::new()));
+    let raised = room.after(&[gone, revoked], OWNER, role(2, Role::Owner));
+    let removed = room.after(&[raised], OWNER, remove(1, Vec::new()));
+    assert_eq!(void(&room, gone), VoidReason::Revoked);
+    let word = room.after(&[idle], Who(4, 1, 0), device_revoke(DAN, &[], Vec::new()));
+    counts(&room, word);
+    assert_eq!(void(&room, revoked), VoidReason::Revoked);
+    assert_eq!(void(&room, gone), VoidReason::WasVoid);
+    counts(&room, raised);
+    counts(&room, removed);
+    assert!(is_live(&room, BEN));
+}
+
+#[test]
+fn a_friend_who_brings_back_a_leaving_that_the_removal_saw_void_takes_back_nobody_by_it() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let dan = room.after(&[last], OWNER, admit(DAN, Role::Owner));
+    let idle = room.after(&[dan], DAN, device_join(Who(4, 1, 0)));
+    let old = room.after(&[idle], ADA, device_join(TABLET));
+    let cleo = room.after(&[old], ADA, admit(CLEO, Role::Admin));
+    let left = room.after(&[old], TABLET, leave(Vec::new()));
+    let dropped = room.after(&[old], DAN, device_revoke(TABLET, &[], Vec::new()));
+    let removed = room.after(&[cleo, left, dropped], OWNER, remove(1, Vec::new()));
+    assert_eq!(void(&room, left), VoidReason::Revoked);
+    room.after(&[old], Who(4, 1, 0), device_revoke(DAN, &[], Vec::new()));
+    assert_eq!(void(&room, dropped), VoidReason::Revoked);
+    counts(&room, cleo);
+    counts(&room, removed);
+    assert_eq!(room.role(3), Some(Role::Admin));
 }
 
 #[test]
 fn a_removed_admin_unsays_no_revocation_and_silences_nobody() {
-    let by_tablet =
-        |room: &mut Script, old| room.after(&[old], TABLET, device_revoke(ADA, &[], Vec::new()));
     let by_founder =
         |room: &mut Script, old| room.after(&[old], OWNER, device_revoke(ADA, &[], Vec::new()));
     // The founder's is not after its own admissions; what the word says of it is the same.
@@ -306,36 +417,24 @@ fn a_removed_admin_unsays_no_revocation_and_silences_nobody() {
                 mut room,
                 old,
                 by_laptop,
+                revoked,
                 since,
             } = unsaid(revocation);
-            let before = [2, 3, 5].map(|agent| room.role(agent));
-            assert_eq!(before, [Some(Role::Owner), Some(Role::Admin), None]);
+            counts(&room, revoked);
             room.after(&[old], IDLE, join_saying(THIRD, word));
-            for stays in &since {
-                counts(&room, *stays);
-            }
-            for taken in by_laptop {
-                assert!(!room.verdict(taken).counts(), "{word:?}");
-            }
-            assert_eq!([2, 3, 5].map(|agent| room.role(agent)), before, "{word:?}");
-            assert!(is_live(&room, BEN));
-            let next = *since.last().unwrap();
-            let next = room.after(&[next], BEN, invite(1, Role::Guest, None, None));
-            counts(&room, next);
+            nothing_came_of_it(&mut room, by_laptop, &since);
         }
     }
 }
 
 #[test]
 fn who_comes_back_after_such_a_removal_comes_with_the_device_that_was_not_revoked_after_all() {
-    let revocation =
-        |room: &mut Script, old| room.after(&[old], TABLET, device_revoke(ADA, &[], Vec::new()));
     let Unsaid {
         mut room,
         old,
         since,
         ..
-    } = unsaid(revocation);
+    } = unsaid(by_tablet);
     let work = *since.last().unwrap();
     let early = admit(Who(1, 0, 1), Role::Member);
     let early = room.after(&[work], BEN, early);
@@ -344,9 +443,14 @@ fn who_comes_back_after_such_a_removal_comes_with_the_device_that_was_not_revoke
     let word = room.after(&[old], IDLE, word);
     let back = room.after(&[work, word], BEN, admit(Who(1, 0, 1), Role::Member));
     counts(&room, back);
-    counts(&room, since[0]);
     assert!(is_live(&room, Who(1, 0, 1)) && !is_live(&room, ADA));
     assert_eq!(room.role(1), Some(Role::Member));
+    // Its agent may revoke it once more; whether that counts the sets say.
+    let joined = room.after(&[back], Who(1, 0, 1), device_join(Who(1, 3, 1)));
+    counts(&room, joined);
+    let revoked = device_revoke(ADA, &[(0, Said::Revoked)], Vec::new());
+    let revoked = room.after(&[joined], Who(1, 3, 1), revoked);
+    assert_eq!(void(&room, revoked), VoidReason::NotRevoked);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which authorised acts of a set count: one pass in the order of their rank.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
@@ -101,7 +101,7 @@ struct Pass<'a> {
     set: &'a Bits,
     void: HashMap<Number, Void>,
     decided: HashSet<Number>,
-    /// What own words take back, when its turn comes.
+    /// What own words take back, and what a removal knew as void, when its turn comes.
     own_word: HashMap<Number, Vec<OwnWord>>,
     /// What nothing but own words took back in its turn.
     open: Vec<Number>,
@@ -111,7 +111,7 @@ struct Pass<'a> {
     found: Found,
 }
 
-/// What an agent says of what it did itself.
+/// What an agent says of what it did itself, or what another's removal of it knew of that.
 #[derive(Clone, Copy)]
 struct OwnWord {
     agent: AgentId,
@@ -126,8 +126,6 @@ struct Found {
     freed: HashSet<Number>,
     /// Revocations by a device of its agent's other devices, with another's revocation of that device.
     dropped: BTreeMap<Number, Number>,
-    /// Revocations of devices that counted in what another's removal of the agent knew.
-    kept: BTreeSet<Number>,
 }
 
 impl<'a> Pass<'a> {
@@ -171,18 +169,13 @@ impl<'a> Pass<'a> {
         if own.len() > 1 {
             own.sort_by_cached_key(|number| latest(number, &graph.standing(*number).device));
         }
-        let mut before = pass.void.clone();
+        let before = pass.void.clone();
         let of_no_device = pass.of_no_device(&others);
         pass.own_word.clone_from(&of_no_device);
         pass.run(&own, &others);
         for _ in 1..ROOM_PASSES_MAX {
             if !pass.find(&own, &latest) {
                 break;
-            }
-            for number in &pass.found.kept {
-                if graph.supports(*number).all(|at| !before.contains_key(&at)) {
-                    before.remove(number);
-                }
             }
             pass.void.clone_from(&before);
             pass.decided.clear();
@@ -242,32 +235,7 @@ impl<'a> Pass<'a> {
                 found = true;
             }
         }
-        let unsaid = self.void.iter().filter(|(number, void)| {
-            let why = [VoidReason::NotRevoked, VoidReason::NeverDevice];
-            why.contains(&void.why) && self.is_known_by_a_removal(**number)
-        });
-        let unsaid: Vec<Number> = unsaid.map(|(number, _)| *number).collect();
-        for number in unsaid {
-            found |= self.found.kept.insert(number);
-        }
         found
-    }
-
-    /// Returns whether an act revokes a device, and counts in what another's counting removal of the
-    /// device's agent has in its past.
-    fn is_known_by_a_removal(&self, number: Number) -> bool {
-        let graph = self.graph;
-        let What::DeviceRevoke { agent, .. } = graph.what(number) else {
-            return false;
-        };
-        let mut about = graph.about.get(agent).into_iter().flatten();
-        about.any(|ending| {
-            matches!(graph.what(*ending), What::Remove { .. })
-                && self.set.contains(*ending)
-                && !self.void.contains_key(ending)
-                && graph.is_past(number, *ending)
-                && !graph.node(*ending).after.void.contains_key(&number)
-        })
     }
 
     /// Returns why an act does not hold whatever else does: it is not in line in its
@@ -388,6 +356,7 @@ impl<'a> Pass<'a> {
             What::Role(change) => {
                 self.confirm(number);
                 self.take_from(number, &change.agent, VoidReason::Demoted);
+                self.leave_void(number, &change.agent);
             }
             What::Leave(_) => {
                 let author = graph.standing(number).agent;
@@ -395,7 +364,10 @@ impl<'a> Pass<'a> {
             }
             What::Remove { .. } if makes(Mistake::WeakRemoval) => {}
             What::DeviceRevoke { .. } if makes(Mistake::WeakRevocation) => {}
-            What::Remove { agent, .. } => self.take_from(number, agent, VoidReason::Removed),
+            What::Remove { agent, .. } => {
+                self.take_from(number, agent, VoidReason::Removed);
+                self.leave_void(number, agent);
+            }
             What::DeviceRevoke { agent, device, .. } => {
                 let done = graph.by_agent.get(agent).into_iter().flatten().copied();
                 let done = done.filter(|done| {
@@ -452,10 +424,12 @@ impl<'a> Pass<'a> {
         self.take_hard(number, lifted.collect(), VoidReason::Lifted);
     }
 
-    /// Returns whose own word takes an act back that no removal or demotion of that one knew.
-    fn said_back(&self, number: Number) -> Option<Void> {
+    /// Returns what takes an act back when the turn of `number`, which stands on it, comes: an own word where
+    /// no removal or demotion of whose it is knew that the act counts, or that it was void where such a one
+    /// knew it, and did not know that `number` counts.
+    fn said_back(&self, act: Number, number: Number) -> Option<Void> {
         let graph = self.graph;
-        if self.found.freed.contains(&number) {
+        if self.found.freed.contains(&act) {
             return None;
         }
         let is_sealed = |word: &OwnWord| {
@@ -469,11 +443,13 @@ impl<'a> Pass<'a> {
                 };
                 is_decided
                     && self.set.contains(*ending)
-                    && graph.seals(*ending, number, word.by, &word.agent)
+                    && graph.seals(*ending, act, word.by, &word.agent)
             })
         };
-        let mut words = self.own_word.get(&number).into_iter().flatten();
-        let word = words.find(|word| !is_sealed(word))?;
+        let words = self.own_word.get(&act).into_iter().flatten();
+        let words =
+            words.filter(|word| !is_sealed(word) && !graph.knew_as_counting(word.by, number));
+        let word = words.min_by_key(|word| word.why == VoidReason::WasVoid)?;
         Some(Void {
             by: Some(graph.hash(word.by)),
             why: word.why,
@@ -494,7 +470,7 @@ impl<'a> Pass<'a> {
             if is_decided || !seen.insert(at) {
                 continue;
             }
-            if let Some(void) = self.said_back(at) {
+            if let Some(void) = self.said_back(at, number) {
                 let stands_on = void.stands_on || at != number;
                 return Some(Void { stands_on, ..void });
             }
@@ -594,6 +570,27 @@ impl<'a> Pass<'a> {
         let done = graph.by_agent.get(target).into_iter().flatten().copied();
         let done = done.filter(|done| graph.takes(sharp, *done) && !graph.is_own_revocation(*done));
         self.take_all(sharp, done.collect(), why);
+    }
+
+    /// What another's removal or demotion of an agent knew as void of what that did in a greater role stays
+    /// void, as if the agent itself said so.
+    fn leave_void(&mut self, by: Number, agent: &AgentId) {
+        let graph = self.graph;
+        if graph.standing(by).agent == *agent {
+            return;
+        }
+        let done = graph.by_agent.get(agent).into_iter().flatten().copied();
+        let done: Vec<Number> = done
+            .filter(|done| self.is_open(*done) && graph.knew_as_void(by, *done))
+            .collect();
+        let word = OwnWord {
+            agent: *agent,
+            by,
+            why: VoidReason::WasVoid,
+        };
+        for done in done {
+            self.own_word.entry(done).or_default().push(word);
+        }
     }
 
     /// Takes back each of `targets` that is not decided yet, then what stands on them; by its author's

@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub(super) past: Bits,
     /// What its past makes of it.
     pub(super) standing: Standing,
+    /// What does not count of its past.
+    pub(super) before: Arc<Outcome>,
     /// What does not count of its past and itself.
     pub(super) after: Arc<Outcome>,
 }
@@ -260,9 +262,24 @@ impl Graph {
             && self.are_concurrent(number, below)
     }
 
-    /// Returns whether `ending`, a removal or demotion by another of the agent whose own word `word` is, has
-    /// an act in its past that was done in a greater role, and does not know the word; of one's leavings and
-    /// changes of the own role another leaving of one's own does the same.
+    /// Returns whether an act counts in what another has in its past.
+    pub(super) fn knew_as_counting(&self, later: Number, number: Number) -> bool {
+        self.is_past(number, later) && !self.node(later).before.void.contains_key(&number)
+    }
+
+    /// Returns whether `ending`, a removal or change of role, has an act of its target in its past that was
+    /// done in a greater role than it gives, and is void there. What an agent said of its own devices is
+    /// decided before.
+    pub(super) fn knew_as_void(&self, ending: Number, number: Number) -> bool {
+        self.is_past(number, ending)
+            && self.given_role(ending) < Some(self.standing(number).order.role.0)
+            && self.node(ending).before.void.contains_key(&number)
+            && !self.is_own_revocation(number)
+    }
+
+    /// Returns whether `ending`, a removal or demotion by another of the agent whose own word `word` is, knew
+    /// an act as counting that was done in a greater role; of one's leavings and changes of the own role
+    /// another leaving of one's own does the same.
     pub(super) fn seals(
         &self,
         ending: Number,
@@ -278,8 +295,7 @@ impl Graph {
         is_ending
             && self.target(ending).as_ref() == Some(agent)
             && self.given_role(ending) < Some(self.standing(number).order.role.0)
-            && self.is_past(number, ending)
-            && !self.is_past(word, ending)
+            && self.knew_as_counting(ending, number)
     }
 
     /// Returns what an act stands on: void with it.
@@ -452,6 +468,9 @@ impl Graph {
             for done in self.by_agent.get(&target).into_iter().flatten() {
                 if self.takes(number, *done) {
                     marked.extend([*done, number]);
+                }
+                if self.knew_as_void(number, *done) {
+                    marked.push(number);
                 }
             }
         }

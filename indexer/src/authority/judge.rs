@@ -387,17 +387,14 @@ impl Judge<'_> {
             return Err(Refusal::KnownDevice);
         }
         let (agent, device) = (&joining.agent, &joining.device);
-        let devices = |set| {
-            let graph = self.graph;
-            graph.devices_in(agent, self.past, set, self.devices_of)
-        };
         let revokes = self.graph.revokes.get(&(*agent, *device));
-        let is_revoked = self.state.counting(revokes).next().is_some();
-        // A removal may keep a revocation that the sets unsay: what comes after it is another stay.
-        if is_revoked && devices(None).revoked.contains(device) {
+        if self.state.counting(revokes).next().is_some() {
             return Err(Refusal::NoDevice);
         }
-        if !devices(Some(&joining.set)).present.contains(device) {
+        let devices = self
+            .graph
+            .devices_in(agent, self.past, Some(&joining.set), self.devices_of);
+        if !devices.present.contains(device) {
             return Err(Refusal::NoDevice);
         }
         self.has_room_for_devices()

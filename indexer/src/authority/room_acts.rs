@@ -334,6 +334,7 @@ impl RoomActs {
             depth,
             past,
             standing,
+            before: outcome.clone(),
             after: outcome,
         };
         self.graph.insert(node);

@@ -281,6 +281,8 @@ pub enum VoidReason {
     Taken,
     /// Its author did not name an earlier act of its own.
     Skips,
+    /// It was void in what another had seen who removed its author, or lowered its role.
+    WasVoid,
     /// No owner would be left.
     LastOwner,
 }
@@ -300,6 +302,7 @@ impl VoidReason {
             VoidReason::InviteUsedUp => "the invite was used up at the same time",
             VoidReason::Taken => "a higher rank did the same at the same time",
             VoidReason::Skips => "it does not name an earlier act of its author",
+            VoidReason::WasVoid => "it did not count where its author was removed or lost the role",
             VoidReason::LastOwner => "no owner would be left",
         }
     }

@@ -67,13 +67,11 @@ struct Found {
     freed: Set,
     /// Own revocations that another's took.
     dropped: Set,
-    /// Revocations that sets do not unsay.
-    kept: Set,
 }
 
 impl Found {
     fn len(&self) -> usize {
-        self.freed.len() + self.dropped.len() + self.kept.len()
+        self.freed.len() + self.dropped.len()
     }
 }
 
@@ -408,8 +406,7 @@ impl<'a> Reference<'a> {
             let device = other.is_some_and(|o| (o.agent, o.device) == (one.agent, one.device));
             let feed = other.is_some_and(|o| o.entries_feed == one.entries_feed);
             let revoked = matches!(self.deed(**y), Deed::DeviceRevoke(r) if (r.agent, r.device) == (one.agent, one.device));
-            let gone = revoked && self.has(&self.past[x], &one.agent, &one.device, None).1;
-            gone || feed || device && self.endings(now, **y).is_empty()
+            revoked || feed || device && self.endings(now, **y).is_empty()
         });
         if there.next().is_some() {
             return None;
@@ -680,8 +677,25 @@ impl<'a> Reference<'a> {
             && self.concurrent(x, y)
     }
 
-    /// Whether a counting removal or demotion by another of the agent whose own word `word` is has `x` in its
-    /// past, and not the word: that does not take it back.
+    fn knew_as_counting(&self, y: usize, x: usize) -> bool {
+        self.past[y].contains(&x) && self.outcome(&self.past[y]).counts.contains(&x)
+    }
+
+    /// Whether `y`, another's removal or demotion of the author of `x`, has `x` in its past, and void there.
+    fn knew_as_void(&self, y: usize, x: usize) -> bool {
+        let by = self.standing(x).unwrap();
+        let ends = match self.deed(y) {
+            Deed::Remove(remove) => remove.agent == by.agent,
+            Deed::Role(change) => change.agent == by.agent && change.role < by.role,
+            _ => false,
+        };
+        ends && self.standing(y).unwrap().agent != by.agent
+            && self.past[y].contains(&x)
+            && !self.knew_as_counting(y, x)
+    }
+
+    /// Whether a counting removal or demotion by another of the agent whose own word `word` is knew `x`, and
+    /// that it counts: the word does not take it back.
     fn is_sealed(&self, x: usize, word: usize, agent: AgentId, decided: &Decided) -> bool {
         let role = self.standing(x).unwrap().role;
         let mut counting = decided.iter().filter(|(_, fate)| **fate == Fate::Counts);
@@ -693,8 +707,7 @@ impl<'a> Reference<'a> {
                 Deed::Leave(_) => !by_another && self.is_about_oneself(word),
                 _ => false,
             };
-            let knows = |z: &usize| self.past[*y].contains(z);
-            ends && knows(&x) && !knows(&word)
+            ends && self.knew_as_counting(*y, x)
         })
     }
 
@@ -793,15 +806,10 @@ impl<'a> Reference<'a> {
                 .map(|(x, _)| x)
                 .collect();
             let known = found.len();
-            let Found {
-                freed,
-                dropped,
-                kept,
-            } = &mut found;
+            let Found { freed, dropped } = &mut found;
             freed.extend(open.iter().filter(|x| counts.contains(x)));
             let own = order.iter().filter(|x| counts.contains(x));
             dropped.extend(own.filter(|x| self.is_dropped(**x, set, &counts)));
-            kept.extend(acts.iter().filter(|x| self.is_kept(**x, &counts)));
             if found.len() == known {
                 break;
             }
@@ -822,7 +830,7 @@ impl<'a> Reference<'a> {
         if let (true, Deed::Role(_)) = (counts, self.deed(x)) {
             for seen in self.standing(x).unwrap().confirms {
                 let is_open = !decided.contains_key(&seen);
-                let stays = !self.is_void(seen, set, decided, found, false);
+                let stays = !self.is_void(seen, seen, set, decided, found, false);
                 if is_open && stays && self.has_room(seen, decided) {
                     decided.insert(seen, Fate::Counts);
                 }
@@ -847,18 +855,6 @@ impl<'a> Reference<'a> {
         self.is_own_revocation(x) && is_before && ends.next().is_some()
     }
 
-    /// Whether `x` revokes a device, and counts in what another's counting removal of the device's agent has
-    /// in its past.
-    fn is_kept(&self, x: usize, counts: &Set) -> bool {
-        let Deed::DeviceRevoke(revoke) = self.deed(x) else {
-            return false;
-        };
-        let mut removals = counts.iter().filter(
-            |y| matches!(self.deed(**y), Deed::Remove(remove) if remove.agent == revoke.agent),
-        );
-        removals.any(|y| self.outcome(&self.past[*y]).counts.contains(&x))
-    }
-
     /// What an act comes to; `None`: nothing but its authors' own words take it back, and this is not the
     /// end.
     fn fate(
@@ -870,25 +866,26 @@ impl<'a> Reference<'a> {
         end: bool,
     ) -> Option<Fate> {
         let gone = |seen: &usize| {
-            self.is_void(*seen, set, decided, found, false)
+            self.is_void(*seen, *seen, set, decided, found, false)
                 || !decided.contains_key(seen) && !self.has_room(*seen, decided)
         };
         let all_gone = |seen: &[usize]| !seen.is_empty() && seen.iter().all(gone);
-        if self.is_void(x, set, decided, found, false) {
+        if self.is_void(x, x, set, decided, found, false) {
             return Some(Fate::Void);
         }
-        if self.is_void(x, set, decided, found, true) {
+        if self.is_void(x, x, set, decided, found, true) {
             return end.then_some(Fate::Void);
         }
         let counts = self.has_room(x, decided) && !all_gone(&self.standing(x).unwrap().confirms);
         Some(if counts { Fate::Counts } else { Fate::Void })
     }
 
-    /// Whether `x`, or what it stands on, is taken back by what was decided so far, with or without
-    /// what its authors themselves take back of all but some acts.
+    /// Whether `x`, on which `top` stands, or what `x` stands on, is taken back by what was decided so far, with
+    /// or without what its authors themselves take back of all but some acts.
     fn is_void(
         &self,
         x: usize,
+        top: usize,
         set: &Set,
         decided: &Decided,
         found: &Found,
@@ -904,9 +901,7 @@ impl<'a> Reference<'a> {
             return false;
         }
         if let Deed::DeviceRevoke(revoke) = self.deed(x) {
-            let is_kept = found.kept.contains(&x);
-            let is_said = is_kept || self.has(set, &revoke.agent, &revoke.device, None).1;
-            let says_nothing = skips() || !is_said;
+            let says_nothing = skips() || !self.has(set, &revoke.agent, &revoke.device, None).1;
             let revoked = |y: usize| {
                 let device = (by.agent, by.device);
                 self.is_own_revocation(y)
@@ -916,7 +911,7 @@ impl<'a> Reference<'a> {
             if says_nothing || self.is_own_revocation(x) {
                 let mut counting = decided.iter().filter(|(_, fate)| **fate == Fate::Counts);
                 return says_nothing
-                    || !is_kept && !self.unknowing(set, x).is_empty()
+                    || !self.unknowing(set, x).is_empty()
                     || counting.any(|(y, _)| revoked(*y));
             }
         }
@@ -950,14 +945,16 @@ impl<'a> Reference<'a> {
                     _ => false,
                 }
         };
+        let stays_void =
+            |y: usize| own_word && self.knew_as_void(y, x) && !self.knew_as_counting(y, top);
         let mut counting = decided.iter().filter(|(_, fate)| **fate == Fate::Counts);
         let mut supports = [Some(by.giver), Some(by.brought), by.invite]
             .into_iter()
             .flatten();
         never
             || skips()
-            || counting.any(|(y, _)| taken(*y) || self.lifts(*y, x))
-            || supports.any(|y| self.is_void(y, set, decided, found, own_words))
+            || counting.any(|(y, _)| taken(*y) || self.lifts(*y, x) || stays_void(*y))
+            || supports.any(|y| self.is_void(y, top, set, decided, found, own_words))
     }
 
     /// Whether what was decided so far leaves room for an invite's use, and a feed.

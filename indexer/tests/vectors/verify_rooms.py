@@ -410,9 +410,7 @@ class Room:
         member = act.member
         if not is_membership(member, self.id) or state.brought(member["entries_feed"]):
             return False
-        # A removal may keep a revocation that the sets unsay: what comes after it is another stay.
-        revoked = self.identity(act.past, member["agent"]).revoked
-        if member["device_key"] in revoked and any(is_of(x, act) for x in state.of(REVOKE)):
+        if any(is_of(x, act) for x in state.of(REVOKE)):
             return False
         inside = [(x.member["agent"], x.member["device_key"]) for x in state.inside()]
         agents = {x for x in state.agents() if state.role(x) is not None}
@@ -544,14 +542,13 @@ class Pass:
 
     def __init__(self, room, acts, aside):
         self.room, self.all, self.line = room, acts, room.in_line(acts)
-        # What own words do not take back, own revocations that another's took, and revocations that sets do not
-        # unsay: found by the passes before.
-        self.freed, self.dropped, self.kept = set(), set(), set()
+        # What own words do not take back, and own revocations that another's took: found by the passes before.
+        self.freed, self.dropped = set(), set()
         ordered = sorted(map(room.acts.get, acts), key=self.order)
         for _ in range(PASSES):
-            known = len(self.freed) + len(self.dropped) + len(self.kept)
+            known = len(self.freed) + len(self.dropped)
             self.run(ordered, aside)
-            if len(self.freed) + len(self.dropped) + len(self.kept) == known:
+            if len(self.freed) + len(self.dropped) == known:
                 break
 
     def run(self, ordered, aside):
@@ -564,7 +561,6 @@ class Pass:
             self.take_turn(act, at_the_end=True)
         self.freed |= {act.hash for act in still_open if self.does_count(act)}
         self.dropped |= {act.hash for act in ordered if self.does_count(act) and self.is_dropped(act)}
-        self.kept |= {act.hash for act in ordered if self.is_known_by_a_removal(act)}
 
     def take_turn(self, act, at_the_end):
         if act.hash not in self.fate:
@@ -584,15 +580,6 @@ class Pass:
         counting = [self.room.acts[x] for x in self.counts() if self.room.acts[x].tag == REVOKE]
         others = [x for x in counting if x.ground.agent != by.agent and self.takes_back(x, act)]
         return any(self.room.concurrent(x, act) for x in others)
-
-    def is_known_by_a_removal(self, act):
-        """Whether it revokes a device, and counts in what another's counting removal of the device's agent has in
-        its past."""
-        if act.tag != REVOKE:
-            return False
-        removals = [self.room.acts[x] for x in self.counts() if self.room.acts[x].tag == REMOVE]
-        removals = [x for x in removals if x.said["agent"] == act.said["agent"] and act.hash in x.past]
-        return any(act.hash in self.room.outcome(x.past).counts for x in removals)
 
     def counts(self):
         return frozenset(x for x, fate in self.fate.items() if fate == "counts")
@@ -641,8 +628,10 @@ class Pass:
             if admission.hash not in self.fate and self.may_count(admission):
                 self.fate[admission.hash] = "counts"
 
-    def is_void(self, act, by_own_words):
-        """Whether what is decided by now ends an act, or what it stands on; what is decided stays."""
+    def is_void(self, act, by_own_words, top=None):
+        """Whether what is decided by now ends an act, on which `top` stands, or what it stands on; what is decided
+        stays."""
+        top = top or act
         if act.hash in self.fate:
             return self.fate[act.hash] == "void"
         if act.tag == GENESIS:
@@ -652,8 +641,7 @@ class Pass:
         counting = [self.room.acts[x] for x in self.counts()]
         if self.is_own_revocation(act):
             ends = lambda x: self.is_own_revocation(x) and self.takes_back(x, act) and self.room.concurrent(x, act)
-            never = act.hash not in self.kept and self.never_words(act)
-            return bool(never) or any(ends(x) for x in counting)
+            return bool(self.never_words(act)) or any(ends(x) for x in counting)
         for word, agent in self.never_words(act):
             if word.tag == REVOKE and word.ground.agent != agent and self.does_count(word):
                 return True
@@ -667,13 +655,27 @@ class Pass:
                     ends = by_own_words and act.hash not in self.freed and not self.is_sealed(act, other, own, counting)
                 if ends or self.raises(other, act):
                     return True
+        if by_own_words and act.hash not in self.freed:
+            if any(self.knew_as_void(x, act) and not self.knew_as_counting(x, top) for x in counting):
+                return True
         ground = act.ground
         stands_on = [x for x in (ground.giver, ground.brought, ground.invite) if x]
-        return any(self.is_void(x, by_own_words) for x in stands_on)
+        return any(self.is_void(x, by_own_words, top) for x in stands_on)
+
+    def knew_as_counting(self, later, act):
+        return act.hash in later.past and act.hash in self.room.outcome(later.past).counts
+
+    def knew_as_void(self, ending, act):
+        """Whether another's removal or demotion of an act's author has it in its past, and void there."""
+        if ending.tag not in (ROLE, REMOVE) or ending.ground.agent == act.ground.agent:
+            return False
+        gives = self.room.role_given(ending, act.ground.agent)
+        ends = gives is not None and gives < act.ground.role
+        return ends and act.hash in ending.past and not self.knew_as_counting(ending, act)
 
     def is_revoked_by_sets(self, act):
         revoked = self.room.identity(self.all, act.said["agent"]).revoked
-        return act.hash in self.kept or act.said["device_key"] in revoked
+        return act.said["device_key"] in revoked
 
     def never_words(self, act):
         """Rule 3: the acts that say that the device never was one which does an act, or is brought in by it, and
@@ -696,9 +698,9 @@ class Pass:
 
     def is_sealed(self, act, word, agent, counting):
         """Whether a removal or demotion by another of the agent whose word it is, or of words about oneself another
-        leaving, knows an act, and not the word."""
+        leaving, knew that an act counts."""
         for ending in counting:
-            knows = act.hash in ending.past and word.hash not in ending.past
+            knows = self.knew_as_counting(ending, act)
             by_another = ending.tag in (ROLE, REMOVE) and ending.ground.agent != agent
             if knows and (by_another or ending.tag == LEAVE and self.is_of_oneself(word)):
                 gives = self.room.role_given(ending, agent)
