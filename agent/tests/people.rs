@@ -9,6 +9,7 @@
 mod stage;
 
 use kinlog_agent::api::{Error, ErrorKind, MemberInfo, Reply, Request, RoomInfo};
+use kinlog_agent::home::Phrase;
 use stage::{Cast, Folder, meet, soon, until};
 
 const ROOM: &str = "kitchen";
@@ -111,6 +112,62 @@ async fn what_is_said_and_done_in_an_epoch_whose_maker_is_removed_beside_is_read
     for cast in [&ann, &ada, &dee] {
         until(async || (role_of(cast, &dee).await? == "member").then_some(())).await;
         until(async || (role_of(cast, &ben).await? == "removed").then_some(())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_removed_member_said_by_a_device_that_it_revoked_before_stays() {
+    let folder = Folder::new();
+    let words = Phrase::generate().unwrap();
+    let laptop = Cast::device(&folder, "laptop", &words).await;
+    let tablet = Cast::device(&folder, "tablet", &words).await;
+    let (ann, cem) = (
+        Cast::new(&folder, "ann").await,
+        Cast::new(&folder, "cem").await,
+    );
+    let _met = meet(&[&laptop, &tablet, &ann, &cem]).await;
+    create(&ann, None).await;
+    let link = ann.invite(ROOM).await;
+    laptop.join(&link).await.unwrap();
+    cem.join(&link).await.unwrap();
+    let devices_of_ada = async || {
+        let agent = laptop.id.agent.to_string();
+        let found = members(&ann).await;
+        let ada = found.into_iter().find(|member| member.agent == agent)?;
+        Some(ada.devices.len())
+    };
+    until(async || (devices_of_ada().await? == 2).then_some(())).await;
+    until(async || {
+        let rooms = tablet.reply(Request::RoomList).await.unwrap();
+        let Reply::Rooms { rooms } = rooms else {
+            panic!("{rooms:?}")
+        };
+        rooms.into_iter().find(|one| one.name == ROOM)
+    })
+    .await;
+    tablet.send(ROOM, "by the tablet").await;
+    laptop.send(ROOM, "by the laptop").await;
+    for cast in [&ann, &cem, &laptop] {
+        cast.wait_for_message(ROOM, "by the tablet").await;
+        cast.wait_for_message(ROOM, "by the laptop").await;
+    }
+    let revoke = Request::DeviceRevoke {
+        device: tablet.id.device.to_string(),
+        undo: Vec::new(),
+        preview: false,
+    };
+    laptop.reply(revoke).await.unwrap();
+    until(async || (devices_of_ada().await? == 1).then_some(())).await;
+    remove(&ann, &laptop, "away").await.unwrap();
+    until(async || (role_of(&cem, &laptop).await? == "removed").then_some(())).await;
+    for cast in [&ann, &cem] {
+        let said = cast.messages(ROOM).await;
+        for text in ["by the tablet", "by the laptop"] {
+            assert!(
+                said.iter().any(|one| one.ends_with(text)),
+                "{text}: {said:?}"
+            );
+        }
     }
 }
 

@@ -497,8 +497,14 @@ fn what_somebody_says_after_everything_changes_nothing_of_it() {
                     continue;
                 }
                 said += 1;
-                let after = verdicts(&then, acts);
-                assert_eq!(after, before, "case {cases}\n{}", told(&then));
+                for (at, (is, was)) in verdicts(&then, acts).iter().zip(&before).enumerate() {
+                    let same = match (is, was) {
+                        // Of several reasons another may be told.
+                        (Verdict::Void(_), Verdict::Void(_)) => true,
+                        _ => is == was,
+                    };
+                    assert!(same, "case {cases}: act {at} was {was}\n{}", told(&then));
+                }
             }
         }
         cases += 1;

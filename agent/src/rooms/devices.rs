@@ -154,15 +154,15 @@ impl Core {
     ) -> Result<(), Error> {
         let room = self.room_with(&room.id).unwrap_or_else(|| room.clone());
         let member = room.standing.members.get(&agent);
-        let Some(known) = member.and_then(|member| member.devices.get(&device)) else {
+        if !member.is_some_and(|member| member.devices.contains_key(&device)) {
             return Ok(());
-        };
+        }
         let mut batch = Batch::default();
         let revoke = DeviceRevoke {
             agent,
             device,
             identity_set,
-            cuts: self.room_cuts([known]),
+            cuts: self.room_cuts(&room, |feed| (feed.agent, feed.device) == (agent, device)),
         };
         batch.push(act(Deed::DeviceRevoke(revoke)), self.act_key(&room)?);
         let mut readers = readers(&room.standing);

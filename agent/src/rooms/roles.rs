@@ -1,13 +1,17 @@
 //! Changing what members may do, removing them, and leaving.
 
+use std::collections::BTreeSet;
+
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::crypto::AgentId;
 use kinlog_feeds::store::Role as FeedRole;
 use kinlog_indexer::entry::{Cut, Deed, InviteRevoke, Leave, Remove, Role, RoleChange};
+use kinlog_indexer::limits::ROOM_CUTS_MAX;
 
 use crate::api::Error;
 use crate::core::Core;
-use crate::knowledge::{KnownRoom, Member, MemberDevice};
+use crate::knowledge::{KnownRoom, Member};
+use crate::rooms::RoomFeed;
 use crate::rooms::write::{Batch, act, readers};
 
 /// What leaving a room gave back.
@@ -73,7 +77,7 @@ impl Core {
         let mut batch = Batch::default();
         let remove = Remove {
             agent: *agent,
-            cuts: self.room_cuts(member.devices.values()),
+            cuts: self.room_cuts(room, |feed| feed.agent == *agent),
             reason,
         };
         batch.push(act(Deed::Remove(remove)), key.clone());
@@ -112,12 +116,8 @@ impl Core {
         if own == Role::Owner && owners(room) == 1 && room.standing.members.len() > 1 {
             return Err(last_owner(room));
         }
-        let member = room.standing.members.get(&self.agent);
-        let devices = member
-            .into_iter()
-            .flat_map(|member| member.devices.values());
         let leave = Leave {
-            cuts: self.room_cuts(devices),
+            cuts: self.room_cuts(room, |feed| feed.agent == self.agent),
         };
         if room.standing.members.len() > 1 {
             let mut batch = Batch::default();
@@ -176,15 +176,22 @@ impl Core {
         Ok((own, member.clone()))
     }
 
-    /// Returns how much is held of devices' feeds: what is accepted of them from now on.
-    pub(super) fn room_cuts<'a>(
+    /// Returns how much is held of feeds of a room: what is accepted of them from now on. Those of devices
+    /// that were revoked and of stays that are over are named, too: of what is not named nothing is shown
+    /// any more. Beyond [`ROOM_CUTS_MAX`] those of devices that are in the room come first.
+    pub(super) fn room_cuts(
         &self,
-        devices: impl IntoIterator<Item = &'a MemberDevice>,
+        room: &KnownRoom,
+        is_meant: impl Fn(&RoomFeed) -> bool,
     ) -> Vec<Cut> {
-        let feeds = devices
-            .into_iter()
-            .flat_map(|device| [device.entries, device.blobs]);
-        let held = feeds.filter_map(|key| {
+        let devices = room.standing.devices();
+        let live: BTreeSet<FeedKey> = devices
+            .flat_map(|(_, _, device)| [device.entries, device.blobs])
+            .collect();
+        let meant = room.feeds.values().filter(|feed| is_meant(feed));
+        let mut keys: Vec<FeedKey> = meant.map(|feed| feed.key).collect();
+        keys.sort_by_key(|key| !live.contains(key));
+        let held = keys.into_iter().filter_map(|key| {
             let head = self.store.feed(&key)?.head();
             (head.length > 0).then(|| Cut {
                 feed: key,
@@ -192,7 +199,7 @@ impl Core {
                 tree_hash: head.tree_hash(),
             })
         });
-        held.take(kinlog_indexer::limits::ROOM_CUTS_MAX).collect()
+        held.take(ROOM_CUTS_MAX).collect()
     }
 }
 

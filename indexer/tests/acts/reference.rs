@@ -945,8 +945,12 @@ impl<'a> Reference<'a> {
                     _ => false,
                 }
         };
-        let stays_void =
-            |y: usize| own_word && self.knew_as_void(y, x) && !self.knew_as_counting(y, top);
+        let stays_void = |y: usize| {
+            own_word
+                && self.knew_as_void(y, x)
+                && !self.knew_as_counting(y, top)
+                && !self.is_sealed(x, y, by.agent, decided)
+        };
         let mut counting = decided.iter().filter(|(_, fate)| **fate == Fate::Counts);
         let mut supports = [Some(by.giver), Some(by.brought), by.invite]
             .into_iter()

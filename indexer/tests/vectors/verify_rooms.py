@@ -656,7 +656,8 @@ class Pass:
                 if ends or self.raises(other, act):
                     return True
         if by_own_words and act.hash not in self.freed:
-            if any(self.knew_as_void(x, act) and not self.knew_as_counting(x, top) for x in counting):
+            endings = [x for x in counting if self.knew_as_void(x, act) and not self.knew_as_counting(x, top)]
+            if any(not self.is_sealed(act, x, act.ground.agent, counting) for x in endings):
                 return True
         ground = act.ground
         stands_on = [x for x in (ground.giver, ground.brought, ground.invite) if x]
