@@ -28,15 +28,23 @@ impl FeedFacts for Facts<'_> {
     }
 
     fn resolve(&self, feed: &FeedKey, selection: &Selection) -> Selection {
-        match selection {
-            Selection::Since(ms) => {
-                Selection::From(self.starts.get(&(*feed, *ms)).copied().unwrap_or(0))
-            }
-            Selection::Newest(bytes) => {
-                Selection::From(newest_within(self.store, feed, *bytes).start)
-            }
-            other => other.clone(),
-        }
+        let start = |ms| self.starts.get(&(*feed, ms)).copied();
+        resolve(self.store, feed, selection, start)
+    }
+}
+
+/// Returns what a selection by time or size is in blocks of a feed; any other as it is. `start` says where
+/// the blocks since a time in ms begin.
+fn resolve(
+    store: &Store,
+    feed: &FeedKey,
+    selection: &Selection,
+    start: impl FnOnce(u64) -> Option<u64>,
+) -> Selection {
+    match selection {
+        Selection::Since(ms) => Selection::From(start(*ms).unwrap_or(0)),
+        Selection::Newest(bytes) => Selection::From(newest_within(store, feed, *bytes).start),
+        other => other.clone(),
     }
 }
 
@@ -112,16 +120,8 @@ impl Core {
 
     /// Returns what a selection by time or size is in blocks of a feed; any other as it is.
     pub(crate) fn resolve(&self, feed: &FeedKey, selection: &Selection) -> Selection {
-        match selection {
-            Selection::Since(ms) => {
-                let start = self.index(|index| index.length_at(feed, *ms));
-                Selection::From(start.unwrap_or(0))
-            }
-            Selection::Newest(bytes) => {
-                Selection::From(newest_within(&self.store, feed, *bytes).start)
-            }
-            other => other.clone(),
-        }
+        let start = |ms| self.index(|index| index.length_at(feed, ms)).ok();
+        resolve(&self.store, feed, selection, start)
     }
 
     /// Returns whether it is known which blocks a selection of a feed names.

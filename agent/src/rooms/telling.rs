@@ -1,15 +1,14 @@
 //! What is said on sessions of a room beside its feeds: that somebody was removed, invites to rooms of
 //! two, keys of epochs that did not come with their announcements.
 
-use std::cmp::Reverse;
-
-use kinlog_feeds::crypto::{AgentId, DeviceKey};
+use kinlog_feeds::crypto::{AgentId, DeviceKey, blake2b_256};
 use kinlog_indexer::seal::EpochId;
 use kinlog_swarm::{Label, PeerMessage, SessionInfo};
 
 use crate::api::Error;
 use crate::core::{Core, Steps};
 use crate::failure::chain;
+use crate::keys::random;
 use crate::knowledge::{Announced, Gone, KnownRoom};
 use crate::limits::EPOCHS_ASKED_MAX;
 use crate::rooms::{EpochKeysGiven, KeysWanted, RemovedNotice, RoomMessage};
@@ -64,7 +63,8 @@ impl Core {
         {
             messages.push(self.notice(&room, &gone.by, &gone.reason, &device));
         }
-        messages.extend(wanted(&room).map(RoomMessage::KeysWanted));
+        let lot = random().unwrap_or_default();
+        messages.extend(wanted(&room, &lot).map(RoomMessage::KeysWanted));
         messages
     }
 
@@ -99,7 +99,8 @@ impl Core {
         let rooms =
             self.knowledge(|knowledge| knowledge.rooms.values().cloned().collect::<Vec<_>>());
         for room in &rooms {
-            let Some(wanted) = wanted(room) else {
+            let lot = random().unwrap_or_default();
+            let Some(wanted) = wanted(room, &lot) else {
                 continue;
             };
             let bytes = RoomMessage::KeysWanted(wanted).encode();
@@ -129,13 +130,13 @@ impl Core {
             act_keys: Vec::new(),
         };
         for id in &wanted.epochs {
-            let announced: Vec<_> = room.standing.announcements(id).collect();
             match room.keys.secret(id) {
                 Some(secret) if room.standing.is_entitled(id, device) => {
                     given.secrets.push(secret.clone());
                 }
                 _ => {
-                    let keys = announced.iter().flat_map(|one| one.act_ids());
+                    let announced = room.standing.announcements(id);
+                    let keys = announced.flat_map(Announced::act_ids);
                     let mut keys = keys.filter_map(|id| room.keys.act_key(&id));
                     given.act_keys.extend(keys.next().cloned());
                 }
@@ -196,20 +197,21 @@ impl Core {
     }
 }
 
-/// Returns the epochs of a room this device is in, of which it has not even the act key: those that count
-/// first, then the newest of those that did. Somebody who did not know better may have sealed acts that
-/// count in one of these.
-fn wanted(room: &KnownRoom) -> Option<KeysWanted> {
+/// Returns the epochs of a room this device is in, of which it has not even the act key, those that lapsed
+/// too: somebody who did not know better may have sealed acts that count in one of these. Of more than may
+/// be asked for at once some are drawn by `lot`: whoever announces many that nobody can open keeps no other
+/// from being asked for in the end.
+fn wanted(room: &KnownRoom, lot: &[u8; 16]) -> Option<KeysWanted> {
     let is_lacking = |(_, announced): &(&EpochId, &Announced)| {
         let mut act_ids = announced.act_ids();
         announced.act_id.is_some() && act_ids.all(|id| room.keys.act_key(&id).is_none())
     };
-    let counting = room.standing.epochs.iter().filter(is_lacking);
-    let lapsed = room.standing.lapsed.iter().filter(is_lacking);
-    let mut lapsed: Vec<_> = lapsed.collect();
-    lapsed.sort_by_key(|(_, announced)| Reverse(announced.oldest));
-    let lacking = counting.chain(lapsed).map(|(id, _)| *id);
-    let epochs: Vec<_> = lacking.take(EPOCHS_ASKED_MAX).collect();
+    let known = room.standing.epochs.iter().chain(&room.standing.lapsed);
+    let mut epochs: Vec<EpochId> = known.filter(is_lacking).map(|(id, _)| *id).collect();
+    if epochs.len() > EPOCHS_ASKED_MAX {
+        epochs.sort_by_cached_key(|id| blake2b_256(&[lot, &id.0]));
+        epochs.truncate(EPOCHS_ASKED_MAX);
+    }
     let room = room.id;
     (!epochs.is_empty()).then_some(KeysWanted { room, epochs })
 }
@@ -224,7 +226,6 @@ mod tests {
 
     use super::*;
     use crate::introduce;
-    use crate::keys::random;
     use crate::links::Link;
     use crate::rooms::epoch::announce;
     use crate::rooms::write::{Batch, act, readers};
@@ -284,6 +285,32 @@ mod tests {
             ..announced.clone()
         }));
         assert!(is_taken(announced));
+    }
+
+    #[test]
+    fn an_epoch_beside_many_that_nobody_can_open_is_asked_for_in_the_end() {
+        let folder = TestFolder::new();
+        let ada = folder.core("ada");
+        let room = ada.create_room(&RoomTerms::FAMILY).unwrap();
+        let mut room = ada.room_with(&room.id).unwrap();
+        let announced = |number: u16| {
+            let [high, low] = number.to_be_bytes();
+            let mut id = [1; 16];
+            (id[0], id[1]) = (high, low);
+            let announced = Announced {
+                act_id: Some(EpochId(id)),
+                ..Announced::default()
+            };
+            (EpochId(id), announced)
+        };
+        let (lapsed, of_lapsed) = announced(999);
+        room.standing.lapsed.insert(lapsed, of_lapsed);
+        room.standing.epochs.extend((0..600).map(announced));
+        let asked = |number: u8| wanted(&room, &[number; 16]).unwrap().epochs;
+        let asked: Vec<_> = (0..32).map(asked).collect();
+        assert!(asked.iter().all(|epochs| epochs.len() == EPOCHS_ASKED_MAX));
+        let times = asked.iter().filter(|epochs| epochs.contains(&lapsed));
+        assert!((4..28).contains(&times.count()));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -76,12 +76,7 @@ fn one_after_another(agent: AgentId, all: &Statements<'_>) -> VerifiedSet {
             continue;
         }
         // What it names came before it, or comes with it.
-        let mut names = all[&hash].names().hashes().iter();
-        if names.any(|name| let_go.contains(name)) {
-            let_go.insert(hash);
-            continue;
-        }
-        let Some(more) = with_past(hash, all).filter(|more| more.is_disjoint(&let_go)) else {
+        let Some(more) = with_past(hash, all, &let_go) else {
             let_go.insert(hash);
             continue;
         };
@@ -144,12 +139,15 @@ fn depths(all: &Statements<'_>) -> BTreeMap<Hash, u32> {
     depths
 }
 
-/// Returns a statement with its past; `None` where no set could hold that.
-fn with_past(hash: Hash, all: &Statements<'_>) -> Option<BTreeSet<Hash>> {
+/// Returns a statement with its past; `None` where no set could hold that, or something of it was let go.
+fn with_past(hash: Hash, all: &Statements<'_>, let_go: &BTreeSet<Hash>) -> Option<BTreeSet<Hash>> {
     let mut reached = BTreeSet::from([hash]);
     let mut open = vec![hash];
     while let Some(next) = open.pop() {
         for name in all[&next].names().hashes() {
+            if let_go.contains(name) {
+                return None;
+            }
             if reached.insert(*name) {
                 open.push(*name);
             }
