@@ -25,6 +25,15 @@ pub const EVENTS_QUEUED_MAX: usize = 4096;
 /// or a seed grant with an identity set.
 pub const PEER_MESSAGES_QUEUED_MAX: usize = 64;
 
+/// Bytes of peer messages that are queued for somebody who does not keep up, 1 MiB beside the 2 MiB
+/// that may wait of feeds: an identity set or a join's answer fits several times, and whoever asks for
+/// more without reading is cut off.
+pub const PEER_MESSAGE_BYTES_UNREAD_MAX: usize = 1024 * 1024;
+
+/// Messages of one peer that wait for the host's answers, 8: their answers are on their way to the
+/// session, which then looks how many of them are read; 1.5 MiB of the largest.
+pub const UNANSWERED_MAX: usize = 8;
+
 /// Longest wait of a clean shutdown for the sessions to say goodbye and for the store's work.
 pub const SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(4);
 
@@ -91,6 +100,10 @@ pub const LINK_CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Batches of feed messages that wait for the replication: 64 x one link message, 4 MiB over
 /// WebRTC and 16 MiB over TCP; beyond it sessions stop reading.
 pub const REPLICATION_BATCHES_MAX: usize = 64;
+
+/// Messages in one such batch: the smallest have four bytes on the wire and a hundred times that in
+/// memory, 64 batches of them some 2 MiB.
+pub const BATCH_MESSAGES_MAX: usize = 64;
 
 /// Reads given to a worker at once: enough of small blocks that threads are not woken for little.
 pub const READS_PER_JOB_MAX: usize = 256;

@@ -1,6 +1,7 @@
 //! Settings of a node.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use kinlog_feeds::crypto::Secret;
@@ -25,6 +26,9 @@ pub struct NodeConfig {
     /// Withholds the feeds that the store writes from all peers, while these are asked for their heads,
     /// until [`Node::publish_own`](crate::Node::publish_own).
     pub withhold_own: bool,
+    /// How many times faster the node's time passes than the machine's: 1, unless a test is not to
+    /// wait for what takes half a minute.
+    pub clock_rate: NonZeroU32,
     /// File to which the size of every received link message is appended, a decimal line each.
     pub message_log: Option<PathBuf>,
 }
@@ -40,6 +44,7 @@ impl NodeConfig {
             udp_socket_buffer_bytes: None,
             format: 0,
             withhold_own: false,
+            clock_rate: NonZeroU32::MIN,
             message_log: None,
         }
     }

@@ -112,7 +112,7 @@ impl Node {
             ),
             None => None,
         };
-        let clock = Clock::start();
+        let clock = Clock::start(config.clock_rate);
         let desired = Arc::new(Desired::default());
         let (events, _) = broadcast::channel(EVENTS_QUEUED_MAX);
         let (requests, incoming) = mpsc::channel(PEER_MESSAGES_QUEUED_MAX);

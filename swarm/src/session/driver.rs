@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::{PeerMessage, Session, SessionError, SessionEvent, SessionId};
 use crate::clock::Clock;
-use crate::limits::{LINK_CLOSE_WAIT_MAX, SEND_STALL_MAX};
+use crate::limits::{BATCH_MESSAGES_MAX, LINK_CLOSE_WAIT_MAX, SEND_STALL_MAX, UNANSWERED_MAX};
 use crate::link::{Link, LinkError};
 use crate::message_log::MessageLog;
 use crate::node::Credentials;
@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Certify(Credentials),
     /// Send a message of the host.
     Host(PeerMessage),
+    /// Send what the host says to one message of the other side that was told of.
+    Answers(Vec<PeerMessage>),
     /// Send messages of the replication.
     Feed(Vec<ToPeer>),
     /// Close the channel of a feed, see [`Session::close_idle`].
@@ -80,6 +82,8 @@ pub(crate) struct Driver {
     pub(crate) reports: mpsc::Sender<(SessionId, Report)>,
     pub(crate) replication: replication::Sender,
     pub(crate) log: Option<MessageLog>,
+    /// Messages of the other side that the host has not answered yet, at most [`UNANSWERED_MAX`].
+    pub(crate) unanswered: usize,
 }
 
 impl Driver {
@@ -135,7 +139,9 @@ impl Driver {
                     sending = None;
                     sent?;
                 }
-                message = link.recv(), if self.session.wants_input() => {
+                message = link.recv(),
+                    if self.session.wants_input() && self.unanswered < UNANSWERED_MAX =>
+                {
                     let message = message?.ok_or(SessionError::ClosedByPeer)?;
                     if let Some(log) = &self.log {
                         log.record(message.len());
@@ -158,6 +164,11 @@ impl Driver {
             Command::SetFeeds { serves, wants } => self.session.set_feeds(serves, wants),
             Command::Certify(credentials) => self.session.certify(&credentials),
             Command::Host(message) => self.session.send_host(message),
+            Command::Answers(messages) => {
+                self.unanswered = self.unanswered.saturating_sub(1);
+                let mut messages = messages.into_iter();
+                messages.try_for_each(|message| self.session.send_host(message))
+            }
             Command::Feed(messages) => {
                 for ToPeer {
                     key,
@@ -175,10 +186,16 @@ impl Driver {
         }
     }
 
-    /// Hands on everything the session has to tell, feed messages in as few batches as may be.
+    /// Hands on everything the session has to tell, feed messages in as few batches as may be; what
+    /// comes behind too many unanswered messages waits until the host has answered.
     async fn drain(&mut self) -> Result<(), SessionError> {
         let mut batch = Vec::new();
-        while let Some(event) = self.session.poll_event()? {
+        while self.unanswered < UNANSWERED_MAX
+            && let Some(event) = self.session.poll_event()?
+        {
+            if batch.len() >= BATCH_MESSAGES_MAX {
+                self.deliver(std::mem::take(&mut batch)).await?;
+            }
             let report = match event {
                 SessionEvent::Feed(key, message) => {
                     batch.push(FromPeer::Message(key, message));
@@ -209,12 +226,19 @@ impl Driver {
                 },
                 SessionEvent::Open => Report::Open,
                 SessionEvent::Certified(certificate) => Report::Certified(certificate),
-                SessionEvent::Host(message) => Report::Host(message),
+                SessionEvent::Host(message) => {
+                    self.unanswered += 1;
+                    Report::Host(message)
+                }
             };
             if self.reports.send((self.id, report)).await.is_err() {
                 return Err(SessionError::Closed);
             }
         }
+        self.deliver(batch).await
+    }
+
+    async fn deliver(&self, batch: Vec<FromPeer>) -> Result<(), SessionError> {
         if !batch.is_empty() && !self.replication.deliver(self.id, batch).await {
             return Err(SessionError::Closed);
         }

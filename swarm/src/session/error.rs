@@ -79,6 +79,12 @@ pub enum SessionError {
         /// How long was waited.
         seconds: u64,
     },
+    /// The other side asks, and reads no answers.
+    #[error("more than {limit} bytes of answers are not read")]
+    Unread {
+        /// The limit.
+        limit: usize,
+    },
     /// Another session with the same peer took over.
     #[error("replaced by another session with the same peer")]
     Replaced,

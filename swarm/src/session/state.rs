@@ -24,7 +24,9 @@ use super::listing::Listing;
 use super::message::{ChannelMessage, Tag};
 use super::trace::trace_event;
 use super::{Certificate, Label, PeerMessage, SessionRole};
-use crate::limits::{HELLO_WAIT_MAX, TAGS_PER_MESSAGE_MAX, WANTED_TAGS_MAX};
+use crate::limits::{
+    HELLO_WAIT_MAX, PEER_MESSAGE_BYTES_UNREAD_MAX, TAGS_PER_MESSAGE_MAX, WANTED_TAGS_MAX,
+};
 use crate::node::Credentials;
 use numbered::Naming;
 
@@ -122,6 +124,8 @@ pub(crate) struct Session {
     naming: Naming,
     /// Feeds that both sides list.
     agreed: BTreeSet<FeedKey>,
+    /// Bytes of peer messages sent since the other side last kept up.
+    unread: usize,
     events: VecDeque<SessionEvent>,
 }
 
@@ -157,6 +161,7 @@ impl Session {
             listing: None,
             naming: Naming::Open,
             agreed: BTreeSet::new(),
+            unread: 0,
             events: VecDeque::new(),
         }
     }
@@ -277,9 +282,19 @@ impl Session {
         let Some(channel) = self.peer_channel else {
             return Ok(());
         };
+        let message = message.encode();
+        // Whoever asks on and reads nothing is not given all of it to keep.
+        self.unread = match self.connection.is_writable() {
+            true => 0,
+            false => self.unread + message.len(),
+        };
+        if self.unread > PEER_MESSAGE_BYTES_UNREAD_MAX {
+            let limit = PEER_MESSAGE_BYTES_UNREAD_MAX;
+            return Err(SessionError::Unread { limit });
+        }
         Ok(self
             .connection
-            .send_ahead(channel, PEER_MESSAGE, &message.encode())?)
+            .send_ahead(channel, PEER_MESSAGE, &message)?)
     }
 
     fn handle_event(&mut self, event: Event) -> Result<Option<SessionEvent>, SessionError> {

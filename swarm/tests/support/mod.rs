@@ -1,6 +1,8 @@
 //! Nodes with stores in memory, a host that does as it is told, and a real signal server.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod raw;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

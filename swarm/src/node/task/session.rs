@@ -146,6 +146,7 @@ impl Task {
             reports: self.reports_sender.clone(),
             replication: self.parts.replication.clone(),
             log: self.parts.message_log.clone(),
+            unanswered: 0,
         };
         let entry = Entry {
             info,
@@ -199,9 +200,7 @@ impl Task {
             Report::Certified(certificate) => self.handle_certified(id, certificate).await,
             Report::Host(message) => {
                 let answers = self.parts.host.handle_peer_message(&entry.info, message);
-                for answer in answers {
-                    let _ = entry.commands.send(Command::Host(answer));
-                }
+                let _ = entry.commands.send(Command::Answers(answers));
             }
             Report::FeedOpened(key) => {
                 entry.feeds.insert(key);
