@@ -2,7 +2,7 @@
 //!
 //! `end serve tcp|SIGNAL-URL BLOCKS BYTES`, `end pull ADDRESS|SIGNAL-URL KEY BLOCKS`,
 //! `end sparse ADDRESS KEY LENGTH COUNT`, `end live COUNT [unsynced]`, `end idle-feeds COUNT`, `end signal`,
-//! `end raw offer|answer BYTES`, `end connections offer|answer node|raw STEPS EACH`, `end piped serve|pull BLOCKS ..`, `end interactive serve|pull ..`. Each prints JSON lines and ends when its stdin does.
+//! `end raw offer|answer BYTES`, `end connections offer|answer node|raw STEPS EACH`, `end piped serve|pull BLOCKS .. across MS RATE LOSS`, `end interactive serve|pull ..`. Each prints JSON lines and ends when its stdin does.
 //! A last word `stock` asks for UDP socket buffers as a kernel gives them whose settings nobody changed.
 
 mod connections;
@@ -13,6 +13,7 @@ mod unsynced;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -25,16 +26,20 @@ use kinlog_feeds::replicate::{Interest, Want};
 use kinlog_feeds::store::{Feed, FileDisk, Kind, Options, Role, Store};
 use kinlog_feeds::{FeedKey, KeyPair, text};
 use kinlog_swarm::link::Link as _;
-use kinlog_swarm::link::webrtc::{Negotiation, Progress, WebrtcLink, WebrtcSettings};
+use kinlog_swarm::link::webrtc::{
+    Negotiation, Progress, ToldAddresses, WebrtcLink, WebrtcSettings,
+};
 use kinlog_swarm::{
     Credentials, Host, Label, Node, NodeConfig, NodeEvent, PeerMessage, SessionInfo, SessionRole,
 };
 use serde_json::{Value, json};
+use testkit::far::{Crossing, Quality};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::append::random;
+use crate::far::SEED;
 use crate::scratch::Scratch;
 
 /// Bytes appended in one batch while a feed is filled.
@@ -91,12 +96,20 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
             ["connections", "answer", kind, steps, each] => {
                 connections::answer(kind == "node", steps.parse()?, each.parse()?).await
             }
-            ["piped", "serve", blocks, bytes] => piped_serve(blocks.parse()?, bytes.parse()?).await,
-            ["piped", "pull", blocks] => piped_pull(blocks.parse()?).await,
+            ["piped", "serve", blocks, bytes, "across", ..] => {
+                piped_serve(blocks.parse()?, bytes.parse()?, this_side(&words[5..])?).await
+            }
+            ["piped", "pull", blocks, "across", ..] => {
+                piped_pull(blocks.parse()?, that_side()).await
+            }
             ["raw", "offer", bytes] => raw_offer(bytes.parse()?, &everywhere()).await,
             ["raw", "answer", bytes] => raw_answer(bytes.parse()?, &everywhere()).await,
-            ["raw", "offer", bytes, "loopback"] => raw_offer(bytes.parse()?, &loopback()).await,
-            ["raw", "answer", bytes, "loopback"] => raw_answer(bytes.parse()?, &loopback()).await,
+            ["raw", "offer", bytes, "across", ..] => {
+                raw_offer(bytes.parse()?, &this_side(&words[4..])?).await
+            }
+            ["raw", "answer", bytes, "across", ..] => {
+                raw_answer(bytes.parse()?, &that_side()).await
+            }
             _ => bail!("no such end: {words:?}"),
         }
     })
@@ -368,11 +381,11 @@ fn unix_micros() -> Result<u64> {
 }
 
 /// Offers a channel by stdout, and serves a feed over it.
-async fn piped_serve(blocks: u64, bytes: usize) -> Result<()> {
+async fn piped_serve(blocks: u64, bytes: usize, settings: WebrtcSettings) -> Result<()> {
     let scratch = Scratch::new()?;
     let store = open_store(&scratch)?;
     let feed = fill(&store, blocks, bytes)?;
-    let (mut negotiation, offer) = Negotiation::offer(&loopback(), 1).await?;
+    let (mut negotiation, offer) = Negotiation::offer(&settings, 1).await?;
     tell("key", &feed.key().0)?;
     tell("offer", &offer)?;
     let open = negotiate(&mut negotiation, None).await?;
@@ -381,7 +394,9 @@ async fn piped_serve(blocks: u64, bytes: usize) -> Result<()> {
         serves: Some(feed.key()),
         wants: None,
     });
-    let node = Node::start(config("pipe")?, store.clone(), host)?;
+    let mut config = config("pipe")?;
+    (config.bind, config.told) = (settings.bind, settings.told);
+    let node = Node::start(config, store.clone(), host)?;
     let (label, role) = (Label::Feed, SessionRole::Initiator);
     node.attach(Arc::new(link), label, feed.key().0, role)
         .await?;
@@ -393,7 +408,7 @@ async fn piped_serve(blocks: u64, bytes: usize) -> Result<()> {
 }
 
 /// Answers that, and fetches the feed; says how long that took from the open channel.
-async fn piped_pull(blocks: u64) -> Result<()> {
+async fn piped_pull(blocks: u64, settings: WebrtcSettings) -> Result<()> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut told = async |what: &str| -> Result<Vec<u8>> {
         let line = lines
@@ -412,7 +427,7 @@ async fn piped_pull(blocks: u64) -> Result<()> {
             .map_err(|_| anyhow!("a key has 32 bytes"))?,
     );
     let offer = told("offer").await?;
-    let (mut negotiation, answer) = Negotiation::answer(&loopback(), &offer).await?;
+    let (mut negotiation, answer) = Negotiation::answer(&settings, &offer).await?;
     tell("answer", &answer)?;
     let open = negotiate(&mut negotiation, Some(lines)).await?;
     let link = link_of(negotiation, open).await?;
@@ -423,7 +438,9 @@ async fn piped_pull(blocks: u64) -> Result<()> {
         serves: None,
         wants: Some(key),
     });
-    let node = Node::start(config("pipe")?, store.clone(), host)?;
+    let mut config = config("pipe")?;
+    (config.bind, config.told) = (settings.bind, settings.told);
+    let node = Node::start(config, store.clone(), host)?;
     let mut events = node.subscribe();
     let want = Want::Range(0..blocks);
     node.set_interest(key, Interest { want, live: false });
@@ -460,10 +477,29 @@ fn socket_buffer_bytes() -> Option<usize> {
     stock.then_some(STOCK_BUFFER_BYTES)
 }
 
-/// Loopback alone, so that there is one way, through whatever stands between.
-fn loopback() -> WebrtcSettings {
+/// Loopback alone, reached across a link in user space that this process stands behind: round trip in
+/// milliseconds, bytes a second, and of a million packets how many are lost.
+fn this_side(way: &[&str]) -> Result<WebrtcSettings> {
+    let [round_trip, rate, loss] = way else {
+        bail!("a way has three figures, not {way:?}");
+    };
+    let round_trip = Duration::from_millis(round_trip.parse()?);
+    let quality = Quality::of(round_trip, rate.parse()?).losing(loss.parse()?);
+    let crossing = Crossing::start(quality, SEED);
+    // An address that cannot be reached is one that nobody connects to.
+    let told = move |address| crossing.stands_for(address).unwrap_or(address);
+    Ok(settings(ToldAddresses::new(told)))
+}
+
+/// Loopback alone, and reached by nobody: whoever wants to talk to this side is called by it.
+fn that_side() -> WebrtcSettings {
+    settings(ToldAddresses::new(|_| (Ipv4Addr::LOCALHOST, 9).into()))
+}
+
+fn settings(told: ToldAddresses) -> WebrtcSettings {
     WebrtcSettings {
-        bind: vec![std::net::Ipv4Addr::LOCALHOST.into()],
+        bind: vec![Ipv4Addr::LOCALHOST.into()],
+        told: Some(told),
         ..WebrtcSettings::default()
     }
 }

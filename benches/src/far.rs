@@ -2,12 +2,10 @@
 //! loses what they send.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kinlog_feeds::text;
-use testkit::far::{DatagramRelay, Quality, StreamRelay};
+use testkit::far::{Quality, StreamRelay};
 
 use crate::process::Process;
 use crate::replicate::{self, number, pull};
@@ -19,7 +17,7 @@ const LARGE_BYTES: usize = 65_536;
 const RATE: u64 = 125_000_000;
 
 /// Decides what is lost.
-const SEED: u64 = 1;
+pub(crate) const SEED: u64 = 1;
 
 pub(crate) const WEBRTC_20MS: Row = Row {
     name: "webrtc_20ms",
@@ -27,8 +25,8 @@ pub(crate) const WEBRTC_20MS: Row = Row {
     definition: "1,024 blocks (256 with --quick) of 64 KiB from one process to another over a \
         WebRTC data channel through a user-space link of 20 ms round trip and 1 Gbit/s, into a new \
         store; the clock runs in the reader from the open channel until every block is verified \
-        and durable; one association. Limit: as many bytes over a raw channel of the same stack \
-        through the same link.",
+        and durable; up to four associations. Limit: as many bytes over one raw channel of the same \
+        stack through the same link.",
     measure: |effort| webrtc(effort, Quality::of(20 * MS, RATE), effort.scaled(1_024)),
     once: None,
 };
@@ -140,69 +138,35 @@ fn webrtc(effort: &Effort, quality: Quality, blocks: u64) -> Result<Measured> {
     let bytes = blocks as usize * LARGE_BYTES;
     let (blocks, size) = (blocks.to_string(), LARGE_BYTES.to_string());
     let count = bytes.to_string();
+    let round_trip = (2 * quality.delay).as_millis().to_string();
+    let way = [
+        &round_trip,
+        &quality.rate.to_string(),
+        &quality.loss_ppm.to_string(),
+    ];
+    let far = |words: &[&str]| {
+        let way = way.iter().map(|word| word.as_str());
+        let words: Vec<&str> = words.iter().copied().chain(["across"]).chain(way).collect();
+        Process::end(&words)
+    };
     let ours = || {
-        let serve = Process::end(&["piped", "serve", &blocks, &size])?;
-        let pull = Process::end(&["piped", "pull", &blocks])?;
-        over(serve, pull, quality, bytes)
+        let serve = far(&["piped", "serve", &blocks, &size])?;
+        let pull = far(&["piped", "pull", &blocks])?;
+        over(serve, pull, bytes)
     };
     let raw = || {
-        let offer = Process::end(&["raw", "offer", &count, "loopback"])?;
-        let answer = Process::end(&["raw", "answer", &count, "loopback"])?;
-        over(offer, answer, quality, bytes)
+        let offer = far(&["raw", "offer", &count])?;
+        let answer = far(&["raw", "answer", &count])?;
+        over(offer, answer, bytes)
     };
     let limit = ("raw data channel through the same link", Box::new(raw) as _);
     Measured::alternate(effort, ours, Vec::new(), Some(limit))
 }
 
-/// Introduces two ends to each other across a link; returns how much a second came through.
-fn over(mut one: Process, mut other: Process, quality: Quality, bytes: usize) -> Result<f64> {
-    let relay = Arc::new(DatagramRelay::start(quality, SEED)?);
-    let (ours, theirs) = (Arc::clone(&relay), Arc::clone(&relay));
-    let (_, said) = one.introduce_by(
-        &mut other,
-        move |line| moved(line, &ours, 0),
-        move |line| moved(line, &theirs, 1),
-    )?;
+/// Introduces two ends to each other; returns how much a second came through.
+fn over(mut one: Process, mut other: Process, bytes: usize) -> Result<f64> {
+    let (_, said) = one.introduce(&mut other)?;
     Ok(bytes as f64 / 1e6 / number(&said, "seconds")?)
-}
-
-/// Bytes before the text of an offer, an answer or a candidate.
-const HEAD_BYTES: usize = 9;
-
-/// Puts the relay in the place of the address that an end tells of itself.
-fn moved(line: String, relay: &DatagramRelay, end: usize) -> Result<String> {
-    let Some((what @ ("offer" | "answer" | "candidate"), body)) = line.trim_end().split_once(' ')
-    else {
-        return Ok(line);
-    };
-    let body = text::decode_hex(body)?;
-    let (head, text) = body
-        .split_at_checked(HEAD_BYTES)
-        .context("a body has a head")?;
-    let mut moved = head.to_vec();
-    for line in std::str::from_utf8(text)?.split_inclusive('\n') {
-        moved.extend_from_slice(of_relay(line, relay, end)?.as_bytes());
-    }
-    Ok(format!("{what} {}\n", text::encode_hex(&moved)))
-}
-
-fn of_relay(line: &str, relay: &DatagramRelay, end: usize) -> Result<String> {
-    // `candidate:FOUNDATION COMPONENT PROTOCOL PRIORITY ADDRESS PORT typ TYPE ...`, RFC 8839.
-    let words: Vec<&str> = line.split(' ').collect();
-    let [first, _, _, _, address, port, ..] = words[..] else {
-        return Ok(line.to_owned());
-    };
-    if !first.contains("candidate:") {
-        return Ok(line.to_owned());
-    }
-    relay.set_end(end, SocketAddr::new(address.parse()?, port.parse()?));
-    // The other end talks to the socket that stands for this one.
-    let stands = relay.facing(1 - end);
-    let (from, to) = (
-        format!(" {address} {port} "),
-        format!(" {} {} ", stands.ip(), stands.port()),
-    );
-    Ok(line.replacen(&from, &to, 1))
 }
 
 fn interactive(effort: &Effort) -> Result<Measured> {

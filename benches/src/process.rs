@@ -61,22 +61,11 @@ impl Process {
 
     /// Passes what each says on to the other, until each has said a JSON line; returns both.
     pub(crate) fn introduce(&mut self, other: &mut Process) -> Result<(Value, Value)> {
-        let as_it_is = |line: String| Ok(line);
-        self.introduce_by(other, as_it_is, as_it_is)
-    }
-
-    /// The same, with what each says changed on the way.
-    pub(crate) fn introduce_by(
-        &mut self,
-        other: &mut Process,
-        ours: impl Fn(String) -> Result<String>,
-        theirs: impl Fn(String) -> Result<String> + Send,
-    ) -> Result<(Value, Value)> {
         let (stdin, other_stdin) = (&mut self.stdin, &mut other.stdin);
         let (stdout, other_stdout) = (&mut self.stdout, &mut other.stdout);
         thread::scope(|scope| {
-            let theirs = scope.spawn(|| pass_on(other_stdout, stdin, theirs));
-            let ours = pass_on(stdout, other_stdin, ours)?;
+            let theirs = scope.spawn(|| pass_on(other_stdout, stdin));
+            let ours = pass_on(stdout, other_stdin)?;
             let theirs = theirs
                 .join()
                 .map_err(|_| anyhow!("a reader ended early"))??;
@@ -86,11 +75,7 @@ impl Process {
 }
 
 /// Passes lines on until one is JSON, and returns that.
-fn pass_on(
-    from: &mut BufReader<ChildStdout>,
-    to: &mut Option<ChildStdin>,
-    change: impl Fn(String) -> Result<String>,
-) -> Result<Value> {
+fn pass_on(from: &mut BufReader<ChildStdout>, to: &mut Option<ChildStdin>) -> Result<Value> {
     loop {
         let mut line = String::new();
         if from.read_line(&mut line)? == 0 {
@@ -101,7 +86,7 @@ fn pass_on(
         }
         to.as_mut()
             .context("stdin is open")?
-            .write_all(change(line)?.as_bytes())?;
+            .write_all(line.as_bytes())?;
     }
 }
 

@@ -182,3 +182,74 @@ pub const CONNECTING_TIMER_MAX: Duration = Duration::from_millis(2);
 /// How long one message may wait for the other side to take it: whoever does not read for so long
 /// is no peer, only memory.
 pub const SEND_STALL_MAX: Duration = Duration::from_secs(20);
+
+/// Associations with one peer on a long or lossy way, the first included: each has a receive window of
+/// 1 MiB and waits for what it lost by itself.
+pub const ASSOCIATIONS_MAX: usize = 4;
+
+/// Further associations of all sessions: 24 x (1 MiB that waits to be sent, 1 MiB kept until it has come,
+/// 1 MiB received) is 72 MiB. Whoever opens many sessions gets no more of them.
+pub const FURTHER_ASSOCIATIONS_MAX: usize = 24;
+
+/// Round trip from which on a way is long: 1 MiB in each of them is 50 MB/s.
+pub const FAR_ROUND_TRIP: Duration = Duration::from_millis(20);
+
+/// Round trips measured before the shortest says anything: one may have waited for a busy machine.
+pub const ROUND_TRIP_SAMPLES: u32 = 4;
+
+/// Interval of further measurements while bulk data is carried: the way may have become shorter.
+pub const PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bulk data after which a session on a long way gets further associations: opening one takes some ten
+/// round trips, in which this much is carried anyway.
+pub const FAR_BULK_BYTES: u64 = 512 * 1024;
+
+/// Bulk data without which the other side has no reason to ask for associations: it counts what is on
+/// its way, too.
+pub const ASKED_BULK_BYTES: u64 = FAR_BULK_BYTES / 4;
+
+/// Pause after which bulk data is counted anew; a lost packet costs one to four seconds.
+pub const BULK_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a message has waited for a link that stood still: half of what SCTP waits before it sends
+/// again.
+pub const STALL_AFTER: Duration = Duration::from_millis(500);
+
+/// Standing still so often within [`STALLS_WITHIN`] is loss, on a way that is not long.
+pub const STALLS_OF_LOSS: usize = 3;
+
+/// See [`STALLS_OF_LOSS`].
+pub const STALLS_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long after the last bulk data further associations are closed.
+pub const ASSOCIATIONS_IDLE: Duration = Duration::from_secs(15);
+
+/// First wait after an association could not be made, or broke; doubled each time.
+pub const ASSOCIATIONS_RETRY: Duration = Duration::from_secs(5);
+
+/// Longest such wait.
+pub const ASSOCIATIONS_RETRY_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Bytes on their way by one further association, 1 MiB: SCTP's receive window.
+pub const ASSOCIATION_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long an association may bring nothing of what it took before the others take over: what is lost
+/// twice has come after three seconds.
+pub const ASSOCIATION_STUCK: Duration = Duration::from_secs(4);
+
+/// Offers of associations that a peer is refused before its session ends: it has been told why.
+pub const ASSOCIATION_REFUSALS_MAX: u32 = 16;
+
+/// Largest offer or answer of an association: a description and nine bytes before it.
+pub const ASSOCIATION_BODY_BYTES_MAX: usize = DESCRIPTION_BYTES_MAX + 9;
+
+/// Largest candidate of an association.
+pub const ASSOCIATION_CANDIDATE_BYTES_MAX: usize = CANDIDATE_BYTES_MAX + 9;
+
+/// Messages of further associations that wait for their session; beyond it they stop reading. Usually
+/// of 64 KiB.
+pub const ASSOCIATION_NEWS_MAX: usize = 16;
+
+/// How far the id of an offered association may lie behind the highest: offers begun together come in any
+/// order, and older ids have been used.
+pub const ASSOCIATION_IDS_KEPT: u64 = 64;

@@ -67,6 +67,12 @@ pub struct SessionStatus {
     pub agent: Option<Text<AgentId>>,
     pub bytes_received: u64,
     pub bytes_sent: u64,
+    /// WebRTC associations with that peer: one, or up to four while much is carried over a long way.
+    #[serde(default)]
+    pub associations: usize,
+    /// Shortest round trip measured, where the peer says numbers back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_ms: Option<u64>,
     /// `connecting`, `handshake`, `open` or `plain`.
     pub state: String,
     /// Seconds since the link opened.

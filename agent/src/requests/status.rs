@@ -252,6 +252,8 @@ fn session(core: &Core, one: &NodeSession) -> SessionStatus {
             .map(Into::into),
         bytes_received: one.bytes_in,
         bytes_sent: one.bytes_out,
+        associations: one.associations,
+        round_trip_ms: one.round_trip_ms,
         state: one.state.clone(),
         seconds: one.since_s,
         feeds: one.feeds.clone(),

@@ -111,6 +111,10 @@ fn session_line(session: &SessionStatus, paint: &Paint) -> String {
         ),
         None => String::new(),
     };
+    let associations = match session.associations {
+        0 | 1 => String::new(),
+        several => format!(" x{several}"),
+    };
     format!(
         "  {}  by {} {}  {} in, {} out\n    {}",
         paint.name(&clean(&who)),
@@ -118,7 +122,9 @@ fn session_line(session: &SessionStatus, paint: &Paint) -> String {
         clean(&session.topic),
         bytes(session.bytes_received),
         bytes(session.bytes_sent),
-        paint.faint(&clean(format!("{} {path}", session.transport).trim())),
+        paint.faint(&clean(
+            format!("{}{associations} {path}", session.transport).trim()
+        )),
     )
 }
 

@@ -4,7 +4,7 @@
 pub struct PeerMessage {
     #[prost(
         oneof = "peer_message::Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
     )]
     pub message: ::core::option::Option<peer_message::Message>,
 }
@@ -40,6 +40,22 @@ pub mod peer_message {
         SignInRecord(super::SignInRecord),
         #[prost(message, tag = "14")]
         SeedCleared(super::SeedCleared),
+        #[prost(message, tag = "15")]
+        Ping(super::Ping),
+        #[prost(message, tag = "16")]
+        Pong(super::Pong),
+        #[prost(message, tag = "17")]
+        AssociationsWanted(super::AssociationsWanted),
+        #[prost(message, tag = "18")]
+        AssociationOffer(super::AssociationOffer),
+        #[prost(message, tag = "19")]
+        AssociationAnswer(super::AssociationAnswer),
+        #[prost(message, tag = "20")]
+        AssociationCandidate(super::AssociationCandidate),
+        #[prost(message, tag = "21")]
+        AssociationRefused(super::AssociationRefused),
+        #[prost(message, tag = "22")]
+        AssociationClosed(super::AssociationClosed),
     }
 }
 /// "Open the channel of these feeds if you hold or want them." Tags are good for this session only.
@@ -137,4 +153,62 @@ pub struct SignInRecord {
     /// at most 1 KiB
     #[prost(bytes = "bytes", tag = "1")]
     pub record: ::prost::bytes::Bytes,
+}
+/// "Say this number back at once": how long the way is. From 15 to 22 only to sides whose hello has the bit for it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ping {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pong {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+}
+/// "Open further associations": from the responder, as the initiator alone offers them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AssociationsWanted {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AssociationOffer {
+    /// from 1 in a session, never used again
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// 32 random bytes, by which both sides know each other there
+    #[prost(bytes = "bytes", tag = "2")]
+    pub token: ::prost::bytes::Bytes,
+    /// the body of an offer as signal servers carry it, at most 12 KiB
+    #[prost(bytes = "bytes", tag = "3")]
+    pub description: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AssociationAnswer {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub description: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AssociationCandidate {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// at most 521 B
+    #[prost(bytes = "bytes", tag = "2")]
+    pub candidate: ::prost::bytes::Bytes,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AssociationRefused {
+    /// 0: what was asked for
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// 1 there are enough, 2 nothing is carried that they would help, 3 it cannot be made
+    #[prost(uint32, tag = "2")]
+    pub reason: u32,
+}
+/// "Nothing comes over this one any more, and so many messages of yours came": what came later is to be sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AssociationClosed {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(uint64, tag = "2")]
+    pub received: u64,
 }

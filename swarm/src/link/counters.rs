@@ -15,6 +15,19 @@ pub struct LinkStats {
     pub messages_out: u64,
 }
 
+impl std::ops::Add for LinkStats {
+    type Output = LinkStats;
+
+    fn add(self, other: LinkStats) -> LinkStats {
+        LinkStats {
+            bytes_in: self.bytes_in + other.bytes_in,
+            messages_in: self.messages_in + other.messages_in,
+            bytes_out: self.bytes_out + other.bytes_out,
+            messages_out: self.messages_out + other.messages_out,
+        }
+    }
+}
+
 /// Counts what goes through a link.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use kinlog_feeds::crypto::Secret;
 
+use crate::link::webrtc::ToldAddresses;
+
 /// Settings of a node; [`NodeConfig::new`] gives one that works.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -20,6 +22,9 @@ pub struct NodeConfig {
     pub bind: Vec<IpAddr>,
     /// Socket buffer asked for on UDP sockets, in bytes; `None`: 4 MiB. The kernel may give less.
     pub udp_socket_buffer_bytes: Option<usize>,
+    /// What others are told in the place of an address of this machine: where a router forwards a port
+    /// to it. Addresses themselves, unless this is set.
+    pub told: Option<ToldAddresses>,
     /// Format of entries and statements that this build speaks; 0 states none. Sessions with peers of
     /// another format are refused.
     pub format: u16,
@@ -42,6 +47,7 @@ impl NodeConfig {
             stun_urls: Vec::new(),
             bind: Vec::new(),
             udp_socket_buffer_bytes: None,
+            told: None,
             format: 0,
             withhold_own: false,
             clock_rate: NonZeroU32::MIN,

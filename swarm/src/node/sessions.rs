@@ -13,7 +13,7 @@ use super::introductions::{MeetingKey, PeerPath};
 use super::status::SessionStatus;
 use crate::limits::DUPLICATE_WINDOW;
 use crate::link::{Link, LinkStats};
-use crate::session::{Command, SessionError, SessionId, SessionInfo};
+use crate::session::{Command, Seen, SessionError, SessionId, SessionInfo};
 
 /// One session.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub(super) struct Entry {
     /// Feeds of which the peer is shown these blocks alone.
     pub(super) limits: BTreeMap<FeedKey, Vec<Range<u64>>>,
     pub(super) link: Arc<dyn Link>,
+    pub(super) associations: Arc<Seen>,
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) task: JoinHandle<()>,
     pub(super) since: Time,
@@ -133,14 +134,15 @@ impl Sessions {
 
     pub(super) fn measure(&mut self, now: Time) {
         for entry in self.entries.values_mut() {
-            entry.rate.measure(now, entry.link.stats());
+            let stats = entry.stats();
+            entry.rate.measure(now, stats);
         }
     }
 
     pub(super) async fn status(&self, now: Time) -> Vec<SessionStatus> {
         let mut all = Vec::with_capacity(self.entries.len());
         for (id, entry) in &self.entries {
-            let stats = entry.link.stats();
+            let stats = entry.stats();
             let path = entry.link.path().await;
             all.push(SessionStatus {
                 id: id.0,
@@ -153,6 +155,11 @@ impl Sessions {
                 transport: path.transport,
                 path: path.ice.or_else(|| entry.info.path.clone()),
                 state: entry.state().to_owned(),
+                associations: 1 + entry.associations.open(),
+                round_trip_ms: entry
+                    .associations
+                    .round_trip()
+                    .map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX)),
                 feeds: entry.feeds.iter().map(ToString::to_string).collect(),
                 bytes_in: stats.bytes_in,
                 bytes_out: stats.bytes_out,
@@ -167,6 +174,11 @@ impl Sessions {
 }
 
 impl Entry {
+    /// Returns what went through the link and its further associations.
+    fn stats(&self) -> LinkStats {
+        self.link.stats() + self.associations.stats()
+    }
+
     fn state(&self) -> &'static str {
         match (self.info.plain, self.open) {
             (true, true) => "plain",

@@ -36,6 +36,10 @@ pub struct SessionStatus {
     pub path: Option<IcePath>,
     /// `connecting`, `handshake`, `open` or `plain`.
     pub state: String,
+    /// Associations with the peer: one, or on a long or lossy way several while much is carried.
+    pub associations: usize,
+    /// Shortest round trip measured, in milliseconds, where the peer says numbers back.
+    pub round_trip_ms: Option<u64>,
     /// Feeds with an open channel, z-base-32.
     pub feeds: Vec<String>,
     /// Bytes received, counted at the link.

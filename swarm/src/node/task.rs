@@ -11,20 +11,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kinlog_signal::ClientEvent;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::bans::Bans;
 use super::desired::Desired;
 use super::introductions::{Introductions, MeetingKey, PeerPath};
-use super::negotiate::FromPeer;
 use super::sessions::Sessions;
 use super::signalling::Signalling;
 use super::{Host, NodeConfig, NodeError, NodeEvent, NodeStatus, Request, TopicStatus};
 use crate::clock::Clock;
-use crate::limits::{REPORTS_QUEUED_MAX, TICK};
+use crate::limits::{FURTHER_ASSOCIATIONS_MAX, REPORTS_QUEUED_MAX, TICK};
 use crate::link::LinkError;
-use crate::link::webrtc::{WebrtcLink, WebrtcSettings};
+use crate::link::webrtc::{FromPeer, WebrtcLink, WebrtcSettings};
 use crate::message_log::MessageLog;
 use crate::replication;
 use crate::session::{Command, Report, SessionError, SessionId, SessionRole};
@@ -73,6 +72,8 @@ pub(super) struct Task {
     attempted_sender: mpsc::Sender<Attempted>,
     reports: mpsc::Receiver<(SessionId, Report)>,
     reports_sender: mpsc::Sender<(SessionId, Report)>,
+    /// Further associations that sessions may make yet.
+    associations: Arc<Semaphore>,
 }
 
 impl Task {
@@ -86,6 +87,7 @@ impl Task {
                 stun_urls: parts.config.stun_urls.clone(),
                 bind: parts.config.bind.clone(),
                 udp_socket_buffer_bytes: parts.config.udp_socket_buffer_bytes,
+                told: parts.config.told.clone(),
             },
             signalling: Signalling::start(secret, &parts.config.signal_urls, &signal_sender)?,
             introductions: Introductions::new(u64::from_le_bytes(random()?)),
@@ -98,6 +100,7 @@ impl Task {
             attempted_sender,
             reports,
             reports_sender,
+            associations: Arc::new(Semaphore::new(FURTHER_ASSOCIATIONS_MAX)),
             parts,
         })
     }

@@ -13,9 +13,12 @@ use kinlog_feeds::wire::kinlog::FeedMessage;
 use std::collections::VecDeque;
 use tokio::sync::mpsc;
 
+use super::associations::Associations;
 use super::{PeerMessage, Session, SessionError, SessionEvent, SessionId};
 use crate::clock::Clock;
-use crate::limits::{BATCH_MESSAGES_MAX, LINK_CLOSE_WAIT_MAX, SEND_STALL_MAX, UNANSWERED_MAX};
+use crate::limits::{
+    ASSOCIATION_NEWS_MAX, BATCH_MESSAGES_MAX, LINK_CLOSE_WAIT_MAX, SEND_STALL_MAX, UNANSWERED_MAX,
+};
 use crate::link::{Link, LinkError};
 use crate::message_log::MessageLog;
 use crate::node::Credentials;
@@ -78,6 +81,7 @@ pub(crate) struct Driver {
     pub(crate) clock: Clock,
     pub(crate) session: Session,
     pub(crate) link: Arc<dyn Link>,
+    pub(crate) associations: Associations,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) reports: mpsc::Sender<(SessionId, Report)>,
     pub(crate) replication: replication::Sender,
@@ -107,6 +111,7 @@ impl Driver {
         let mut writable = true;
         loop {
             self.drain().await?;
+            self.associations.settle(&mut self.session)?;
             if sending.is_none() {
                 // No more than the link takes now: what is urgent overtakes what waits behind.
                 while outgoing.bytes < link.max_message()
@@ -119,12 +124,13 @@ impl Driver {
                     .map(|message| link.send(message));
                 sending_since = sending.as_ref().map(|_| self.clock.now());
             }
-            if self.session.is_writable() != writable {
+            if (self.session.is_writable() && self.associations.is_writable()) != writable {
                 writable = !writable;
                 self.replication.writable(self.id, writable).await;
             }
             let stalled = sending_since.map(|since| since + SEND_STALL_MAX);
-            let timeout = [self.session.poll_timeout(), stalled];
+            let further = self.associations.poll_timeout();
+            let timeout = [self.session.poll_timeout(), stalled, further];
             tokio::select! {
                 biased;
                 command = self.commands.recv() => {
@@ -138,6 +144,17 @@ impl Driver {
                 {
                     sending = None;
                     sent?;
+                    if let Some(since) = sending_since {
+                        self.associations.handle_sent(since);
+                    }
+                }
+                happened = self.associations.next(), if self.unanswered < UNANSWERED_MAX => {
+                    self.associations.handle(&mut self.session, happened)?;
+                    // As many as wait at most: what comes meanwhile is not taken before these are handed on.
+                    for _ in 0..ASSOCIATION_NEWS_MAX {
+                        let Some(happened) = self.associations.try_next() else { break };
+                        self.associations.handle(&mut self.session, happened)?;
+                    }
                 }
                 message = link.recv(),
                     if self.session.wants_input() && self.unanswered < UNANSWERED_MAX =>
@@ -230,6 +247,11 @@ impl Driver {
                     self.unanswered += 1;
                     Report::Host(message)
                 }
+                SessionEvent::Association(message) => {
+                    self.associations
+                        .handle_message(&mut self.session, message)?;
+                    continue;
+                }
             };
             if self.reports.send((self.id, report)).await.is_err() {
                 return Err(SessionError::Closed);
@@ -248,18 +270,22 @@ impl Driver {
 
 /// Bytes on their way out, cut into messages of the link's size.
 #[derive(Debug, Default)]
-struct Outgoing {
+pub(super) struct Outgoing {
     waiting: VecDeque<Bytes>,
     bytes: usize,
 }
 
 impl Outgoing {
-    fn push(&mut self, bytes: Bytes) {
+    pub(super) fn push(&mut self, bytes: Bytes) {
         self.bytes += bytes.len();
         self.waiting.push_back(bytes);
     }
 
-    fn next(&mut self, max: usize) -> Option<BytesMut> {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn next(&mut self, max: usize) -> Option<BytesMut> {
         if self.bytes == 0 {
             return None;
         }

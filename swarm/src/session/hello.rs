@@ -14,6 +14,8 @@ const VERSION: u8 = 1;
 const FORMAT_SHIFT: u32 = 48;
 /// The side opens `kinlog/feed/1` once it has seen this bit of the other one's.
 const LISTS_FEEDS: u64 = 1;
+/// The side takes what is said about further associations, and can make some.
+const TAKES_ASSOCIATIONS: u64 = 2;
 
 /// What one side says when it opens the peer channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,6 +34,17 @@ impl Hello {
             label: label.byte(),
             cap,
         }
+    }
+
+    /// Says that the side can make further associations.
+    pub(crate) fn with_associations(mut self) -> Self {
+        self.features |= TAKES_ASSOCIATIONS;
+        self
+    }
+
+    /// Returns whether the side can make further associations.
+    pub(crate) fn takes_associations(&self) -> bool {
+        self.features & TAKES_ASSOCIATIONS != 0
     }
 
     /// Returns the format that the side speaks, zero when not stated.

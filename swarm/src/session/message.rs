@@ -4,6 +4,7 @@ use bytes::Bytes;
 use kinlog_feeds::Hash;
 use prost::Message as _;
 
+use super::associations::AssociationMessage;
 use super::seed_clearing::SeedClearing;
 use crate::generated::kinlog_peer_v1 as wire;
 use crate::generated::kinlog_peer_v1::peer_message::Message;
@@ -101,6 +102,7 @@ pub(crate) type Tag = [u8; 8];
 pub(crate) enum ChannelMessage {
     Want(Vec<Tag>),
     Unwant(Vec<Tag>),
+    Association(AssociationMessage),
     Host(PeerMessage),
 }
 
@@ -151,6 +153,7 @@ impl ChannelMessage {
             ChannelMessage::Unwant(tags) => Message::Unwant(wire::Unwant {
                 tags: encode_tags(&tags),
             }),
+            ChannelMessage::Association(message) => message.into(),
             ChannelMessage::Host(PeerMessage::IdentityOffer { hash }) => {
                 let hash = Bytes::copy_from_slice(&hash.0);
                 Message::IdentityOffer(wire::IdentityOffer { hash })
@@ -251,6 +254,17 @@ impl ChannelMessage {
                 let bytes = at_most("sign-in record", sent.record, SIGN_IN_RECORD_BYTES_MAX)?;
                 ChannelMessage::Host(PeerMessage::SignInRecord { bytes })
             }
+            message @ (Message::Ping(_)
+            | Message::Pong(_)
+            | Message::AssociationsWanted(_)
+            | Message::AssociationOffer(_)
+            | Message::AssociationAnswer(_)
+            | Message::AssociationCandidate(_)
+            | Message::AssociationRefused(_)
+            | Message::AssociationClosed(_)) => match AssociationMessage::decode(message)? {
+                Some(message) => ChannelMessage::Association(message),
+                None => return Ok(None),
+            },
         };
         Ok(Some(message))
     }
@@ -265,7 +279,11 @@ fn decode_hash(field: &'static str, bytes: &Bytes) -> Result<Hash, PeerMessageEr
     })
 }
 
-fn at_most(field: &'static str, bytes: Bytes, limit: usize) -> Result<Bytes, PeerMessageError> {
+pub(super) fn at_most(
+    field: &'static str,
+    bytes: Bytes,
+    limit: usize,
+) -> Result<Bytes, PeerMessageError> {
     if bytes.len() > limit {
         return Err(PeerMessageError::Size {
             field,
@@ -304,9 +322,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::session::associations;
 
     fn messages() -> Vec<ChannelMessage> {
-        vec![
+        let mut messages = vec![
             ChannelMessage::Want(vec![[1; 8], [2; 8]]),
             ChannelMessage::Unwant(vec![[3; 8]]),
             ChannelMessage::Host(PeerMessage::IdentityOffer {
@@ -342,7 +361,10 @@ mod tests {
             ChannelMessage::Host(PeerMessage::SignInRecord {
                 bytes: Bytes::from_static(b"record"),
             }),
-        ]
+        ];
+        let further = associations::examples().into_iter();
+        messages.extend(further.map(ChannelMessage::Association));
+        messages
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What two peers say to each other over a link.
 
+mod associations;
 mod certificate;
 #[cfg(test)]
 mod derivations;
@@ -15,6 +16,7 @@ mod state;
 mod tests;
 mod trace;
 
+pub(crate) use associations::{Associations, Means, Seen};
 pub(crate) use certificate::LinkBinding;
 pub use certificate::{Certificate, CertificateError};
 pub(crate) use driver::{Command, Driver, Report, ToPeer};

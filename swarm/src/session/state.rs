@@ -17,6 +17,7 @@ use kinlog_feeds::wire::kinlog::FeedMessage;
 use kinlog_feeds::wire::{ChannelId, Config, Connection, Event};
 use kinlog_feeds::{DiscoveryKey, FeedKey, Time};
 
+use super::associations::{AssociationMessage, Bulk};
 use super::certificate::{self, LinkBinding};
 use super::error::SessionError;
 use super::hello::{self, Hello};
@@ -54,6 +55,8 @@ pub(crate) struct SessionConfig {
     pub(crate) meeting: Meeting,
     pub(crate) binding: LinkBinding,
     pub(crate) format: u16,
+    /// Whether the link can have further associations.
+    pub(crate) associations: bool,
     pub(crate) static_seed: [u8; 32],
     pub(crate) ephemeral_seed: [u8; 32],
     pub(crate) stream_header: [u8; 24],
@@ -71,6 +74,8 @@ pub(crate) enum SessionEvent {
     Open,
     /// The other side showed a certificate, and it holds.
     Certified(Certificate),
+    /// Something about further associations.
+    Association(AssociationMessage),
     /// A message for the host.
     Host(PeerMessage),
     /// Both sides opened the channel of a feed.
@@ -126,6 +131,13 @@ pub(crate) struct Session {
     agreed: BTreeSet<FeedKey>,
     /// Bytes of peer messages sent since the other side last kept up.
     unread: usize,
+    /// Both sides can have further associations.
+    takes_associations: bool,
+    /// Bulk data goes by those instead of the link.
+    diverts: bool,
+    diverted: VecDeque<Bulk>,
+    /// Bulk data sent and received that nobody has counted yet.
+    bulk_bytes: u64,
     events: VecDeque<SessionEvent>,
 }
 
@@ -162,6 +174,10 @@ impl Session {
             naming: Naming::Open,
             agreed: BTreeSet::new(),
             unread: 0,
+            takes_associations: false,
+            diverts: false,
+            diverted: VecDeque::new(),
+            bulk_bytes: 0,
             events: VecDeque::new(),
         }
     }
@@ -278,6 +294,19 @@ impl Session {
         self.send_peer(ChannelMessage::Host(message))
     }
 
+    /// Says something about further associations.
+    pub(crate) fn send_association(
+        &mut self,
+        message: AssociationMessage,
+    ) -> Result<(), SessionError> {
+        self.send_peer(ChannelMessage::Association(message))
+    }
+
+    /// Returns whether both sides can have further associations.
+    pub(crate) fn takes_associations(&self) -> bool {
+        self.takes_associations
+    }
+
     fn send_peer(&mut self, message: ChannelMessage) -> Result<(), SessionError> {
         let Some(channel) = self.peer_channel else {
             return Ok(());
@@ -369,7 +398,10 @@ impl Session {
         match self.config.meeting {
             Meeting::Topic { label, key } => {
                 let cap = hello::cap(&hash, self.config.role, label, &key);
-                let hello = Hello::new(self.config.format, label, cap);
+                let mut hello = Hello::new(self.config.format, label, cap);
+                if self.config.associations {
+                    hello = hello.with_associations();
+                }
                 let channel = self.connection.open(PEER_PROTOCOL, None, &hello.encode())?;
                 self.peer_channel = Some(channel);
             }
@@ -406,6 +438,7 @@ impl Session {
             .set_receive_frame_max(kinlog_feeds::limits::FRAME_BYTES_MAX);
         self.connection.set_send_frame_max(theirs.frame_bytes_max);
         self.open = true;
+        self.takes_associations = self.config.associations && theirs.takes_associations();
         self.events.push_back(SessionEvent::Open);
         if theirs.lists_feeds() {
             let hash = *hash;
@@ -441,6 +474,9 @@ impl Session {
                     self.handle_unwant(&tags)?;
                     Ok(None)
                 }
+                Some(ChannelMessage::Association(message)) => Ok(self
+                    .takes_associations
+                    .then_some(SessionEvent::Association(message))),
                 Some(ChannelMessage::Host(message)) => Ok(Some(SessionEvent::Host(message))),
                 None => Ok(None),
             },

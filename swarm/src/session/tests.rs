@@ -23,6 +23,7 @@ fn config(role: SessionRole, label: Label, key: [u8; 32], binding: LinkBinding) 
         meeting: Meeting::Topic { label, key },
         binding,
         format: 0,
+        associations: false,
         static_seed: [role.byte() + 1; 32],
         ephemeral_seed: [role.byte() + 3; 32],
         stream_header: [role.byte() + 5; 24],

@@ -1,13 +1,13 @@
 //! Links that are long, thin or lossy, in user space: where the kernel has nothing for it, between two
 //! sockets of the loopback interface.
 //!
-//! [`Path`] decides when a packet arrives, from a seed and without a clock; [`StreamRelay`] and
-//! [`DatagramRelay`] carry bytes by what it says.
+//! [`Path`] decides when a packet arrives, from a seed and without a clock; [`StreamRelay`]
+//! and [`Crossing`] carry bytes by what it says.
 
-mod datagrams;
+mod crossing;
 mod path;
 mod stream;
 
-pub use datagrams::DatagramRelay;
+pub use crossing::Crossing;
 pub use path::{Path, Quality};
 pub use stream::StreamRelay;

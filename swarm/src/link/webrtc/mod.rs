@@ -6,7 +6,9 @@
 
 mod body;
 mod negotiation;
+pub(crate) mod opening;
 mod runtime;
+mod told;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -29,6 +31,8 @@ use crate::link::{
 
 pub use body::{attempt_of, is_knock, knock};
 pub use negotiation::{Negotiation, Progress, WebrtcSettings};
+pub(crate) use opening::{FromPeer, ToPeer};
+pub use told::ToldAddresses;
 
 /// A connection of the stack, closed when it is dropped. The stack's task and its sockets outlive
 /// one that is dropped alone: each attempt that timed out would keep them for ever.

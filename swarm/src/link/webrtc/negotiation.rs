@@ -19,7 +19,7 @@ use webrtc::peer_connection::{
 
 use super::body::{self, Text};
 use super::runtime::ConnectionRuntime;
-use super::{Owned, WebrtcLink, stack_error};
+use super::{Owned, ToldAddresses, WebrtcLink, stack_error};
 use crate::limits::{
     GATHERING_WAIT, ICE_CHECK_INTERVAL, ICE_CHECKS_MAX, ICE_DISCONNECTED_AFTER, ICE_FAILED_AFTER,
     ICE_KEEPALIVE_INTERVAL, NEGOTIATION_EVENTS_MAX, WEBRTC_SEND_BUFFER_BYTES_MAX,
@@ -43,11 +43,14 @@ pub struct WebrtcSettings {
     pub bind: Vec<IpAddr>,
     /// Socket buffer asked for on UDP sockets; `None`: 4 MiB.
     pub udp_socket_buffer_bytes: Option<usize>,
+    /// What others are told in the place of these addresses.
+    pub told: Option<ToldAddresses>,
 }
 
 /// One attempt to connect to one peer.
 pub struct Negotiation {
     attempt: u64,
+    told: Option<ToldAddresses>,
     runtime: Arc<ConnectionRuntime>,
     connection: Owned,
     /// The channel; the side that answers has it once the other one opened it.
@@ -227,6 +230,7 @@ impl Negotiation {
                     }
                     Some(Event::Channel(_) | Event::Gathered) => {}
                     Some(Event::Candidate(text)) => {
+                        let text = self.told(text);
                         return Ok(Progress::Candidate(body::encode(self.attempt, &text)));
                     }
                     Some(Event::Failed(state)) => {
@@ -298,6 +302,7 @@ impl Negotiation {
             .map_err(stack_error)?;
         Ok(Negotiation {
             attempt,
+            told: settings.told.clone(),
             runtime,
             connection: Owned(Arc::new(connection)),
             channel: None,
@@ -323,8 +328,15 @@ impl Negotiation {
         // What is not gathered by now follows as single candidates.
         let _ = timeout(GATHERING_WAIT, gathered).await;
         let sdp = self.connection.local_description().await.map(|it| it.sdp);
-        let sdp = sdp.ok_or(LinkError::Closed)?;
+        let sdp = self.told(sdp.ok_or(LinkError::Closed)?);
         Ok(body::encode(self.attempt, &sdp))
+    }
+
+    fn told(&self, text: String) -> String {
+        match &self.told {
+            Some(told) => told.tell(&text),
+            None => text,
+        }
     }
 }
 

@@ -7,9 +7,10 @@ use tokio::sync::mpsc;
 
 use super::{Attempted, Running, Task};
 use crate::limits::{NEGOTIATION_SIGNALS_MAX, SESSIONS_MAX};
-use crate::link::{Link, webrtc};
+use crate::link::Link;
+use crate::link::webrtc::{self, FromPeer};
 use crate::node::introductions::{Action, PeerPath};
-use crate::node::negotiate::{Attempt, FromPeer};
+use crate::node::negotiate::Attempt;
 use crate::node::{NodeEvent, Step};
 use crate::session::SessionRole;
 

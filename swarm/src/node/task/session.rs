@@ -16,8 +16,8 @@ use crate::node::plain::PlainLink;
 use crate::node::sessions::{Entry, Handshake, Rate};
 use crate::node::{Attached, NodeError, NodeEvent, Step};
 use crate::session::{
-    Certificate, Command, Driver, Label, LinkBinding, Meeting, Report, Session, SessionConfig,
-    SessionError, SessionId, SessionInfo, SessionRole,
+    Associations, Certificate, Command, Driver, Label, LinkBinding, Means, Meeting, Report, Seen,
+    Session, SessionConfig, SessionError, SessionId, SessionInfo, SessionRole,
 };
 
 /// Target under which tests watch over what every link runs.
@@ -118,6 +118,7 @@ impl Task {
         let id = info.id;
         let now = self.parts.clock.now();
         tracing::trace!(target: LINKS, transport = ?info.transport, ice = ?info.path, "link made");
+        let takes_associations = info.transport == Transport::Webrtc && !info.plain;
         let mut session = Session::new(
             now,
             SessionConfig {
@@ -125,6 +126,7 @@ impl Task {
                 meeting,
                 binding: binding(info.role, link.fingerprints()),
                 format: self.parts.config.format,
+                associations: takes_associations,
                 static_seed: self.static_seed(&info)?,
                 ephemeral_seed: random()?,
                 stream_header: random()?,
@@ -137,11 +139,21 @@ impl Task {
         }
         let (commands, receiver) = mpsc::unbounded_channel();
         self.parts.replication.add_peer(id, commands.clone()).await;
+        let seen = Arc::new(Seen::default());
+        let means = takes_associations.then(|| Means {
+            webrtc: self.webrtc.clone(),
+            role: info.role,
+            label: info.label,
+            budget: Arc::clone(&self.associations),
+        });
+        let (clock, log) = (self.parts.clock, self.parts.message_log.clone());
+        let associations = Associations::new(means, clock, log, Arc::clone(&seen));
         let driver = Driver {
             id,
             clock: self.parts.clock,
             session,
             link: Arc::clone(&link),
+            associations,
             commands: receiver,
             reports: self.reports_sender.clone(),
             replication: self.parts.replication.clone(),
@@ -156,6 +168,7 @@ impl Task {
             feeds: BTreeSet::new(),
             limits: BTreeMap::new(),
             link,
+            associations: seen,
             commands,
             task: tokio::spawn(driver.run()),
             since: now,

@@ -8,10 +8,12 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::limits::LISTED_MAX;
+use kinlog_feeds::wire::hypercore::Message;
 use kinlog_feeds::wire::kinlog::{self, FeedMessage, feature};
 
 use super::{Session, SessionEvent};
 use crate::session::SessionError;
+use crate::session::associations::Bulk;
 use crate::session::listing::{Listing, News};
 
 /// How feeds are agreed upon in a session.
@@ -86,6 +88,9 @@ impl Session {
             kinlog::Message::Want(numbers) => listing.handle_wanted(&numbers, true),
             kinlog::Message::Unwant(numbers) => listing.handle_wanted(&numbers, false),
             kinlog::Message::Feed(number, message) => {
+                if is_bulk(&message) {
+                    self.bulk_bytes += body.len() as u64;
+                }
                 let Some(key) = listing.feed(number) else {
                     return Ok(None);
                 };
@@ -169,6 +174,46 @@ impl Session {
         Ok(())
     }
 
+    /// Says whether bulk data goes by further associations: [`poll_bulk`](Self::poll_bulk) tells it.
+    pub(crate) fn set_diverts(&mut self, diverts: bool) {
+        self.diverts = diverts;
+    }
+
+    /// Returns the next bulk message that goes by a further association.
+    pub(crate) fn poll_bulk(&mut self) -> Option<Bulk> {
+        self.diverted.pop_front()
+    }
+
+    /// Returns how many bytes of bulk data were sent and received since this was asked last.
+    pub(crate) fn take_bulk_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.bulk_bytes)
+    }
+
+    /// Sends a bulk message by the link, as no further association is left to carry it.
+    pub(crate) fn send_bulk(&mut self, bulk: &Bulk) -> Result<(), SessionError> {
+        let Some((channel, _)) = &self.listing else {
+            return Ok(());
+        };
+        Ok(self.connection.send(*channel, bulk.kind, &bulk.body)?)
+    }
+
+    /// Takes a message that came by a further association: bulk data alone.
+    pub(crate) fn handle_bulk(&mut self, bulk: &Bulk) -> Result<(), SessionError> {
+        match kinlog::Message::decode(bulk.kind, &bulk.body)? {
+            Some(kinlog::Message::Feed(_, message)) if is_bulk(&message) => {}
+            _ => {
+                return Err(SessionError::Violation {
+                    reason: "sent something else than blocks by a further association".to_owned(),
+                    ban: false,
+                });
+            }
+        }
+        if let Some(event) = self.handle_listing_message(bulk.kind, &bulk.body)? {
+            self.events.push_back(event);
+        }
+        Ok(())
+    }
+
     /// Sends a message about a feed; nothing happens when the feed is gone.
     pub(crate) fn send_feed(
         &mut self,
@@ -202,7 +247,31 @@ impl Session {
             }
             message => message,
         };
+        let is_bulk = !urgent && by_number && is_bulk(&message);
         let message = kinlog::Message::Feed(number, message);
+        if is_bulk {
+            self.bulk_bytes += message.encoded_len() as u64;
+            if self.diverts {
+                let mut body = Vec::with_capacity(message.encoded_len());
+                message.encode(&mut body);
+                self.diverted.push_back(Bulk {
+                    kind: message.message_type(),
+                    body: body.into(),
+                });
+                return Ok(());
+            }
+        }
         Ok(self.connection.send_kinlog(*channel, &message, urgent)?)
+    }
+}
+
+/// Returns whether a message answers a request with blocks: what order these come in does not matter.
+fn is_bulk(message: &FeedMessage) -> bool {
+    match message {
+        FeedMessage::Set(_) => true,
+        FeedMessage::Hypercore(Message::Data(data)) => {
+            data.request != 0 && data.proof.block.is_some()
+        }
+        _ => false,
     }
 }
