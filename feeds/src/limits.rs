@@ -270,6 +270,10 @@ pub const NEWEST_PART_BLOCKS: u64 = 256;
 /// Parts of such a window, about; those of a larger one are larger.
 pub const NEWEST_PARTS_MAX: u64 = 1024;
 
+/// Bytes that a block of a set counts for beside its own while it waits to be stored: its reference, and
+/// its nodes while they are verified and laid out.
+pub const SET_BLOCK_BYTES_COUNTED: usize = 256;
+
 /// What a node of a set's proof takes on the wire, about: a hash, and its size when sizes differ.
 pub const SET_NODE_BYTES: usize = 34;
 

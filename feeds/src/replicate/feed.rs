@@ -109,8 +109,8 @@ pub(super) struct Feed {
     pub(super) told_nobody: Option<(u64, Option<u64>)>,
     incoming: Vec<Item>,
     applying: Option<Applying>,
-    /// Size that the next block is expected to have.
-    block_bytes: usize,
+    /// Size that the next block is expected to have, once anything is known of it.
+    block_bytes: Option<usize>,
 }
 
 impl Feed {
@@ -148,7 +148,7 @@ impl Feed {
             told_nobody: None,
             incoming: Vec::new(),
             applying: None,
-            block_bytes: BLOCK_BYTES_ASSUMED,
+            block_bytes: None,
         };
         feed.learn_block_bytes(&state.head);
         feed
@@ -185,7 +185,20 @@ impl Feed {
     }
 
     pub(super) fn expected_block_bytes(&self) -> usize {
-        self.block_bytes.max(BLOCK_BYTES_COUNTED_MIN)
+        let known = self.block_bytes.unwrap_or(BLOCK_BYTES_ASSUMED);
+        known.max(BLOCK_BYTES_COUNTED_MIN)
+    }
+
+    /// Returns whether a block is asked for with others: one whose request failed is asked for alone.
+    pub(super) fn asks_in_set(&self, peer: PeerId, block: u64) -> bool {
+        let channel = self.channels.get(&peer);
+        channel.is_some_and(|channel| channel.takes_sets) && !self.retry.contains_key(&block)
+    }
+
+    /// Takes note of the size of a block that came.
+    fn learn_size(&mut self, bytes: usize) {
+        let usual = self.block_bytes.unwrap_or(BLOCK_BYTES_ASSUMED);
+        self.block_bytes = Some((7 * usual + bytes).div_ceil(8));
     }
 
     pub(super) fn block_bytes_max(&self) -> usize {
@@ -344,7 +357,7 @@ impl Feed {
             .checked_div(head.length)
             .filter(|average| *average > 0)
         {
-            self.block_bytes = usize::try_from(average).unwrap_or(usize::MAX);
+            self.block_bytes = Some(usize::try_from(average).unwrap_or(usize::MAX));
         }
     }
 

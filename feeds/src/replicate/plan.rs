@@ -245,13 +245,12 @@ impl Feed {
         manifest: bool,
         urgent: bool,
     ) {
+        let in_set = matches!(what, What::Block(index) if self.asks_in_set(peer, index));
         let (Some(channel), Some(known)) = (self.channels.get_mut(&peer), cx.peers.get_mut(&peer))
         else {
             return;
         };
         let departure = cx.flow.asked(cx.now, known, bytes);
-        let is_new = |index| !self.retry.contains_key(&index);
-        let in_set = channel.takes_sets && matches!(what, What::Block(index) if is_new(index));
         known.in_sets += usize::from(in_set);
         let id = channel.ask(Asked {
             what,

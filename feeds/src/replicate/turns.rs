@@ -210,6 +210,7 @@ impl Feed {
             let Some(at) = self.next_block(turn) else {
                 return Took::All;
             };
+            let nodes = self.levels_of(turn.peer, at, alone);
             let bytes = self.expected_block_bytes();
             let allowed = cx
                 .peers
@@ -218,7 +219,6 @@ impl Feed {
             if !allowed {
                 return Took::Full;
             }
-            let nodes = self.levels_of(turn.peer, at, alone);
             let subtree_end = ((at >> nodes) + 1) << nodes;
             if subtree_end > self.remote_length(turn.peer) {
                 // The node it leads to lies above the peer's roots, for all blocks below it alike.
@@ -243,7 +243,8 @@ impl Feed {
             block: Some(BlockRequest { index, nodes }),
             ..ProofRequest::default()
         };
-        let (bytes, what) = (self.expected_block_bytes(), What::Block(index));
+        let bytes = self.expected_block_bytes();
+        let what = What::Block(index);
         self.ask(cx, turn.peer, what, bytes, turn.fork, proof, false, urgent);
         self.planned.set(index, true);
         if let Some(channel) = self.channels.get_mut(&turn.peer) {

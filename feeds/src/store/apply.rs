@@ -1,12 +1,12 @@
 //! Storing what peers sent: verify each proof, then one durable commit for all that hold.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::conflict::ConflictProof;
-use crate::crypto::PublicKey;
+use crate::crypto::{Hash, PublicKey};
 use crate::limits::MANIFEST_BYTES_MAX;
 use crate::manifest::{Manifest, Verifier};
 use crate::store::body::{Body, Filled, StoredHead};
@@ -14,7 +14,7 @@ use crate::store::error::{ApplyError, StoreError};
 use crate::store::feed::Feed;
 use crate::store::heads::Heads;
 use crate::store::limits::{
-    APPLY_PART_BYTES, RECORD_BLOCKS_MAX, RECORD_NODES_MAX, RECORD_PAYLOAD_BYTES,
+    APPLY_PART_BYTES, FILL_BLOCKS_MAX, HASHED_AT_ONCE_BYTES, RECORD_NODES_MAX, RECORD_PAYLOAD_BYTES,
 };
 use crate::store::log::{Commit, Epoch, Ticket};
 use crate::store::mistake::Mistake;
@@ -54,9 +54,12 @@ impl Feed {
         }
         // Appends that are still on their way to the disk are part of what proofs build on.
         writer.settle(&self.inner.log)?;
-        let mut batch = Batch::new(self);
-        let results: Result<Vec<_>, StoreError> =
-            items.iter().map(|item| batch.add(item)).collect();
+        let mut batch = Batch::new(self, items);
+        let mut leaves = Leaves::new(items);
+        let results: Result<Vec<_>, StoreError> = items
+            .iter()
+            .map(|item| batch.add(item, leaves.next()))
+            .collect();
         let results = results.and_then(|results| {
             self.tell_guard(&results);
             batch.finish()?;
@@ -121,6 +124,45 @@ impl Feed {
             state.feed_record = place;
         });
         self.inner.commit(&body, self.entry.number, publish)
+    }
+}
+
+/// The hashes of blocks that came one by one, some at a time: together they take half the time.
+struct Leaves<'a> {
+    rest: &'a [Incoming],
+    hashed: VecDeque<Option<Hash>>,
+}
+
+impl<'a> Leaves<'a> {
+    fn new(items: &'a [Incoming]) -> Self {
+        Leaves {
+            rest: items,
+            hashed: VecDeque::new(),
+        }
+    }
+
+    /// Returns the hash of the next proof's block, if it has one.
+    fn next(&mut self) -> Option<Hash> {
+        if self.hashed.is_empty() {
+            self.hash_some();
+        }
+        self.hashed.pop_front().flatten()
+    }
+
+    fn hash_some(&mut self) {
+        let (mut values, mut bytes) = (Vec::new(), 0);
+        let count = self.rest.iter().take_while(|item| {
+            let value = item.proof.block.as_ref().map(|block| block.value.clone());
+            let goes_on = bytes < HASHED_AT_ONCE_BYTES;
+            bytes += value.as_ref().map_or(0, Bytes::len);
+            values.extend(value.filter(|_| goes_on));
+            goes_on
+        });
+        let (some, rest) = self.rest.split_at(count.count());
+        self.rest = rest;
+        let mut hashes = tree::hash_values(&values).into_iter();
+        let hash_of = |item: &Incoming| item.proof.block.as_ref().and_then(|_| hashes.next());
+        self.hashed.extend(some.iter().map(hash_of));
     }
 }
 
@@ -190,7 +232,8 @@ impl NodeSource for NoNodes {
 }
 
 impl<'a> Batch<'a> {
-    fn new(feed: &'a Feed) -> Self {
+    fn new(feed: &'a Feed, items: &[Incoming]) -> Self {
+        let blocks = items.iter().map(|item| item.blocks().count()).sum();
         // Read before the head: see `submit_in`.
         let epoch = feed.inner.log.epoch();
         let state = feed.entry.read();
@@ -202,8 +245,9 @@ impl<'a> Batch<'a> {
             newest: state.signed.clone(),
             signed: None,
             conflict: None,
-            nodes: HashMap::new(),
-            blocks: HashSet::new(),
+            // A parent each, and a few.
+            nodes: HashMap::with_capacity(2 * blocks + items.len()),
+            blocks: HashSet::with_capacity(blocks),
             filled: Filled::default(),
             values: Vec::new(),
             value_bytes: 0,
@@ -213,7 +257,11 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn add(&mut self, item: &Incoming) -> Result<Result<Applied, ApplyError>, StoreError> {
+    fn add(
+        &mut self,
+        item: &Incoming,
+        leaf: Option<Hash>,
+    ) -> Result<Result<Applied, ApplyError>, StoreError> {
         if let Some(proof) = &self.conflict {
             let (feed, proof) = (self.feed.key(), proof.clone());
             return Ok(Err(ApplyError::Conflict { feed, proof }));
@@ -225,7 +273,7 @@ impl<'a> Batch<'a> {
             Ok(known) => known,
             Err(error) => return Ok(Err(error)),
         };
-        let verified = match self.verify(&known, &item.proof) {
+        let verified = match self.verify(&known, &item.proof, leaf) {
             Ok(verified) => verified,
             Err(VerifyError::Source(error)) => return Err(error),
             Err(_) if !self.feed.inner.heads.verifies() => believed(&item.proof),
@@ -295,6 +343,7 @@ impl<'a> Batch<'a> {
         &self,
         known: &KnownManifest,
         proof: &Proof,
+        leaf: Option<Hash>,
     ) -> Result<Verified, VerifyError<StoreError>> {
         let (entry, heads) = (&*self.feed.entry, &self.feed.inner.heads);
         let source = BatchNodes {
@@ -310,7 +359,7 @@ impl<'a> Batch<'a> {
             return tree::verify(&Head::default(), &NoNodes, &known.verifier, proof);
         }
         if self.feed.kind() == Kind::Plain || proof.fork == 0 {
-            return tree::verify(&self.head, &source, &known.verifier, proof);
+            return tree::verify_hashed(&self.head, &source, &known.verifier, proof, leaf);
         }
         // A Kinlog feed has fork 0 for ever: a signed head on another one is a conflict, whatever
         // its tree. It is looked at as by somebody who holds nothing.
@@ -380,7 +429,7 @@ impl<'a> Batch<'a> {
             .collect();
         let value_bytes: usize = blocks.iter().map(|(_, value)| value.len()).sum();
         if self.filled.nodes.len() + new_nodes > RECORD_NODES_MAX
-            || self.filled.blocks.len() + blocks.len() > RECORD_BLOCKS_MAX
+            || self.filled.blocks.len() + blocks.len() > FILL_BLOCKS_MAX
             || self.value_bytes + value_bytes > RECORD_PAYLOAD_BYTES
         {
             self.finish_record();

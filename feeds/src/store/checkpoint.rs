@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::store::body::Body;
@@ -21,6 +22,8 @@ use crate::store::store::{Feeds, Inner};
 #[derive(Debug, Default)]
 pub(super) struct ChangedFeeds {
     numbers: Mutex<Changes>,
+    /// Blocks and nodes whose places became known one by one.
+    places: AtomicU64,
     /// Told of the first change, of a checkpoint that is due, and of the end.
     pub(super) wake: Condvar,
 }
@@ -46,6 +49,15 @@ impl ChangedFeeds {
         }
     }
 
+    /// Counts places that are kept in memory until they are written out.
+    pub(super) fn add_places(&self, count: usize) {
+        self.places.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    fn places(&self) -> u64 {
+        self.places.load(Ordering::Relaxed)
+    }
+
     pub(super) fn changes(&self) -> MutexGuard<'_, Changes> {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -53,6 +65,7 @@ impl ChangedFeeds {
     fn take(&self) -> BTreeSet<u32> {
         let mut changes = self.changes();
         changes.due = false;
+        self.places.store(0, Ordering::Relaxed);
         std::mem::take(&mut changes.feeds)
     }
 
@@ -120,31 +133,43 @@ impl Snapshot {
 }
 
 impl Inner {
-    /// Makes a checkpoint, or has one made, when enough log has been written since the last.
+    /// Makes a checkpoint, or has one made, when enough log has been written since the last, or so much
+    /// of it that came piece by piece that its places take as much memory.
     ///
     /// A refusal stops the writer, and is what the next write reports.
     pub(super) fn checkpoint_if_due(self: &Arc<Self>) {
-        let due = self.options.checkpoint_bytes;
-        let written = self.log.written_since_checkpoint();
-        if written < due {
+        if !self.is_due(1) {
             return;
         }
-        if self.options.keeper && written < due.saturating_mul(CHECKPOINTS_BEHIND_MAX) {
+        if self.options.keeper && !self.is_due(CHECKPOINTS_BEHIND_MAX) {
             self.changed.call_for_checkpoint();
         } else {
-            self.checkpoint(due);
+            self.checkpoint_when(|store| store.is_due(1));
         }
     }
 
-    /// Makes a checkpoint unless fewer than `due` bytes of log were written since the last.
-    pub(super) fn checkpoint(self: &Arc<Self>, due: u64) {
+    /// Makes a checkpoint if anything was written since the last.
+    pub(super) fn checkpoint(self: &Arc<Self>) {
+        self.checkpoint_when(|store| store.log.written_since_checkpoint() > 0);
+    }
+
+    /// Returns whether as much happened as calls for so many checkpoints.
+    fn is_due(&self, checkpoints: u64) -> bool {
+        let times = |one: u64| one.saturating_mul(checkpoints);
+        self.log.written_since_checkpoint() >= times(self.options.checkpoint_bytes)
+            || self.changed.places() >= times(self.options.checkpoint_places)
+    }
+
+    fn checkpoint_when(self: &Arc<Self>, due: impl Fn(&Inner) -> bool) {
         let mut checkpoints = match self.checkpoints.try_lock() {
             Ok(checkpoints) => checkpoints,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) if self.is_far_behind() => self.checkpoints(),
+            Err(TryLockError::WouldBlock) if self.is_due(CHECKPOINTS_BEHIND_MAX) => {
+                self.checkpoints()
+            }
             Err(TryLockError::WouldBlock) => return,
         };
-        if self.log.written_since_checkpoint() < due {
+        if !due(self) {
             return;
         }
         self.know_changed_feeds();
@@ -205,11 +230,6 @@ impl Inner {
             // Without them the checkpoint will not be complete.
             let _ = entry.map(|entry| entry.ensure_known());
         }
-    }
-
-    fn is_far_behind(&self) -> bool {
-        let due = self.options.checkpoint_bytes;
-        self.log.written_since_checkpoint() >= due.saturating_mul(CHECKPOINTS_BEHIND_MAX)
     }
 
     /// Returns the record of a checkpoint, and where its place and what it puts aside will be.

@@ -242,10 +242,7 @@ impl Feed {
             }
             return Ok(value.into());
         }
-        let hash_at = match leaf.is_fill() {
-            true => body::fill_hash_at(leaf.ordinal()),
-            false => body::append_leaf_hash_at(leaf.ordinal()),
-        };
+        let hash_at = hash_at(leaf);
         let (at, size) = (u64::from(extent.at), extent.size as usize);
         let ahead = usize::try_from(at.wrapping_sub(hash_at)).unwrap_or(usize::MAX);
         let mut hash = [0; 32];
@@ -376,5 +373,13 @@ impl Feed {
             blocks,
             publish: Box::new(|_| ()),
         }
+    }
+}
+
+/// Returns where the hash of a leaf stands, from the start of its record.
+pub(super) fn hash_at(leaf: NodeRef) -> u64 {
+    match leaf.is_fill() {
+        true => body::fill_hash_at(leaf.ordinal()),
+        false => body::append_leaf_hash_at(leaf.ordinal()),
     }
 }

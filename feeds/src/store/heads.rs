@@ -7,7 +7,7 @@ use crate::store::cache::{Cache, MemoryBytes};
 use crate::store::error::{Damage, DamageKind, Place, StoreError};
 use crate::store::index::Extent;
 use crate::store::index::run::InRun;
-use crate::store::limits::{LAYOUT_CACHE_BYTES, LAYOUT_CACHE_SHARDS};
+use crate::store::limits::{FRESH_HEADS_BYTES, LAYOUT_CACHE_BYTES, LAYOUT_CACHE_SHARDS};
 use crate::store::record::{CHECK_BYTES, Checker, HEADER_BYTES, Header, RECORD_VERSION, kind};
 use crate::store::segment::Segments;
 use crate::tree::Node;
@@ -62,6 +62,8 @@ pub(super) struct Heads {
     segments: Arc<Segments>,
     checker: Checker,
     cache: Cache<Place, Head>,
+    /// Those of fills that were just written.
+    fresh: Cache<Place, Head>,
     layouts: Cache<Place, Layout>,
     verifies: bool,
 }
@@ -77,6 +79,7 @@ impl Heads {
             segments,
             checker,
             cache: Cache::new(cache_bytes, 1),
+            fresh: Cache::new(FRESH_HEADS_BYTES.min(cache_bytes), 1),
             layouts: Cache::new(LAYOUT_CACHE_BYTES, LAYOUT_CACHE_SHARDS),
             verifies,
         }
@@ -92,7 +95,10 @@ impl Heads {
 
     /// Returns the head part at `place`, from memory if it was read before.
     pub(super) fn get(&self, place: Place) -> Result<Arc<Head>, StoreError> {
-        self.cache.get_or(place, || self.read(place))
+        match self.cache.get(place).or_else(|| self.fresh.get(place)) {
+            Some(head) => Ok(head),
+            None => self.cache.get_or(place, || self.read(place)),
+        }
     }
 
     /// Keeps the head part of a fill that was just written, for the proofs of the next: they build
@@ -110,7 +116,7 @@ impl Heads {
             feed,
         };
         let body = Body::Fill(filled);
-        self.cache.put(place, Arc::new(Head { header, body }));
+        self.fresh.put(place, Arc::new(Head { header, body }));
     }
 
     /// Returns where a block of a run stands, from its record where the run does not say.

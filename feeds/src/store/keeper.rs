@@ -27,7 +27,7 @@ fn keep(store: &Weak<Inner>, changed: &ChangedFeeds) {
     let mut kept = BTreeSet::new();
     while wait(changed) {
         let Some(inner) = store.upgrade() else { return };
-        inner.checkpoint(1);
+        inner.checkpoint();
         inner.compact_if_due(&mut kept);
     }
 }

@@ -26,8 +26,14 @@ pub const GROW_PIECE_BYTES: u64 = 1024 * 1024;
 /// crash scans. Places of as much log are kept in memory, at most about as many bytes again.
 pub const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Checkpoints' worth of log at which a caller waits for the one being written: places of at most
-/// 256 MiB of log are in memory however slowly the index is written.
+/// Blocks and nodes that came piece by piece after which what changed of the index is written out,
+/// 128 Ki: some 44,000 small blocks, whose places take 3 MiB of memory. What was appended needs one
+/// place a batch. With 32 Ki the syncs of the checkpoints are felt, with 512 Ki the memory.
+pub const CHECKPOINT_PLACES: u64 = 128 * 1024;
+
+/// Checkpoints' worth of log, or of places, at which a caller waits for the one being written: places
+/// of at most 256 MiB of log, and 512 Ki of those that came piece by piece, are in memory however
+/// slowly the index is written.
 pub const CHECKPOINTS_BEHIND_MAX: u64 = 4;
 
 /// Time from a change to its checkpoint when less than [`CHECKPOINT_BYTES`] follow.
@@ -57,9 +63,17 @@ pub const SEGMENT_FILES_MAX: usize = 32;
 /// Bytes of verified head parts kept in memory, 32 MiB: the proofs of 200,000 neighbouring blocks.
 pub const HEAD_CACHE_BYTES: usize = 32 * 1024 * 1024;
 
+/// Bytes of head parts of fills kept in memory since they were written, 4 MiB: the next proofs build on
+/// the newest, and on the few older ones that hold a root, which stay as they are used.
+pub const FRESH_HEADS_BYTES: usize = 4 * 1024 * 1024;
+
 /// Blocks in one record, 8,192: with their parents at most 16,384 nodes, so that a node's number
 /// in its record fits 15 bits of the index. A larger batch becomes several records.
 pub const RECORD_BLOCKS_MAX: usize = 8 * 1024;
+
+/// Blocks in one record of what peers sent, 2,048: a new block leads to nodes of some twenty older
+/// records, whose head parts are read and kept whole, 250 KiB of memory each.
+pub const FILL_BLOCKS_MAX: usize = 2 * 1024;
 
 /// Nodes in one record: what 15 bits count.
 pub const RECORD_NODES_MAX: usize = (1 << 15) - 1;
@@ -81,6 +95,10 @@ pub const FEEDS_MAX: u32 = u32::MAX - 16;
 /// Size from which a block carries a CRC32C of its own, 4 KiB: below it the leaf hash is as cheap.
 pub const CHECKSUM_FROM_BYTES: usize = 4 * 1024;
 
+/// Bytes of small blocks read at once where they stand side by side, and of the hashes they are checked
+/// by, 64 KiB each: an answer to a set.
+pub const NEIGHBOURS_BYTES: usize = 64 * 1024;
+
 /// Mean size from which the blocks of a record go to the disk from where they are, 2 KiB: a copy of
 /// smaller ones costs less than naming each to the kernel.
 pub const GATHERED_FROM_BYTES: usize = 2 * 1024;
@@ -92,6 +110,10 @@ pub const RELAXED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes of blocks in an apply after which they are written while the next are verified, 1 MiB:
 /// hashing as much takes as long as a sync.
 pub const APPLY_PART_BYTES: usize = 1024 * 1024;
+
+/// Bytes of blocks that came one by one and are hashed together, 512 KiB: eight of 64 KiB, twice what the
+/// hasher takes at a time, and few enough that the first are written soon.
+pub const HASHED_AT_ONCE_BYTES: usize = 512 * 1024;
 
 /// Ranges in one cleared record.
 pub const CLEARED_RANGES_MAX: usize = 4 * 1024;

@@ -30,6 +30,7 @@ pub mod limits;
 mod log;
 mod memory_disk;
 mod mistake;
+mod neighbours;
 mod open;
 mod options;
 #[cfg(feature = "test-switches")]

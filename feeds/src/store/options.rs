@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::store::SignGuard;
 use crate::store::limits::{
-    CHECKPOINT_BYTES, GROW_BYTES, HEAD_CACHE_BYTES, INDEX_CACHE_BYTES, SEGMENT_BYTES,
+    CHECKPOINT_BYTES, CHECKPOINT_PLACES, GROW_BYTES, HEAD_CACHE_BYTES, INDEX_CACHE_BYTES,
+    SEGMENT_BYTES,
 };
 use crate::store::mistake::Mistake;
 
@@ -23,6 +24,8 @@ pub struct Options {
     pub grow_ahead: bool,
     /// Bytes of log after which the index is written out; default 64 MiB.
     pub checkpoint_bytes: u64,
+    /// Blocks and nodes that came piece by piece after which the index is written out; default 131,072.
+    pub checkpoint_places: u64,
     /// Bytes of log whose places are in memory at most while the index is made anew; default 64 MiB.
     pub rebuild_bytes: u64,
     /// Bytes of pages and tables of the index kept in memory; default 32 MiB.
@@ -52,6 +55,7 @@ impl Options {
             grow_bytes: GROW_BYTES,
             grow_ahead: true,
             checkpoint_bytes: CHECKPOINT_BYTES,
+            checkpoint_places: CHECKPOINT_PLACES,
             rebuild_bytes: CHECKPOINT_BYTES,
             index_cache_bytes: INDEX_CACHE_BYTES,
             head_cache_bytes: HEAD_CACHE_BYTES,
@@ -86,6 +90,13 @@ impl Options {
     /// Sets the bytes of log after which the index is written out.
     pub fn checkpoint_every(mut self, bytes: u64) -> Self {
         self.checkpoint_bytes = bytes;
+        self
+    }
+
+    /// Sets the number of blocks and nodes that came piece by piece after which the index is written
+    /// out.
+    pub fn checkpoint_after_places(mut self, places: u64) -> Self {
+        self.checkpoint_places = places;
         self
     }
 

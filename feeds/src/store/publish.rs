@@ -118,6 +118,7 @@ impl FeedEntry {
         filled: &Filled,
         signed: Option<Arc<SignedHead>>,
     ) {
+        self.add_places(filled.nodes.len() + filled.blocks.len());
         let mut state = self.write();
         for (ordinal, node) in (0..).zip(&filled.nodes) {
             let at = NodeRef::new(record, true, ordinal);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::limits::{SET_BYTES, SET_NODE_BYTES};
-use crate::store::error::{ProveError, StoreError};
+use crate::store::error::{ProveError, ReadError, StoreError};
 use crate::store::feed::Feed;
 use crate::store::state::StoredNodes;
 use crate::tree::{self, BlockSet, BlocksProof, Proof, ProofRequest};
@@ -54,17 +54,7 @@ impl Feed {
             });
         };
         let first = set.blocks().next().unwrap_or_default();
-        let (mut values, mut bytes) = (Vec::new(), 0);
-        for block in set.blocks() {
-            let Some(value) = self.get(block)? else {
-                break;
-            };
-            bytes += value.len();
-            if bytes > SET_BYTES && !values.is_empty() {
-                break;
-            }
-            values.push(value);
-        }
+        let mut values = self.first_values(set)?;
         let source = StoredNodes {
             entry: &self.entry,
             heads: &self.inner.heads,
@@ -89,6 +79,32 @@ impl Feed {
                 ..Proof::default()
             });
         }
+    }
+
+    /// Returns the first blocks of a set, as many as are held and fit.
+    fn first_values(&self, set: &BlockSet) -> Result<Vec<Bytes>, ReadError> {
+        let (mut values, mut bytes) = (Vec::<Bytes>::new(), 0);
+        for run in set.runs() {
+            let mut at = run.start;
+            while at < run.end {
+                let found = self.get_neighbours(at..run.end, SET_BYTES - bytes)?;
+                if found.is_empty() {
+                    return Ok(values);
+                }
+                at += found.len() as u64;
+                for value in found {
+                    bytes += value.len();
+                    if bytes > SET_BYTES && !values.is_empty() {
+                        return Ok(values);
+                    }
+                    values.push(value);
+                }
+                if bytes >= SET_BYTES {
+                    return Ok(values);
+                }
+            }
+        }
+        Ok(values)
     }
 
     fn prove_error(&self, block: u64, error: tree::ProveError<StoreError>) -> ProveError {

@@ -285,6 +285,11 @@ impl FeedEntry {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Counts places that are kept in memory until they are written out.
+    pub(super) fn add_places(&self, count: usize) {
+        self.changed.add_places(count);
+    }
+
     fn mark_changed(&self) {
         if !self.is_changed.swap(true, Ordering::AcqRel) {
             self.changed.add(self.number);

@@ -104,27 +104,30 @@ pub fn completed_parents(start: u64, end: u64) -> impl Iterator<Item = u64> {
 
 /// Hashes blocks to leaves; the first one is block `start`.
 pub fn hash_leaves(start: u64, blocks: &[Bytes]) -> Vec<Node> {
-    let mut leaves = Vec::with_capacity(blocks.len());
+    let hashes = hash_values(blocks);
+    let nodes = (start..).zip(blocks).zip(hashes);
+    let leaf = |((block, data), hash): ((u64, &Bytes), Hash)| Node {
+        index: 2 * block,
+        size: data.len() as u64,
+        hash,
+    };
+    nodes.map(leaf).collect()
+}
+
+/// Returns the hashes that the leaves of blocks have; where they stand does not matter.
+pub(crate) fn hash_values(blocks: &[Bytes]) -> Vec<Hash> {
+    let mut hashes = Vec::with_capacity(blocks.len());
     let mut scratch = Vec::new();
-    let mut first = start;
     for group in blocks.chunks(HASHED_AT_ONCE) {
-        let hashes = if group
+        let are_copied = group
             .iter()
-            .all(|block| block.len() <= COPIED_BLOCK_BYTES_MAX)
-        {
-            hash_copied(group, &mut scratch)
-        } else {
-            hash_in_place(group)
-        };
-        let nodes = (first..).zip(group).zip(hashes);
-        leaves.extend(nodes.map(|((block, data), hash)| Node {
-            index: 2 * block,
-            size: data.len() as u64,
-            hash,
-        }));
-        first += group.len() as u64;
+            .all(|block| block.len() <= COPIED_BLOCK_BYTES_MAX);
+        hashes.extend(match are_copied {
+            true => hash_copied(group, &mut scratch),
+            false => hash_in_place(group),
+        });
     }
-    leaves
+    hashes
 }
 
 fn params() -> Params {
@@ -182,6 +185,25 @@ fn hash_in_place(blocks: &[Bytes]) -> Vec<Hash> {
         .iter()
         .map(|state| finish(state.finalize()))
         .collect()
+}
+
+/// Hashes the nodes above the leaves of a whole subtree, a power of two of them, one at least; returns
+/// all of them ascending, the top in the middle.
+pub(super) fn hash_subtree(leaves: &[Node]) -> Vec<Node> {
+    let mut nodes = leaves.to_vec();
+    nodes.resize(2 * leaves.len() - 1, leaves[0]);
+    let mut level = leaves.to_vec();
+    let mut depth = 0;
+    loop {
+        for (at, node) in level.iter().enumerate() {
+            nodes[((2 * at + 1) << depth) - 1] = *node;
+        }
+        if level.len() < 2 {
+            return nodes;
+        }
+        level = hash_parents(None, &level);
+        depth += 1;
+    }
 }
 
 /// The new nodes of an append, level by level from the leaves.

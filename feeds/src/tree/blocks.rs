@@ -1,9 +1,11 @@
 //! One proof for many blocks: making it, and verifying it against trusted nodes.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::limits::{SET_NODES_MAX, UINT_MAX};
-use crate::tree::append::hash_leaves;
+use crate::tree::append::{hash_leaves, hash_subtree};
 use crate::tree::set::{Group, blocks_below, runs_in};
 use crate::tree::trusted::Trusted;
 use crate::tree::verify::at_most;
@@ -85,7 +87,7 @@ pub(super) fn verify_blocks<S: NodeSource>(
         }
         let mut fold = Folding {
             group,
-            leaves: leaves.into_iter(),
+            leaves: &leaves,
             rest,
             learned: Vec::new(),
         };
@@ -120,17 +122,18 @@ pub(super) fn verify_blocks<S: NodeSource>(
 
 /// Hashes one group from its leaves up to its node. Of each pair of siblings one at least is
 /// computed, so the parent's hash makes the size of the other certain too.
-struct Folding<'a> {
+struct Folding<'a, 'l> {
     group: &'a Group,
-    leaves: std::vec::IntoIter<Node>,
+    leaves: &'l [Node],
     rest: &'a [Node],
     /// Everything strictly below the group's node.
     learned: Vec<Node>,
 }
 
-impl Folding<'_> {
+impl Folding<'_, '_> {
     fn node(&mut self, at: u64) -> Result<Node, Fault> {
-        if runs_in(self.group.runs(), &blocks_below(at)).is_empty() {
+        let blocks = blocks_below(at);
+        let Some(run) = runs_in(self.group.runs(), &blocks).first() else {
             let (node, rest) = self
                 .rest
                 .split_first()
@@ -143,18 +146,29 @@ impl Folding<'_> {
             }
             self.rest = rest;
             return Ok(*node);
-        }
+        };
+        let is_whole = run.start <= blocks.start && blocks.end <= run.end;
         let children = flat_tree::left_child(at).zip(flat_tree::right_child(at));
-        let Some((left, right)) = children else {
-            return self
-                .leaves
-                .next()
-                .ok_or(Fault::NodeMissing { expected: at });
+        let Some((left, right)) = children.filter(|_| !is_whole) else {
+            return self.subtree(at, &blocks);
         };
         let (left, right) = (self.node(left)?, self.node(right)?);
         self.learned.extend([left, right]);
         Node::parent(&left, &right)
             .filter(|parent| parent.size <= UINT_MAX)
             .ok_or(Fault::SizeOverflow { node: at })
+    }
+
+    /// Hashes a subtree all of whose blocks are in the set: their sizes are small, and so are the sums.
+    fn subtree(&mut self, at: u64, blocks: &Range<u64>) -> Result<Node, Fault> {
+        let count = usize::try_from(blocks.end - blocks.start).unwrap_or(usize::MAX);
+        let leaves = self.leaves.split_at_checked(count);
+        let (leaves, later) = leaves.ok_or(Fault::NodeMissing { expected: at })?;
+        self.leaves = later;
+        let nodes = hash_subtree(leaves);
+        let top = nodes[leaves.len() - 1];
+        self.learned
+            .extend(nodes.into_iter().filter(|node| node.index != at));
+        Ok(top)
     }
 }

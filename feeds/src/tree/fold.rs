@@ -1,6 +1,7 @@
 //! The part of a proof that starts at the bottom: a block, a node or a seek with its siblings,
 //! hashed upwards to one node. Nothing of it is certain before that node is.
 
+use crate::crypto::Hash;
 use crate::limits::UINT_MAX;
 use crate::tree::build::{Learned, Origin, Piece};
 use crate::tree::verify::at_most;
@@ -16,7 +17,8 @@ pub(super) struct Fold {
 }
 
 impl Fold {
-    pub(super) fn new(proof: &Proof) -> Result<Option<Fold>, Fault> {
+    /// `leaf` is the hash of the block's leaf, if it was made already.
+    pub(super) fn new(proof: &Proof, leaf: Option<Hash>) -> Result<Option<Fold>, Fault> {
         let seek_nodes = proof.seek.as_ref().map_or(&[][..], |seek| &seek.nodes);
         let seek = match seek_nodes.split_first() {
             Some((first, rest)) => Some(Fold::climb(
@@ -30,7 +32,14 @@ impl Fold {
             None => None,
         };
         if let Some(block) = &proof.block {
-            let leaf = Node::leaf(block.index, &block.value);
+            let leaf = match leaf {
+                Some(hash) => Node {
+                    index: 2 * block.index,
+                    size: block.value.len() as u64,
+                    hash,
+                },
+                None => Node::leaf(block.index, &block.value),
+            };
             return Fold::leaf(leaf, &block.nodes, seek).map(Some);
         }
         let Some(hash) = &proof.hash else {

@@ -19,6 +19,7 @@ mod trusted;
 mod upgrade;
 mod verify;
 
+pub(crate) use append::hash_values;
 pub use append::{AppendError, Appended, append, completed_parents, hash_leaves};
 pub use blocks::{BlocksProof, prove_blocks};
 pub use head::{Head, NodeSource, SignedHead, root_indexes};
@@ -30,6 +31,7 @@ pub use proof::{
 pub use prove::{ProveError, prove};
 pub use seek::{Sought, seek};
 pub use set::{BlockSet, Group};
+pub(crate) use verify::verify_hashed;
 pub use verify::{Conflict, Fault, Verified, VerifyError, verify};
 
 pub(crate) use build::Builder;

@@ -150,6 +150,17 @@ pub fn verify<S: NodeSource>(
     verifier: &Verifier,
     proof: &Proof,
 ) -> Result<Verified, VerifyError<S::Error>> {
+    verify_hashed(head, source, verifier, proof, None)
+}
+
+/// The same of a proof the hash of whose block was made already: many blocks are hashed faster together.
+pub(crate) fn verify_hashed<S: NodeSource>(
+    head: &Head,
+    source: &S,
+    verifier: &Verifier,
+    proof: &Proof,
+    leaf: Option<Hash>,
+) -> Result<Verified, VerifyError<S::Error>> {
     let block = proof.block.as_ref().map(|block| block.index);
     let bad = |fault| VerifyError::BadData { block, fault };
     check_limits(proof).map_err(bad)?;
@@ -172,7 +183,7 @@ pub fn verify<S: NodeSource>(
         }
         return verify_blocks(&trusted, blocks);
     }
-    let fold = Fold::new(proof).map_err(bad)?;
+    let fold = Fold::new(proof, leaf).map_err(bad)?;
     let Some(upgrade) = &proof.upgrade else {
         let Some(fold) = fold else {
             return Ok(Verified::default());

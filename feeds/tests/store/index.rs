@@ -248,6 +248,30 @@ fn an_index_full_of_garbage_is_written_anew() {
 }
 
 #[test]
+fn what_came_piece_by_piece_is_written_out_by_its_number_however_few_bytes_it_has() {
+    let source_store = open(&MemoryDisk::new());
+    let source = own_feed(&source_store, &writer());
+    source.append_batch(&writer(), &tiny(0, 100)).unwrap();
+    let options = Options::new([7; 16])
+        .checkpoint_after_places(100)
+        .without_keeper();
+    let store = open_with(&MemoryDisk::new(), options);
+    let feed = follower(&store, &source);
+    feed.apply(&[upgrade_item(&source, 0)]).unwrap();
+    let index_bytes = || store.stat().unwrap().index_bytes;
+    // One place for itself, and one for each of at least one and at most seven nodes.
+    let written: Vec<u64> = (0..100)
+        .filter(|block| {
+            let sooner = index_bytes();
+            feed.apply(&[block_item(&source, *block)]).unwrap();
+            index_bytes() > sooner
+        })
+        .collect();
+    assert!(written.len() >= 2 && written[0] >= 10, "{written:?}");
+    assert_tiny(&store, 100);
+}
+
+#[test]
 fn a_feed_in_a_thousand_segments_is_read_with_few_files_open() {
     let folder = std::env::temp_dir().join(format!("kinlog-index-{}", std::process::id()));
     let open_files = || std::fs::read_dir("/proc/self/fd").unwrap().count();

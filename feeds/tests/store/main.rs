@@ -13,6 +13,7 @@ mod locking;
 mod many_feeds;
 mod mistakes;
 mod model;
+mod neighbours;
 mod order;
 mod read_only;
 mod refusal;

@@ -131,7 +131,7 @@ impl Feed {
         }
         if what.block().is_some() {
             self.received += 1;
-            self.block_bytes = (7 * self.block_bytes + value_bytes).div_ceil(8);
+            self.learn_size(value_bytes);
         }
         let bytes = value_bytes + PROOF_BYTES_COUNTED;
         cx.flow.received(bytes);

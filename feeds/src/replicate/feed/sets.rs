@@ -8,7 +8,8 @@
 use bytes::Bytes;
 
 use crate::limits::{
-    BLOCK_BYTES_COUNTED_MIN, LATE_SETS_MAX, SET_BLOCKS_MAX, SET_BYTES, SET_NODE_BYTES,
+    BLOCK_BYTES_COUNTED_MIN, LATE_SETS_MAX, SET_BLOCK_BYTES_COUNTED, SET_BLOCKS_MAX, SET_BYTES,
+    SET_NODE_BYTES,
 };
 use crate::replicate::channel::{Asked, Gathered, What};
 use crate::replicate::feed::receive::count_unasked;
@@ -56,8 +57,8 @@ impl Feed {
 
     /// Returns how many of the blocks will fit into one answer, at least one.
     fn fitting(&self, gathered: &[Gathered]) -> usize {
-        let (block_bytes, first) = (self.expected_block_bytes(), gathered.first());
-        let mut bytes = 0;
+        let block_bytes = self.expected_block_bytes();
+        let (mut bytes, first) = (0, gathered.first());
         let fits = gathered.iter().take(SET_BLOCKS_MAX).take_while(|one| {
             bytes += block_bytes + SET_NODE_BYTES * one.nodes as usize;
             bytes <= SET_BYTES && first.is_some_and(|first| one.is_like(first))
@@ -186,8 +187,8 @@ impl Feed {
         let mut bytes = 0;
         for value in &blocks.values {
             self.received += 1;
-            self.block_bytes = (7 * self.block_bytes + value.len()).div_ceil(8);
-            bytes += value.len().max(BLOCK_BYTES_COUNTED_MIN);
+            self.learn_size(value.len());
+            bytes += value.len() + SET_BLOCK_BYTES_COUNTED;
         }
         let what = What::Block(blocks.set.blocks().next().unwrap_or_default());
         cx.flow.received(bytes);
