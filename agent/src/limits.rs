@@ -284,3 +284,11 @@ pub const GIVER_CLEARED_MAX: usize = 64 * 1024;
 
 /// Time between looks for deleted blocks whose day is over, beside those after every change.
 pub const EMPTY_LOOK_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// Blocks that are asked of peers for one reader, beyond what is followed: so many places are kept for it in
+/// memory, 40 bytes each. Who wants more follows a range.
+pub const BLOCKS_FETCHED_MAX: usize = 65_536;
+
+/// Blocks that one reader has asked for at a time: what keeps a link of 100 ms and 10 MB/s busy with blocks
+/// of 4 KiB, and a sixteenth of what a node waits for in all.
+pub const BLOCKS_FETCHED_AT_ONCE: usize = 256;

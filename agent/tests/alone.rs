@@ -485,6 +485,7 @@ async fn the_socket_gives_the_same_answers_and_ends_with_the_agent() {
         feed: "/notes".into(),
         range: None,
         bytes: None,
+        wait_ms: None,
     };
     let read = soon(connection.request(request, bytes::Bytes::new()).all())
         .await

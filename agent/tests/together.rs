@@ -7,8 +7,9 @@
 
 mod stage;
 
+use bytes::Bytes;
 use kinlog_agent::OpenOptions;
-use kinlog_agent::api::{ErrorKind, FollowStep, Reply, Request};
+use kinlog_agent::api::{ErrorKind, FollowStep, Reply, Request, Text};
 use stage::{Cast, Folder, Signal, blocks, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,6 +74,49 @@ async fn a_path_is_followed_by_its_link() {
             .iter()
             .any(|one| one.why[0].contains("public directory of ann"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_what_is_not_held_may_ask_for_it_and_hears_that_nobody_has_it() {
+    let (folder, signal) = (Folder::new(), Signal::start().await);
+    let ann = Cast::online(&folder, "ann", &signal).await;
+    ann.create("/a").await;
+    let all = blocks(400, 500);
+    let link = ann.append("/a", &all).await;
+    let bob = Cast::new(&folder, "bob").await;
+    let error = bob.read_within(&link, Some("0..5"), Some(60_000)).await;
+    assert_eq!(error.unwrap_err().kind, ErrorKind::NotFound, "not followed");
+    bob.go_online(&signal).await;
+    bob.follow(&link, Some("last:10")).await.unwrap();
+    assert!(bob.read(&link, Some("0..300")).await.is_err());
+    let read = bob.read_within(&link, Some("0..300"), Some(60_000)).await;
+    let read: Vec<Bytes> = read.unwrap().into_iter().map(|(_, block)| block).collect();
+    assert_eq!(read, all[..300]);
+    // They stay; nothing else came.
+    let read = bob.read(&link, None).await.unwrap();
+    let indexes: Vec<u64> = read.into_iter().map(|(index, _)| index).collect();
+    assert_eq!(indexes, (0..300).chain(390..400).collect::<Vec<u64>>());
+
+    let clear = Request::FeedClear {
+        feed: "/a".to_owned(),
+        range: Text("310..320".parse().unwrap()),
+        own: true,
+        everywhere: false,
+    };
+    ann.reply(clear).await.unwrap();
+    let error = bob.read_within(&link, Some("305..315"), Some(60_000)).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+    assert!(
+        error.message.starts_with("no connected peer has block 31"),
+        "{error}"
+    );
+    let error = bob.read_within(&link, None, Some(1)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Usage);
+    ann.stop().await;
+    let bob = bob.reopen().await;
+    let error = bob.read_within(&link, Some("320..321"), Some(60_000)).await;
+    assert_eq!(error.unwrap_err().kind, ErrorKind::NeedsAgent);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -110,6 +110,9 @@ pub enum Request {
         /// [`Reply::Block`](crate::api::Reply::Block) has a part of them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bytes: Option<Range<u64>>,
+        /// Blocks of the range that are not held are asked of connected peers for so many ms; they stay.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait_ms: Option<u64>,
     },
     /// [`Reply::Progress`](crate::api::Reply::Progress) several times, then
     /// [`Reply::Appended`](crate::api::Reply::Appended). Creates `path` if need be.

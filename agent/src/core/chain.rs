@@ -49,6 +49,19 @@ impl Chain<'_> {
         self.parts.iter().map(held).sum()
     }
 
+    /// Returns the first blocks of a range that are not held, at most `max`, each as a block of its feed.
+    pub(crate) fn lacking(&self, range: Range<u64>, max: usize) -> Vec<(FeedKey, u64)> {
+        let lacking = self.parts.iter().flat_map(|part| {
+            let start = range.start.max(part.start) - part.start;
+            let end = range.end.min(part.end).saturating_sub(part.start);
+            let key = part.feed.key();
+            let have = part.feed.have();
+            let lacking = (start..end).filter(move |index| !have.get(*index));
+            lacking.map(move |index| (key, index))
+        });
+        lacking.take(max).collect()
+    }
+
     /// Returns a block of the path, `None` when it is not held. One of a private path is opened.
     pub(crate) fn get(&self, index: u64) -> Result<Option<Bytes>, Error> {
         let mut parts = self.parts.iter();

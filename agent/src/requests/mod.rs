@@ -4,6 +4,7 @@ mod bundles;
 mod conflicts;
 mod devices;
 mod feeds;
+mod fetch;
 mod files;
 mod follow;
 mod found;
@@ -24,6 +25,7 @@ mod value_conflicts;
 mod why;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -171,8 +173,16 @@ async fn dispatch(
             })
             .await?;
         }
-        Request::FeedRead { feed, range, .. } => {
+        Request::FeedRead {
+            feed,
+            range,
+            wait_ms,
+            ..
+        } => {
             let range = range.map(|range| range.0);
+            if let Some(ms) = wait_ms {
+                fetch::fetch(core, &feed, range.as_ref(), Duration::from_millis(ms)).await?;
+            }
             many(core, to, move |core, to| {
                 feeds::read(core, &feed, range, to)
             })

@@ -203,11 +203,22 @@ impl Cast {
         feed: &str,
         range: Option<&str>,
     ) -> Result<Vec<(u64, Bytes)>, Error> {
+        self.read_within(feed, range, None).await
+    }
+
+    /// Reads, and asks peers for what is not held for some ms.
+    pub(crate) async fn read_within(
+        &self,
+        feed: &str,
+        range: Option<&str>,
+        wait_ms: Option<u64>,
+    ) -> Result<Vec<(u64, Bytes)>, Error> {
         let range = range.map(|range| Text(range.parse::<Selection>().unwrap()));
         let answers = self.ask(Request::FeedRead {
             feed: feed.to_owned(),
             range,
             bytes: None,
+            wait_ms,
         });
         let answers = soon(answers.all()).await?;
         Ok(answers

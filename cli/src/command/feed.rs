@@ -78,6 +78,9 @@ pub(crate) enum FeedCommand {
         /// These bytes instead, A..B counted from the feed's first one, as they are
         #[arg(long, value_name = "A..B", conflicts_with_all = ["range", "named"], value_parser = byte_range)]
         bytes: Option<Range<u64>>,
+        /// Ask connected peers for blocks of the range that are not held, for so long
+        #[arg(long, value_name = "SECONDS", conflicts_with = "bytes")]
+        wait: Option<u32>,
     },
     /// Append a file in blocks of equal size, or take in a bundle
     Import {
@@ -178,12 +181,14 @@ pub(crate) async fn run(command: FeedCommand, context: &Context<'_>) -> Result<(
             range,
             named,
             bytes,
+            wait,
         } => {
             read(
                 Request::FeedRead {
                     feed,
                     range: text(range.or(named)),
                     bytes,
+                    wait_ms: wait.map(|seconds| u64::from(seconds) * 1000),
                 },
                 context,
             )
