@@ -382,6 +382,85 @@ fn nor_does_a_friend_who_takes_the_revocation_back_that_was_the_friends() {
     assert!(is_live(&room, BEN));
 }
 
+/// An admin who heard nothing of it gives Ada a role, years later on old parents.
+#[test]
+fn nor_does_a_lower_rank_that_knew_what_the_laptop_did_and_not_that_it_was_void() {
+    let mut room = Script::new();
+    let dan = room.after(&[0], OWNER, admit(DAN, Role::Admin));
+    let ada = room.after(&[dan], OWNER, admit(ADA, Role::Admin));
+    let ben = room.after(&[ada], OWNER, admit(BEN, Role::Member));
+    let old = room.after(&[ben], ADA, device_join(TABLET));
+    let gone = room.after(&[old], ADA, remove(2, Vec::new()));
+    let revoked = by_tablet(&mut room, old);
+    let raised = room.after(&[gone, revoked], OWNER, role(2, Role::Owner));
+    let removed = room.after(&[raised], OWNER, remove(1, Vec::new()));
+    let left = room.after(&[removed], OWNER, leave(Vec::new()));
+    let work = room.after(&[left], BEN, admit(CLEO, Role::Admin));
+    room.after(&[gone], DAN, role(1, Role::Member));
+    assert!(!room.verdict(gone).counts());
+    for stays in [raised, removed, left, work] {
+        counts(&room, stays);
+    }
+    assert!(is_live(&room, BEN));
+    let next = room.after(&[work], BEN, invite(1, Role::Guest, None, None));
+    counts(&room, next);
+}
+
+#[test]
+fn what_a_thief_voided_of_an_admin_who_was_lowered_for_it_comes_back() {
+    let (mut room, last) = room_of_three(Role::Admin, Role::Member);
+    let tablet = room.after(&[last], ADA, device_join(TABLET));
+    let old = room.after(&[tablet], ADA, device_join(IDLE));
+    let cleo = room.after(&[old], ADA, admit(CLEO, Role::Member));
+    let thief = by_tablet(&mut room, old);
+    let lowered = room.after(&[cleo, thief], OWNER, role(1, Role::Member));
+    assert_eq!(void(&room, cleo), VoidReason::Revoked);
+    room.after(&[old], IDLE, join_saying(THIRD, &[(0, Said::NotRevoked)]));
+    counts(&room, cleo);
+    counts(&room, lowered);
+}
+
+#[test]
+fn who_was_made_admin_takes_back_nothing_that_counted_then_by_a_removed_friends_word() {
+    let eve = Who(5, 0, 0);
+    let mut room = Script::new();
+    let made = room.after(&[0], OWNER, admit(eve, Role::Admin));
+    let old = room.after(&[made], OWNER, admit(ADA, Role::Member));
+    let key = room.after(&[old], ADA, invite(1, Role::Member, None, None));
+    let cleo = room.after(&[key], ADA, admit_by(CLEO, Role::Member, 1));
+    let ben = room.after(&[cleo], OWNER, admit(BEN, Role::Admin));
+    room.after(&[ben], OWNER, remove(5, Vec::new()));
+    let friend = room.after(&[old], eve, role(1, Role::Guest));
+    let removed = room.after(&[ben, friend], BEN, remove(1, Vec::new()));
+    counts(&room, removed);
+    assert_eq!(void(&room, friend), VoidReason::Removed);
+    for stays in [key, cleo] {
+        counts(&room, stays);
+    }
+    assert_eq!(room.role(3), Some(Role::Member));
+}
+
+/// The founder left, and another owner lowered itself beside that: the founder stays, and goes on.
+#[test]
+fn who_stayed_as_the_last_owner_and_went_on_stays_whatever_a_removed_member_says() {
+    let mut room = Script::new();
+    let ben = room.after(&[0], OWNER, admit(BEN, Role::Owner));
+    let cleo = room.after(&[ben], OWNER, admit(CLEO, Role::Member));
+    let left = room.after(&[cleo], OWNER, leave(Vec::new()));
+    let lowered = room.after(&[cleo], BEN, role(2, Role::Admin));
+    let removed = room.after(&[left, lowered], OWNER, remove(2, Vec::new()));
+    assert_eq!(void(&room, left), VoidReason::LastOwner);
+    let raised = room.after(&[removed], OWNER, role(3, Role::Owner));
+    let work = room.after(&[raised], OWNER, admit(ADA, Role::Member));
+    room.after(&[lowered], BEN, invite(1, Role::Guest, None, None));
+    assert_eq!(void(&room, left), VoidReason::LastOwner);
+    for stays in [removed, raised, work] {
+        counts(&room, stays);
+    }
+    assert!(is_live(&room, OWNER));
+    assert_eq!(room.role(0), Some(Role::Owner));
+}
+
 #[test]
 fn a_friend_who_brings_back_a_leaving_that_the_removal_saw_void_takes_back_nobody_by_it() {
     let (mut room, last) = room_of_three(Role::Admin, Role::Member);

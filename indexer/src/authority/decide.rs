@@ -1,6 +1,6 @@
 //! Which authorised acts of a set count: one pass in the order of their rank.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
@@ -126,6 +126,9 @@ struct Found {
     freed: HashSet<Number>,
     /// Revocations by a device of its agent's other devices, with another's revocation of that device.
     dropped: BTreeMap<Number, Number>,
+    /// What agents said of themselves, was set aside for want of another owner, and is in the past of what
+    /// they did since.
+    stayed: BTreeSet<Number>,
 }
 
 impl<'a> Pass<'a> {
@@ -180,6 +183,9 @@ impl<'a> Pass<'a> {
             pass.void.clone_from(&before);
             pass.decided.clear();
             pass.own_word.clone_from(&of_no_device);
+            for number in pass.found.stayed.clone() {
+                pass.take_back(number, None, VoidReason::LastOwner);
+            }
             for (number, by) in pass.found.dropped.clone() {
                 pass.take_back(number, Some(by), VoidReason::Revoked);
             }
@@ -233,6 +239,18 @@ impl<'a> Pass<'a> {
             {
                 self.found.dropped.insert(*number, *end);
                 found = true;
+            }
+        }
+        let after = graph
+            .with_aside
+            .iter()
+            .filter(|number| self.set.contains(**number) && !self.void.contains_key(number));
+        for number in after {
+            let agent = &graph.standing(*number).agent;
+            for aside in &graph.node(*number).before.aside {
+                if graph.standing(*aside).agent == *agent && graph.is_about_oneself(*aside) {
+                    found |= self.found.stayed.insert(*aside);
+                }
             }
         }
         found
@@ -435,14 +453,18 @@ impl<'a> Pass<'a> {
         let is_sealed = |word: &OwnWord| {
             let mut about = graph.about.get(&word.agent).into_iter().flatten();
             about.any(|ending| {
+                let order = graph.standing(*ending).order;
                 let is_decided = match graph.is_contested.contains(*ending) {
                     true => self.decided.contains(ending),
-                    false => self
-                        .turn
-                        .is_none_or(|turn| graph.standing(*ending).order < turn),
+                    false => self.turn.is_none_or(|turn| order < turn),
                 };
+                // Of two who knew it otherwise the higher rank is right.
+                let is_right =
+                    word.why != VoidReason::WasVoid || order < graph.standing(word.by).order;
                 is_decided
+                    && is_right
                     && self.set.contains(*ending)
+                    && !self.void.contains_key(ending)
                     && graph.seals(*ending, act, word.by, &word.agent)
             })
         };

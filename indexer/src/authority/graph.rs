@@ -268,13 +268,21 @@ impl Graph {
     }
 
     /// Returns whether `ending`, a removal or change of role, has an act of its target in its past that was
-    /// done in a greater role than it gives, and is void there. What an agent said of its own devices is
-    /// decided before.
+    /// done in a greater role than it gives, and is void there; of a change of role, one that ends or lowers
+    /// somebody. What an agent said of its own devices is decided before, and what counted where the author
+    /// of `ending` got its role, that could not take back by leaving it out.
     pub(super) fn knew_as_void(&self, ending: Number, number: Number) -> bool {
+        let goes_on = matches!(self.what(ending), What::Role(_));
+        let ends_somebody = matches!(
+            self.what(number),
+            What::Remove { .. } | What::Role(_) | What::DeviceRevoke { .. }
+        );
         self.is_past(number, ending)
             && self.given_role(ending) < Some(self.standing(number).order.role.0)
             && self.node(ending).before.void.contains_key(&number)
             && !self.is_own_revocation(number)
+            && (ends_somebody || !goes_on)
+            && !self.knew_as_counting(self.standing(ending).giver, number)
     }
 
     /// Returns whether `ending`, a removal or demotion by another of the agent whose own word `word` is, knew
@@ -311,7 +319,7 @@ impl Graph {
     }
 
     /// Returns whether an act leaves, or changes the own role.
-    fn is_about_oneself(&self, number: Number) -> bool {
+    pub(super) fn is_about_oneself(&self, number: Number) -> bool {
         match self.what(number) {
             What::Leave(_) => true,
             What::Role(change) => change.agent == self.standing(number).agent,
@@ -470,7 +478,7 @@ impl Graph {
                     marked.extend([*done, number]);
                 }
                 if self.knew_as_void(number, *done) {
-                    marked.push(number);
+                    marked.extend([*done, number]);
                 }
             }
         }

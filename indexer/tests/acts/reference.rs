@@ -67,11 +67,13 @@ struct Found {
     freed: Set,
     /// Own revocations that another's took.
     dropped: Set,
+    /// What agents said of themselves and was set aside where they went on.
+    stayed: Set,
 }
 
 impl Found {
     fn len(&self) -> usize {
-        self.freed.len() + self.dropped.len()
+        self.freed.len() + self.dropped.len() + self.stayed.len()
     }
 }
 
@@ -681,7 +683,8 @@ impl<'a> Reference<'a> {
         self.past[y].contains(&x) && self.outcome(&self.past[y]).counts.contains(&x)
     }
 
-    /// Whether `y`, another's removal or demotion of the author of `x`, has `x` in its past, and void there.
+    /// Whether `y`, another's removal or demotion of the author of `x`, has `x` in its past, and void there; a
+    /// demotion only what ends or lowers somebody, and nothing that counted where its author got its role.
     fn knew_as_void(&self, y: usize, x: usize) -> bool {
         let by = self.standing(x).unwrap();
         let ends = match self.deed(y) {
@@ -689,14 +692,28 @@ impl<'a> Reference<'a> {
             Deed::Role(change) => change.agent == by.agent && change.role < by.role,
             _ => false,
         };
-        ends && self.standing(y).unwrap().agent != by.agent
+        let ends_somebody = matches!(
+            self.deed(x),
+            Deed::Remove(_) | Deed::Role(_) | Deed::DeviceRevoke(_)
+        );
+        let to = self.standing(y).unwrap();
+        ends && to.agent != by.agent
+            && (ends_somebody || matches!(self.deed(y), Deed::Remove(_)))
             && self.past[y].contains(&x)
             && !self.knew_as_counting(y, x)
+            && !self.knew_as_counting(to.giver, x)
     }
 
     /// Whether a counting removal or demotion by another of the agent whose own word `word` is knew `x`, and
     /// that it counts: the word does not take it back.
-    fn is_sealed(&self, x: usize, word: usize, agent: AgentId, decided: &Decided) -> bool {
+    fn is_sealed(
+        &self,
+        x: usize,
+        word: usize,
+        agent: AgentId,
+        set: &Set,
+        decided: &Decided,
+    ) -> bool {
         let role = self.standing(x).unwrap().role;
         let mut counting = decided.iter().filter(|(_, fate)| **fate == Fate::Counts);
         counting.any(|(y, _)| {
@@ -707,7 +724,10 @@ impl<'a> Reference<'a> {
                 Deed::Leave(_) => !by_another && self.is_about_oneself(word),
                 _ => false,
             };
-            ends && self.knew_as_counting(*y, x)
+            // Of two who knew it otherwise the higher rank is right.
+            let is_right =
+                !self.knew_as_void(word, x) || self.order(*y, set) < self.order(word, set);
+            ends && is_right && self.knew_as_counting(*y, x)
         })
     }
 
@@ -788,8 +808,8 @@ impl<'a> Reference<'a> {
         let mut found = Found::default();
         let mut counts = Set::new();
         for _ in 0..PASSES {
-            let void = aside.union(&found.dropped).map(|x| (*x, Fate::Void));
-            let mut decided: Decided = void.collect();
+            let void = aside.iter().chain(&found.dropped).chain(&found.stayed);
+            let mut decided: Decided = void.map(|x| (*x, Fate::Void)).collect();
             let mut open = Vec::new();
             for x in &order {
                 self.take_turn(*x, set, &mut decided, &found, false);
@@ -806,7 +826,12 @@ impl<'a> Reference<'a> {
                 .map(|(x, _)| x)
                 .collect();
             let known = found.len();
-            let Found { freed, dropped } = &mut found;
+            let Found {
+                freed,
+                dropped,
+                stayed,
+            } = &mut found;
+            stayed.extend(counts.iter().flat_map(|x| self.stayed_beside(*x)));
             freed.extend(open.iter().filter(|x| counts.contains(x)));
             let own = order.iter().filter(|x| counts.contains(x));
             dropped.extend(own.filter(|x| self.is_dropped(**x, set, &counts)));
@@ -836,6 +861,15 @@ impl<'a> Reference<'a> {
                 }
             }
         }
+    }
+
+    /// What the author of `x` said of itself that was set aside in what `x` has in its past.
+    fn stayed_beside(&self, x: usize) -> Vec<usize> {
+        let agent = self.standing(x).unwrap().agent;
+        let aside = self.outcome(&self.past[x]).aside.into_iter();
+        aside
+            .filter(|y| self.is_about_oneself(*y) && self.standing(*y).unwrap().agent == agent)
+            .collect()
     }
 
     /// Whether `x` revokes a device of its own agent, and another's counting revocation took the device by
@@ -920,11 +954,11 @@ impl<'a> Reference<'a> {
             let by_another = matches!(self.deed(*y), Deed::DeviceRevoke(_))
                 && self.standing(*y).unwrap().agent != *agent;
             by_another && decided.get(y) == Some(&Fate::Counts)
-                || own_word && !self.is_sealed(x, *y, *agent, decided)
+                || own_word && !self.is_sealed(x, *y, *agent, set, decided)
         });
         let taken = |y: usize| {
             let agent = self.standing(y).unwrap().agent;
-            (!self.is_own_word(y) || own_word && !self.is_sealed(x, y, agent, decided))
+            (!self.is_own_word(y) || own_word && !self.is_sealed(x, y, agent, set, decided))
                 && self.concurrent(x, y)
                 && match (self.deed(y), self.deed(x)) {
                     (Deed::Remove(remove), _) => remove.agent == by.agent,
@@ -949,7 +983,7 @@ impl<'a> Reference<'a> {
             own_word
                 && self.knew_as_void(y, x)
                 && !self.knew_as_counting(y, top)
-                && !self.is_sealed(x, y, by.agent, decided)
+                && !self.is_sealed(x, y, by.agent, set, decided)
         };
         let mut counting = decided.iter().filter(|(_, fate)| **fate == Fate::Counts);
         let mut supports = [Some(by.giver), Some(by.brought), by.invite]

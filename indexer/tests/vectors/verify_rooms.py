@@ -542,18 +542,19 @@ class Pass:
 
     def __init__(self, room, acts, aside):
         self.room, self.all, self.line = room, acts, room.in_line(acts)
-        # What own words do not take back, and own revocations that another's took: found by the passes before.
-        self.freed, self.dropped = set(), set()
+        # What own words do not take back, own revocations that another's took, and what agents said of themselves
+        # that was set aside where they went on: found by the passes before.
+        self.freed, self.dropped, self.stayed = set(), set(), set()
         ordered = sorted(map(room.acts.get, acts), key=self.order)
         for _ in range(PASSES):
-            known = len(self.freed) + len(self.dropped)
+            known = len(self.freed) + len(self.dropped) + len(self.stayed)
             self.run(ordered, aside)
-            if len(self.freed) + len(self.dropped) == known:
+            if len(self.freed) + len(self.dropped) + len(self.stayed) == known:
                 break
 
     def run(self, ordered, aside):
         # What was decided: "counts" or "void".
-        self.fate = dict.fromkeys(aside | self.dropped, "void")
+        self.fate = dict.fromkeys(aside | self.dropped | self.stayed, "void")
         for act in ordered:
             self.take_turn(act, at_the_end=False)
         still_open = [act for act in ordered if act.hash not in self.fate]
@@ -561,6 +562,12 @@ class Pass:
             self.take_turn(act, at_the_end=True)
         self.freed |= {act.hash for act in still_open if self.does_count(act)}
         self.dropped |= {act.hash for act in ordered if self.does_count(act) and self.is_dropped(act)}
+
+        for act in ordered:
+            if self.does_count(act):
+                aside = [self.room.acts[x] for x in self.room.outcome(act.past).aside]
+                said = [x for x in aside if self.is_of_oneself(x) and x.ground.agent == act.ground.agent]
+                self.stayed |= {x.hash for x in said}
 
     def take_turn(self, act, at_the_end):
         if act.hash not in self.fate:
@@ -667,12 +674,16 @@ class Pass:
         return act.hash in later.past and act.hash in self.room.outcome(later.past).counts
 
     def knew_as_void(self, ending, act):
-        """Whether another's removal or demotion of an act's author has it in its past, and void there."""
+        """Whether another's removal or demotion of an act's author has it in its past, and void there: a demotion
+        what ends or lowers somebody, and nothing that counted where its author got its role."""
         if ending.tag not in (ROLE, REMOVE) or ending.ground.agent == act.ground.agent:
             return False
         gives = self.room.role_given(ending, act.ground.agent)
         ends = gives is not None and gives < act.ground.role
-        return ends and act.hash in ending.past and not self.knew_as_counting(ending, act)
+        if not ends or ending.tag == ROLE and act.tag not in (ROLE, REMOVE, REVOKE):
+            return False
+        known = act.hash in ending.past and not self.knew_as_counting(ending, act)
+        return known and not self.knew_as_counting(ending.ground.giver, act)
 
     def is_revoked_by_sets(self, act):
         revoked = self.room.identity(self.all, act.said["agent"]).revoked
@@ -704,8 +715,10 @@ class Pass:
             knows = self.knew_as_counting(ending, act)
             by_another = ending.tag in (ROLE, REMOVE) and ending.ground.agent != agent
             if knows and (by_another or ending.tag == LEAVE and self.is_of_oneself(word)):
+                # Of two who knew it otherwise the higher rank is right.
+                is_right = not self.knew_as_void(word, act) or self.order(ending) < self.order(word)
                 gives = self.room.role_given(ending, agent)
-                if gives is not None and gives < act.ground.role:
+                if is_right and gives is not None and gives < act.ground.role:
                     return True
         return False
 
