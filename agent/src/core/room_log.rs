@@ -231,6 +231,13 @@ impl RoomLog {
         for (id, epoch) in &authority.lapsed {
             standing.lapsed.insert(*id, announced(epoch, keys, id));
         }
+        for (entries, feed) in &authority.feeds {
+            let cuts = [(entries, &feed.cut), (&feed.blobs_feed, &feed.blobs_cut)];
+            let cuts = cuts
+                .into_iter()
+                .filter_map(|(key, cut)| Some((*key, cut.as_ref()?.cut)));
+            standing.cuts.extend(cuts);
+        }
         if let Some(start) = &authority.start {
             standing.name = start.name.clone();
             standing.history = Some(start.history);

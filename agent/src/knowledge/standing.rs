@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Hash, PublicKey};
-use kinlog_indexer::entry::{ActHash, Grant, History, Role};
+use kinlog_indexer::entry::{ActHash, Cut, Grant, History, Role};
 use kinlog_indexer::seal::{ContentKey, EpochCommitment, EpochId, EpochSecret};
 
 use crate::rooms::{RoomId, stored_keys};
@@ -40,6 +40,8 @@ pub(crate) struct Standing {
     pub(crate) grants: BTreeMap<(Hash, AgentId), Granted>,
     /// Grants that were revoked.
     pub(crate) revoked_grants: BTreeSet<(Hash, AgentId)>,
+    /// How much is accepted of feeds that are cut.
+    pub(crate) cuts: BTreeMap<FeedKey, Cut>,
 }
 
 /// A member and its devices in the room.

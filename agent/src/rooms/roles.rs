@@ -178,7 +178,8 @@ impl Core {
 
     /// Returns how much is held of feeds of a room: what is accepted of them from now on. Those of devices
     /// that were revoked and of stays that are over are named, too: of what is not named nothing is shown
-    /// any more. Beyond [`ROOM_CUTS_MAX`] those of devices that are in the room come first.
+    /// any more. Of what is cut already no more is named than that: whatever comes of the act that cut it, the
+    /// rest stays hidden. Beyond [`ROOM_CUTS_MAX`] those of devices that are in the room come first.
     pub(super) fn room_cuts(
         &self,
         room: &KnownRoom,
@@ -193,12 +194,15 @@ impl Core {
         keys.sort_by_key(|key| !live.contains(key));
         let held = keys.into_iter().filter_map(|key| {
             let head = self.store.feed(&key)?.head();
-            (head.length > 0).then(|| Cut {
+            let held = Cut {
                 feed: key,
                 length: head.length,
                 tree_hash: head.tree_hash(),
-            })
+            };
+            let cut = room.standing.cuts.get(&key).copied();
+            Some(cut.filter(|cut| cut.length <= held.length).unwrap_or(held))
         });
+        let held = held.filter(|cut| cut.length > 0);
         held.take(ROOM_CUTS_MAX).collect()
     }
 }
@@ -213,4 +217,35 @@ fn last_owner(room: &KnownRoom) -> Error {
         "make somebody else one first: `kinlog room role {} WHO owner`",
         room.label()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rooms::RoomTerms;
+    use crate::test_folder::TestFolder;
+
+    #[test]
+    fn of_a_feed_that_is_cut_no_more_is_named_than_that() {
+        let folder = TestFolder::new();
+        let ada = folder.core("ada");
+        let room = ada.create_room(&RoomTerms::FAMILY).unwrap();
+        let mut room = ada.room_with(&room.id).unwrap();
+        let named = |room: &KnownRoom| {
+            let cuts = ada.room_cuts(room, |feed| feed.agent == ada.agent);
+            let of_entries = cuts.into_iter().find(|cut| cut.feed == room.entries);
+            of_entries.map(|cut| cut.length)
+        };
+        let held = ada.store.feed(&room.entries).unwrap().head().length;
+        assert_eq!(named(&room), Some(held));
+        for (length, expected) in [(held + 1, Some(held)), (1, Some(1)), (0, None)] {
+            let cut = Cut {
+                feed: room.entries,
+                length,
+                tree_hash: Default::default(),
+            };
+            room.standing.cuts.insert(room.entries, cut);
+            assert_eq!(named(&room), expected);
+        }
+    }
 }

@@ -598,13 +598,8 @@ impl<'a> Pass<'a> {
     /// void, as if the agent itself said so.
     fn leave_void(&mut self, by: Number, agent: &AgentId) {
         let graph = self.graph;
-        if graph.standing(by).agent == *agent {
-            return;
-        }
-        let done = graph.by_agent.get(agent).into_iter().flatten().copied();
-        let done: Vec<Number> = done
-            .filter(|done| self.is_open(*done) && graph.knew_as_void(by, *done))
-            .collect();
+        let done = graph.known_as_void(by, agent);
+        let done: Vec<Number> = done.filter(|done| self.is_open(*done)).collect();
         let word = OwnWord {
             agent: *agent,
             by,

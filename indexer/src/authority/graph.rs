@@ -267,22 +267,35 @@ impl Graph {
         self.is_past(number, later) && !self.node(later).before.void.contains_key(&number)
     }
 
-    /// Returns whether `ending`, a removal or change of role, has an act of its target in its past that was
-    /// done in a greater role than it gives, and is void there; of a change of role, one that ends or lowers
-    /// somebody. What an agent said of its own devices is decided before, and what counted where the author
-    /// of `ending` got its role, that could not take back by leaving it out.
-    pub(super) fn knew_as_void(&self, ending: Number, number: Number) -> bool {
-        let goes_on = matches!(self.what(ending), What::Role(_));
-        let ends_somebody = matches!(
-            self.what(number),
-            What::Remove { .. } | What::Role(_) | What::DeviceRevoke { .. }
-        );
-        self.is_past(number, ending)
-            && self.given_role(ending) < Some(self.standing(number).order.role.0)
-            && self.node(ending).before.void.contains_key(&number)
-            && !self.is_own_revocation(number)
-            && (ends_somebody || !goes_on)
-            && !self.knew_as_counting(self.standing(ending).giver, number)
+    /// Returns what another's removal or change of role of `target` has in its past of what that did in a
+    /// greater role than it gives, and void there; of a change of role, what ends or lowers somebody. What an
+    /// agent said of its own devices is decided before, and what counted where the author of `ending` got
+    /// its role, that could not take back by leaving it out.
+    pub(super) fn known_as_void(
+        &self,
+        ending: Number,
+        target: &AgentId,
+    ) -> impl Iterator<Item = Number> {
+        let (by, gives) = (self.standing(ending), self.given_role(ending));
+        let is_ending = match self.what(ending) {
+            What::Role(_) | What::Remove { .. } => by.agent != *target,
+            _ => false,
+        };
+        let goes_on = gives.is_some();
+        let void = self.node(ending).before.void.keys().copied();
+        void.filter(move |number| {
+            let done = self.standing(*number);
+            let ends_somebody = matches!(
+                self.what(*number),
+                What::Remove { .. } | What::Role(_) | What::DeviceRevoke { .. }
+            );
+            is_ending
+                && done.agent == *target
+                && gives < Some(done.order.role.0)
+                && (ends_somebody || !goes_on)
+                && !self.is_own_revocation(*number)
+                && !self.knew_as_counting(by.giver, *number)
+        })
     }
 
     /// Returns whether `ending`, a removal or demotion by another of the agent whose own word `word` is, knew
@@ -477,9 +490,9 @@ impl Graph {
                 if self.takes(number, *done) {
                     marked.extend([*done, number]);
                 }
-                if self.knew_as_void(number, *done) {
-                    marked.extend([*done, number]);
-                }
+            }
+            for done in self.known_as_void(number, &target) {
+                marked.extend([done, number]);
             }
         }
         for other in self.beside_in_rank(number) {
