@@ -189,3 +189,53 @@ pub(crate) fn examples() -> Vec<AssociationMessage> {
         },
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use kinlog_feeds::text::encode_hex;
+
+    use super::*;
+    use crate::session::message::ChannelMessage;
+
+    /// What another implementation has to write.
+    #[test]
+    fn messages_have_these_bytes() {
+        let offer = "92012b08011220".to_owned() + &"09".repeat(32) + "1a056f66666572";
+        let golden = [
+            "7a020807",
+            "82010b08ffffffffffffffffff01",
+            "8a0100",
+            &offer,
+            "9a010a08011206616e73776572",
+            "a2010d0802120963616e646964617465",
+            "aa010408031002",
+            "b201040803100c",
+        ];
+        let encode = |message| encode_hex(&ChannelMessage::Association(message).encode());
+        let encoded: Vec<String> = examples().into_iter().map(encode).collect();
+        assert_eq!(encoded, golden);
+    }
+
+    #[test]
+    fn tokens_and_bodies_of_other_sizes_are_refused() {
+        let decode = |message| ChannelMessage::decode(Bytes::from(encode(message)));
+        let encode_offer = |token: usize, description: usize| {
+            decode(Message::AssociationOffer(wire::AssociationOffer {
+                id: 1,
+                token: vec![0; token].into(),
+                description: vec![0; description].into(),
+            }))
+        };
+        assert!(encode_offer(32, ASSOCIATION_BODY_BYTES_MAX).is_ok());
+        assert!(encode_offer(31, 1).is_err());
+        assert!(encode_offer(32, ASSOCIATION_BODY_BYTES_MAX + 1).is_err());
+        let candidate = vec![0; ASSOCIATION_CANDIDATE_BYTES_MAX + 1].into();
+        let candidate = wire::AssociationCandidate { id: 1, candidate };
+        assert!(decode(Message::AssociationCandidate(candidate)).is_err());
+    }
+
+    fn encode(message: Message) -> Vec<u8> {
+        let message = Some(message);
+        prost::Message::encode_to_vec(&wire::PeerMessage { message })
+    }
+}

@@ -23,6 +23,7 @@ use crate::link::{Link, LinkError};
 use crate::message_log::MessageLog;
 use crate::session::driver::Outgoing;
 use crate::session::hello::{self, Hello};
+use crate::session::trace::trace_event;
 use crate::session::{Label, SessionError, SessionRole};
 
 const PROTOCOL: &str = "kinlog/association/1";
@@ -130,6 +131,7 @@ impl Strand {
         let mut sending_since = None;
         loop {
             while let Some(event) = connection.poll_event()? {
+                trace_event(&event);
                 match event {
                     Event::HandshakeComplete { hash: ours, .. } => {
                         let cap = hello::cap(&ours, self.role, self.label, &self.token.0);
