@@ -2,12 +2,13 @@
 //!
 //! `end serve tcp|SIGNAL-URL BLOCKS BYTES`, `end pull ADDRESS|SIGNAL-URL KEY BLOCKS`,
 //! `end sparse ADDRESS KEY LENGTH COUNT`, `end live COUNT [unsynced]`, `end idle-feeds COUNT`, `end signal`,
-//! `end raw offer|answer BYTES`, `end connections offer|answer node|raw STEPS EACH`, `end piped serve|pull BLOCKS .. across MS RATE LOSS`, `end interactive serve|pull ..`. Each prints JSON lines and ends when its stdin does.
+//! `end raw offer|answer BYTES`, `end room COUNT`, `end ping COUNT`, `end connections offer|answer node|raw STEPS EACH`, `end piped serve|pull BLOCKS .. across MS RATE LOSS`, `end interactive serve|pull ..`. Each prints JSON lines and ends when its stdin does.
 //! A last word `stock` asks for UDP socket buffers as a kernel gives them whose settings nobody changed.
 
 mod connections;
 mod idle;
 mod live;
+mod room;
 mod unsynced;
 
 use std::collections::BTreeSet;
@@ -90,6 +91,8 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
                 .await
             }
             ["signal"] => signal().await,
+            ["room", count] => room::talk(count.parse()?).await,
+            ["ping", count] => room::ping(count.parse()?).await,
             ["connections", "offer", kind, steps, each] => {
                 connections::offer(kind == "node", steps.parse()?, each.parse()?).await
             }

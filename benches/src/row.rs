@@ -163,6 +163,10 @@ pub(crate) const ROWS: &[Row] = &[
     #[cfg(feature = "network")]
     transfer::LIVE_RELAXED_P99,
     #[cfg(feature = "network")]
+    transfer::SEND_P50,
+    #[cfg(feature = "network")]
+    transfer::SEND_P99,
+    #[cfg(feature = "network")]
     transfer::MEMORY_64K,
     #[cfg(feature = "network")]
     transfer::MEMORY_100B,

@@ -112,6 +112,53 @@ pub(crate) const IDLE_FEED_WIRE: Row = Row {
     once: None,
 };
 
+pub(crate) const SEND_P50: Row = Row {
+    name: "send_to_event_ms",
+    unit: "ms",
+    definition: "from asking an agent to send a message to a room to its coming to a reader that \
+        watches the room at another agent: entry sealed, signed, durable and indexed there, \
+        replicated over WebRTC, verified, durable, opened and indexed here; two agents of one \
+        process with homes of their own, met through a signal server; the middle of 500 (125 with \
+        --quick) one after the other (less is better). Limit: the middle of as many writes of 300 B \
+        with fdatasync, twice, and half of that of as many round trips of 400 B over a raw channel.",
+    measure: |effort| send(effort, "p50_ms", 0.50),
+    once: None,
+};
+
+pub(crate) const SEND_P99: Row = Row {
+    name: "send_to_event_p99_ms",
+    unit: "ms",
+    definition: "the 99th of 100 of what send_to_event_ms measures, and of its limit (less is \
+        better).",
+    measure: |effort| send(effort, "p99_ms", 0.99),
+    once: None,
+};
+
+fn send(effort: &Effort, field: &'static str, part: f64) -> Result<Measured> {
+    let count = effort.scaled(500);
+    let said = move |what| -> Result<f64> {
+        let mut both = Process::end(&[what, &count.to_string()])?;
+        number(&both.json()?, field)
+    };
+    let sync = move || synced(count, part);
+    let raw = move || Ok(2.0 * sync()? + said("ping")? / 2.0);
+    let limit = "two fdatasync and half a round trip of a raw channel";
+    let limit = (limit, Box::new(raw) as Run<'_>);
+    let parts: Vec<(&'static str, Run<'_>)> = vec![
+        ("one fdatasync", Box::new(sync)),
+        ("one round trip", Box::new(move || said("ping"))),
+    ];
+    Measured::alternate(effort, || said("room"), Vec::new(), Some(limit))?.with_parts(effort, parts)
+}
+
+/// Milliseconds of a write of 300 B with fdatasync, so far up among `count`.
+fn synced(count: u64, part: f64) -> Result<f64> {
+    let mut times = fdatasync_ms(count, 300)?;
+    times.sort_by(f64::total_cmp);
+    let at = (times.len() as f64 * part) as usize;
+    times.get(at).copied().context("nothing was written")
+}
+
 fn sparse(effort: &Effort, figure: fn(&serde_json::Value) -> Result<f64>) -> Result<Measured> {
     let blocks = effort.scaled(1_000_000).to_string();
     let mut server = Process::end(&["serve", "tcp", &blocks, "100"])?;
@@ -157,12 +204,7 @@ fn live(effort: &Effort, field: &'static str, part: f64) -> Result<Measured> {
         let mut both = Process::end(&["live", &count.to_string()])?;
         number(&both.json()?, field)
     };
-    let raw = || {
-        let mut times = fdatasync_ms(count, 300)?;
-        times.sort_by(f64::total_cmp);
-        let at = (times.len() as f64 * part) as usize;
-        times.get(at).copied().context("nothing was written")
-    };
+    let raw = || synced(count, part);
     let limit = "write of 300 B and fdatasync";
     Measured::alternate(effort, run, Vec::new(), Some((limit, Box::new(raw))))
 }
