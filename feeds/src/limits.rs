@@ -287,6 +287,10 @@ pub const SET_RUNS_QUEUED_MAX: usize = 2 * BLOCKS_IN_SETS_MAX;
 /// Sets of a channel whose late answers are recognised.
 pub const LATE_SETS_MAX: usize = 1024;
 
+/// Feeds of which a node asks who holds what: a peer answers each at least once, and may have four times as
+/// many answers waiting before it takes us for a flooder.
+pub const WATCHES_MAX: usize = 1024;
+
 /// Time for which peers are asked to tell who holds what, two minutes; it is renewed after half of it.
 pub const WATCH_TIME: Duration = Duration::from_secs(120);
 

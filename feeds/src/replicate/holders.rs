@@ -66,11 +66,8 @@ impl Feed {
     /// Asks a peer that has just come.
     pub(super) fn watch_peer(&mut self, cx: &mut Context<'_>, peer: PeerId) {
         if let Some(watch) = &self.watch {
-            let watch = Watch {
-                blocks: watch.blocks.clone(),
-                seconds: WATCH_TIME.as_secs(),
-            };
-            cx.outputs.push_back(self.send_watch(peer, watch));
+            cx.outputs
+                .push_back(self.send_watch(peer, &watch.blocks, WATCH_TIME));
         }
     }
 
@@ -95,16 +92,16 @@ impl Feed {
     fn say_watch(&self, cx: &mut Context<'_>, blocks: &Range<u64>, time: Duration) {
         for (peer, channel) in &self.channels {
             if channel.takes_sets {
-                let watch = Watch {
-                    blocks: blocks.clone(),
-                    seconds: time.as_secs(),
-                };
-                cx.outputs.push_back(self.send_watch(*peer, watch));
+                cx.outputs.push_back(self.send_watch(*peer, blocks, time));
             }
         }
     }
 
-    fn send_watch(&self, peer: PeerId, watch: Watch) -> Output {
+    fn send_watch(&self, peer: PeerId, blocks: &Range<u64>, time: Duration) -> Output {
+        let watch = Watch {
+            blocks: blocks.clone(),
+            seconds: time.as_secs(),
+        };
         Output::SendKinlog {
             peer,
             key: self.key,
@@ -159,14 +156,14 @@ impl Feed {
         let Some(channel) = self.channels.get_mut(&peer) else {
             return;
         };
-        let before = watched.as_ref().map(|_| channel.remote_have.clone());
+        let held = |channel: &Channel| -> Option<Vec<Range<u64>>> {
+            let blocks = watched.clone()?;
+            Some(channel.remote_have.runs(blocks).collect())
+        };
+        let before = held(channel);
         channel.take_held(length, take);
         self.told_nobody = None;
-        if let (Some(blocks), Some(before)) = (watched, before)
-            && !before
-                .runs(blocks.clone())
-                .eq(channel.remote_have.runs(blocks))
-        {
+        if held(channel) != before {
             cx.outputs.push_back(self.event(FeedEvent::HoldersChanged));
         }
     }

@@ -54,6 +54,8 @@ pub struct Replicator {
     /// Blocks that somebody waits for, by feed.
     gets: BTreeMap<GetId, FeedKey>,
     last_get: u64,
+    /// Feeds whose holders are to be known, the longest first.
+    watched: VecDeque<FeedKey>,
     /// Feeds to be planned at the next drain.
     dirty: BTreeSet<FeedKey>,
     /// Feeds that the windows kept from asking for more.
@@ -97,6 +99,7 @@ impl Replicator {
             outputs: VecDeque::new(),
             gets: BTreeMap::new(),
             last_get: 0,
+            watched: VecDeque::new(),
             dirty: BTreeSet::new(),
             starved: BTreeSet::new(),
             waiting: BTreeSet::new(),

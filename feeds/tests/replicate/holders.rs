@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use kinlog_feeds::FeedKey;
-use kinlog_feeds::limits::WATCH_TIME;
+use kinlog_feeds::limits::{WATCH_TIME, WATCHES_MAX};
 use kinlog_feeds::replicate::{FeedEvent, PeerId, Want};
 use kinlog_feeds::store::Kind;
 use kinlog_feeds::wire::kinlog::{FeedMessage, Watch};
@@ -66,6 +66,27 @@ fn a_writer_learns_who_holds_what_it_wrote() {
     assert!(changes(&mut world, &key) >= 1);
     world.pass(Duration::from_secs(5));
     assert_eq!(changes(&mut world, &key), 0, "and of nothing else");
+}
+
+#[test]
+fn of_too_many_feeds_the_one_watched_longest_is_watched_no_longer() {
+    for (others, is_watched) in [(WATCHES_MAX - 1, true), (WATCHES_MAX, false)] {
+        let (mut world, key) = pair(Want::All);
+        watch(&mut world, &key, Some(0..1000));
+        for number in 0..others {
+            let mut other = [9; 32];
+            other[..8].copy_from_slice(&(number as u64).to_le_bytes());
+            let now = world.now;
+            let replicator = &mut world.nodes[WRITER].replicator;
+            replicator.watch(now, &FeedKey(other), Some(0..1000));
+        }
+        world.work();
+        world.settle();
+        world.append(WRITER, 1, 7);
+        world.settle();
+        let told = held(&world, &key);
+        assert_eq!(told == [0..107], is_watched, "{told:?} beside {others}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::Time;
 use crate::crypto::FeedKey;
-use crate::limits::GETS_MAX;
+use crate::limits::{GETS_MAX, WATCHES_MAX};
 use crate::replicate::flow::Context;
 use crate::replicate::{GetId, GetRefused, Holder, Interest, Pushes, Replicator};
 
@@ -75,9 +75,20 @@ impl Replicator {
     }
 
     /// Says of which blocks of a feed it is to be known who holds them, `None` of none any more.
-    /// [`FeedEvent::HoldersChanged`](crate::replicate::FeedEvent::HoldersChanged) tells when to look.
+    /// [`FeedEvent::HoldersChanged`](crate::replicate::FeedEvent::HoldersChanged) tells when to look. Of more
+    /// than [`WATCHES_MAX`] feeds the one watched longest is watched no longer.
     pub fn watch(&mut self, now: Time, key: &FeedKey, blocks: Option<Range<u64>>) {
         self.now = now;
+        self.watched.retain(|watched| watched != key);
+        if blocks.is_some() {
+            self.watched.push_back(*key);
+        }
+        if self.watched.len() > WATCHES_MAX
+            && let Some(oldest) = self.watched.pop_front()
+        {
+            with_feed!(self, &oldest, |feed, cx| feed.set_watch(cx, None));
+            self.touch(&oldest);
+        }
         with_feed!(self, key, |feed, cx| feed.set_watch(cx, blocks));
         self.touch(key);
     }
