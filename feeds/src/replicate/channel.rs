@@ -67,9 +67,11 @@ impl What {
                             .is_some_and(|block| block.index == index)
                 }
                 What::Push(_) => false,
-                What::Upgrade(_) | What::Probe | What::Look | What::Reorg => {
-                    proof.upgrade.is_some() && proof.block.is_none()
+                What::Probe | What::Look => {
+                    let upgrade = proof.upgrade.as_ref();
+                    upgrade.is_some_and(|upgrade| upgrade.start == 0) && proof.block.is_none()
                 }
+                What::Upgrade(_) | What::Reorg => proof.upgrade.is_some() && proof.block.is_none(),
             }
     }
 }

@@ -12,7 +12,9 @@ use crate::replicate::channel::{Asked, What};
 use crate::replicate::feed::{Feed, Origin};
 use crate::replicate::flow::Context;
 use crate::replicate::mistake::{Mistake, makes};
-use crate::replicate::{FeedEvent, FeedKind, Incoming, Output, PeerId, ProtocolViolation};
+use crate::replicate::{
+    ApplyFailure, FeedEvent, FeedKind, Incoming, Output, PeerId, ProtocolViolation,
+};
 use crate::tree::{ProofRequest, UpgradeRequest};
 use crate::wire::hypercore::{Message, Request};
 
@@ -31,7 +33,7 @@ pub(super) struct Contender {
     /// Length to which it was asked for.
     length: u64,
     shown: Incoming,
-    /// Who was asked for the way to that length in our history.
+    /// Those here who were asked for the way to that length, or showed it.
     asked: BTreeSet<PeerId>,
 }
 
@@ -213,14 +215,27 @@ impl Feed {
         true
     }
 
-    /// Compares what the peer showed with a history that could not be compared with ours.
-    pub(super) fn contest(&mut self, cx: &mut Context<'_>, peer: PeerId, incoming: &Incoming) {
+    /// Compares what the peer showed with a history that could not be compared with ours. That one stays
+    /// what others are compared with if this one cannot be compared with ours either: both are signed,
+    /// and whoever is in line with it need not be compared with this one, too.
+    pub(super) fn contest(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: PeerId,
+        incoming: &Incoming,
+        failure: ApplyFailure,
+    ) {
         let key = self.key;
         let is_rival =
-            |first: &mut Contender| first.peer != peer && first.length == shown_length(incoming);
-        if let Some(first) = self.contender.take_if(is_rival) {
-            let shown = Box::new([first.shown, incoming.clone()]);
-            cx.outputs.push_back(Output::Contest { key, shown });
+            |first: &&mut Contender| first.peer != peer && first.length == shown_length(incoming);
+        let Some(first) = self.contender.as_mut().filter(is_rival) else {
+            return;
+        };
+        first.asked.insert(peer);
+        let shown = Box::new([first.shown.clone(), incoming.clone()]);
+        cx.outputs.push_back(Output::Contest { key, shown });
+        if failure != ApplyFailure::Unlinked {
+            self.contender = None;
         }
     }
 
@@ -255,17 +270,17 @@ impl Feed {
             .then_some((peer, ProtocolViolation::Unanchored { key, count }))
     }
 
-    /// Asks peers with a head as long as ours for the way to the length of a history that could not
-    /// be compared with ours.
+    /// Asks peers whose head is long enough for the way to the length of a history that could not be
+    /// compared with ours, each once.
     pub(super) fn seek_rival(&mut self, cx: &mut Context<'_>) {
         let Some(contender) = &self.contender else {
             return;
         };
-        let (length, fork, ours) = (contender.length, self.fork, self.length);
+        let (length, fork) = (contender.length, self.fork);
         let rival = self.channels.iter().find(|(peer, channel)| {
             let usable = channel.is_usable(cx.now, fork) && channel.probing.is_none();
             let is_new = **peer != contender.peer && !contender.asked.contains(peer);
-            is_new && usable && channel.remote_length() >= ours
+            is_new && usable && channel.remote_length() >= length
         });
         let Some(peer) = rival.map(|(peer, _)| *peer) else {
             return;
@@ -273,6 +288,9 @@ impl Feed {
         if self.look(cx, peer, What::Look, fork, length)
             && let Some(contender) = &mut self.contender
         {
+            contender
+                .asked
+                .retain(|peer| self.channels.contains_key(peer));
             contender.asked.insert(peer);
         }
     }

@@ -11,12 +11,14 @@ use bytes::Bytes;
 use kinlog_feeds::bitfield::Bitfield;
 use kinlog_feeds::limits::UNANCHORED_PROOFS_MAX;
 use kinlog_feeds::replicate::{
-    Applied, ApplyId, Config, FeedKind, FeedState, HeadState, Interest, Output, PeerId, Replicator,
-    Want,
+    Applied, ApplyFailure, ApplyId, Config, FeedKind, FeedState, HeadState, Interest, Output,
+    PeerId, Replicator, Want,
 };
 use kinlog_feeds::store::Kind;
-use kinlog_feeds::tree::{BlockProof, Proof};
-use kinlog_feeds::wire::hypercore::{self, Data, Message, Request, Synchronize};
+use kinlog_feeds::tree::{BlockProof, Proof, UpgradeProof};
+use kinlog_feeds::wire::hypercore::{
+    self, Data, Message, NoData, NoDataReason, Request, Synchronize,
+};
 use kinlog_feeds::{FeedKey, Hash, Time};
 
 use crate::world::{World, assert_holds};
@@ -250,4 +252,116 @@ fn a_peer_that_was_silent_for_long_is_asked_again_within_a_minute() {
     silent.set(false);
     world.pass(Duration::from_secs(60));
     assert_holds(&world, 1, &key, 0..20);
+}
+
+/// What a peer shows as the way from nothing to a head.
+fn history(request: u64, start: u64, length: u64) -> Message {
+    let upgrade = UpgradeProof {
+        start,
+        length,
+        nodes: Vec::new(),
+        additional_nodes: Vec::new(),
+        signature: Bytes::new(),
+    };
+    Message::Data(Data {
+        request,
+        proof: Proof {
+            upgrade: Some(upgrade),
+            ..Proof::default()
+        },
+        manifest: None,
+    })
+}
+
+impl Reader {
+    /// Whoever is asked for its history up to `length` shows one that cannot be compared with what is
+    /// held here, or says that it has none so long. Returns who was asked, and how many pairs were
+    /// compared.
+    fn compares(&mut self, length: u64, lacks: PeerId) -> (Vec<PeerId>, usize) {
+        let (mut asked, mut compared) = (Vec::new(), 0);
+        // Many more than there are peers: asking comes to an end by itself.
+        for _ in 0..200 {
+            let Some(output) = self.replicator.poll_output() else {
+                break;
+            };
+            match output {
+                Output::Send {
+                    peer,
+                    message: Message::Request(request),
+                    ..
+                } if request
+                    .proof
+                    .upgrade
+                    .is_some_and(|upgrade| upgrade.start == 0) =>
+                {
+                    asked.push(peer);
+                    let answer = match peer == lacks {
+                        true => Message::NoData(NoData {
+                            request: request.id,
+                            reason: Some(NoDataReason::InvalidRequest),
+                        }),
+                        false => history(request.id, 0, length),
+                    };
+                    self.hears(peer, answer);
+                }
+                Output::Apply { id, items, .. } => {
+                    let failed = vec![Err(ApplyFailure::Unlinked); items.len()];
+                    self.replicator.handle_applied(self.now, id, failed);
+                }
+                Output::Contest { .. } => compared += 1,
+                _ => {}
+            }
+        }
+        (asked, compared)
+    }
+}
+
+/// Symptom: an honest peer ended the session ("64 invalid requests"). A history that could not be compared
+/// with ours was compared with that of a second peer, took its place, and was asked for again, and so
+/// on without end; and each time a peer was asked for it, too, that is not so long. Now each that has
+/// one so long is asked once.
+#[test]
+fn a_history_that_cannot_be_compared_is_looked_for_once_where_it_can_be() {
+    let (first, second, third, short) = (PeerId(1), PeerId(2), PeerId(3), PeerId(4));
+    let mut reader = Reader::at(8);
+    for peer in [first, second, third] {
+        reader.meets(peer, 10, 0..0);
+    }
+    reader.meets(short, 9, 0..0);
+    reader.drain();
+    // As JavaScript peers do that see another history.
+    reader.hears(first, history(0, 0, 10));
+    assert_eq!(reader.compares(10, short), (vec![second, third], 2));
+
+    // A history of another length is another matter.
+    reader.hears(first, history(0, 0, 9));
+    assert_eq!(
+        reader.compares(9, PeerId(0)),
+        (vec![second, third, short], 3)
+    );
+}
+
+/// The way from nothing begins with nothing: one that begins elsewhere tells nothing of whose history it
+/// is, nor who signed it, and is compared with none.
+#[test]
+fn a_history_that_begins_elsewhere_is_none() {
+    let told = |start| {
+        let mut reader = Reader::at(8);
+        reader.meets(PeerId(1), 8, 0..0);
+        let mut payload = vec![0, 5];
+        payload.extend([1; 32]);
+        let head = Message::Extension {
+            name: Bytes::from_static(b"kinlog/head"),
+            payload: payload.into(),
+        };
+        reader.hears(PeerId(1), head);
+        reader.drain();
+        let is_whole = |request: &Request| request.proof.upgrade.is_some_and(|it| it.start == 0);
+        let asked = reader.requests.iter().find(|(_, one)| is_whole(one));
+        let id = asked.unwrap().1.id;
+        reader.hears(PeerId(1), history(id, start, 5 - start));
+        reader.drain();
+        reader.applies.len()
+    };
+    assert_eq!((told(0), told(3)), (1, 0));
 }

@@ -191,7 +191,7 @@ impl Feed {
         if origin.what.is_whole_history()
             && matches!(failure, ApplyFailure::Stale | ApplyFailure::Unlinked)
         {
-            self.contest(cx, peer, incoming);
+            self.contest(cx, peer, incoming, failure);
         }
         match failure {
             ApplyFailure::MissingAnchor => None,
