@@ -1,12 +1,21 @@
 //! Mistakes made on purpose, one at a time: the simulation has to notice each.
 
+use std::ops::Range;
 use std::panic::catch_unwind;
 
+use bytes::Bytes;
+use kinlog_feeds::limits::PUSH_BLOCKS_MAX;
 use kinlog_feeds::replicate::mistake::{self, Mistake as Replicate};
 use kinlog_feeds::store::Mistake as Store;
+use kinlog_feeds::tree::{BlockProof, Proof};
+use kinlog_feeds::wire::hypercore::{Data, Message, Synchronize};
+use kinlog_feeds::wire::kinlog::FeedMessage;
 use kinlog_indexer::mistake::Mistake as IndexMistake;
+use testkit::random::Random;
 use testkit::soak;
 
+use crate::plan::Plan;
+use crate::rooms;
 use crate::world::World;
 
 /// A mistake of one of the crates.
@@ -88,4 +97,51 @@ fn mistakes_made_on_purpose_are_noticed() {
         }
     }
     assert!(missed.is_empty(), "nobody noticed {missed:?}");
+}
+
+/// Blocks may be sent unasked to who said so when they were appended, once each, and to nobody else.
+#[test]
+fn a_block_that_is_sent_unasked_is_noticed_unless_the_peer_takes_such() {
+    let notices = |says: Option<bool>, appended: Range<u64>, sent: &[u64]| {
+        let sent = sent.to_vec();
+        let send = move || {
+            let of_one_hostile = |seed: &u64| Plan::of(*seed, &mut Random::new(*seed)).hostile > 0;
+            let seed = (1..).find(of_one_hostile).unwrap();
+            let mut world = World::new(seed, None);
+            let (writer, peer, key) = (0, world.plan.honest, rooms::room_feed(0));
+            let told = says.map(|allow_push| Synchronize {
+                allow_push,
+                ..Synchronize::default()
+            });
+            if let Some(told) = told {
+                let told = FeedMessage::Hypercore(Message::Synchronize(told));
+                world.note_taken(writer, peer, key, &told);
+            }
+            world.note_appended(writer, key, appended.clone());
+            for index in sent.clone() {
+                let block = BlockProof {
+                    index,
+                    value: Bytes::new(),
+                    nodes: Vec::new(),
+                };
+                let proof = Proof {
+                    block: Some(block),
+                    ..Proof::default()
+                };
+                let data = Data {
+                    proof,
+                    ..Data::default()
+                };
+                let data = FeedMessage::Hypercore(Message::Data(data));
+                world.check_sent(writer, peer, key, &data);
+            }
+        };
+        catch_unwind(send).is_err()
+    };
+    assert!(!notices(Some(true), 3..5, &[3, 4]));
+    assert!(notices(None, 3..5, &[3]));
+    assert!(notices(Some(false), 3..5, &[3]));
+    assert!(notices(Some(true), 3..5, &[2]));
+    assert!(notices(Some(true), 3..5, &[3, 3]));
+    assert!(notices(Some(true), 3..4 + PUSH_BLOCKS_MAX, &[3]));
 }

@@ -1,10 +1,12 @@
 //! What goes over the links: every message is looked at, as it is sent and as it arrives.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::limits::{
-    IN_FLIGHT_BYTES_MAX, READS_PER_PEER_MAX, REQUESTS_QUEUED_MAX, UNAPPLIED_BYTES_MAX,
+    IN_FLIGHT_BYTES_MAX, PUSH_BLOCKS_MAX, READS_PER_PEER_MAX, REQUESTS_QUEUED_MAX,
+    UNAPPLIED_BYTES_MAX,
 };
 use kinlog_feeds::replicate::{FeedEvent, Output, PeerId};
 use kinlog_feeds::wire::hypercore::{Message, NoDataReason, Request};
@@ -97,6 +99,13 @@ impl World {
             }
             FeedMessage::AskSet(SetRequest { id, .. }) => {
                 self.to_answer.insert((from, node, key, SET | *id));
+                return;
+            }
+            FeedMessage::Hypercore(Message::Synchronize(told)) => {
+                match told.allow_push {
+                    true => self.takes_pushes.insert((from, node, key)),
+                    false => self.takes_pushes.remove(&(from, node, key)),
+                };
                 return;
             }
             FeedMessage::Hypercore(Message::Data(data)) => data.request,
@@ -300,8 +309,12 @@ impl World {
                 }
             }
             Message::Data(data) => {
-                let asked = (to, node, key, data.request);
-                self.answered(asked);
+                let pushed = data.proof.block.as_ref().filter(|_| data.request == 0);
+                let is_push =
+                    pushed.is_some_and(|block| self.to_push.remove(&(to, node, key, block.index)));
+                if !is_push {
+                    self.answered((to, node, key, data.request));
+                }
                 self.check_shown(node, to, key);
             }
             Message::NoData(no_data) => {
@@ -340,6 +353,18 @@ impl World {
             !refused.is_some_and(|refused| refused.contains(&key)),
             "shown: node {node} answers {to}, who may not have {key}"
         );
+    }
+
+    /// A node has appended blocks and sends them to those who take them unasked.
+    pub(crate) fn note_appended(&mut self, node: usize, key: FeedKey, new: Range<u64>) {
+        if new.end - new.start > PUSH_BLOCKS_MAX {
+            return;
+        }
+        let takers = self.takes_pushes.iter();
+        for (peer, ..) in takers.filter(|(_, of, about)| (*of, *about) == (node, key)) {
+            let pushes = new.clone().map(|block| (*peer, node, key, block));
+            self.to_push.extend(pushes);
+        }
     }
 
     /// An honest node answers a request.

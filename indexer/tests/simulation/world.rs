@@ -125,6 +125,10 @@ pub(crate) struct World {
     pub(crate) asked: BTreeSet<Asked>,
     /// Requests that reached honest nodes and were not answered.
     pub(crate) to_answer: BTreeSet<Asked>,
+    /// Who told an honest node last that it takes blocks unasked: the peer, the node, of what.
+    pub(crate) takes_pushes: BTreeSet<(usize, usize, FeedKey)>,
+    /// Blocks that an honest node may send unasked, once: appended while the peer took such ones.
+    pub(crate) to_push: BTreeSet<Asked>,
     /// What nodes held when they went down.
     pub(crate) before: BTreeMap<usize, Vec<Held>>,
     /// Blocks that a store failed to give up: they may be gone after a restart, or not.
@@ -168,6 +172,8 @@ impl World {
             trace: blake3::Hasher::new(),
             asked: BTreeSet::new(),
             to_answer: BTreeSet::new(),
+            takes_pushes: BTreeSet::new(),
+            to_push: BTreeSet::new(),
             before: BTreeMap::new(),
             unsure: Vec::new(),
             clocks: vec![HybridClock::default(); plan.nodes()],
@@ -420,11 +426,13 @@ impl World {
             return;
         }
         self.network.disconnect(one, other);
-        let of_both = |asked: &Asked| {
-            (asked.0, asked.1) == (one, other) || (asked.0, asked.1) == (other, one)
-        };
-        self.asked.retain(|asked| !of_both(asked));
-        self.to_answer.retain(|asked| !of_both(asked));
+        let of_both =
+            |from: usize, to: usize| (from, to) == (one, other) || (from, to) == (other, one);
+        for asked in [&mut self.asked, &mut self.to_answer, &mut self.to_push] {
+            asked.retain(|(from, to, ..)| !of_both(*from, *to));
+        }
+        self.takes_pushes
+            .retain(|(from, to, _)| !of_both(*from, *to));
         for (node, peer) in [(one, other), (other, one)] {
             if let Some(running) = &mut self.nodes[node].running {
                 running.held_back.retain(|(from, ..)| *from != peer);

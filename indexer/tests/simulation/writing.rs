@@ -95,6 +95,8 @@ impl World {
                 self.truth.acknowledged(&key, blocks, &head);
                 self.outcome.appended += blocks.len() as u64;
                 running.replicator.handle_appended(self.now, &key, &head);
+                let new = head.length - blocks.len() as u64..head.length;
+                self.note_appended(writer, key, new);
             }
             Err(AppendError::Conflict { .. }) => {}
             Err(_) => {
