@@ -144,6 +144,11 @@ pub const PARKED_PROOFS_MAX: usize = 4096;
 /// Size assumed for a block before anything is known of a feed, 64 KiB: 64 of them fill the window.
 pub const BLOCK_BYTES_ASSUMED: usize = 64 * 1024;
 
+/// Size assumed for a block of a set before anything is known of a feed, 192 bytes: an answer brings
+/// [`SET_BYTES`] at most (or one block), so that what the windows allow is so many answers, of some 290
+/// entries of a room each. Larger blocks come fewer at a time, and the others are asked for again.
+pub const SET_BLOCK_BYTES_ASSUMED: usize = 192;
+
 /// Least size a block counts for, so that a window of empty blocks is bounded too.
 pub const BLOCK_BYTES_COUNTED_MIN: usize = 64;
 

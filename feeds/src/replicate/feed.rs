@@ -16,6 +16,7 @@ use crate::bitfield::Bitfield;
 use crate::crypto::{FeedKey, Hash};
 use crate::limits::{
     BLOCK_BYTES_ASSUMED, BLOCK_BYTES_COUNTED_MIN, KINLOG_BLOCK_BYTES_MAX, PLAIN_BLOCK_BYTES_MAX,
+    SET_BLOCK_BYTES_ASSUMED, SET_NODE_BYTES,
 };
 use crate::replicate::channel::{Channel, What};
 use crate::replicate::climb::Climb;
@@ -189,6 +190,17 @@ impl Feed {
         known.max(BLOCK_BYTES_COUNTED_MIN)
     }
 
+    /// Returns what a block counts for that is asked of a peer with so many nodes. As long as nothing is
+    /// known of its size, one of a set counts for its part of an answer: that brings no more however
+    /// large the blocks are.
+    pub(super) fn counted_block_bytes(&self, peer: PeerId, block: u64, nodes: u64) -> usize {
+        if self.block_bytes.is_some() || !self.asks_in_set(peer, block) {
+            return self.expected_block_bytes();
+        }
+        let nodes = usize::try_from(nodes).unwrap_or(usize::MAX);
+        SET_BLOCK_BYTES_ASSUMED.saturating_add(nodes.saturating_mul(SET_NODE_BYTES))
+    }
+
     /// Returns whether a block is asked for with others: one whose request failed is asked for alone.
     pub(super) fn asks_in_set(&self, peer: PeerId, block: u64) -> bool {
         let channel = self.channels.get(&peer);
@@ -197,7 +209,7 @@ impl Feed {
 
     /// Takes note of the size of a block that came.
     fn learn_size(&mut self, bytes: usize) {
-        let usual = self.block_bytes.unwrap_or(BLOCK_BYTES_ASSUMED);
+        let usual = self.block_bytes.unwrap_or(bytes);
         self.block_bytes = Some((7 * usual + bytes).div_ceil(8));
     }
 

@@ -211,7 +211,7 @@ impl Feed {
                 return Took::All;
             };
             let nodes = self.levels_of(turn.peer, at, alone);
-            let bytes = self.expected_block_bytes();
+            let bytes = self.counted_block_bytes(turn.peer, at, nodes);
             let allowed = cx
                 .peers
                 .get(&turn.peer)
@@ -243,7 +243,7 @@ impl Feed {
             block: Some(BlockRequest { index, nodes }),
             ..ProofRequest::default()
         };
-        let bytes = self.expected_block_bytes();
+        let bytes = self.counted_block_bytes(turn.peer, index, nodes);
         let what = What::Block(index);
         self.ask(cx, turn.peer, what, bytes, turn.fork, proof, false, urgent);
         self.planned.set(index, true);

@@ -4,14 +4,17 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use kinlog_feeds::limits::WINDOW_BYTES_FIRST;
 use kinlog_feeds::replicate::{FeedEvent, PeerId, ProtocolViolation, Want};
 use kinlog_feeds::store::Kind;
 use kinlog_feeds::tree::{BlockSet, Group};
 use kinlog_feeds::wire::hypercore::Message;
 use kinlog_feeds::wire::kinlog::{FeedMessage, SetAnswer, SetRequest};
 
+use crate::timed::Timed;
 use crate::world::{World, assert_holds};
 
 fn world(nodes: usize) -> World {
@@ -54,6 +57,48 @@ fn a_whole_feed_comes_in_sets_and_in_fewer_bytes_than_one_by_one() {
     );
 }
 
+/// A feed of which the reader knows nothing but the key, a second's half away.
+fn unknown(blocks: u64, bytes: usize) -> (Timed, kinlog_feeds::FeedKey) {
+    let mut world = world(2);
+    let key = world.create_of(
+        0,
+        1,
+        Kind::Kinlog,
+        &vec![Bytes::from(vec![7; bytes]); blocks as usize],
+    );
+    world.follow(1, key, Kind::Kinlog, Want::All, true);
+    let mut timed = Timed::new(world);
+    timed.connect(0, 1, 100_000_000, Duration::from_millis(500));
+    (timed, key)
+}
+
+#[test]
+fn a_thousand_small_entries_are_asked_for_with_the_head() {
+    let (mut timed, key) = unknown(1000, 200);
+    let took = timed.run_until(Duration::from_secs(10), |world| {
+        world.nodes[1].feed(&key).info().blocks_held == 1000
+    });
+    // What is there is told once, asked for once and brought once.
+    assert!(took < Duration::from_millis(1_600), "{took:?}");
+}
+
+#[test]
+fn of_an_unknown_feed_no_more_answers_are_asked_for_than_the_first_window_holds() {
+    for bytes in [1, 200, 20_000] {
+        let (mut timed, _) = unknown(5_000, bytes);
+        timed.run_until(Duration::from_millis(900), |_| false);
+        let asked = &timed.world.set_requests[&1];
+        assert!((4..=5).contains(&asked.len()), "{asked:?}");
+        timed.run_until(Duration::from_millis(650), |_| false);
+        let most = WINDOW_BYTES_FIRST + 4 * 20_000;
+        assert!(
+            timed.carried(0, 1) <= most as u64,
+            "{}",
+            timed.carried(0, 1)
+        );
+    }
+}
+
 #[test]
 fn scattered_blocks_come_with_the_nodes_that_they_need_once() {
     let wanted: Vec<_> = (0..300)
@@ -93,7 +138,7 @@ fn readers_of_each_other_come_together_in_any_order() {
             world.append(0, 1, 11);
             world.connect(0, 2);
         }
-        world.pass(std::time::Duration::from_secs(200));
+        world.pass(Duration::from_secs(200));
         for node in 1..4 {
             assert_holds(&world, node, &key, 0..755);
             assert_eq!(world.nodes[node].violations, []);
@@ -116,7 +161,7 @@ fn a_peer_with_gaps_gives_what_it_has_and_the_rest_comes_from_elsewhere() {
     world.settle();
     world.follow(2, key, Kind::Kinlog, Want::All, true);
     world.connect(1, 2);
-    world.pass(std::time::Duration::from_secs(3));
+    world.pass(Duration::from_secs(3));
     assert_holds(&world, 2, &key, (0..100).chain(130..500));
     let events = &world.nodes[2].events;
     let nobody = events
@@ -124,7 +169,7 @@ fn a_peer_with_gaps_gives_what_it_has_and_the_rest_comes_from_elsewhere() {
         .find(|(_, event)| matches!(event, FeedEvent::NobodyHas { .. }));
     assert!(nobody.is_some(), "{events:?}");
     world.connect(0, 2);
-    world.pass(std::time::Duration::from_secs(30));
+    world.pass(Duration::from_secs(30));
     assert_holds(&world, 2, &key, 0..900);
 }
 
@@ -166,7 +211,7 @@ fn an_answer_that_was_changed_bans_its_sender_and_stores_nothing() {
         world.follow(1, key, Kind::Kinlog, Want::All, true);
         let done = alter(&mut world, change);
         world.connect(0, 1);
-        world.pass(std::time::Duration::from_secs(30));
+        world.pass(Duration::from_secs(30));
         assert!(*done.borrow());
         let banned = world.nodes[1].violations.iter().any(|(_, reason, ban)| {
             *ban && matches!(
@@ -190,7 +235,7 @@ fn fewer_blocks_than_were_asked_for_are_taken_and_the_others_asked_for_again() {
         SetAnswer::nothing(answer.id, answer.fork)
     });
     world.connect(0, 1);
-    world.pass(std::time::Duration::from_secs(60));
+    world.pass(Duration::from_secs(60));
     assert!(*done.borrow());
     assert!(world.nodes[1].violations.is_empty());
     let held = world.nodes[1].feed(&key).info().blocks_held;

@@ -8,8 +8,8 @@
 use bytes::Bytes;
 
 use crate::limits::{
-    BLOCK_BYTES_COUNTED_MIN, LATE_SETS_MAX, SET_BLOCK_BYTES_COUNTED, SET_BLOCKS_MAX, SET_BYTES,
-    SET_NODE_BYTES,
+    BLOCK_BYTES_COUNTED_MIN, LATE_SETS_MAX, SET_BLOCK_BYTES_ASSUMED, SET_BLOCK_BYTES_COUNTED,
+    SET_BLOCKS_MAX, SET_BYTES, SET_NODE_BYTES,
 };
 use crate::replicate::channel::{Asked, Gathered, What};
 use crate::replicate::feed::receive::count_unasked;
@@ -57,7 +57,10 @@ impl Feed {
 
     /// Returns how many of the blocks will fit into one answer, at least one.
     fn fitting(&self, gathered: &[Gathered]) -> usize {
-        let block_bytes = self.expected_block_bytes();
+        let block_bytes = match self.block_bytes {
+            Some(_) => self.expected_block_bytes(),
+            None => SET_BLOCK_BYTES_ASSUMED,
+        };
         let (mut bytes, first) = (0, gathered.first());
         let fits = gathered.iter().take(SET_BLOCKS_MAX).take_while(|one| {
             bytes += block_bytes + SET_NODE_BYTES * one.nodes as usize;
