@@ -63,6 +63,10 @@ pub const DESCRIPTION_BYTES_MAX: usize = 12 * 1024;
 /// Largest candidate, 512 B.
 pub const CANDIDATE_BYTES_MAX: usize = 512;
 
+/// Candidates of the other side that one negotiation takes, 64 of [`CANDIDATE_BYTES_MAX`]: twice as many
+/// as an offer has room for; whatever comes beyond is dropped, and the negotiation goes on.
+pub const CANDIDATES_MAX: usize = 64;
+
 /// Local candidates and state changes of one negotiation that wait for the node.
 pub const NEGOTIATION_EVENTS_MAX: usize = 64;
 

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{Negotiation, Progress, WebrtcLink, WebrtcSettings};
-use crate::limits::NEGOTIATION_WAIT_MAX;
+use crate::limits::{CANDIDATES_MAX, NEGOTIATION_WAIT_MAX};
 use crate::link::LinkError;
 
 /// What the other side sent for this attempt.
@@ -55,15 +55,23 @@ pub(crate) async fn answer(
     .await
 }
 
-/// `answered`: both descriptions are set; until then the stack takes no candidates.
+/// `answered`: both descriptions are set.
 async fn open(
     mut negotiation: Negotiation,
     mut answered: bool,
     incoming: &mut mpsc::Receiver<FromPeer>,
     say: &mut (impl FnMut(ToPeer) + Send),
 ) -> Result<WebrtcLink, LinkError> {
-    let mut early: Vec<Bytes> = Vec::new();
+    let mut candidates = Candidates::default();
     loop {
+        if answered {
+            for body in candidates.waiting.drain(..) {
+                // One candidate that is unusable leaves the others.
+                if let Err(error) = negotiation.add_candidate(&body).await {
+                    tracing::debug!(%error, "candidate ignored");
+                }
+            }
+        }
         tokio::select! {
             progress = negotiation.progress() => match progress {
                 Ok(Progress::Open) => return negotiation.into_link().await,
@@ -77,22 +85,28 @@ async fn open(
                 FromPeer::Answer(body) if !answered => {
                     negotiation.accept(&body).await?;
                     answered = true;
-                    for body in early.drain(..) {
-                        add(&negotiation, &body).await;
-                    }
                 }
                 FromPeer::Answer(_) => {}
-                FromPeer::Candidate(body) if answered => add(&negotiation, &body).await,
-                FromPeer::Candidate(body) => early.push(body),
+                FromPeer::Candidate(body) => candidates.take(body),
             },
         }
     }
 }
 
-/// One candidate that is unusable leaves the others.
-async fn add(negotiation: &Negotiation, body: &[u8]) {
-    if let Err(error) = negotiation.add_candidate(body).await {
-        tracing::debug!(%error, "candidate ignored");
+/// Candidates of the other side: until both descriptions are set, the stack takes none.
+#[derive(Debug, Default)]
+struct Candidates {
+    waiting: Vec<Bytes>,
+    taken: usize,
+}
+
+impl Candidates {
+    /// Keeps a candidate, unless there were [`CANDIDATES_MAX`] of them.
+    fn take(&mut self, body: Bytes) {
+        if self.taken < CANDIDATES_MAX {
+            self.taken += 1;
+            self.waiting.push(body);
+        }
     }
 }
 
@@ -103,4 +117,23 @@ async fn within<T>(
     timeout(wait, work).await.map_err(|_| LinkError::Timeout {
         seconds: wait.as_secs(),
     })?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_negotiation_takes_so_many_candidates_and_no_more() {
+        let mut candidates = Candidates::default();
+        let mut handed_on = 0;
+        for _ in 0..3 {
+            for _ in 0..CANDIDATES_MAX {
+                candidates.take(Bytes::from_static(b"candidate"));
+            }
+            // Those that went to the stack count, too.
+            handed_on += candidates.waiting.drain(..).count();
+        }
+        assert_eq!(handed_on, CANDIDATES_MAX);
+    }
 }
