@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use kinlog_feeds::FeedKey;
-use kinlog_feeds::replicate::Interest;
+use kinlog_feeds::replicate::{Interest, Pushes};
 use tokio::sync::watch;
 
 use kinlog_swarm::{Label, Node, PeerMessage, SessionId, SessionInfo, Step};
@@ -64,8 +64,13 @@ impl Network {
             self.node.leave(*label, *key);
         }
         for (key, interest) in &plan.interests {
-            if told.interests.get(key) != Some(interest) {
+            let before = told.interests.get(key);
+            if before != Some(interest) {
                 self.node.set_interest(*key, interest.clone());
+            }
+            if before.is_none() {
+                // What an author writes comes at once, where all that is new is wanted.
+                self.node.set_pushes(*key, Pushes::Taken);
             }
         }
         for key in told
@@ -74,6 +79,7 @@ impl Network {
             .filter(|key| !plan.interests.contains_key(*key))
         {
             self.node.set_interest(*key, Interest::default());
+            self.node.set_pushes(*key, Pushes::Refused);
         }
         told.topics.clone_from(&plan.topics);
         told.interests.clone_from(&plan.interests);

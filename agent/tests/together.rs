@@ -9,8 +9,8 @@ mod stage;
 
 use bytes::Bytes;
 use kinlog_agent::OpenOptions;
-use kinlog_agent::api::{ErrorKind, FollowStep, Reply, Request, Text};
-use stage::{Cast, Folder, Signal, blocks, soon};
+use kinlog_agent::api::{ErrorKind, FollowStep, PinOptions, Reply, Request, Text};
+use stage::{Cast, Folder, Signal, blocks, soon, until_so};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_is_followed_by_its_link() {
@@ -74,6 +74,44 @@ async fn a_path_is_followed_by_its_link() {
             .iter()
             .any(|one| one.why[0].contains("public directory of ann"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_comes_to_who_follows_it_all_before_it_is_asked_for() {
+    let (folder, signal) = (Folder::new(), Signal::start().await);
+    let ann = Cast::online(&folder, "ann", &signal).await;
+    let feed = ann.create("/notes").await;
+    let link = ann.append("/notes", &blocks(3, 300)).await;
+    let bob = Cast::online(&folder, "bob", &signal).await;
+    let eve = Cast::online(&folder, "eve", &signal).await;
+    let pin = |range: Option<&str>| Request::Pin {
+        link: link.clone(),
+        range: range.map(|range| Text(range.parse().unwrap())),
+        options: PinOptions::default(),
+    };
+    bob.reply(pin(None)).await.unwrap();
+    eve.reply(pin(Some("0..40"))).await.unwrap();
+    let of = async |cast: &Cast| {
+        let status = cast.status().await;
+        let found = status
+            .feeds
+            .into_iter()
+            .find(|one| one.feed.key == feed.key);
+        found.map_or((0, 0), |one| (one.have, one.pushed))
+    };
+    for cast in [&bob, &eve] {
+        until_so("what there is has come", async || of(cast).await.0 == 3).await;
+    }
+    for count in 4..=20 {
+        ann.append("/notes", &blocks(1, 300)).await;
+        for cast in [&bob, &eve] {
+            until_so("the next has come", async || of(cast).await.0 == count).await;
+        }
+    }
+    let (_, pushed) = of(&bob).await;
+    assert!(pushed > 0, "bob follows all that is new");
+    let (_, pushed) = of(&eve).await;
+    assert_eq!(pushed, 0, "eve asked for a range, block by block");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -100,6 +100,9 @@ pub struct FeedStatus {
     pub have: u64,
     /// Blocks wanted.
     pub want: u64,
+    /// Blocks that connected peers sent as they wrote them, before they were asked for.
+    #[serde(default)]
+    pub pushed: u64,
     pub in_sync: bool,
     /// Why it is not in sync, or that it is.
     pub sync: String,

@@ -108,6 +108,7 @@ fn feed_status(core: &Core, look: &Look, plan: &Plan, is_on: bool, feed: FeedInf
         feed,
         have,
         want,
+        pushed: look.feed(&key).map_or(0, |node| node.blocks_pushed),
         in_sync,
         sync,
         why,
