@@ -179,7 +179,11 @@ async fn messages(
             let mut infos = Vec::with_capacity(rows.len());
             for row in rows {
                 let mut reactions: BTreeMap<String, Vec<String>> = BTreeMap::new();
-                for one in index.reactions(&row)? {
+                let given = match row.has_reactions {
+                    true => index.reactions(&row)?,
+                    false => Vec::new(),
+                };
+                for one in given {
                     let name = core.called(&one.agent, one.display_name.as_deref());
                     let name = name.unwrap_or_else(|| one.agent.to_string());
                     let names = reactions.entry(one.emoji).or_default();

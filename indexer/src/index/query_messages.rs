@@ -11,7 +11,8 @@ use crate::{BODY_FORMAT, Clock, RoomId};
 
 pub(super) const MESSAGE: &str = "SELECT m.room_id, m.feed, m.idx, m.user_id, r.display_name,
     m.depth, m.ms, m.counter, m.text, m.reply_feed, m.reply_idx, m.edited_at, m.deleted_at,
-    m.deleted_by FROM messages m
+    m.deleted_by, EXISTS (SELECT 1 FROM reactions t WHERE t.target_feed = m.feed
+        AND t.target_idx = m.idx AND t.room_id = m.room_id) FROM messages m
     JOIN member_feeds s ON s.room_id = m.room_id AND s.feed = m.feed AND m.idx < s.shown_below
     LEFT JOIN room_members r ON r.room_id = m.room_id AND r.user_id = m.user_id";
 
@@ -181,6 +182,7 @@ pub(super) fn message_row(row: &Row<'_>) -> rusqlite::Result<MessageRow> {
         reply,
         edited_at: row.get(11)?,
         deleted: deleted_by.zip(deleted_at),
+        has_reactions: row.get(14)?,
     })
 }
 

@@ -211,6 +211,8 @@ pub struct MessageRow {
     pub edited_at: Option<u64>,
     /// Who deleted it, and the clock of that, ms.
     pub deleted: Option<(AgentId, u64)>,
+    /// Whether there are reactions to it, shown or hidden: where not, nobody needs to ask for them.
+    pub has_reactions: bool,
 }
 
 /// A reaction to a message that stands.
