@@ -1,6 +1,7 @@
 //! Where a signal server is: its URL, and the name under which it was dialled.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// Path of the WebSocket when a URL names none.
@@ -167,6 +168,15 @@ impl FromStr for SignalUrl {
     }
 }
 
+/// Returns whether an address is of a network of its own: private, link-local or loopback
+/// (RFC 1918, RFC 3927, RFC 4193, RFC 4291). Nobody on the internet is reached by it.
+pub fn is_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local() || v4.is_loopback(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback(),
+    }
+}
+
 /// Splits a `Host` header; `None` when it is none.
 fn split_port(header: &str) -> Option<(&str, Option<u16>)> {
     let host_end = header.rfind(']').map_or(0, |at| at + 1);
@@ -235,6 +245,36 @@ mod tests {
         assert!(matches!(parse("ws://a:65536"), Err(UrlError::Port { .. })));
         assert!(matches!(parse("ws://a/v1?x=1"), Err(UrlError::Path { .. })));
         assert!(matches!(parse("ws://a#s"), Err(UrlError::Path { .. })));
+    }
+
+    #[test]
+    fn local_addresses_are_those_of_no_other_network() {
+        let local = |text: &str| is_local(text.parse().unwrap());
+        for text in [
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.1.1",
+            "169.254.9.9",
+            "127.0.0.1",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:192.168.1.1",
+        ] {
+            assert!(local(text), "{text}");
+        }
+        for text in [
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.251",
+            "2001:db8::1",
+            "::",
+            "::ffff:8.8.8.8",
+        ] {
+            assert!(!local(text), "{text}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub mod rules;
 pub mod server;
 pub mod topic;
 
-pub use address::{DEFAULT_PATH, ServerName, SignalUrl, UrlError};
+pub use address::{DEFAULT_PATH, ServerName, SignalUrl, UrlError, is_local};
 #[cfg(feature = "client")]
 pub use client::{Client, ClientConfig};
 pub use client::{ClientEvent, ClientStatus, SendError};

@@ -6,12 +6,14 @@
 //! - [`session`]: what two peers say to each other over a link, sans-IO: hello, capability,
 //!   certificate, which feeds; and the driver that moves bytes between it and a link.
 //! - [`replication`]: the one replicator of the process and the store work it asks for.
+//! - `lan`: a meeting point of each node's own, found by mDNS on one network.
 //! - [`node`]: topics, introductions, the pool of sessions, and the interface of an agent.
 //!
 //! Policy stays outside: the node asks its [`Host`] which feeds a session may have.
 
 mod clock;
 mod generated;
+mod lan;
 pub mod limits;
 pub mod link;
 mod message_log;
@@ -19,10 +21,11 @@ pub mod node;
 mod replication;
 pub mod session;
 
+pub use lan::{LanConfig, LanInterfaces, MeetingPointConfig};
 pub use link::{IcePath, Transport};
 pub use node::{
-    Credentials, FeedStatus, Host, Node, NodeConfig, NodeError, NodeEvent, NodeStatus,
-    SessionStatus, SignalStatus, Step, TopicStatus,
+    Credentials, FeedStatus, FoundBy, Host, LanStatus, Node, NodeConfig, NodeError, NodeEvent,
+    NodeStatus, SessionStatus, SignalStatus, Step, TopicStatus,
 };
 pub use session::{
     Certificate, Label, PeerMessage, SeedClearing, SessionId, SessionInfo, SessionRole,

@@ -257,3 +257,63 @@ pub const ASSOCIATION_NEWS_MAX: usize = 16;
 /// How far the id of an offered association may lie behind the highest: offers begun together come in any
 /// order, and older ids have been used.
 pub const ASSOCIATION_IDS_KEPT: u64 = 64;
+
+/// Connections to the own meeting point, 64: those of a household, a few KiB each.
+pub const POINT_CONNECTIONS_MAX: usize = 64;
+
+/// Connections of one address to it: several agents of one machine, each once.
+pub const POINT_CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
+
+/// Topics over all its connections, 250 B each: 64 nodes with 128 topics take 2 MiB.
+pub const POINT_MEMBERSHIPS_MAX: usize = 8192;
+
+/// Peers in one topic of it: as many as may be connected.
+pub const POINT_PEERS_PER_TOPIC_MAX: usize = POINT_CONNECTIONS_MAX;
+
+/// URLs that a node tells of its own meeting point, and that are taken of a peer.
+pub const MEETING_URLS_MAX: usize = 4;
+
+/// Longest such URL, in bytes.
+pub const MEETING_URL_BYTES_MAX: usize = 256;
+
+/// Remembered meeting points that are joined at once: each is a connection.
+pub const ROUTES_JOINED_MAX: usize = 8;
+
+/// Other nodes of the local network that are remembered, 100 B each; who floods it with names fills it.
+pub const NEIGHBOURS_MAX: usize = 256;
+
+/// Of them with one address, so that one machine with many names is a small part of them: as many agents
+/// of one machine as may be connected from it.
+pub const NEIGHBOURS_PER_ADDRESS_MAX: usize = POINT_CONNECTIONS_PER_ADDRESS_MAX;
+
+/// Addresses kept of one other node.
+pub const NEIGHBOUR_ADDRESSES_MAX: usize = 4;
+
+/// Meeting points that all nodes of a network choose, the first of them and one that takes over.
+pub const NEIGHBOUR_POINTS: usize = 2;
+
+/// How long one further meeting point is stayed at, another one after it: where machines that mean ill
+/// hold the places that all choose, those who look for each other still meet.
+pub const WANDER_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Meeting points of the local network that are dialled in a minute, whatever is announced.
+pub const LAN_DIALS_PER_MINUTE: usize = 12;
+
+/// How long a meeting point that could not be reached is passed over; doubled each time.
+pub const PASSED_OVER_FIRST: Duration = Duration::from_secs(30);
+
+/// Longest such time.
+pub const PASSED_OVER_MAX: Duration = Duration::from_secs(16 * 60);
+
+/// What the node and its look at the local network have to tell each other and have not taken yet.
+pub const LAN_NEWS_MAX: usize = 64;
+
+/// Time in which an announcement is to leave by some interface before mDNS is called not possible.
+pub const ANNOUNCED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often what mDNS remembers of the network is counted.
+pub const MDNS_COUNT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Records mDNS may remember, some 300 B each: 16 for each of as many nodes as are remembered. Beyond it
+/// somebody floods the network, and mDNS starts anew with nothing.
+pub const MDNS_RECORDS_MAX: i64 = 16 * NEIGHBOURS_MAX as i64;

@@ -66,6 +66,7 @@ const PURE: &[&str] = &[
     "signal/src/message.rs",
     "signal/src/rules",
     "signal/src/topic.rs",
+    "swarm/src/lan/neighbourhood.rs",
 ];
 
 /// What a core does not do. Randomness and time come in as values.

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
-use crate::address::{DEFAULT_PATH, ServerName};
+use crate::address::{DEFAULT_PATH, ServerName, is_local};
 use crate::join::NONCE_BYTES;
 use crate::limits::{
     FRAME_BYTES_MAX, HANDSHAKE_WITHIN, HANDSHAKES_MAX, HEAD_BYTES_MAX, HEADERS_MAX,
@@ -59,6 +59,7 @@ pub async fn serve(
             .into_iter()
             .map(|name| name.to_ascii_lowercase())
             .collect(),
+        only_local: settings.only_local,
         handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
         alive,
     };
@@ -93,6 +94,7 @@ pub async fn serve(
 struct Server {
     hub: Arc<Hub>,
     names: Arc<[String]>,
+    only_local: bool,
     handshakes: Arc<Semaphore>,
     alive: mpsc::Sender<()>,
 }
@@ -100,6 +102,10 @@ struct Server {
 impl Server {
     /// Starts the task of one socket; drops it when too many have not finished their request.
     fn accept(&self, stream: TcpStream, address: SocketAddr) {
+        if self.only_local && !is_local(address.ip()) {
+            debug!("a connection from outside of the local network");
+            return;
+        }
         let Ok(handshake) = Arc::clone(&self.handshakes).try_acquire_owned() else {
             debug!("too many unfinished requests");
             return;

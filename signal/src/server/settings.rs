@@ -15,6 +15,9 @@ pub struct Settings {
     /// requests for other names are refused with status 421: then a hostile server cannot pass the
     /// joins of its own clients on to this one. Default: none, every name is taken.
     pub names: Vec<String>,
+    /// Takes connections from private, link-local and loopback addresses alone, and closes others
+    /// unheard: for a meeting point that is meant for one network. Default: off.
+    pub only_local: bool,
     /// Diagnostic: gets every frame in and out. Default none. Whoever sets it sees all topics,
     /// client keys and signals; it exists so that a test can search them.
     pub record: Option<Arc<dyn Record>>,
@@ -30,6 +33,12 @@ impl Settings {
     /// Replaces the names the server answers to.
     pub fn names(mut self, names: Vec<String>) -> Self {
         self.names = names;
+        self
+    }
+
+    /// Takes connections from addresses of a local network alone.
+    pub fn only_local(mut self, only_local: bool) -> Self {
+        self.only_local = only_local;
         self
     }
 

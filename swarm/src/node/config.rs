@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use kinlog_feeds::crypto::Secret;
 
+use crate::lan::{LanConfig, MeetingPointConfig};
 use crate::link::webrtc::ToldAddresses;
 
 /// Settings of a node; [`NodeConfig::new`] gives one that works.
@@ -16,6 +17,10 @@ pub struct NodeConfig {
     pub device_secret: Secret,
     /// Signal servers, as `ws://host:port/...` or `wss://...`.
     pub signal_urls: Vec<String>,
+    /// The own meeting point, which others join without any server. Default: none.
+    pub meeting_point: Option<MeetingPointConfig>,
+    /// Looking for others on the local network, with an own meeting point. Default: off.
+    pub lan: Option<LanConfig>,
     /// STUN servers, as `stun:host:port`.
     pub stun_urls: Vec<String>,
     /// Addresses to gather candidates on; empty: every interface of the machine, and loopback.
@@ -44,6 +49,8 @@ impl NodeConfig {
         NodeConfig {
             device_secret,
             signal_urls: Vec::new(),
+            meeting_point: None,
+            lan: None,
             stun_urls: Vec::new(),
             bind: Vec::new(),
             udp_socket_buffer_bytes: None,

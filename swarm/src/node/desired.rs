@@ -6,15 +6,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::{Interest, Pushes};
+use kinlog_signal::SignalUrl;
 use tokio::sync::Notify;
 
 use super::introductions::MeetingKey;
 use crate::session::SessionId;
 
-/// Wishes of the agent; topics stay, the rest is taken by the task once.
+/// Wishes of the agent; topics, servers and routes stay, the rest is taken by the task once.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
     pub(super) topics: BTreeSet<MeetingKey>,
+    /// Signal servers beside those of the configuration.
+    pub(super) signals: Vec<SignalUrl>,
+    /// Remembered meeting points, the best first.
+    pub(super) routes: Vec<SignalUrl>,
     pub(super) interests: BTreeMap<FeedKey, Interest>,
     pub(super) pushes: BTreeMap<FeedKey, Pushes>,
     pub(super) watches: BTreeMap<FeedKey, Option<Range<u64>>>,
@@ -54,6 +59,8 @@ impl Desired {
         let mut wishes = self.lock();
         Wishes {
             topics: wishes.topics.clone(),
+            signals: wishes.signals.clone(),
+            routes: wishes.routes.clone(),
             interests: std::mem::take(&mut wishes.interests),
             pushes: std::mem::take(&mut wishes.pushes),
             watches: std::mem::take(&mut wishes.watches),

@@ -25,6 +25,7 @@ use std::time::Duration;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::{GetEnd, Holder, Interest, Pushes};
 use kinlog_feeds::store::Store;
+use kinlog_signal::SignalUrl;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -40,7 +41,9 @@ pub use config::NodeConfig;
 use desired::Desired;
 pub use event::{NodeError, NodeEvent, Step};
 pub use host::{Credentials, Host};
-pub use status::{FeedStatus, NodeStatus, SessionStatus, SignalStatus, TopicStatus};
+pub use status::{
+    FeedStatus, FoundBy, LanStatus, NodeStatus, SessionStatus, SignalStatus, TopicStatus,
+};
 
 /// What the handle asks of the task.
 #[derive(Debug)]
@@ -90,6 +93,7 @@ pub struct Node {
     events: broadcast::Sender<NodeEvent>,
     store: Store,
     message_log: Option<MessageLog>,
+    meeting_point: (Option<u16>, Vec<String>),
     task: Option<JoinHandle<()>>,
 }
 
@@ -134,6 +138,7 @@ impl Node {
             replicating,
             message_log: message_log.clone(),
         })?;
+        let meeting_point = task.meeting_point();
         let task = Some(tokio::spawn(task.run(incoming)));
         Ok(Node {
             desired,
@@ -141,11 +146,12 @@ impl Node {
             events,
             store,
             message_log,
+            meeting_point,
             task,
         })
     }
 
-    /// Meets others in the topic of this key, on every signal server, until
+    /// Meets others in the topic of this key, at every meeting point, until
     /// [`leave`](Self::leave).
     pub fn join(&self, label: Label, key: [u8; 32]) {
         self.desired.change(|it| {
@@ -158,6 +164,37 @@ impl Node {
         self.desired.change(|it| {
             it.topics.remove(&(label, key));
         });
+    }
+
+    /// Meets others at this signal server too.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::SignalUrl`] for what is no URL of one.
+    pub fn add_signal(&self, url: &str) -> Result<(), NodeError> {
+        let url = task::signal_url(url)?;
+        self.desired.change(|it| {
+            if !it.signals.contains(&url) {
+                it.signals.push(url);
+            }
+        });
+        Ok(())
+    }
+
+    /// Says at which remembered meeting points others may be met, the best first, in the place of those
+    /// said before; at most [`ROUTES_JOINED_MAX`](crate::limits::ROUTES_JOINED_MAX) are joined.
+    pub fn set_routes(&self, routes: Vec<SignalUrl>) {
+        self.desired.change(|it| it.routes = routes);
+    }
+
+    /// Returns the port of the own meeting point, if there is one.
+    pub fn meeting_port(&self) -> Option<u16> {
+        self.meeting_point.0
+    }
+
+    /// Returns what others reach the own meeting point by.
+    pub fn meeting_urls(&self) -> &[String] {
+        &self.meeting_point.1
     }
 
     /// Says which blocks of a feed are wanted. The feed is in the store.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::introductions::{MeetingKey, PeerPath};
-use super::status::SessionStatus;
+use super::status::{FoundBy, SessionStatus};
 use crate::limits::DUPLICATE_WINDOW;
 use crate::link::{Link, LinkStats};
 use crate::session::{Command, Seen, SessionError, SessionId, SessionInfo};
@@ -21,6 +21,8 @@ pub(super) struct Entry {
     pub(super) info: SessionInfo,
     /// How the peer was met; `None` for plain sessions.
     pub(super) path: Option<PeerPath>,
+    /// By what the peer was found, and the URL of the meeting point.
+    pub(super) met: Option<(FoundBy, String)>,
     pub(super) open: bool,
     pub(super) handshake: Option<Handshake>,
     pub(super) feeds: BTreeSet<FeedKey>,
@@ -152,6 +154,8 @@ impl Sessions {
                     .info
                     .remote_certificate
                     .map(|shown| shown.device.to_string()),
+                found_by: entry.met.as_ref().map(|(found_by, _)| *found_by),
+                met_at: entry.met.as_ref().map(|(_, url)| url.clone()),
                 transport: path.transport,
                 path: path.ice.or_else(|| entry.info.path.clone()),
                 state: entry.state().to_owned(),

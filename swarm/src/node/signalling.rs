@@ -1,4 +1,4 @@
-//! The signal servers of a node and the topics joined on each.
+//! The meeting points of a node and the topics joined at each.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,20 @@ use kinlog_signal::{Client, ClientConfig, ClientEvent, SignalUrl, Topic};
 use tokio::sync::mpsc;
 
 use super::introductions::MeetingKey;
-use super::status::SignalStatus;
-use super::{NodeError, NodeEvent, Step};
+use super::status::{FoundBy, SignalStatus};
+use super::{NodeEvent, Step};
 use crate::clock::unix_seconds;
 use crate::limits::NOBODY_IN_TOPIC_AFTER;
 
-/// One server.
+/// One meeting point.
 #[derive(Debug)]
-struct Server {
+struct Point {
     client: Client,
     url: SignalUrl,
+    found_by: FoundBy,
 }
 
-/// One meeting that is wanted, with the topics it has on all servers now.
+/// One meeting that is wanted, with the topics it has on all points now.
 #[derive(Debug)]
 struct Meeting {
     topics: Vec<Topic>,
@@ -30,11 +31,16 @@ struct Meeting {
     said_nobody: bool,
 }
 
-/// All servers and meetings.
+/// All meeting points and meetings.
+///
+/// Points come and go; every meeting that is wanted is held at each of them. A position is never
+/// used again, so that what is still on its way of a point that is gone is nobody else's.
 #[derive(Debug)]
 pub(super) struct Signalling {
     device_secret: Secret,
-    servers: Vec<Server>,
+    points: BTreeMap<usize, Point>,
+    next_position: usize,
+    events: mpsc::Sender<(usize, ClientEvent)>,
     meetings: BTreeMap<MeetingKey, Meeting>,
     by_topic: BTreeMap<Topic, MeetingKey>,
 }
@@ -43,46 +49,75 @@ pub(super) struct Signalling {
 pub(super) type Left = (usize, Topic);
 
 impl Signalling {
-    /// Starts a client for each URL; their events arrive in `events` with the server's position.
-    pub(super) fn start(
-        device_secret: Secret,
-        urls: &[String],
-        events: &mpsc::Sender<(usize, ClientEvent)>,
-    ) -> Result<Self, NodeError> {
-        let mut servers = Vec::new();
-        for url in urls {
-            let url: SignalUrl =
-                url.parse()
-                    .map_err(|error: kinlog_signal::UrlError| NodeError::SignalUrl {
-                        url: url.clone(),
-                        reason: error.to_string(),
-                    })?;
-            let (client, mut received) = Client::start(ClientConfig::new(url.clone()));
-            let (position, events) = (servers.len(), events.clone());
-            tokio::spawn(async move {
-                while let Some(event) = received.recv().await {
-                    if events.send((position, event)).await.is_err() {
-                        return;
-                    }
-                }
-            });
-            servers.push(Server { client, url });
-        }
-        Ok(Signalling {
+    /// Returns a state without meeting points; what their clients tell arrives in `events` with the
+    /// point's position.
+    pub(super) fn new(device_secret: Secret, events: mpsc::Sender<(usize, ClientEvent)>) -> Self {
+        Signalling {
             device_secret,
-            servers,
+            points: BTreeMap::new(),
+            next_position: 0,
+            events,
             meetings: BTreeMap::new(),
             by_topic: BTreeMap::new(),
-        })
+        }
+    }
+
+    /// Starts a client of the point at `url` that joins every meeting; returns its position. A URL that
+    /// is a point already, whatever it was found by, gets no second client.
+    pub(super) fn add(&mut self, url: SignalUrl, found_by: FoundBy) -> Option<usize> {
+        let name = url.server_name();
+        let mut there = self.points.values();
+        if there.any(|point| point.url.server_name() == name) {
+            return None;
+        }
+        let (client, mut received) = Client::start(ClientConfig::new(url.clone()));
+        let position = self.next_position;
+        self.next_position += 1;
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            while let Some(event) = received.recv().await {
+                if events.send((position, event)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        for topic in self.by_topic.keys() {
+            client.join(*topic, client_key(&self.device_secret, &name, topic));
+        }
+        let point = Point {
+            client,
+            url,
+            found_by,
+        };
+        self.points.insert(position, point);
+        Some(position)
+    }
+
+    /// Leaves a point; attempts to connect that go through it keep its client until they end.
+    pub(super) fn remove(&mut self, position: usize) {
+        self.points.remove(&position);
+    }
+
+    /// Returns the positions and URLs of the points that were found by `found_by`.
+    pub(super) fn points_by(&self, found_by: FoundBy) -> impl Iterator<Item = (usize, String)> {
+        let points = self.points.iter();
+        points
+            .filter(move |(_, point)| point.found_by == found_by)
+            .map(|(position, point)| (*position, point.url.to_string()))
+    }
+
+    /// Returns how a point was found.
+    pub(super) fn found_by(&self, position: usize) -> Option<FoundBy> {
+        self.points.get(&position).map(|point| point.found_by)
     }
 
     pub(super) fn client(&self, server: usize) -> Option<&Client> {
-        self.servers.get(server).map(|it| &it.client)
+        self.points.get(&server).map(|it| &it.client)
     }
 
     pub(super) fn url(&self, server: usize) -> String {
-        self.servers
-            .get(server)
+        self.points
+            .get(&server)
             .map(|it| it.url.to_string())
             .unwrap_or_default()
     }
@@ -93,7 +128,7 @@ impl Signalling {
 
     /// Returns the key by which this device is known in a topic of a server.
     pub(super) fn own_key(&self, server: usize, topic: &Topic) -> Option<KeyPair> {
-        let server = self.servers.get(server)?;
+        let server = self.points.get(&server)?;
         Some(client_key(
             &self.device_secret,
             &server.url.server_name(),
@@ -147,13 +182,13 @@ impl Signalling {
         let before = std::mem::replace(&mut self.by_topic, by_topic);
         self.meetings = meetings;
         let mut left = Vec::new();
-        for (position, server) in self.servers.iter().enumerate() {
+        for (position, server) in &self.points {
             for topic in before
                 .keys()
                 .filter(|topic| !self.by_topic.contains_key(topic))
             {
                 server.client.leave(topic);
-                left.push((position, *topic));
+                left.push((*position, *topic));
             }
             for topic in self
                 .by_topic
@@ -204,13 +239,14 @@ impl Signalling {
     }
 
     pub(super) fn status(&self) -> Vec<SignalStatus> {
-        self.servers
-            .iter()
-            .map(|server| {
-                let status = server.client.status();
+        self.points
+            .values()
+            .map(|point| {
+                let status = point.client.status();
                 let connected = status.state == ClientState::Connected;
                 SignalStatus {
-                    url: server.url.to_string(),
+                    url: point.url.to_string(),
+                    found_by: point.found_by,
                     connected,
                     reason: if connected { None } else { status.last_error },
                     retry_in_ms: status

@@ -1,17 +1,49 @@
 //! What a node does right now, in words and numbers for `kinlog status`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::link::{IcePath, Transport};
 use crate::session::{Label, label_name};
+
+/// How a meeting point came to be known, and so how whoever is met there was found.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FoundBy {
+    /// A signal server of the configuration.
+    Signal,
+    /// Our own meeting point: the peer came to us.
+    Own,
+    /// A meeting point that was announced on the local network.
+    Lan,
+    /// A meeting point remembered from an earlier session.
+    Route,
+}
+
+impl FoundBy {
+    /// Returns its name, as `--json` prints it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FoundBy::Signal => "signal",
+            FoundBy::Own => "own",
+            FoundBy::Lan => "lan",
+            FoundBy::Route => "route",
+        }
+    }
+}
 
 /// What a node does right now.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct NodeStatus {
     /// Sessions, oldest first.
     pub sessions: Vec<SessionStatus>,
-    /// Signal servers, as configured.
+    /// Meeting points: signal servers, the own one, those of the local network and remembered ones.
     pub signal: Vec<SignalStatus>,
+    /// Sessions that opened since the start, by how the peer was found.
+    pub found: BTreeMap<FoundBy, u64>,
+    /// The local network, where it is looked at.
+    pub lan: Option<LanStatus>,
     /// Topics joined.
     pub topics: Vec<TopicStatus>,
     /// Feeds the replicator knows.
@@ -30,6 +62,10 @@ pub struct SessionStatus {
     pub key: String,
     /// The other side's device key, z-base-32, when it showed a certificate.
     pub device: Option<String>,
+    /// How the peer was found; nothing where the caller made the link.
+    pub found_by: Option<FoundBy>,
+    /// URL of the meeting point at which it was met.
+    pub met_at: Option<String>,
     /// Kind of link.
     pub transport: Transport,
     /// The candidate pair ICE selected.
@@ -56,11 +92,26 @@ pub struct SessionStatus {
     pub since_s: u64,
 }
 
-/// One signal server.
+/// The own meeting point and what is seen of others on the local network.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct LanStatus {
+    /// Port of the own meeting point.
+    pub port: Option<u16>,
+    /// What others are told the own meeting point is reached by.
+    pub urls: Vec<String>,
+    /// Other nodes seen on the local network now.
+    pub neighbours: usize,
+    /// Why the local network shows nobody, where it cannot.
+    pub trouble: Option<String>,
+}
+
+/// One meeting point.
 #[derive(Clone, Debug, Serialize)]
 pub struct SignalStatus {
     /// Its URL.
     pub url: String,
+    /// How it is known.
+    pub found_by: FoundBy,
     /// Connected and greeted.
     pub connected: bool,
     /// Why not, when not.

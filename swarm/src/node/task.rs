@@ -1,10 +1,12 @@
 //! The node's task: the one owner of topics, introductions and sessions.
 //!
 //! It waits for wishes of the agent, events of signal servers, ends of attempts to connect, and
-//! reports of sessions; it asks the host and tells everybody what to do. It never waits for a
-//! session or a server. [`meeting`] leads from a topic to a link, [`session`] from a link to its end.
+//! reports of sessions, news of the local network; it asks the host and tells everybody what to do. It never waits for a
+//! session or a server. [`points`] keeps the places to meet at, [`meeting`] leads from a topic to a link, [`session`] from a link
+//! to its end.
 
 mod meeting;
+mod points;
 mod session;
 
 use std::collections::BTreeMap;
@@ -19,14 +21,18 @@ use super::desired::Desired;
 use super::introductions::{Introductions, MeetingKey, PeerPath};
 use super::sessions::Sessions;
 use super::signalling::Signalling;
+use super::status::FoundBy;
 use super::{Host, NodeConfig, NodeError, NodeEvent, NodeStatus, Request, TopicStatus};
 use crate::clock::Clock;
+use crate::lan::LanNews;
 use crate::limits::{FURTHER_ASSOCIATIONS_MAX, REPORTS_QUEUED_MAX, TICK};
 use crate::link::LinkError;
 use crate::link::webrtc::{FromPeer, WebrtcLink, WebrtcSettings};
 use crate::message_log::MessageLog;
 use crate::replication;
 use crate::session::{Command, Report, SessionError, SessionId, SessionRole};
+use points::Points;
+pub(in crate::node) use points::signal_url;
 
 /// What a task is made of.
 pub(super) struct Parts {
@@ -62,12 +68,16 @@ pub(super) struct Task {
     parts: Parts,
     webrtc: WebrtcSettings,
     signalling: Signalling,
+    points: Points,
+    /// Sessions that opened, by how the peer was found.
+    found: BTreeMap<FoundBy, u64>,
     introductions: Introductions,
     bans: Bans,
     sessions: Sessions,
     running: BTreeMap<PeerPath, Running>,
     statics: BTreeMap<MeetingKey, [u8; 32]>,
     signal_events: mpsc::Receiver<(usize, ClientEvent)>,
+    lan_news: mpsc::Receiver<LanNews>,
     attempted: mpsc::Receiver<Attempted>,
     attempted_sender: mpsc::Sender<Attempted>,
     reports: mpsc::Receiver<(SessionId, Report)>,
@@ -82,6 +92,8 @@ impl Task {
         let (attempted_sender, attempted) = mpsc::channel(REPORTS_QUEUED_MAX);
         let (reports_sender, reports) = mpsc::channel(REPORTS_QUEUED_MAX);
         let secret = parts.config.device_secret.clone();
+        let mut signalling = Signalling::new(secret, signal_sender);
+        let (points, lan_news) = Points::start(&parts.config, &mut signalling)?;
         Ok(Task {
             webrtc: WebrtcSettings {
                 stun_urls: parts.config.stun_urls.clone(),
@@ -89,13 +101,16 @@ impl Task {
                 udp_socket_buffer_bytes: parts.config.udp_socket_buffer_bytes,
                 told: parts.config.told.clone(),
             },
-            signalling: Signalling::start(secret, &parts.config.signal_urls, &signal_sender)?,
+            signalling,
+            points,
+            found: BTreeMap::new(),
             introductions: Introductions::new(u64::from_le_bytes(random()?)),
             bans: Bans::default(),
             sessions: Sessions::default(),
             running: BTreeMap::new(),
             statics: BTreeMap::new(),
             signal_events,
+            lan_news,
             attempted,
             attempted_sender,
             reports,
@@ -103,6 +118,11 @@ impl Task {
             associations: Arc::new(Semaphore::new(FURTHER_ASSOCIATIONS_MAX)),
             parts,
         })
+    }
+
+    /// Returns the port of the own meeting point, and what others reach it by.
+    pub(super) fn meeting_point(&self) -> (Option<u16>, Vec<String>) {
+        self.points.own()
     }
 
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
@@ -120,6 +140,7 @@ impl Task {
                 Some((server, event)) = self.signal_events.recv() => {
                     self.handle_signal_event(server, event);
                 }
+                Some(news) = self.lan_news.recv() => self.handle_lan_news(news),
                 Some(attempted) = self.attempted.recv() => self.handle_attempted(attempted).await,
                 Some((id, report)) = self.reports.recv() => self.handle_report(id, report).await,
                 Some(request) = requests.recv() => self.handle_request(request).await,
@@ -178,6 +199,7 @@ impl Task {
         if let Some(except) = wishes.publish_own {
             self.parts.replication.publish_own(except).await;
         }
+        self.apply_points(&wishes.signals, &wishes.routes);
         self.apply_topics(wishes.topics.into_iter());
         if wishes.refresh {
             for id in self.sessions.entries.keys().copied().collect::<Vec<_>>() {
@@ -254,6 +276,8 @@ impl Task {
             topics: topics.collect(),
             sessions: self.sessions.status(self.parts.clock.now()).await,
             signal: self.signalling.status(),
+            found: self.found.clone(),
+            lan: self.points.status(),
             feeds: self.parts.replication.status().await,
         }
     }

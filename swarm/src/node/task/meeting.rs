@@ -11,6 +11,7 @@ use crate::link::Link;
 use crate::link::webrtc::{self, FromPeer};
 use crate::node::introductions::{Action, PeerPath};
 use crate::node::negotiate::Attempt;
+use crate::node::status::FoundBy;
 use crate::node::{NodeEvent, Step};
 use crate::session::SessionRole;
 
@@ -19,12 +20,21 @@ impl Task {
         let now = self.parts.clock.now();
         match event {
             ClientEvent::Connected => {
-                self.tell(NodeEvent::SignalConnected {
-                    url: self.signalling.url(server),
-                });
+                self.point_reached(server);
+                if self.signalling.found_by(server) == Some(FoundBy::Signal) {
+                    self.tell(NodeEvent::SignalConnected {
+                        url: self.signalling.url(server),
+                    });
+                }
             }
             ClientEvent::Disconnected { reason, retry_in } => {
                 self.introductions.handle_server_lost(server);
+                self.point_failed(server);
+                // Others come and go, and say so in the status alone.
+                if self.signalling.found_by(server) != Some(FoundBy::Signal) {
+                    tracing::debug!(reason, "a meeting point is not reached");
+                    return;
+                }
                 let retry_in_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
                 let url = self.signalling.url(server);
                 self.tell(NodeEvent::StepFailed {

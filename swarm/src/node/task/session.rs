@@ -160,9 +160,14 @@ impl Task {
             log: self.parts.message_log.clone(),
             unanswered: 0,
         };
+        let met = path.and_then(|path| {
+            let found_by = self.signalling.found_by(path.server)?;
+            Some((found_by, self.signalling.url(path.server)))
+        });
         let entry = Entry {
             info,
             path,
+            met,
             open: false,
             handshake: None,
             feeds: BTreeSet::new(),
@@ -236,6 +241,7 @@ impl Task {
         };
         entry.open = true;
         let info = entry.info.clone();
+        let found_by = entry.met.as_ref().map(|(found_by, _)| *found_by);
         if let Some(path) = entry.path {
             self.introductions.handle_session_open(path);
         }
@@ -245,6 +251,9 @@ impl Task {
         }
         if replaced.contains(&id) {
             return;
+        }
+        if let Some(found_by) = found_by {
+            self.count_found(found_by);
         }
         self.parts.replication.peer_open(id).await;
         self.parts.host.handle_session_open(&info);

@@ -1,0 +1,165 @@
+//! Where others are met: configured signal servers, the own meeting point, those of the local network and
+//! remembered ones, as they come and go.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use kinlog_signal::SignalUrl;
+use tokio::sync::mpsc;
+
+use super::{Task, random};
+use crate::lan::{Lan, LanNews, MeetingPoint, own_urls};
+use crate::limits::{MEETING_URLS_MAX, ROUTES_JOINED_MAX};
+use crate::node::signalling::Signalling;
+use crate::node::status::{FoundBy, LanStatus};
+use crate::node::{NodeConfig, NodeError};
+
+/// What there is besides signal servers.
+#[derive(Debug)]
+pub(super) struct Points {
+    own: Option<MeetingPoint>,
+    lan: Option<Lan>,
+    /// Points of the local network that are joined.
+    neighbours: BTreeMap<SocketAddr, usize>,
+    status: LanStatus,
+    is_on: bool,
+}
+
+impl Points {
+    /// Joins the configured servers, starts the own meeting point, and looks at the local network. A
+    /// meeting point that cannot be had is a trouble of its own, and keeps nobody from the others.
+    pub(super) fn start(
+        config: &NodeConfig,
+        signalling: &mut Signalling,
+    ) -> Result<(Self, mpsc::Receiver<LanNews>), NodeError> {
+        for url in &config.signal_urls {
+            signalling.add(signal_url(url)?, FoundBy::Signal);
+        }
+        // Without a look at the network its news never come.
+        let mut news = mpsc::channel(1).1;
+        let mut points = Points {
+            own: None,
+            lan: None,
+            neighbours: BTreeMap::new(),
+            status: LanStatus::default(),
+            is_on: config.meeting_point.is_some(),
+        };
+        let Some(wanted) = &config.meeting_point else {
+            return Ok((points, news));
+        };
+        match MeetingPoint::start(wanted) {
+            Ok(own) => {
+                let port = own.port();
+                points.status.port = Some(port);
+                let public = wanted.public_url.iter().map(SignalUrl::to_string);
+                points.status.urls = public
+                    .chain(own_urls(port))
+                    .take(MEETING_URLS_MAX)
+                    .collect();
+                if let Some(url) = own.own_url() {
+                    signalling.add(url, FoundBy::Own);
+                }
+                points.own = Some(own);
+                if let Some(lan) = &config.lan {
+                    let (lan, received) = Lan::start(lan.clone(), random()?, port);
+                    points.lan = Some(lan);
+                    news = received;
+                }
+            }
+            Err(error) => {
+                points.status.trouble = Some(format!("no port to be met at: {error}"));
+            }
+        }
+        Ok((points, news))
+    }
+
+    /// Returns the port of the own meeting point, and what others reach it by.
+    pub(super) fn own(&self) -> (Option<u16>, Vec<String>) {
+        (self.status.port, self.status.urls.clone())
+    }
+
+    pub(super) fn status(&self) -> Option<LanStatus> {
+        self.is_on.then(|| self.status.clone())
+    }
+
+    fn address_of(&self, position: usize) -> Option<SocketAddr> {
+        let mut neighbours = self.neighbours.iter();
+        let found = neighbours.find(|(_, at)| **at == position);
+        found.map(|(address, _)| *address)
+    }
+}
+
+impl Task {
+    pub(super) fn handle_lan_news(&mut self, news: LanNews) {
+        match news {
+            LanNews::Join(address) => {
+                let url = format!("ws://{address}").parse();
+                let added = url
+                    .ok()
+                    .and_then(|url| self.signalling.add(url, FoundBy::Lan));
+                if let Some(position) = added {
+                    self.points.neighbours.insert(address, position);
+                }
+            }
+            LanNews::Leave(address) => {
+                if let Some(position) = self.points.neighbours.remove(&address) {
+                    self.leave_point(position);
+                }
+            }
+            LanNews::Neighbours(count) => self.points.status.neighbours = count,
+            LanNews::Trouble(trouble) => self.points.status.trouble = trouble,
+        }
+    }
+
+    /// Joins the configured servers that are new, and exactly these remembered meeting points, the best
+    /// first.
+    pub(super) fn apply_points(&mut self, signals: &[SignalUrl], routes: &[SignalUrl]) {
+        for url in signals {
+            self.signalling.add(url.clone(), FoundBy::Signal);
+        }
+        let routes = &routes[..routes.len().min(ROUTES_JOINED_MAX)];
+        let wanted: Vec<String> = routes.iter().map(SignalUrl::to_string).collect();
+        let joined: Vec<_> = self.signalling.points_by(FoundBy::Route).collect();
+        for (position, url) in &joined {
+            if !wanted.contains(url) {
+                self.leave_point(*position);
+            }
+        }
+        for url in routes {
+            self.signalling.add(url.clone(), FoundBy::Route);
+        }
+    }
+
+    /// A meeting point greeted us.
+    pub(super) fn point_reached(&self, position: usize) {
+        if let (Some(lan), Some(address)) = (&self.points.lan, self.points.address_of(position)) {
+            lan.reached(address);
+        }
+    }
+
+    /// A meeting point is lost, or was never reached.
+    pub(super) fn point_failed(&self, position: usize) {
+        if let (Some(lan), Some(address)) = (&self.points.lan, self.points.address_of(position)) {
+            lan.failed(address);
+        }
+    }
+
+    /// Counts that a session opened, by how its peer was found.
+    pub(super) fn count_found(&mut self, found_by: FoundBy) {
+        *self.found.entry(found_by).or_default() += 1;
+    }
+
+    fn leave_point(&mut self, position: usize) {
+        self.signalling.remove(position);
+        self.introductions.handle_server_lost(position);
+    }
+}
+
+/// Reads the URL of a signal server.
+pub(in crate::node) fn signal_url(url: &str) -> Result<SignalUrl, NodeError> {
+    url.parse()
+        .map_err(|error: kinlog_signal::UrlError| NodeError::SignalUrl {
+            url: url.to_owned(),
+            reason: error.to_string(),
+        })
+}
