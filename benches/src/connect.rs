@@ -32,6 +32,39 @@ pub(crate) const IDLE_CONNECTION: Row = Row {
     once: None,
 };
 
+pub(crate) const IDLE_WAKE_UPS: Row = Row {
+    name: "idle_hour_wake_ups",
+    unit: "wake-ups/h",
+    definition: "how often threads of a process wake in an hour in which its node has one session over \
+        WebRTC and one topic on a signal server, and nothing is to be done: voluntary context switches \
+        of 60 s (20 with --quick), from ten seconds after the first block on, times 60 (180) (less is \
+        better).",
+    measure: |effort| idle_hour(effort, "wake_ups"),
+    once: None,
+};
+
+pub(crate) const IDLE_DATAGRAMS: Row = Row {
+    name: "idle_hour_packets",
+    unit: "packets/h",
+    definition: "as idle_hour_wake_ups: datagrams that both sides together send in that hour, as the \
+        kernel counts those of the whole machine (less is better).",
+    measure: |effort| idle_hour(effort, "datagrams"),
+    once: None,
+};
+
+fn idle_hour(effort: &Effort, what: &str) -> Result<Measured> {
+    let mut signal = Process::end(&["signal"])?;
+    let url = text(&signal.json()?, "url")?;
+    let mut server = Process::end(&["serve", &url, "1", "100"])?;
+    let key = text(&server.json()?, "key")?;
+    let seconds: u32 = if effort.quick { 20 } else { 60 };
+    let run = || {
+        let mut stays = Process::end(&["stay", &url, &key, &seconds.to_string()])?;
+        Ok(number(&stays.json()?, what)? * 3_600.0 / f64::from(seconds))
+    };
+    Measured::alternate(effort, run, Vec::new(), None)
+}
+
 /// Points that the slope goes through.
 const STEPS: usize = 5;
 

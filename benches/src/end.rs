@@ -2,7 +2,7 @@
 //!
 //! `end serve tcp|SIGNAL-URL BLOCKS BYTES`, `end pull ADDRESS|SIGNAL-URL KEY BLOCKS`,
 //! `end sparse ADDRESS KEY LENGTH COUNT`, `end live COUNT [unsynced]`, `end idle-feeds COUNT`, `end signal`,
-//! `end raw offer|answer BYTES`, `end room COUNT`, `end ping COUNT`, `end connections offer|answer node|raw STEPS EACH`, `end piped serve|pull BLOCKS .. across MS RATE LOSS`, `end interactive serve|pull ..`. Each prints JSON lines and ends when its stdin does.
+//! `end raw offer|answer BYTES`, `end stay SIGNAL-URL KEY SECONDS`, `end room COUNT`, `end ping COUNT`, `end connections offer|answer node|raw STEPS EACH`, `end piped serve|pull BLOCKS .. across MS RATE LOSS`, `end interactive serve|pull ..`. Each prints JSON lines and ends when its stdin does.
 //! A last word `stock` asks for UDP socket buffers as a kernel gives them whose settings nobody changed.
 
 mod connections;
@@ -23,7 +23,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::{Bytes, BytesMut};
 use kinlog_feeds::crypto::Secret;
 use kinlog_feeds::manifest::Manifest;
-use kinlog_feeds::replicate::{Interest, Want};
+use kinlog_feeds::replicate::{Interest, Pushes, Want};
 use kinlog_feeds::store::{Feed, FileDisk, Kind, Options, Role, Store};
 use kinlog_feeds::{FeedKey, KeyPair, text};
 use kinlog_swarm::link::Link as _;
@@ -80,6 +80,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
             ["live", count] => live::run(count.parse()?, true).await,
             ["live", count, "unsynced"] => live::run(count.parse()?, false).await,
             ["idle-feeds", feeds] => idle::feeds(feeds.parse()?).await,
+            ["stay", by, key, seconds] => idle::stay(by, key.parse()?, seconds.parse()?).await,
             ["interactive", "serve"] => interactive_serve().await,
             ["interactive", "pull", address, bulk, live, count] => {
                 interactive_pull(
@@ -118,20 +119,36 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     })
 }
 
-/// Serves one feed to everybody, or wants one feed of everybody.
-#[derive(Debug)]
-struct OneFeed {
-    serves: Option<FeedKey>,
-    wants: Option<FeedKey>,
+/// Serves feeds to everybody, and wants feeds of everybody.
+#[derive(Debug, Default)]
+struct Feeds {
+    serves: Vec<FeedKey>,
+    wants: Vec<FeedKey>,
 }
 
-impl Host for OneFeed {
+impl Feeds {
+    fn serving(keys: impl IntoIterator<Item = FeedKey>) -> Arc<Feeds> {
+        Arc::new(Feeds {
+            serves: keys.into_iter().collect(),
+            ..Feeds::default()
+        })
+    }
+
+    fn wanting(keys: impl IntoIterator<Item = FeedKey>) -> Arc<Feeds> {
+        Arc::new(Feeds {
+            wants: keys.into_iter().collect(),
+            ..Feeds::default()
+        })
+    }
+}
+
+impl Host for Feeds {
     fn serves(&self, _: &SessionInfo) -> Vec<FeedKey> {
-        self.serves.into_iter().collect()
+        self.serves.clone()
     }
 
     fn wants(&self, _: &SessionInfo) -> Vec<FeedKey> {
-        self.wants.into_iter().collect()
+        self.wants.clone()
     }
 
     fn identity(&self, _: &SessionInfo) -> Option<Credentials> {
@@ -179,10 +196,7 @@ async fn serve(by: &str, blocks: u64, bytes: usize) -> Result<()> {
     let scratch = Scratch::new()?;
     let store = open_store(&scratch)?;
     let feed = fill(&store, blocks, bytes)?;
-    let host = Arc::new(OneFeed {
-        serves: Some(feed.key()),
-        wants: None,
-    });
+    let host = Feeds::serving([feed.key()]);
     let node = Node::start(config(by)?, store.clone(), host)?;
     let mut address = None;
     if by == "tcp" {
@@ -225,10 +239,7 @@ async fn fetch(by: &str, key: FeedKey, want: Want, blocks: u64) -> Result<()> {
     let plain = !by.starts_with("ws://");
     let kind = if plain { Kind::Plain } else { Kind::Kinlog };
     let feed = store.create_unknown(key, Role::Followed, kind)?;
-    let host = Arc::new(OneFeed {
-        serves: None,
-        wants: Some(key),
-    });
+    let host = Feeds::wanting([key]);
     let node = Node::start(config(by)?, store.clone(), host)?;
     let mut events = node.subscribe();
     node.set_interest(key, Interest { want, live: false });
@@ -291,10 +302,7 @@ async fn interactive_serve() -> Result<()> {
     let live = store.create_feed(&manifest, Role::Own, Kind::Kinlog)?;
     let block = Bytes::from(vec![b'b'; 1_000]);
     live.append_batch(&signer, std::slice::from_ref(&block))?;
-    let host = Arc::new(OneFeed {
-        serves: Some(bulk.key()),
-        wants: None,
-    });
+    let host = Feeds::serving([bulk.key()]);
     let node = Node::start(config("tcp")?, store.clone(), host)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
@@ -336,15 +344,13 @@ async fn interactive_pull(
     for key in [bulk, live] {
         feeds.push(store.create_unknown(key, Role::Followed, Kind::Plain)?);
     }
-    let host = Arc::new(OneFeed {
-        serves: None,
-        wants: Some(bulk),
-    });
+    let host = Feeds::wanting([bulk]);
     let node = Node::start(config("tcp")?, store.clone(), host)?;
     let mut events = node.subscribe();
     for key in [bulk, live] {
         let (want, live) = (Want::All, true);
         node.set_interest(key, Interest { want, live });
+        node.set_pushes(key, Pushes::Taken);
     }
     node.pull_plain_tcp(address, vec![bulk, live]).await?;
     let mut stored_at = Vec::new();
@@ -393,10 +399,7 @@ async fn piped_serve(blocks: u64, bytes: usize, settings: WebrtcSettings) -> Res
     tell("offer", &offer)?;
     let open = negotiate(&mut negotiation, None).await?;
     let link = link_of(negotiation, open).await?;
-    let host = Arc::new(OneFeed {
-        serves: Some(feed.key()),
-        wants: None,
-    });
+    let host = Feeds::serving([feed.key()]);
     let mut config = config("pipe")?;
     (config.bind, config.told) = (settings.bind, settings.told);
     let node = Node::start(config, store.clone(), host)?;
@@ -437,10 +440,7 @@ async fn piped_pull(blocks: u64, settings: WebrtcSettings) -> Result<()> {
     let scratch = Scratch::new()?;
     let store = open_store(&scratch)?;
     let feed = store.create_unknown(key, Role::Followed, Kind::Kinlog)?;
-    let host = Arc::new(OneFeed {
-        serves: None,
-        wants: Some(key),
-    });
+    let host = Feeds::wanting([key]);
     let mut config = config("pipe")?;
     (config.bind, config.told) = (settings.bind, settings.told);
     let node = Node::start(config, store.clone(), host)?;

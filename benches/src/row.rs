@@ -181,6 +181,10 @@ pub(crate) const ROWS: &[Row] = &[
     #[cfg(feature = "network")]
     connect::IDLE_CONNECTION,
     #[cfg(feature = "network")]
+    connect::IDLE_WAKE_UPS,
+    #[cfg(feature = "network")]
+    connect::IDLE_DATAGRAMS,
+    #[cfg(feature = "network")]
     far::WEBRTC_20MS,
     #[cfg(feature = "network")]
     far::WEBRTC_20MS_1PCT,

@@ -14,7 +14,7 @@ use kinlog_swarm::{Label, Node, NodeEvent, SessionRole};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 
-use super::{OneFeed, config, everywhere, fill, open_store, say, stdin_end, tell};
+use super::{Feeds, config, everywhere, fill, open_store, say, stdin_end, tell};
 use crate::append::random;
 use crate::scratch::Scratch;
 
@@ -35,10 +35,7 @@ pub(super) async fn offer(of_node: bool, steps: usize, each: usize) -> Result<()
     let scratch = Scratch::new()?;
     let store = open_store(&scratch)?;
     let feed = fill(&store, 1, 100)?;
-    let host = Arc::new(OneFeed {
-        serves: Some(feed.key()),
-        wants: None,
-    });
+    let host = Feeds::serving([feed.key()]);
     let node = Node::start(config("pipe")?, store.clone(), host)?;
     tell("key", &feed.key().0)?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -115,10 +112,7 @@ pub(super) async fn answer(of_node: bool, steps: usize, each: usize) -> Result<(
 async fn follower(key: FeedKey, number: usize, link: WebrtcLink) -> Result<Kept> {
     let store = Store::open(Arc::new(MemoryDisk::new()), Options::new(random()?))?;
     store.create_unknown(key, Role::Followed, Kind::Kinlog)?;
-    let host = Arc::new(OneFeed {
-        serves: None,
-        wants: Some(key),
-    });
+    let host = Feeds::wanting([key]);
     let node = Node::start(config("pipe")?, store.clone(), host)?;
     let mut events = node.subscribe();
     let (want, live) = (Want::All, true);

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::{Interest, Want};
 use kinlog_feeds::store::{Kind, Role, Store};
 use kinlog_swarm::link::memory;
-use kinlog_swarm::{
-    Credentials, Host, Label, Node, NodeStatus, PeerMessage, SessionInfo, SessionRole,
-};
+use kinlog_swarm::{Label, Node, NodeEvent, NodeStatus, SessionRole};
 use serde_json::json;
 
-use super::{config, say, unsynced};
+use super::{Feeds, config, open_store, say, unsynced};
 use crate::read::small_feeds;
 use crate::scratch::Scratch;
 
@@ -22,38 +20,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Looks without a byte after which nothing more is expected.
 const QUIET_LOOKS: usize = 8;
-
-/// Serves feeds, and wants them unless they are its own.
-#[derive(Debug)]
-struct Feeds {
-    keys: Vec<FeedKey>,
-    wants: bool,
-}
-
-impl Host for Feeds {
-    fn serves(&self, _: &SessionInfo) -> Vec<FeedKey> {
-        self.keys.clone()
-    }
-
-    fn wants(&self, _: &SessionInfo) -> Vec<FeedKey> {
-        match self.wants {
-            true => self.keys.clone(),
-            false => Vec::new(),
-        }
-    }
-
-    fn identity(&self, _: &SessionInfo) -> Option<Credentials> {
-        None
-    }
-
-    fn handle_session_open(&self, _: &SessionInfo) {}
-
-    fn handle_session_closed(&self, _: &SessionInfo) {}
-
-    fn handle_peer_message(&self, _: &SessionInfo, _: PeerMessage) -> Vec<PeerMessage> {
-        Vec::new()
-    }
-}
 
 /// Lets the author of so many feeds of one block and somebody who follows all of them meet twice; says
 /// how many bytes they exchange the second time, when both hold everything, until neither has anything
@@ -79,12 +45,13 @@ pub(super) async fn feeds(count: u64) -> Result<()> {
 }
 
 async fn meet(keys: &[FeedKey], store: &Store, copy: &Store) -> Result<(u64, [u64; 2])> {
-    let start = |store: &Store, wants| -> Result<Node> {
-        let keys = keys.to_vec();
-        let host = Arc::new(Feeds { keys, wants });
-        Ok(Node::start(config("memory")?, store.clone(), host)?)
-    };
-    let (author, follower) = (start(store, false)?, start(copy, true)?);
+    let wants_and_serves = Arc::new(Feeds {
+        serves: keys.to_vec(),
+        wants: keys.to_vec(),
+    });
+    let serves = Feeds::serving(keys.iter().copied());
+    let author = Node::start(config("memory")?, store.clone(), serves)?;
+    let follower = Node::start(config("memory")?, copy.clone(), wants_and_serves)?;
     for key in keys {
         let (want, live) = (Want::All, true);
         follower.set_interest(*key, Interest { want, live });
@@ -117,6 +84,57 @@ async fn meet(keys: &[FeedKey], store: &Store, copy: &Store) -> Result<(u64, [u6
     author.shutdown().await;
     follower.shutdown().await;
     Ok((carried, known))
+}
+
+/// Follows a feed of one block met on a signal server, and says what happens in so many seconds after that
+/// in which nothing is to be done: how often a thread of this process was woken, and how many datagrams
+/// the machine sent.
+pub(super) async fn stay(by: &str, key: FeedKey, seconds: u64) -> Result<()> {
+    let scratch = Scratch::new()?;
+    let store = open_store(&scratch)?;
+    store.create_unknown(key, Role::Followed, Kind::Kinlog)?;
+    let node = Node::start(config(by)?, store.clone(), Feeds::wanting([key]))?;
+    let mut events = node.subscribe();
+    let (want, live) = (Want::All, true);
+    node.set_interest(key, Interest { want, live });
+    node.join(Label::Feed, key.0);
+    while !matches!(events.recv().await?, NodeEvent::FeedComplete { .. }) {}
+    tokio::time::sleep(SETTLING).await;
+    let before = (wake_ups()?, datagrams_sent()?);
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let (wake_ups, datagrams) = (wake_ups()? - before.0, datagrams_sent()? - before.1);
+    let open = node.status().await.sessions.len();
+    ensure!(open == 1, "{open} sessions at the end");
+    say(&json!({ "wake_ups": wake_ups, "datagrams": datagrams }))?;
+    node.shutdown().await;
+    store.close()?;
+    Ok(())
+}
+
+/// After which nothing is left to do of a connection that came up.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// How often threads of this process gave up the processor to wait for something, and were woken.
+fn wake_ups() -> Result<u64> {
+    let mut sum = 0;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let status = std::fs::read_to_string(thread?.path().join("status"))?;
+        let mut lines = status.lines();
+        let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let count = count.context("the kernel says how often a thread waited")?;
+        sum += count.trim().parse::<u64>()?;
+    }
+    Ok(sum)
+}
+
+/// Datagrams of UDP that this machine sent (RFC 4113, `udpOutDatagrams`).
+fn datagrams_sent() -> Result<u64> {
+    let counters = std::fs::read_to_string("/proc/net/snmp")?;
+    let mut lines = counters.lines().filter(|line| line.starts_with("Udp: "));
+    let (names, values) = lines.next().zip(lines.next()).context("two lines of UDP")?;
+    let mut pairs = names.split(' ').zip(values.split(' '));
+    let found = pairs.find(|(name, _)| *name == "OutDatagrams");
+    Ok(found.context("OutDatagrams")?.1.parse()?)
 }
 
 fn carried_by(status: &NodeStatus) -> u64 {

@@ -1,20 +1,19 @@
 //! How soon a block that is appended is stored at a follower.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use kinlog_feeds::KeyPair;
 use kinlog_feeds::manifest::Manifest;
-use kinlog_feeds::replicate::{Interest, Want};
+use kinlog_feeds::replicate::{Interest, Pushes, Want};
 use kinlog_feeds::store::{Kind, Role};
 use kinlog_swarm::{Node, NodeEvent};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::Receiver;
 
-use super::{OneFeed, config, open_store, say, unsynced};
+use super::{Feeds, config, open_store, say, unsynced};
 use crate::append::random;
 use crate::scratch::Scratch;
 
@@ -32,16 +31,17 @@ pub(super) async fn run(count: usize, synced: bool) -> Result<()> {
     let key = feed.key();
     let block = Bytes::from_static(&[b'a'; 100]);
     feed.append_batch(&signer, std::slice::from_ref(&block))?;
-    let host = |serves, wants| Arc::new(OneFeed { serves, wants });
-    let writer = Node::start(config("tcp")?, store.clone(), host(Some(key), None))?;
+    let writer = Node::start(config("tcp")?, store.clone(), Feeds::serving([key]))?;
     reader_store.create_unknown(key, Role::Followed, Kind::Plain)?;
-    let reader = Node::start(config("tcp")?, reader_store.clone(), host(None, Some(key)))?;
+    let reader = Node::start(config("tcp")?, reader_store.clone(), Feeds::wanting([key]))?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     writer.serve_plain_tcp(listener, vec![key]);
     let mut events = reader.subscribe();
     let (want, live) = (Want::All, true);
     reader.set_interest(key, Interest { want, live });
+    // As agents do.
+    reader.set_pushes(key, Pushes::Taken);
     reader.pull_plain_tcp(address, vec![key]).await?;
     stored(&mut events, 0).await?;
     let mut times = Vec::with_capacity(count);
