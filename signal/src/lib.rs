@@ -16,6 +16,7 @@ mod generated;
 mod join;
 pub mod limits;
 mod message;
+pub mod registry;
 pub mod rules;
 #[cfg(feature = "server")]
 pub mod server;

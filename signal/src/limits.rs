@@ -84,6 +84,44 @@ pub const PEERS_PER_TOKEN: usize = 32;
 /// Tokens of a signature that does not hold: checking it cost as much as some twenty frames.
 pub const BAD_SIGNATURE_TOKENS: u32 = 16;
 
+/// Tokens of a call of the registry: it costs about as much as eight frames.
+pub const CALL_TOKENS: u32 = 8;
+
+/// Largest body of a call of the registry, 4 KiB: an announcement with everything has 1.5 KiB.
+pub const CALL_BODY_BYTES_MAX: usize = 4 * 1024;
+
+/// Seconds by which the clocks of a caller and the server may differ. It bounds how long a call
+/// could be said again; meanwhile the entry remembers the last one's time.
+pub const CALL_TIME_WINDOW_S: u64 = 120;
+
+/// Announcements on one server, about 600 B each: 40 MB when every one is taken.
+pub const ANNOUNCED_MAX: usize = 65_536;
+
+/// Announcements from one address, as many as connections.
+pub const ANNOUNCED_PER_ADDRESS_MAX: usize = 256;
+
+/// An announcement holds this long; a peer repeats it half as often.
+pub const ANNOUNCED_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// A coordinator that says nothing for this long is none: it says so every 5 minutes, and may miss
+/// one.
+pub const COORDINATOR_FOR: Duration = Duration::from_secs(11 * 60);
+
+/// Coordinators of one network: two may fail at once.
+pub const COORDINATORS_MAX: usize = 3;
+
+/// How often what is over is forgotten.
+pub const REGISTRY_SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+/// Longest URL in an announcement.
+pub const SIGNAL_ADDRESS_BYTES_MAX: usize = 256;
+
+/// Words in an announcement.
+pub const CAPABILITIES_MAX: usize = 8;
+
+/// Longest of them.
+pub const CAPABILITY_BYTES_MAX: usize = 32;
+
 /// Messages a client keeps for a server that is slow to read; each is at most 17 KiB.
 pub const CLIENT_OUTBOX_MESSAGES_MAX: usize = 512;
 

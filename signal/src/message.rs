@@ -23,6 +23,17 @@ pub enum SignalKind {
     Candidate,
 }
 
+impl SignalKind {
+    /// Returns its name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            SignalKind::Offer => "offer",
+            SignalKind::Answer => "answer",
+            SignalKind::Candidate => "candidate",
+        }
+    }
+}
+
 /// A message of a client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ClientMessage {
@@ -115,6 +126,24 @@ pub enum RefusalCode {
     ServerFull,
     /// A code of a newer server.
     Unknown(i32),
+}
+
+impl RefusalCode {
+    /// Returns its name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            RefusalCode::Malformed => "malformed",
+            RefusalCode::BadSignature => "bad_signature",
+            RefusalCode::NotJoined => "not_joined",
+            RefusalCode::NoSuchPeer => "no_such_peer",
+            RefusalCode::TooManyTopics => "too_many_topics",
+            RefusalCode::TopicFull => "topic_full",
+            RefusalCode::RateLimited => "rate_limited",
+            RefusalCode::Replaced => "replaced",
+            RefusalCode::ServerFull => "server_full",
+            RefusalCode::Unknown(_) => "unknown",
+        }
+    }
 }
 
 /// A refusal with what it concerns.

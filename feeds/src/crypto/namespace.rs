@@ -41,6 +41,8 @@ namespaces! {
     TOPIC_OFFSET = "topic-offset";
     /// Signature of a join on a signal server.
     SIGNAL_JOIN = "signal-join";
+    /// Signature of a call of a signal server's registry.
+    SIGNAL_REGISTRY = "signal-registry";
     /// Client seed towards one signal server and topic.
     SIGNAL_CLIENT = "signal-client";
     /// Capability in the session hello.

@@ -111,7 +111,7 @@ def sign(seed, message):
 
 HYPERCORE = [h(h(b"hypercore"), bytes([number])) for number in range(6)]
 LABELS = """root device-sign device-dh feed content meet epoch-id epoch-commit topic topic-offset signal-join
-    signal-client session-cap session-cert session-tag feed-cap seal file link-tag record segment
+    signal-registry signal-client session-cap session-cert session-tag feed-cap seal file link-tag record segment
     index-file statement join-request sealed-box invite-check genesis identity-set room-claim
     bundle act act-hash feed-claim device-accept root-accept safety own-room seed-grant room-tag
     home-key home-secret backup backup-part link-code link-check link-request link-answer

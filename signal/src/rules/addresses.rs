@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kinlog_feeds::Time;
 
-use crate::limits::{IDLE_ADDRESSES_MAX, Rate};
+use crate::limits::{IDLE_ADDRESSES_MAX, Rate, SWEEP_INTERVAL};
 use crate::rules::bucket::Bucket;
 
 /// An IPv4 address, or the /64 that one IPv6 customer has.
@@ -86,6 +86,26 @@ impl Addresses {
         self.known
             .get_mut(&key)
             .map_or(Duration::ZERO, |known| known.bucket.charge(now, cost))
+    }
+
+    /// Charges an address that may have no connection, unless it is in debt or there is no memory
+    /// for one more; then returns how long to wait.
+    pub(super) fn spend(&mut self, now: Time, key: AddressKey, cost: u32) -> Result<(), Duration> {
+        let idle = self.known.len().saturating_sub(self.connected);
+        if !self.known.contains_key(&key) && idle >= IDLE_ADDRESSES_MAX {
+            return Err(SWEEP_INTERVAL);
+        }
+        let fresh = Address {
+            connections: 0,
+            bucket: Bucket::new(self.rate, now),
+        };
+        let bucket = &mut self.known.entry(key).or_insert(fresh).bucket;
+        let debt = bucket.charge(now, 0);
+        if !debt.is_zero() {
+            return Err(debt);
+        }
+        bucket.charge(now, cost);
+        Ok(())
     }
 
     /// Forgets addresses without connections whose bucket is full again.

@@ -11,16 +11,18 @@ use kinlog_feeds::{PublicKey, Time};
 use crate::join::{NONCE_BYTES, verify_join};
 use crate::limits::{
     BAD_SIGNATURE_TOKENS, BODY_BYTES_MAX, BYTES_PER_TOKEN, FRAME_BYTES_MAX, JOIN_WITHIN,
-    OFFENCES_MAX, PEERS_LISTED_MAX, PEERS_PER_TOKEN, PING_INTERVAL, PROTOCOL_VERSION, STALE_AFTER,
+    OFFENCES_MAX, PEERS_LISTED_MAX, PEERS_PER_TOKEN, PING_INTERVAL, PROTOCOL_VERSION,
     SWEEP_INTERVAL,
 };
 use crate::rules::addresses::{AddressKey, Addresses};
 use crate::rules::bucket::Bucket;
+use crate::rules::counters::Counters;
+use crate::rules::registry::Registry;
 use crate::rules::settings::RuleSettings;
 use crate::rules::topics::{EnterError, Topics};
 use crate::{
-    AnnouncedLimits, ClientMessage, Refusal, RefusalCode, ServerMessage, ServerName, SignalKind,
-    Topic,
+    AnnouncedLimits, ClientMessage, MessageError, Refusal, RefusalCode, ServerMessage, ServerName,
+    SignalKind, Topic,
 };
 
 /// A connection, numbered in the order of arrival and never again.
@@ -32,7 +34,7 @@ pub struct ConnectionId(pub u64);
 #[non_exhaustive]
 pub enum Output {
     /// Send one WebSocket message. A driver whose queue for the connection is full closes it and
-    /// calls `handle_disconnect`.
+    /// calls [`handle_unread`](Rules::handle_unread).
     Send { to: ConnectionId, frame: Bytes },
     /// Close the connection; the rules have forgotten it already.
     Close {
@@ -46,7 +48,7 @@ pub enum Output {
 #[non_exhaustive]
 pub enum CloseReason {
     /// Nothing was heard for too long.
-    #[error("nothing heard for {} s", STALE_AFTER.as_secs())]
+    #[error("nothing heard for too long")]
     Stale,
     /// No topic was joined in time, or newer connections needed the place.
     #[error("no topic joined in time")]
@@ -65,6 +67,20 @@ pub enum CloseReason {
     ServerStops,
 }
 
+impl CloseReason {
+    /// Returns its name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            CloseReason::Stale => "stale",
+            CloseReason::NothingJoined => "nothing_joined",
+            CloseReason::Offences => "offences",
+            CloseReason::FrameTooLong => "frame_too_long",
+            CloseReason::DoesNotRead => "does_not_read",
+            CloseReason::ServerStops => "server_stops",
+        }
+    }
+}
+
 /// Why a connection was not taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -78,6 +94,21 @@ pub enum ConnectError {
     /// The address has as many connections as it may.
     #[error("too many connections from this address")]
     AddressFull,
+    /// The server is about to stop; another one, or the same a little later, takes clients.
+    #[error("server stops, try another one or again in a moment")]
+    ServerStops,
+}
+
+impl ConnectError {
+    /// Returns its name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            ConnectError::NoServerName => "no_server_name",
+            ConnectError::ServerFull => "server_full",
+            ConnectError::AddressFull => "address_full",
+            ConnectError::ServerStops => "server_stops",
+        }
+    }
 }
 
 /// How much there is.
@@ -101,11 +132,13 @@ pub struct Rules {
     settings: RuleSettings,
     connections: BTreeMap<ConnectionId, Connection>,
     unjoined: BTreeSet<ConnectionId>,
-    addresses: Addresses,
-    topics: Topics,
+    pub(super) addresses: Addresses,
+    pub(super) topics: Topics,
+    pub(super) registry: Registry,
     next_id: u64,
     next_sweep: Time,
     outputs: VecDeque<Output>,
+    pub(super) counters: Counters,
 }
 
 #[derive(Debug)]
@@ -134,9 +167,11 @@ impl Rules {
                 settings.memberships_max,
                 seed | 1,
             ),
+            registry: Registry::default(),
             next_id: 0,
             next_sweep: Time::ZERO + SWEEP_INTERVAL,
             outputs: VecDeque::new(),
+            counters: Counters::default(),
         }
     }
 
@@ -145,6 +180,21 @@ impl Rules {
     /// `server_names` are the names by which it may have dialled (see
     /// [`ServerName::from_host_header`]); `nonce` is 32 fresh random bytes.
     pub fn handle_connect(
+        &mut self,
+        now: Time,
+        address: IpAddr,
+        server_names: Vec<ServerName>,
+        nonce: [u8; NONCE_BYTES],
+    ) -> Result<ConnectionId, ConnectError> {
+        let taken = self.connect(now, address, server_names, nonce);
+        match taken {
+            Ok(_) => self.counters.connects += 1,
+            Err(error) => self.counters.connects_refused.add(error.name(), 1),
+        }
+        taken
+    }
+
+    fn connect(
         &mut self,
         now: Time,
         address: IpAddr,
@@ -206,7 +256,10 @@ impl Rules {
             self.close(from, CloseReason::FrameTooLong);
             return Duration::ZERO;
         }
-        let further = match ClientMessage::decode(frame) {
+        self.counters.received_bytes += frame.len() as u64;
+        let message = ClientMessage::decode(frame);
+        self.counters.frames.add(kind_name(&message), 1);
+        let further = match message {
             Ok(ClientMessage::Join {
                 topic,
                 client_key,
@@ -235,13 +288,28 @@ impl Rules {
     pub fn handle_keep_alive(&mut self, now: Time, from: ConnectionId) -> Duration {
         if let Some(connection) = self.connections.get_mut(&from) {
             connection.last_heard = now;
+            self.counters.frames.add("keep_alive", 1);
         }
         self.charge(now, from, 1)
     }
 
     /// Takes note that a connection ended.
     pub fn handle_disconnect(&mut self, id: ConnectionId) {
-        self.forget(id);
+        if self.forget(id) {
+            self.counters.closes.add("disconnected", 1);
+        }
+    }
+
+    /// Takes note that a connection ends because its client does not read.
+    pub fn handle_unread(&mut self, id: ConnectionId) {
+        if self.forget(id) {
+            self.counters.closes.add(CloseReason::DoesNotRead.name(), 1);
+        }
+    }
+
+    /// Counts a connection that the driver did not even ask for.
+    pub fn refuse_connect(&mut self, error: ConnectError) {
+        self.counters.connects_refused.add(error.name(), 1);
     }
 
     /// Closes connections that are stale or joined nothing in time.
@@ -249,12 +317,12 @@ impl Rules {
         if now < self.next_sweep {
             return;
         }
-        self.next_sweep = now + SWEEP_INTERVAL;
+        self.next_sweep = now + SWEEP_INTERVAL.min(self.settings.stale_after);
         let overdue: Vec<(ConnectionId, CloseReason)> = self
             .connections
             .iter()
             .filter_map(|(id, connection)| {
-                if connection.last_heard + STALE_AFTER <= now {
+                if connection.last_heard + self.settings.stale_after <= now {
                     return Some((*id, CloseReason::Stale));
                 }
                 let waited = connection.opened + JOIN_WITHIN <= now;
@@ -265,12 +333,14 @@ impl Rules {
             self.close(id, reason);
         }
         self.addresses.sweep(now);
+        self.registry.sweep(now);
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) is due; `None` while nothing is held.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        (!self.connections.is_empty() || self.addresses.len() > 0).then_some(self.next_sweep)
+        let held = self.connections.len() + self.addresses.len() + self.registry.len();
+        (held > 0).then_some(self.next_sweep)
     }
 
     /// Returns the next thing to do, or `None` until new input or the timeout.
@@ -289,6 +359,11 @@ impl Rules {
             memberships,
             addresses: self.addresses.len(),
         }
+    }
+
+    /// Returns what happened since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Enters a topic; returns the tokens it costs beside the frame.
@@ -408,6 +483,8 @@ impl Rules {
         };
         match self.topics.member(&topic, &to) {
             Some(receiver) => {
+                self.counters.relayed.add(kind.name(), 1);
+                self.counters.relayed_bytes += body.len() as u64;
                 self.send(
                     receiver,
                     &ServerMessage::Signal {
@@ -438,7 +515,11 @@ impl Rules {
             return Duration::ZERO;
         };
         let own = connection.bucket.charge(now, cost);
-        own.max(self.addresses.charge(now, connection.address, cost))
+        let pause = own.max(self.addresses.charge(now, connection.address, cost));
+        if !pause.is_zero() {
+            self.counters.pauses += 1;
+        }
+        pause
     }
 
     /// Counts an offence and closes after too many; costs nothing further.
@@ -471,20 +552,24 @@ impl Rules {
     }
 
     fn send(&mut self, to: ConnectionId, message: &ServerMessage) {
-        self.outputs.push_back(Output::Send {
-            to,
-            frame: message.encode(),
-        });
+        if let ServerMessage::Error(refusal) = message {
+            self.counters.refusals.add(refusal.code.name(), 1);
+        }
+        let frame = message.encode();
+        self.output(to, frame);
+    }
+
+    fn output(&mut self, to: ConnectionId, frame: Bytes) {
+        self.counters.sent_frames += 1;
+        self.counters.sent_bytes += frame.len() as u64;
+        self.outputs.push_back(Output::Send { to, frame });
     }
 
     /// Encodes once, sends to every member but `key`.
     fn tell_others(&mut self, topic: &Topic, key: &PublicKey, message: &ServerMessage) {
         let frame = message.encode();
         for to in self.topics.others(topic, key) {
-            self.outputs.push_back(Output::Send {
-                to,
-                frame: frame.clone(),
-            });
+            self.output(to, frame.clone());
         }
     }
 
@@ -505,6 +590,7 @@ impl Rules {
 
     fn close(&mut self, id: ConnectionId, reason: CloseReason) {
         if self.forget(id) {
+            self.counters.closes.add(reason.name(), 1);
             self.outputs.push_back(Output::Close {
                 connection: id,
                 reason,
@@ -535,7 +621,18 @@ impl Rules {
             body_bytes_max: count(BODY_BYTES_MAX),
             frame_bytes_max: count(FRAME_BYTES_MAX),
             ping_interval_ms: millis(PING_INTERVAL),
-            stale_after_ms: millis(STALE_AFTER),
+            stale_after_ms: millis(self.settings.stale_after),
         }
+    }
+}
+
+/// Returns a frame's kind as metrics name it.
+fn kind_name(message: &Result<ClientMessage, MessageError>) -> &'static str {
+    match message {
+        Ok(ClientMessage::Join { .. }) => "join",
+        Ok(ClientMessage::Leave { .. }) => "leave",
+        Ok(ClientMessage::Send { kind, .. }) => kind.name(),
+        Ok(ClientMessage::Ping) => "ping",
+        Err(_) => "malformed",
     }
 }

@@ -10,11 +10,17 @@
 
 mod addresses;
 mod bucket;
+mod calls;
 mod core;
+mod counters;
+mod registry;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod topics;
 
+pub use calls::{ActivePeers, Signed};
 pub use core::{CloseReason, ConnectError, ConnectionId, Counts, Output, Rules};
+pub use counters::{ByName, Counters};
+pub use registry::{CallError, PeerEntry};
 pub use settings::RuleSettings;

@@ -1,8 +1,11 @@
 //! What an operator may change of the rules.
 
+use std::time::Duration;
+
 use crate::limits::{
     ADDRESS_RATE, CONNECTION_RATE, CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, MEMBERSHIPS_MAX,
-    PEERS_PER_TOPIC_MAX, Rate, TOPIC_JOIN_RATE, TOPICS_PER_CONNECTION_MAX, UNJOINED_MAX,
+    PEERS_PER_TOPIC_MAX, Rate, STALE_AFTER, TOPIC_JOIN_RATE, TOPICS_PER_CONNECTION_MAX,
+    UNJOINED_MAX,
 };
 
 /// Limits and rates; the defaults suit a public server.
@@ -28,6 +31,9 @@ pub struct RuleSettings {
     pub address_rate: Rate,
     /// Joins of one topic. Default [`TOPIC_JOIN_RATE`].
     pub topic_join_rate: Rate,
+    /// Silence after which a connection is given up. Default [`STALE_AFTER`]; clients ping every
+    /// 20 s.
+    pub stale_after: Duration,
 }
 
 impl Default for RuleSettings {
@@ -42,6 +48,7 @@ impl Default for RuleSettings {
             connection_rate: CONNECTION_RATE,
             address_rate: ADDRESS_RATE,
             topic_join_rate: TOPIC_JOIN_RATE,
+            stale_after: STALE_AFTER,
         }
     }
 }

@@ -149,7 +149,13 @@ impl Topics {
         drawn
     }
 
-    /// Returns the members of a topic.
+    /// Returns who is in a topic.
+    pub(super) fn members(&self, topic: &Topic) -> impl Iterator<Item = PublicKey> {
+        let room = self.rooms.get(topic).into_iter();
+        room.flat_map(|room| room.members.keys().copied())
+    }
+
+    /// Returns how many members a topic has.
     pub(super) fn len(&self, topic: &Topic) -> usize {
         self.rooms.get(topic).map_or(0, |room| room.members.len())
     }

@@ -6,16 +6,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kinlog_feeds::Time;
+use kinlog_feeds::crypto::SIGNATURE_BYTES;
+use kinlog_feeds::{PublicKey, Time};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::ServerName;
 use crate::join::NONCE_BYTES;
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};
-use crate::rules::{CloseReason, ConnectError, ConnectionId, Counts, Output, Rules};
+use crate::registry::{Announcement, Heartbeat};
+use crate::rules::{
+    ActivePeers, CallError, CloseReason, ConnectError, ConnectionId, Counters, Counts, Output,
+    Rules, Signed,
+};
 use crate::server::record::{Direction, Record};
 use crate::server::settings::Settings;
+use crate::{ServerName, Topic};
 
 /// Rules, outboxes and clock of one server. No method awaits; the lock is never held across one.
 #[derive(Debug)]
@@ -29,7 +34,7 @@ pub(super) struct Hub {
 struct State {
     rules: Rules,
     outboxes: BTreeMap<ConnectionId, Outbox>,
-    stopping: bool,
+    leaving: bool,
 }
 
 /// What waits for one client's socket.
@@ -56,7 +61,7 @@ impl Hub {
         let state = State {
             rules,
             outboxes: BTreeMap::new(),
-            stopping: false,
+            leaving: false,
         };
         Hub {
             state: Mutex::new(state),
@@ -73,17 +78,20 @@ impl Hub {
         nonce: [u8; NONCE_BYTES],
     ) -> Result<(ConnectionId, Arc<Notify>), ConnectError> {
         let mut state = self.lock();
+        if state.leaving {
+            state.rules.refuse_connect(ConnectError::ServerStops);
+            return Err(ConnectError::ServerStops);
+        }
         let result = state
             .rules
             .handle_connect(self.now(), address, server_names, nonce);
         let result = result.map(|id| {
             let changed = Arc::new(Notify::new());
-            let close = state.stopping.then_some(CloseReason::ServerStops);
             let notifier = Arc::clone(&changed);
             let outbox = Outbox {
                 frames: VecDeque::new(),
                 bytes: 0,
-                close,
+                close: None,
                 changed,
             };
             state.outboxes.insert(id, outbox);
@@ -117,6 +125,57 @@ impl Hub {
         self.drain(&mut state);
     }
 
+    /// Takes an announcement; see [`Rules::handle_announce`].
+    pub(super) fn announce(
+        &self,
+        unix_s: u64,
+        from: IpAddr,
+        names: &[ServerName],
+        said: Announcement,
+        signatures: &[Signed],
+    ) -> Result<(), CallError> {
+        let (now, mut state) = (self.now(), self.lock());
+        state
+            .rules
+            .handle_announce(now, unix_s, from, names, said, signatures)
+    }
+
+    /// Takes a heartbeat; see [`Rules::handle_heartbeat`].
+    pub(super) fn heartbeat(
+        &self,
+        unix_s: u64,
+        from: IpAddr,
+        names: &[ServerName],
+        said: &Heartbeat,
+        signature: &[u8; SIGNATURE_BYTES],
+    ) -> Result<Vec<PublicKey>, CallError> {
+        let (now, mut state) = (self.now(), self.lock());
+        state
+            .rules
+            .handle_heartbeat(now, unix_s, from, names, said, signature)
+    }
+
+    /// Returns who is in a network.
+    pub(super) fn active_peers(
+        &self,
+        from: IpAddr,
+        topic: &Topic,
+    ) -> Result<ActivePeers, CallError> {
+        let (now, mut state) = (self.now(), self.lock());
+        state.rules.active_peers(now, from, topic)
+    }
+
+    /// Returns the devices of one user in a network.
+    pub(super) fn devices_of(
+        &self,
+        from: IpAddr,
+        topic: &Topic,
+        user: &PublicKey,
+    ) -> Result<ActivePeers, CallError> {
+        let (now, mut state) = (self.now(), self.lock());
+        state.rules.devices_of(now, from, topic, user)
+    }
+
     /// Does what is due and returns how long until the next time.
     pub(super) fn sweep(&self) -> Duration {
         let mut state = self.lock();
@@ -126,10 +185,20 @@ impl Hub {
         due.unwrap_or(crate::limits::SWEEP_INTERVAL)
     }
 
-    /// Closes every connection, and those still to come.
+    /// Takes no further connection.
+    pub(super) fn leave(&self) {
+        self.lock().leaving = true;
+    }
+
+    /// Returns whether connections are taken.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.lock().leaving
+    }
+
+    /// Closes every connection and takes no further one.
     pub(super) fn stop(&self) {
         let mut state = self.lock();
-        state.stopping = true;
+        state.leaving = true;
         for outbox in state.outboxes.values_mut() {
             outbox.close.get_or_insert(CloseReason::ServerStops);
             outbox.changed.notify_one();
@@ -163,6 +232,10 @@ impl Hub {
         self.lock().rules.counts()
     }
 
+    pub(super) fn counters(&self) -> Counters {
+        self.lock().rules.counters().clone()
+    }
+
     pub(super) fn uptime(&self) -> Duration {
         self.start.elapsed()
     }
@@ -194,7 +267,7 @@ impl Hub {
                     {
                         outbox.frames.clear();
                         outbox.close = Some(CloseReason::DoesNotRead);
-                        state.rules.handle_disconnect(to);
+                        state.rules.handle_unread(to);
                     } else {
                         outbox.bytes += frame.len();
                         outbox.frames.push_back(frame);

@@ -1,15 +1,25 @@
 //! The signal server: WebSocket and HTTP around the [rules](crate::rules).
 //!
-//! One port: `/v1` is the WebSocket, `/api/health` says in JSON that the server lives. Nothing is
-//! written to disk and topics appear in no log above debug level.
+//! One port: `/v1` is the WebSocket, `/api/health` and `/api/ready` say in JSON that the server lives
+//! and takes clients, `/network/...` and `/coordinator/...` are the registry. `/metrics` has a port of its own. Nothing is written to disk and topics appear
+//! in no log above debug level.
 
+mod accept;
 mod connection;
+mod forwarded;
 mod health;
 mod hub;
 mod listen;
+mod metrics;
+mod problem;
 mod record;
+mod registry;
 mod settings;
+mod tls;
+mod upgrade;
 
-pub use listen::serve;
+pub use axum::http::HeaderName;
+pub use listen::{Listeners, serve};
 pub use record::{Direction, Record};
 pub use settings::Settings;
+pub use tls::{TlsError, tls_from_files};

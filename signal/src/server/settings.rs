@@ -1,6 +1,9 @@
 //! What an operator may change.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderName;
 
 use crate::rules::RuleSettings;
 use crate::server::record::Record;
@@ -21,6 +24,15 @@ pub struct Settings {
     /// Diagnostic: gets every frame in and out. Default none. Whoever sets it sees all topics,
     /// client keys and signals; it exists so that a test can search them.
     pub record: Option<Arc<dyn Record>>,
+    /// Certificate and key; with them the server speaks `wss` and `https`. Default none.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Header in which a proxy before the server names its clients, such as `x-forwarded-for`; the
+    /// last address in it counts. Whoever reaches the server without the proxy can write what he
+    /// likes there. Default none: clients are those who connect.
+    pub proxy_header: Option<HeaderName>,
+    /// Time between saying that the server stops (`/api/ready`, refusals) and closing its clients,
+    /// so that a load balancer can look. Default 0.
+    pub leave_after: Duration,
 }
 
 impl Settings {
@@ -39,6 +51,24 @@ impl Settings {
     /// Takes connections from addresses of a local network alone.
     pub fn only_local(mut self, only_local: bool) -> Self {
         self.only_local = only_local;
+        self
+    }
+
+    /// Sets certificate and key.
+    pub fn tls(mut self, tls: Arc<rustls::ServerConfig>) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Sets the header in which a proxy names its clients.
+    pub fn proxy_header(mut self, header: HeaderName) -> Self {
+        self.proxy_header = Some(header);
+        self
+    }
+
+    /// Sets how long the server says that it stops before it does.
+    pub fn leave_after(mut self, wait: Duration) -> Self {
+        self.leave_after = wait;
         self
     }
 

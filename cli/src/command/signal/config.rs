@@ -1,0 +1,413 @@
+//! What an operator may set: flags, else environment, else a TOML file, else defaults.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use kinlog_signal::Settings;
+use kinlog_signal::limits::Rate;
+use kinlog_signal::rules::RuleSettings;
+use kinlog_signal::server::HeaderName;
+use kinlog_signal::server::tls_from_files;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failure;
+
+/// Where the server listens unless told otherwise.
+const LISTEN: &str = "127.0.0.1:4848";
+
+/// Where `--metrics` without an address listens.
+const METRICS: &str = "127.0.0.1:9848";
+
+/// Largest settings file; the sample has 4 KiB.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Longest time between saying that the server stops and stopping.
+const LEAVE_AFTER_S_MAX: u64 = 600;
+
+#[derive(Args, Debug)]
+pub(crate) struct ServeArguments {
+    /// Settings in TOML; docs/operations/signal.toml has every key
+    #[arg(long, value_name = "FILE", env = "KINLOG_SIGNAL_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:4848]
+    #[arg(long, value_name = "ADDR", env = "KINLOG_SIGNAL_LISTEN")]
+    listen: Option<String>,
+
+    /// Name (host:port) under which clients dial, once for each; others are refused [default: any]
+    #[arg(
+        long = "name",
+        value_name = "NAME",
+        env = "KINLOG_SIGNAL_NAMES",
+        value_delimiter = ','
+    )]
+    names: Vec<String>,
+
+    /// Certificate chain (PEM), to be dialled with wss://
+    #[arg(long, value_name = "FILE", env = "KINLOG_SIGNAL_CERT")]
+    cert: Option<PathBuf>,
+
+    /// Key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", env = "KINLOG_SIGNAL_KEY")]
+    key: Option<PathBuf>,
+
+    /// Behind a proxy: the header in which it names its clients, such as X-Forwarded-For
+    #[arg(long, value_name = "HEADER", env = "KINLOG_SIGNAL_TRUST_PROXY_HEADER")]
+    trust_proxy_header: Option<String>,
+
+    /// Serve /metrics for Prometheus on this address [default: off; without ADDR: 127.0.0.1:9848]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "KINLOG_SIGNAL_METRICS",
+        num_args = 0..=1,
+        default_missing_value = METRICS
+    )]
+    metrics: Option<String>,
+
+    /// After being told to stop, say so on /api/ready this long before closing clients [default: 0]
+    #[arg(long, value_name = "SECONDS", env = "KINLOG_SIGNAL_LEAVE_AFTER_S")]
+    leave_after_s: Option<u64>,
+
+    /// Stop when stdin closes: whoever started this process is gone then
+    #[arg(long, hide = true)]
+    pub(super) until_stdin_closes: bool,
+
+    /// For tests: write every frame in hex on stderr, so that it can be searched
+    #[arg(long, hide = true)]
+    pub(super) test_record_frames: bool,
+}
+
+/// The file; a key that is not there has its default.
+#[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    listen: Option<String>,
+    names: Option<Vec<String>>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    trust_proxy_header: Option<String>,
+    metrics: Option<String>,
+    leave_after_s: Option<u64>,
+    limits: Limits,
+    rates: Rates,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Limits {
+    connections: Option<NonZeroUsize>,
+    connections_per_address: Option<NonZeroUsize>,
+    connections_unjoined: Option<NonZeroUsize>,
+    topics_per_connection: Option<NonZeroUsize>,
+    peers_per_topic: Option<NonZeroUsize>,
+    memberships: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Rates {
+    connection: Option<FileRate>,
+    address: Option<FileRate>,
+    topic_joins: Option<FileRate>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileRate {
+    per_second: NonZeroU32,
+    burst: NonZeroU32,
+}
+
+impl File {
+    fn read(path: &Path) -> Result<File, Failure> {
+        let failed = |error| Failure::io(path.display(), &error);
+        let length = std::fs::metadata(path).map_err(failed)?.len();
+        if length > FILE_BYTES_MAX {
+            return Err(Failure::usage(format!(
+                "{}: {length} bytes, settings have at most {FILE_BYTES_MAX}",
+                path.display()
+            )));
+        }
+        let text = std::fs::read_to_string(path).map_err(failed)?;
+        File::parse(&path.display().to_string(), &text)
+    }
+
+    /// Errors show line and key, and not the line itself: a value may be a secret.
+    fn parse(name: &str, text: &str) -> Result<File, Failure> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.lines().count().max(1));
+            // A span that starts a line begins after that line's predecessor.
+            let line = line + usize::from(before.is_some_and(|before| before.ends_with('\n')));
+            Failure::usage(format!("{name}, line {line}: {}", error.message()))
+                .hint("docs/operations/signal.toml has every key with its default")
+        })
+    }
+}
+
+/// All settings, whencesoever they come.
+#[derive(Debug, PartialEq)]
+pub(super) struct Config {
+    pub(super) listen: String,
+    pub(super) metrics: Option<String>,
+    names: Vec<String>,
+    tls: Option<(PathBuf, PathBuf)>,
+    proxy_header: Option<HeaderName>,
+    leave_after: Duration,
+    rules: RuleSettings,
+}
+
+impl Config {
+    /// Puts flags and environment (which are one to us) before the file.
+    pub(super) fn gather(arguments: &ServeArguments) -> Result<Config, Failure> {
+        let file = match &arguments.config {
+            Some(path) => File::read(path)?,
+            None => File::default(),
+        };
+        Config::merge(arguments, file)
+    }
+
+    fn merge(arguments: &ServeArguments, file: File) -> Result<Config, Failure> {
+        let either = |given: &Option<PathBuf>, filed| given.clone().or(filed);
+        let tls = match (
+            either(&arguments.cert, file.cert),
+            either(&arguments.key, file.key),
+        ) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (Some(_), None) => return Err(Failure::usage("a cert without its key: give --key")),
+            (None, Some(_)) => return Err(Failure::usage("a key without its cert: give --cert")),
+        };
+        let header = arguments.trust_proxy_header.clone();
+        let header = header.or(file.trust_proxy_header);
+        let proxy_header = header
+            .map(|header| {
+                header.parse::<HeaderName>().map_err(|_| {
+                    Failure::usage(format!(
+                        "trust-proxy-header {header:?}: no name of a header"
+                    ))
+                })
+            })
+            .transpose()?;
+        let leave_after_s = arguments.leave_after_s.or(file.leave_after_s).unwrap_or(0);
+        if leave_after_s > LEAVE_AFTER_S_MAX {
+            return Err(Failure::usage(format!(
+                "leave-after-s {leave_after_s}: at most {LEAVE_AFTER_S_MAX}"
+            )));
+        }
+        let names = match &arguments.names[..] {
+            [] => file.names.unwrap_or_default(),
+            names => names.to_vec(),
+        };
+        if let Some(name) = names.iter().find(|name| !name.contains(':')) {
+            return Err(Failure::usage(format!("name {name:?}: no port")).hint(
+                "names are host:port as clients dial them; wss:// without a port means 443",
+            ));
+        }
+        let listen = arguments.listen.clone().or(file.listen);
+        Ok(Config {
+            listen: listen.unwrap_or_else(|| LISTEN.to_owned()),
+            metrics: arguments.metrics.clone().or(file.metrics),
+            names,
+            tls,
+            proxy_header,
+            leave_after: Duration::from_secs(leave_after_s),
+            rules: rules(&file.limits, &file.rates),
+        })
+    }
+
+    /// Returns what the server takes; reads certificate and key.
+    pub(super) fn settings(&self) -> Result<Settings, Failure> {
+        let mut settings = Settings::default()
+            .rules(self.rules)
+            .names(self.names.clone())
+            .leave_after(self.leave_after);
+        if let Some((certificate, key)) = &self.tls {
+            let tls = tls_from_files(certificate, key)
+                .map_err(|error| Failure::usage(error.to_string()))?;
+            settings = settings.tls(tls);
+        }
+        if let Some(header) = &self.proxy_header {
+            settings = settings.proxy_header(header.clone());
+        }
+        Ok(settings)
+    }
+}
+
+fn rules(limits: &Limits, rates: &Rates) -> RuleSettings {
+    let mut rules = RuleSettings::default();
+    for (place, given) in [
+        (&mut rules.connections_max, limits.connections),
+        (
+            &mut rules.connections_per_address_max,
+            limits.connections_per_address,
+        ),
+        (&mut rules.unjoined_max, limits.connections_unjoined),
+        (
+            &mut rules.topics_per_connection_max,
+            limits.topics_per_connection,
+        ),
+        (&mut rules.peers_per_topic_max, limits.peers_per_topic),
+        (&mut rules.memberships_max, limits.memberships),
+    ] {
+        *place = given.map_or(*place, NonZeroUsize::get);
+    }
+    for (place, given) in [
+        (&mut rules.connection_rate, rates.connection),
+        (&mut rules.address_rate, rates.address),
+        (&mut rules.topic_join_rate, rates.topic_joins),
+    ] {
+        *place = given.map_or(*place, |rate| Rate {
+            per_second: rate.per_second.get(),
+            burst: rate.burst.get(),
+        });
+    }
+    rules
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    const SAMPLE: &str = include_str!("../../../../docs/operations/signal.toml");
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: ServeArguments,
+    }
+
+    fn arguments(words: &[&str]) -> ServeArguments {
+        let words = ["serve"].iter().chain(words);
+        Line::try_parse_from(words).unwrap().arguments
+    }
+
+    fn config(words: &[&str], file: &str) -> Result<Config, String> {
+        File::parse("signal.toml", file)
+            .and_then(|file| Config::merge(&arguments(words), file))
+            .map_err(|failure| failure.report().unwrap().error)
+    }
+
+    /// Returns the keys of an object with those of its tables.
+    fn keys(value: &serde_json::Value, before: &str, into: &mut Vec<String>) {
+        for (key, value) in value.as_object().unwrap() {
+            let key = format!("{before}{key}");
+            match value.is_object() && !key.starts_with("rates.") {
+                true => keys(value, &format!("{key}."), into),
+                false => into.push(key),
+            }
+        }
+    }
+
+    #[test]
+    fn the_sample_states_every_key_with_its_default() {
+        assert_eq!(config(&[], SAMPLE), config(&[], ""));
+        // What has no default stands behind a `#` without a space.
+        let uncommented = SAMPLE
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(key) if key.starts_with(|first: char| first.is_ascii_lowercase()) => key,
+                _ => line,
+            })
+            .collect::<Vec<_>>()
+            .join("\n");
+        let sample = File::parse("sample", &uncommented).unwrap();
+        let (mut stated, mut known) = (Vec::new(), Vec::new());
+        let stated_value = serde_json::to_value(&sample).unwrap();
+        keys(&stated_value, "", &mut stated);
+        keys(
+            &serde_json::to_value(File::default()).unwrap(),
+            "",
+            &mut known,
+        );
+        assert_eq!(stated, known);
+        let unset = |key: &&String| {
+            let pointer = format!("/{}", key.replace('.', "/"));
+            stated_value.pointer(&pointer).unwrap().is_null()
+        };
+        assert_eq!(
+            stated.iter().filter(unset).collect::<Vec<_>>(),
+            Vec::<&String>::new()
+        );
+        assert!(Config::merge(&arguments(&[]), sample).is_ok());
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let file = "listen = '127.0.0.1:1'\nmetrics = '127.0.0.1:2'\n[limits]\nconnections = 7\n\
+                    [rates]\naddress = { per-second = 3, burst = 4 }";
+        let config = config(
+            &["--listen", "127.0.0.1:9", "--name", "a:1", "--name", "b:2"],
+            file,
+        );
+        let config = config.unwrap();
+        assert_eq!(config.listen, "127.0.0.1:9");
+        assert_eq!(config.metrics.as_deref(), Some("127.0.0.1:2"));
+        assert_eq!(config.names, ["a:1", "b:2"]);
+        assert_eq!(config.rules.connections_max, 7);
+        assert_eq!(
+            (
+                config.rules.address_rate.per_second,
+                config.rules.address_rate.burst
+            ),
+            (3, 4)
+        );
+        assert_eq!(
+            config.rules.connection_rate,
+            RuleSettings::default().connection_rate
+        );
+    }
+
+    #[test]
+    fn metrics_without_an_address_are_on_loopback_and_off_unless_asked_for() {
+        assert_eq!(
+            config(&["--metrics"], "").unwrap().metrics.as_deref(),
+            Some(METRICS)
+        );
+        assert_eq!(config(&[], "").unwrap().metrics, None);
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_file_is_named_with_file_line_and_key() {
+        let unknown =
+            config(&[], "# settings\nlisten = '127.0.0.1:1'\nlisten-on = 'x'").unwrap_err();
+        assert!(
+            unknown.starts_with("signal.toml, line 3: unknown field `listen-on`"),
+            "{unknown}"
+        );
+        let unknown = config(&[], "[limits]\nconections = 1").unwrap_err();
+        assert!(
+            unknown.starts_with("signal.toml, line 2: unknown field `conections`"),
+            "{unknown}"
+        );
+        let zero = config(&[], "[limits]\n\nconnections = 0").unwrap_err();
+        assert!(
+            zero.starts_with("signal.toml, line 3: ") && zero.contains("nonzero"),
+            "{zero}"
+        );
+        let secret = config(&[], "listen = ['the secret of a wrong line']").unwrap_err();
+        assert!(!secret.contains("the secret"), "{secret}");
+    }
+
+    #[test]
+    fn half_of_a_certificate_and_names_without_port_are_refused() {
+        assert!(
+            config(&["--cert", "a.pem"], "")
+                .unwrap_err()
+                .contains("--key")
+        );
+        assert!(config(&[], "key = 'a.pem'").unwrap_err().contains("--cert"));
+        assert!(
+            config(&["--name", "a.example"], "")
+                .unwrap_err()
+                .contains("no port")
+        );
+        assert!(config(&["--trust-proxy-header", "no header"], "").is_err());
+        assert!(config(&["--leave-after-s", "601"], "").is_err());
+    }
+}

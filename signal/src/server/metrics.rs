@@ -1,0 +1,200 @@
+//! `/metrics` in the text format of Prometheus. No name in it comes from a client.
+
+use std::fmt::{Display, Write as _};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use crate::rules::ByName;
+use crate::server::hub::Hub;
+
+/// Returns what the metrics port serves.
+pub(super) fn router(hub: Arc<Hub>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .with_state(hub)
+}
+
+async fn metrics(State(hub): State<Arc<Hub>>) -> impl IntoResponse {
+    (
+        [
+            (CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"),
+            (CACHE_CONTROL, "no-store"),
+        ],
+        render(&hub),
+    )
+}
+
+fn render(hub: &Hub) -> String {
+    let (counts, counters) = (hub.counts(), hub.counters());
+    let mut page = Page::default();
+    page.family("kinlog_build_info", "gauge", "What runs here.");
+    let version = ("version", env!("CARGO_PKG_VERSION"));
+    page.value("kinlog_build_info", Some(version), 1);
+    page.gauge(
+        "kinlog_signal_ready",
+        "1 while clients are taken.",
+        u8::from(hub.is_ready()),
+    );
+    page.gauge(
+        "kinlog_signal_uptime_seconds",
+        "Time since the start.",
+        hub.uptime().as_secs(),
+    );
+    page.gauge(
+        "kinlog_signal_connections",
+        "Open connections.",
+        counts.connections,
+    );
+    page.gauge(
+        "kinlog_signal_connections_unjoined",
+        "Open connections that joined nothing yet.",
+        counts.unjoined,
+    );
+    page.gauge(
+        "kinlog_signal_topics",
+        "Topics with members.",
+        counts.topics,
+    );
+    page.gauge(
+        "kinlog_signal_memberships",
+        "Memberships in all topics.",
+        counts.memberships,
+    );
+    page.gauge(
+        "kinlog_signal_addresses",
+        "Addresses whose budget is remembered.",
+        counts.addresses,
+    );
+    page.counter(
+        "kinlog_signal_connects_total",
+        "Connections taken.",
+        counters.connects,
+    );
+    page.counters(
+        "kinlog_signal_connects_refused_total",
+        "Connections not taken.",
+        "reason",
+        &counters.connects_refused,
+    );
+    page.counters(
+        "kinlog_signal_closes_total",
+        "Connections that ended.",
+        "reason",
+        &counters.closes,
+    );
+    page.counters(
+        "kinlog_signal_frames_total",
+        "Frames of clients.",
+        "kind",
+        &counters.frames,
+    );
+    page.counter(
+        "kinlog_signal_received_bytes_total",
+        "Bytes of frames of clients.",
+        counters.received_bytes,
+    );
+    page.counter(
+        "kinlog_signal_sent_frames_total",
+        "Frames to clients.",
+        counters.sent_frames,
+    );
+    page.counter(
+        "kinlog_signal_sent_bytes_total",
+        "Bytes of frames to clients.",
+        counters.sent_bytes,
+    );
+    page.counters(
+        "kinlog_signal_relayed_total",
+        "Offers, answers and candidates passed on.",
+        "kind",
+        &counters.relayed,
+    );
+    page.counter(
+        "kinlog_signal_relayed_bytes_total",
+        "Bytes of bodies passed on.",
+        counters.relayed_bytes,
+    );
+    page.counters(
+        "kinlog_signal_refusals_total",
+        "Refusals of joins and signals.",
+        "code",
+        &counters.refusals,
+    );
+    page.counter(
+        "kinlog_signal_pauses_total",
+        "Times that a sender over its rate was not read from.",
+        counters.pauses,
+    );
+    page.counters(
+        "kinlog_registry_calls_total",
+        "Calls of the registry over HTTP.",
+        "call",
+        &counters.registry_calls,
+    );
+    page.counters(
+        "kinlog_registry_refusals_total",
+        "Calls of the registry that were refused.",
+        "reason",
+        &counters.registry_refusals,
+    );
+    if let Some(bytes) = resident_bytes() {
+        page.gauge(
+            "process_resident_memory_bytes",
+            "Memory of this process.",
+            bytes,
+        );
+    }
+    page.text
+}
+
+/// Returns the resident memory of this process, where the system tells it as Linux does.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// A page that is being written.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing into a String does not fail.
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn value(&mut self, name: &str, label: Option<(&str, &str)>, value: impl Display) {
+        let _ = match label {
+            Some((label, text)) => writeln!(self.text, "{name}{{{label}=\"{text}\"}} {value}"),
+            None => writeln!(self.text, "{name} {value}"),
+        };
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "gauge", help);
+        self.value(name, None, value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "counter", help);
+        self.value(name, None, value);
+    }
+
+    fn counters(&mut self, name: &str, help: &str, label: &str, counts: &ByName) {
+        self.family(name, "counter", help);
+        for (text, count) in counts.iter() {
+            self.value(name, Some((label, text)), count);
+        }
+    }
+}
