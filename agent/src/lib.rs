@@ -35,6 +35,7 @@ pub mod limits;
 pub mod linking;
 pub mod links;
 mod network;
+mod peers;
 mod pins;
 mod requests;
 pub mod rooms;

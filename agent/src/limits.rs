@@ -163,6 +163,20 @@ pub const REPLY_CHARACTERS_MAX: usize = 80;
 /// Messages of a room that one look returns; a watch looks again at each change.
 pub const MESSAGES_READ_MAX: usize = 1000;
 
+/// Time between two looks at who is reached how, for whoever watches: what a node sees in topics
+/// changes unheard.
+pub const PEERS_LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Devices of which is remembered when a session with them ended, 40 bytes each.
+pub const LAST_MET_MAX: usize = 1024;
+
+/// Time that a ping waits for a connection unless the caller says otherwise: an introduction and two
+/// attempts to connect.
+pub const PING_CONNECT_WAIT: Duration = Duration::from_secs(10);
+
+/// Time between two pings.
+pub const PING_EVERY: Duration = Duration::from_secs(1);
+
 /// Sessions whose violation is remembered for whoever waits for them.
 pub const VIOLATIONS_KEPT_MAX: usize = 64;
 

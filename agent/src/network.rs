@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use kinlog_feeds::FeedKey;
+use kinlog_feeds::crypto::DeviceKey;
 use kinlog_feeds::replicate::{Interest, Pushes};
 use tokio::sync::watch;
 
 use kinlog_swarm::{Label, Node, PeerMessage, SessionId, SessionInfo, Step};
 
-use crate::limits::SESSIONS_ENDED_KEPT_MAX;
+use crate::limits::{LAST_MET_MAX, SESSIONS_ENDED_KEPT_MAX};
 use crate::pins::Plan;
+use crate::wall_ms;
 
 /// A running node and what it was told.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub(crate) struct Network {
     sessions: Mutex<BTreeMap<SessionId, SessionInfo>>,
     /// Sessions that ended, the newest few: whoever made their link makes another.
     last_ended: Mutex<VecDeque<SessionId>>,
+    /// When a session with a device ended last, ms.
+    last_met: Mutex<BTreeMap<DeviceKey, u64>>,
     /// The first session has opened.
     met: watch::Sender<bool>,
 }
@@ -50,6 +54,7 @@ impl Network {
             troubles: Mutex::default(),
             sessions: Mutex::default(),
             last_ended: Mutex::default(),
+            last_met: Mutex::default(),
             met: watch::Sender::default(),
         }
     }
@@ -127,7 +132,16 @@ impl Network {
     /// Forgets a session.
     pub(crate) fn session_closed(&self, session: SessionId) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.remove(&session);
+        let ended = sessions.remove(&session);
+        if let Some(device) = ended.and_then(|one| Some(one.remote_certificate?.device)) {
+            let mut met = self.last_met.lock().unwrap_or_else(PoisonError::into_inner);
+            met.insert(device, wall_ms());
+            if met.len() > LAST_MET_MAX {
+                let oldest = met.iter().min_by_key(|(_, at)| **at);
+                let oldest = oldest.map(|(device, _)| *device);
+                oldest.map(|device| met.remove(&device));
+            }
+        }
         let mut ended = self
             .last_ended
             .lock()
@@ -136,6 +150,12 @@ impl Network {
         if ended.len() > SESSIONS_ENDED_KEPT_MAX {
             ended.pop_front();
         }
+    }
+
+    /// Returns when sessions with devices ended last, ms.
+    pub(crate) fn last_met(&self) -> BTreeMap<DeviceKey, u64> {
+        let met = self.last_met.lock().unwrap_or_else(PoisonError::into_inner);
+        met.clone()
     }
 
     /// Returns whether a session ended not long ago.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
-    backup, device, feed, follow, id, index, init, lock, message, people, publish, recover, room,
-    sign_in, signal, store, up, value_conflicts,
+    backup, device, feed, follow, id, index, init, lock, message, peers, people, ping, publish,
+    recover, room, sign_in, signal, store, up, value_conflicts,
 };
 use crate::demo;
 
@@ -83,6 +83,10 @@ pub(crate) enum Command {
     Up(up::UpArguments),
     /// Show peers, feeds, what is held and why
     Status,
+    /// Show whom you may meet, and how each is reached now
+    Peers(peers::PeersArguments),
+    /// Measure the way to somebody, and say how it goes
+    Ping(ping::PingArguments),
     /// Show, link, rename and revoke the devices of this agent, or make this one new
     Device {
         #[command(subcommand)]

@@ -204,6 +204,12 @@ pub const ROUND_TRIP_SAMPLES: u32 = 4;
 /// Interval of further measurements while bulk data is carried: the way may have become shorter.
 pub const PING_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Pings of one session that wait for their answers: people and programs that look at a session at once.
+pub const PINGS_WAITING_MAX: usize = 16;
+
+/// How long a ping waits for its answer: longer than any way that still carries something.
+pub const PING_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// Bulk data after which a session on a long way gets further associations: opening one takes some ten
 /// round trips, in which this much is carried anyway.
 pub const FAR_BULK_BYTES: u64 = 512 * 1024;

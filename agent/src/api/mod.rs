@@ -11,6 +11,7 @@ mod error;
 mod feeds;
 mod frame;
 mod messages;
+mod peers;
 mod people;
 mod reply;
 mod request;
@@ -33,6 +34,7 @@ pub use feeds::{
 };
 pub use frame::{Frame, read_frame, write_frame};
 pub use messages::{DeletedInfo, MessageInfo, ReactionInfo, ReplyInfo};
+pub use peers::{PeerInfo, PeerState, PongInfo, StepInfo, WayInfo, WayKind};
 pub use people::{
     ClaimInfo, ConflictSide, ContactInfo, PreferenceInfo, ProfileInfo, ValueConflictInfo, VouchInfo,
 };

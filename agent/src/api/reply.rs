@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::api::{
     BlockProblem, ClaimInfo, ConflictInfo, ContactInfo, CutInfo, DeviceInfo, DocumentInfo,
     FeedInfo, FollowProgress, GrantInfo, InviteInfo, LinkAskedInfo, MemberInfo, MessageInfo,
-    PinInfo, PreferenceInfo, ProfileInfo, ReaderInfo, RepairedFeedInfo, RoomChange, RoomExported,
-    RoomInfo, RoomLeft, SeedingInfo, Selection, SignInInfo, Status, StoreInfo, Text,
-    TransferProgress, UnpublishedFeed, ValueConflictInfo, VouchInfo,
+    PeerInfo, PeerState, PinInfo, PongInfo, PreferenceInfo, ProfileInfo, ReaderInfo,
+    RepairedFeedInfo, RoomChange, RoomExported, RoomInfo, RoomLeft, SeedingInfo, Selection,
+    SignInInfo, Status, StepInfo, StoreInfo, Text, TransferProgress, UnpublishedFeed,
+    ValueConflictInfo, VouchInfo,
 };
 
 /// One answer to a request.
@@ -23,6 +24,22 @@ pub enum Reply {
     Id(IdInfo),
     /// Everything `status` shows.
     Status(Box<Status>),
+    /// Who may be met, and how each is reached now.
+    Peers {
+        /// Whether the network is on.
+        network: bool,
+        peers: Vec<PeerInfo>,
+    },
+    /// Somebody is reached otherwise than before.
+    PeerChanged {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<PeerState>,
+        peer: PeerInfo,
+    },
+    /// Somebody said a number back.
+    Pong(PongInfo),
+    /// Nobody connects: what was tried, step by step.
+    NotReached { peer: String, steps: Vec<StepInfo> },
     /// One feed.
     Feed(FeedInfo),
     /// The agent is about to leave the home.

@@ -37,6 +37,23 @@ pub enum Request {
     Id,
     /// [`Reply::Status`](crate::api::Reply::Status).
     Status,
+    /// [`Reply::Peers`](crate::api::Reply::Peers): everybody, those of a room, or one agent; with `watch`
+    /// open, and then [`Reply::PeerChanged`](crate::api::Reply::PeerChanged) as it happens.
+    Peers {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
+        #[serde(default)]
+        watch: bool,
+    },
+    /// [`Reply::Pong`](crate::api::Reply::Pong), `count` times, a second apart; when nobody connects
+    /// within `wait_ms` (default 10 s) [`Reply::NotReached`](crate::api::Reply::NotReached), and an error
+    /// of kind [`ErrorKind::NoPeers`](crate::api::ErrorKind::NoPeers).
+    Ping {
+        peer: String,
+        count: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait_ms: Option<u64>,
+    },
     /// [`Reply::Devices`](crate::api::Reply::Devices), of this agent or another one that is known.
     Devices {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -475,6 +492,7 @@ impl Request {
             self,
             Request::Follow { .. }
                 | Request::Seed { .. }
+                | Request::Ping { .. }
                 | Request::RoomJoin { .. }
                 | Request::LinkOpen { wait: true, .. }
         )
@@ -484,7 +502,7 @@ impl Request {
     pub fn lasts(&self) -> bool {
         match self {
             Request::FeedServe { .. } | Request::FeedPull { .. } => true,
-            Request::Read { watch, .. } => *watch,
+            Request::Read { watch, .. } | Request::Peers { watch, .. } => *watch,
             other => other.needs_network(),
         }
     }

@@ -10,7 +10,9 @@ mod follow;
 mod found;
 mod links;
 mod messages;
+mod peers;
 mod people;
+mod ping;
 mod plain;
 mod publish;
 mod query;
@@ -85,6 +87,12 @@ async fn dispatch(
 ) -> Result<(), Ended> {
     let core = &running.core;
     match request {
+        Request::Peers { of, watch } => peers::peers(running, of, watch, to).await?,
+        Request::Ping {
+            peer,
+            count,
+            wait_ms,
+        } => ping::ping(running, &peer, count, wait_ms, to).await?,
         Request::Stop => {
             to.reply(Reply::Stopping).await?;
             running.ask_to_stop();

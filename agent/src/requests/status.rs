@@ -14,6 +14,7 @@ use crate::api::{
 use crate::block_ranges::minus;
 use crate::core::Core;
 use crate::links::Link;
+use crate::peers::owner;
 use crate::pins::{Asked, Plan, blocks};
 use crate::requests::feeds::feed_info;
 use crate::requests::follow::Look;
@@ -249,7 +250,7 @@ fn session(core: &Core, one: &NodeSession) -> SessionStatus {
         ice: one.path.as_ref().map(ice),
         device: device.map(Into::into),
         agent: device
-            .and_then(|device| agent_of(core, &device))
+            .and_then(|device| owner(core, &device))
             .map(Into::into),
         bytes_received: one.bytes_in,
         bytes_sent: one.bytes_out,
@@ -294,25 +295,6 @@ fn topic(core: &Core, one: &NodeSession) -> String {
         Label::Invite | Label::Code => "to a room".to_owned(),
         Label::Feed | Label::Net => one.key.clone(),
     }
-}
-
-fn agent_of(core: &Core, device: &DeviceKey) -> Option<AgentId> {
-    core.knowledge(|knowledge| {
-        let known = knowledge
-            .agents
-            .values()
-            .find(|known| known.identity.device(device).is_some());
-        known.map(|known| known.identity.agent).or_else(|| {
-            let feeds = knowledge
-                .rooms
-                .values()
-                .flat_map(|room| room.feeds.values());
-            feeds
-                .into_iter()
-                .find(|feed| feed.device == *device)
-                .map(|feed| feed.agent)
-        })
-    })
 }
 
 fn ice(path: &IcePath) -> IceInfo {

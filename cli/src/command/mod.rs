@@ -14,7 +14,9 @@ pub(crate) mod init;
 pub(crate) mod link;
 pub(crate) mod lock;
 pub(crate) mod message;
+pub(crate) mod peers;
 pub(crate) mod people;
+pub(crate) mod ping;
 pub(crate) mod publish;
 pub(crate) mod recover;
 pub(crate) mod room;
@@ -64,6 +66,8 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Recover(arguments) => recover::run(arguments, &context()?).await,
         Command::Id(arguments) => id::run(arguments, &context()?).await,
         Command::Up(arguments) => up::run(arguments, &context()?).await,
+        Command::Peers(arguments) => peers::run(arguments, &context()?).await,
+        Command::Ping(arguments) => ping::run(arguments, &context()?).await,
         Command::Status => status::run(&context()?).await,
         Command::Device { command } => device::run(command, &context()?).await,
         Command::SignIn { command } => sign_in::run(command, &context()?).await,

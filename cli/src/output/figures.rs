@@ -48,9 +48,51 @@ pub(crate) fn short_key(key: &impl ToString) -> String {
     }
 }
 
+/// Returns how long something has lasted: `40 s`, `12 min`, `3 h`, `2 days`.
+pub(crate) fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => count(seconds / 86_400, "day"),
+    }
+}
+
+/// Returns a text in at most so many characters, the last one an ellipsis where some are missing.
+pub(crate) fn cut(text: &str, characters_max: usize) -> String {
+    match text.char_indices().nth(characters_max) {
+        None => text.to_owned(),
+        Some(_) => {
+            let kept = text.chars().take(characters_max.saturating_sub(1));
+            kept.chain(['…']).collect()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_have_one_unit() {
+        let cases = [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (86_399, "23 h"),
+            (86_400, "1 day"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(span(seconds), text);
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_cut_shows_it() {
+        assert_eq!(cut("Adele", 5), "Adele");
+        assert_eq!(cut("Adelheid", 5), "Adel…");
+        assert_eq!(cut("", 0), "");
+    }
 
     #[test]
     fn sizes_read_naturally() {

@@ -15,8 +15,8 @@ use serde::Serialize;
 use crate::arguments::{Color, Global};
 use crate::error::Failure;
 
-pub(crate) use date::date;
-pub(crate) use figures::{bytes, count, rate, short_key};
+pub(crate) use date::{ago, date, now_ms, time};
+pub(crate) use figures::{bytes, count, cut, rate, short_key, span};
 pub(crate) use log::start_log;
 pub(crate) use progress::Progress;
 pub(crate) use qr::{qr, show_qr};

@@ -139,6 +139,12 @@ pub enum NodeError {
         #[source]
         source: GetRefused,
     },
+    /// A peer does not say a number back.
+    #[error("session {session} did not answer a ping")]
+    NoAnswer {
+        /// The session.
+        session: SessionId,
+    },
     /// The queue of peer messages is full.
     #[error("{queued} peer messages already wait for the node")]
     Busy {

@@ -31,7 +31,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
-use crate::limits::{EVENTS_QUEUED_MAX, PEER_MESSAGES_QUEUED_MAX, SHUTDOWN_WAIT_MAX};
+use crate::limits::{
+    EVENTS_QUEUED_MAX, PEER_MESSAGES_QUEUED_MAX, PING_WAIT_MAX, SHUTDOWN_WAIT_MAX,
+};
 use crate::link::Link;
 use crate::message_log::MessageLog;
 use crate::replication::{self, GetReply};
@@ -65,6 +67,10 @@ enum Request {
         key: FeedKey,
         blocks: Range<u64>,
         reply: oneshot::Sender<Vec<Holder>>,
+    },
+    Ping {
+        session: SessionId,
+        reply: oneshot::Sender<Duration>,
     },
     Plain {
         link: plain::PlainLink,
@@ -318,6 +324,22 @@ impl Node {
     /// [`EVENTS_QUEUED_MAX`] loses the oldest.
     pub fn subscribe(&self) -> broadcast::Receiver<NodeEvent> {
         self.events.subscribe()
+    }
+
+    /// Measures the round trip to the other side of an open session.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError::NoAnswer`] when the session is not open, ends, or says nothing back within
+    /// [`PING_WAIT_MAX`]: peers of other builds may not.
+    pub async fn ping(&self, session: SessionId) -> Result<Duration, NodeError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.requests.send(Request::Ping { session, reply }).await;
+        sent.map_err(|_| NodeError::Stopped)?;
+        match tokio::time::timeout(PING_WAIT_MAX, answer).await {
+            Ok(Ok(taken)) => Ok(taken),
+            Ok(Err(_)) | Err(_) => Err(NodeError::NoAnswer { session }),
+        }
     }
 
     /// Returns what the node does now; empty once it has stopped.

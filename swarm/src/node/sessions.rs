@@ -123,6 +123,11 @@ impl Sessions {
         replaced
     }
 
+    pub(super) fn is_open(&self, id: SessionId) -> bool {
+        let entry = self.entries.get(&id);
+        entry.is_some_and(|entry| entry.open && !entry.info.plain)
+    }
+
     pub(super) fn command(&self, id: SessionId, command: Command) {
         if let Some(entry) = self.entries.get(&id) {
             // A session that is ending takes no commands, and needs none.

@@ -239,6 +239,11 @@ impl Task {
             Request::Send { session, message } => {
                 self.sessions.command(session, Command::Host(message));
             }
+            Request::Ping { session, reply } => {
+                if self.sessions.is_open(session) {
+                    self.sessions.command(session, Command::Ping(reply));
+                }
+            }
             Request::Status { reply } => {
                 let status = self.status().await;
                 // Whoever asked may have gone meanwhile.

@@ -11,7 +11,8 @@ use futures_util::future::BoxFuture;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::wire::kinlog::FeedMessage;
 use std::collections::VecDeque;
-use tokio::sync::mpsc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
 
 use super::associations::Associations;
 use super::{PeerMessage, Session, SessionError, SessionEvent, SessionId};
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     CloseIdle(FeedKey),
     /// Open the channel of a feed again, see [`Session::reopen`].
     Reopen(FeedKey),
+    /// Measure a round trip, see [`Associations::ping`].
+    Ping(oneshot::Sender<Duration>),
     /// End the session.
     Close(SessionError),
 }
@@ -199,6 +202,7 @@ impl Driver {
             }
             Command::CloseIdle(key) => self.session.close_idle(&key),
             Command::Reopen(key) => self.session.reopen(&key),
+            Command::Ping(answer) => self.associations.ping(&mut self.session, answer),
             Command::Close(reason) => Err(reason),
         }
     }

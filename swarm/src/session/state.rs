@@ -474,9 +474,9 @@ impl Session {
                     self.handle_unwant(&tags)?;
                     Ok(None)
                 }
-                Some(ChannelMessage::Association(message)) => Ok(self
-                    .takes_associations
-                    .then_some(SessionEvent::Association(message))),
+                Some(ChannelMessage::Association(message)) => Ok((self.takes_associations
+                    || message.measures())
+                .then_some(SessionEvent::Association(message))),
                 Some(ChannelMessage::Host(message)) => Ok(Some(SessionEvent::Host(message))),
                 None => Ok(None),
             },

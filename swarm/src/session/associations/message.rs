@@ -80,6 +80,14 @@ pub(crate) enum AssociationMessage {
 }
 
 impl AssociationMessage {
+    /// Returns whether it measures a round trip: any session may have that measured.
+    pub(crate) fn measures(&self) -> bool {
+        matches!(
+            self,
+            AssociationMessage::Ping(_) | AssociationMessage::Pong(_)
+        )
+    }
+
     /// Takes a message off the wire; `None` is one about something else.
     pub(crate) fn decode(message: Message) -> Result<Option<Self>, PeerMessageError> {
         Ok(Some(match message {

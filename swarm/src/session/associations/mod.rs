@@ -24,13 +24,13 @@ use bytes::Bytes;
 use kinlog_feeds::Time;
 use kinlog_feeds::limits::SEND_QUEUE_BYTES;
 use kinlog_feeds::wire::Config;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{Label, Session, SessionError, SessionRole};
 use crate::clock::Clock;
 use crate::limits::{
     ASKED_BULK_BYTES, ASSOCIATION_IDS_KEPT, ASSOCIATION_NEWS_MAX, ASSOCIATION_REFUSALS_MAX,
-    ASSOCIATIONS_MAX, NEGOTIATION_SIGNALS_MAX, PING_INTERVAL, STALL_AFTER,
+    ASSOCIATIONS_MAX, NEGOTIATION_SIGNALS_MAX, PING_INTERVAL, PINGS_WAITING_MAX, STALL_AFTER,
 };
 use crate::link::webrtc::{FromPeer, WebrtcSettings};
 use crate::link::{Counters, LinkStats};
@@ -123,6 +123,8 @@ pub(crate) struct Associations {
     ping: Option<(u64, Time)>,
     pings: u64,
     pinged_at: Time,
+    /// Pings that somebody asked for, by number, each with when it was said.
+    asked: BTreeMap<u64, (Time, oneshot::Sender<Duration>)>,
     say_sender: mpsc::UnboundedSender<AssociationMessage>,
     say: mpsc::UnboundedReceiver<AssociationMessage>,
     news_sender: mpsc::Sender<(u64, News)>,
@@ -152,6 +154,7 @@ impl Associations {
             ping: None,
             pings: 0,
             pinged_at: Time::ZERO,
+            asked: BTreeMap::new(),
             say_sender,
             say,
             news_sender,
@@ -225,6 +228,10 @@ impl Associations {
                 session.send_association(AssociationMessage::Pong(number))
             }
             AssociationMessage::Pong(number) => {
+                if let Some((at, answer)) = self.asked.remove(&number) {
+                    // Whoever asked may have gone meanwhile.
+                    let _ = answer.send(now.since(at));
+                }
                 if let Some((asked, at)) = self.ping
                     && asked == number
                 {
@@ -257,6 +264,22 @@ impl Associations {
             }
             AssociationMessage::Closed { id, received } => self.handle_closed(id, received),
         }
+    }
+
+    /// Says a number for the other side to say back; `answer` gets the time that this took. With too
+    /// many that wait, or on a session that ends first, it gets nothing.
+    pub(crate) fn ping(
+        &mut self,
+        session: &mut Session,
+        answer: oneshot::Sender<Duration>,
+    ) -> Result<(), SessionError> {
+        self.asked.retain(|_, (_, waiting)| !waiting.is_closed());
+        if self.asked.len() >= PINGS_WAITING_MAX {
+            return Ok(());
+        }
+        self.pings += 1;
+        self.asked.insert(self.pings, (self.clock.now(), answer));
+        session.send_association(AssociationMessage::Ping(self.pings))
     }
 
     /// Brings about what the policy wants and moves what waits. To be called after everything else.

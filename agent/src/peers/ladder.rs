@@ -1,0 +1,211 @@
+//! The steps by which somebody is looked for, and what each found: for whoever is told that nobody
+//! is there.
+
+use std::sync::Arc;
+
+use kinlog_swarm::{Label, NodeStatus};
+
+use crate::api::StepInfo;
+use crate::network::{Network, Troubles};
+
+/// What is looked for: topics in which it would be met, with what each stands for.
+#[derive(Clone, Debug)]
+pub(crate) struct Sought {
+    pub(crate) topics: Vec<(Label, [u8; 32])>,
+    /// `agent Ada`, `room family`.
+    pub(crate) whom: String,
+}
+
+/// Returns what every step found so far.
+pub(crate) async fn climb(network: Option<&Arc<Network>>, sought: &Sought) -> Vec<StepInfo> {
+    match network {
+        Some(network) => steps(&network.node.status().await, &network.troubles(), sought),
+        None => vec![StepInfo {
+            hint: Some("kinlog up starts it".to_owned()),
+            ..step("session", false, "the network is off")
+        }],
+    }
+}
+
+fn steps(node: &NodeStatus, troubles: &Troubles, sought: &Sought) -> Vec<StepInfo> {
+    let whom = &sought.whom;
+    let is_sought = |label: Label, key: &str| {
+        let mut topics = sought.topics.iter();
+        topics.any(|topic| topic.0 == label && kinlog_feeds::text::encode(&topic.1) == key)
+    };
+    let mut steps = Vec::new();
+    let sessions = node.sessions.iter();
+    let open = sessions.filter(|session| session.state == "open").count();
+    let with_it = node
+        .sessions
+        .iter()
+        .filter(|session| session.state == "open" && is_sought(session.label, &session.key));
+    steps.push(match (with_it.count(), open) {
+        (0, 0) => step("session", false, "nobody at all is connected"),
+        (0, open) => step(
+            "session",
+            false,
+            &format!("{} open, none with {whom}", plural(open, "connection")),
+        ),
+        (with_it, _) => step(
+            "session",
+            true,
+            &format!("{} with {whom}", plural(with_it, "connection")),
+        ),
+    });
+    if node.signal.is_empty() {
+        steps.push(StepInfo {
+            hint: Some("kinlog up --signal URL, or kinlog pair without any server".to_owned()),
+            ..step("signal", false, "no signal server is known")
+        });
+    }
+    for signal in &node.signal {
+        let url = &signal.url;
+        steps.push(match (&signal.reason, signal.connected) {
+            (_, true) => step("signal", true, &format!("signal server {url}: reachable")),
+            (Some(reason), false) => StepInfo {
+                hint: Some("start that server, or name another: kinlog up --signal URL".to_owned()),
+                ..step("signal", false, &format!("signal server {url}: {reason}"))
+            },
+            (None, false) => step("signal", false, &format!("signal server {url}: connecting")),
+        });
+    }
+    if !node.signal.iter().any(|signal| signal.connected) {
+        return steps;
+    }
+    let topics = node.topics.iter();
+    let joined = topics.filter(|topic| is_sought(topic.label, &topic.key));
+    let (mut seen, mut entered) = (0, 0);
+    for topic in joined {
+        seen += topic.peers_seen;
+        entered += 1;
+    }
+    let topics = match entered {
+        1 => "its topic".to_owned(),
+        topics => format!("{topics} topics of it"),
+    };
+    steps.push(match (seen, entered) {
+        (_, 0) => step("topic", false, &format!("no topic of {whom} is joined")),
+        (0, _) => StepInfo {
+            hint: Some("is it running? `kinlog up` there, with the same signal server".to_owned()),
+            ..step("topic", false, &format!("0 peers in {topics}"))
+        },
+        (seen, _) => step(
+            "topic",
+            true,
+            &format!("{} in {topics}", plural(seen, "peer")),
+        ),
+    });
+    let refused = sought
+        .topics
+        .iter()
+        .find_map(|topic| troubles.topics.get(topic));
+    if let (Some(reason), true) = (refused, seen > 0) {
+        steps.push(StepInfo {
+            hint: Some("kinlog doctor looks at this machine's network".to_owned()),
+            ..step("connect", false, &format!("none connects: {reason}"))
+        });
+    }
+    steps
+}
+
+fn step(name: &str, ok: bool, found: &str) -> StepInfo {
+    StepInfo {
+        step: name.to_owned(),
+        found: found.to_owned(),
+        ok,
+        after_ms: None,
+        hint: None,
+    }
+}
+
+fn plural(number: usize, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kinlog_swarm::{SignalStatus, TopicStatus};
+
+    use super::*;
+
+    fn sought() -> Sought {
+        Sought {
+            topics: vec![(Label::Agent, [1; 32])],
+            whom: "Ada".to_owned(),
+        }
+    }
+
+    fn signal(reason: Option<&str>) -> SignalStatus {
+        SignalStatus {
+            url: "ws://meeting".to_owned(),
+            connected: reason.is_none(),
+            reason: reason.map(str::to_owned),
+            retry_in_ms: None,
+        }
+    }
+
+    fn topic(peers_seen: usize) -> TopicStatus {
+        TopicStatus {
+            label: Label::Agent,
+            key: kinlog_feeds::text::encode(&[1; 32]),
+            peers_seen,
+            sessions: 0,
+            periods: 1,
+        }
+    }
+
+    fn told(node: &NodeStatus, troubles: &Troubles) -> Vec<(String, bool)> {
+        let steps = steps(node, troubles, &sought()).into_iter();
+        steps.map(|step| (step.found, step.ok)).collect()
+    }
+
+    #[test]
+    fn each_step_says_what_it_found() {
+        let node = NodeStatus {
+            signal: vec![signal(None)],
+            topics: vec![topic(0)],
+            ..NodeStatus::default()
+        };
+        assert_eq!(
+            told(&node, &Troubles::default()),
+            [
+                ("nobody at all is connected".to_owned(), false),
+                ("signal server ws://meeting: reachable".to_owned(), true),
+                ("0 peers in its topic".to_owned(), false),
+            ]
+        );
+    }
+
+    #[test]
+    fn who_is_seen_and_does_not_connect_is_told_with_the_reason() {
+        let node = NodeStatus {
+            signal: vec![signal(None)],
+            topics: vec![topic(2)],
+            ..NodeStatus::default()
+        };
+        let mut troubles = Troubles::default();
+        let why = "no channel within 10 s".to_owned();
+        troubles.topics.insert((Label::Agent, [1; 32]), why);
+        let told = told(&node, &troubles);
+        assert_eq!(told[2], ("2 peers in its topic".to_owned(), true));
+        assert_eq!(told[3].0, "none connects: no channel within 10 s");
+    }
+
+    #[test]
+    fn without_a_server_that_is_reached_topics_say_nothing() {
+        let none = told(&NodeStatus::default(), &Troubles::default());
+        assert_eq!(none[1].0, "no signal server is known");
+        let node = NodeStatus {
+            signal: vec![signal(Some("connection refused"))],
+            topics: vec![topic(0)],
+            ..NodeStatus::default()
+        };
+        let told = told(&node, &Troubles::default());
+        assert_eq!(told[1].0, "signal server ws://meeting: connection refused");
+        assert_eq!(told.len(), 2);
+    }
+}
