@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use kinlog_swarm::{Label, NodeStatus};
+use kinlog_swarm::{FoundBy, Label, NodeStatus};
 
 use crate::api::StepInfo;
 use crate::network::{Network, Troubles};
@@ -53,24 +53,34 @@ fn steps(node: &NodeStatus, troubles: &Troubles, sought: &Sought) -> Vec<StepInf
             &format!("{} with {whom}", plural(with_it, "connection")),
         ),
     });
-    if node.signal.is_empty() {
+    steps.extend(remembered(node));
+    steps.extend(on_the_network(node));
+    let mut servers = node.signal.iter();
+    if !servers.any(|point| point.found_by == FoundBy::Signal) {
         steps.push(StepInfo {
             hint: Some("kinlog up --signal URL, or kinlog pair without any server".to_owned()),
             ..step("signal", false, "no signal server is known")
         });
     }
-    for signal in &node.signal {
+    let points = node.signal.iter();
+    for signal in points.filter(|point| point.found_by == FoundBy::Signal) {
         let url = &signal.url;
         steps.push(match (&signal.reason, signal.connected) {
             (_, true) => step("signal", true, &format!("signal server {url}: reachable")),
-            (Some(reason), false) => StepInfo {
-                hint: Some("start that server, or name another: kinlog up --signal URL".to_owned()),
-                ..step("signal", false, &format!("signal server {url}: {reason}"))
-            },
+            (Some(reason), false) => {
+                let reason = reason.trim_start_matches(url.as_str());
+                let reason = reason.trim_start_matches([':', ' ']);
+                StepInfo {
+                    hint: Some(
+                        "start that server, or name another: kinlog up --signal URL".to_owned(),
+                    ),
+                    ..step("signal", false, &format!("signal server {url}: {reason}"))
+                }
+            }
             (None, false) => step("signal", false, &format!("signal server {url}: connecting")),
         });
     }
-    if !node.signal.iter().any(|signal| signal.connected) {
+    if !node.signal.iter().any(|point| point.connected) {
         return steps;
     }
     let topics = node.topics.iter();
@@ -109,6 +119,40 @@ fn steps(node: &NodeStatus, troubles: &Troubles, sought: &Sought) -> Vec<StepInf
     steps
 }
 
+/// Returns what became of places where somebody was met before.
+fn remembered(node: &NodeStatus) -> Option<StepInfo> {
+    let points = node.signal.iter();
+    let routes: Vec<_> = points
+        .filter(|point| point.found_by == FoundBy::Route)
+        .collect();
+    let reached = routes.iter().filter(|point| point.connected).count();
+    let found = match routes.len() {
+        0 => return None,
+        tried => format!("{}: {reached} reachable", plural(tried, "remembered route")),
+    };
+    Some(step("routes", reached > 0, &found))
+}
+
+/// Returns what the local network shows, where it is looked at.
+fn on_the_network(node: &NodeStatus) -> Option<StepInfo> {
+    let lan = node.lan.as_ref()?;
+    if let Some(trouble) = &lan.trouble {
+        return Some(step("lan", false, &format!("local network: {trouble}")));
+    }
+    let points = node.signal.iter();
+    let joined = points
+        .filter(|point| point.found_by == FoundBy::Lan && point.connected)
+        .count();
+    let found = match lan.neighbours {
+        0 => "local network: nobody".to_owned(),
+        seen => format!(
+            "local network: {}, asked at {joined} of them",
+            plural(seen, "other machine")
+        ),
+    };
+    Some(step("lan", joined > 0, &found))
+}
+
 fn step(name: &str, ok: bool, found: &str) -> StepInfo {
     StepInfo {
         step: name.to_owned(),
@@ -128,7 +172,7 @@ fn plural(number: usize, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kinlog_swarm::{SignalStatus, TopicStatus};
+    use kinlog_swarm::{LanStatus, SignalStatus, TopicStatus};
 
     use super::*;
 
@@ -142,6 +186,7 @@ mod tests {
     fn signal(reason: Option<&str>) -> SignalStatus {
         SignalStatus {
             url: "ws://meeting".to_owned(),
+            found_by: FoundBy::Signal,
             connected: reason.is_none(),
             reason: reason.map(str::to_owned),
             retry_in_ms: None,
@@ -207,5 +252,33 @@ mod tests {
         let told = told(&node, &Troubles::default());
         assert_eq!(told[1].0, "signal server ws://meeting: connection refused");
         assert_eq!(told.len(), 2);
+    }
+
+    #[test]
+    fn what_was_tried_without_a_server_is_told_too() {
+        let point = |found_by, connected| SignalStatus {
+            found_by,
+            connected,
+            ..signal(None)
+        };
+        let lan = LanStatus {
+            neighbours: 2,
+            ..LanStatus::default()
+        };
+        let node = NodeStatus {
+            signal: vec![point(FoundBy::Lan, true), point(FoundBy::Route, false)],
+            lan: Some(lan),
+            topics: vec![topic(0)],
+            ..NodeStatus::default()
+        };
+        let told = told(&node, &Troubles::default());
+        assert_eq!(
+            told[1],
+            ("1 remembered route: 0 reachable".to_owned(), false)
+        );
+        let lan = "local network: 2 other machines, asked at 1 of them";
+        assert_eq!(told[2], (lan.to_owned(), true));
+        assert_eq!(told[3].0, "no signal server is known");
+        assert_eq!(told[4].0, "0 peers in its topic");
     }
 }

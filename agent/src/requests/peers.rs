@@ -38,7 +38,10 @@ pub(super) async fn peers(
     let mut told: BTreeMap<String, PeerInfo> = by_name(&peers);
     let network = core.network().is_some();
     to.reply(Reply::Peers { network, peers }).await?;
-    while watch {
+    if !watch {
+        return Ok(());
+    }
+    loop {
         let soon = Instant::now() + PROGRESS_EVERY;
         let later = Instant::now() + PEERS_LOOK_EVERY;
         tokio::select! {
@@ -69,7 +72,6 @@ pub(super) async fn peers(
         }
         told = now;
     }
-    Ok(())
 }
 
 fn meant(core: &Core, of: Option<&str>) -> Result<Of, Error> {
