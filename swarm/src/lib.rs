@@ -25,7 +25,8 @@ pub use lan::{LanConfig, LanInterfaces, MeetingPointConfig};
 pub use link::{IcePath, Transport};
 pub use node::{
     Credentials, FeedStatus, FoundBy, Host, LanStatus, Node, NodeConfig, NodeError, NodeEvent,
-    NodeStatus, SessionStatus, SignalStatus, Step, TopicStatus,
+    NodeStatus, PeerState, PeerStatus, RelayStatus, SessionStatus, SignalStatus, Step, TopicStatus,
+    ViaStatus,
 };
 pub use session::{
     Certificate, Label, PeerMessage, SeedClearing, SessionId, SessionInfo, SessionRole,

@@ -323,3 +323,44 @@ pub const MDNS_COUNT_INTERVAL: Duration = Duration::from_secs(10);
 /// Records mDNS may remember, some 300 B each: 16 for each of as many nodes as are remembered. Beyond it
 /// somebody floods the network, and mDNS starts anew with nothing.
 pub const MDNS_RECORDS_MAX: i64 = 16 * NEIGHBOURS_MAX as i64;
+
+/// Peers in one message about them: as many as a node has sessions.
+pub const PEERS_TOLD_MAX: usize = 64;
+
+/// Body that an introducer carries, 16 KiB: as signal servers do.
+pub const INTRODUCED_BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Content of one message of a circuit, 16 KiB: what is urgent in the relay's own sessions waits behind no
+/// more than that.
+pub const CIRCUIT_DATA_BYTES_MAX: usize = 16 * 1024;
+
+/// Signals of one peer that an introducer hands on in a minute, 16 KiB each: an offer or answer and its
+/// candidates to some thirty peers.
+pub const INTRODUCED_PER_MINUTE: u32 = 256;
+
+/// Least time between changes that one peer is told of: who comes and goes in it is told of together.
+pub const PEERS_TOLD_AFTER: Duration = Duration::from_secs(1);
+
+/// Least time between answers to queries of one peer: whoever was answered hears of changes unasked.
+pub const PEER_QUERY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a peer that an introducer shows waits for its first dial while a signal server shows peers that
+/// nobody knows by their static yet: it may be one of them.
+pub const INTRODUCED_AFTER: Duration = Duration::from_secs(2);
+
+/// Offers under way to peers of one introducer, who may have invented them: three quarters of
+/// [`DIALS_MAX`] stay for others.
+pub const DIALS_BY_INTRODUCER_MAX: usize = 2;
+
+/// Offers of others under way by one introducer.
+pub const INCOMING_BY_INTRODUCER_MAX: usize = 8;
+
+/// Peers of one introducer in a row that could not be reached before it rests: it may have invented them.
+pub const INTRODUCER_FAILURES_MAX: u32 = 16;
+
+/// How long such an introducer is not asked to carry offers of ours.
+pub const INTRODUCER_REST: Duration = Duration::from_secs(10 * 60);
+
+/// Attempts that fail before a peer that can be reached by a relay is, and others are left to store and
+/// forward: the next ones go on beside it.
+pub const FAILURES_BEFORE_RELAY: u32 = 2;

@@ -13,6 +13,8 @@ pub enum Transport {
     Webrtc,
     /// A TCP connection.
     Tcp,
+    /// A circuit of a peer that both ends have a session with.
+    Relayed,
     /// A pair of queues inside one process.
     Memory,
 }

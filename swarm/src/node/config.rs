@@ -39,6 +39,9 @@ pub struct NodeConfig {
     /// How many times faster the node's time passes than the machine's: 1, unless a test is not to
     /// wait for what takes half a minute.
     pub clock_rate: NonZeroU32,
+    /// Relays between two peers of this node that met by the same key and cannot connect to each other: what it carries
+    /// is sealed between the two. On unless this is cleared.
+    pub relays: bool,
     /// File to which the size of every received link message is appended, a decimal line each.
     pub message_log: Option<PathBuf>,
 }
@@ -58,6 +61,7 @@ impl NodeConfig {
             format: 0,
             withhold_own: false,
             clock_rate: NonZeroU32::MIN,
+            relays: true,
             message_log: None,
         }
     }

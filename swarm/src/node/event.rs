@@ -5,6 +5,7 @@ use std::ops::Range;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::GetRefused;
 
+use super::PeerState;
 use crate::session::{Label, SessionId, SessionInfo};
 
 /// Something that happened.
@@ -67,6 +68,18 @@ pub enum NodeEvent {
     SignalConnected {
         /// Its URL.
         url: String,
+    },
+    /// It is further with a peer than before, or less far. A peer whom several introducers show is told of by each
+    /// of them.
+    PeerStateChanged {
+        /// Label of what it is met by.
+        label: Label,
+        /// Key of that.
+        key: [u8; 32],
+        /// How the introducer names it: its Noise static, or its client key of a signal server.
+        peer: [u8; 32],
+        /// How far it is.
+        state: PeerState,
     },
     /// A step on the way to a feed found nothing; the node goes on trying.
     StepFailed {

@@ -1,57 +1,41 @@
 //! Who is to be connected to, when, and by whom: the rules of introductions, sans-IO.
 //!
-//! Of two peers in a topic the one with the smaller client key offers. The other one, when it has
-//! no session and no offer comes, *knocks*: it asks for one, because it may have lost a session
-//! that the offering side still believes in (a process that was killed and came back). A knock
-//! never ends a session: a new one does, once it has proved that it knows the topic's key.
+//! A signal server introduces, and so does a peer that this node has a session with ([`Via`]). Of two
+//! peers the one with the smaller key offers: the client key towards a server, the Noise static where a
+//! peer introduces. The other one, when it has no session and no offer comes, *knocks*: it asks for one,
+//! because it may have lost a session that the offering side still believes in (a process that was killed and
+//! came back). A knock never ends a session: a new one does, once it has proved that it knows the topic's key.
 //!
-//! **Drain rule.** After each `handle_*` call [`poll_action`](Introductions::poll_action) until it
-//! gives `None`, and again at [`poll_timeout`](Introductions::poll_timeout).
+//! One peer may be shown by several introducers. A peer names it by its Noise static, so that one with a
+//! session is never dialled again; behind a server it is known once a session has opened. Of the
+//! paths to one peer one is tried at a time. What an introducer shows may be invented: it gets few dials at once,
+//! and rests after too many that led nowhere.
+//!
+//! **Drain rule.** After each `handle_*` call [`poll_change`](Introductions::poll_change) and
+//! [`poll_action`](Introductions::poll_action) until they give `None`, and again at
+//! [`poll_timeout`](Introductions::poll_timeout).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod path;
+mod peer_state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use kinlog_feeds::{PublicKey, Time};
 use kinlog_signal::Topic;
 
 use crate::limits::{
-    CANDIDATES_PER_MINUTE, DIALS_MAX, INCOMING_NEGOTIATIONS_MAX, KNOCK_AFTER, PEERS_KNOWN_MAX,
+    CANDIDATES_PER_MINUTE, DIALS_BY_INTRODUCER_MAX, DIALS_MAX, FAILURES_BEFORE_RELAY,
+    INCOMING_BY_INTRODUCER_MAX, INCOMING_NEGOTIATIONS_MAX, INTRODUCED_AFTER,
+    INTRODUCER_FAILURES_MAX, INTRODUCER_REST, KNOCK_AFTER, PEERS_KNOWN_MAX, PEERS_TOLD_MAX,
     RETRY_AFTER, RETRY_AFTER_MAX,
 };
-use crate::session::{Label, SessionId};
-
-/// A peer as one signal server shows it in one topic.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) struct PeerPath {
-    /// Position of the server among those configured.
-    pub(crate) server: usize,
-    pub(crate) topic: Topic,
-    pub(crate) peer: PublicKey,
-}
-
-/// What a topic stands for.
-pub(crate) type MeetingKey = (Label, [u8; 32]);
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
-    /// No session, and none under way.
-    Idle { try_at: Option<Time> },
-    /// An offer was made or taken.
-    Negotiating { attempt: u64, offered: bool },
-    /// A session runs.
-    Connected { session: SessionId },
-}
-
-#[derive(Debug)]
-struct Introduction {
-    meeting: MeetingKey,
-    own: PublicKey,
-    present: bool,
-    state: State,
-    failures: u32,
-    candidates: u32,
-    candidates_since: Time,
-}
+use crate::session::SessionId;
+use path::{Introduction, State};
+pub(crate) use path::{MeetingKey, PeerPath, Via};
+pub use peer_state::PeerState;
 
 /// What the node is to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,10 +46,50 @@ pub(crate) enum Action {
     Knock { path: PeerPath },
 }
 
+/// It is further with a peer, or less far.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) meeting: MeetingKey,
+    pub(crate) path: PeerPath,
+    pub(crate) from: PeerState,
+    pub(crate) to: PeerState,
+}
+
+/// A session that is open, and who is at its other side.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    meeting: MeetingKey,
+    peer: PublicKey,
+    relayed: bool,
+}
+
+/// How far one peer that introduces is to be believed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trust {
+    failures: u32,
+    rests_until: Option<Time>,
+}
+
+/// How it is with one peer of a meeting.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct PeerView {
+    pub(crate) meeting: MeetingKey,
+    /// Its Noise static where that is known, else its client key.
+    pub(crate) peer: PublicKey,
+    pub(crate) state: PeerState,
+    pub(crate) failures: u32,
+    pub(crate) session: Option<SessionId>,
+    /// Who shows it.
+    pub(crate) via: Vec<Via>,
+}
+
 /// All peers of all topics.
 #[derive(Debug)]
 pub(crate) struct Introductions {
     peers: BTreeMap<PeerPath, Introduction>,
+    open: BTreeMap<SessionId, Open>,
+    trust: BTreeMap<SessionId, Trust>,
+    changes: VecDeque<Change>,
     random: u64,
 }
 
@@ -74,6 +98,9 @@ impl Introductions {
     pub(crate) fn new(seed: u64) -> Self {
         Introductions {
             peers: BTreeMap::new(),
+            open: BTreeMap::new(),
+            trust: BTreeMap::new(),
+            changes: VecDeque::new(),
             random: seed | 1,
         }
     }
@@ -89,29 +116,17 @@ impl Introductions {
         peers: &[PublicKey],
     ) {
         let present: BTreeSet<PublicKey> = peers.iter().copied().collect();
-        let gone: Vec<PeerPath> = self
-            .in_topic(server, topic)
-            .filter(|(path, _)| !present.contains(&path.peer))
-            .map(|(path, _)| *path)
-            .collect();
-        for path in gone {
+        let via = Via::Signal { server, topic };
+        for path in self.paths(|path| path.via == via && !present.contains(&path.peer)) {
             self.handle_peer_left(path);
         }
         for peer in present {
-            self.handle_peer_joined(
-                now,
-                PeerPath {
-                    server,
-                    topic,
-                    peer,
-                },
-                meeting,
-                own,
-            );
+            let path = PeerPath { via, peer };
+            self.handle_peer_joined(now, path, meeting, own);
         }
     }
 
-    /// A peer is in a topic.
+    /// A peer is in a topic, or a session's other side has one with it.
     pub(crate) fn handle_peer_joined(
         &mut self,
         now: Time,
@@ -122,53 +137,55 @@ impl Introductions {
         if path.peer == own || self.is_full(&path) {
             return;
         }
-        let wait = if own < path.peer {
-            Duration::ZERO
-        } else {
-            self.jitter(KNOCK_AFTER)
-        };
+        let mut wait = Duration::ZERO;
+        if path.introducer().is_some() && self.may_be_behind_a_server(&meeting) {
+            wait += INTRODUCED_AFTER;
+        }
+        if own > path.peer {
+            wait += self.jitter(KNOCK_AFTER);
+        }
         let peer = self
             .peers
             .entry(path)
-            .or_insert_with(|| Introduction::new(meeting, own));
+            .or_insert_with(|| Introduction::new(&path, meeting, own));
         peer.present = true;
+        let identity = peer.identity;
         if let State::Idle { try_at } = &mut peer.state {
             peer.failures = 0;
             *try_at = Some(now + wait);
+            if path.introducer().is_some()
+                && let Some(session) = self.direct_with(&meeting, identity)
+            {
+                self.set_state(&path, State::Connected { session });
+            }
         }
+        self.settle(&path);
     }
 
-    /// A peer left a topic; a session with it goes on.
+    /// A peer left a topic, or the introducer; a session with it goes on.
     pub(crate) fn handle_peer_left(&mut self, path: PeerPath) {
         let Some(peer) = self.peers.get_mut(&path) else {
             return;
         };
         peer.present = false;
         if matches!(peer.state, State::Idle { .. }) {
-            self.peers.remove(&path);
+            self.remove(&path);
         }
     }
 
     /// A server is lost: who is in its topics is not known until it is back.
     pub(crate) fn handle_server_lost(&mut self, server: usize) {
-        let paths: Vec<PeerPath> = self
-            .peers
-            .keys()
-            .filter(|path| path.server == server)
-            .copied()
-            .collect();
-        for path in paths {
+        let is_of =
+            |path: &PeerPath| matches!(path.via, Via::Signal { server: of, .. } if of == server);
+        for path in self.paths(is_of) {
             self.handle_peer_left(path);
         }
     }
 
     /// A topic was left on purpose.
     pub(crate) fn handle_topic_left(&mut self, server: usize, topic: Topic) {
-        let paths: Vec<PeerPath> = self
-            .in_topic(server, topic)
-            .map(|(path, _)| *path)
-            .collect();
-        for path in paths {
+        let via = Via::Signal { server, topic };
+        for path in self.paths(|path| path.via == via) {
             self.handle_peer_left(path);
         }
     }
@@ -181,34 +198,70 @@ impl Introductions {
         own: PublicKey,
         attempt: u64,
     ) -> bool {
-        // The side with the smaller key offers; anything else is a server or peer making things up.
+        // The side with the smaller key offers; anything else is an introducer or peer making things up.
         if path.peer >= own || self.is_full(&path) {
             return false;
         }
-        let incoming =
-            self.count(|state| matches!(state, State::Negotiating { offered: false, .. }));
-        if incoming >= INCOMING_NEGOTIATIONS_MAX {
+        let incoming = |by: Option<Via>| {
+            let is_by = |(path, peer): &(&PeerPath, &Introduction)| {
+                peer.is_incoming() && by.is_none_or(|via| path.via == via)
+            };
+            self.peers.iter().filter(is_by).count()
+        };
+        if incoming(None) >= INCOMING_NEGOTIATIONS_MAX {
             return false;
+        }
+        if path.introducer().is_some() {
+            // It is this very process that the session is with: an introducer that says otherwise is not
+            // to end it, and one that is broken ends by itself.
+            if incoming(Some(path.via)) >= INCOMING_BY_INTRODUCER_MAX
+                || self.direct_with(&meeting, Some(path.peer)).is_some()
+            {
+                return false;
+            }
         }
         let peer = self
             .peers
             .entry(path)
-            .or_insert_with(|| Introduction::new(meeting, own));
-        peer.present = true;
-        peer.state = State::Negotiating {
+            .or_insert_with(|| Introduction::new(&path, meeting, own));
+        // Another peer says itself whom it has, and who is gone: of one that was gone before it was told of
+        // nothing follows.
+        peer.present |= path.introducer().is_none();
+        let state = State::Negotiating {
             attempt,
             offered: false,
+            described: false,
         };
+        self.set_state(&path, state);
         true
     }
 
-    /// A peer asks for an offer: it has no session with us, whatever we believe.
+    /// An answer to our offer came.
+    pub(crate) fn handle_answer(&mut self, path: PeerPath, attempt: u64) {
+        if let Some(peer) = self.peers.get_mut(&path)
+            && let State::Negotiating {
+                attempt: current,
+                described,
+                ..
+            } = &mut peer.state
+            && *current == attempt
+        {
+            *described = true;
+            self.settle(&path);
+        }
+    }
+
+    /// A peer asks for an offer: it has no session with us, whatever we believe. Of a peer that another
+    /// one shows it is not believed while a direct session runs: that ends by itself when it is broken.
     pub(crate) fn handle_knock(&mut self, now: Time, path: PeerPath) {
-        let Some(peer) = self.peers.get_mut(&path) else {
+        let Some(peer) = self.peers.get(&path) else {
             return;
         };
-        if peer.own < path.peer && !matches!(peer.state, State::Negotiating { .. }) {
-            peer.state = State::Idle { try_at: Some(now) };
+        let is_connected =
+            path.introducer().is_some() && self.direct_with(&peer.meeting, peer.identity).is_some();
+        if peer.own < path.peer && !is_connected && !matches!(peer.state, State::Negotiating { .. })
+        {
+            self.set_state(&path, State::Idle { try_at: Some(now) });
         }
     }
 
@@ -223,80 +276,120 @@ impl Introductions {
             peer.candidates = 0;
         }
         peer.candidates = peer.candidates.saturating_add(1);
-        peer.candidates <= CANDIDATES_PER_MINUTE
-            && matches!(peer.state, State::Negotiating { attempt: current, .. } if current == attempt)
+        peer.candidates <= CANDIDATES_PER_MINUTE && peer.is_attempt(attempt)
     }
 
     /// Returns whether `attempt` is the one under way with the peer.
     pub(crate) fn is_current(&self, path: &PeerPath, attempt: u64) -> bool {
-        self.peers.get(path).is_some_and(
-            |peer| matches!(peer.state, State::Negotiating { attempt: current, .. } if current == attempt),
-        )
+        self.peers
+            .get(path)
+            .is_some_and(|peer| peer.is_attempt(attempt))
     }
 
     /// A link opened and a session runs over it.
     pub(crate) fn handle_session(&mut self, path: PeerPath, session: SessionId) {
-        if let Some(peer) = self.peers.get_mut(&path) {
-            peer.state = State::Connected { session };
+        if let Some(State::Negotiating { described, .. }) =
+            self.peers.get_mut(&path).map(|peer| &mut peer.state)
+        {
+            *described = true;
+            self.settle(&path);
         }
+        self.set_state(&path, State::Connected { session });
     }
 
-    /// A session proved itself: failures before it are forgotten.
-    pub(crate) fn handle_session_open(&mut self, path: PeerPath) {
-        if let Some(peer) = self.peers.get_mut(&path) {
-            peer.failures = 0;
+    /// A session proved itself: failures before it are forgotten, and whoever else shows the same peer need not
+    /// introduce it any more.
+    pub(crate) fn handle_session_open(
+        &mut self,
+        path: Option<PeerPath>,
+        session: SessionId,
+        meeting: MeetingKey,
+        peer: PublicKey,
+        relayed: bool,
+    ) {
+        let open = Open {
+            meeting,
+            peer,
+            relayed,
+        };
+        self.open.insert(session, open);
+        if let Some(path) = path {
+            if let Some(known) = self.peers.get_mut(&path) {
+                known.identity = Some(peer);
+            }
+            if let Some(introducer) = path.introducer() {
+                self.trust.remove(&introducer);
+            }
+        }
+        let same: Vec<PeerPath> = self.same(&meeting, peer);
+        for path in same {
+            let is_begun = |known: &Introduction| match known.state {
+                State::Connected { session } => !self.open.contains_key(&session),
+                _ => false,
+            };
+            // One that begins finds out by itself which of the two stays.
+            let begun = self.peers.get(&path).is_some_and(is_begun);
+            if !relayed && let Some(known) = self.peers.get_mut(&path) {
+                known.failures = 0;
+                if !begun {
+                    known.state = State::Connected { session };
+                }
+            }
+            self.settle(&path);
         }
     }
 
     /// An attempt failed.
     pub(crate) fn handle_failed(&mut self, now: Time, path: PeerPath, attempt: u64) {
         if self.is_current(&path, attempt) {
+            self.distrust(now, &path);
             self.retry(now, path);
         }
     }
 
-    /// A session ended; `other` is one with the same peer that still runs.
-    pub(crate) fn handle_session_closed(
-        &mut self,
-        now: Time,
-        path: PeerPath,
-        session: SessionId,
-        other: Option<SessionId>,
-    ) {
-        let Some(peer) = self.peers.get_mut(&path) else {
-            return;
-        };
-        if peer.state != (State::Connected { session }) {
-            return;
+    /// A session ended: those whom it introduced are not seen any more, and its peer is met again, unless there
+    /// is another session with it.
+    pub(crate) fn handle_session_closed(&mut self, now: Time, session: SessionId) {
+        self.trust.remove(&session);
+        for path in self.paths(|path| path.via == Via::Peer(session)) {
+            self.handle_peer_left(path);
         }
-        match other {
-            Some(session) => peer.state = State::Connected { session },
-            None => self.retry(now, path),
+        let was_open = self.open.remove(&session);
+        for path in self.paths(|_| true) {
+            let Some(peer) = self.peers.get(&path) else {
+                continue;
+            };
+            if peer.state == (State::Connected { session }) {
+                if was_open.is_none() {
+                    self.distrust(now, &path);
+                }
+                self.retry(now, path);
+            } else if was_open.is_some_and(|open| Some(open.peer) == peer.identity) {
+                self.settle(&path);
+            }
         }
     }
 
     /// Forgets a peer that is not to be met again for a while.
     pub(crate) fn forget(&mut self, path: &PeerPath) {
-        self.peers.remove(path);
+        self.remove(path);
     }
 
     /// Returns the next thing to do at `now`.
     pub(crate) fn poll_action(&mut self, now: Time) -> Option<Action> {
-        let dials = self.count(|state| matches!(state, State::Negotiating { offered: true, .. }));
-        let path = self.peers.iter().find_map(|(path, peer)| {
-            let State::Idle { try_at: Some(at) } = peer.state else {
-                return None;
-            };
-            let may = peer.own > path.peer || dials < DIALS_MAX;
-            (at <= now && may).then_some(*path)
-        })?;
+        let (at, path) = self.next_due()?;
+        if at > now {
+            return None;
+        }
         let attempt = self.next_random();
-        let peer = self.peers.get_mut(&path)?;
+        let peer = self.peers.get(&path)?;
         if peer.own < path.peer {
-            peer.state = State::Negotiating {
+            let state = State::Negotiating {
                 attempt,
                 offered: true,
+                described: false,
             };
+            self.set_state(&path, state);
             Some(Action::Offer { path, attempt })
         } else {
             self.retry(now, path);
@@ -304,75 +397,281 @@ impl Introductions {
         }
     }
 
-    /// Returns when [`poll_action`](Self::poll_action) may have something to do.
-    pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        let dials = self.count(|state| matches!(state, State::Negotiating { offered: true, .. }));
-        self.peers
-            .iter()
-            .filter_map(|(path, peer)| match peer.state {
-                State::Idle { try_at } if peer.own > path.peer || dials < DIALS_MAX => try_at,
-                _ => None,
-            })
-            .min()
+    /// Returns how it went on with a peer.
+    pub(crate) fn poll_change(&mut self) -> Option<Change> {
+        self.changes.pop_front()
     }
 
-    /// Returns how many peers are seen in the topics of a meeting, each once per server and topic.
+    /// Returns when [`poll_action`](Self::poll_action) may have something to do.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.next_due().map(|(at, _)| at)
+    }
+
+    /// Returns how many peers signal servers show in the topics of a meeting, each once per server and topic.
     pub(crate) fn peers_seen(&self, meeting: &MeetingKey) -> usize {
-        self.peers
-            .values()
-            .filter(|peer| peer.present && peer.meeting == *meeting)
-            .count()
+        let is_seen = |(path, peer): &(&PeerPath, &Introduction)| {
+            path.introducer().is_none() && peer.present && peer.meeting == *meeting
+        };
+        self.peers.iter().filter(is_seen).count()
     }
 
     /// Returns how many peers are seen in these topics.
     pub(crate) fn peers_in(&self, topics: &[Topic]) -> usize {
-        let is_in = |path: &PeerPath| topics.contains(&path.topic);
+        let is_in = |path: &PeerPath| matches!(&path.via, Via::Signal { topic, .. } if topics.contains(topic));
         self.peers
             .iter()
             .filter(|(path, peer)| peer.present && is_in(path))
             .count()
     }
 
-    fn retry(&mut self, now: Time, path: PeerPath) {
-        let Some(failures) = self.peers.get(&path).map(|peer| peer.failures) else {
+    /// Returns whether a meeting has nobody: none is shown there, and none connected.
+    pub(crate) fn is_alone(&self, meeting: &MeetingKey) -> bool {
+        let shown = |peer: &Introduction| peer.present && peer.meeting == *meeting;
+        !self.peers.values().any(shown) && !self.open.values().any(|it| it.meeting == *meeting)
+    }
+
+    /// Returns all peers of all meetings, each once as far as that is known.
+    pub(crate) fn view(&self) -> Vec<PeerView> {
+        let mut all: BTreeMap<(MeetingKey, PublicKey), PeerView> = BTreeMap::new();
+        for (id, open) in &self.open {
+            let view = all
+                .entry((open.meeting, open.peer))
+                .or_insert_with(|| PeerView::new(open.meeting, open.peer));
+            let state = match open.relayed {
+                true => PeerState::Relayed,
+                false => PeerState::Connected,
+            };
+            if state >= view.state {
+                view.state = state;
+                view.session = Some(*id);
+            }
+        }
+        for (path, peer) in &self.peers {
+            let name = peer.identity.unwrap_or(path.peer);
+            let view = all
+                .entry((peer.meeting, name))
+                .or_insert_with(|| PeerView::new(peer.meeting, name));
+            view.state = view.state.max(peer.told);
+            view.failures = view.failures.max(peer.failures);
+            view.via.push(path.via);
+        }
+        all.into_values().collect()
+    }
+
+    /// Returns the paths to one peer, as far as it is known to be the one.
+    fn same(&self, meeting: &MeetingKey, identity: PublicKey) -> Vec<PeerPath> {
+        let is_same =
+            |peer: &Introduction| peer.identity == Some(identity) && peer.meeting == *meeting;
+        let same = self.peers.iter().filter(|(_, peer)| is_same(peer));
+        same.map(|(path, _)| *path).collect()
+    }
+
+    fn paths(&self, is: impl Fn(&PeerPath) -> bool) -> Vec<PeerPath> {
+        self.peers.keys().filter(|path| is(path)).copied().collect()
+    }
+
+    /// Returns the newest open session with a peer that is not relayed.
+    fn direct_with(&self, meeting: &MeetingKey, identity: Option<PublicKey>) -> Option<SessionId> {
+        self.session_with(meeting, identity, false)
+    }
+
+    fn session_with(
+        &self,
+        meeting: &MeetingKey,
+        identity: Option<PublicKey>,
+        relayed: bool,
+    ) -> Option<SessionId> {
+        let identity = identity?;
+        let is_with = |open: &Open| {
+            open.relayed == relayed && open.peer == identity && open.meeting == *meeting
+        };
+        let mut open = self.open.iter().rev();
+        open.find(|(_, open)| is_with(open)).map(|(id, _)| *id)
+    }
+
+    /// Returns whether servers show peers of the meeting of which nobody knows yet who they are, and which are
+    /// still being tried.
+    fn may_be_behind_a_server(&self, meeting: &MeetingKey) -> bool {
+        self.peers.iter().any(|(path, peer)| {
+            path.introducer().is_none()
+                && peer.meeting == *meeting
+                && peer.identity.is_none()
+                && peer.failures < FAILURES_BEFORE_RELAY
+        })
+    }
+
+    /// Returns what is due next, and when: of several paths to one peer one at a time.
+    fn next_due(&self) -> Option<(Time, PeerPath)> {
+        let idle = |peer: &Introduction| matches!(peer.state, State::Idle { try_at: Some(_) });
+        if !self.peers.values().any(idle) {
+            return None;
+        }
+        let mut tried = BTreeSet::new();
+        let mut dials = 0;
+        let mut dials_by: BTreeMap<SessionId, usize> = BTreeMap::new();
+        for (path, peer) in &self.peers {
+            if matches!(peer.state, State::Negotiating { .. })
+                && let Some(identity) = peer.identity
+            {
+                tried.insert((peer.meeting, identity));
+            }
+            if peer.is_offered() {
+                dials += 1;
+                if let Some(introducer) = path.introducer() {
+                    *dials_by.entry(introducer).or_default() += 1;
+                }
+            }
+        }
+        let due = self.peers.iter().filter_map(|(path, peer)| {
+            let State::Idle { try_at: Some(at) } = peer.state else {
+                return None;
+            };
+            let is_tried = |identity| tried.contains(&(peer.meeting, identity));
+            if peer.identity.is_some_and(is_tried) {
+                return None;
+            }
+            let offers = peer.own < path.peer;
+            let Some(introducer) = path.introducer() else {
+                return (!offers || dials < DIALS_MAX).then_some((at, *path));
+            };
+            let by = dials_by.get(&introducer).copied().unwrap_or_default();
+            if offers && (dials >= DIALS_MAX || by >= DIALS_BY_INTRODUCER_MAX) {
+                return None;
+            }
+            let rests = self.trust.get(&introducer).and_then(|it| it.rests_until);
+            Some((rests.map_or(at, |until| at.max(until)), *path))
+        });
+        due.min()
+    }
+
+    /// Counts a failure against the peer that introduced, unless a session with the one that was tried runs.
+    fn distrust(&mut self, now: Time, path: &PeerPath) {
+        let (Some(introducer), Some(peer)) = (path.introducer(), self.peers.get(path)) else {
             return;
         };
-        let wait = (RETRY_AFTER * 2u32.saturating_pow(failures.min(16))).min(RETRY_AFTER_MAX);
-        let wait = self.jitter(wait);
-        let Some(peer) = self.peers.get_mut(&path) else {
-            return;
-        };
-        if !peer.present {
-            self.peers.remove(&path);
+        if self
+            .session_with(&peer.meeting, peer.identity, true)
+            .is_some()
+        {
             return;
         }
-        peer.failures = failures.saturating_add(1);
-        peer.state = State::Idle {
-            try_at: Some(now + wait),
+        let trust = self.trust.entry(introducer).or_default();
+        trust.failures += 1;
+        if trust.failures >= INTRODUCER_FAILURES_MAX {
+            trust.failures = 0;
+            trust.rests_until = Some(now + INTRODUCER_REST);
+        }
+    }
+
+    fn retry(&mut self, now: Time, path: PeerPath) {
+        let Some(peer) = self.peers.get(&path) else {
+            return;
         };
+        let failures = peer.failures;
+        if let Some(session) = self.direct_with(&peer.meeting, peer.identity) {
+            self.set_state(&path, State::Connected { session });
+            return;
+        }
+        if !peer.present {
+            self.remove(&path);
+            return;
+        }
+        let wait = (RETRY_AFTER * 2u32.saturating_pow(failures.min(16))).min(RETRY_AFTER_MAX);
+        let wait = self.jitter(wait);
+        if let Some(peer) = self.peers.get_mut(&path) {
+            peer.failures = failures.saturating_add(1);
+        }
+        let try_at = Some(now + wait);
+        self.set_state(&path, State::Idle { try_at });
+    }
+
+    fn set_state(&mut self, path: &PeerPath, state: State) {
+        if let Some(peer) = self.peers.get_mut(path) {
+            peer.state = state;
+            self.settle(path);
+        }
+    }
+
+    fn remove(&mut self, path: &PeerPath) {
+        if let Some(peer) = self.peers.remove(path) {
+            self.tell(path, &peer, PeerState::Disconnected);
+        }
+    }
+
+    /// Tells how far it is with a peer now.
+    fn settle(&mut self, path: &PeerPath) {
+        let Some(peer) = self.peers.get(path) else {
+            return;
+        };
+        let state = self.state_of(peer);
+        self.tell_change(path, state);
+    }
+
+    fn state_of(&self, peer: &Introduction) -> PeerState {
+        if self.direct_with(&peer.meeting, peer.identity).is_some() {
+            return PeerState::Connected;
+        }
+        if self
+            .session_with(&peer.meeting, peer.identity, true)
+            .is_some()
+        {
+            return PeerState::Relayed;
+        }
+        match peer.state {
+            State::Connected { .. } => PeerState::Connecting,
+            State::Negotiating {
+                described: true, ..
+            } => PeerState::Connecting,
+            State::Negotiating { .. } => PeerState::Signalling,
+            State::Idle { .. } if peer.failures >= FAILURES_BEFORE_RELAY => PeerState::StoreForward,
+            State::Idle { .. } => PeerState::Discovering,
+        }
+    }
+
+    fn tell_change(&mut self, path: &PeerPath, state: PeerState) {
+        let Some(peer) = self.peers.get_mut(path) else {
+            return;
+        };
+        let (meeting, from) = (peer.meeting, peer.told);
+        peer.told = state;
+        self.push_changes(*path, meeting, from, state);
+    }
+
+    fn tell(&mut self, path: &PeerPath, peer: &Introduction, state: PeerState) {
+        self.push_changes(*path, peer.meeting, peer.told, state);
+    }
+
+    fn push_changes(
+        &mut self,
+        path: PeerPath,
+        meeting: MeetingKey,
+        from: PeerState,
+        to: PeerState,
+    ) {
+        let mut from = from;
+        for to in from.steps_to(to) {
+            self.changes.push_back(Change {
+                meeting,
+                path,
+                from,
+                to,
+            });
+            from = to;
+        }
     }
 
     fn is_full(&self, path: &PeerPath) -> bool {
-        self.peers.len() >= PEERS_KNOWN_MAX && !self.peers.contains_key(path)
-    }
-
-    fn count(&self, is: impl Fn(&State) -> bool) -> usize {
-        self.peers.values().filter(|peer| is(&peer.state)).count()
-    }
-
-    fn in_topic(
-        &self,
-        server: usize,
-        topic: Topic,
-    ) -> impl Iterator<Item = (&PeerPath, &Introduction)> {
-        let first = PeerPath {
-            server,
-            topic,
-            peer: PublicKey([0; 32]),
+        if self.peers.contains_key(path) {
+            return false;
+        }
+        let by = |introducer| {
+            let is_by = |path: &&PeerPath| path.introducer() == Some(introducer);
+            self.peers.keys().filter(is_by).count()
         };
-        self.peers
-            .range(first..)
-            .take_while(move |(path, _)| path.server == server && path.topic == topic)
+        self.peers.len() >= PEERS_KNOWN_MAX
+            || path
+                .introducer()
+                .is_some_and(|introducer| by(introducer) >= PEERS_TOLD_MAX)
     }
 
     /// Returns between half and all of `wait`.
@@ -391,183 +690,15 @@ impl Introductions {
     }
 }
 
-impl Introduction {
-    fn new(meeting: MeetingKey, own: PublicKey) -> Self {
-        Introduction {
+impl PeerView {
+    fn new(meeting: MeetingKey, peer: PublicKey) -> Self {
+        PeerView {
             meeting,
-            own,
-            present: true,
-            state: State::Idle { try_at: None },
-            failures: 0,
-            candidates: 0,
-            candidates_since: Time::ZERO,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MEETING: MeetingKey = (Label::Feed, [1; 32]);
-    const LOW: PublicKey = PublicKey([1; 32]);
-    const HIGH: PublicKey = PublicKey([9; 32]);
-
-    fn path(peer: PublicKey) -> PeerPath {
-        PeerPath {
-            server: 0,
-            topic: Topic([2; 32]),
             peer,
+            state: PeerState::Disconnected,
+            failures: 0,
+            session: None,
+            via: Vec::new(),
         }
-    }
-
-    fn at(millis: u64) -> Time {
-        Time(millis * 1000)
-    }
-
-    fn offer_to(introductions: &mut Introductions, now: Time) -> u64 {
-        match introductions.poll_action(now) {
-            Some(Action::Offer { attempt, .. }) => attempt,
-            other => unreachable!("expected an offer, got {other:?}"),
-        }
-    }
-
-    #[test]
-    fn smaller_key_offers_and_larger_key_knocks_later() {
-        let mut low = Introductions::new(1);
-        low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
-        offer_to(&mut low, at(0));
-        assert_eq!(low.poll_action(at(0)), None);
-
-        let mut high = Introductions::new(1);
-        high.handle_joined(at(0), 0, Topic([2; 32]), MEETING, HIGH, &[LOW]);
-        assert_eq!(high.poll_action(at(0)), None);
-        let due = high.poll_timeout().unwrap();
-        assert!(due <= at(0) + KNOCK_AFTER);
-        assert_eq!(
-            high.poll_action(due),
-            Some(Action::Knock { path: path(LOW) })
-        );
-    }
-
-    #[test]
-    fn offer_of_the_larger_key_is_ignored() {
-        let mut low = Introductions::new(1);
-        assert!(!low.handle_offer(path(HIGH), MEETING, LOW, 5));
-        let mut high = Introductions::new(1);
-        assert!(high.handle_offer(path(LOW), MEETING, HIGH, 5));
-        assert!(high.is_current(&path(LOW), 5));
-    }
-
-    #[test]
-    fn attempt_that_outlives_its_topic_does_not_keep_the_peer_from_being_dialled_again() {
-        let mut low = Introductions::new(1);
-        low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
-        let attempt = offer_to(&mut low, at(0));
-        low.handle_topic_left(0, Topic([2; 32]));
-        // It leads to a link, which nobody wants any more.
-        low.handle_failed(at(300), path(HIGH), attempt);
-        assert_eq!(low.poll_timeout(), None);
-        low.handle_joined(at(400), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
-        offer_to(&mut low, at(400));
-    }
-
-    #[test]
-    fn peers_are_counted_by_topic() {
-        let mut low = Introductions::new(1);
-        low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
-        assert_eq!(low.peers_seen(&MEETING), 1);
-        assert_eq!(low.peers_in(&[Topic([3; 32])]), 0);
-        assert_eq!(low.peers_in(&[Topic([2; 32]), Topic([3; 32])]), 1);
-        low.handle_topic_left(0, Topic([2; 32]));
-        assert_eq!(low.peers_in(&[Topic([2; 32])]), 0);
-    }
-
-    #[test]
-    fn rejoining_a_server_does_not_dial_a_connected_peer_again() {
-        let mut low = Introductions::new(1);
-        low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
-        offer_to(&mut low, at(0));
-        low.handle_session(path(HIGH), SessionId(1));
-        low.handle_server_lost(0);
-        low.handle_joined(at(9000), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
-        assert_eq!(low.poll_action(at(9000)), None);
-        assert_eq!(low.poll_timeout(), None);
-    }
-
-    #[test]
-    fn knock_of_a_peer_believed_connected_is_answered_with_an_offer() {
-        let mut low = Introductions::new(1);
-        low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
-        let first = offer_to(&mut low, at(0));
-        low.handle_session(path(HIGH), SessionId(1));
-        low.handle_knock(at(5000), path(HIGH));
-        assert_ne!(offer_to(&mut low, at(5000)), first);
-        // A second knock while that offer is under way changes nothing.
-        low.handle_knock(at(5001), path(HIGH));
-        assert_eq!(low.poll_action(at(5001)), None);
-    }
-
-    #[test]
-    fn lost_peer_is_retried_within_half_a_second_then_ever_more_slowly() {
-        let mut low = Introductions::new(7);
-        low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
-        offer_to(&mut low, at(0));
-        low.handle_session(path(HIGH), SessionId(1));
-        low.handle_session_open(path(HIGH));
-        low.handle_session_closed(at(1000), path(HIGH), SessionId(1), None);
-        let mut now = low.poll_timeout().unwrap();
-        assert!(now.since(at(1000)) <= Duration::from_millis(500));
-        let mut waits = Vec::new();
-        for _ in 0..12 {
-            let attempt = offer_to(&mut low, now);
-            low.handle_failed(now, path(HIGH), attempt);
-            let next = low.poll_timeout().unwrap();
-            waits.push(next.since(now));
-            now = next;
-        }
-        assert!(waits[11] > waits[0] * 4);
-        assert!(waits.iter().all(|wait| *wait <= RETRY_AFTER_MAX));
-    }
-
-    #[test]
-    fn at_most_eight_dials_run_at_once() {
-        let mut low = Introductions::new(1);
-        let peers: Vec<PublicKey> = (10..30).map(|n| PublicKey([n; 32])).collect();
-        low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &peers);
-        let mut offered = Vec::new();
-        while let Some(Action::Offer { path, attempt }) = low.poll_action(at(0)) {
-            offered.push((path, attempt));
-        }
-        assert_eq!(offered.len(), DIALS_MAX);
-        assert_eq!(low.poll_timeout(), None);
-        low.handle_failed(at(0), offered[0].0, offered[0].1);
-        assert!(low.poll_action(at(0)).is_some());
-    }
-
-    #[test]
-    fn flood_of_candidates_is_cut_at_the_limit() {
-        let mut high = Introductions::new(1);
-        high.handle_offer(path(LOW), MEETING, HIGH, 5);
-        let taken = |from: u64, high: &mut Introductions| {
-            (from..from + 200)
-                .filter(|n| high.handle_candidate(at(*n), path(LOW), 5))
-                .count()
-        };
-        assert_eq!(taken(100, &mut high), CANDIDATES_PER_MINUTE as usize);
-        assert_eq!(taken(61_000, &mut high), CANDIDATES_PER_MINUTE as usize);
-        assert!(
-            !high.handle_candidate(at(200_000), path(LOW), 6),
-            "of another attempt"
-        );
-    }
-
-    #[test]
-    fn peer_that_left_is_not_dialled() {
-        let mut low = Introductions::new(1);
-        low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
-        low.handle_peer_left(path(HIGH));
-        assert_eq!(low.poll_action(at(0)), None);
-        assert_eq!(low.peers_seen(&MEETING), 0);
     }
 }

@@ -9,6 +9,7 @@ mod config;
 mod desired;
 mod event;
 mod host;
+mod introducer;
 mod introductions;
 mod negotiate;
 mod plain;
@@ -43,8 +44,10 @@ pub use config::NodeConfig;
 use desired::Desired;
 pub use event::{NodeError, NodeEvent, Step};
 pub use host::{Credentials, Host};
+pub use introductions::PeerState;
 pub use status::{
-    FeedStatus, FoundBy, LanStatus, NodeStatus, SessionStatus, SignalStatus, TopicStatus,
+    FeedStatus, FoundBy, LanStatus, NodeStatus, PeerStatus, RelayStatus, SessionStatus,
+    SignalStatus, TopicStatus, ViaStatus,
 };
 
 /// What the handle asks of the task.

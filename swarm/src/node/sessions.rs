@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::introductions::{MeetingKey, PeerPath};
-use super::status::{FoundBy, SessionStatus};
+use super::status::{FoundBy, SessionStatus, ViaStatus};
 use crate::limits::DUPLICATE_WINDOW;
-use crate::link::{Link, LinkStats};
+use crate::link::{Link, LinkStats, Transport};
 use crate::session::{Command, Seen, SessionError, SessionId, SessionInfo};
 
 /// One session.
@@ -34,6 +34,8 @@ pub(super) struct Entry {
     pub(super) task: JoinHandle<()>,
     pub(super) since: Time,
     pub(super) rate: Rate,
+    /// It is not who its introducer said: nothing of it counts.
+    pub(super) impostor: bool,
 }
 
 /// What tells handshakes and peers apart.
@@ -82,18 +84,6 @@ impl Sessions {
             .count()
     }
 
-    /// Returns another open session with the peer of `path`.
-    pub(super) fn other_with(&self, id: SessionId, path: &PeerPath) -> Option<SessionId> {
-        let is_other = |(other, entry): &(&SessionId, &Entry)| {
-            **other != id && entry.path.as_ref() == Some(path) && entry.open
-        };
-        self.entries
-            .iter()
-            .rev()
-            .find(is_other)
-            .map(|(other, _)| *other)
-    }
-
     /// Returns the sessions that end now that `id` is open, because their peer is the same: of two
     /// that came up together both sides keep the one with the smaller handshake hash, otherwise
     /// the newer one.
@@ -128,6 +118,15 @@ impl Sessions {
         entry.is_some_and(|entry| entry.open && !entry.info.plain)
     }
 
+    /// Returns who relays a session, if somebody does.
+    pub(super) fn relay_of(&self, entry: &Entry) -> Option<ViaStatus> {
+        let relay = entry.path.filter(|_| entry.is_relayed())?.introducer()?;
+        Some(ViaStatus {
+            session: relay.0,
+            device: self.entries.get(&relay).and_then(Entry::device),
+        })
+    }
+
     pub(super) fn command(&self, id: SessionId, command: Command) {
         if let Some(entry) = self.entries.get(&id) {
             // A session that is ending takes no commands, and needs none.
@@ -155,13 +154,11 @@ impl Sessions {
                 id: id.0,
                 label: entry.info.label,
                 key: kinlog_feeds::text::encode(&entry.info.key),
-                device: entry
-                    .info
-                    .remote_certificate
-                    .map(|shown| shown.device.to_string()),
+                device: entry.device(),
                 found_by: entry.met.as_ref().map(|(found_by, _)| *found_by),
                 met_at: entry.met.as_ref().map(|(_, url)| url.clone()),
                 transport: path.transport,
+                via: self.relay_of(entry),
                 path: path.ice.or_else(|| entry.info.path.clone()),
                 state: entry.state().to_owned(),
                 associations: 1 + entry.associations.open(),
@@ -186,6 +183,17 @@ impl Entry {
     /// Returns what went through the link and its further associations.
     fn stats(&self) -> LinkStats {
         self.link.stats() + self.associations.stats()
+    }
+
+    /// Returns whether another peer relays it.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.info.transport == Transport::Relayed
+    }
+
+    /// Returns the other side's device key, when it showed a certificate.
+    pub(super) fn device(&self) -> Option<String> {
+        let shown = self.info.remote_certificate?;
+        Some(shown.device.to_string())
     }
 
     fn state(&self) -> &'static str {

@@ -232,6 +232,10 @@ impl Signalling {
         self.meetings.keys()
     }
 
+    pub(super) fn is_wanted(&self, key: &MeetingKey) -> bool {
+        self.meetings.contains_key(key)
+    }
+
     pub(super) fn topics_joined(&self, key: &MeetingKey) -> usize {
         self.meetings
             .get(key)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::PeerState;
 use crate::link::{IcePath, Transport};
 use crate::session::{Label, label_name};
 
@@ -19,6 +20,8 @@ pub enum FoundBy {
     Lan,
     /// A meeting point remembered from an earlier session.
     Route,
+    /// Another peer of the same meeting.
+    Peer,
 }
 
 impl FoundBy {
@@ -29,6 +32,7 @@ impl FoundBy {
             FoundBy::Own => "own",
             FoundBy::Lan => "lan",
             FoundBy::Route => "route",
+            FoundBy::Peer => "peer",
         }
     }
 }
@@ -46,8 +50,63 @@ pub struct NodeStatus {
     pub lan: Option<LanStatus>,
     /// Topics joined.
     pub topics: Vec<TopicStatus>,
+    /// Peers seen or connected, by what they are met by.
+    pub peers: Vec<PeerStatus>,
+    /// What this node does for others.
+    pub relay: RelayStatus,
     /// Feeds the replicator knows.
     pub feeds: Vec<FeedStatus>,
+}
+
+/// One peer of one meeting.
+#[derive(Clone, Debug, Serialize)]
+pub struct PeerStatus {
+    /// What it is met by.
+    #[serde(serialize_with = "label_name")]
+    pub label: Label,
+    /// The key of that, z-base-32.
+    pub key: String,
+    /// By what it is known, z-base-32: its Noise static, which is another after a restart, or before it was connected to its
+    /// client key of a signal server.
+    pub peer: String,
+    /// How far it is with it.
+    pub state: PeerState,
+    /// Attempts in a row that failed.
+    pub failures: u32,
+    /// The session with it, if one is open.
+    pub session: Option<u64>,
+    /// The other side's device key, z-base-32, when it showed a certificate.
+    pub device: Option<String>,
+    /// Who shows it: URLs of signal servers, and `peer N`, N the number of a session.
+    pub introduced_by: Vec<String>,
+    /// Who relays the session, if somebody does: "online via".
+    pub via: Option<ViaStatus>,
+}
+
+/// Who relays a session.
+#[derive(Clone, Debug, Serialize)]
+pub struct ViaStatus {
+    /// The session with the relay.
+    pub session: u64,
+    /// The relay's device key, z-base-32, when it showed a certificate.
+    pub device: Option<String>,
+}
+
+/// What a node does for others.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct RelayStatus {
+    /// It relays, as configured.
+    pub relays: bool,
+    /// Offers, answers and candidates handed on.
+    pub introductions: u64,
+    /// Signals and queries dropped, as one peer sent too many.
+    pub surplus: u64,
+    /// Circuits that are open.
+    pub circuits: usize,
+    /// Bytes of content handed on by circuits, sealed between their ends.
+    pub circuit_bytes: u64,
+    /// Circuits refused or closed, as a limit was reached.
+    pub circuits_refused: u64,
 }
 
 /// One session.
@@ -64,12 +123,14 @@ pub struct SessionStatus {
     pub device: Option<String>,
     /// How the peer was found; nothing where the caller made the link.
     pub found_by: Option<FoundBy>,
-    /// URL of the meeting point at which it was met.
+    /// URL of the meeting point at which it was met, or `peer N`, N the number of the session with whoever introduced it.
     pub met_at: Option<String>,
     /// Kind of link.
     pub transport: Transport,
     /// The candidate pair ICE selected.
     pub path: Option<IcePath>,
+    /// Who relays it, if somebody does.
+    pub via: Option<ViaStatus>,
     /// `connecting`, `handshake`, `open` or `plain`.
     pub state: String,
     /// Associations with the peer: one, or on a long or lossy way several while much is carried.

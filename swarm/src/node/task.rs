@@ -6,6 +6,7 @@
 //! to its end.
 
 mod meeting;
+mod mesh;
 mod points;
 mod session;
 
@@ -18,6 +19,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use super::bans::Bans;
 use super::desired::Desired;
+use super::introducer::Introducer;
 use super::introductions::{Introductions, MeetingKey, PeerPath};
 use super::sessions::Sessions;
 use super::signalling::Signalling;
@@ -72,6 +74,7 @@ pub(super) struct Task {
     /// Sessions that opened, by how the peer was found.
     found: BTreeMap<FoundBy, u64>,
     introductions: Introductions,
+    introducer: Introducer,
     bans: Bans,
     sessions: Sessions,
     running: BTreeMap<PeerPath, Running>,
@@ -105,6 +108,7 @@ impl Task {
             points,
             found: BTreeMap::new(),
             introductions: Introductions::new(u64::from_le_bytes(random()?)),
+            introducer: Introducer::default(),
             bans: Bans::default(),
             sessions: Sessions::default(),
             running: BTreeMap::new(),
@@ -130,7 +134,10 @@ impl Task {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.introduce();
-            let introductions = self.next_introduction();
+            self.tell_found();
+            self.tell_changes();
+            let next = [self.next_introduction(), self.introducer.poll_timeout()];
+            let next = next.into_iter().flatten().min();
             tokio::select! {
                 () = self.parts.desired.changed() => {
                     if self.apply_wishes().await {
@@ -145,7 +152,7 @@ impl Task {
                 Some((id, report)) = self.reports.recv() => self.handle_report(id, report).await,
                 Some(request) = requests.recv() => self.handle_request(request).await,
                 _ = tick.tick() => self.handle_tick(),
-                () = self.parts.clock.sleep_until(introductions) => {}
+                () = self.parts.clock.sleep_until(next) => {}
             }
         }
         drop(requests);
@@ -228,7 +235,7 @@ impl Task {
         let introductions = &self.introductions;
         let empty = self
             .signalling
-            .empty_meetings(now, |key| introductions.peers_seen(key));
+            .empty_meetings(now, |key| usize::from(!introductions.is_alone(key)));
         for event in empty {
             self.tell(event);
         }
@@ -283,6 +290,8 @@ impl Task {
             signal: self.signalling.status(),
             found: self.found.clone(),
             lan: self.points.status(),
+            peers: self.peers_status(),
+            relay: self.relay_status(),
             feeds: self.parts.replication.status().await,
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::associations::Associations;
-use super::{PeerMessage, Session, SessionError, SessionEvent, SessionId};
+use super::{MeshMessage, PeerMessage, Relays, Session, SessionError, SessionEvent, SessionId};
 use crate::clock::Clock;
 use crate::limits::{
     ASSOCIATION_NEWS_MAX, BATCH_MESSAGES_MAX, LINK_CLOSE_WAIT_MAX, SEND_STALL_MAX, UNANSWERED_MAX,
@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Certify(Credentials),
     /// Send a message of the host.
     Host(PeerMessage),
+    /// Say something about other peers of the meeting, or to them.
+    Mesh(MeshMessage),
     /// Send what the host says to one message of the other side that was told of.
     Answers(Vec<PeerMessage>),
     /// Send messages of the replication.
@@ -67,9 +69,11 @@ pub(crate) enum Report {
         hash: [u8; 64],
         remote_static: [u8; 32],
     },
-    Open,
+    /// With whether the other side introduces and relays.
+    Open(Option<Relays>),
     Certified(super::Certificate),
     Host(PeerMessage),
+    Mesh(MeshMessage),
     FeedOpened(FeedKey),
     FeedClosed {
         key: FeedKey,
@@ -184,6 +188,7 @@ impl Driver {
             Command::SetFeeds { serves, wants } => self.session.set_feeds(serves, wants),
             Command::Certify(credentials) => self.session.certify(&credentials),
             Command::Host(message) => self.session.send_host(message),
+            Command::Mesh(message) => self.session.send_mesh(message),
             Command::Answers(messages) => {
                 self.unanswered = self.unanswered.saturating_sub(1);
                 let mut messages = messages.into_iter();
@@ -245,12 +250,13 @@ impl Driver {
                     hash,
                     remote_static,
                 },
-                SessionEvent::Open => Report::Open,
+                SessionEvent::Open(introduces) => Report::Open(introduces),
                 SessionEvent::Certified(certificate) => Report::Certified(certificate),
                 SessionEvent::Host(message) => {
                     self.unanswered += 1;
                     Report::Host(message)
                 }
+                SessionEvent::Mesh(message) => Report::Mesh(message),
                 SessionEvent::Association(message) => {
                     self.associations
                         .handle_message(&mut self.session, message)?;

@@ -88,6 +88,9 @@ pub enum SessionError {
     /// Another session with the same peer took over.
     #[error("replaced by another session with the same peer")]
     Replaced,
+    /// The other side is somebody else than the peer that introduced it said.
+    #[error("the other side is not the peer that was introduced")]
+    Impostor,
     /// The other side closed the link.
     #[error("the other side closed the link")]
     ClosedByPeer,

@@ -16,6 +16,10 @@ const FORMAT_SHIFT: u32 = 48;
 const LISTS_FEEDS: u64 = 1;
 /// The side takes what is said about further associations, and can make some.
 const TAKES_ASSOCIATIONS: u64 = 2;
+/// The side tells of its other peers of the meeting, hears of those of others, and is introduced to them.
+const INTRODUCES: u64 = 4;
+/// The side relays between them.
+const RELAYS: u64 = 8;
 
 /// What one side says when it opens the peer channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +44,22 @@ impl Hello {
     pub(crate) fn with_associations(mut self) -> Self {
         self.features |= TAKES_ASSOCIATIONS;
         self
+    }
+
+    /// Says that the side introduces, and whether it relays.
+    pub(crate) fn with_introductions(mut self, relays: bool) -> Self {
+        self.features |= INTRODUCES | if relays { RELAYS } else { 0 };
+        self
+    }
+
+    /// Returns whether the side introduces.
+    pub(crate) fn introduces(&self) -> bool {
+        self.features & INTRODUCES != 0
+    }
+
+    /// Returns whether the side relays between those whom it introduces.
+    pub(crate) fn relays(&self) -> bool {
+        self.introduces() && self.features & RELAYS != 0
     }
 
     /// Returns whether the side can make further associations.

@@ -84,3 +84,10 @@ pub struct SessionInfo {
     /// The other side speaks Hypercore only.
     pub plain: bool,
 }
+
+impl SessionInfo {
+    /// Returns what the peers met by.
+    pub(crate) fn meeting(&self) -> (Label, [u8; 32]) {
+        (self.label, self.key)
+    }
+}

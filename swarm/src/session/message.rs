@@ -5,6 +5,7 @@ use kinlog_feeds::Hash;
 use prost::Message as _;
 
 use super::associations::AssociationMessage;
+use super::mesh::MeshMessage;
 use super::seed_clearing::SeedClearing;
 use crate::generated::kinlog_peer_v1 as wire;
 use crate::generated::kinlog_peer_v1::peer_message::Message;
@@ -103,6 +104,7 @@ pub(crate) enum ChannelMessage {
     Want(Vec<Tag>),
     Unwant(Vec<Tag>),
     Association(AssociationMessage),
+    Mesh(MeshMessage),
     Host(PeerMessage),
 }
 
@@ -134,6 +136,14 @@ pub enum PeerMessageError {
     /// Ranges that do not ascend, or reach beyond any feed.
     #[error("ranges of cleared blocks out of order")]
     RangesOrder,
+    /// More peers than one message may tell of.
+    #[error("{count} peers in a message, at most {limit}")]
+    Peers {
+        /// How many.
+        count: usize,
+        /// How many may be.
+        limit: usize,
+    },
     /// More tags than one message may carry.
     #[error("{count} tags in a message, at most {limit}")]
     Tags {
@@ -154,6 +164,7 @@ impl ChannelMessage {
                 tags: encode_tags(&tags),
             }),
             ChannelMessage::Association(message) => message.into(),
+            ChannelMessage::Mesh(message) => message.into(),
             ChannelMessage::Host(PeerMessage::IdentityOffer { hash }) => {
                 let hash = Bytes::copy_from_slice(&hash.0);
                 Message::IdentityOffer(wire::IdentityOffer { hash })
@@ -265,6 +276,18 @@ impl ChannelMessage {
                 Some(message) => ChannelMessage::Association(message),
                 None => return Ok(None),
             },
+            message @ (Message::PeerQuery(_)
+            | Message::PeerFound(_)
+            | Message::Introduced(_)
+            | Message::CircuitOpen(_)
+            | Message::CircuitAccepted(_)
+            | Message::CircuitRefused(_)
+            | Message::CircuitData(_)
+            | Message::CircuitCredit(_)
+            | Message::CircuitClosed(_)) => match MeshMessage::decode(message)? {
+                Some(message) => ChannelMessage::Mesh(message),
+                None => return Ok(None),
+            },
         };
         Ok(Some(message))
     }
@@ -322,7 +345,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::session::associations;
+    use crate::session::{associations, mesh};
 
     fn messages() -> Vec<ChannelMessage> {
         let mut messages = vec![
@@ -364,6 +387,7 @@ mod tests {
         ];
         let further = associations::examples().into_iter();
         messages.extend(further.map(ChannelMessage::Association));
+        messages.extend(mesh::examples().into_iter().map(ChannelMessage::Mesh));
         messages
     }
 

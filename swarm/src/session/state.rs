@@ -22,6 +22,7 @@ use super::certificate::{self, LinkBinding};
 use super::error::SessionError;
 use super::hello::{self, Hello};
 use super::listing::Listing;
+use super::mesh::MeshMessage;
 use super::message::{ChannelMessage, Tag};
 use super::trace::trace_event;
 use super::{Certificate, Label, PeerMessage, SessionRole};
@@ -57,10 +58,16 @@ pub(crate) struct SessionConfig {
     pub(crate) format: u16,
     /// Whether the link can have further associations.
     pub(crate) associations: bool,
+    /// Whether this side introduces peers of the meeting to each other; where it does, whether it relays.
+    pub(crate) introduces: Option<Relays>,
     pub(crate) static_seed: [u8; 32],
     pub(crate) ephemeral_seed: [u8; 32],
     pub(crate) stream_header: [u8; 24],
 }
+
+/// Whether a side that introduces peers relays between them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Relays(pub(crate) bool);
 
 /// What a session tells.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,12 +77,15 @@ pub(crate) enum SessionEvent {
         hash: [u8; 64],
         remote_static: [u8; 32],
     },
-    /// The other side's capability holds, or the session is plain: feeds may be named now.
-    Open,
+    /// The other side's capability holds, or the session is plain: feeds may be named now. With whether the other
+    /// side introduces and relays, where both introduce.
+    Open(Option<Relays>),
     /// The other side showed a certificate, and it holds.
     Certified(Certificate),
     /// Something about further associations.
     Association(AssociationMessage),
+    /// Something about other peers of the meeting, or from them.
+    Mesh(MeshMessage),
     /// A message for the host.
     Host(PeerMessage),
     /// Both sides opened the channel of a feed.
@@ -133,6 +143,8 @@ pub(crate) struct Session {
     unread: usize,
     /// Both sides can have further associations.
     takes_associations: bool,
+    /// Both sides introduce.
+    introduces: bool,
     /// Bulk data goes by those instead of the link.
     diverts: bool,
     diverted: VecDeque<Bulk>,
@@ -175,6 +187,7 @@ impl Session {
             agreed: BTreeSet::new(),
             unread: 0,
             takes_associations: false,
+            introduces: false,
             diverts: false,
             diverted: VecDeque::new(),
             bulk_bytes: 0,
@@ -307,6 +320,19 @@ impl Session {
         self.takes_associations
     }
 
+    /// Says something about other peers of the meeting, or to them.
+    pub(crate) fn send_mesh(&mut self, message: MeshMessage) -> Result<(), SessionError> {
+        let (Some(channel), true) = (self.peer_channel, self.introduces) else {
+            return Ok(());
+        };
+        if !message.is_bulk() {
+            return self.send_peer(ChannelMessage::Mesh(message));
+        }
+        // How much of it waits is bounded by the windows of circuits.
+        let message = ChannelMessage::Mesh(message).encode();
+        Ok(self.connection.send(channel, PEER_MESSAGE, &message)?)
+    }
+
     fn send_peer(&mut self, message: ChannelMessage) -> Result<(), SessionError> {
         let Some(channel) = self.peer_channel else {
             return Ok(());
@@ -402,6 +428,9 @@ impl Session {
                 if self.config.associations {
                     hello = hello.with_associations();
                 }
+                if let Some(Relays(relays)) = self.config.introduces {
+                    hello = hello.with_introductions(relays);
+                }
                 let channel = self.connection.open(PEER_PROTOCOL, None, &hello.encode())?;
                 self.peer_channel = Some(channel);
             }
@@ -409,7 +438,7 @@ impl Session {
                 self.naming = Naming::Channels;
                 self.open_listing(&hash)?;
                 self.open = true;
-                self.events.push_back(SessionEvent::Open);
+                self.events.push_back(SessionEvent::Open(None));
                 self.apply_feeds()?;
             }
         }
@@ -439,7 +468,9 @@ impl Session {
         self.connection.set_send_frame_max(theirs.frame_bytes_max);
         self.open = true;
         self.takes_associations = self.config.associations && theirs.takes_associations();
-        self.events.push_back(SessionEvent::Open);
+        self.introduces = self.config.introduces.is_some() && theirs.introduces();
+        let relays = self.introduces.then(|| Relays(theirs.relays()));
+        self.events.push_back(SessionEvent::Open(relays));
         if theirs.lists_feeds() {
             let hash = *hash;
             return self.open_listing(&hash);
@@ -477,6 +508,9 @@ impl Session {
                 Some(ChannelMessage::Association(message)) => Ok((self.takes_associations
                     || message.measures())
                 .then_some(SessionEvent::Association(message))),
+                Some(ChannelMessage::Mesh(message)) => {
+                    Ok(self.introduces.then_some(SessionEvent::Mesh(message)))
+                }
                 Some(ChannelMessage::Host(message)) => Ok(Some(SessionEvent::Host(message))),
                 None => Ok(None),
             },

@@ -24,6 +24,7 @@ fn config(role: SessionRole, label: Label, key: [u8; 32], binding: LinkBinding) 
         binding,
         format: 0,
         associations: false,
+        introduces: None,
         static_seed: [role.byte() + 1; 32],
         ephemeral_seed: [role.byte() + 3; 32],
         stream_header: [role.byte() + 5; 24],
@@ -82,7 +83,7 @@ impl End {
     }
 
     fn is_open(&self) -> bool {
-        self.events.contains(&SessionEvent::Open)
+        self.events.contains(&SessionEvent::Open(None))
     }
 
     fn certificates(&self) -> Vec<Certificate> {

@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 use kinlog_feeds::{PublicKey, Time};
-use kinlog_signal::{ClientEvent, Refusal, RefusalCode, SignalKind, Topic};
+use kinlog_signal::{ClientEvent, Refusal, RefusalCode, SignalKind};
 use tokio::sync::mpsc;
 
 use super::{Attempted, Running, Task};
 use crate::limits::{NEGOTIATION_SIGNALS_MAX, SESSIONS_MAX};
 use crate::link::Link;
 use crate::link::webrtc::{self, FromPeer};
-use crate::node::introductions::{Action, PeerPath};
-use crate::node::negotiate::Attempt;
+use crate::node::introductions::{Action, MeetingKey, PeerPath, Via};
+use crate::node::negotiate::{Attempt, Carrier};
 use crate::node::status::FoundBy;
 use crate::node::{NodeEvent, Step};
 use crate::session::SessionRole;
@@ -70,22 +70,15 @@ impl Task {
                     return;
                 };
                 if !self.bans.is_banned(now, &peer.0) {
-                    let path = PeerPath {
-                        server,
-                        topic,
-                        peer,
-                    };
+                    let path = PeerPath::signal(server, topic, peer);
                     let own = own.public_key();
                     self.introductions
                         .handle_peer_joined(now, path, meeting, own);
                 }
             }
             ClientEvent::PeerLeft { topic, peer } => {
-                self.introductions.handle_peer_left(PeerPath {
-                    server,
-                    topic,
-                    peer,
-                });
+                let path = PeerPath::signal(server, topic, peer);
+                self.introductions.handle_peer_left(path);
             }
             ClientEvent::Signal {
                 topic,
@@ -93,11 +86,7 @@ impl Task {
                 kind,
                 body,
             } => {
-                let path = PeerPath {
-                    server,
-                    topic,
-                    peer: from,
-                };
+                let path = PeerPath::signal(server, topic, from);
                 self.handle_signal(path, kind, body);
             }
             ClientEvent::Refused(refusal) => {
@@ -116,7 +105,7 @@ impl Task {
         }
     }
 
-    fn handle_signal(&mut self, path: PeerPath, kind: SignalKind, body: Bytes) {
+    pub(super) fn handle_signal(&mut self, path: PeerPath, kind: SignalKind, body: Bytes) {
         let now = self.parts.clock.now();
         let Some(attempt) = webrtc::attempt_of(&body) else {
             return;
@@ -126,7 +115,10 @@ impl Task {
         }
         match kind {
             SignalKind::Offer => self.handle_offer(path, attempt, body),
-            SignalKind::Answer => self.pass_on(&path, attempt, FromPeer::Answer(body)),
+            SignalKind::Answer => {
+                self.introductions.handle_answer(path, attempt);
+                self.pass_on(&path, attempt, FromPeer::Answer(body));
+            }
             SignalKind::Candidate if webrtc::is_knock(&body) => {
                 self.introductions.handle_knock(now, path);
             }
@@ -139,10 +131,7 @@ impl Task {
     }
 
     fn handle_offer(&mut self, path: PeerPath, attempt: u64, offer: Bytes) {
-        let (Some(meeting), Some(own)) = (
-            self.signalling.meeting(&path.topic),
-            self.own_public(path.server, &path.topic),
-        ) else {
+        let Some((meeting, own)) = self.met_by(&path) else {
             return;
         };
         if !self.has_room() || !self.introductions.handle_offer(path, meeting, own, attempt) {
@@ -184,14 +173,8 @@ impl Task {
             match action {
                 Action::Offer { path, attempt } => self.start_attempt(path, attempt, None),
                 Action::Knock { path } => {
-                    let Some(client) = self.signalling.client(path.server) else {
-                        continue;
-                    };
-                    let body = webrtc::knock();
-                    if let Err(error) =
-                        client.send(path.topic, path.peer, SignalKind::Candidate, body)
-                    {
-                        tracing::debug!(%error, "knock not sent");
+                    if let Some(carrier) = self.carrier(&path) {
+                        carrier.send(path.peer, SignalKind::Candidate, webrtc::knock());
                     }
                 }
             }
@@ -199,15 +182,15 @@ impl Task {
     }
 
     fn start_attempt(&mut self, path: PeerPath, attempt: u64, offer: Option<Bytes>) {
-        let Some(client) = self.signalling.client(path.server).cloned() else {
+        let Some(carrier) = self.carrier(&path) else {
             return;
         };
         let (signals, incoming) = mpsc::channel(NEGOTIATION_SIGNALS_MAX);
         let settings = self.webrtc.clone();
         let work = Attempt {
-            path,
+            peer: path.peer,
             attempt,
-            client,
+            carrier,
             settings,
             incoming,
         };
@@ -252,7 +235,7 @@ impl Task {
             self.running.remove(&path);
         }
         let now = self.parts.clock.now();
-        let meeting = self.signalling.meeting(&path.topic);
+        let meeting = self.met_by(&path).map(|(meeting, _)| meeting);
         match (result, meeting) {
             (Ok(link), Some(meeting)) if self.introductions.is_current(&path, attempt) => {
                 match self.start_session(link, path, role, meeting).await {
@@ -284,10 +267,32 @@ impl Task {
         }
     }
 
-    fn own_public(&self, server: usize, topic: &Topic) -> Option<PublicKey> {
-        self.signalling
-            .own_key(server, topic)
-            .map(|key| key.public_key())
+    /// Returns what a path is about, while that is wanted, and who this node is there.
+    pub(super) fn met_by(&self, path: &PeerPath) -> Option<(MeetingKey, PublicKey)> {
+        match path.via {
+            Via::Signal { server, topic } => {
+                let own = self.signalling.own_key(server, &topic)?;
+                Some((self.signalling.meeting(&topic)?, own.public_key()))
+            }
+            Via::Peer(session) => {
+                let meeting = self.sessions.entries.get(&session)?.info.meeting();
+                let is_wanted = self.signalling.is_wanted(&meeting);
+                Some((meeting, self.own_static(&meeting)?)).filter(|_| is_wanted)
+            }
+        }
+    }
+
+    fn carrier(&self, path: &PeerPath) -> Option<Carrier> {
+        match path.via {
+            Via::Signal { server, topic } => {
+                let client = self.signalling.client(server)?.clone();
+                Some(Carrier::Signal { client, topic })
+            }
+            Via::Peer(session) => {
+                let entry = self.sessions.entries.get(&session)?;
+                Some(Carrier::Peer(entry.commands.clone()))
+            }
+        }
     }
 }
 

@@ -11,13 +11,14 @@ use super::{Task, random};
 use crate::limits::SESSIONS_MAX;
 use crate::link::webrtc::WebrtcLink;
 use crate::link::{Fingerprints, Link, Transport};
-use crate::node::introductions::{MeetingKey, PeerPath};
+use crate::node::introductions::{MeetingKey, PeerPath, Via};
 use crate::node::plain::PlainLink;
 use crate::node::sessions::{Entry, Handshake, Rate};
+use crate::node::status::FoundBy;
 use crate::node::{Attached, NodeError, NodeEvent, Step};
 use crate::session::{
-    Associations, Certificate, Command, Driver, Label, LinkBinding, Means, Meeting, Report, Seen,
-    Session, SessionConfig, SessionError, SessionId, SessionInfo, SessionRole,
+    Associations, Certificate, Command, Driver, Label, LinkBinding, Means, Meeting, Relays, Report,
+    Seen, Session, SessionConfig, SessionError, SessionId, SessionInfo, SessionRole,
 };
 
 /// Target under which tests watch over what every link runs.
@@ -127,6 +128,7 @@ impl Task {
                 binding: binding(info.role, link.fingerprints()),
                 format: self.parts.config.format,
                 associations: takes_associations,
+                introduces: self.introducing(&(info.label, info.key)),
                 static_seed: self.static_seed(&info)?,
                 ephemeral_seed: random()?,
                 stream_header: random()?,
@@ -161,8 +163,11 @@ impl Task {
             unanswered: 0,
         };
         let met = path.and_then(|path| {
-            let found_by = self.signalling.found_by(path.server)?;
-            Some((found_by, self.signalling.url(path.server)))
+            let found_by = match path.via {
+                Via::Signal { server, .. } => self.signalling.found_by(server)?,
+                Via::Peer(_) => FoundBy::Peer,
+            };
+            Some((found_by, self.name_of(&path.via)))
         });
         let entry = Entry {
             info,
@@ -178,6 +183,7 @@ impl Task {
             task: tokio::spawn(driver.run()),
             since: now,
             rate: Rate::starting_at(now),
+            impostor: false,
         };
         self.sessions.entries.insert(id, entry);
         Ok(id)
@@ -213,8 +219,10 @@ impl Task {
                     hash,
                     remote_static,
                 });
+                self.check_introduced(id, remote_static);
             }
-            Report::Open => self.handle_open(id).await,
+            Report::Open(introduces) => self.handle_open(id, introduces).await,
+            Report::Mesh(message) => self.handle_mesh(id, message),
             Report::Certified(certificate) => self.handle_certified(id, certificate).await,
             Report::Host(message) => {
                 let answers = self.parts.host.handle_peer_message(&entry.info, message);
@@ -235,16 +243,32 @@ impl Task {
         }
     }
 
-    async fn handle_open(&mut self, id: SessionId) {
+    /// Whoever was introduced by another peer is who that said, or nobody: else the introducer stands between the
+    /// two.
+    fn check_introduced(&mut self, id: SessionId, remote_static: [u8; 32]) {
         let Some(entry) = self.sessions.entries.get_mut(&id) else {
             return;
         };
+        if let Some(path) = entry.path
+            && path.introducer().is_some()
+            && path.peer.0 != remote_static
+        {
+            entry.impostor = true;
+            self.sessions.close(id, SessionError::Impostor);
+        }
+    }
+
+    async fn handle_open(&mut self, id: SessionId, introduces: Option<Relays>) {
+        let Some(entry) = self.sessions.entries.get_mut(&id) else {
+            return;
+        };
+        if entry.impostor {
+            return;
+        }
         entry.open = true;
         let info = entry.info.clone();
         let found_by = entry.met.as_ref().map(|(found_by, _)| *found_by);
-        if let Some(path) = entry.path {
-            self.introductions.handle_session_open(path);
-        }
+        self.mesh_opened(id, introduces);
         let replaced = self.sessions.replaced_by(id);
         for other in &replaced {
             self.sessions.close(*other, SessionError::Replaced);
@@ -322,11 +346,8 @@ impl Task {
                 self.introductions.forget(path);
             }
         }
-        if let Some(path) = entry.path {
-            let other = self.sessions.other_with(id, &path);
-            self.introductions
-                .handle_session_closed(now, path, id, other);
-        }
+        self.introducer.handle_closed(now, id);
+        self.introductions.handle_session_closed(now, id);
         if entry.open {
             self.parts.host.handle_session_closed(&entry.info);
             let reason = reason.to_string();
@@ -336,7 +357,7 @@ impl Task {
             });
         } else if let Some(path) = entry.path {
             let (label, key) = (entry.info.label, entry.info.key);
-            tracing::debug!(server = path.server, %reason, "peer did not prove itself");
+            tracing::debug!(via = ?path.via, %reason, "peer did not prove itself");
             let reason = reason.to_string();
             self.tell(NodeEvent::StepFailed {
                 step: Step::NotConnected { label, key, reason },

@@ -23,6 +23,7 @@ fn session(role: SessionRole) -> Session {
         binding: LinkBinding::default(),
         format: 0,
         associations: true,
+        introduces: None,
         static_seed: [role.byte() + 1; 32],
         ephemeral_seed: [role.byte() + 3; 32],
         stream_header: [role.byte() + 5; 24],
