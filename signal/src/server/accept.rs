@@ -36,6 +36,7 @@ pub(super) struct Server {
     /// Held by every task of a client: when all are gone, the receiver ends.
     pub(super) alive: Option<mpsc::Sender<()>>,
     only_local: bool,
+    only_topics: bool,
     tls: Option<TlsAcceptor>,
 }
 
@@ -49,6 +50,7 @@ impl Server {
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
             alive: Some(alive),
             only_local: settings.only_local,
+            only_topics: settings.only_topics,
             tls: settings.tls.map(TlsAcceptor::from),
         }
     }
@@ -66,18 +68,19 @@ impl Server {
             debug!("a connection from outside of the local network");
             return;
         }
-        let router = Router::new()
-            .route(DEFAULT_PATH, any(upgrade))
-            .merge(registry::router())
-            .with_state(self.clone())
-            .merge(
-                Router::new()
-                    .route("/api/health", get(health))
-                    .route("/api/ready", get(ready))
-                    .with_state(Arc::clone(&self.hub)),
-            )
-            .layer(Extension(address));
-        self.start(stream, router, self.tls.clone());
+        let mut router = Router::new().route(DEFAULT_PATH, any(upgrade));
+        if !self.only_topics {
+            router = router.merge(registry::router());
+        }
+        let mut router = router.with_state(self.clone());
+        if !self.only_topics {
+            let health = Router::new()
+                .route("/api/health", get(health))
+                .route("/api/ready", get(ready))
+                .with_state(Arc::clone(&self.hub));
+            router = router.merge(health);
+        }
+        self.start(stream, router.layer(Extension(address)), self.tls.clone());
     }
 
     /// Starts the task of one socket of the metrics port.

@@ -21,6 +21,8 @@ pub struct Settings {
     /// Takes connections from private, link-local and loopback addresses alone, and closes others
     /// unheard: for a meeting point that is meant for one network. Default: off.
     pub only_local: bool,
+    /// Serves the WebSocket alone: no registry and no word on its health. Default: off.
+    pub only_topics: bool,
     /// Diagnostic: gets every frame in and out. Default none. Whoever sets it sees all topics,
     /// client keys and signals; it exists so that a test can search them.
     pub record: Option<Arc<dyn Record>>,
@@ -51,6 +53,12 @@ impl Settings {
     /// Takes connections from addresses of a local network alone.
     pub fn only_local(mut self, only_local: bool) -> Self {
         self.only_local = only_local;
+        self
+    }
+
+    /// Serves the WebSocket alone.
+    pub fn only_topics(mut self, only_topics: bool) -> Self {
+        self.only_topics = only_topics;
         self
     }
 

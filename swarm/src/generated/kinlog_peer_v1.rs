@@ -4,7 +4,7 @@
 pub struct PeerMessage {
     #[prost(
         oneof = "peer_message::Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 40"
     )]
     pub message: ::core::option::Option<peer_message::Message>,
 }
@@ -74,6 +74,8 @@ pub mod peer_message {
         CircuitCredit(super::CircuitCredit),
         #[prost(message, tag = "31")]
         CircuitClosed(super::CircuitClosed),
+        #[prost(message, tag = "40")]
+        MeetingPoints(super::MeetingPoints),
     }
 }
 /// "Open the channel of these feeds if you hold or want them." Tags are good for this session only.
@@ -344,4 +346,11 @@ pub struct CircuitClosed {
     pub from: ::prost::bytes::Bytes,
     #[prost(uint64, tag = "3")]
     pub number: u64,
+}
+/// "Here I am met without a server": to who has shown a certificate. Replaces what was told before.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MeetingPoints {
+    /// of the topic protocol; at most 4, of 256 bytes each
+    #[prost(string, repeated, tag = "1")]
+    pub urls: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }

@@ -40,6 +40,7 @@ impl MeetingPoint {
         rules.peers_per_topic_max = POINT_PEERS_PER_TOPIC_MAX;
         let settings = Settings::default()
             .rules(rules)
+            .only_topics(true)
             .only_local(config.public_url.is_none());
         let (stop, stopped) = oneshot::channel::<()>();
         tokio::spawn(async move {

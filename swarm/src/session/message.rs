@@ -10,8 +10,8 @@ use super::seed_clearing::SeedClearing;
 use crate::generated::kinlog_peer_v1 as wire;
 use crate::generated::kinlog_peer_v1::peer_message::Message;
 use crate::limits::{
-    IDENTITY_SET_BYTES_MAX, JOIN_BYTES_MAX, SEED_GRANT_BYTES_MAX, SIGN_IN_RECORD_BYTES_MAX,
-    TAGS_PER_MESSAGE_MAX,
+    IDENTITY_SET_BYTES_MAX, JOIN_BYTES_MAX, MEETING_URL_BYTES_MAX, MEETING_URLS_MAX,
+    SEED_GRANT_BYTES_MAX, SIGN_IN_RECORD_BYTES_MAX, TAGS_PER_MESSAGE_MAX,
 };
 
 /// A message that the node carries and its host understands.
@@ -73,6 +73,11 @@ pub enum PeerMessage {
     SignInRecord {
         /// The record's bytes.
         bytes: Bytes,
+    },
+    /// "Here I am met without a server", in the place of what was told before.
+    MeetingPoints {
+        /// URLs of meeting points, at most [`MEETING_URLS_MAX`] of [`MEETING_URL_BYTES_MAX`] each.
+        urls: Vec<String>,
     },
 }
 
@@ -144,6 +149,14 @@ pub enum PeerMessageError {
         /// How many may be.
         limit: usize,
     },
+    /// More meeting points than one message may tell of.
+    #[error("{count} meeting points in a message, at most {limit}")]
+    Urls {
+        /// How many.
+        count: usize,
+        /// How many may be.
+        limit: usize,
+    },
     /// More tags than one message may carry.
     #[error("{count} tags in a message, at most {limit}")]
     Tags {
@@ -207,6 +220,9 @@ impl ChannelMessage {
             ChannelMessage::Host(PeerMessage::SignInRecord { bytes }) => {
                 Message::SignInRecord(wire::SignInRecord { record: bytes })
             }
+            ChannelMessage::Host(PeerMessage::MeetingPoints { urls }) => {
+                Message::MeetingPoints(wire::MeetingPoints { urls })
+            }
         };
         wire::PeerMessage {
             message: Some(message),
@@ -264,6 +280,23 @@ impl ChannelMessage {
             Message::SignInRecord(sent) => {
                 let bytes = at_most("sign-in record", sent.record, SIGN_IN_RECORD_BYTES_MAX)?;
                 ChannelMessage::Host(PeerMessage::SignInRecord { bytes })
+            }
+            Message::MeetingPoints(points) => {
+                if points.urls.len() > MEETING_URLS_MAX {
+                    return Err(PeerMessageError::Urls {
+                        count: points.urls.len(),
+                        limit: MEETING_URLS_MAX,
+                    });
+                }
+                let longest = points.urls.iter().map(String::len).max();
+                if let Some(bytes) = longest.filter(|bytes| *bytes > MEETING_URL_BYTES_MAX) {
+                    return Err(PeerMessageError::Size {
+                        field: "URL of a meeting point",
+                        bytes,
+                        limit: MEETING_URL_BYTES_MAX,
+                    });
+                }
+                ChannelMessage::Host(PeerMessage::MeetingPoints { urls: points.urls })
             }
             message @ (Message::Ping(_)
             | Message::Pong(_)
@@ -384,6 +417,9 @@ mod tests {
             ChannelMessage::Host(PeerMessage::SignInRecord {
                 bytes: Bytes::from_static(b"record"),
             }),
+            ChannelMessage::Host(PeerMessage::MeetingPoints {
+                urls: vec!["ws://192.168.1.5:40000".to_owned(); MEETING_URLS_MAX],
+            }),
         ];
         let further = associations::examples().into_iter();
         messages.extend(further.map(ChannelMessage::Association));
@@ -426,6 +462,20 @@ mod tests {
         let many = ChannelMessage::Want(vec![[0; 8]; TAGS_PER_MESSAGE_MAX + 1]).encode();
         let error = ChannelMessage::decode(Bytes::from(many)).unwrap_err();
         assert!(matches!(error, PeerMessageError::Tags { .. }));
+    }
+
+    #[test]
+    fn meeting_points_that_are_many_or_long_are_refused() {
+        let decode = |urls: Vec<String>| {
+            let bytes = ChannelMessage::Host(PeerMessage::MeetingPoints { urls }).encode();
+            ChannelMessage::decode(Bytes::from(bytes))
+        };
+        let url = "x".repeat(MEETING_URL_BYTES_MAX);
+        assert!(decode(vec![url.clone(); MEETING_URLS_MAX]).is_ok());
+        let many = decode(vec![url.clone(); MEETING_URLS_MAX + 1]);
+        assert!(matches!(many, Err(PeerMessageError::Urls { .. })));
+        let long = decode(vec![url + "x"]);
+        assert!(matches!(long, Err(PeerMessageError::Size { .. })));
     }
 
     #[test]
