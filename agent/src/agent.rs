@@ -58,10 +58,25 @@ impl OpenOptions {
 }
 
 /// How the network is started.
+///
+/// By default nobody is met but at signal servers: whoever opens an agent for people says
+/// [`lan`](Self::lan).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct NetworkConfig {
     /// Signal servers beside those remembered from links.
     pub signal_urls: Vec<String>,
+    /// Looks for others on the local network, and is a meeting point there itself.
+    pub lan: bool,
+    /// Asks nobody outside of the local network: no signal server, no STUN server, and of the remembered
+    /// meeting points those with an address of a local network.
+    pub lan_only: bool,
+    /// Meets nobody: requests that need others fail.
+    pub offline: bool,
+    /// Where a router forwards connections to the own meeting point: `ws://host:port`. Who was met is
+    /// told of it, and connections from outside of the local network are taken.
+    pub public_url: Option<String>,
+    /// Port of the own meeting point; by default one that stays the same while it is free.
+    pub meeting_port: Option<u16>,
     /// STUN servers, `stun:host:port`.
     pub stun_urls: Vec<String>,
     /// Appends the size of every message received over a link to this file, one a line.

@@ -39,6 +39,7 @@ mod peers;
 mod pins;
 mod requests;
 pub mod rooms;
+mod routes;
 mod seeding;
 mod settings;
 pub mod sign_in;

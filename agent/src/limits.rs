@@ -306,3 +306,29 @@ pub const BLOCKS_FETCHED_MAX: usize = 65_536;
 /// Blocks that one reader has asked for at a time: what keeps a link of 100 ms and 10 MB/s busy with blocks
 /// of 4 KiB, and a sixteenth of what a node waits for in all.
 pub const BLOCKS_FETCHED_AT_ONCE: usize = 256;
+
+/// Devices whose meeting points are remembered (R177).
+pub const ROUTED_DEVICES_MAX: usize = 50;
+
+/// Meeting points remembered of one device: as many as it may tell of.
+pub const ROUTES_PER_DEVICE_MAX: usize = 4;
+
+/// How long a meeting point is remembered at which a device was neither met nor told of.
+pub const ROUTE_EXPIRES_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Share of the newest try in a route's success rate: five tries are two thirds of it.
+pub const ROUTE_WEIGHT: f64 = 0.2;
+
+/// How often it is looked at who is missing and where they may be.
+pub const ROUTES_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a remembered meeting point is tried before that counts as a failure: connecting takes a few
+/// seconds, and the other side may be starting, too.
+pub const ROUTE_TRIED_FOR: Duration = Duration::from_secs(20);
+
+/// Longest time between two failures that are counted of a route that goes on being tried; each writes
+/// `state.db` once.
+pub const ROUTE_TRIED_FOR_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// How often it is written down anew that a route is good, or that a device told of it.
+pub const ROUTE_NOTED_EVERY: Duration = Duration::from_secs(60 * 60);

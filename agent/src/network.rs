@@ -1,7 +1,7 @@
 //! The network while it is on: a swarm node that is told the plan, and what went wrong last.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::crypto::DeviceKey;
@@ -21,6 +21,8 @@ pub(crate) struct Network {
     told: Mutex<Told>,
     troubles: Mutex<Troubles>,
     sessions: Mutex<BTreeMap<SessionId, SessionInfo>>,
+    /// Where the other sides of open sessions say that they are met, until it is known whose they are.
+    meeting_points: Mutex<BTreeMap<SessionId, Vec<String>>>,
     /// Sessions that ended, the newest few: whoever made their link makes another.
     last_ended: Mutex<VecDeque<SessionId>>,
     /// When a session with a device ended last, ms.
@@ -53,6 +55,7 @@ impl Network {
             told: Mutex::default(),
             troubles: Mutex::default(),
             sessions: Mutex::default(),
+            meeting_points: Mutex::default(),
             last_ended: Mutex::default(),
             last_met: Mutex::default(),
             met: watch::Sender::default(),
@@ -133,6 +136,7 @@ impl Network {
     pub(crate) fn session_closed(&self, session: SessionId) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = sessions.remove(&session);
+        self.meeting_points().remove(&session);
         if let Some(device) = ended.and_then(|one| Some(one.remote_certificate?.device)) {
             let mut met = self.last_met.lock().unwrap_or_else(PoisonError::into_inner);
             met.insert(device, wall_ms());
@@ -165,6 +169,33 @@ impl Network {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         ended.contains(session)
+    }
+
+    /// Notes where the other side of an open session says that it is met.
+    pub(crate) fn hear_meeting_points(&self, session: SessionId, urls: Vec<String>) {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if sessions.contains_key(&session) {
+            self.meeting_points().insert(session, urls);
+        }
+    }
+
+    /// Takes what the other sides of sessions said that are known now; the rest waits.
+    pub(crate) fn take_meeting_points(
+        &self,
+        is_known: impl Fn(SessionId) -> bool,
+    ) -> BTreeMap<SessionId, Vec<String>> {
+        let mut waiting = self.meeting_points();
+        let (taken, rest) = std::mem::take(&mut *waiting)
+            .into_iter()
+            .partition(|(session, _)| is_known(*session));
+        *waiting = rest;
+        taken
+    }
+
+    fn meeting_points(&self) -> MutexGuard<'_, BTreeMap<SessionId, Vec<String>>> {
+        self.meeting_points
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns an open session.

@@ -46,5 +46,7 @@ pub use rooms::{
 };
 pub use seeding::{GrantInfo, SeedingInfo};
 pub use selection::Selection;
-pub use status::{FeedStatus, IceInfo, SessionStatus, SignalStatus, Status, StoreStatus};
+pub use status::{
+    FeedStatus, IceInfo, LanStatus, RouteStatus, SessionStatus, SignalStatus, Status, StoreStatus,
+};
 pub use text::Text;

@@ -1,5 +1,6 @@
 //! What `status` shows. Field names are what `--json` prints, so they are kept.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey};
@@ -18,7 +19,18 @@ pub struct Status {
     pub pid: u32,
     /// Whether the network is on.
     pub network: bool,
+    /// Meeting points: signal servers, the own one, those of the local network and remembered ones.
     pub signals: Vec<SignalStatus>,
+    /// Sessions that opened since the network was started, by how the peer was found: `signal`, `own`
+    /// (it came to us), `lan`, `route`.
+    #[serde(default)]
+    pub found: BTreeMap<String, u64>,
+    /// The own meeting point and the local network, where they are on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lan: Option<LanStatus>,
+    /// Meeting points that are remembered of others, the best first.
+    #[serde(default)]
+    pub routes: Vec<RouteStatus>,
     pub sessions: Vec<SessionStatus>,
     pub feeds: Vec<FeedStatus>,
     pub rooms: Vec<RoomInfo>,
@@ -35,10 +47,42 @@ pub struct Status {
     pub must_renew: Option<String>,
 }
 
-/// A signal server.
+/// The own meeting point and what is seen on the local network.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct LanStatus {
+    /// Port of the own meeting point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// What others reach it by.
+    pub urls: Vec<String>,
+    /// Other nodes seen on the local network now.
+    pub neighbours: usize,
+    /// Why nobody is seen there, where nobody can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// A meeting point remembered of a device.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RouteStatus {
+    pub agent: Text<AgentId>,
+    pub device: Text<DeviceKey>,
+    pub url: String,
+    /// When the device was met there last, or told of it: seconds since 1970.
+    pub seen_s: u64,
+    /// How often it was met there of late when it was looked for, from 0 to 1.
+    pub success_rate: f64,
+    /// How the route is known: `signal`, `route`, `told`.
+    pub path: String,
+}
+
+/// A meeting point.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct SignalStatus {
     pub url: String,
+    /// `signal` for a configured server, `own`, `lan`, `route`.
+    #[serde(default)]
+    pub found_by: String,
     pub connected: bool,
     /// Why not, when it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,6 +98,12 @@ pub struct SessionStatus {
     pub met_by: String,
     /// Path, room or key behind the topic.
     pub topic: String,
+    /// How the peer was found: `signal`, `own` (it came to us), `lan`, `route`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_by: Option<String>,
+    /// URL of the meeting point at which it was met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub met_at: Option<String>,
     /// `webrtc`, `tcp`, `memory`.
     pub transport: String,
     /// The candidate pair that ICE chose, for WebRTC.

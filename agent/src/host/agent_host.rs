@@ -34,6 +34,11 @@ pub(crate) enum HostEvent {
         session: SessionInfo,
         message: PeerMessage,
     },
+    /// A device says where it is met without a server.
+    MeetingPoints {
+        session: SessionInfo,
+        urls: Vec<String>,
+    },
     /// Somebody answers our request to join.
     JoinResponse {
         session: SessionInfo,
@@ -222,6 +227,11 @@ impl Host for AgentHost {
                         record: bytes,
                     });
                 }
+                Vec::new()
+            }
+            PeerMessage::MeetingPoints { urls } if session.remote_certificate.is_some() => {
+                let session = session.clone();
+                self.pass_message(HostEvent::MeetingPoints { session, urls });
                 Vec::new()
             }
             PeerMessage::Room { bytes } if session.label == Label::Room => {

@@ -8,8 +8,8 @@ use kinlog_swarm::link::{CandidateKind, IceCandidate, IcePath};
 use kinlog_swarm::{Label, SessionStatus as NodeSession};
 
 use crate::api::{
-    Error, FeedInfo, FeedStatus, IceInfo, IdInfo, Reply, Selection, SessionStatus, SignalStatus,
-    Status, StoreStatus,
+    Error, FeedInfo, FeedStatus, IceInfo, IdInfo, LanStatus, Reply, RouteStatus, Selection,
+    SessionStatus, SignalStatus, Status, StoreStatus,
 };
 use crate::block_ranges::minus;
 use crate::core::Core;
@@ -70,6 +70,14 @@ fn build(core: &Core, look: &Look, is_on: bool) -> Result<Reply, Error> {
         pid: std::process::id(),
         network: is_on,
         signals: signals(look),
+        found: look
+            .node
+            .found
+            .iter()
+            .map(|(by, count)| (by.name().to_owned(), *count))
+            .collect(),
+        lan: look.node.lan.as_ref().map(lan),
+        routes: routes(core)?,
         in_sync: feeds.iter().all(|feed| feed.in_sync),
         bytes_received: sessions.clone().map(|one| one.bytes_in).sum(),
         bytes_sent: sessions.clone().map(|one| one.bytes_out).sum(),
@@ -231,10 +239,34 @@ fn signals(look: &Look) -> Vec<SignalStatus> {
     signals
         .map(|one| SignalStatus {
             url: one.url.clone(),
+            found_by: one.found_by.name().to_owned(),
             connected: one.connected,
             problem: one.reason.clone(),
         })
         .collect()
+}
+
+fn lan(lan: &kinlog_swarm::LanStatus) -> LanStatus {
+    LanStatus {
+        port: lan.port,
+        urls: lan.urls.clone(),
+        neighbours: lan.neighbours,
+        trouble: lan.trouble.clone(),
+    }
+}
+
+fn routes(core: &Core) -> Result<Vec<RouteStatus>, Error> {
+    let routes = core.state.routes()?.into_iter();
+    Ok(routes
+        .map(|route| RouteStatus {
+            agent: route.agent.into(),
+            device: route.device.into(),
+            url: route.url,
+            seen_s: route.seen_s,
+            success_rate: route.success_rate,
+            path: route.path,
+        })
+        .collect())
 }
 
 fn session(core: &Core, one: &NodeSession) -> SessionStatus {
@@ -246,6 +278,8 @@ fn session(core: &Core, one: &NodeSession) -> SessionStatus {
         id: one.id,
         met_by: one.label.name().to_owned(),
         topic: topic(core, one),
+        found_by: one.found_by.map(|by| by.name().to_owned()),
+        met_at: one.met_at.clone(),
         transport: format!("{:?}", one.transport).to_lowercase(),
         ice: one.path.as_ref().map(ice),
         device: device.map(Into::into),

@@ -20,6 +20,7 @@ mod own_feeds;
 mod paths;
 mod pins;
 mod rooms;
+mod routes;
 mod schema;
 mod sealed;
 mod sign_ins;
@@ -39,6 +40,7 @@ pub(crate) use join_answers::StoredAnswer;
 pub(crate) use own_feeds::OwnFeed;
 pub(crate) use pins::{Pin, PinTarget};
 pub(crate) use rooms::{KeySort, OpenJoin, StoredEpoch, StoredRoom};
+pub(crate) use routes::PeerRoute;
 
 use crate::api::Error;
 use crate::home::private_file;

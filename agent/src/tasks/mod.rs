@@ -5,6 +5,7 @@ mod emptying;
 mod joining;
 mod node_events;
 mod restoring;
+mod routes;
 mod sessions;
 mod start;
 mod vouching;

@@ -77,6 +77,9 @@ impl Core {
                 let bytes = self.admit(&session, &request)?;
                 network.send(session.id, PeerMessage::JoinResponse { bytes });
             }
+            HostEvent::MeetingPoints { session, urls } => {
+                network.hear_meeting_points(session.id, urls);
+            }
             HostEvent::Room { session, bytes } => self.hear_in_room(&session, &bytes)?,
             HostEvent::Seed { session, message } => self.hear_of_seeding(&session, message)?,
             HostEvent::JoinResponse { session, response } => {

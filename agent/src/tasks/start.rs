@@ -1,18 +1,21 @@
-//! Starting the network, and starting it again when a link brings a new signal server.
+//! Starting the network, and telling it of signal servers that links bring.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use kinlog_indexer::FORMAT;
-use kinlog_swarm::{Node, NodeConfig, NodeError};
+use kinlog_signal::SignalUrl;
+use kinlog_swarm::{LanConfig, MeetingPointConfig, Node, NodeConfig, NodeError};
 
 use crate::agent::NetworkConfig;
 use crate::api::{Error, ErrorKind};
+use crate::core::Core;
 use crate::failure::chain;
 use crate::links::is_signal_url;
 use crate::network::Network;
 use crate::requests::blocking;
-use crate::tasks::{Running, asking, node_events, restoring};
+use crate::state::StateError;
+use crate::tasks::{Running, asking, node_events, restoring, routes};
 
 impl Running {
     /// Starts the network with the servers given and those remembered; one that runs already goes
@@ -31,20 +34,31 @@ impl Running {
             Ok(())
         })
         .await?;
+        if let Some(url) = &config.public_url
+            && let Err(error) = url.parse::<SignalUrl>()
+        {
+            return Err(Error::usage(error.to_string()));
+        }
         let mut running = self.network.lock().await;
+        let mut urls = self.signal_urls(&config).await?;
         let before = running.clone();
+        let wanted = before.clone().unwrap_or(config);
+        if wanted.lan_only {
+            urls.clear();
+        }
         let wanted = NetworkConfig {
-            signal_urls: self.signal_urls(&config).await?,
-            ..before.clone().unwrap_or(config)
+            signal_urls: urls,
+            ..wanted
         };
-        if before.as_ref() == Some(&wanted) {
-            return Ok(());
+        match (before, self.core.network()) {
+            _ if wanted.offline => {}
+            (Some(_), Some(network)) => {
+                for url in &wanted.signal_urls {
+                    network.node.add_signal(url).map_err(node_error)?;
+                }
+            }
+            _ => self.start_node(&wanted).await?,
         }
-        if before.is_some() {
-            tracing::info!("network starts again with a new signal server");
-            self.stop_network().await?;
-        }
-        self.start_node(&wanted).await?;
         *running = Some(wanted);
         Ok(())
     }
@@ -52,28 +66,33 @@ impl Running {
     /// Starts the network if it is off: for work that needs no signal server, or knows them.
     pub(crate) async fn ensure_network(&self) -> Result<Arc<Network>, Error> {
         self.start_network(NetworkConfig::default()).await?;
+        let is_offline = |config: &NetworkConfig| config.offline;
+        if self.network.lock().await.as_ref().is_some_and(is_offline) {
+            return Err(Error::no_peers("this agent was started offline")
+                .hint("start it without --offline"));
+        }
         self.core
             .network()
             .ok_or_else(|| Error::general("the network stopped again"))
     }
 
     /// As [`ensure_network`](Self::ensure_network), and there is a way to meet others: a signal server,
-    /// or an introduction in this process.
+    /// the local network, a remembered meeting point, or an introduction in this process.
     pub(crate) async fn ensure_signals(&self) -> Result<Arc<Network>, Error> {
         let network = self.ensure_network().await?;
-        let known = self
-            .network
-            .lock()
-            .await
-            .as_ref()
-            .map_or(0, |config| config.signal_urls.len());
-        if known == 0 && self.introductions.load(Ordering::Relaxed) == 0 {
-            return Err(
-                Error::no_peers("no signal server is known to meet others at")
-                    .hint("name one with --signal URL, or use a link that carries one"),
-            );
+        let has_way = |config: &NetworkConfig| {
+            config.lan || config.public_url.is_some() || !config.signal_urls.is_empty()
+        };
+        if self.network.lock().await.as_ref().is_some_and(has_way)
+            || self.introductions.load(Ordering::Relaxed) > 0
+            || blocking(&self.core, |core| Ok(!core.state.routes()?.is_empty())).await?
+        {
+            return Ok(network);
         }
-        Ok(network)
+        Err(
+            Error::no_peers("no signal server is known to meet others at")
+                .hint("name one with --signal URL, or use a link that carries one"),
+        )
     }
 
     async fn signal_urls(&self, config: &NetworkConfig) -> Result<Vec<String>, Error> {
@@ -95,11 +114,27 @@ impl Running {
         let mut config = NodeConfig::new(core.keys.secret().clone());
         config.signal_urls.clone_from(&wanted.signal_urls);
         config.stun_urls.clone_from(&wanted.stun_urls);
+        if wanted.lan_only {
+            config.stun_urls.clear();
+        }
         config.message_log.clone_from(&wanted.message_log);
+        if wanted.lan || wanted.public_url.is_some() {
+            let remembered = blocking(core, |core| Ok(core.meeting_port()?)).await?;
+            let port = wanted.meeting_port.or(remembered).unwrap_or(0);
+            let public_url = wanted.public_url.as_ref().and_then(|url| url.parse().ok());
+            let point = MeetingPointConfig::default();
+            config.meeting_point = Some(point.port(port).public_url(public_url));
+        }
+        if wanted.lan {
+            config.lan = Some(LanConfig::default());
+        }
         config.format = FORMAT;
         config.withhold_own = true;
         let host = Arc::new(core.host.clone());
         let node = Node::start(config, core.store.clone(), host).map_err(node_error)?;
+        if let Some(port) = node.meeting_port() {
+            blocking(core, move |core| Ok(core.keep_meeting_port(port)?)).await?;
+        }
         let events = node.subscribe();
         let network = Arc::new(Network::new(node));
         let watching = node_events::watch(core.clone(), Arc::downgrade(&network), events);
@@ -108,7 +143,26 @@ impl Running {
         self.tasks().push(tokio::spawn(asking));
         let restoring = restoring::continue_restored(core.clone(), Arc::downgrade(&network));
         self.tasks().push(tokio::spawn(restoring));
+        let routes = routes::keep(core.clone(), Arc::downgrade(&network), wanted.lan_only);
+        self.tasks().push(tokio::spawn(routes));
         blocking(core, move |core| core.set_network(Some(network))).await
+    }
+}
+
+/// Under which `state.db` keeps the port of the own meeting point: those who remember it come again.
+const MEETING_PORT: &str = "meeting_port";
+
+impl Core {
+    fn meeting_port(&self) -> Result<Option<u16>, StateError> {
+        let held = self.state.value(MEETING_PORT)?;
+        Ok(held.and_then(|held| Some(u16::from_le_bytes(held.try_into().ok()?))))
+    }
+
+    fn keep_meeting_port(&self, port: u16) -> Result<(), StateError> {
+        if self.meeting_port()? != Some(port) {
+            self.state.set_value(MEETING_PORT, &port.to_le_bytes())?;
+        }
+        Ok(())
     }
 }
 

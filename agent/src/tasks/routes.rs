@@ -1,0 +1,148 @@
+//! Where peers were met is remembered, and who is missing is looked for there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use kinlog_feeds::crypto::{AgentId, DeviceKey};
+use kinlog_swarm::{FoundBy, Label, NodeStatus, PeerMessage, SessionId};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::api::Error;
+use crate::core::Core;
+use crate::limits::{ROUTE_EXPIRES_AFTER, ROUTE_NOTED_EVERY, ROUTES_EVERY};
+use crate::network::Network;
+use crate::peers::owner;
+use crate::requests::blocking;
+use crate::routes::{Looked, Routes, route_url};
+use crate::wall_ms;
+
+/// Notes where peers are met and joins the meeting points of those who are missing, until the network is
+/// gone.
+pub(super) async fn keep(core: Arc<Core>, network: Weak<Network>, local_only: bool) {
+    let Some(own) = network.upgrade().map(|it| it.node.meeting_urls().to_vec()) else {
+        return;
+    };
+    let told: BTreeSet<SessionId> = BTreeSet::new();
+    let kept = Arc::new(Mutex::new((Routes::new(local_only, &own), told)));
+    let mut ticks = interval(ROUTES_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(network) = network.upgrade() else {
+            return;
+        };
+        let status = network.node.status().await;
+        let (kept, there) = (Arc::clone(&kept), Arc::clone(&network));
+        let looked = blocking(&core, move |core| {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let (routes, told) = &mut *kept;
+            core.tell_and_hear(&there, told)?;
+            core.look_at_routes(routes, &status)
+        });
+        match looked.await {
+            Ok(looked) => network.node.set_routes(looked.join),
+            Err(error) => tracing::warn!(%error, "remembered meeting points are not looked at"),
+        }
+    }
+}
+
+impl Core {
+    fn look_at_routes(&self, routes: &mut Routes, status: &NodeStatus) -> Result<Looked, Error> {
+        let now_s = wall_ms() / 1000;
+        let expired = now_s.saturating_sub(ROUTE_EXPIRES_AFTER.as_secs());
+        let mut known = self.state.routes()?;
+        if known.iter().any(|route| route.seen_s < expired) {
+            self.state.expire_routes(expired)?;
+            known.retain(|route| route.seen_s >= expired);
+        }
+        let mut connected: BTreeMap<DeviceKey, BTreeSet<String>> = BTreeMap::new();
+        for session in status.sessions.iter().filter(|one| one.state == "open") {
+            let device = session.device.as_deref().and_then(|text| text.parse().ok());
+            let Some(device) = device else { continue };
+            let met_at = connected.entry(device).or_default();
+            let Some(url) = &session.met_at else { continue };
+            met_at.insert(url.clone());
+            // Those of the local network are found again by mDNS, and are others' on another day.
+            if matches!(session.found_by, Some(FoundBy::Signal | FoundBy::Route))
+                && let Some(agent) = owner(self, &device)
+            {
+                let noted = known
+                    .iter()
+                    .find(|one| one.device == device && one.url == *url);
+                let noted_s = noted.map_or(0, |one| one.seen_s);
+                if now_s.saturating_sub(noted_s) >= ROUTE_NOTED_EVERY.as_secs() {
+                    let how = session.found_by.map_or("", FoundBy::name);
+                    self.state.put_route(&agent, &device, url, how, now_s)?;
+                }
+            }
+        }
+        let looked = routes.look(now_s, &known, &connected);
+        for (device, url, met) in &looked.rated {
+            self.state.rate_route(device, url, *met)?;
+        }
+        Ok(looked)
+    }
+
+    /// Tells devices that have shown who they are, and belong to somebody known, where this node is met
+    /// without a server, each session once; and remembers what such devices said of themselves. Whose a
+    /// device is may show only after its session opened.
+    fn tell_and_hear(
+        &self,
+        network: &Network,
+        told: &mut BTreeSet<SessionId>,
+    ) -> Result<(), Error> {
+        let certified = network.sessions_where(|one| one.label == Label::Room);
+        let known: BTreeMap<SessionId, (AgentId, DeviceKey)> = certified
+            .iter()
+            .filter_map(|session| {
+                let device = session.remote_certificate?.device;
+                Some((session.id, (owner(self, &device)?, device)))
+            })
+            .collect();
+        told.retain(|session| known.contains_key(session));
+        let urls = network.node.meeting_urls();
+        for session in known.keys().filter(|_| !urls.is_empty()) {
+            if told.insert(*session) {
+                let urls = urls.to_vec();
+                network.send(*session, PeerMessage::MeetingPoints { urls });
+            }
+        }
+        let heard = network.take_meeting_points(|session| known.contains_key(&session));
+        for (session, urls) in heard {
+            if let Some((agent, device)) = known.get(&session) {
+                self.remember_meeting_points(agent, device, &urls)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers where a device says that it is met, in the place of what it said before.
+    fn remember_meeting_points(
+        &self,
+        agent: &AgentId,
+        device: &DeviceKey,
+        urls: &[String],
+    ) -> Result<(), Error> {
+        let now_s = wall_ms() / 1000;
+        let urls = urls.iter().filter_map(|url| route_url(url, false));
+        let urls: BTreeSet<String> = urls.map(|url| url.to_string()).collect();
+        let known = self.state.routes()?;
+        let of_it = known.iter().filter(|one| one.device == *device);
+        let of_it: BTreeMap<&String, _> = of_it.map(|one| (&one.url, one)).collect();
+        for (url, route) in &of_it {
+            if route.path == TOLD && !urls.contains(*url) {
+                self.state.forget_route(device, url)?;
+            }
+        }
+        for url in urls {
+            let noted_s = of_it.get(&url).map_or(0, |route| route.seen_s);
+            if now_s.saturating_sub(noted_s) >= ROUTE_NOTED_EVERY.as_secs() {
+                self.state.put_route(agent, device, &url, TOLD, now_s)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a route is known of which the device itself told.
+const TOLD: &str = "told";
