@@ -25,6 +25,18 @@ pub(crate) struct Context<'a> {
     pub(crate) output: &'a Output,
 }
 
+/// Environment variable that keeps agents from the local network, as `--no-lan` does.
+pub(crate) const NO_LAN: &str = "KINLOG_NO_LAN";
+
+/// Returns whether a command that meets others by itself looks for them on the local network.
+fn looks_at_lan() -> bool {
+    let switch = std::env::var(NO_LAN).unwrap_or_default();
+    matches!(
+        switch.to_lowercase().as_str(),
+        "" | "0" | "n" | "no" | "f" | "false" | "off"
+    )
+}
+
 /// How an open request ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Ended {
@@ -106,10 +118,11 @@ impl Session {
     ) -> Result<Self, Failure> {
         let mut session = Session::open(context).await?;
         if request.needs_network() {
-            session
-                .target
-                .start_network(NetworkConfig::default())
-                .await?;
+            let network = NetworkConfig {
+                lan: looks_at_lan(),
+                ..NetworkConfig::default()
+            };
+            session.target.start_network(network).await?;
         }
         if let Target::Opened(agent) = &session.target
             && request.lasts()

@@ -54,9 +54,29 @@ fn show(status: &Status, context: &Context<'_>) -> Result<(), Failure> {
             Some(problem) => paint.warn(&clean(problem)),
             None => paint.warn("connecting"),
         };
-        output.data(&format!("signal  {}  {state}", clean(&signal.url)))?;
+        let found_by = match signal.found_by.as_str() {
+            "" => "signal",
+            found_by => found_by,
+        };
+        let url = clean(&signal.url);
+        output.data(&format!("{:6}  {url}  {state}", clean(found_by)))?;
     }
-    if status.network && status.signals.is_empty() {
+    if let Some(lan) = &status.lan {
+        let seen = match &lan.trouble {
+            Some(trouble) => paint.warn(&clean(trouble)),
+            None => format!(
+                "{} on this network",
+                count(lan.neighbours as u64, "other agent")
+            ),
+        };
+        output.data(&format!("lan     {seen}"))?;
+    }
+    if !status.found.is_empty() {
+        let found = status.found.iter();
+        let found = found.map(|(by, times)| format!("{times} {}", clean(found_how(by))));
+        output.data(&format!("found   {}", found.collect::<Vec<_>>().join(", ")))?;
+    }
+    if status.network && status.signals.is_empty() && status.lan.is_none() {
         output.data(&format!(
             "signal  {}",
             paint.warn("none: kinlog up --signal URL")
@@ -98,6 +118,17 @@ fn heading(title: &str, number: usize, context: &Context<'_>) -> Result<(), Fail
     ))
 }
 
+/// Returns in words by what a peer was found.
+fn found_how(found_by: &str) -> &str {
+    match found_by {
+        "signal" => "by a signal server",
+        "own" => "came here",
+        "lan" => "on the local network",
+        "route" => "where they were met before",
+        other => other,
+    }
+}
+
 fn session_line(session: &SessionStatus, paint: &Paint) -> String {
     let who = match (&session.agent, &session.device) {
         (Some(agent), _) => short_key(agent),
@@ -115,11 +146,14 @@ fn session_line(session: &SessionStatus, paint: &Paint) -> String {
         0 | 1 => String::new(),
         several => format!(" x{several}"),
     };
+    let found = session.found_by.as_deref().map(found_how);
+    let found = found.map_or(String::new(), |found| format!(", {found}"));
     format!(
-        "  {}  by {} {}  {} in, {} out\n    {}",
+        "  {}  by {} {}{}  {} in, {} out\n    {}",
         paint.name(&clean(&who)),
         clean(&session.met_by),
         clean(&session.topic),
+        clean(&found),
         bytes(session.bytes_received),
         bytes(session.bytes_sent),
         paint.faint(&clean(

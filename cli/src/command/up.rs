@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use kinlog_agent::api::{DeviceChange, Reply, Request};
+use clap::builder::FalseyValueParser;
+use kinlog_agent::api::{DeviceChange, Reply, Request, SignalStatus};
 use kinlog_agent::{Agent, NetworkConfig};
 use serde::Serialize;
 use tokio::sync::{broadcast, oneshot};
@@ -13,7 +14,7 @@ use tokio::sync::{broadcast, oneshot};
 use crate::error::Failure;
 use crate::home::absolute;
 use crate::output::{Output, clean, clean_lines};
-use crate::target::{Context, interrupted};
+use crate::target::{Context, NO_LAN, interrupted};
 
 /// Time a signal server has to answer before `up` says that it did not.
 const UNREACHED_AFTER: Duration = Duration::from_secs(3);
@@ -23,6 +24,26 @@ pub(crate) struct UpArguments {
     /// Signal server to meet others at, as often as needed; those of links are remembered
     #[arg(long = "signal", value_name = "URL")]
     signals: Vec<String>,
+
+    /// Ask nobody outside of the local network: no signal or STUN server
+    #[arg(long, conflicts_with_all = ["no_lan", "offline", "public_url"])]
+    lan_only: bool,
+
+    /// Do not look for others on the local network, nor be found there
+    #[arg(long, env = NO_LAN, value_parser = FalseyValueParser::new())]
+    no_lan: bool,
+
+    /// Meet nobody
+    #[arg(long, conflicts_with = "public_url")]
+    offline: bool,
+
+    /// Where a router forwards connections to --meeting-port (ws://HOST:PORT): others are told of it
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+
+    /// TCP port at which others meet this agent without a server [default: one that stays the same]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..))]
+    meeting_port: Option<u16>,
 
     /// STUN server that tells the own public address (stun:HOST:PORT), as often as needed
     #[arg(long = "stun", value_name = "URL")]
@@ -69,6 +90,11 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
     options.without_pin_filter = arguments.test_without_pin_filter;
     let agent = Agent::open(&context.home, options).await?;
     let network = NetworkConfig {
+        lan: !arguments.no_lan && !arguments.offline,
+        lan_only: arguments.lan_only,
+        offline: arguments.offline,
+        public_url: arguments.public_url,
+        meeting_port: arguments.meeting_port,
         signal_urls: arguments.signals.clone(),
         stun_urls: arguments.stuns,
         message_log: arguments.message_log.as_deref().map(absolute).transpose()?,
@@ -110,8 +136,16 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
                 paint.strong(&clean(&id.name))
             ));
             watch = Some(tokio::spawn(tell_unreached(agent.clone(), output.clone())));
-            if arguments.signals.is_empty() {
-                output.say("no --signal given: only servers that links named are asked");
+            match (arguments.offline, arguments.lan_only, arguments.no_lan) {
+                (true, ..) => output.say("offline: nobody is met"),
+                (_, true, _) => output.say("only the local network is asked"),
+                (_, _, true) if arguments.signals.is_empty() => {
+                    output.say("no --signal given: only servers that links named are asked");
+                }
+                (_, _, false) if arguments.signals.is_empty() => output.say(
+                    "no --signal given: the local network and servers that links named are asked",
+                ),
+                _ => {}
             }
         }
         output.flush()?;
@@ -180,7 +214,13 @@ async fn tell_unreached(agent: Agent, output: Output) {
     let Ok(Reply::Status(status)) = status.last().await.map(|answer| answer.reply) else {
         return;
     };
-    for signal in status.signals.iter().filter(|signal| !signal.connected) {
+    let is_server = |signal: &&SignalStatus| signal.found_by == "signal";
+    let mut servers = status.signals.iter().filter(is_server);
+    if let Some(trouble) = status.lan.as_ref().and_then(|lan| lan.trouble.as_ref()) {
+        let word = output.paint_words().warn("no local network:");
+        output.say(format!("{word} {}", clean(trouble)));
+    }
+    for signal in servers.by_ref().filter(|signal| !signal.connected) {
         let url = &signal.url;
         let problem = match &signal.problem {
             Some(problem) if problem.contains(url) => problem.clone(),

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::demo::limits::{PROCESS_WAIT_MAX, STDERR_LINES_KEPT, STOP_WAIT_MAX};
 use crate::error::Failure;
 use crate::output::clean;
+use crate::target::NO_LAN;
 
 /// A running child. Dropping it kills it.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ impl Running {
             .args(arguments)
             .env_remove("KINLOG_HOME")
             .env_remove("KINLOG_STATE")
+            // What it shows is its own, whoever else is on this network.
+            .env(NO_LAN, "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

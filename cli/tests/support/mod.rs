@@ -35,6 +35,8 @@ pub fn kinlog() -> Command {
     ] {
         command.env_remove(variable);
     }
+    // Agents of tests that run beside each other would meet: a test that wants that says so.
+    command.env("KINLOG_NO_LAN", "1");
     command
 }
 
