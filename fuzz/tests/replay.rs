@@ -90,6 +90,7 @@ targets! {
     identity_set
     client_message
     server_message
+    stun_request
     envelope
     sealed_secret
     backup_file

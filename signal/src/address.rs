@@ -31,6 +31,11 @@ impl ServerName {
         }
     }
 
+    /// Returns the host, an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        self.0.rsplit_once(':').map_or(&self.0, |(host, _)| host)
+    }
+
     /// Returns `host:port`.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -190,7 +195,7 @@ fn split_port(header: &str) -> Option<(&str, Option<u16>)> {
     is_host(host).then_some((host, port))
 }
 
-fn is_host(host: &str) -> bool {
+pub(crate) fn is_host(host: &str) -> bool {
     /// What DNS allows a name to have.
     const HOST_BYTES_MAX: usize = 255;
     let inner = host

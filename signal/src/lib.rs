@@ -8,11 +8,14 @@
 //! - [`ClientMessage`], [`ServerMessage`]: what travels, as valid values.
 //! - [`rules`]: the server's rules, sans-IO.
 //! - [`client`]: the client's core, sans-IO, and with feature `client` the task that drives it.
+//! - [`ice`]: STUN and TURN servers that clients are told, and credentials for the latter.
+//! - [`stun`]: tells who asks by UDP from which address it was asked.
 //! - `server` (feature `server`): WebSocket and HTTP around the rules.
 
 mod address;
 pub mod client;
 mod generated;
+pub mod ice;
 mod join;
 pub mod limits;
 mod message;
@@ -20,6 +23,7 @@ pub mod registry;
 pub mod rules;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod stun;
 pub mod topic;
 
 pub use address::{DEFAULT_PATH, ServerName, SignalUrl, UrlError, is_local};

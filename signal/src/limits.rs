@@ -179,3 +179,49 @@ pub const TOPIC_JOIN_RATE: Rate = Rate {
     per_second: 16,
     burst: 64,
 };
+
+/// Longest datagram that is taken for a STUN request, 548 bytes: what fits an IPv4 packet that every
+/// router passes (RFC 8489 section 6.1). A client asks with 20 to 60.
+pub const STUN_REQUEST_BYTES_MAX: usize = 548;
+
+/// STUN requests of one address: twenty peers that a household begins to connect at once, each from
+/// four sockets with two repetitions, then 32 a second.
+pub const STUN_RATE: Rate = Rate {
+    per_second: 32,
+    burst: 256,
+};
+
+/// Addresses that asked by STUN within the last seconds, 64 B each: 4 MiB. When there are more, which
+/// only forged senders achieve, further ones get no answer until some are forgotten.
+pub const STUN_ADDRESSES_MAX: usize = 65_536;
+
+/// After a UDP socket that failed, before it is read again.
+pub const STUN_ERROR_PAUSE: Duration = Duration::from_millis(10);
+
+/// STUN URLs, and TURN URLs, that a client is told.
+pub const ICE_URLS_MAX: usize = 8;
+
+/// Username or credential for TURN, 512 bytes: RFC 8489 allows 508 for the former.
+pub const ICE_TEXT_BYTES_MAX: usize = 512;
+
+/// Tokens of telling the ICE servers: two keyed hashes and an answer of some 300 B.
+pub const ICE_SERVERS_TOKENS: u32 = 4;
+
+/// Seconds for which credentials for TURN are good at most: they cannot be taken back, and who uses a
+/// relay longer is given new ones.
+pub const TURN_CREDENTIAL_LIFETIME_S: u32 = 3_600;
+
+/// Secrets shared with TURN servers: the one to sign with, and the one before.
+pub const TURN_SECRETS_MAX: usize = 2;
+
+/// Least bytes of such a secret: whoever has one credential may guess at it offline.
+pub const TURN_SECRET_BYTES_MIN: usize = 16;
+
+/// Most bytes of such a secret, as many as coturn reads of one.
+pub const TURN_SECRET_BYTES_MAX: usize = 256;
+
+/// A client asks for new credentials when half of their lifetime is left, but not more often.
+pub const ICE_RENEWAL_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// Wait before a client asks again for credentials that did not come.
+pub const ICE_RENEWAL_RETRY_AFTER: Duration = Duration::from_secs(60);

@@ -9,8 +9,11 @@ use prost::Message as _;
 
 use crate::Topic;
 use crate::generated::kinlog_signal_v1 as wire;
+use crate::ice::{IceCredential, IceServers, IceUrl};
 use crate::join::NONCE_BYTES;
-use crate::limits::{BODY_BYTES_MAX, FRAME_BYTES_MAX, PEERS_LISTED_MAX};
+use crate::limits::{
+    BODY_BYTES_MAX, FRAME_BYTES_MAX, ICE_TEXT_BYTES_MAX, ICE_URLS_MAX, PEERS_LISTED_MAX,
+};
 
 /// What a signal to a peer carries.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -42,6 +45,8 @@ pub enum ClientMessage {
         topic: Topic,
         client_key: PublicKey,
         signature: [u8; SIGNATURE_BYTES],
+        /// Whether [`ServerMessage::IceServers`] is to come first.
+        ice_servers: bool,
     },
     /// Leaves a topic.
     Leave { topic: Topic },
@@ -54,6 +59,8 @@ pub enum ClientMessage {
     },
     /// Asks for a pong.
     Ping,
+    /// Asks for new credentials in the name of a joined topic.
+    GetIceServers { topic: Topic },
 }
 
 /// A message of a server.
@@ -82,6 +89,8 @@ pub enum ServerMessage {
     Error(Refusal),
     /// Answer to a ping.
     Pong,
+    /// By which servers clients learn their addresses and are relayed.
+    IceServers { topic: Topic, servers: IceServers },
 }
 
 /// Limits as the server announces them, for the client to stay within.
@@ -202,10 +211,12 @@ impl ClientMessage {
                 topic,
                 client_key,
                 signature,
+                ice_servers,
             } => Message::Join(wire::Join {
                 topic: bytes_of(&topic.0),
                 client_key: bytes_of(&client_key.0),
                 signature: bytes_of(signature),
+                ice_servers: *ice_servers,
             }),
             ClientMessage::Leave { topic } => Message::Leave(wire::Leave {
                 topic: bytes_of(&topic.0),
@@ -222,6 +233,9 @@ impl ClientMessage {
                 body: body.clone(),
             }),
             ClientMessage::Ping => Message::Ping(wire::Ping {}),
+            ClientMessage::GetIceServers { topic } => Message::GetIceServers(wire::GetIceServers {
+                topic: bytes_of(&topic.0),
+            }),
         };
         wire::ClientMessage {
             message: Some(message),
@@ -243,6 +257,7 @@ impl ClientMessage {
                     topic: Topic(fixed("topic", &join.topic)?),
                     client_key: PublicKey(fixed("client_key", &join.client_key)?),
                     signature: fixed("signature", &join.signature)?,
+                    ice_servers: join.ice_servers,
                 },
                 Message::Leave(leave) => ClientMessage::Leave {
                     topic: Topic(fixed("topic", &leave.topic)?),
@@ -254,6 +269,9 @@ impl ClientMessage {
                     body: body(send.body)?,
                 },
                 Message::Ping(wire::Ping {}) => ClientMessage::Ping,
+                Message::GetIceServers(get) => ClientMessage::GetIceServers {
+                    topic: Topic(fixed("topic", &get.topic)?),
+                },
             },
         )
     }
@@ -318,6 +336,14 @@ impl ServerMessage {
                 retry_after_ms: refusal.retry_after_ms,
             }),
             ServerMessage::Pong => Message::Pong(wire::Pong {}),
+            ServerMessage::IceServers { topic, servers } => Message::IceServers(wire::IceServers {
+                topic: bytes_of(&topic.0),
+                stun_urls: servers.stun.iter().map(ToString::to_string).collect(),
+                turn_urls: servers.turn.iter().map(ToString::to_string).collect(),
+                username: servers.username.clone(),
+                credential: servers.credential.reveal().to_owned(),
+                lifetime_s: servers.lifetime_s,
+            }),
         };
         wire::ServerMessage {
             message: Some(message),
@@ -377,6 +403,16 @@ impl ServerMessage {
                     retry_after_ms: error.retry_after_ms,
                 }),
                 Message::Pong(wire::Pong {}) => ServerMessage::Pong,
+                Message::IceServers(told) => ServerMessage::IceServers {
+                    topic: Topic(fixed("topic", &told.topic)?),
+                    servers: IceServers {
+                        stun: ice_urls("stun_urls", &told.stun_urls)?,
+                        turn: ice_urls("turn_urls", &told.turn_urls)?,
+                        username: ice_text("username", told.username)?,
+                        credential: IceCredential::new(ice_text("credential", told.credential)?),
+                        lifetime_s: told.lifetime_s,
+                    },
+                },
             },
         )
     }
@@ -433,6 +469,32 @@ fn body(body: Bytes) -> Result<Bytes, MessageError> {
         actual => Err(MessageError::AboveLimit {
             field: "body",
             limit: BODY_BYTES_MAX,
+            actual,
+        }),
+    }
+}
+
+/// Takes the URLs that this build understands; a newer server may tell others beside them.
+fn ice_urls(field: &'static str, urls: &[String]) -> Result<Vec<IceUrl>, MessageError> {
+    if urls.len() > ICE_URLS_MAX {
+        let (limit, actual) = (ICE_URLS_MAX, urls.len());
+        return Err(MessageError::AboveLimit {
+            field,
+            limit,
+            actual,
+        });
+    }
+    let is_turn = field == "turn_urls";
+    let urls = urls.iter().filter_map(|url| url.parse::<IceUrl>().ok());
+    Ok(urls.filter(|url| url.is_turn() == is_turn).collect())
+}
+
+fn ice_text(field: &'static str, text: String) -> Result<String, MessageError> {
+    match text.len() {
+        0..=ICE_TEXT_BYTES_MAX => Ok(text),
+        actual => Err(MessageError::AboveLimit {
+            field,
+            limit: ICE_TEXT_BYTES_MAX,
             actual,
         }),
     }

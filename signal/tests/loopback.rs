@@ -14,9 +14,11 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use kinlog_feeds::{KeyPair, PublicKey};
 use kinlog_signal::client::ClientState;
+use kinlog_signal::ice::{IceSettings, TurnSecrets};
 use kinlog_signal::limits::{FRAME_BYTES_MAX, Rate};
 use kinlog_signal::rules::{ConnectionId, RuleSettings};
 use kinlog_signal::server::{Direction, Record};
+use kinlog_signal::stun::StunSocket;
 use kinlog_signal::{
     Client, ClientConfig, ClientEvent, ClientMessage, RefusalCode, ServerMessage, ServerName,
     Settings, SignalKind, SignalUrl, Topic, serve, sign_join,
@@ -141,6 +143,7 @@ impl Raw {
             topic: TOPIC,
             client_key: key.public_key(),
             signature,
+            ice_servers: false,
         }
     }
 
@@ -428,6 +431,7 @@ async fn bad_signatures_and_replayed_joins_are_refused() {
         topic: TOPIC,
         client_key: key.public_key(),
         signature,
+        ice_servers: false,
     };
     second.send(&forged).await;
     let Some(ServerMessage::Error(refusal)) = second.next().await else {
@@ -625,4 +629,75 @@ async fn a_server_with_names_refuses_others() {
         panic!("disconnected")
     };
     assert!(reason.contains("421"), "{reason}");
+}
+
+/// Asks by STUN from a socket of its own; returns the answer's bytes with the address that asked.
+async fn ask_by_stun(server: SocketAddr, request: &[u8]) -> (Vec<u8>, SocketAddr) {
+    let socket = tokio::net::UdpSocket::bind(SocketAddr::new(server.ip(), 0))
+        .await
+        .unwrap();
+    socket.send_to(request, server).await.unwrap();
+    let mut answer = vec![0; 1_024];
+    let (bytes, from) = timeout(SOON, socket.recv_from(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(from, server);
+    answer.truncate(bytes);
+    (answer, socket.local_addr().unwrap())
+}
+
+#[tokio::test]
+async fn stun_tells_addresses_on_the_udp_port_of_the_same_number() {
+    let (listener, stun) = loop {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(stun) = StunSocket::bind(listener.local_addr().unwrap()).await {
+            break (listener, stun);
+        }
+    };
+    let address = listener.local_addr().unwrap();
+    let settings = Settings::default().stun(stun.clone());
+    let server = tokio::spawn(serve(listener, settings, std::future::pending()));
+    let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    request.extend(1..=12);
+    let (answer, asked_from) = ask_by_stun(address, &request).await;
+    assert_eq!(answer[..8], [1, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42]);
+    assert_eq!(answer[8..20], request[8..20]);
+    let port = u16::from_be_bytes([answer[26], answer[27]]) ^ 0x2112;
+    assert_eq!(port, asked_from.port());
+    let ip: Vec<u8> = answer[28..]
+        .iter()
+        .zip(&request[4..8])
+        .map(|(a, b)| a ^ b)
+        .collect();
+    assert_eq!(ip, [127, 0, 0, 1]);
+    assert_eq!(stun.counts().answered, 1);
+    server.abort();
+}
+
+#[tokio::test]
+async fn turn_credentials_come_before_the_peers_and_again_before_they_end() {
+    let secrets = TurnSecrets::parse("north-south-east-west").unwrap();
+    let turn = vec!["turn:turn.example:3478".parse().unwrap()];
+    let ice = IceSettings::default()
+        .turn(turn.clone(), secrets)
+        .lifetime_s(2);
+    let server = Server::start(Settings::default().ice(ice)).await;
+    let mut peer = Peer::new(server.url(), 1);
+    peer.client.join(TOPIC, peer.key.clone());
+    assert_eq!(peer.next().await, ClientEvent::Connected);
+    let ClientEvent::IceServers(first) = peer.next().await else {
+        panic!("before anything else")
+    };
+    assert_eq!((&first.turn, first.lifetime_s), (&turn, 2));
+    let (expiry, _) = first.username.split_once(':').unwrap();
+    let expiry: u64 = expiry.parse().unwrap();
+    assert!(matches!(peer.next().await, ClientEvent::Joined { .. }));
+    let ClientEvent::IceServers(second) = peer.next().await else {
+        panic!("new credentials")
+    };
+    let later = second.username.split_once(':').unwrap().0;
+    assert!(later.parse::<u64>().unwrap() > expiry);
+    assert_ne!(first.credential, second.credential);
+    server.stop().await;
 }

@@ -241,6 +241,12 @@ pub const TARGETS: &[Target] = &[
         cases: 100_000,
     },
     Target {
+        name: "stun_request",
+        run: signal::stun_request,
+        seeds: signal::stun_request_seeds,
+        cases: 200_000,
+    },
+    Target {
         name: "envelope",
         run: vault::envelope,
         seeds: vault::envelope_seeds,

@@ -11,9 +11,12 @@ use crate::client::event::{ClientEvent, ClientState, ClientStatus, SendError};
 use crate::join::{NONCE_BYTES, sign_join};
 use crate::limits::{
     BACKOFF_FORGIVEN_AFTER, BODY_BYTES_MAX, CLIENT_OUTBOX_BYTES_MAX, CLIENT_OUTBOX_MESSAGES_MAX,
-    FULL_RETRY_AFTER, PING_INTERVAL, PROTOCOL_VERSION, STALE_AFTER,
+    FULL_RETRY_AFTER, ICE_RENEWAL_INTERVAL_MIN, ICE_RENEWAL_RETRY_AFTER, PING_INTERVAL,
+    PROTOCOL_VERSION, STALE_AFTER,
 };
-use crate::{ClientMessage, Refusal, RefusalCode, ServerMessage, ServerName, SignalKind, Topic};
+use crate::{
+    ClientMessage, MessageError, Refusal, RefusalCode, ServerMessage, ServerName, SignalKind, Topic,
+};
 
 /// What the driver is to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,6 +37,7 @@ pub enum Output {
 pub struct Core {
     server: ServerName,
     topics: BTreeMap<Topic, Membership>,
+    ice: Ice,
     link: Link,
     backoff: Backoff,
     last_error: Option<String>,
@@ -63,6 +67,19 @@ enum Phase {
     Refused,
 }
 
+/// How far the server is with telling its ICE servers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ice {
+    /// Not asked on this connection; the next join asks.
+    Unasked,
+    /// Asked with the join of this topic.
+    Asked(Topic),
+    /// Told; asked for again at the time, where there are credentials.
+    Told { renew_at: Option<Time> },
+    /// The topic was entered and nothing was told: there are none, or the server is an older one.
+    NoneThere,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Link {
     /// Nothing to do yet.
@@ -88,6 +105,7 @@ impl Core {
         Core {
             server,
             topics: BTreeMap::new(),
+            ice: Ice::Unasked,
             link: Link::Idle,
             backoff: Backoff::new(seed),
             last_error: None,
@@ -122,6 +140,7 @@ impl Core {
         let Some(membership) = self.topics.remove(topic) else {
             return;
         };
+        self.ice_not_asked(topic);
         if matches!(membership.phase, Phase::Asked | Phase::Joined) {
             self.push(now, &ClientMessage::Leave { topic: *topic });
         }
@@ -171,6 +190,19 @@ impl Core {
         Ok(())
     }
 
+    /// Takes note that this machine's addresses have changed: a connection is lost then, though nobody
+    /// says so for a minute, and a server that could not be reached may be. It is dialled at once.
+    pub fn redial(&mut self, now: Time) {
+        match self.link {
+            Link::Idle | Link::Stopped => return,
+            Link::Opening { .. } | Link::Open { .. } => {
+                self.give_up(now, "the network has changed".to_owned());
+            }
+            Link::Waiting { .. } => {}
+        }
+        self.link = Link::Waiting { until: now };
+    }
+
     /// Stops for good: closes the connection and dials no more.
     pub fn stop(&mut self) {
         self.outbox.clear();
@@ -203,6 +235,8 @@ impl Core {
         }
         let message = match ServerMessage::decode(frame) {
             Ok(message) => message,
+            // A newer server says something that this build has no use for.
+            Err(MessageError::UnknownKind) if matches!(self.link, Link::Open { .. }) => return,
             Err(error) => return self.give_up(now, format!("server sent nonsense: {error}")),
         };
         match (self.link, message) {
@@ -267,6 +301,7 @@ impl Core {
                 for topic in topics {
                     self.ask(now, &nonce, topic);
                 }
+                self.renew_ice(now);
             }
             Link::Idle | Link::Opening { .. } | Link::Waiting { .. } | Link::Stopped => {}
         }
@@ -291,7 +326,12 @@ impl Core {
                             Phase::RetryAt(at) => Some(at),
                             _ => None,
                         });
+                let renewal = match self.ice {
+                    Ice::Told { renew_at } => renew_at,
+                    Ice::Unasked | Ice::Asked(_) | Ice::NoneThere => None,
+                };
                 retries
+                    .chain(renewal)
                     .chain([last_sent + PING_INTERVAL, last_heard + STALE_AFTER])
                     .min()
             }
@@ -356,6 +396,9 @@ impl Core {
                     return;
                 };
                 membership.phase = Phase::Joined;
+                if self.ice == Ice::Asked(topic) {
+                    self.ice = Ice::NoneThere;
+                }
                 let own = membership.key.public_key();
                 let peers = peers.into_iter().filter(|peer| *peer != own).collect();
                 ClientEvent::Joined { topic, peers }
@@ -377,6 +420,14 @@ impl Core {
                 kind,
                 body,
             },
+            ServerMessage::IceServers { topic: _, servers } => {
+                let renew_at = (servers.lifetime_s > 0).then(|| {
+                    let half = Duration::from_secs(servers.lifetime_s.into()) / 2;
+                    now + half.max(ICE_RENEWAL_INTERVAL_MIN)
+                });
+                self.ice = Ice::Told { renew_at };
+                ClientEvent::IceServers(servers)
+            }
             ServerMessage::Error(refusal) => self.refused(now, refusal),
             _ => return,
         };
@@ -405,6 +456,9 @@ impl Core {
         let membership = refusal.topic.and_then(|topic| self.topics.get_mut(&topic));
         if let (Some(membership), Some(phase)) = (membership, phase) {
             membership.phase = phase;
+            if let Some(topic) = refusal.topic {
+                self.ice_not_asked(&topic);
+            }
         }
         ClientEvent::Refused(refusal)
     }
@@ -425,6 +479,10 @@ impl Core {
             return;
         };
         membership.phase = Phase::Asked;
+        let ice_servers = self.ice == Ice::Unasked;
+        if ice_servers {
+            self.ice = Ice::Asked(topic);
+        }
         let signature = sign_join(&membership.key, nonce, &self.server, &topic);
         let client_key = membership.key.public_key();
         self.push(
@@ -433,8 +491,34 @@ impl Core {
                 topic,
                 client_key,
                 signature,
+                ice_servers,
             },
         );
+    }
+
+    /// Takes note that a topic with whose join the ICE servers were asked for is not being entered.
+    fn ice_not_asked(&mut self, topic: &Topic) {
+        if self.ice == Ice::Asked(*topic) {
+            self.ice = Ice::Unasked;
+        }
+    }
+
+    /// Asks for new credentials when it is time.
+    fn renew_ice(&mut self, now: Time) {
+        let Ice::Told { renew_at: Some(at) } = self.ice else {
+            return;
+        };
+        if at > now {
+            return;
+        }
+        self.ice = Ice::Told {
+            renew_at: Some(now + ICE_RENEWAL_RETRY_AFTER),
+        };
+        let mut topics = self.topics.iter();
+        let joined = topics.find(|(_, membership)| membership.phase == Phase::Joined);
+        if let Some(topic) = joined.map(|(topic, _)| *topic) {
+            self.push(now, &ClientMessage::GetIceServers { topic });
+        }
     }
 
     /// Queues a message. Joins and leaves are bounded by the topics, signals by `send`.
@@ -464,6 +548,7 @@ impl Core {
         };
         self.outbox.clear();
         self.outbox_bytes = 0;
+        self.ice = Ice::Unasked;
         for membership in self.topics.values_mut() {
             membership.phase = Phase::Absent;
         }

@@ -82,6 +82,11 @@ impl Client {
         self.with_core(|core, now| core.join(now, topic, key));
     }
 
+    /// Dials anew, at once: for when this machine's addresses have changed.
+    pub fn redial(&self) {
+        self.with_core(Core::redial);
+    }
+
     /// Leaves `topic`.
     pub fn leave(&self, topic: &Topic) {
         self.with_core(|core, now| core.leave(now, topic));

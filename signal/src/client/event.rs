@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kinlog_feeds::PublicKey;
 
+use crate::ice::IceServers;
 use crate::{Refusal, SignalKind, Topic};
 
 /// Something that happened on a signal server's connection.
@@ -28,6 +29,9 @@ pub enum ClientEvent {
         kind: SignalKind,
         body: Bytes,
     },
+    /// The server told STUN and TURN servers to use, before the first topic is entered and again before
+    /// credentials end. It replaces what this server told before.
+    IceServers(IceServers),
     /// The server refused a join or a signal. A topic that was full or joined too often is tried
     /// again by the client itself.
     Refused(Refusal),

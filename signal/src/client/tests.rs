@@ -7,6 +7,7 @@ use kinlog_feeds::{KeyPair, PublicKey, Time};
 use proptest::prelude::*;
 
 use super::*;
+use crate::ice::{IceServers, IceUrl};
 use crate::join::verify_join;
 use crate::limits::{
     BACKOFF_FIRST, BODY_BYTES_MAX, CLIENT_OUTBOX_MESSAGES_MAX, PING_INTERVAL, PROTOCOL_VERSION,
@@ -100,6 +101,7 @@ fn every_reconnect_joins_again_with_a_fresh_signature() {
                 topic: TOPIC,
                 client_key,
                 signature,
+                ice_servers: true,
             },
         ] = &messages[..]
         else {
@@ -314,4 +316,125 @@ proptest! {
             drain(&mut core);
         }
     }
+}
+
+fn ice_servers(lifetime_s: u32) -> IceServers {
+    IceServers {
+        stun: vec![IceUrl::stun("signal.example", 443)],
+        lifetime_s,
+        ..IceServers::default()
+    }
+}
+
+fn told(lifetime_s: u32) -> Bytes {
+    let (topic, servers) = (TOPIC, ice_servers(lifetime_s));
+    ServerMessage::IceServers { topic, servers }.encode()
+}
+
+/// Returns whether the only message is a join that asks for ICE servers.
+fn asks(messages: &[ClientMessage]) -> bool {
+    match messages {
+        [ClientMessage::Join { ice_servers, .. }] => *ice_servers,
+        other => panic!("one join, got {other:?}"),
+    }
+}
+
+#[test]
+fn one_join_of_a_connection_asks_for_ice_servers() {
+    let mut core = core();
+    let other = Topic([2; 32]);
+    core.join(Time::ZERO, TOPIC, key());
+    core.handle_opened(Time::ZERO);
+    core.handle_frame(Time::ZERO, hello(1));
+    assert!(asks(&sent(&drain(&mut core))));
+    core.join(Time::ZERO, other, key());
+    assert!(!asks(&sent(&drain(&mut core))), "the first join asked");
+    core.handle_frame(Time::ZERO, told(0));
+    let event = ClientEvent::IceServers(ice_servers(0));
+    assert_eq!(drain(&mut core), [Output::Event(event)]);
+    core.handle_closed(Time::ZERO, "gone".to_owned());
+    core.leave(Time::ZERO, &other);
+    let at = core.poll_timeout().unwrap();
+    core.handle_timeout(at);
+    core.handle_opened(at);
+    core.handle_frame(at, hello(2));
+    assert!(asks(&sent(&drain(&mut core))), "a new connection asks anew");
+}
+
+#[test]
+fn a_topic_that_is_left_or_refused_leaves_the_question_to_the_next_join() {
+    let mut core = core();
+    core.join(Time::ZERO, TOPIC, key());
+    core.handle_opened(Time::ZERO);
+    core.handle_frame(Time::ZERO, hello(1));
+    core.leave(Time::ZERO, &TOPIC);
+    drain(&mut core);
+    core.join(Time::ZERO, TOPIC, key());
+    assert!(asks(&sent(&drain(&mut core))));
+    let refusal = Refusal {
+        code: RefusalCode::TopicFull,
+        topic: Some(TOPIC),
+        peer: None,
+        message: String::new(),
+        retry_after_ms: 0,
+    };
+    core.handle_frame(Time::ZERO, ServerMessage::Error(refusal).encode());
+    drain(&mut core);
+    core.join(Time::ZERO, Topic([2; 32]), key());
+    assert!(asks(&sent(&drain(&mut core))));
+}
+
+#[test]
+fn credentials_are_renewed_when_half_their_lifetime_is_left() {
+    let mut core = connected(Time::ZERO);
+    core.handle_frame(Time::ZERO, told(20));
+    drain(&mut core);
+    let at = core.poll_timeout().unwrap();
+    assert_eq!(at, Time::ZERO + Duration::from_secs(10));
+    core.handle_timeout(at);
+    let get = ClientMessage::GetIceServers { topic: TOPIC };
+    assert_eq!(sent(&drain(&mut core)), std::slice::from_ref(&get));
+    core.handle_frame(at, told(20));
+    let again = core.poll_timeout().unwrap();
+    assert_eq!(again, at + Duration::from_secs(10));
+}
+
+#[test]
+fn servers_without_credentials_are_not_asked_for_again() {
+    let mut core = connected(Time::ZERO);
+    let before = core.poll_timeout();
+    core.handle_frame(Time::ZERO, told(0));
+    assert_eq!(core.poll_timeout(), before);
+}
+
+#[test]
+fn what_a_newer_server_says_is_ignored() {
+    let mut core = connected(Time::ZERO);
+    // Field 99 of the oneof, an empty message.
+    core.handle_frame(Time::ZERO, Bytes::from_static(&[0x9a, 0x06, 0x00]));
+    assert_eq!(drain(&mut core), []);
+    assert_eq!(core.status(Time::ZERO).state, ClientState::Connected);
+}
+
+#[test]
+fn a_changed_network_is_dialled_over_at_once() {
+    let mut core = connected(Time::ZERO);
+    core.redial(Time::ZERO);
+    let outputs = drain(&mut core);
+    assert!(outputs.contains(&Output::Close), "{outputs:?}");
+    assert_eq!(core.poll_timeout(), Some(Time::ZERO));
+    core.handle_timeout(Time::ZERO);
+    assert_eq!(drain(&mut core), [Output::Dial]);
+    core.handle_closed(Time::ZERO, "no route".to_owned());
+    drain(&mut core);
+    core.redial(Time::ZERO);
+    core.handle_timeout(Time::ZERO);
+    assert_eq!(drain(&mut core), [Output::Dial], "also while it waits");
+}
+
+#[test]
+fn a_changed_network_starts_nothing_that_was_not_wanted() {
+    let mut core = core();
+    core.redial(Time::ZERO);
+    assert_eq!((drain(&mut core), core.poll_timeout()), (vec![], None));
 }

@@ -11,7 +11,7 @@ use crate::rules::bucket::Bucket;
 
 /// An IPv4 address, or the /64 that one IPv6 customer has.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum AddressKey {
+pub(crate) enum AddressKey {
     V4(u32),
     V6(u64),
 }

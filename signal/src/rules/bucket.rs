@@ -11,7 +11,7 @@ const MICRO: i64 = 1_000_000;
 
 /// A reserve of tokens that refills at a rate.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     rate: Rate,
     microtokens: i64,
     refilled: Time,
@@ -19,7 +19,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// Returns a full bucket.
-    pub(super) fn new(rate: Rate, now: Time) -> Self {
+    pub(crate) fn new(rate: Rate, now: Time) -> Self {
         Bucket {
             rate,
             microtokens: i64::from(rate.burst) * MICRO,
@@ -28,14 +28,14 @@ impl Bucket {
     }
 
     /// Takes `cost` tokens, into debt if need be, and returns how long the debt lasts.
-    pub(super) fn charge(&mut self, now: Time, cost: u32) -> Duration {
+    pub(crate) fn charge(&mut self, now: Time, cost: u32) -> Duration {
         self.refill(now);
         self.microtokens = self.microtokens.saturating_sub(i64::from(cost) * MICRO);
         self.wait_for(0)
     }
 
     /// Takes one token, or returns after how long there will be one.
-    pub(super) fn take_one(&mut self, now: Time) -> Result<(), Duration> {
+    pub(crate) fn take_one(&mut self, now: Time) -> Result<(), Duration> {
         self.refill(now);
         if self.microtokens < MICRO {
             return Err(self.wait_for(MICRO));
@@ -45,7 +45,7 @@ impl Bucket {
     }
 
     /// Returns whether the reserve is whole, so that forgetting the bucket changes nothing.
-    pub(super) fn is_full(&mut self, now: Time) -> bool {
+    pub(crate) fn is_full(&mut self, now: Time) -> bool {
         self.refill(now);
         self.microtokens >= i64::from(self.rate.burst) * MICRO
     }

@@ -10,8 +10,8 @@ use kinlog_feeds::{PublicKey, Time};
 
 use crate::join::{NONCE_BYTES, verify_join};
 use crate::limits::{
-    BAD_SIGNATURE_TOKENS, BODY_BYTES_MAX, BYTES_PER_TOKEN, FRAME_BYTES_MAX, JOIN_WITHIN,
-    OFFENCES_MAX, PEERS_LISTED_MAX, PEERS_PER_TOKEN, PING_INTERVAL, PROTOCOL_VERSION,
+    BAD_SIGNATURE_TOKENS, BODY_BYTES_MAX, BYTES_PER_TOKEN, FRAME_BYTES_MAX, ICE_SERVERS_TOKENS,
+    JOIN_WITHIN, OFFENCES_MAX, PEERS_LISTED_MAX, PEERS_PER_TOKEN, PING_INTERVAL, PROTOCOL_VERSION,
     SWEEP_INTERVAL,
 };
 use crate::rules::addresses::{AddressKey, Addresses};
@@ -36,6 +36,15 @@ pub enum Output {
     /// Send one WebSocket message. A driver whose queue for the connection is full closes it and
     /// calls [`handle_unread`](Rules::handle_unread).
     Send { to: ConnectionId, frame: Bytes },
+    /// Tell a client the ICE servers; it may ask for them, and its tokens are taken.
+    TellIceServers {
+        to: ConnectionId,
+        topic: Topic,
+        /// By which it is in the topic.
+        key: PublicKey,
+        /// Under which it dialled this server.
+        name: ServerName,
+    },
     /// Close the connection; the rules have forgotten it already.
     Close {
         connection: ConnectionId,
@@ -144,6 +153,7 @@ pub struct Rules {
 #[derive(Debug)]
 struct Connection {
     address: AddressKey,
+    /// The first is the one it joined under, once it has.
     server_names: Vec<ServerName>,
     nonce: [u8; NONCE_BYTES],
     opened: Time,
@@ -264,7 +274,8 @@ impl Rules {
                 topic,
                 client_key,
                 signature,
-            }) => self.join(now, from, topic, client_key, &signature),
+                ice_servers,
+            }) => self.join(now, from, topic, client_key, &signature, ice_servers),
             Ok(ClientMessage::Leave { topic }) => self.leave(from, &topic),
             Ok(ClientMessage::Send {
                 topic,
@@ -276,6 +287,7 @@ impl Rules {
                 self.send(from, &ServerMessage::Pong);
                 0
             }
+            Ok(ClientMessage::GetIceServers { topic }) => self.tell_ice_servers(from, topic),
             Err(error) => {
                 self.refuse(from, RefusalCode::Malformed, None, error.to_string());
                 self.offence(from)
@@ -374,16 +386,18 @@ impl Rules {
         topic: Topic,
         key: PublicKey,
         signature: &[u8; SIGNATURE_BYTES],
+        ice_servers: bool,
     ) -> u32 {
-        let Some(connection) = self.connections.get(&from) else {
+        let Some(connection) = self.connections.get_mut(&from) else {
             return 0;
         };
         let holds = |name| verify_join(&key, &connection.nonce, name, &topic, signature).is_ok();
-        if !connection.server_names.iter().any(holds) {
+        let Some(dialled) = connection.server_names.iter().position(holds) else {
             let shown = "signature of the join does not hold".to_owned();
             self.refuse(from, RefusalCode::BadSignature, Some(topic), shown);
             return self.offence(from).saturating_add(BAD_SIGNATURE_TOKENS);
-        }
+        };
+        connection.server_names.swap(0, dialled);
         let held = connection.topics.get(&topic).copied();
         if held.is_none() && connection.topics.len() >= self.settings.topics_per_connection_max {
             let shown = format!("at most {} topics", self.settings.topics_per_connection_max);
@@ -401,11 +415,16 @@ impl Rules {
         if let Some(connection) = self.connections.get_mut(&from) {
             connection.topics.insert(topic, key);
         }
+        // Before the peers, so that whoever dials them at once knows the servers.
+        let told = match ice_servers && self.settings.tells_ice_servers {
+            true => self.tell_ice_servers(from, topic),
+            false => 0,
+        };
         let peers = self.topics.sample(&topic, &key, PEERS_LISTED_MAX);
         self.send(from, &ServerMessage::Joined { topic, peers });
         match before {
             // Asked again on the same connection: nothing changed for anybody else.
-            Some(same) if same == from => return 0,
+            Some(same) if same == from => return told,
             Some(replaced) => {
                 if let Some(connection) = self.connections.get_mut(&replaced) {
                     connection.topics.remove(&topic);
@@ -421,7 +440,26 @@ impl Rules {
             &key,
             &ServerMessage::PeerJoined { topic, peer: key },
         );
-        self.fan_out_tokens(&topic)
+        told.saturating_add(self.fan_out_tokens(&topic))
+    }
+
+    /// Tells the ICE servers in the name of a topic; returns the tokens it costs beside the frame.
+    fn tell_ice_servers(&mut self, from: ConnectionId, topic: Topic) -> u32 {
+        let Some(connection) = self.connections.get(&from) else {
+            return 0;
+        };
+        let key = connection.topics.get(&topic).copied();
+        let (Some(key), Some(name)) = (key, connection.server_names.first().cloned()) else {
+            self.refuse_not_joined(from, topic);
+            return 0;
+        };
+        self.outputs.push_back(Output::TellIceServers {
+            to: from,
+            topic,
+            key,
+            name,
+        });
+        ICE_SERVERS_TOKENS
     }
 
     fn refuse_entry(&mut self, from: ConnectionId, topic: Topic, error: EnterError) -> u32 {
@@ -477,8 +515,7 @@ impl Rules {
             .get(&from)
             .and_then(|held| held.topics.get(&topic));
         let Some(sender) = held.copied() else {
-            let shown = "not in this topic".to_owned();
-            self.refuse(from, RefusalCode::NotJoined, Some(topic), shown);
+            self.refuse_not_joined(from, topic);
             return 0;
         };
         match self.topics.member(&topic, &to) {
@@ -532,6 +569,11 @@ impl Rules {
             self.close(from, CloseReason::Offences);
         }
         0
+    }
+
+    fn refuse_not_joined(&mut self, to: ConnectionId, topic: Topic) {
+        let shown = "not in this topic".to_owned();
+        self.refuse(to, RefusalCode::NotJoined, Some(topic), shown);
     }
 
     fn refuse(
@@ -633,6 +675,7 @@ fn kind_name(message: &Result<ClientMessage, MessageError>) -> &'static str {
         Ok(ClientMessage::Leave { .. }) => "leave",
         Ok(ClientMessage::Send { kind, .. }) => kind.name(),
         Ok(ClientMessage::Ping) => "ping",
+        Ok(ClientMessage::GetIceServers { .. }) => "get_ice_servers",
         Err(_) => "malformed",
     }
 }

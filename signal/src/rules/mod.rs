@@ -19,6 +19,8 @@ mod settings;
 mod tests;
 mod topics;
 
+pub(crate) use addresses::AddressKey;
+pub(crate) use bucket::Bucket;
 pub use calls::{ActivePeers, Signed};
 pub use core::{CloseReason, ConnectError, ConnectionId, Counts, Output, Rules};
 pub use counters::{ByName, Counters};

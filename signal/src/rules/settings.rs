@@ -34,6 +34,11 @@ pub struct RuleSettings {
     /// Silence after which a connection is given up. Default [`STALE_AFTER`]; clients ping every
     /// 20 s.
     pub stale_after: Duration,
+    /// Whether clients that ask are told ICE servers: then [`Output::TellIceServers`] is carried out.
+    /// Default: no; a server sets it that has any.
+    ///
+    /// [`Output::TellIceServers`]: crate::rules::Output::TellIceServers
+    pub tells_ice_servers: bool,
 }
 
 impl Default for RuleSettings {
@@ -49,6 +54,7 @@ impl Default for RuleSettings {
             address_rate: ADDRESS_RATE,
             topic_join_rate: TOPIC_JOIN_RATE,
             stale_after: STALE_AFTER,
+            tells_ice_servers: false,
         }
     }
 }

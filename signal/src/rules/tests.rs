@@ -57,6 +57,7 @@ impl World {
                         ServerMessage::decode(frame).expect("the rules send valid frames");
                     self.received.entry(to).or_default().push(message);
                 }
+                Output::TellIceServers { to, .. } => panic!("{to:?} asked for nothing"),
                 Output::Close { connection, reason } => {
                     self.closed.insert(connection, reason);
                 }
@@ -122,6 +123,7 @@ fn join(key: &KeyPair, topic: Topic) -> ClientMessage {
         topic,
         client_key: key.public_key(),
         signature,
+        ice_servers: false,
     }
 }
 
@@ -256,6 +258,7 @@ fn a_join_with_a_foreign_nonce_server_or_key_is_refused() {
                 topic: TOPIC,
                 client_key,
                 signature,
+                ice_servers: false,
             },
         );
         assert_eq!(world.refusal(a), Some(RefusalCode::BadSignature));
@@ -665,4 +668,54 @@ proptest! {
             prop_assert_eq!(counts.memberships, inside.len());
         }
     }
+}
+
+#[test]
+fn ice_servers_are_told_before_the_peers_to_whoever_asks_and_is_in_the_topic() {
+    let settings = RuleSettings {
+        tells_ice_servers: true,
+        ..RuleSettings::default()
+    };
+    let mut rules = Rules::new(settings, 1);
+    let address = "192.0.2.1".parse().unwrap();
+    let elsewhere = ServerName::new("other.example", 443);
+    let names = vec![elsewhere, name()];
+    let id = rules
+        .handle_connect(Time::ZERO, address, names, [7; 32])
+        .unwrap();
+    let key = KeyPair::from_seed(&[1; 32]);
+    let outputs =
+        |rules: &mut Rules| -> Vec<Output> { std::iter::from_fn(|| rules.poll_output()).collect() };
+    outputs(&mut rules);
+    let get = ClientMessage::GetIceServers { topic: TOPIC };
+    rules.handle_frame(Time::ZERO, id, get.encode());
+    let [Output::Send { frame, .. }] = &outputs(&mut rules)[..] else {
+        panic!("one refusal");
+    };
+    let Ok(ServerMessage::Error(refusal)) = ServerMessage::decode(frame.clone()) else {
+        panic!("a refusal");
+    };
+    assert_eq!(refusal.code, RefusalCode::NotJoined);
+    let mut asking = join(&key, TOPIC);
+    if let ClientMessage::Join { ice_servers, .. } = &mut asking {
+        *ice_servers = true;
+    }
+    rules.handle_frame(Time::ZERO, id, asking.encode());
+    let told = Output::TellIceServers {
+        to: id,
+        topic: TOPIC,
+        key: key.public_key(),
+        name: name(),
+    };
+    let after = outputs(&mut rules);
+    assert_eq!(after[0], told, "by the name that the signature covers");
+    assert!(matches!(&after[1..], [Output::Send { .. }]), "and Joined");
+    rules.handle_frame(Time::ZERO, id, get.encode());
+    assert_eq!(outputs(&mut rules), [told]);
+    rules.handle_frame(Time::ZERO, id, join(&key, OTHER_TOPIC).encode());
+    assert_eq!(
+        outputs(&mut rules).len(),
+        1,
+        "who does not ask is told nothing"
+    );
 }

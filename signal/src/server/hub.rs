@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use kinlog_feeds::crypto::SIGNATURE_BYTES;
@@ -11,6 +11,7 @@ use kinlog_feeds::{PublicKey, Time};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::ice::Teller;
 use crate::join::NONCE_BYTES;
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};
 use crate::registry::{Announcement, Heartbeat};
@@ -20,13 +21,16 @@ use crate::rules::{
 };
 use crate::server::record::{Direction, Record};
 use crate::server::settings::Settings;
-use crate::{ServerName, Topic};
+use crate::stun::StunSocket;
+use crate::{ServerMessage, ServerName, Topic};
 
 /// Rules, outboxes and clock of one server. No method awaits; the lock is never held across one.
 #[derive(Debug)]
 pub(super) struct Hub {
     state: Mutex<State>,
     record: Option<Arc<dyn Record>>,
+    stun: Option<StunSocket>,
+    ice: Teller,
     start: Instant,
 }
 
@@ -56,8 +60,10 @@ pub(super) struct Taken {
 }
 
 impl Hub {
-    pub(super) fn new(settings: &Settings, seed: u64) -> Self {
-        let rules = Rules::new(settings.rules, seed);
+    pub(super) fn new(settings: &Settings, ice: Teller, seed: u64) -> Self {
+        let mut rules = settings.rules;
+        rules.tells_ice_servers = ice.has_any();
+        let rules = Rules::new(rules, seed);
         let state = State {
             rules,
             outboxes: BTreeMap::new(),
@@ -66,6 +72,8 @@ impl Hub {
         Hub {
             state: Mutex::new(state),
             record: settings.record.clone(),
+            stun: settings.stun.clone(),
+            ice,
             start: Instant::now(),
         }
     }
@@ -236,6 +244,11 @@ impl Hub {
         self.lock().rules.counters().clone()
     }
 
+    /// Returns where STUN is answered.
+    pub(super) fn stun(&self) -> Option<&StunSocket> {
+        self.stun.as_ref()
+    }
+
     pub(super) fn uptime(&self) -> Duration {
         self.start.elapsed()
     }
@@ -252,27 +265,16 @@ impl Hub {
     fn drain(&self, state: &mut State) {
         while let Some(output) = state.rules.poll_output() {
             match output {
-                Output::Send { to, frame } => {
-                    if let Some(record) = &self.record {
-                        record.record(Direction::Out, to, &frame);
-                    }
-                    let Some(outbox) = state.outboxes.get_mut(&to) else {
-                        continue;
-                    };
-                    if outbox.close.is_some() {
-                        continue;
-                    }
-                    if outbox.frames.len() >= OUTBOX_MESSAGES_MAX
-                        || outbox.bytes + frame.len() > OUTBOX_BYTES_MAX
-                    {
-                        outbox.frames.clear();
-                        outbox.close = Some(CloseReason::DoesNotRead);
-                        state.rules.handle_unread(to);
-                    } else {
-                        outbox.bytes += frame.len();
-                        outbox.frames.push_back(frame);
-                    }
-                    outbox.changed.notify_one();
+                Output::Send { to, frame } => self.put(state, to, frame),
+                Output::TellIceServers {
+                    to,
+                    topic,
+                    key,
+                    name,
+                } => {
+                    let servers = self.ice.tell(unix_seconds(), name.host(), &topic, &key);
+                    let message = ServerMessage::IceServers { topic, servers };
+                    self.put(state, to, message.encode());
                 }
                 Output::Close { connection, reason } => {
                     let Some(outbox) = state.outboxes.get_mut(&connection) else {
@@ -284,4 +286,34 @@ impl Hub {
             }
         }
     }
+
+    /// Puts a frame into a client's outbox.
+    fn put(&self, state: &mut State, to: ConnectionId, frame: Bytes) {
+        if let Some(record) = &self.record {
+            record.record(Direction::Out, to, &frame);
+        }
+        let Some(outbox) = state.outboxes.get_mut(&to) else {
+            return;
+        };
+        if outbox.close.is_some() {
+            return;
+        }
+        if outbox.frames.len() >= OUTBOX_MESSAGES_MAX
+            || outbox.bytes + frame.len() > OUTBOX_BYTES_MAX
+        {
+            outbox.frames.clear();
+            outbox.close = Some(CloseReason::DoesNotRead);
+            state.rules.handle_unread(to);
+        } else {
+            outbox.bytes += frame.len();
+            outbox.frames.push_back(frame);
+        }
+        outbox.changed.notify_one();
+    }
+}
+
+/// What TURN servers look at the expiry of credentials by.
+fn unix_seconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }

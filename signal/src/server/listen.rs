@@ -10,9 +10,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, warn};
 
+use crate::ice::Teller;
 use crate::server::accept::Server;
 use crate::server::hub::Hub;
 use crate::server::settings::Settings;
+use crate::stun::StunSocket;
 
 /// Clients get this long to take the goodbye when the server stops.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -63,7 +65,14 @@ pub async fn serve(
 ) -> io::Result<()> {
     let listeners = listeners.into();
     let seed = getrandom::u64().map_err(io::Error::other)?;
-    let hub = Arc::new(Hub::new(&settings, seed));
+    let mut blinding = [0; 32];
+    getrandom::fill(&mut blinding).map_err(io::Error::other)?;
+    let stun_port = match &settings.stun {
+        Some(socket) => Some(socket.local_addr()?.port()),
+        None => None,
+    };
+    let teller = Teller::new(settings.ice.clone(), stun_port, blinding);
+    let hub = Arc::new(Hub::new(&settings, teller, seed));
     let leave_after = settings.leave_after;
     let (alive, mut gone) = mpsc::channel::<()>(1);
     let mut server = Server::new(Arc::clone(&hub), settings, alive);
@@ -92,8 +101,16 @@ async fn accept_until(listeners: &Listeners, server: &Server, end: impl Future<O
             () = &mut end => return,
             () = sleep_until(sweep_at) => sweep_at = Instant::now() + server.hub.sweep(),
             (stream, address) = accept(&listeners.signal) => server.accept(stream, address),
+            () = answer_stun(server.hub.stun()) => {}
             (stream, _) = accept_some(listeners.metrics.as_ref()) => server.accept_metrics(stream),
         }
+    }
+}
+
+async fn answer_stun(socket: Option<&StunSocket>) {
+    match socket {
+        Some(socket) => socket.answer().await,
+        None => std::future::pending().await,
     }
 }
 

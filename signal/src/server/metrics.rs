@@ -70,6 +70,19 @@ fn render(hub: &Hub) -> String {
         "Addresses whose budget is remembered.",
         counts.addresses,
     );
+    if let Some(stun) = hub.stun() {
+        let name = "kinlog_signal_stun_datagrams_total";
+        page.family(name, "counter", "Datagrams to the STUN port.");
+        let counts = stun.counts();
+        for (result, value) in [
+            ("answered", counts.answered),
+            ("refused", counts.refused),
+            ("too_often", counts.too_often),
+            ("ignored", counts.ignored),
+        ] {
+            page.value(name, Some(("result", result)), value);
+        }
+    }
     page.counter(
         "kinlog_signal_connects_total",
         "Connections taken.",

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use axum::http::HeaderName;
 
+use crate::ice::IceSettings;
 use crate::rules::RuleSettings;
 use crate::server::record::Record;
+use crate::stun::StunSocket;
 
 /// Settings of a server; the defaults suit a public one.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,11 @@ pub struct Settings {
     pub only_local: bool,
     /// Serves the WebSocket alone: no registry and no word on its health. Default: off.
     pub only_topics: bool,
+    /// Where binding requests of STUN are answered, by convention the UDP port of the number that the
+    /// WebSocket's TCP port has. Default: nowhere.
+    pub stun: Option<StunSocket>,
+    /// STUN and TURN servers that clients are told. Default: this one, where it answers STUN.
+    pub ice: IceSettings,
     /// Diagnostic: gets every frame in and out. Default none. Whoever sets it sees all topics,
     /// client keys and signals; it exists so that a test can search them.
     pub record: Option<Arc<dyn Record>>,
@@ -77,6 +84,18 @@ impl Settings {
     /// Sets how long the server says that it stops before it does.
     pub fn leave_after(mut self, wait: Duration) -> Self {
         self.leave_after = wait;
+        self
+    }
+
+    /// Answers binding requests of STUN on this socket.
+    pub fn stun(mut self, socket: StunSocket) -> Self {
+        self.stun = Some(socket);
+        self
+    }
+
+    /// Replaces the STUN and TURN servers that clients are told.
+    pub fn ice(mut self, ice: IceSettings) -> Self {
+        self.ice = ice;
         self
     }
 

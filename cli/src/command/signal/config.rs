@@ -1,16 +1,20 @@
 //! What an operator may set: flags, else environment, else a TOML file, else defaults.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use kinlog_agent::api::ErrorKind;
 use kinlog_signal::Settings;
-use kinlog_signal::limits::Rate;
+use kinlog_signal::ice::{IceSettings, IceUrl, TurnSecrets};
+use kinlog_signal::limits::{ICE_URLS_MAX, Rate};
 use kinlog_signal::rules::RuleSettings;
 use kinlog_signal::server::HeaderName;
 use kinlog_signal::server::tls_from_files;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::error::Failure;
 
@@ -25,6 +29,9 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Longest time between saying that the server stops and stopping.
 const LEAVE_AFTER_S_MAX: u64 = 600;
+
+/// Two secrets of the most bytes, with room for empty lines.
+const TURN_SECRET_FILE_BYTES_MAX: u64 = 1_024;
 
 #[derive(Args, Debug)]
 pub(crate) struct ServeArguments {
@@ -71,6 +78,33 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "SECONDS", env = "KINLOG_SIGNAL_LEAVE_AFTER_S")]
     leave_after_s: Option<u64>,
 
+    /// Do not tell clients their public addresses: no STUN on the UDP port of the same number
+    #[arg(long, env = "KINLOG_SIGNAL_NO_STUN")]
+    no_stun: bool,
+
+    /// STUN server to name to clients in the place of this one (stun:HOST:PORT), once for each
+    #[arg(
+        long = "stun-url",
+        value_name = "URL",
+        env = "KINLOG_SIGNAL_STUN_URLS",
+        value_delimiter = ','
+    )]
+    stun_urls: Vec<String>,
+
+    /// TURN server that relays for clients (turn:HOST:PORT?transport=udp or tcp), once for each
+    #[arg(
+        long = "turn-url",
+        value_name = "URL",
+        env = "KINLOG_SIGNAL_TURN_URLS",
+        value_delimiter = ','
+    )]
+    turn_urls: Vec<String>,
+
+    /// File (mode 0600) with the secret that the TURN servers share; while it is replaced two, a line
+    /// each, of which the first signs
+    #[arg(long, value_name = "FILE", env = "KINLOG_SIGNAL_TURN_SECRET_FILE")]
+    turn_secret_file: Option<PathBuf>,
+
     /// Stop when stdin closes: whoever started this process is gone then
     #[arg(long, hide = true)]
     pub(super) until_stdin_closes: bool,
@@ -91,6 +125,10 @@ struct File {
     trust_proxy_header: Option<String>,
     metrics: Option<String>,
     leave_after_s: Option<u64>,
+    stun: Option<bool>,
+    stun_urls: Option<Vec<String>>,
+    turn_urls: Option<Vec<String>>,
+    turn_secret_file: Option<PathBuf>,
     limits: Limits,
     rates: Rates,
 }
@@ -157,6 +195,9 @@ pub(super) struct Config {
     tls: Option<(PathBuf, PathBuf)>,
     proxy_header: Option<HeaderName>,
     leave_after: Duration,
+    pub(super) stun: bool,
+    stun_urls: Vec<IceUrl>,
+    turn: Option<(Vec<IceUrl>, PathBuf)>,
     rules: RuleSettings,
 }
 
@@ -207,6 +248,19 @@ impl Config {
                 "names are host:port as clients dial them; wss:// without a port means 443",
             ));
         }
+        let stun_urls = ice_urls("stun-url", &arguments.stun_urls, file.stun_urls)?;
+        let turn_urls = ice_urls("turn-url", &arguments.turn_urls, file.turn_urls)?;
+        let turn = match (
+            turn_urls.is_empty(),
+            either(&arguments.turn_secret_file, file.turn_secret_file),
+        ) {
+            (true, _) => None,
+            (false, Some(secret_file)) => Some((turn_urls, secret_file)),
+            (false, None) => {
+                let refused = "a TURN server without its secret: give --turn-secret-file";
+                return Err(Failure::usage(refused));
+            }
+        };
         let listen = arguments.listen.clone().or(file.listen);
         Ok(Config {
             listen: listen.unwrap_or_else(|| LISTEN.to_owned()),
@@ -215,6 +269,9 @@ impl Config {
             tls,
             proxy_header,
             leave_after: Duration::from_secs(leave_after_s),
+            stun: !arguments.no_stun && file.stun.unwrap_or(true),
+            stun_urls,
+            turn,
             rules: rules(&file.limits, &file.rates),
         })
     }
@@ -233,8 +290,57 @@ impl Config {
         if let Some(header) = &self.proxy_header {
             settings = settings.proxy_header(header.clone());
         }
-        Ok(settings)
+        let mut ice = IceSettings::default().stun(self.stun_urls.clone());
+        if let Some((urls, secret_file)) = &self.turn {
+            ice = ice.turn(urls.clone(), turn_secrets(secret_file)?);
+        }
+        Ok(settings.ice(ice))
     }
+}
+
+/// Reads the URLs of a setting, which name servers of one kind.
+fn ice_urls(
+    setting: &str,
+    given: &[String],
+    filed: Option<Vec<String>>,
+) -> Result<Vec<IceUrl>, Failure> {
+    let urls = match given {
+        [] => filed.unwrap_or_default(),
+        given => given.to_vec(),
+    };
+    if urls.len() > ICE_URLS_MAX {
+        let refused = format!("{setting}: {} URLs, at most {ICE_URLS_MAX}", urls.len());
+        return Err(Failure::usage(refused));
+    }
+    let read = |url: &String| match url.parse::<IceUrl>() {
+        Ok(url) if url.is_turn() == (setting == "turn-url") => Ok(url),
+        Ok(url) => Err(Failure::usage(format!(
+            "{setting} {url}: a server of the other kind"
+        ))),
+        Err(error) => Err(Failure::usage(format!("{setting} {error}"))),
+    };
+    urls.iter().map(read).collect()
+}
+
+/// Reads the secrets that TURN servers share, which nobody else may read.
+fn turn_secrets(file: &Path) -> Result<TurnSecrets, Failure> {
+    let shown = format!("turn-secret-file {}", file.display());
+    let failed = |error| Failure::io(&shown, &error);
+    let metadata = std::fs::metadata(file).map_err(failed)?;
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let refused = format!("{shown}: others may read it (mode {mode:o})");
+        let failure = Failure::new(ErrorKind::Permission, refused);
+        return Err(failure.hint(format!("chmod 600 {}", file.display())));
+    }
+    let length = metadata.len();
+    if length > TURN_SECRET_FILE_BYTES_MAX {
+        return Err(Failure::usage(format!(
+            "{shown}: {length} bytes, secrets have at most {TURN_SECRET_FILE_BYTES_MAX}"
+        )));
+    }
+    let text = Zeroizing::new(std::fs::read_to_string(file).map_err(failed)?);
+    TurnSecrets::parse(&text).map_err(|error| Failure::usage(format!("{shown}: {error}")))
 }
 
 fn rules(limits: &Limits, rates: &Rates) -> RuleSettings {
@@ -392,6 +498,35 @@ mod tests {
         );
         let secret = config(&[], "listen = ['the secret of a wrong line']").unwrap_err();
         assert!(!secret.contains("the secret"), "{secret}");
+    }
+
+    #[test]
+    fn turn_servers_need_a_secret_that_nobody_else_may_read() {
+        let alone = config(&["--turn-url", "turn:a"], "").unwrap_err();
+        assert!(alone.contains("--turn-secret-file"), "{alone}");
+        assert!(config(&["--turn-url", "stun:a"], "").is_err());
+        assert!(config(&[], "stun-urls = ['turn:a']").is_err());
+        assert!(config(&[], "stun = false").is_ok_and(|config| !config.stun));
+
+        let folder = testkit::process::Folder::new("turn-secret");
+        let file = folder.join("secret");
+        std::fs::write(&file, "north-south-east-west\n").unwrap();
+        let shown = file.display().to_string();
+        let config = config(&["--turn-url", "turn:a", "--turn-secret-file", &shown], "").unwrap();
+        let mode = |mode| {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(0o640);
+        let refused = config.settings().unwrap_err().report().unwrap().error;
+        assert!(
+            refused.contains("others may read it (mode 640)"),
+            "{refused}"
+        );
+        mode(0o600);
+        let settings = config.settings().unwrap();
+        assert_eq!(settings.ice.turn.len(), 1);
+        assert!(!format!("{settings:?}").contains("north-south"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use kinlog_agent::api::ErrorKind;
 use kinlog_signal::rules::ConnectionId;
 use kinlog_signal::serve;
 use kinlog_signal::server::{Direction, Listeners, Record};
+use kinlog_signal::stun::StunSocket;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
@@ -48,7 +49,10 @@ pub(crate) async fn run(command: SignalCommand, output: &Output) -> Result<(), F
     }
     let scheme = if settings.tls.is_some() { "wss" } else { "ws" };
 
-    let (listener, url) = bind("listen", &config.listen, scheme).await?;
+    let (listener, url, stun) = bind_with_stun(&config.listen, scheme, config.stun).await?;
+    if let Some(stun) = stun {
+        settings = settings.stun(stun);
+    }
     let mut listeners = Listeners::from(listener);
     let mut metrics = None;
     if let Some(address) = &config.metrics {
@@ -67,7 +71,7 @@ pub(crate) async fn run(command: SignalCommand, output: &Output) -> Result<(), F
         output.data(&url)?;
         output.say("introduces peers to each other and stores nothing; ctrl-c stops it");
         if let Some(url) = metrics {
-            output.say(&format!("metrics are at {url}"));
+            output.say(format!("metrics are at {url}"));
         }
     }
     output.flush()?;
@@ -82,6 +86,37 @@ pub(crate) async fn run(command: SignalCommand, output: &Output) -> Result<(), F
     serve(listeners, settings, stop)
         .await
         .map_err(|error| Failure::io("signal server", &error))
+}
+
+/// Takes the TCP port of clients and, where wanted, the UDP port of the same number.
+async fn bind_with_stun(
+    address: &str,
+    scheme: &str,
+    stun: bool,
+) -> Result<(TcpListener, String, Option<StunSocket>), Failure> {
+    /// A free TCP port whose number is taken for UDP is rare; so many in a row are none.
+    const TRIES_MAX: u32 = 16;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let (listener, url) = bind("listen", address, scheme).await?;
+        if !stun {
+            return Ok((listener, url, None));
+        }
+        let taken = listener
+            .local_addr()
+            .map_err(|error| Failure::io(address, &error))?;
+        match StunSocket::bind(taken).await {
+            Ok(socket) => return Ok((listener, url, Some(socket))),
+            Err(error) if address.ends_with(":0") && tries < TRIES_MAX => {
+                tracing::debug!(%error, %taken, "another port");
+            }
+            Err(error) => {
+                let failure = Failure::io(format!("--listen {address}, for STUN by UDP"), &error);
+                return Err(failure.hint("take another port, or leave STUN out with --no-stun"));
+            }
+        }
+    }
 }
 
 /// Takes an address; returns it as a URL, too.
