@@ -79,6 +79,8 @@ pub struct NetworkConfig {
     pub meeting_port: Option<u16>,
     /// STUN servers, `stun:host:port`.
     pub stun_urls: Vec<String>,
+    /// Whether other peers are reached by TURN servers alone, and so learn no address of this machine.
+    pub relay_only: bool,
     /// Appends the size of every message received over a link to this file, one a line.
     pub message_log: Option<PathBuf>,
 }

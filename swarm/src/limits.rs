@@ -74,6 +74,10 @@ pub const NEGOTIATION_EVENTS_MAX: usize = 64;
 /// host candidates take a few milliseconds, later ones follow by themselves.
 pub const GATHERING_WAIT: Duration = Duration::from_millis(150);
 
+/// The same where servers are asked for candidates: as long as one takes that is near. What a TURN
+/// server gives by TCP never comes in time, so waiting is in vain as a rule.
+pub const GATHERING_WAIT_FOR_SERVERS: Duration = Duration::from_millis(30);
+
 /// Interval of ICE checks while connecting; the stack's own 200 ms cost a third of the opening.
 pub const ICE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -88,6 +92,32 @@ pub const ICE_FAILED_AFTER: Duration = Duration::from_secs(10);
 
 /// Interval of ICE keep-alives.
 pub const ICE_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long a pair with an address that a STUN server saw waits for one without: within one network
+/// that takes a few milliseconds.
+pub const REFLEXIVE_ACCEPTED_AFTER: Duration = Duration::from_millis(100);
+
+/// How long a pair with a relay waits for a direct one: two NATs that let each other in need some round
+/// trips between them, with descriptions by way of the signal server before.
+pub const RELAY_ACCEPTED_AFTER: Duration = Duration::from_millis(800);
+
+/// STUN servers asked for one connection, each from every local address.
+pub const STUN_SERVERS_MAX: usize = 4;
+
+/// TURN servers used for one connection, each from every local address.
+pub const TURN_SERVERS_MAX: usize = 4;
+
+/// How long TURN by TCP waits for any other way to open first.
+pub const TURN_TCP_HEAD_START: Duration = Duration::from_millis(500);
+
+/// Local addresses from which one TURN server is used by TCP, a connection each.
+pub const TURN_TCP_CLIENTS_MAX: usize = 4;
+
+/// How long such a connection may take to open.
+pub const TURN_TCP_CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Datagrams that wait for one such connection: 1 MiB of the usual 1,200 bytes, as SCTP's window.
+pub const TURN_TCP_FRAMES_QUEUED_MAX: usize = 1_024;
 
 /// Tags in one want or unwant message: 10 KiB.
 pub const TAGS_PER_MESSAGE_MAX: usize = 1024;

@@ -1,8 +1,10 @@
 //! Development only: what several crates need to test themselves.
 #![allow(clippy::panic, clippy::missing_panics_doc)] // A test helper fails by panicking.
 
+pub mod coturn;
 pub mod disk;
 pub mod far;
+pub mod namespaces;
 pub mod needles;
 pub mod npm;
 pub mod process;

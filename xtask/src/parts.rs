@@ -22,10 +22,21 @@ pub(crate) enum Part {
     Keyring,
     /// Python, which checks golden values with code of its own.
     Python,
+    /// Debian's TURN server.
+    Coturn,
+    /// Network namespaces with NAT between them, and a TURN server there; needs root.
+    Namespaces,
 }
 
 impl Part {
-    pub(crate) const ALL: [Part; 4] = [Part::Npm, Part::Strace, Part::Keyring, Part::Python];
+    pub(crate) const ALL: [Part; 6] = [
+        Part::Npm,
+        Part::Strace,
+        Part::Keyring,
+        Part::Python,
+        Part::Coturn,
+        Part::Namespaces,
+    ];
 
     /// Returns the name as `--without` takes it.
     pub(crate) fn name(self) -> &'static str {
@@ -34,6 +45,8 @@ impl Part {
             Part::Strace => "strace",
             Part::Keyring => "keyring",
             Part::Python => "python",
+            Part::Coturn => "coturn",
+            Part::Namespaces => "namespaces",
         }
     }
 
@@ -44,6 +57,8 @@ impl Part {
             Part::Strace => "strace_",
             Part::Keyring => "keyring_",
             Part::Python => "python_",
+            Part::Coturn => "coturn_",
+            Part::Namespaces => "namespaces_",
         }
     }
 
@@ -60,6 +75,12 @@ impl Part {
                 ("gnome-keyring-daemon", "gnome-keyring"),
             ]),
             Part::Python => provide_programs(&[("python3", "python3")]),
+            Part::Coturn => provide_programs(&[("turnserver", "coturn")]),
+            Part::Namespaces => provide_programs(&[
+                ("ip", "iproute2"),
+                ("nft", "nftables"),
+                ("turnserver", "coturn"),
+            ]),
         }
     }
 }
@@ -103,9 +124,11 @@ fn provide_npm_packages() -> Result<()> {
 }
 
 fn starts(program: &str) -> bool {
+    // iproute2 knows no long options of that kind.
+    let version = if program == "ip" { "-V" } else { "--version" };
     let mut command = Command::new(program);
     command
-        .arg("--version")
+        .arg(version)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());

@@ -117,6 +117,7 @@ impl Running {
         if wanted.lan_only {
             config.stun_urls.clear();
         }
+        config.relay_only = wanted.relay_only;
         config.message_log.clone_from(&wanted.message_log);
         if wanted.lan || wanted.public_url.is_some() {
             let remembered = blocking(core, |core| Ok(core.meeting_port()?)).await?;

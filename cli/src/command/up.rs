@@ -8,6 +8,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use kinlog_agent::api::{DeviceChange, Reply, Request, SignalStatus};
 use kinlog_agent::{Agent, NetworkConfig};
+use kinlog_signal::ice::IceUrl;
 use serde::Serialize;
 use tokio::sync::{broadcast, oneshot};
 
@@ -46,8 +47,12 @@ pub(crate) struct UpArguments {
     meeting_port: Option<u16>,
 
     /// STUN server that tells the own public address (stun:HOST:PORT), as often as needed
-    #[arg(long = "stun", value_name = "URL")]
+    #[arg(long = "stun", value_name = "URL", value_parser = stun_url)]
     stuns: Vec<String>,
+
+    /// Reach others by the TURN servers of the signal server alone: they learn no address of this machine
+    #[arg(long, conflicts_with_all = ["lan_only", "public_url"])]
+    relay_only: bool,
 
     /// Append the size of every message received to this file
     #[arg(long, value_name = "FILE", hide = true)]
@@ -60,6 +65,15 @@ pub(crate) struct UpArguments {
     /// For tests: fetch every public feed of an agent of whom a path is pinned
     #[arg(long, hide = true)]
     test_without_pin_filter: bool,
+}
+
+/// Returns a URL that names a STUN server.
+fn stun_url(text: &str) -> Result<String, String> {
+    match text.parse::<IceUrl>() {
+        Ok(url) if !url.is_turn() => Ok(url.to_string()),
+        Ok(_) => Err("a STUN server is named by stun:HOST:PORT".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// What `up` tells while it runs.
@@ -97,6 +111,7 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
         meeting_port: arguments.meeting_port,
         signal_urls: arguments.signals.clone(),
         stun_urls: arguments.stuns,
+        relay_only: arguments.relay_only,
         message_log: arguments.message_log.as_deref().map(absolute).transpose()?,
     };
     agent.start_network(network).await?;

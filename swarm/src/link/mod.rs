@@ -90,6 +90,12 @@ pub enum LinkError {
         /// Why.
         reason: String,
     },
+    /// The address at which the link began is not this machine's any more.
+    #[error("this machine's address has changed")]
+    AddressGone,
+    /// Only relays may be used, and no signal server named one.
+    #[error("only relays may be used, and no signal server named a TURN server")]
+    NoRelay,
     /// No candidate pair worked in time.
     #[error("no connection within {seconds} s")]
     Timeout {

@@ -23,6 +23,10 @@ pub struct NodeConfig {
     pub lan: Option<LanConfig>,
     /// STUN servers, as `stun:host:port`.
     pub stun_urls: Vec<String>,
+    /// Whether other peers are reached by TURN servers alone, and so learn no address of this machine.
+    /// The TURN servers are those that signal servers name; where none does, nobody is reached. There is
+    /// no meeting point of its own then, and no look at the local network.
+    pub relay_only: bool,
     /// Addresses to gather candidates on; empty: every interface of the machine, and loopback.
     pub bind: Vec<IpAddr>,
     /// Socket buffer asked for on UDP sockets, in bytes; `None`: 4 MiB. The kernel may give less.
@@ -55,6 +59,7 @@ impl NodeConfig {
             meeting_point: None,
             lan: None,
             stun_urls: Vec::new(),
+            relay_only: false,
             bind: Vec::new(),
             udp_socket_buffer_bytes: None,
             told: None,

@@ -12,11 +12,13 @@ mod host;
 mod introducer;
 mod introductions;
 mod negotiate;
+mod own_addresses;
 mod plain;
 mod sessions;
 mod signalling;
 mod status;
 mod task;
+mod told_servers;
 
 use std::net::SocketAddr;
 use std::ops::Range;

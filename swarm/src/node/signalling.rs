@@ -115,6 +115,13 @@ impl Signalling {
         self.points.get(&server).map(|it| &it.client)
     }
 
+    /// Dials every point anew.
+    pub(super) fn redial(&self) {
+        for point in self.points.values() {
+            point.client.redial();
+        }
+    }
+
     pub(super) fn url(&self, server: usize) -> String {
         self.points
             .get(&server)

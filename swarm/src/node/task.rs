@@ -7,6 +7,7 @@
 
 mod meeting;
 mod mesh;
+mod moved;
 mod points;
 mod session;
 
@@ -21,9 +22,11 @@ use super::bans::Bans;
 use super::desired::Desired;
 use super::introducer::Introducer;
 use super::introductions::{Introductions, MeetingKey, PeerPath};
+use super::own_addresses::OwnAddresses;
 use super::sessions::Sessions;
 use super::signalling::Signalling;
 use super::status::FoundBy;
+use super::told_servers::ToldServers;
 use super::{Host, NodeConfig, NodeError, NodeEvent, NodeStatus, Request, TopicStatus};
 use crate::clock::Clock;
 use crate::lan::LanNews;
@@ -69,6 +72,8 @@ struct Running {
 pub(super) struct Task {
     parts: Parts,
     webrtc: WebrtcSettings,
+    ice_servers: ToldServers,
+    own_addresses: OwnAddresses,
     signalling: Signalling,
     points: Points,
     /// Sessions that opened, by how the peer was found.
@@ -103,7 +108,11 @@ impl Task {
                 bind: parts.config.bind.clone(),
                 udp_socket_buffer_bytes: parts.config.udp_socket_buffer_bytes,
                 told: parts.config.told.clone(),
+                servers: Vec::new(),
+                relay_only: parts.config.relay_only,
             },
+            ice_servers: ToldServers::default(),
+            own_addresses: OwnAddresses::default(),
             signalling,
             points,
             found: BTreeMap::new(),
@@ -151,7 +160,10 @@ impl Task {
                 Some(attempted) = self.attempted.recv() => self.handle_attempted(attempted).await,
                 Some((id, report)) = self.reports.recv() => self.handle_report(id, report).await,
                 Some(request) = requests.recv() => self.handle_request(request).await,
-                _ = tick.tick() => self.handle_tick(),
+                _ = tick.tick() => {
+                    self.handle_tick();
+                    self.look_at_addresses().await;
+                }
                 () = self.parts.clock.sleep_until(next) => {}
             }
         }
@@ -293,6 +305,14 @@ impl Task {
             peers: self.peers_status(),
             relay: self.relay_status(),
             feeds: self.parts.replication.status().await,
+        }
+    }
+
+    /// Returns what connections have in common, with the servers that are told now.
+    fn webrtc_settings(&self) -> WebrtcSettings {
+        WebrtcSettings {
+            servers: self.ice_servers.usable(self.parts.clock.now()),
+            ..self.webrtc.clone()
         }
     }
 

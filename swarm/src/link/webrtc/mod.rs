@@ -7,8 +7,10 @@
 mod body;
 mod negotiation;
 pub(crate) mod opening;
+mod relays;
 mod runtime;
 mod told;
+mod turn_tcp;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -36,13 +38,17 @@ pub use told::ToldAddresses;
 
 /// A connection of the stack, closed when it is dropped. The stack's task and its sockets outlive
 /// one that is dropped alone: each attempt that timed out would keep them for ever.
-struct Owned(Arc<dyn PeerConnection>);
+struct Owned {
+    connection: Arc<dyn PeerConnection>,
+    /// Ways to TURN servers by TCP, gone with the connection.
+    _over_tcp: Vec<turn_tcp::TcpRelay>,
+}
 
 impl Deref for Owned {
     type Target = dyn PeerConnection;
 
     fn deref(&self) -> &Self::Target {
-        &*self.0
+        &*self.connection
     }
 }
 
@@ -50,7 +56,7 @@ impl Drop for Owned {
     fn drop(&mut self) {
         // Without a runtime the stack's task is gone already.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let connection = Arc::clone(&self.0);
+            let connection = Arc::clone(&self.connection);
             // It fails only when there is nothing left to close.
             runtime.spawn(async move { drop(connection.close().await) });
         }

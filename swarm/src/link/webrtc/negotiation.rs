@@ -7,22 +7,25 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use kinlog_signal::ice::IceServers;
 use rtc::ice::mdns::MulticastDnsMode;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::peer_connection::{
     PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder,
-    RTCIceCandidateInit, RTCIceGatheringState, RTCIceServer, RTCPeerConnectionIceEvent,
+    RTCIceCandidateInit, RTCIceGatheringState, RTCIceTransportPolicy, RTCPeerConnectionIceEvent,
     RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
 };
 
 use super::body::{self, Text};
+use super::relays::Servers;
 use super::runtime::ConnectionRuntime;
-use super::{Owned, ToldAddresses, WebrtcLink, stack_error};
+use super::{Owned, ToldAddresses, WebrtcLink, stack_error, told};
 use crate::limits::{
-    GATHERING_WAIT, ICE_CHECK_INTERVAL, ICE_CHECKS_MAX, ICE_DISCONNECTED_AFTER, ICE_FAILED_AFTER,
-    ICE_KEEPALIVE_INTERVAL, NEGOTIATION_EVENTS_MAX, WEBRTC_SEND_BUFFER_BYTES_MAX,
+    GATHERING_WAIT, GATHERING_WAIT_FOR_SERVERS, ICE_CHECK_INTERVAL, ICE_CHECKS_MAX,
+    ICE_DISCONNECTED_AFTER, ICE_FAILED_AFTER, ICE_KEEPALIVE_INTERVAL, NEGOTIATION_EVENTS_MAX,
+    REFLEXIVE_ACCEPTED_AFTER, RELAY_ACCEPTED_AFTER, WEBRTC_SEND_BUFFER_BYTES_MAX,
 };
 use crate::link::{Counters, Fingerprints, LinkError};
 
@@ -45,12 +48,19 @@ pub struct WebrtcSettings {
     pub udp_socket_buffer_bytes: Option<usize>,
     /// What others are told in the place of these addresses.
     pub told: Option<ToldAddresses>,
+    /// STUN and TURN servers that signal servers told.
+    pub servers: Vec<IceServers>,
+    /// Whether the other side is reached by TURN servers alone, and so learns no address of this
+    /// machine.
+    pub relay_only: bool,
 }
 
 /// One attempt to connect to one peer.
 pub struct Negotiation {
     attempt: u64,
     told: Option<ToldAddresses>,
+    relay_only: bool,
+    gathering_wait: Duration,
     runtime: Arc<ConnectionRuntime>,
     connection: Owned,
     /// The channel; the side that answers has it once the other one opened it.
@@ -271,13 +281,22 @@ impl Negotiation {
 
     async fn new(settings: &WebrtcSettings, attempt: u64) -> Result<Self, LinkError> {
         let (events_tx, events) = mpsc::channel(NEGOTIATION_EVENTS_MAX);
-        let mut configuration = RTCConfigurationBuilder::default();
-        if !settings.stun_urls.is_empty() {
-            configuration = configuration.with_ice_servers(vec![RTCIceServer {
-                urls: settings.stun_urls.clone(),
-                ..RTCIceServer::default()
-            }]);
+        let runtime = Arc::new(ConnectionRuntime::new(settings.udp_socket_buffer_bytes));
+        let servers = Servers::choose(settings, &runtime).await?;
+        let gathering_wait = match servers.for_stack.is_empty() {
+            true => GATHERING_WAIT,
+            false => GATHERING_WAIT_FOR_SERVERS,
+        };
+        let mut configuration =
+            RTCConfigurationBuilder::default().with_ice_servers(servers.for_stack);
+        if settings.relay_only {
+            configuration = configuration.with_ice_transport_policy(RTCIceTransportPolicy::Relay);
         }
+        let relay_wait = if settings.relay_only {
+            Duration::ZERO
+        } else {
+            RELAY_ACCEPTED_AFTER
+        };
         let engine = SettingEngineBuilder::new()
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
             .with_include_loopback_candidate(true)
@@ -288,8 +307,9 @@ impl Negotiation {
                 Some(ICE_KEEPALIVE_INTERVAL),
             )
             .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
+            .with_srflx_acceptance_min_wait(Some(REFLEXIVE_ACCEPTED_AFTER))
+            .with_relay_acceptance_min_wait(Some(relay_wait))
             .build();
-        let runtime = Arc::new(ConnectionRuntime::new(settings.udp_socket_buffer_bytes));
         let connection = PeerConnectionBuilder::new()
             .with_configuration(configuration.build())
             .with_setting_engine(engine)
@@ -303,8 +323,13 @@ impl Negotiation {
         Ok(Negotiation {
             attempt,
             told: settings.told.clone(),
+            relay_only: settings.relay_only,
+            gathering_wait,
             runtime,
-            connection: Owned(Arc::new(connection)),
+            connection: Owned {
+                connection: Arc::new(connection),
+                _over_tcp: servers.over_tcp,
+            },
             channel: None,
             events,
             first: None,
@@ -326,13 +351,18 @@ impl Negotiation {
             }
         };
         // What is not gathered by now follows as single candidates.
-        let _ = timeout(GATHERING_WAIT, gathered).await;
+        let _ = timeout(self.gathering_wait, gathered).await;
         let sdp = self.connection.local_description().await.map(|it| it.sdp);
         let sdp = self.told(sdp.ok_or(LinkError::Closed)?);
         Ok(body::encode(self.attempt, &sdp))
     }
 
     fn told(&self, text: String) -> String {
+        let text = if self.relay_only {
+            told::without_related(&text)
+        } else {
+            text
+        };
         match &self.told {
             Some(told) => told.tell(&text),
             None => text,

@@ -44,6 +44,11 @@ impl ConnectionRuntime {
     pub(super) fn set_connected(&self) {
         self.connected.store(true, Relaxed);
     }
+
+    /// Returns whether the connection is up.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.load(Relaxed)
+    }
 }
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

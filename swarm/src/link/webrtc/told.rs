@@ -39,6 +39,29 @@ impl ToldAddresses {
     }
 }
 
+/// Returns a description, or a candidate, without the addresses that relayed candidates are related to
+/// (`raddr`, `rport`): these are of this machine, for diagnosis alone, and who hides behind relays does
+/// not tell them.
+pub(super) fn without_related(text: &str) -> String {
+    let lines = text.split_inclusive('\n');
+    lines.map(without_related_line).collect()
+}
+
+fn without_related_line(line: &str) -> String {
+    let mut before = "";
+    let words = line.split(' ').map(|word| {
+        let (text, end) = word.split_at(word.trim_end().len());
+        let text = match before {
+            "raddr" => "0.0.0.0",
+            "rport" => "0",
+            _ => text,
+        };
+        before = word;
+        format!("{text}{end}")
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 impl fmt::Debug for ToldAddresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ToldAddresses")
@@ -48,6 +71,18 @@ impl fmt::Debug for ToldAddresses {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn relayed_candidates_do_not_name_what_they_are_related_to() {
+        let line = "candidate:7 1 udp 16777215 192.0.2.1 4000 typ relay raddr 10.0.0.7 rport 5000";
+        let hidden = line.replace("10.0.0.7 rport 5000", "0.0.0.0 rport 0");
+        assert_eq!(without_related(line), hidden);
+        for end in ["\r\n", "\n", " ufrag x\r\n"] {
+            let text = format!("v=0\r\na={line}{end}a=mid:0\r\n");
+            let expected = format!("v=0\r\na={hidden}{end}a=mid:0\r\n");
+            assert_eq!(without_related(&text), expected);
+        }
+    }
 
     #[test]
     fn addresses_of_candidates_are_replaced_and_nothing_else() {

@@ -89,6 +89,7 @@ impl Task {
                 let path = PeerPath::signal(server, topic, from);
                 self.handle_signal(path, kind, body);
             }
+            ClientEvent::IceServers(servers) => self.ice_servers.told(now, server, servers),
             ClientEvent::Refused(refusal) => {
                 tracing::debug!(?refusal, "signal server refuses");
                 // Asked again later; until then nobody is met there, and somebody may wait for that.
@@ -186,7 +187,7 @@ impl Task {
             return;
         };
         let (signals, incoming) = mpsc::channel(NEGOTIATION_SIGNALS_MAX);
-        let settings = self.webrtc.clone();
+        let settings = self.webrtc_settings();
         let work = Attempt {
             peer: path.peer,
             attempt,

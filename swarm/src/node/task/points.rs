@@ -42,9 +42,11 @@ impl Points {
             lan: None,
             neighbours: BTreeMap::new(),
             status: LanStatus::default(),
-            is_on: config.meeting_point.is_some(),
+            is_on: config.meeting_point.is_some() && !config.relay_only,
         };
-        let Some(wanted) = &config.meeting_point else {
+        // Who is met at a point of its own is met at its address.
+        let wanted = config.meeting_point.as_ref();
+        let Some(wanted) = wanted.filter(|_| !config.relay_only) else {
             return Ok((points, news));
         };
         match MeetingPoint::start(wanted) {
@@ -151,6 +153,7 @@ impl Task {
 
     fn leave_point(&mut self, position: usize) {
         self.signalling.remove(position);
+        self.ice_servers.forget(position);
         self.introductions.handle_server_lost(position);
     }
 }

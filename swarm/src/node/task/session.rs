@@ -143,7 +143,7 @@ impl Task {
         self.parts.replication.add_peer(id, commands.clone()).await;
         let seen = Arc::new(Seen::default());
         let means = takes_associations.then(|| Means {
-            webrtc: self.webrtc.clone(),
+            webrtc: self.webrtc_settings(),
             role: info.role,
             label: info.label,
             budget: Arc::clone(&self.associations),
