@@ -392,5 +392,42 @@ pub const INTRODUCER_FAILURES_MAX: u32 = 16;
 pub const INTRODUCER_REST: Duration = Duration::from_secs(10 * 60);
 
 /// Attempts that fail before a peer that can be reached by a relay is, and others are left to store and
-/// forward: the next ones go on beside it.
-pub const FAILURES_BEFORE_RELAY: u32 = 2;
+/// forward: one takes [`NEGOTIATION_WAIT_MAX`], as long as anybody likes to wait, and the next ones go on beside it.
+pub const FAILURES_BEFORE_RELAY: u32 = 1;
+
+/// Knocks without an offer after which a peer is left to store and forward: they take some ten seconds.
+pub const KNOCKS_UNANSWERED: u32 = 5;
+
+/// Circuits that a node relays at once: 32 x 2 x [`CIRCUIT_WINDOW_BYTES`] is 16 MiB.
+pub const CIRCUITS_MAX: usize = 32;
+
+/// Of them with one peer at either end.
+pub const CIRCUITS_PER_SESSION_MAX: usize = 8;
+
+/// Bytes of one direction of a circuit that may be on their way, 256 KiB: what a relay keeps of it at most when
+/// the other end takes nothing; 5 MB/s at 50 ms.
+pub const CIRCUIT_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// What a message of a circuit counts for at least in the window: 1,024 messages may be on their way.
+pub const CIRCUIT_MESSAGE_BYTES_MIN: u32 = 256;
+
+/// Messages of one direction of a circuit that may be on their way.
+pub const CIRCUIT_MESSAGES_MAX: usize = (CIRCUIT_WINDOW_BYTES / CIRCUIT_MESSAGE_BYTES_MIN) as usize;
+
+/// Bytes a node relays in a second, over all circuits, 4 MiB: its own sessions come first.
+pub const RELAYED_BYTES_PER_SECOND: u64 = 4 * 1024 * 1024;
+
+/// Bytes that may be relayed at once after a pause: one window.
+pub const RELAYED_BURST_BYTES: u64 = CIRCUIT_WINDOW_BYTES as u64;
+
+/// Silence after which a relay closes a circuit: a session has something to say every few seconds.
+pub const CIRCUIT_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// How long the other end may take to accept a circuit.
+pub const CIRCUIT_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// First wait after a circuit was refused or not accepted; doubled each time.
+pub const CIRCUIT_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Longest such wait.
+pub const CIRCUIT_RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);

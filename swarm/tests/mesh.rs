@@ -8,9 +8,13 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::Want;
+use kinlog_swarm::link::webrtc::ToldAddresses;
 use kinlog_swarm::{Label, NodeEvent, NodeStatus, PeerState, Transport};
 use support::{
     PATIENCE, SignalServer, TestHost, TestNode, assert_same_blocks, blocks, config, link, own_feed,
@@ -184,4 +188,151 @@ async fn peer_on_two_servers_is_connected_once_and_not_tried_for_ever() {
         .await;
         assert_eq!(status.peers[0].failures, 0, "{:#?}", status.peers);
     }
+}
+
+/// A node that is reached by nobody until `is_reached`: it reaches others all the same.
+fn hidden(seed: u8, server: &str, is_reached: &Arc<AtomicBool>) -> TestNode {
+    let mut config = config(seed, &[server]);
+    let is_reached = Arc::clone(is_reached);
+    config.bind = vec![Ipv4Addr::LOCALHOST.into()];
+    config.told = Some(ToldAddresses::new(
+        move |address: SocketAddr| match is_reached.load(Ordering::Relaxed) {
+            true => address,
+            false => (Ipv4Addr::LOCALHOST, 9).into(),
+        },
+    ));
+    TestNode::with(config, store(seed), TestHost::default())
+}
+
+/// Two that cannot reach each other, and one that both reach, at servers of their own.
+struct Apart {
+    author: TestNode,
+    middle: TestNode,
+    reader: TestNode,
+    is_reached: Arc<AtomicBool>,
+}
+
+impl Apart {
+    async fn start(relays: bool) -> Apart {
+        let servers = [SignalServer::start().await, SignalServer::start().await];
+        let urls = [servers[0].url.as_str(), servers[1].url.as_str()];
+        let is_reached = Arc::new(AtomicBool::new(false));
+        let mut of_middle = config(2, &urls);
+        of_middle.bind = vec![Ipv4Addr::LOCALHOST.into()];
+        of_middle.relays = relays;
+        let mut apart = Apart {
+            author: hidden(1, urls[0], &is_reached),
+            middle: TestNode::with(of_middle, store(2), TestHost::default()),
+            reader: hidden(3, urls[1], &is_reached),
+            is_reached,
+        };
+        for node in [&apart.author, &apart.middle, &apart.reader] {
+            node.node.join(Label::Feed, MEETING);
+        }
+        apart.author.opened().await;
+        apart.reader.opened().await;
+        for server in servers {
+            server.kill().await;
+        }
+        apart
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_cannot_be_reached_is_online_by_a_mutual_peer_and_directly_as_soon_as_that_works() {
+    let mut apart = Apart::start(true).await;
+    let (feed, signer) = own_feed(&apart.author.store, 9);
+    let key = feed.key();
+    feed.append_batch(&signer, &blocks(1, 300, 1000)).unwrap();
+    apart.author.serve(key);
+    apart.reader.follow(key, Want::All);
+    apart.reader.holds(key, 300).await;
+
+    for node in [&apart.author, &apart.reader] {
+        let status = node.status().await;
+        let relayed =
+            |session: &&kinlog_swarm::SessionStatus| session.transport == Transport::Relayed;
+        let session = status
+            .sessions
+            .iter()
+            .find(relayed)
+            .expect("one is relayed");
+        let via = session.via.as_ref().expect("somebody relays it").session;
+        let relay = status
+            .sessions
+            .iter()
+            .find(|session| session.id == via)
+            .unwrap();
+        assert_eq!(relay.transport, Transport::Webrtc);
+        let peer = status
+            .peers
+            .iter()
+            .find(|peer| peer.session == Some(session.id))
+            .unwrap();
+        assert_eq!(peer.state, PeerState::Relayed);
+        assert_eq!(peer.via.as_ref().unwrap().session, via);
+    }
+    let relay = apart.middle.status().await.relay;
+    assert_eq!(relay.circuits, 1);
+    assert!(relay.circuit_bytes > 300 * 1000, "{relay:?}");
+    assert!(apart.middle.store.feed(&key).is_none());
+
+    // From now on a direct way works, while the author goes on writing.
+    apart.is_reached.store(true, Ordering::Relaxed);
+    let mut length = 300;
+    let mut every = tokio::time::interval(std::time::Duration::from_millis(50));
+    let (author, reader) = (&apart.author, &mut apart.reader);
+    let upgraded = async {
+        loop {
+            every.tick().await;
+            feed.append_batch(&signer, &blocks(2, 1, 500)).unwrap();
+            author.node.appended(key);
+            length += 1;
+            if connected(&author.status().await) == 2 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, upgraded)
+        .await
+        .expect("a direct session takes over");
+    for _ in 0..5 {
+        feed.append_batch(&signer, &blocks(3, 1, 500)).unwrap();
+        author.node.appended(key);
+        length += 1;
+    }
+    reader.holds(key, length).await;
+    assert_same_blocks(&author.store, &reader.store, key, length);
+    for node in [author, reader] {
+        let direct = |session: &kinlog_swarm::SessionStatus| session.transport == Transport::Webrtc;
+        let status = until(node, |status| {
+            status.sessions.len() == 2 && status.sessions.iter().all(direct)
+        })
+        .await;
+        assert_eq!(connected(&status), 2);
+    }
+    until(&apart.middle, |status| status.relay.circuits == 0).await;
+    while let Ok(event) = apart.reader.events.try_recv() {
+        assert!(!matches!(
+            event,
+            NodeEvent::PeerViolation { .. } | NodeEvent::FeedConflict { .. }
+        ));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_relayed_by_a_node_that_does_not_relay() {
+    let apart = Apart::start(false).await;
+    let failed = |status: &NodeStatus| {
+        let mut peers = status.peers.iter();
+        peers.any(|peer| peer.state == PeerState::StoreForward)
+    };
+    until(&apart.author, failed).await;
+    until(&apart.reader, failed).await;
+    let relay = apart.middle.status().await.relay;
+    assert_eq!(
+        (relay.relays, relay.circuits, relay.circuit_bytes),
+        (false, 0, 0)
+    );
+    assert_eq!(open(&apart.author.status().await), 1);
 }

@@ -6,6 +6,7 @@
 mod counters;
 pub mod memory;
 mod path;
+pub(crate) mod relayed;
 pub mod tcp;
 pub mod webrtc;
 

@@ -172,6 +172,11 @@ impl Introducer {
         self.members.iter().rev().find(is_it).map(|(id, _)| *id)
     }
 
+    /// Returns who is at the other side of a session.
+    pub(crate) fn peer(&self, session: SessionId) -> Option<PublicKey> {
+        self.members.get(&session).map(|member| member.peer)
+    }
+
     /// Returns what was done for others.
     pub(crate) fn counted(&self) -> Counted {
         self.counted

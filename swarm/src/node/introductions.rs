@@ -27,13 +27,13 @@ use kinlog_feeds::{PublicKey, Time};
 use kinlog_signal::Topic;
 
 use crate::limits::{
-    CANDIDATES_PER_MINUTE, DIALS_BY_INTRODUCER_MAX, DIALS_MAX, FAILURES_BEFORE_RELAY,
-    INCOMING_BY_INTRODUCER_MAX, INCOMING_NEGOTIATIONS_MAX, INTRODUCED_AFTER,
-    INTRODUCER_FAILURES_MAX, INTRODUCER_REST, KNOCK_AFTER, PEERS_KNOWN_MAX, PEERS_TOLD_MAX,
-    RETRY_AFTER, RETRY_AFTER_MAX,
+    CANDIDATES_PER_MINUTE, CIRCUIT_RETRY_AFTER, CIRCUIT_RETRY_AFTER_MAX, CIRCUIT_WAIT_MAX,
+    DIALS_BY_INTRODUCER_MAX, DIALS_MAX, FAILURES_BEFORE_RELAY, INCOMING_BY_INTRODUCER_MAX,
+    INCOMING_NEGOTIATIONS_MAX, INTRODUCED_AFTER, INTRODUCER_FAILURES_MAX, INTRODUCER_REST,
+    KNOCK_AFTER, KNOCKS_UNANSWERED, PEERS_KNOWN_MAX, PEERS_TOLD_MAX, RETRY_AFTER, RETRY_AFTER_MAX,
 };
 use crate::session::SessionId;
-use path::{Introduction, State};
+use path::{CircuitState, Introduction, State};
 pub(crate) use path::{MeetingKey, PeerPath, Via};
 pub use peer_state::PeerState;
 
@@ -44,6 +44,19 @@ pub(crate) enum Action {
     Offer { path: PeerPath, attempt: u64 },
     /// Ask the other side for an offer.
     Knock { path: PeerPath },
+    /// Ask the introducer for a circuit with this number.
+    Circuit { path: PeerPath, number: u64 },
+}
+
+/// What is due with a peer.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Due {
+    /// It is asked for an offer, or made one.
+    Dial,
+    /// A circuit to it is asked for.
+    Circuit,
+    /// A circuit that was asked for has not come.
+    GiveUp,
 }
 
 /// It is further with a peer, or less far.
@@ -68,6 +81,7 @@ struct Open {
 struct Trust {
     failures: u32,
     rests_until: Option<Time>,
+    relays: bool,
 }
 
 /// How it is with one peer of a meeting.
@@ -126,6 +140,11 @@ impl Introductions {
         }
     }
 
+    /// A session opened whose other side introduces: whether it relays to those whom it shows.
+    pub(crate) fn handle_introducer(&mut self, session: SessionId, relays: bool) {
+        self.trust.entry(session).or_default().relays = relays;
+    }
+
     /// A peer is in a topic, or a session's other side has one with it.
     pub(crate) fn handle_peer_joined(
         &mut self,
@@ -168,7 +187,17 @@ impl Introductions {
             return;
         };
         peer.present = false;
-        if matches!(peer.state, State::Idle { .. }) {
+        // An offer that an introducer cannot hand on any more is not waited for.
+        let is_over = match peer.state {
+            State::Idle { .. } => true,
+            State::Negotiating {
+                offered: true,
+                described: false,
+                ..
+            } => path.introducer().is_some(),
+            State::Negotiating { .. } | State::Connected { .. } => false,
+        };
+        if is_over {
             self.remove(&path);
         }
     }
@@ -317,8 +346,9 @@ impl Introductions {
             if let Some(known) = self.peers.get_mut(&path) {
                 known.identity = Some(peer);
             }
-            if let Some(introducer) = path.introducer() {
-                self.trust.remove(&introducer);
+            if let Some(trust) = path.introducer().and_then(|by| self.trust.get_mut(&by)) {
+                trust.failures = 0;
+                trust.rests_until = None;
             }
         }
         let same: Vec<PeerPath> = self.same(&meeting, peer);
@@ -331,6 +361,7 @@ impl Introductions {
             let begun = self.peers.get(&path).is_some_and(is_begun);
             if !relayed && let Some(known) = self.peers.get_mut(&path) {
                 known.failures = 0;
+                known.unreached = false;
                 if !begun {
                     known.state = State::Connected { session };
                 }
@@ -342,6 +373,7 @@ impl Introductions {
     /// An attempt failed.
     pub(crate) fn handle_failed(&mut self, now: Time, path: PeerPath, attempt: u64) {
         if self.is_current(&path, attempt) {
+            self.mark_unreached(&path);
             self.distrust(now, &path);
             self.retry(now, path);
         }
@@ -359,14 +391,58 @@ impl Introductions {
             let Some(peer) = self.peers.get(&path) else {
                 continue;
             };
-            if peer.state == (State::Connected { session }) {
+            if peer.circuit == (CircuitState::Running { session }) {
+                self.end_circuit(now, &path, false);
+            } else if peer.state == (State::Connected { session }) {
                 if was_open.is_none() {
+                    self.mark_unreached(&path);
                     self.distrust(now, &path);
                 }
                 self.retry(now, path);
             } else if was_open.is_some_and(|open| Some(open.peer) == peer.identity) {
                 self.settle(&path);
             }
+        }
+    }
+
+    /// A peer asks for a circuit by the introducer; returns whether to accept it.
+    pub(crate) fn handle_circuit_open(
+        &mut self,
+        path: PeerPath,
+        meeting: MeetingKey,
+        own: PublicKey,
+    ) -> bool {
+        if path.peer >= own
+            || self.is_full(&path)
+            || self.direct_with(&meeting, Some(path.peer)).is_some()
+        {
+            return false;
+        }
+        self.peers
+            .entry(path)
+            .or_insert_with(|| Introduction::new(&path, meeting, own));
+        true
+    }
+
+    /// Returns whether the circuit with this number was asked for and may be used.
+    pub(crate) fn is_opening(&self, path: &PeerPath, number: u64) -> bool {
+        self.peers.get(path).is_some_and(|peer| {
+            matches!(peer.circuit, CircuitState::Opening { number: asked, .. } if asked == number)
+        })
+    }
+
+    /// A session runs by a circuit; direct ways are tried on.
+    pub(crate) fn handle_circuit_session(&mut self, path: PeerPath, session: SessionId) {
+        if let Some(peer) = self.peers.get_mut(&path) {
+            peer.circuit = CircuitState::Running { session };
+            self.settle(&path);
+        }
+    }
+
+    /// The circuit with this number was refused, or is closed before it was of use.
+    pub(crate) fn handle_circuit_failed(&mut self, now: Time, path: PeerPath, number: u64) {
+        if self.is_opening(&path, number) {
+            self.end_circuit(now, &path, true);
         }
     }
 
@@ -377,10 +453,25 @@ impl Introductions {
 
     /// Returns the next thing to do at `now`.
     pub(crate) fn poll_action(&mut self, now: Time) -> Option<Action> {
-        let (at, path) = self.next_due()?;
-        if at > now {
-            return None;
-        }
+        let path = loop {
+            let (at, due, path) = self.next_due()?;
+            if at > now {
+                return None;
+            }
+            match due {
+                Due::Dial => break path,
+                Due::Circuit => {
+                    let number = self.next_random();
+                    let until = now + CIRCUIT_WAIT_MAX;
+                    if let Some(peer) = self.peers.get_mut(&path) {
+                        peer.circuit = CircuitState::Opening { number, until };
+                        self.settle(&path);
+                    }
+                    return Some(Action::Circuit { path, number });
+                }
+                Due::GiveUp => self.end_circuit(now, &path, true),
+            }
+        };
         let attempt = self.next_random();
         let peer = self.peers.get(&path)?;
         if peer.own < path.peer {
@@ -404,7 +495,7 @@ impl Introductions {
 
     /// Returns when [`poll_action`](Self::poll_action) may have something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.next_due().map(|(at, _)| at)
+        self.next_due().map(|(at, _, _)| at)
     }
 
     /// Returns how many peers signal servers show in the topics of a meeting, each once per server and topic.
@@ -501,12 +592,9 @@ impl Introductions {
     }
 
     /// Returns what is due next, and when: of several paths to one peer one at a time.
-    fn next_due(&self) -> Option<(Time, PeerPath)> {
-        let idle = |peer: &Introduction| matches!(peer.state, State::Idle { try_at: Some(_) });
-        if !self.peers.values().any(idle) {
-            return None;
-        }
+    fn next_due(&self) -> Option<(Time, Due, PeerPath)> {
         let mut tried = BTreeSet::new();
+        let mut circuits = BTreeSet::new();
         let mut dials = 0;
         let mut dials_by: BTreeMap<SessionId, usize> = BTreeMap::new();
         for (path, peer) in &self.peers {
@@ -515,6 +603,11 @@ impl Introductions {
             {
                 tried.insert((peer.meeting, identity));
             }
+            if !matches!(peer.circuit, CircuitState::None { .. })
+                && let Some(identity) = peer.identity
+            {
+                circuits.insert((peer.meeting, identity));
+            }
             if peer.is_offered() {
                 dials += 1;
                 if let Some(introducer) = path.introducer() {
@@ -522,7 +615,7 @@ impl Introductions {
                 }
             }
         }
-        let due = self.peers.iter().filter_map(|(path, peer)| {
+        let dial = self.peers.iter().filter_map(|(path, peer)| {
             let State::Idle { try_at: Some(at) } = peer.state else {
                 return None;
             };
@@ -532,16 +625,70 @@ impl Introductions {
             }
             let offers = peer.own < path.peer;
             let Some(introducer) = path.introducer() else {
-                return (!offers || dials < DIALS_MAX).then_some((at, *path));
+                return (!offers || dials < DIALS_MAX).then_some((at, Due::Dial, *path));
             };
             let by = dials_by.get(&introducer).copied().unwrap_or_default();
             if offers && (dials >= DIALS_MAX || by >= DIALS_BY_INTRODUCER_MAX) {
                 return None;
             }
             let rests = self.trust.get(&introducer).and_then(|it| it.rests_until);
-            Some((rests.map_or(at, |until| at.max(until)), *path))
+            let at = rests.map_or(at, |until| at.max(until));
+            Some((at, Due::Dial, *path))
         });
-        due.min()
+        let circuit = self.peers.iter().filter_map(|(path, peer)| {
+            let (at, due) = self.circuit_due(path, peer)?;
+            let is_there = |identity| circuits.contains(&(peer.meeting, identity));
+            let is_second = due == Due::Circuit && peer.identity.is_some_and(is_there);
+            (!is_second).then_some((at, due, *path))
+        });
+        dial.chain(circuit).min()
+    }
+
+    /// Returns what is due with the circuit to a peer. One is asked for once direct ways have failed, by the side that offers
+    /// those, too.
+    fn circuit_due(&self, path: &PeerPath, peer: &Introduction) -> Option<(Time, Due)> {
+        let from = match peer.circuit {
+            CircuitState::None { from } => from,
+            CircuitState::Opening { until, .. } => return Some((until, Due::GiveUp)),
+            CircuitState::Running { .. } => return None,
+        };
+        let trust = self.trust.get(&path.introducer()?)?;
+        let is_wanted = trust.relays
+            && peer.present
+            && peer.own < path.peer
+            && peer.failures >= FAILURES_BEFORE_RELAY
+            && self.direct_with(&peer.meeting, peer.identity).is_none()
+            && self
+                .session_with(&peer.meeting, peer.identity, true)
+                .is_none();
+        is_wanted.then_some((from, Due::Circuit))
+    }
+
+    /// There is no circuit to a peer any more, or none has come of it.
+    fn end_circuit(&mut self, now: Time, path: &PeerPath, failed: bool) {
+        let Some(peer) = self.peers.get_mut(path) else {
+            return;
+        };
+        peer.circuit_failures = if failed {
+            peer.circuit_failures.saturating_add(1)
+        } else {
+            0
+        };
+        let doublings = peer.circuit_failures.saturating_sub(1).min(16);
+        let wait = (CIRCUIT_RETRY_AFTER * 2u32.pow(doublings)).min(CIRCUIT_RETRY_AFTER_MAX);
+        let wait = if failed { wait } else { RETRY_AFTER };
+        peer.circuit = CircuitState::None { from: now + wait };
+        if !peer.present && matches!(peer.state, State::Idle { .. }) {
+            self.remove(path);
+        } else {
+            self.settle(path);
+        }
+    }
+
+    fn mark_unreached(&mut self, path: &PeerPath) {
+        if let Some(peer) = self.peers.get_mut(path) {
+            peer.unreached = true;
+        }
     }
 
     /// Counts a failure against the peer that introduced, unless a session with the one that was tried runs.
@@ -623,7 +770,15 @@ impl Introductions {
                 described: true, ..
             } => PeerState::Connecting,
             State::Negotiating { .. } => PeerState::Signalling,
-            State::Idle { .. } if peer.failures >= FAILURES_BEFORE_RELAY => PeerState::StoreForward,
+            State::Idle { .. } if matches!(peer.circuit, CircuitState::Opening { .. }) => {
+                PeerState::Signalling
+            }
+            State::Idle { .. } if matches!(peer.circuit, CircuitState::Running { .. }) => {
+                PeerState::Connecting
+            }
+            State::Idle { .. } if peer.unreached || peer.failures >= KNOCKS_UNANSWERED => {
+                PeerState::StoreForward
+            }
             State::Idle { .. } => PeerState::Discovering,
         }
     }

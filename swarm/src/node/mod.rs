@@ -5,6 +5,7 @@
 //! and need no queue.
 
 mod bans;
+mod circuits;
 mod config;
 mod desired;
 mod event;

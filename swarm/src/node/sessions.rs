@@ -103,6 +103,14 @@ impl Sessions {
             let same_process = old.remote_static == new.remote_static
                 && (entry.info.label, entry.info.key) == (newest.info.label, newest.info.key);
             let same_path = entry.path.is_some() && entry.path == newest.path;
+            if (same_process || same_path) && entry.is_relayed() != newest.is_relayed() {
+                // A direct one always takes over, whichever came first.
+                match newest.is_relayed() {
+                    true => return vec![id],
+                    false => replaced.push(*other),
+                }
+                continue;
+            }
             if same_process && new.at.since(old.at) < DUPLICATE_WINDOW && old.hash < new.hash {
                 return vec![id];
             }

@@ -9,6 +9,7 @@ mod meeting;
 mod mesh;
 mod moved;
 mod points;
+mod relaying;
 mod session;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::bans::Bans;
+use super::circuits::Circuits;
 use super::desired::Desired;
 use super::introducer::Introducer;
 use super::introductions::{Introductions, MeetingKey, PeerPath};
@@ -80,6 +82,10 @@ pub(super) struct Task {
     found: BTreeMap<FoundBy, u64>,
     introductions: Introductions,
     introducer: Introducer,
+    /// What is relayed for others.
+    circuits: Circuits,
+    /// What others relay.
+    relayed: relaying::RelayedSessions,
     bans: Bans,
     sessions: Sessions,
     running: BTreeMap<PeerPath, Running>,
@@ -118,6 +124,8 @@ impl Task {
             found: BTreeMap::new(),
             introductions: Introductions::new(u64::from_le_bytes(random()?)),
             introducer: Introducer::default(),
+            circuits: Circuits::new(parts.config.relays),
+            relayed: relaying::RelayedSessions::default(),
             bans: Bans::default(),
             sessions: Sessions::default(),
             running: BTreeMap::new(),
@@ -144,8 +152,13 @@ impl Task {
         loop {
             self.introduce();
             self.tell_found();
+            self.relay();
             self.tell_changes();
-            let next = [self.next_introduction(), self.introducer.poll_timeout()];
+            let next = [
+                self.next_introduction(),
+                self.introducer.poll_timeout(),
+                self.circuits.poll_timeout(),
+            ];
             let next = next.into_iter().flatten().min();
             tokio::select! {
                 () = self.parts.desired.changed() => {

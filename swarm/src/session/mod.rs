@@ -25,7 +25,7 @@ pub use error::SessionError;
 pub use hello::HelloError;
 pub(crate) use info::label_name;
 pub use info::{Label, SessionId, SessionInfo, SessionRole};
-pub(crate) use mesh::{Beyond, FoundPeer, MeshMessage};
+pub(crate) use mesh::{Beyond, CircuitMessage, CircuitRefusal, FoundPeer, MeshMessage};
 pub use message::{PeerMessage, PeerMessageError};
 pub use seed_clearing::SeedClearing;
 pub(crate) use state::{Meeting, Relays, Session, SessionConfig, SessionEvent};

@@ -63,6 +63,17 @@ pub(super) enum State {
     Connected { session: SessionId },
 }
 
+/// The circuit to a peer by its introducer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum CircuitState {
+    /// There is none; one may be asked for from then on.
+    None { from: Time },
+    /// One was asked for, and is given up then.
+    Opening { number: u64, until: Time },
+    /// A session runs by it, or begins.
+    Running { session: SessionId },
+}
+
 #[derive(Debug)]
 pub(super) struct Introduction {
     pub(super) meeting: MeetingKey,
@@ -70,10 +81,14 @@ pub(super) struct Introduction {
     pub(super) present: bool,
     pub(super) state: State,
     pub(super) failures: u32,
+    /// An attempt failed, and none has led to a session since.
+    pub(super) unreached: bool,
     pub(super) candidates: u32,
     pub(super) candidates_since: Time,
     /// The Noise static of the peer: a signal server does not say it, a session does.
     pub(super) identity: Option<PublicKey>,
+    pub(super) circuit: CircuitState,
+    pub(super) circuit_failures: u32,
     /// What was told last.
     pub(super) told: PeerState,
 }
@@ -86,9 +101,12 @@ impl Introduction {
             present: false,
             state: State::Idle { try_at: None },
             failures: 0,
+            unreached: false,
             candidates: 0,
             candidates_since: Time::ZERO,
             identity: path.introducer().map(|_| path.peer),
+            circuit: CircuitState::None { from: Time::ZERO },
+            circuit_failures: 0,
             told: PeerState::Disconnected,
         }
     }

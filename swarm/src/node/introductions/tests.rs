@@ -312,6 +312,74 @@ fn peer_shown_by_another_waits_while_it_may_be_one_that_a_server_shows() {
     assert_eq!(low.poll_timeout(), None);
 }
 
+#[test]
+fn circuit_is_asked_for_once_direct_ways_failed_and_by_the_side_that_offers() {
+    let mut low = Introductions::new(1);
+    low.handle_introducer(INTRODUCER, true);
+    low.handle_peer_joined(at(0), shown(HIGH), MEETING, LOW);
+    let attempt = offer_to(&mut low, at(0));
+    low.handle_failed(at(10), shown(HIGH), attempt);
+    let Some(Action::Circuit { path, number }) = low.poll_action(at(10)) else {
+        unreachable!("a circuit is asked for");
+    };
+    assert_eq!(path, shown(HIGH));
+    assert!(low.is_opening(&path, number) && !low.is_opening(&path, number ^ 1));
+    low.handle_circuit_session(path, SessionId(1));
+    low.handle_session_open(Some(path), SessionId(1), MEETING, HIGH, true);
+    assert_eq!(low.view()[0].state, PeerState::Relayed);
+    // Direct ways are tried on, however often they fail.
+    for _ in 0..40 {
+        let now = low.poll_timeout().unwrap();
+        let attempt = offer_to(&mut low, now);
+        low.handle_failed(now, path, attempt);
+        assert_eq!(low.view()[0].state, PeerState::Relayed);
+    }
+    let now = low.poll_timeout().unwrap();
+    offer_to(&mut low, now);
+    low.handle_session(path, SessionId(2));
+    low.handle_session_open(Some(path), SessionId(2), MEETING, HIGH, false);
+    low.handle_session_closed(now, SessionId(1));
+    let view = &low.view()[0];
+    assert_eq!(
+        (view.state, view.session),
+        (PeerState::Connected, Some(SessionId(2)))
+    );
+    assert_eq!(low.poll_timeout(), None);
+
+    let mut high = Introductions::new(1);
+    high.handle_introducer(INTRODUCER, true);
+    high.handle_peer_joined(at(0), shown(LOW), MEETING, HIGH);
+    for _ in 0..10 {
+        let now = high.poll_timeout().unwrap();
+        let action = high.poll_action(now);
+        assert_eq!(action, Some(Action::Knock { path: shown(LOW) }));
+    }
+    assert_eq!(high.view()[0].state, PeerState::StoreForward);
+    assert!(high.handle_circuit_open(shown(LOW), MEETING, HIGH));
+}
+
+#[test]
+fn circuit_that_is_refused_or_never_comes_is_asked_for_ever_more_seldom() {
+    let mut low = Introductions::new(1);
+    low.handle_introducer(INTRODUCER, true);
+    low.handle_peer_joined(at(0), shown(HIGH), MEETING, LOW);
+    let (mut asked, mut now) = (0, at(0));
+    while now < at(0) + Duration::from_secs(3600) {
+        match low.poll_action(now) {
+            Some(Action::Circuit { path, number }) => {
+                asked += 1;
+                if asked % 2 == 0 {
+                    low.handle_circuit_failed(now, path, number);
+                }
+            }
+            Some(Action::Offer { path, attempt }) => low.handle_failed(now, path, attempt),
+            Some(Action::Knock { .. }) => unreachable!("this side offers"),
+            None => now = low.poll_timeout().unwrap(),
+        }
+    }
+    assert!((10..25).contains(&asked), "{asked}");
+}
+
 mod states {
     use proptest::prelude::*;
 
@@ -342,9 +410,22 @@ mod states {
             7 => low.handle_session_closed(now, session),
             8 => low.handle_failed(now, path, 1),
             9 => low.handle_server_lost(2),
+            13 => low.handle_introducer(INTRODUCER, which < 50),
+            14 => {
+                low.handle_circuit_open(path, MEETING, own);
+                low.handle_circuit_session(path, SessionId(u64::from(which % 3) * 2 + 1));
+            }
             10 => low.forget(&path),
             11 => low.handle_session_closed(now, INTRODUCER),
-            _ => while low.poll_action(now).is_some() {},
+            _ => {
+                while let Some(action) = low.poll_action(now) {
+                    if let Action::Circuit { path, number } = action
+                        && relayed
+                    {
+                        low.handle_circuit_failed(now, path, number);
+                    }
+                }
+            }
         }
     }
 
@@ -353,7 +434,7 @@ mod states {
         /// without gaps, and ends where it is.
         #[test]
         fn only_allowed_steps_are_ever_told(
-            steps in proptest::collection::vec((0u8..13, 0u8..60, 0u64..8, 0u64..3000), 1..120)
+            steps in proptest::collection::vec((0u8..15, 0u8..60, 0u64..8, 0u64..3000), 1..120)
         ) {
             let mut low = Introductions::new(3);
             let mut now = Time::ZERO;

@@ -160,7 +160,7 @@ impl Task {
         }
     }
 
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.sessions.entries.len() < SESSIONS_MAX
     }
 
@@ -173,6 +173,7 @@ impl Task {
         while let Some(action) = self.introductions.poll_action(now) {
             match action {
                 Action::Offer { path, attempt } => self.start_attempt(path, attempt, None),
+                Action::Circuit { path, number } => self.ask_for_circuit(&path, number),
                 Action::Knock { path } => {
                     if let Some(carrier) = self.carrier(&path) {
                         carrier.send(path.peer, SignalKind::Candidate, webrtc::knock());

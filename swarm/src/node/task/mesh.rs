@@ -28,6 +28,9 @@ impl Task {
                 .handle_session_open(entry.path, id, meeting, peer, relayed);
         }
         if let Some(Relays(relays)) = their {
+            // Nothing is relayed by what is relayed itself.
+            let relays = relays && !self.is_relayed(id);
+            self.introductions.handle_introducer(id, relays);
             self.introducer.handle_open(now, id, meeting, peer, relays);
             let request_id = id.0;
             self.say(id, MeshMessage::Query { request_id });
@@ -35,7 +38,7 @@ impl Task {
     }
 
     /// Takes what the other side of a session says about others, or for them.
-    pub(super) fn handle_mesh(&mut self, id: SessionId, message: MeshMessage) {
+    pub(super) async fn handle_mesh(&mut self, id: SessionId, message: MeshMessage) {
         let now = self.parts.clock.now();
         match message {
             MeshMessage::Query { request_id } => {
@@ -57,7 +60,19 @@ impl Task {
                 kind,
                 body,
             } => self.handle_introduced(id, peer, kind, body),
-            MeshMessage::Circuit { .. } => {}
+            MeshMessage::Circuit {
+                beyond: Beyond::To(peer),
+                number,
+                message,
+            } => self.handle_relaying(now, id, peer, number, message),
+            MeshMessage::Circuit {
+                beyond: Beyond::From(peer),
+                number,
+                message,
+            } => {
+                let path = PeerPath::by_peer(id, peer);
+                self.handle_relayed(now, path, number, message).await;
+            }
         }
     }
 
@@ -144,7 +159,9 @@ impl Task {
             relays: self.parts.config.relays,
             introductions: counted.carried,
             surplus: counted.surplus,
-            ..RelayStatus::default()
+            circuits: self.circuits.len(),
+            circuit_bytes: self.circuits.relayed().bytes,
+            circuits_refused: self.circuits.relayed().refused,
         }
     }
 

@@ -108,7 +108,7 @@ impl Task {
             .await
     }
 
-    async fn spawn_session(
+    pub(super) async fn spawn_session(
         &mut self,
         link: Arc<dyn Link>,
         info: SessionInfo,
@@ -222,7 +222,7 @@ impl Task {
                 self.check_introduced(id, remote_static);
             }
             Report::Open(introduces) => self.handle_open(id, introduces).await,
-            Report::Mesh(message) => self.handle_mesh(id, message),
+            Report::Mesh(message) => self.handle_mesh(id, message).await,
             Report::Certified(certificate) => self.handle_certified(id, certificate).await,
             Report::Host(message) => {
                 let answers = self.parts.host.handle_peer_message(&entry.info, message);
@@ -347,6 +347,8 @@ impl Task {
             }
         }
         self.introducer.handle_closed(now, id);
+        self.circuits.handle_session_closed(id);
+        self.relayed.handle_session_closed(id);
         self.introductions.handle_session_closed(now, id);
         if entry.open {
             self.parts.host.handle_session_closed(&entry.info);
