@@ -163,6 +163,42 @@ pub const REPLY_CHARACTERS_MAX: usize = 80;
 /// Messages of a room that one look returns; a watch looks again at each change.
 pub const MESSAGES_READ_MAX: usize = 1000;
 
+/// Time that an offer to pair is open, 10 minutes: as long as somebody walks from one machine to the
+/// other and back.
+pub const PAIR_OPEN: Duration = Duration::from_secs(10 * 60);
+
+/// Time for candidates that take longer than the description: an answer of a STUN server. None can
+/// follow what is carried by hand.
+pub const PAIR_GATHER_WAIT: Duration = Duration::from_millis(1500);
+
+/// Time to connect once both texts were carried: checks of all pairs of addresses, and some more.
+pub const PAIR_CONNECT_WAIT: Duration = Duration::from_secs(30);
+
+/// Time that the other side has to say who it is.
+pub const PAIR_HELLO_WAIT: Duration = Duration::from_secs(15);
+
+/// Time between two pings of a paired machine: its link, which waits for people, says too late that it
+/// is broken.
+pub const PAIR_PING_EVERY: Duration = Duration::from_secs(10);
+
+/// Machines that are paired at once, 16: each is a link beside those of topics.
+pub const PAIRS_MAX: usize = 16;
+
+/// Feeds offered, and asked for, over one pairing, 4,096: half of the tags that a session takes.
+pub const PAIR_FEEDS_MAX: usize = 4096;
+
+/// Candidates in a text beside those of its description.
+pub const PAIR_CANDIDATES_MAX: usize = 32;
+
+/// Characters of a text, 64 KiB: a description and 32 candidates have 30 KB, in base64 40.
+pub const PAIR_TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// Hosts remembered as contacted, 1,000: some 100 KiB.
+pub const EGRESS_KEPT_MAX: usize = 1000;
+
+/// Time between two looks at whom this machine talked to.
+pub const EGRESS_LOOK_EVERY: Duration = Duration::from_secs(10);
+
 /// Time between two looks at who is reached how, for whoever watches: what a node sees in topics
 /// changes unheard.
 pub const PEERS_LOOK_EVERY: Duration = Duration::from_secs(2);

@@ -8,6 +8,7 @@ use kinlog_feeds::crypto::DeviceKey;
 use kinlog_feeds::replicate::{Interest, Pushes};
 use tokio::sync::watch;
 
+use kinlog_swarm::link::webrtc::Contacts;
 use kinlog_swarm::{Label, Node, PeerMessage, SessionId, SessionInfo, Step};
 
 use crate::limits::{LAST_MET_MAX, SESSIONS_ENDED_KEPT_MAX};
@@ -27,6 +28,10 @@ pub(crate) struct Network {
     last_ended: Mutex<VecDeque<SessionId>>,
     /// When a session with a device ended last, ms.
     last_met: Mutex<BTreeMap<DeviceKey, u64>>,
+    /// Addresses that were tried since they were noted last.
+    pub(crate) contacts: Contacts,
+    /// STUN servers of the settings.
+    pub(crate) stun_urls: Vec<String>,
     /// The first session has opened.
     met: watch::Sender<bool>,
 }
@@ -49,7 +54,7 @@ pub(crate) struct Troubles {
 }
 
 impl Network {
-    pub(crate) fn new(node: Node) -> Self {
+    pub(crate) fn new(node: Node, contacts: Contacts, stun_urls: Vec<String>) -> Self {
         Network {
             node,
             told: Mutex::default(),
@@ -58,6 +63,8 @@ impl Network {
             meeting_points: Mutex::default(),
             last_ended: Mutex::default(),
             last_met: Mutex::default(),
+            contacts,
+            stun_urls,
             met: watch::Sender::default(),
         }
     }

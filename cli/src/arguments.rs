@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
-    backup, device, feed, follow, id, index, init, lock, message, peers, people, ping, publish,
-    recover, room, sign_in, signal, store, up, value_conflicts,
+    backup, device, doctor, feed, follow, id, index, init, lock, message, pair, peers, people,
+    ping, publish, recover, room, sign_in, signal, store, up, value_conflicts,
 };
 use crate::demo;
 
@@ -83,6 +83,11 @@ pub(crate) enum Command {
     Up(up::UpArguments),
     /// Show peers, feeds, what is held and why
     Status,
+    /// Connect two machines without any server, by texts that you carry
+    #[command(subcommand)]
+    Pair(pair::PairCommand),
+    /// Look at everything that connecting needs, and say what to do
+    Doctor(doctor::DoctorArguments),
     /// Show whom you may meet, and how each is reached now
     Peers(peers::PeersArguments),
     /// Measure the way to somebody, and say how it goes

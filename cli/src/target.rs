@@ -132,6 +132,11 @@ impl Session {
         Ok(session)
     }
 
+    /// Returns whether an agent runs that goes on when this command ends.
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.target, Target::Running(_))
+    }
+
     /// Asks; dropping the answers ends the work.
     pub(crate) fn request(&self, request: Request) -> Answers {
         self.target.request(request, Bytes::new())
@@ -160,7 +165,7 @@ impl Session {
     }
 
     /// Resolves when somebody wants the home that this process holds.
-    async fn asked_to_stop(&self) {
+    pub(crate) async fn asked_to_stop(&self) {
         match &self.target {
             Target::Running(_) => std::future::pending().await,
             Target::Opened(agent) => agent.asked_to_stop().await,

@@ -56,6 +56,16 @@ pub(crate) async fn compare(words: &str, output: &Output) -> Result<Option<Strin
     }))
 }
 
+/// Reads a line that is no secret; empty at the end of stdin.
+pub(crate) async fn read_line() -> Result<String, Failure> {
+    let line = until_interrupted(|| {
+        let mut line = Zeroizing::new(String::new());
+        io::stdin().read_line(&mut line)?;
+        Ok(line)
+    });
+    Ok(line.await?.as_str().to_owned())
+}
+
 /// Reads on a thread of its own; ctrl-c ends the wait.
 async fn until_interrupted(
     read: impl FnOnce() -> io::Result<Zeroizing<String>> + Send + 'static,

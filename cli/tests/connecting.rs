@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::{Home, MEETING, Signal};
+use testkit::process::{Running, WAIT_MAX};
 
 /// Puts two homes into a room.
 fn in_a_room(host: &Home, guest: &Home) {
@@ -128,4 +129,253 @@ fn peers_are_known_also_while_the_network_is_off() {
     home.run(["ping", "Otto", "--wait", "1"])
         .exits(4)
         .says("no signal server is known");
+}
+
+/// Returns the check of a name that begins so.
+fn check<'a>(report: &'a Value, name: &str, found: &str) -> &'a Value {
+    let checks = report["checks"].as_array().unwrap();
+    let is_meant =
+        |check: &&Value| check["name"] == name && check["found"].as_str().unwrap().contains(found);
+    checks
+        .iter()
+        .find(is_meant)
+        .unwrap_or_else(|| panic!("no {name} with {found:?} in {checks:#?}"))
+}
+
+#[test]
+fn the_doctor_says_what_is_well_and_what_to_do_about_the_rest() {
+    let mut signal = Signal::start();
+    let home = Home::init("patient");
+    let up = home.up(&signal);
+    let report = home.json_one(["doctor"]);
+    let pid = up.pid().to_string();
+    assert_eq!(check(&report, "home", &pid)["health"], "ok");
+    assert_eq!(check(&report, "signal", "greeted")["health"], "ok");
+    assert_eq!(check(&report, "clock", "127.0.0.1")["health"], "ok");
+    assert!(check(&report, "disk", "free")["health"].is_string());
+    check(&report, "buffers", "receive");
+    check(&report, "files", "open");
+
+    signal.running.kill_now();
+    let report = home.json_one(["doctor"]);
+    let gone = check(&report, "signal", &signal.url);
+    assert_eq!(gone["health"], "bad", "{gone}");
+    assert!(gone["hint"].as_str().unwrap().contains("--signal"));
+    up.stop().ok();
+
+    // Without a running agent it looks at what there is, and says what it cannot tell.
+    let report = home.json_one(["doctor"]);
+    assert_eq!(check(&report, "home", "no agent")["health"], "warn");
+    check(&report, "lan", "no agent is running");
+    let nobody = Home::empty("nobody");
+    let report = nobody.json_one(["doctor"]);
+    assert_eq!(check(&report, "home", "")["health"], "bad");
+    check(&report, "disk", "free");
+}
+
+#[test]
+fn every_host_that_was_contacted_is_listed_with_the_reason() {
+    let signal = Signal::start();
+    let (author, reader) = (Home::init("author"), Home::init("reader"));
+    assert_eq!(
+        reader.json_one(["doctor", "--egress"])["hosts"],
+        serde_json::json!([])
+    );
+    let link = author.append("/notes", "one\n");
+    let _author_up = author.up(&signal);
+    let reader_up = reader.up(&signal);
+    reader.follow(&link, &["--once"]);
+    let listed = |home: &Home| {
+        let hosts = home.json_one(["doctor", "--egress"])["hosts"].clone();
+        let hosts = hosts.as_array().unwrap().iter();
+        let pair = |host: &Value| {
+            let text = |name: &str| host[name].as_str().unwrap().to_owned();
+            (text("host"), text("why"))
+        };
+        hosts.map(pair).collect::<Vec<_>>()
+    };
+    let hosts = listed(&reader);
+    let is_listed = |host: &str, why: &str| {
+        hosts
+            .iter()
+            .any(|(known, reason)| known.starts_with(host) && reason.starts_with(why))
+    };
+    assert!(is_listed(&signal.url, "signal server"), "{hosts:#?}");
+    assert!(is_listed("", "peer: connected"), "{hosts:#?}");
+    assert!(is_listed("", "peer: an address that it told"), "{hosts:#?}");
+    // It is kept: also when nothing runs any more.
+    reader_up.stop().ok();
+    assert_eq!(listed(&reader).len(), hosts.len());
+}
+
+#[test]
+fn a_join_and_a_follow_that_find_nobody_say_what_was_tried() {
+    let signal = Signal::start();
+    let (host, guest) = (Home::init("host"), Home::init("guest"));
+    let host_up = host.up(&signal);
+    host.run(["room", "create", "kitchen"]).ok();
+    let invite = host.json_one(["room", "invite", "kitchen"])["link"].clone();
+    let link = host.append("/notes", "one\n");
+    host_up.stop().ok();
+
+    let _guest_up = guest.up(&signal);
+    let told = |arguments: &[&str]| {
+        let started = Instant::now();
+        let mut running = guest.start(arguments.iter().copied());
+        let steps = running.wait_json("what was tried", MEETING, |value| {
+            let steps = value["steps"].as_array()?;
+            (!steps.is_empty()).then(|| steps.clone())
+        });
+        running.kill();
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(15), "about 10 s: {took:?}");
+        steps
+    };
+    for steps in [
+        told(&["follow", &link]),
+        told(&["room", "join", invite.as_str().unwrap()]),
+    ] {
+        let found: Vec<&str> = steps
+            .iter()
+            .map(|step| step["found"].as_str().unwrap())
+            .collect();
+        let says = |words: &str| found.iter().any(|found| found.contains(words));
+        assert!(
+            says("reachable") && says("0 peers in its topic"),
+            "{found:?}"
+        );
+    }
+    let bare = link.split('#').next().unwrap();
+    let unreachable = format!("{bare}#s=ws://127.0.0.1:1");
+    let alone = Home::init("alone");
+    alone
+        .run(["follow", &unreachable, "--once"])
+        .exits(4)
+        .says("nobody at all is connected")
+        .says("signal server ws://127.0.0.1:1");
+}
+
+/// Starts an agent that knows no server.
+fn up_alone(home: &Home) -> Running {
+    let mut up = home.start(["up"]);
+    up.wait_json("word that it is ready", WAIT_MAX, |value| {
+        (value["event"] == "ready").then_some(())
+    });
+    up
+}
+
+fn offer(home: &Home) -> String {
+    let told = home.json_one(["pair", "offer"]);
+    assert_eq!(told["what"], "offer");
+    told["text"].as_str().unwrap().to_owned()
+}
+
+/// Begins to answer an offer; returns the process that waits, and the answer.
+fn answer(home: &Home, offer: &str) -> (Running, String) {
+    let mut answering = home.start(["pair", "answer", offer]);
+    let text = answering.wait_json("the answer", MEETING, |value| {
+        (value["what"] == "answer").then(|| value["text"].as_str().unwrap().to_owned())
+    });
+    (answering, text)
+}
+
+#[test]
+fn two_machines_meet_by_texts_alone_and_exchange_what_both_may_have() {
+    let (host, guest, stranger) = (
+        Home::init("host"),
+        Home::init("guest"),
+        Home::init("stranger"),
+    );
+    let link = {
+        let signal = Signal::start();
+        let (host_up, guest_up) = (host.up(&signal), guest.up(&signal));
+        in_a_room(&host, &guest);
+        guest_up.stop().ok();
+        let link = host.append("/notes", "written while apart\n");
+        host.run(["send", "kitchen", "said while apart"]).ok();
+        host_up.stop().ok();
+        link
+    };
+    // The server is gone, for ever.
+    let (_host_up, _guest_up) = (up_alone(&host), up_alone(&guest));
+    guest.run(["pin", &link]).ok();
+    let (mut answering, text) = answer(&guest, &offer(&host));
+    let paired = host.json_one(["pair", "finish", &text]);
+    assert_eq!(paired["reply"], "paired", "{paired:#}");
+    assert_eq!(
+        paired["rooms"],
+        serde_json::json!(["kitchen"]),
+        "{paired:#}"
+    );
+    let paired = answering.wait_json("word of the pairing", MEETING, |value| {
+        (value["reply"] == "paired").then(|| value.clone())
+    });
+    assert_eq!(paired["followed"], true, "{paired:#}");
+    guest.hear("kitchen", "said while apart");
+    guest.follow(&link, &[]);
+    assert_eq!(
+        guest.run(["feed", "read", &link]).ok().text(),
+        "written while apart\n"
+    );
+    let peers = guest.json_one(["peers"]);
+    let seen = peer(&peers, "host");
+    assert_eq!(
+        (&seen["state"], &seen["met_by"][0]),
+        (&"direct".into(), &"code".into())
+    );
+    guest.run(["send", "kitchen", "and back"]).ok();
+    host.hear("kitchen", "and back");
+
+    // Who is in no room gets public feeds alone.
+    let _stranger_up = up_alone(&stranger);
+    stranger.run(["pin", &link]).ok();
+    let (mut answering, text) = answer(&stranger, &offer(&host));
+    let paired = host.json_one(["pair", "finish", &text]);
+    assert_eq!(paired["rooms"], serde_json::json!([]), "{paired:#}");
+    answering.wait_json("word of the pairing", MEETING, |value| {
+        (value["reply"] == "paired").then_some(())
+    });
+    let until = Instant::now() + MEETING;
+    while stranger.run(["feed", "read", &link]).text() != "written while apart\n" {
+        assert!(Instant::now() < until, "a public feed does not come");
+    }
+    let feeds = stranger.status()["feeds"].to_string();
+    let rooms = host.status()["feeds"].clone();
+    for feed in rooms.as_array().unwrap() {
+        let is_of_room = feed["why"].to_string().contains("kitchen");
+        let key = feed["key"].as_str().unwrap();
+        assert!(!(is_of_room && feeds.contains(key)), "{feed:#}");
+    }
+}
+
+#[test]
+fn texts_that_pair_nothing_say_why() {
+    let (one, other, third) = (Home::init("one"), Home::init("other"), Home::init("third"));
+    let _ups = [up_alone(&one), up_alone(&other), up_alone(&third)];
+    let first = offer(&one);
+    let refused = |home: &Home, arguments: &[&str], code: i32, words: &str| {
+        home.run(arguments.iter().copied()).exits(code).says(words);
+    };
+    refused(
+        &other,
+        &["pair", "answer", "kinlog://join/#AAAA"],
+        2,
+        "begins with",
+    );
+    refused(
+        &other,
+        &["pair", "answer", &first[..first.len() - 9]],
+        2,
+        "missing",
+    );
+    let changed = first.replacen("AA", "AB", 1);
+    assert_ne!(changed, first);
+    refused(&other, &["pair", "answer", &changed], 2, "changed");
+    refused(&one, &["pair", "answer", &first], 2, "made here");
+    refused(&one, &["pair", "finish", &first], 2, "is an offer");
+    let (_answering, text) = answer(&other, &first);
+    refused(&third, &["pair", "finish", &text], 3, "no offer is open");
+    // One offer at a time: the newer one takes the place of the first.
+    offer(&one);
+    refused(&one, &["pair", "finish", &text], 2, "another offer");
 }

@@ -84,6 +84,12 @@ pub const ICE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// ICE checks of one pair before it is given up: 20 ms x 150 is 3 s.
 pub const ICE_CHECKS_MAX: u16 = 150;
 
+/// The same where descriptions are carried by hand, for minutes.
+pub const PATIENT_CHECK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Addresses of others kept for whoever wants to know whom this machine talked to, 32 bytes each.
+pub const CONTACTS_KEPT_MAX: usize = 1024;
+
 /// Silence after which ICE calls a link disconnected.
 pub const ICE_DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kinlog_feeds::crypto::{AgentId, DiscoveryKey, FeedKey};
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Selection, Text};
+use crate::api::{Selection, StepInfo, Text};
 
 /// A feed as its holder sees it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -147,6 +147,9 @@ pub struct FollowProgress {
     /// Sessions open now.
     pub peers: u64,
     pub complete: bool,
+    /// When nobody was found: what was tried, step by step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepInfo>,
 }
 
 /// What is to be kept, and why.

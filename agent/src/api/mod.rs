@@ -7,6 +7,7 @@
 mod answers;
 mod connection;
 mod devices;
+mod doctor;
 mod error;
 mod feeds;
 mod frame;
@@ -27,6 +28,7 @@ pub(crate) use connection::Told;
 pub use devices::{
     CutInfo, DeviceChange, DeviceInfo, HeldSignInInfo, LinkAskedInfo, SignInInfo, SignInKeyInfo,
 };
+pub use doctor::{DoctorInfo, EgressInfo};
 pub use error::{Error, ErrorKind};
 pub use feeds::{
     BlockProblem, ConflictHead, ConflictInfo, DocumentInfo, FeedInfo, FollowProgress, FollowStep,
@@ -34,7 +36,7 @@ pub use feeds::{
 };
 pub use frame::{Frame, read_frame, write_frame};
 pub use messages::{DeletedInfo, MessageInfo, ReactionInfo, ReplyInfo};
-pub use peers::{PeerInfo, PeerState, PongInfo, StepInfo, WayInfo, WayKind};
+pub use peers::{PairedInfo, PeerInfo, PeerState, PongInfo, StepInfo, WayInfo, WayKind};
 pub use people::{
     ClaimInfo, ConflictSide, ContactInfo, PreferenceInfo, ProfileInfo, ValueConflictInfo, VouchInfo,
 };

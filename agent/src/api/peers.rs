@@ -172,6 +172,23 @@ pub struct StepInfo {
     pub hint: Option<String>,
 }
 
+/// Who is at the other end of a pairing.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct PairedInfo {
+    pub agent: Text<AgentId>,
+    pub device: Text<DeviceKey>,
+    /// What it is called here.
+    pub name: String,
+    /// It is another device of this agent.
+    pub own: bool,
+    /// Paths of it are followed here: they are fetched over this connection.
+    pub followed: bool,
+    /// Rooms that both are in: their messages go over this connection.
+    pub rooms: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way: Option<WayInfo>,
+}
+
 /// One ping that was answered.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct PongInfo {

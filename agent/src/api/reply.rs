@@ -7,12 +7,12 @@ use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 use serde::{Deserialize, Serialize};
 
 use crate::api::{
-    BlockProblem, ClaimInfo, ConflictInfo, ContactInfo, CutInfo, DeviceInfo, DocumentInfo,
-    FeedInfo, FollowProgress, GrantInfo, InviteInfo, LinkAskedInfo, MemberInfo, MessageInfo,
-    PeerInfo, PeerState, PinInfo, PongInfo, PreferenceInfo, ProfileInfo, ReaderInfo,
-    RepairedFeedInfo, RoomChange, RoomExported, RoomInfo, RoomLeft, SeedingInfo, Selection,
-    SignInInfo, Status, StepInfo, StoreInfo, Text, TransferProgress, UnpublishedFeed,
-    ValueConflictInfo, VouchInfo,
+    BlockProblem, ClaimInfo, ConflictInfo, ContactInfo, CutInfo, DeviceInfo, DoctorInfo,
+    DocumentInfo, EgressInfo, FeedInfo, FollowProgress, GrantInfo, InviteInfo, LinkAskedInfo,
+    MemberInfo, MessageInfo, PairedInfo, PeerInfo, PeerState, PinInfo, PongInfo, PreferenceInfo,
+    ProfileInfo, ReaderInfo, RepairedFeedInfo, RoomChange, RoomExported, RoomInfo, RoomLeft,
+    SeedingInfo, Selection, SignInInfo, Status, StepInfo, StoreInfo, Text, TransferProgress,
+    UnpublishedFeed, ValueConflictInfo, VouchInfo,
 };
 
 /// One answer to a request.
@@ -24,6 +24,20 @@ pub enum Reply {
     Id(IdInfo),
     /// Everything `status` shows.
     Status(Box<Status>),
+    /// A text that is to be carried to another machine.
+    PairText {
+        /// `offer` or `answer`.
+        what: String,
+        /// `kinlog://pair/#...`: whoever has it can meet this machine.
+        text: String,
+        until_ms: u64,
+    },
+    /// Another machine is connected by texts that were carried.
+    Paired(PairedInfo),
+    /// What the agent knows of its network and process.
+    Doctor(Box<DoctorInfo>),
+    /// Every host that was contacted, the last one first.
+    Egress { hosts: Vec<EgressInfo> },
     /// Who may be met, and how each is reached now.
     Peers {
         /// Whether the network is on.
@@ -255,7 +269,13 @@ pub enum Reply {
     /// A link that lets its holder join.
     Invite { room: String, link: String },
     /// The request to join was made; nobody answered yet.
-    Waiting { room: String, message: String },
+    Waiting {
+        room: String,
+        message: String,
+        /// Nobody was found for a while: what was tried, step by step.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        steps: Vec<StepInfo>,
+    },
     /// A message that is durable now.
     Sent {
         /// Names it in its room.

@@ -37,6 +37,18 @@ pub enum Request {
     Id,
     /// [`Reply::Status`](crate::api::Reply::Status).
     Status,
+    /// [`Reply::PairText`](crate::api::Reply::PairText): an offer for a machine that is met without any
+    /// server, in the place of one that was open; for ten minutes.
+    PairOffer,
+    /// [`Reply::PairText`](crate::api::Reply::PairText) with the answer to an offer, then
+    /// [`Reply::Paired`](crate::api::Reply::Paired) when the other machine took it.
+    PairAnswer { text: String },
+    /// [`Reply::Paired`](crate::api::Reply::Paired). Takes the answer to the offer that is open.
+    PairFinish { text: String },
+    /// [`Reply::Doctor`](crate::api::Reply::Doctor): what the agent knows of its network and process.
+    Doctor,
+    /// [`Reply::Egress`](crate::api::Reply::Egress).
+    Egress,
     /// [`Reply::Peers`](crate::api::Reply::Peers): everybody, those of a room, or one agent; with `watch`
     /// open, and then [`Reply::PeerChanged`](crate::api::Reply::PeerChanged) as it happens.
     Peers {
@@ -493,6 +505,9 @@ impl Request {
             Request::Follow { .. }
                 | Request::Seed { .. }
                 | Request::Ping { .. }
+                | Request::PairOffer
+                | Request::PairAnswer { .. }
+                | Request::PairFinish { .. }
                 | Request::RoomJoin { .. }
                 | Request::LinkOpen { wait: true, .. }
         )

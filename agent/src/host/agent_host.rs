@@ -198,7 +198,9 @@ impl Host for AgentHost {
             }
             PeerMessage::JoinRequest { bytes } => {
                 let is_open = self.view(|view| match session.label {
-                    Label::Code => view.codes.contains(&session.key),
+                    Label::Code => {
+                        view.codes.contains(&session.key) || view.pairs.contains(&session.key)
+                    }
                     Label::Invite => view.invites.contains(&session.key),
                     Label::Room => view.rooms.contains_key(&session.key),
                     _ => false,

@@ -8,6 +8,8 @@ use kinlog_feeds::crypto::{DeviceKey, FeedKey, Hash};
 use kinlog_feeds::limits::UINT_MAX;
 use kinlog_swarm::{Label, SessionId, SessionInfo};
 
+use crate::limits::PAIR_FEEDS_MAX;
+
 /// Everything the host answers from.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
@@ -26,6 +28,8 @@ pub(crate) struct View {
     pub(crate) invites: HashSet<[u8; 32]>,
     /// Public keys of codes that are shown here.
     pub(crate) codes: HashSet<[u8; 32]>,
+    /// Keys of machines that are met by texts which were carried.
+    pub(crate) pairs: HashSet<[u8; 32]>,
     /// Sign-in records with their numbers, by the key of their code's topic; `None` is wanted, not held.
     pub(crate) sign_ins: HashMap<[u8; 32], Option<(u64, Bytes)>>,
     /// The sign-in record of this agent.
@@ -73,6 +77,12 @@ pub(crate) struct GrantedView {
     pub(crate) wants: BTreeSet<FeedKey>,
 }
 
+/// What may be exchanged with somebody.
+struct May<'a> {
+    serves: &'a BTreeSet<FeedKey>,
+    wants: &'a BTreeSet<FeedKey>,
+}
+
 impl View {
     /// Leaves out the feeds that are not held: they are offered once they are.
     pub(crate) fn retain(&mut self, is_held: impl Fn(&FeedKey) -> bool) {
@@ -103,7 +113,8 @@ impl View {
                 Some(room) => Some(list(&room.serves)),
                 None => Some(self.shared_with(session).into_keys().collect()),
             },
-            Label::Invite | Label::Code | Label::Net => None,
+            Label::Code => self.paired(session, |may| may.serves),
+            Label::Invite | Label::Net => None,
         }
         .unwrap_or_default()
     }
@@ -120,7 +131,8 @@ impl View {
                     None => Some(self.shared_with(session).into_keys().collect()),
                 },
             },
-            Label::Invite | Label::Code | Label::Net => None,
+            Label::Code => self.paired(session, |may| may.wants),
+            Label::Invite | Label::Net => None,
         }
         .unwrap_or_default()
     }
@@ -135,6 +147,41 @@ impl View {
             }
             _ => BTreeMap::new(),
         }
+    }
+
+    /// Returns what goes over a session by a text that was carried: what both sides could exchange in
+    /// topics, too. Public feeds go to whoever names them; those of a room to a device of a member, and
+    /// those of this agent's devices to its siblings. The text alone gives nothing.
+    fn paired(
+        &self,
+        session: &SessionInfo,
+        which: impl Fn(May<'_>) -> &BTreeSet<FeedKey>,
+    ) -> Option<Vec<FeedKey>> {
+        let device = session.remote_certificate?.device;
+        if !self.pairs.contains(&session.key) {
+            return None;
+        }
+        let mut keys = BTreeSet::new();
+        for room in self
+            .rooms
+            .values()
+            .filter(|room| room.devices.contains(&device))
+        {
+            let (serves, wants) = (&room.serves, &room.wants);
+            keys.extend(which(May { serves, wants }));
+        }
+        for agent in self.agents.values() {
+            let (serves, wants) = (&agent.serves, &agent.wants);
+            keys.extend(which(May { serves, wants }));
+        }
+        let none = BTreeSet::new();
+        for (key, feed) in &self.feeds {
+            let one = BTreeSet::from([FeedKey(*key)]);
+            let of = |may: bool| if may { &one } else { &none };
+            let (serves, wants) = (of(feed.serves), of(feed.wants));
+            keys.extend(which(May { serves, wants }));
+        }
+        Some(keys.into_iter().take(PAIR_FEEDS_MAX).collect())
     }
 
     /// Returns what a session gets that is no member's, as far as one can tell: a seeder what it was
@@ -374,6 +421,52 @@ mod tests {
         ] {
             assert_eq!(view.serves(&other), []);
             assert_eq!(view.wants(&other), []);
+        }
+    }
+
+    #[test]
+    fn a_paired_machine_gets_public_feeds_and_those_of_rooms_that_its_device_is_in() {
+        let (public, followed) = (FeedKey([1; 32]), FeedKey([2; 32]));
+        let (common, foreign, sibling) = (FeedKey([3; 32]), FeedKey([4; 32]), FeedKey([5; 32]));
+        let room = |device: u8, feed: FeedKey| RoomView {
+            devices: [DeviceKey([device; 32])].into(),
+            serves: [feed].into(),
+            wants: [feed].into(),
+        };
+        let view = View {
+            agents: [(
+                [7; 32],
+                AgentView {
+                    serves: [public].into(),
+                    wants: [followed].into(),
+                    ..AgentView::default()
+                },
+            )]
+            .into(),
+            rooms: [
+                ([11; 32], room(1, common)),
+                ([12; 32], room(2, foreign)),
+                ([13; 32], room(3, sibling)),
+            ]
+            .into(),
+            pairs: [[9; 32]].into(),
+            ..View::default()
+        };
+        let member = session(Label::Code, 9, Some(1));
+        assert_eq!(view.serves(&member), [public, common]);
+        assert_eq!(view.wants(&member), [followed, common]);
+        let own_device = session(Label::Code, 9, Some(3));
+        assert_eq!(view.serves(&own_device), [public, sibling]);
+        // Whoever has the text, and is nobody's member, gets nothing that is private.
+        let stranger = session(Label::Code, 9, Some(8));
+        assert_eq!(view.serves(&stranger), [public]);
+        for nobody in [
+            session(Label::Code, 9, None),
+            session(Label::Code, 8, Some(1)),
+            session(Label::Invite, 9, Some(1)),
+        ] {
+            assert_eq!(view.serves(&nobody), []);
+            assert_eq!(view.wants(&nobody), []);
         }
     }
 

@@ -28,6 +28,7 @@ use crate::core::Ranges;
 use crate::limits::PAIR_TOPICS_MAX;
 use crate::linking::{AnsweredLink, OpenLink};
 use crate::links::FeedPath;
+use crate::pairing::PairKeys;
 use crate::rooms::Refusal;
 use crate::sign_in::HeldSignIn;
 use crate::state::{
@@ -95,6 +96,8 @@ pub(crate) struct Knowledge {
     pub(crate) asks_link: Option<([u8; 32], Bytes)>,
     /// What the other side answered.
     pub(crate) link_answer: Option<Bytes>,
+    /// Machines that are met by texts which were carried.
+    pub(crate) pairs: PairKeys,
 }
 
 impl Knowledge {
@@ -131,6 +134,7 @@ impl Knowledge {
             link_answered: None,
             asks_link: None,
             link_answer: None,
+            pairs: PairKeys::default(),
         }
     }
 

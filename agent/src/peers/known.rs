@@ -49,6 +49,7 @@ pub(crate) fn owner(core: &Core, device: &DeviceKey) -> Option<AgentId> {
                 .into_iter()
                 .find(|feed| feed.device == *device)
                 .map(|feed| feed.agent)
+                .or_else(|| knowledge.pairs.owner(device))
         })
     })
 }

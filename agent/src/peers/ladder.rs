@@ -27,7 +27,8 @@ pub(crate) async fn climb(network: Option<&Arc<Network>>, sought: &Sought) -> Ve
     }
 }
 
-fn steps(node: &NodeStatus, troubles: &Troubles, sought: &Sought) -> Vec<StepInfo> {
+/// Returns what every step found by what the node shows.
+pub(crate) fn steps(node: &NodeStatus, troubles: &Troubles, sought: &Sought) -> Vec<StepInfo> {
     let whom = &sought.whom;
     let is_sought = |label: Label, key: &str| {
         let mut topics = sought.topics.iter();

@@ -11,6 +11,6 @@ mod merge;
 mod way;
 
 pub(crate) use known::{Known, Who, known, owner, reports};
-pub(crate) use ladder::{Sought, climb};
+pub(crate) use ladder::{Sought, climb, steps};
 pub(crate) use merge::{Report, merge};
 pub(crate) use way::way;

@@ -55,6 +55,8 @@ impl Planning<'_> {
             self.plan.topics.insert((Label::Code, key));
             self.plan.view.codes.insert(key);
         }
+        let pairs = self.knowledge.pairs.keys();
+        self.plan.view.pairs = pairs.copied().collect();
         if let Some((key, _)) = &self.knowledge.asks_link {
             self.plan.topics.insert((Label::Code, *key));
         }

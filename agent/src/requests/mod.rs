@@ -3,6 +3,7 @@
 mod bundles;
 mod conflicts;
 mod devices;
+mod doctor;
 mod feeds;
 mod fetch;
 mod files;
@@ -10,6 +11,7 @@ mod follow;
 mod found;
 mod links;
 mod messages;
+mod pairing;
 mod peers;
 mod people;
 mod ping;
@@ -93,6 +95,11 @@ async fn dispatch(
             count,
             wait_ms,
         } => ping::ping(running, &peer, count, wait_ms, to).await?,
+        Request::PairOffer => pairing::offer(running, to).await?,
+        Request::PairAnswer { text } => pairing::answer(running, &text, to).await?,
+        Request::PairFinish { text } => pairing::finish(running, &text, to).await?,
+        Request::Doctor => to.reply(doctor::doctor(running).await?).await?,
+        Request::Egress => to.reply(doctor::egress(running).await?).await?,
         Request::Stop => {
             to.reply(Reply::Stopping).await?;
             running.ask_to_stop();

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use kinlog_feeds::AgentId;
 use kinlog_indexer::entry::History;
+use kinlog_swarm::Label;
 use tokio::time::{Instant, sleep_until};
 
 use crate::api::{AnswerSender, Error, Reply, RoomInfo};
 use crate::core::Core;
 use crate::knowledge::KnownRoom;
-use crate::limits::{JOIN_WAIT, MESSAGES_READ_MAX};
+use crate::limits::{JOIN_WAIT, MESSAGES_READ_MAX, NOBODY_AFTER};
 use crate::links::Link;
+use crate::peers::{Sought, climb};
 use crate::requests::{Ended, blocking};
 use crate::rooms::{Refusal, RoomTerms};
 use crate::tasks::Running;
@@ -125,11 +127,13 @@ pub(super) async fn join(
         let waiting = Reply::Waiting {
             room: id.to_string(),
             message: "asked to join, waiting for a member".into(),
+            steps: Vec::new(),
         };
         to.reply(waiting).await?;
         running.ensure_signals().await?;
     }
     let until = Instant::now() + wait_seconds.map_or(JOIN_WAIT, Duration::from_secs);
+    let mut tell_at = Some((Instant::now() + NOBODY_AFTER).min(until));
     loop {
         changes.borrow_and_update();
         let room = core.knowledge(|knowledge| knowledge.rooms.get(&id).cloned());
@@ -142,15 +146,42 @@ pub(super) async fn join(
             let info = blocking(core, move |core| room_info(core, &room)).await?;
             return Ok(to.reply(Reply::Room(info)).await?);
         }
+        if tell_at.is_some_and(|at| Instant::now() >= at) {
+            tell_at = None;
+            if let Some(waiting) = still_waiting(core, &id).await {
+                to.reply(waiting).await?;
+            }
+        }
         if is_late {
             return Err(not_joined(core, &id).into());
         }
         tokio::select! {
             // The agent is closed.
             changed = changes.changed() => if changed.is_err() { return Ok(()) },
-            () = sleep_until(until) => {}
+            () = sleep_until(tell_at.unwrap_or(until)) => {}
         }
     }
+}
+
+/// Says what was tried for a join that waits for a first answer; `None` once there is one.
+async fn still_waiting(core: &Arc<Core>, room: &kinlog_indexer::RoomId) -> Option<Reply> {
+    let (answers, key) = core.knowledge(|knowledge| {
+        let mut answers = knowledge.answers.iter();
+        let is_answered = answers.any(|answer| answer.room == *room);
+        let mut joins = knowledge.joins.iter();
+        let join = joins.find(|join| join.invite.room == *room);
+        (is_answered, join.map(|join| join.invite.public_key().0))
+    });
+    let sought = Sought {
+        topics: vec![(Label::Invite, key.filter(|_| !answers)?)],
+        whom: "a member who answers".to_owned(),
+    };
+    let steps = climb(core.network().as_ref(), &sought).await;
+    Some(Reply::Waiting {
+        room: room.to_string(),
+        message: "no member answered yet; it goes on trying".to_owned(),
+        steps,
+    })
 }
 
 /// Says how far a join is that did not end in time.

@@ -1,6 +1,7 @@
 //! What runs beside requests: the network's start, sessions, node events, the directory's heads.
 
 mod asking;
+mod egress;
 mod emptying;
 mod joining;
 mod node_events;
@@ -10,6 +11,7 @@ mod sessions;
 mod start;
 mod vouching;
 
+pub(crate) use egress::note as note_egress;
 pub(crate) use start::node_error;
 
 use std::sync::atomic::AtomicUsize;
@@ -25,6 +27,7 @@ use crate::core::{Core, Steps};
 use crate::host::HostEvents;
 use crate::limits::{STOP_WAIT, WORK_AT_ONCE_MAX};
 use crate::network::Network;
+use crate::pairing::Pairings;
 use crate::requests::blocking;
 use crate::seeding;
 
@@ -34,6 +37,7 @@ pub(crate) struct Running {
     pub(crate) core: Arc<Core>,
     /// The network's settings while it is on; held while it starts.
     network: tokio::sync::Mutex<Option<NetworkConfig>>,
+    pub(crate) pairings: Pairings,
     /// Agents of this process that this one is introduced to.
     pub(crate) introductions: AtomicUsize,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -57,6 +61,7 @@ impl Running {
         Arc::new(Running {
             core,
             network,
+            pairings: Pairings::default(),
             introductions: AtomicUsize::new(0),
             tasks: Mutex::new(tasks),
             asked_to_stop: watch::Sender::new(false),

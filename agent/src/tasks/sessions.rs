@@ -61,6 +61,9 @@ impl Core {
                     steps.end()?;
                 }
             }
+            HostEvent::JoinRequest { session, request } if self.is_pairing(&session) => {
+                self.hear_paired(&session, &request)?;
+            }
             HostEvent::JoinRequest { session, request } if session.label == Label::Code => {
                 self.hear_linker(&session, &request)?;
             }
@@ -107,7 +110,10 @@ impl Core {
                     network.send(session.id, PeerMessage::JoinRequest { bytes });
                 }
             }
-            Label::Code => self.greet_linker(&session.key, session.id),
+            Label::Code => match self.pair_hello(&session.key) {
+                Some(hello) => network.send(session.id, hello),
+                None => self.greet_linker(&session.key, session.id),
+            },
             Label::Room => {
                 if let Some(bytes) = self.sibling_request(session)? {
                     network.send(session.id, PeerMessage::JoinRequest { bytes });

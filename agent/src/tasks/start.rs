@@ -15,7 +15,7 @@ use crate::links::is_signal_url;
 use crate::network::Network;
 use crate::requests::blocking;
 use crate::state::StateError;
-use crate::tasks::{Running, asking, node_events, restoring, routes};
+use crate::tasks::{Running, asking, egress, node_events, restoring, routes};
 
 impl Running {
     /// Starts the network with the servers given and those remembered; one that runs already goes
@@ -132,13 +132,16 @@ impl Running {
         config.format = FORMAT;
         config.withhold_own = true;
         let host = Arc::new(core.host.clone());
+        let contacts = config.contacts.clone();
         let node = Node::start(config, core.store.clone(), host).map_err(node_error)?;
         if let Some(port) = node.meeting_port() {
             blocking(core, move |core| Ok(core.keep_meeting_port(port)?)).await?;
         }
         let events = node.subscribe();
-        let network = Arc::new(Network::new(node));
+        let network = Arc::new(Network::new(node, contacts, wanted.stun_urls.clone()));
         let watching = node_events::watch(core.clone(), Arc::downgrade(&network), events);
+        let noting = egress::note_regularly(core.clone(), Arc::downgrade(&network));
+        self.tasks().push(tokio::spawn(noting));
         let asking = asking::ask_first(core.clone(), Arc::downgrade(&network));
         self.tasks().push(tokio::spawn(watching));
         self.tasks().push(tokio::spawn(asking));

@@ -7,6 +7,7 @@ use kinlog_agent::api::{
 };
 use kinlog_agent::links::{FeedPath, Link};
 
+use crate::command::ping::show_steps;
 use crate::command::seeding::SeedCommand;
 use crate::command::unexpected;
 use crate::error::Failure;
@@ -136,6 +137,9 @@ pub(crate) async fn follow(
     let ended = context
         .follow(request, Bytes::new(), |answer| {
             if ends && !context.output.is_json() {
+                if let Reply::Follow(now) = &answer.reply {
+                    shown.bar.suspend(|| show_steps(&now.steps, context.output));
+                }
                 refuse_to_wait(&answer.reply, once)?;
             }
             shown.progress(&answer.reply)?;
@@ -354,7 +358,13 @@ impl<'a> Shown<'a> {
         }
         self.last = Some(state);
         let line = self.line(now);
-        self.bar.suspend(|| output.say(line));
+        self.bar.suspend(|| {
+            output.say(line);
+            show_steps(&now.steps, output);
+            if !now.steps.is_empty() && self.open {
+                output.say("it goes on trying; ctrl-c ends, and `kinlog up` goes on");
+            }
+        });
         Ok(())
     }
 

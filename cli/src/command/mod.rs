@@ -5,6 +5,7 @@ pub(crate) mod backup;
 pub(crate) mod bundle;
 pub(crate) mod conflicts;
 pub(crate) mod device;
+pub(crate) mod doctor;
 pub(crate) mod feed;
 pub(crate) mod follow;
 mod grant;
@@ -14,6 +15,7 @@ pub(crate) mod init;
 pub(crate) mod link;
 pub(crate) mod lock;
 pub(crate) mod message;
+pub(crate) mod pair;
 pub(crate) mod peers;
 pub(crate) mod people;
 pub(crate) mod ping;
@@ -66,6 +68,8 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Recover(arguments) => recover::run(arguments, &context()?).await,
         Command::Id(arguments) => id::run(arguments, &context()?).await,
         Command::Up(arguments) => up::run(arguments, &context()?).await,
+        Command::Doctor(arguments) => doctor::run(arguments, &context()?).await,
+        Command::Pair(command) => pair::run(command, &context()?).await,
         Command::Peers(arguments) => peers::run(arguments, &context()?).await,
         Command::Ping(arguments) => ping::run(arguments, &context()?).await,
         Command::Status => status::run(&context()?).await,

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use kinlog_agent::api::{InviteInfo, MemberInfo, ReaderInfo, Reply, Request, RoomInfo, RoomLeft};
 
 use crate::command::grant;
+use crate::command::ping::show_steps;
 use crate::error::Failure;
 use crate::output::{bytes, clean, count, show_qr};
 use crate::target::{Context, Ended};
@@ -251,8 +252,9 @@ pub(crate) fn show(reply: &Reply, context: &Context<'_>) -> Result<(), Failure> 
                 .iter()
                 .try_for_each(|reader| output.data(&reader_line(reader)))
         }
-        Reply::Waiting { message, .. } => {
+        Reply::Waiting { message, steps, .. } => {
             output.say(clean(message));
+            show_steps(steps, output);
             Ok(())
         }
         Reply::RoomChanged(change) => {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use kinlog_feeds::crypto::Secret;
 
 use crate::lan::{LanConfig, MeetingPointConfig};
-use crate::link::webrtc::ToldAddresses;
+use crate::link::webrtc::{Contacts, ToldAddresses};
 
 /// Settings of a node; [`NodeConfig::new`] gives one that works.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct NodeConfig {
     /// What others are told in the place of an address of this machine: where a router forwards a port
     /// to it. Addresses themselves, unless this is set.
     pub told: Option<ToldAddresses>,
+    /// Keeps which addresses of others were tried; the caller takes them out of its own clone.
+    pub contacts: Contacts,
     /// Format of entries and statements that this build speaks; 0 states none. Sessions with peers of
     /// another format are refused.
     pub format: u16,
@@ -63,6 +65,7 @@ impl NodeConfig {
             bind: Vec::new(),
             udp_socket_buffer_bytes: None,
             told: None,
+            contacts: Contacts::default(),
             format: 0,
             withhold_own: false,
             clock_rate: NonZeroU32::MIN,

@@ -116,6 +116,8 @@ impl Task {
                 told: parts.config.told.clone(),
                 servers: Vec::new(),
                 relay_only: parts.config.relay_only,
+                contacts: parts.config.contacts.clone(),
+                patience: None,
             },
             ice_servers: ToldServers::default(),
             own_addresses: OwnAddresses::default(),

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use kinlog_feeds::FeedKey;
 use kinlog_swarm::{FeedStatus, Label, NodeStatus};
 
-use crate::api::{FollowProgress, FollowStep, Selection};
+use crate::api::{FollowProgress, FollowStep, Selection, StepInfo};
 use crate::block_ranges::minus;
 use crate::core::Core;
 use crate::knowledge::{KnownAgent, Line};
 use crate::links::FeedPath;
 use crate::network::{Network, Troubles};
+use crate::peers::{Sought, steps};
 use crate::pins::{blocks, covered};
 use crate::requests::follow::link_of;
 use crate::state::{Pin, PinTarget};
@@ -127,6 +128,19 @@ pub(super) fn keys(core: &Core, pin: &Pin) -> Vec<(FeedKey, Selection)> {
     }
 }
 
+/// Returns what was tried to find whoever holds what a pin names.
+pub(super) fn tried(core: &Core, look: &Look, pin: &Pin) -> Vec<StepInfo> {
+    let (topic, whom) = match &pin.target {
+        PinTarget::Path(agent, _) => ((Label::Agent, agent.0), core.agent_label(agent)),
+        PinTarget::Feed(key) => (
+            (Label::Feed, key.0),
+            format!("feed {}", &key.to_string()[..8]),
+        ),
+    };
+    let topics = vec![topic];
+    steps(&look.node, &look.troubles, &Sought { topics, whom })
+}
+
 /// Returns how far a pin is.
 pub(super) fn progress(core: &Core, look: &Look, pin: &Pin) -> FollowProgress {
     let keys = keys(core, pin);
@@ -159,6 +173,7 @@ pub(super) fn progress(core: &Core, look: &Look, pin: &Pin) -> FollowProgress {
         bytes: sum.bytes,
         peers,
         complete: step == FollowStep::Complete,
+        steps: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::api::{AnswerSender, Error, ErrorKind, FollowProgress, FollowStep, Reply};
 use crate::limits::{GIVE_UP_AFTER, NOBODY_AFTER, PROGRESS_EVERY};
 use crate::requests::Ended;
-use crate::requests::follow::progress::{Look, is_unlisted, keys, progress};
+use crate::requests::follow::progress::{Look, is_unlisted, keys, progress, tried};
 use crate::state::{Pin, PinTarget};
 use crate::tasks::Running;
 
@@ -109,6 +109,7 @@ impl Watched {
         let waited = self.moved.elapsed();
         if waited >= NOBODY_AFTER && !now.complete {
             now.nobody = true;
+            now.steps = tried(core, look, &self.pin);
         }
         let is_news = self.told.as_ref() != Some(&now);
         if is_news && !(now.nobody && self.told_nobody) {

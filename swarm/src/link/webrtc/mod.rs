@@ -5,6 +5,7 @@
 //! buffers ([`runtime`]), messages of 64 KiB, a send buffer of 1 MiB, fast ICE checks.
 
 mod body;
+mod contacts;
 mod negotiation;
 pub(crate) mod opening;
 mod relays;
@@ -32,6 +33,7 @@ use crate::link::{
 };
 
 pub use body::{attempt_of, is_knock, knock};
+pub use contacts::Contacts;
 pub use negotiation::{Negotiation, Progress, WebrtcSettings};
 pub(crate) use opening::{FromPeer, ToPeer};
 pub use told::ToldAddresses;

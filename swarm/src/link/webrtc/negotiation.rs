@@ -21,11 +21,12 @@ use webrtc::peer_connection::{
 use super::body::{self, Text};
 use super::relays::Servers;
 use super::runtime::ConnectionRuntime;
-use super::{Owned, ToldAddresses, WebrtcLink, stack_error, told};
+use super::{Contacts, Owned, ToldAddresses, WebrtcLink, stack_error, told};
 use crate::limits::{
     GATHERING_WAIT, GATHERING_WAIT_FOR_SERVERS, ICE_CHECK_INTERVAL, ICE_CHECKS_MAX,
     ICE_DISCONNECTED_AFTER, ICE_FAILED_AFTER, ICE_KEEPALIVE_INTERVAL, NEGOTIATION_EVENTS_MAX,
-    REFLEXIVE_ACCEPTED_AFTER, RELAY_ACCEPTED_AFTER, WEBRTC_SEND_BUFFER_BYTES_MAX,
+    PATIENT_CHECK_INTERVAL, REFLEXIVE_ACCEPTED_AFTER, RELAY_ACCEPTED_AFTER,
+    WEBRTC_SEND_BUFFER_BYTES_MAX,
 };
 use crate::link::{Counters, Fingerprints, LinkError};
 
@@ -53,11 +54,17 @@ pub struct WebrtcSettings {
     /// Whether the other side is reached by TURN servers alone, and so learns no address of this
     /// machine.
     pub relay_only: bool,
+    /// Keeps which addresses of others were tried.
+    pub contacts: Contacts,
+    /// Goes on trying for that long: where descriptions are carried by hand. A connection that breaks is
+    /// noticed as late.
+    pub patience: Option<Duration>,
 }
 
 /// One attempt to connect to one peer.
 pub struct Negotiation {
     attempt: u64,
+    contacts: Contacts,
     told: Option<ToldAddresses>,
     relay_only: bool,
     gathering_wait: Duration,
@@ -160,6 +167,7 @@ impl Negotiation {
             reason,
         };
         let sdp = RTCSessionDescription::offer(sdp).map_err(|e| bad(e.to_string()))?;
+        settings.contacts.note(&sdp.sdp);
         let mut negotiation = Self::new(settings, attempt).await?;
         negotiation
             .connection
@@ -187,6 +195,7 @@ impl Negotiation {
             what: "answer",
             reason,
         };
+        self.contacts.note(&sdp);
         let sdp = RTCSessionDescription::answer(sdp).map_err(|e| bad(e.to_string()))?;
         self.connection
             .set_remote_description(sdp)
@@ -197,6 +206,7 @@ impl Negotiation {
     /// Takes the body of a candidate of the other side.
     pub async fn add_candidate(&self, candidate: &[u8]) -> Result<(), LinkError> {
         let (_, candidate) = body::decode(Text::Candidate, candidate)?;
+        self.contacts.note(&candidate);
         let init = RTCIceCandidateInit {
             candidate,
             sdp_mid: Some(MEDIA_ID.to_owned()),
@@ -297,13 +307,17 @@ impl Negotiation {
         } else {
             RELAY_ACCEPTED_AFTER
         };
+        let (interval, checks, failed_after) = match settings.patience {
+            None => (ICE_CHECK_INTERVAL, ICE_CHECKS_MAX, ICE_FAILED_AFTER),
+            Some(patience) => (PATIENT_CHECK_INTERVAL, u16::MAX, patience),
+        };
         let engine = SettingEngineBuilder::new()
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
             .with_include_loopback_candidate(true)
-            .with_ice_connection_attempts(Some(ICE_CHECK_INTERVAL), Some(ICE_CHECKS_MAX))
+            .with_ice_connection_attempts(Some(interval), Some(checks))
             .with_ice_timeouts(
                 Some(ICE_DISCONNECTED_AFTER),
-                Some(ICE_FAILED_AFTER),
+                Some(failed_after),
                 Some(ICE_KEEPALIVE_INTERVAL),
             )
             .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
@@ -322,6 +336,7 @@ impl Negotiation {
             .map_err(stack_error)?;
         Ok(Negotiation {
             attempt,
+            contacts: settings.contacts.clone(),
             told: settings.told.clone(),
             relay_only: settings.relay_only,
             gathering_wait,
