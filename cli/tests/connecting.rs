@@ -257,7 +257,7 @@ fn a_join_and_a_follow_that_find_nobody_say_what_was_tried() {
 
 /// Starts an agent that knows no server.
 fn up_alone(home: &Home) -> Running {
-    let mut up = home.start(["up"]);
+    let mut up = home.start(["up", "--no-lan"]);
     up.wait_json("word that it is ready", WAIT_MAX, |value| {
         (value["event"] == "ready").then_some(())
     });

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey};
-use kinlog_swarm::{Label, NodeStatus};
+use kinlog_swarm::{Label, NodeStatus, SessionStatus};
 
-use crate::api::Error;
+use crate::api::{Error, WayInfo};
 use crate::core::Core;
 use crate::knowledge::Knowledge;
 use crate::peers::{Report, way};
@@ -133,7 +133,7 @@ pub(crate) fn reports(core: &Core, node: &NodeStatus) -> Result<Vec<(Who, Report
         };
         let report = Report::Session {
             certain,
-            way: way(session),
+            way: way_named(core, node, session),
             met_by: session.label.name(),
             device,
             follows_us: about == Some(core.agent),
@@ -154,6 +154,23 @@ pub(crate) fn reports(core: &Core, node: &NodeStatus) -> Result<Vec<(Who, Report
             reports.push((Who::Agent(agent), Report::InTopic { peers }));
         }
     }
+    for peer in node.peers.iter().filter(|peer| peer.session.is_none()) {
+        let device = peer.device.as_ref().and_then(|key| key.parse().ok());
+        let Some(who) = device.and_then(|device| of_device(core, &device)) else {
+            continue;
+        };
+        // `peer N`: the other side of session N shows it.
+        let shown = peer.introduced_by.iter();
+        let sessions = shown.filter_map(|by| by.strip_prefix("peer ")?.parse::<u64>().ok());
+        let names = sessions.filter_map(|id| name_of(core, node, id));
+        reports.extend(names.map(|name| (who, Report::Via { name })));
+    }
+    for route in core.state.routes()? {
+        if let Some(who) = of_device(core, &route.device) {
+            let (at_ms, source) = (route.seen_s.saturating_mul(1000), "route");
+            reports.push((who, Report::LastSeen { at_ms, source }));
+        }
+    }
     let rooms = core.knowledge(|knowledge| knowledge.rooms.keys().copied().collect::<Vec<_>>());
     for room in rooms {
         for member in core.look(|index| index.room_members(&room))? {
@@ -168,13 +185,41 @@ pub(crate) fn reports(core: &Core, node: &NodeStatus) -> Result<Vec<(Who, Report
     if let Some(network) = core.network() {
         let met = network.last_met().into_iter();
         reports.extend(met.filter_map(|(device, at_ms)| {
-            let who = match owner(core, &device)? {
-                agent if agent == core.agent => Who::Device(device),
-                agent => Who::Agent(agent),
-            };
             let source = "session";
-            Some((who, Report::LastSeen { at_ms, source }))
+            Some((
+                of_device(core, &device)?,
+                Report::LastSeen { at_ms, source },
+            ))
         }));
     }
     Ok(reports)
+}
+
+/// Returns who a device belongs to.
+fn of_device(core: &Core, device: &DeviceKey) -> Option<Who> {
+    Some(match owner(core, device)? {
+        agent if agent == core.agent => Who::Device(*device),
+        agent => Who::Agent(agent),
+    })
+}
+
+/// Returns the way of a session, with the name of who relays it.
+pub(crate) fn way_named(core: &Core, node: &NodeStatus, session: &SessionStatus) -> WayInfo {
+    let via = session.via.as_ref();
+    WayInfo {
+        via: via.and_then(|via| name_of(core, node, via.session)),
+        ..way(session)
+    }
+}
+
+/// Returns what the other side of a session is called.
+fn name_of(core: &Core, node: &NodeStatus, session: u64) -> Option<String> {
+    let mut sessions = node.sessions.iter();
+    let session = sessions.find(|one| one.id == session)?;
+    let device = session.device.as_ref().and_then(|key| key.parse().ok());
+    Some(match device.and_then(|device| of_device(core, &device)) {
+        Some(Who::Agent(agent)) => core.agent_label(&agent),
+        Some(Who::Device(device)) => core.knowledge(|knowledge| knowledge.device_name(&device)),
+        _ => "an unnamed peer".to_owned(),
+    })
 }

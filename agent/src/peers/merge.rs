@@ -25,7 +25,6 @@ pub(crate) enum Report {
         rate_out: u64,
     },
     /// A connected peer says that it is connected with it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no build says so yet"))]
     Via { name: String },
     /// So many peers are seen in its topic at signal servers.
     InTopic { peers: usize },

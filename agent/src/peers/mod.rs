@@ -10,7 +10,7 @@ mod ladder;
 mod merge;
 mod way;
 
-pub(crate) use known::{Known, Who, known, owner, reports};
+pub(crate) use known::{Known, Who, known, owner, reports, way_named};
 pub(crate) use ladder::{Sought, climb, steps};
 pub(crate) use merge::{Report, merge};
-pub(crate) use way::way;
+use way::way;

@@ -10,6 +10,7 @@ use crate::api::{WayInfo, WayKind};
 /// Returns the way of a session's link.
 pub(crate) fn way(session: &SessionStatus) -> WayInfo {
     let kind = match (session.transport, &session.path) {
+        _ if session.via.is_some() => WayKind::Peer,
         (Transport::Memory, _) => WayKind::Process,
         (Transport::Tcp, _) => WayKind::Tcp,
         (_, Some(path)) => kind(path),

@@ -8,7 +8,7 @@ use crate::api::{AnswerSender, PairedInfo, Reply};
 use crate::core::Core;
 use crate::limits::PAIR_OPEN;
 use crate::pairing::{PairText, Paired};
-use crate::peers::way;
+use crate::peers::way_named;
 use crate::requests::{Ended, blocking};
 use crate::tasks::Running;
 
@@ -77,6 +77,6 @@ fn info(core: &Core, paired: &Paired, node: &NodeStatus) -> PairedInfo {
         own: is_own,
         followed: !is_own && followed.is_some_and(|one| one.is_followed),
         rooms,
-        way: session.map(way),
+        way: session.map(|session| way_named(core, node, session)),
     }
 }

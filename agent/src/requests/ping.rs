@@ -14,7 +14,7 @@ use crate::core::Core;
 use crate::limits::{PING_CONNECT_WAIT, PING_EVERY, PROGRESS_EVERY};
 use crate::links::Link;
 use crate::network::Network;
-use crate::peers::{Sought, Who, climb, owner, way};
+use crate::peers::{Sought, Who, climb, owner, way_named};
 use crate::requests::rooms::agent_called;
 use crate::requests::{Ended, blocking};
 use crate::tasks::Running;
@@ -184,7 +184,7 @@ fn reached(core: &Core, node: &NodeStatus, who: &Who) -> Option<Reached> {
         let certain = is_with(core, session, who)?;
         Some(Reached {
             session: SessionId(session.id),
-            way: way(session),
+            way: way_named(core, node, session),
             certain,
         })
     });

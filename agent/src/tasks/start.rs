@@ -132,13 +132,13 @@ impl Running {
         config.format = FORMAT;
         config.withhold_own = true;
         let host = Arc::new(core.host.clone());
-        let contacts = config.contacts.clone();
+        let (contacts, stun_urls) = (config.contacts.clone(), config.stun_urls.clone());
         let node = Node::start(config, core.store.clone(), host).map_err(node_error)?;
         if let Some(port) = node.meeting_port() {
             blocking(core, move |core| Ok(core.keep_meeting_port(port)?)).await?;
         }
         let events = node.subscribe();
-        let network = Arc::new(Network::new(node, contacts, wanted.stun_urls.clone()));
+        let network = Arc::new(Network::new(node, contacts, stun_urls));
         let watching = node_events::watch(core.clone(), Arc::downgrade(&network), events);
         let noting = egress::note_regularly(core.clone(), Arc::downgrade(&network));
         self.tasks().push(tokio::spawn(noting));

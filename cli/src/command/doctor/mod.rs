@@ -2,6 +2,7 @@
 
 mod machine;
 mod network;
+mod stun;
 
 use clap::Args;
 use kinlog_agent::api::{DoctorInfo, EgressInfo, Reply, Request};
@@ -101,6 +102,9 @@ pub(crate) async fn run(arguments: DoctorArguments, context: &Context<'_>) -> Re
     let known = agent.as_ref().map(|(agent, _)| agent);
     checks.extend(machine::checks(&context.home, known));
     checks.extend(network::checks(known).await);
+    if let Some(agent) = known {
+        checks.extend(stun::checks(&agent.stun_urls).await);
+    }
     show(&checks, context)
 }
 

@@ -1,0 +1,238 @@
+//! What kind of NAT lies between this machine and others: the address that STUN servers see (RFC 8489).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::{UdpSocket, lookup_host};
+use tokio::time::timeout;
+
+use super::Check;
+
+/// Time that a server has to answer one request.
+const ANSWER_WITHIN: Duration = Duration::from_millis(700);
+
+/// Requests to one server: packets get lost.
+const TRIES: u32 = 3;
+
+/// Servers that are asked: two tell all there is to tell.
+const SERVERS_MAX: usize = 4;
+
+/// Bytes of an answer that are read.
+const ANSWER_BYTES_MAX: usize = 1024;
+
+const MAGIC: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
+const BINDING_ANSWER: [u8; 2] = [0x01, 0x01];
+const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+
+/// Asks servers (`stun:host:port`) from one socket.
+pub(super) async fn checks(urls: &[String]) -> Vec<Check> {
+    if urls.is_empty() {
+        let found =
+            "no STUN server is known: whether others far away reach this machine cannot be told";
+        return vec![Check::warn("nat", found).hint("kinlog up --stun stun:HOST:PORT")];
+    }
+    let Ok(socket) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await else {
+        return vec![Check::bad("nat", "no UDP socket can be opened")];
+    };
+    let (mut checks, mut seen) = (Vec::new(), Vec::new());
+    for url in urls.iter().take(SERVERS_MAX) {
+        match ask(&socket, url).await {
+            Ok(mapped) => {
+                checks.push(Check::ok(
+                    "stun",
+                    format!("{url} sees this machine as {mapped}"),
+                ));
+                seen.push(mapped);
+            }
+            Err(why) => checks.push(Check::warn("stun", format!("{url}: {why}"))),
+        }
+    }
+    let port = socket.local_addr().map_or(0, |own| own.port());
+    checks.push(kind(&seen, own_address(&seen), port));
+    checks
+}
+
+/// Returns the address from which packets to whoever saw this machine leave.
+fn own_address(seen: &[SocketAddr]) -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect(seen.first()?).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// Says what the addresses mean that servers saw one socket by.
+fn kind(seen: &[SocketAddr], own: Option<IpAddr>, port: u16) -> Check {
+    match seen {
+        [] => Check::bad("nat", "no STUN server answers: UDP is blocked, or the servers are down")
+            .hint("only a TURN server over TCP, or a machine on this network, helps"),
+        [first, ..] if Some(first.ip()) == own && first.port() == port => {
+            Check::ok("nat", "open: others see the machine's own address")
+        }
+        [_] => Check::ok(
+            "nat",
+            "there is one; with one STUN server nobody can tell of which kind",
+        )
+        .hint("a second server tells: kinlog up --stun stun:OTHER:PORT"),
+        [first, rest @ ..] if rest.iter().all(|one| one == first) => Check::ok(
+            "nat",
+            "cone (the same mapping for all): direct connections mostly work",
+        ),
+        _ => Check::warn(
+            "nat",
+            "symmetric (another mapping for each): direct connections to others behind such a NAT fail",
+        )
+        .hint("a TURN server, or a peer that relays, helps"),
+    }
+}
+
+async fn ask(socket: &UdpSocket, url: &str) -> Result<SocketAddr, String> {
+    let place = url.strip_prefix("stun:").ok_or("expected stun:HOST:PORT")?;
+    let place = match place.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => place.to_owned(),
+        _ => format!("{place}:3478"),
+    };
+    let found = lookup_host(&place)
+        .await
+        .map_err(|error| error.to_string())?;
+    let server = found.into_iter().find(SocketAddr::is_ipv4);
+    let server = server.ok_or("the name has no IPv4 address")?;
+    let mut transaction = [0; 12];
+    getrandom::fill(&mut transaction).map_err(|error| error.to_string())?;
+    let request = request(&transaction);
+    for _ in 0..TRIES {
+        let sent = socket.send_to(&request, server).await;
+        sent.map_err(|error| error.to_string())?;
+        let answered = timeout(ANSWER_WITHIN, async {
+            let mut bytes = [0; ANSWER_BYTES_MAX];
+            loop {
+                // Anybody may send something; only the server knows the transaction.
+                let Ok((length, _)) = socket.recv_from(&mut bytes).await else {
+                    return std::future::pending().await;
+                };
+                if let Some(mapped) = mapped(&bytes[..length], &transaction) {
+                    return mapped;
+                }
+            }
+        });
+        if let Ok(mapped) = answered.await {
+            return Ok(mapped);
+        }
+    }
+    Err(format!("no answer to {TRIES} requests"))
+}
+
+fn request(transaction: &[u8; 12]) -> Vec<u8> {
+    [&BINDING_REQUEST[..], &[0, 0], &MAGIC, transaction].concat()
+}
+
+/// Returns the address in an answer to this transaction.
+fn mapped(answer: &[u8], transaction: &[u8; 12]) -> Option<SocketAddr> {
+    let (head, mut rest) = answer.split_first_chunk::<20>()?;
+    if head[..2] != BINDING_ANSWER || head[4..8] != MAGIC || head[8..] != *transaction {
+        return None;
+    }
+    loop {
+        let (attribute, value) = rest.split_first_chunk::<4>()?;
+        let kind = u16::from_be_bytes([attribute[0], attribute[1]]);
+        let length = usize::from(u16::from_be_bytes([attribute[2], attribute[3]]));
+        if kind == XOR_MAPPED_ADDRESS {
+            return unmasked(value.get(..length)?, &head[4..]);
+        }
+        rest = value.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+/// Takes the mask off an address (RFC 8489 section 14.2).
+fn unmasked(value: &[u8], mask: &[u8]) -> Option<SocketAddr> {
+    let (head, address) = value.split_first_chunk::<4>()?;
+    let port = u16::from_be_bytes([head[2] ^ mask[0], head[3] ^ mask[1]]);
+    let plain: Vec<u8> = address
+        .iter()
+        .zip(mask)
+        .map(|(one, with)| one ^ with)
+        .collect();
+    let ip = match (head[1], plain.len(), address.len()) {
+        (1, 4, 4) => Ipv4Addr::from(<[u8; 4]>::try_from(plain).ok()?).into(),
+        (2, 16, 16) => Ipv6Addr::from(<[u8; 16]>::try_from(plain).ok()?).into(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::doctor::Health;
+
+    /// The answer of RFC 5769 section 2.2, without its last attributes.
+    const ANSWER: &str = "0101003c2112a442b7e7a701bc34d686fa87dfae802200\
+        0b7465737420766563746f7220002000080001a147e112a643";
+
+    fn hex(text: &str) -> Vec<u8> {
+        kinlog_feeds::text::decode_hex(&text.replace(' ', "")).expect("hex")
+    }
+
+    #[test]
+    fn the_answer_of_the_standard_is_read() {
+        let answer = hex(ANSWER);
+        let transaction: [u8; 12] = answer[8..20].try_into().expect("twelve bytes");
+        let expected = "192.0.2.1:32853".parse().ok();
+        assert_eq!(mapped(&answer, &transaction), expected);
+        assert_eq!(
+            mapped(&answer, &[0; 12]),
+            None,
+            "the answer to another request"
+        );
+        for end in 0..answer.len() {
+            assert_eq!(mapped(&answer[..end], &transaction), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn the_mappings_tell_what_lies_between() {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let (one, other) = (at("198.51.100.1:7000"), at("198.51.100.1:7001"));
+        let own = Some("192.168.1.4".parse().expect("an address"));
+        let told = |seen: &[SocketAddr], own| {
+            let check = kind(seen, own, 7000);
+            (check.health, check.found)
+        };
+        assert_eq!(told(&[], own).0, Health::Bad);
+        assert!(told(&[one], own).1.contains("nobody can tell"));
+        assert!(told(&[one, one], own).1.starts_with("cone"));
+        let (health, found) = told(&[one, other], own);
+        assert!(
+            health == Health::Warn && found.starts_with("symmetric"),
+            "{found}"
+        );
+        assert!(told(&[one], Some(one.ip())).1.starts_with("open"));
+    }
+
+    #[tokio::test]
+    async fn a_server_is_asked_until_it_answers() {
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a socket");
+        let url = format!("stun:{}", server.local_addr().expect("an address"));
+        let answers = tokio::spawn(async move {
+            let mut bytes = [0; 64];
+            // The first one is lost.
+            for is_lost in [true, false] {
+                let (length, from) = server.recv_from(&mut bytes).await.expect("a request");
+                assert_eq!((length, &bytes[..2]), (20, &BINDING_REQUEST[..]));
+                let mut answer = hex(ANSWER);
+                answer[8..20].copy_from_slice(&bytes[8..20]);
+                if !is_lost {
+                    server.send_to(&answer, from).await.expect("sent");
+                }
+            }
+        });
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a socket");
+        let seen = ask(&socket, &url).await;
+        assert_eq!(seen, Ok("192.0.2.1:32853".parse().expect("an address")));
+        answers.await.expect("answered");
+        assert!(ask(&socket, "turn:x").await.is_err());
+    }
+}
