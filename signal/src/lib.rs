@@ -13,6 +13,7 @@
 //! - `server` (feature `server`): WebSocket and HTTP around the rules.
 
 mod address;
+pub mod bus;
 pub mod client;
 mod generated;
 pub mod ice;

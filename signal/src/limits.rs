@@ -122,6 +122,32 @@ pub const CAPABILITIES_MAX: usize = 8;
 /// Longest of them.
 pub const CAPABILITY_BYTES_MAX: usize = 32;
 
+/// An instance of several says at least this often that it is there.
+pub const BUS_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// An instance that is silent for this long (four times that) is gone, and its clients with it: with
+/// the sweep well below 90 s.
+pub const BUS_GONE_AFTER: Duration = Duration::from_secs(45);
+
+/// An instance asks the others for everything, and tells it, at most this often.
+pub const BUS_ASK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// By how much the clocks of instances may differ; what is older is not believed.
+pub const BUS_TIME_WINDOW: Duration = Duration::from_secs(60);
+
+/// Instances of one server, each start counted for some minutes.
+pub const BUS_INSTANCES_MAX: usize = 256;
+
+/// Memberships in one frame between instances, 37 KiB.
+pub const BUS_CHANGES_MAX: usize = 512;
+
+/// Bytes that wait to be published, 96 MiB: all of a million memberships are 73 MB.
+pub const BUS_QUEUE_BYTES_MAX: usize = 96 * 1024 * 1024;
+
+/// Memberships with other instances that one instance remembers, about 250 B each: 500 MB when
+/// every one is taken.
+pub const REMOTE_MEMBERSHIPS_MAX: usize = 2_000_000;
+
 /// Messages a client keeps for a server that is slow to read; each is at most 17 KiB.
 pub const CLIENT_OUTBOX_MESSAGES_MAX: usize = 512;
 

@@ -20,6 +20,8 @@ pub(crate) enum Part {
     Strace,
     /// A session bus and GNOME's key ring.
     Keyring,
+    /// Redis, over which instances of a signal server meet.
+    Redis,
     /// Python, which checks golden values with code of its own.
     Python,
     /// Debian's TURN server.
@@ -29,10 +31,11 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Part; 6] = [
+    pub(crate) const ALL: [Part; 7] = [
         Part::Npm,
         Part::Strace,
         Part::Keyring,
+        Part::Redis,
         Part::Python,
         Part::Coturn,
         Part::Namespaces,
@@ -44,6 +47,7 @@ impl Part {
             Part::Npm => "npm",
             Part::Strace => "strace",
             Part::Keyring => "keyring",
+            Part::Redis => "redis",
             Part::Python => "python",
             Part::Coturn => "coturn",
             Part::Namespaces => "namespaces",
@@ -56,6 +60,7 @@ impl Part {
             Part::Npm => "npm_",
             Part::Strace => "strace_",
             Part::Keyring => "keyring_",
+            Part::Redis => "redis_",
             Part::Python => "python_",
             Part::Coturn => "coturn_",
             Part::Namespaces => "namespaces_",
@@ -74,6 +79,7 @@ impl Part {
                 ("dbus-daemon", "dbus-daemon"),
                 ("gnome-keyring-daemon", "gnome-keyring"),
             ]),
+            Part::Redis => provide_programs(&[("redis-server", "redis-server")]),
             Part::Python => provide_programs(&[("python3", "python3")]),
             Part::Coturn => provide_programs(&[("turnserver", "coturn")]),
             Part::Namespaces => provide_programs(&[

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use kinlog_feeds::crypto::SIGNATURE_BYTES;
 use kinlog_feeds::{PublicKey, Time};
 
+use crate::bus::Passed;
 use crate::join::{NONCE_BYTES, verify_join};
 use crate::limits::{
     BAD_SIGNATURE_TOKENS, BODY_BYTES_MAX, BYTES_PER_TOKEN, FRAME_BYTES_MAX, ICE_SERVERS_TOKENS,
@@ -16,10 +17,11 @@ use crate::limits::{
 };
 use crate::rules::addresses::{AddressKey, Addresses};
 use crate::rules::bucket::Bucket;
+use crate::rules::cluster::Cluster;
 use crate::rules::counters::Counters;
 use crate::rules::registry::Registry;
 use crate::rules::settings::RuleSettings;
-use crate::rules::topics::{EnterError, Topics};
+use crate::rules::topics::{EnterError, Seat, Topics};
 use crate::{
     AnnouncedLimits, ClientMessage, MessageError, Refusal, RefusalCode, ServerMessage, ServerName,
     SignalKind, Topic,
@@ -131,6 +133,8 @@ pub struct Counts {
     pub topics: usize,
     /// Memberships in all topics.
     pub memberships: usize,
+    /// Memberships with other instances.
+    pub remote_memberships: usize,
     /// Addresses that are remembered.
     pub addresses: usize,
 }
@@ -148,6 +152,7 @@ pub struct Rules {
     next_sweep: Time,
     outputs: VecDeque<Output>,
     pub(super) counters: Counters,
+    pub(super) cluster: Option<Cluster>,
 }
 
 #[derive(Debug)]
@@ -182,6 +187,7 @@ impl Rules {
             next_sweep: Time::ZERO + SWEEP_INTERVAL,
             outputs: VecDeque::new(),
             counters: Counters::default(),
+            cluster: None,
         }
     }
 
@@ -369,6 +375,7 @@ impl Rules {
             unjoined: self.unjoined.len(),
             topics,
             memberships,
+            remote_memberships: self.topics.remote(),
             addresses: self.addresses.len(),
         }
     }
@@ -404,7 +411,8 @@ impl Rules {
             self.refuse(from, RefusalCode::TooManyTopics, Some(topic), shown);
             return 0;
         }
-        let before = match self.topics.enter(now, topic, key, from) {
+        let since_ms = self.unix_ms(now);
+        let before = match self.topics.enter(now, topic, key, from, since_ms) {
             Ok(before) => before,
             Err(error) => return self.refuse_entry(from, topic, error),
         };
@@ -422,15 +430,13 @@ impl Rules {
         };
         let peers = self.topics.sample(&topic, &key, PEERS_LISTED_MAX);
         self.send(from, &ServerMessage::Joined { topic, peers });
+        self.tell_instances(topic, key, Some(since_ms));
         match before {
             // Asked again on the same connection: nothing changed for anybody else.
-            Some(same) if same == from => return told,
-            Some(replaced) => {
-                if let Some(connection) = self.connections.get_mut(&replaced) {
-                    connection.topics.remove(&topic);
-                }
-                let shown = "the same key joined on another connection".to_owned();
-                self.refuse(replaced, RefusalCode::Replaced, Some(topic), shown);
+            Some(Seat::Here(same, _)) if same == from => return told,
+            Some(Seat::Here(replaced, _)) => self.replace(replaced, topic, key),
+            Some(Seat::There(instance, _)) => {
+                self.forget_there(instance, &topic, &key);
                 self.tell_others(&topic, &key, &ServerMessage::PeerLeft { topic, peer: key });
             }
             None => {}
@@ -460,6 +466,16 @@ impl Rules {
             name,
         });
         ICE_SERVERS_TOKENS
+    }
+
+    /// Takes a topic from a connection whose key came in elsewhere, and tells everybody.
+    pub(super) fn replace(&mut self, replaced: ConnectionId, topic: Topic, key: PublicKey) {
+        if let Some(connection) = self.connections.get_mut(&replaced) {
+            connection.topics.remove(&topic);
+        }
+        let shown = "the same key joined on another connection".to_owned();
+        self.refuse(replaced, RefusalCode::Replaced, Some(topic), shown);
+        self.tell_others(&topic, &key, &ServerMessage::PeerLeft { topic, peer: key });
     }
 
     fn refuse_entry(&mut self, from: ConnectionId, topic: Topic, error: EnterError) -> u32 {
@@ -518,8 +534,23 @@ impl Rules {
             self.refuse_not_joined(from, topic);
             return 0;
         };
-        match self.topics.member(&topic, &to) {
-            Some(receiver) => {
+        let seat = self.topics.member(&topic, &to);
+        match seat {
+            Some(Seat::There(instance, _)) if self.reaches_instances() => {
+                self.counters.relayed.add(kind.name(), 1);
+                self.counters.relayed_bytes += body.len() as u64;
+                self.pass_to_instance(
+                    instance,
+                    Passed {
+                        topic,
+                        from: sender,
+                        to,
+                        kind,
+                        body,
+                    },
+                );
+            }
+            Some(Seat::Here(receiver, _)) => {
                 self.counters.relayed.add(kind.name(), 1);
                 self.counters.relayed_bytes += body.len() as u64;
                 self.send(
@@ -532,7 +563,7 @@ impl Rules {
                     },
                 );
             }
-            None => {
+            Some(Seat::There(..)) | None => {
                 let refusal = Refusal {
                     code: RefusalCode::NoSuchPeer,
                     topic: Some(topic),
@@ -593,7 +624,7 @@ impl Rules {
         self.send(to, &ServerMessage::Error(refusal));
     }
 
-    fn send(&mut self, to: ConnectionId, message: &ServerMessage) {
+    pub(super) fn send(&mut self, to: ConnectionId, message: &ServerMessage) {
         if let ServerMessage::Error(refusal) = message {
             self.counters.refusals.add(refusal.code.name(), 1);
         }
@@ -608,7 +639,7 @@ impl Rules {
     }
 
     /// Encodes once, sends to every member but `key`.
-    fn tell_others(&mut self, topic: &Topic, key: &PublicKey, message: &ServerMessage) {
+    pub(super) fn tell_others(&mut self, topic: &Topic, key: &PublicKey, message: &ServerMessage) {
         let frame = message.encode();
         for to in self.topics.others(topic, key) {
             self.output(to, frame.clone());
@@ -620,8 +651,9 @@ impl Rules {
     }
 
     /// Takes a member out of a topic and tells the others.
-    fn exit(&mut self, topic: &Topic, key: &PublicKey) {
+    pub(super) fn exit(&mut self, topic: &Topic, key: &PublicKey) {
         if self.topics.exit(topic, key) {
+            self.tell_instances(*topic, *key, None);
             let message = ServerMessage::PeerLeft {
                 topic: *topic,
                 peer: *key,

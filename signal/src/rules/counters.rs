@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub struct ByName(BTreeMap<&'static str, u64>);
 
 impl ByName {
-    fn new(names: &[&'static str]) -> Self {
+    pub(crate) fn new(names: &[&'static str]) -> Self {
         ByName(names.iter().map(|name| (*name, 0)).collect())
     }
 

@@ -11,6 +11,7 @@
 mod addresses;
 mod bucket;
 mod calls;
+mod cluster;
 mod core;
 mod counters;
 mod registry;
@@ -22,6 +23,7 @@ mod topics;
 pub(crate) use addresses::AddressKey;
 pub(crate) use bucket::Bucket;
 pub use calls::{ActivePeers, Signed};
+pub use cluster::{BusOutput, PassOn};
 pub use core::{CloseReason, ConnectError, ConnectionId, Counts, Output, Rules};
 pub use counters::{ByName, Counters};
 pub use registry::{CallError, PeerEntry};

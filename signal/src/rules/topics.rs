@@ -6,13 +6,23 @@ use std::time::Duration;
 use kinlog_feeds::{PublicKey, Time};
 
 use crate::Topic;
-use crate::limits::Rate;
+use crate::bus::InstanceId;
+use crate::limits::{REMOTE_MEMBERSHIPS_MAX, Rate};
 use crate::rules::bucket::Bucket;
 use crate::rules::core::ConnectionId;
 
+/// Where a member of a topic is connected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Seat {
+    /// With us, since so many milliseconds after 1970.
+    Here(ConnectionId, u64),
+    /// With another instance, likewise.
+    There(InstanceId, u64),
+}
+
 #[derive(Debug)]
 struct Room {
-    members: BTreeMap<PublicKey, ConnectionId>,
+    members: BTreeMap<PublicKey, Seat>,
     joins: Bucket,
 }
 
@@ -24,6 +34,7 @@ pub(super) struct Topics {
     memberships_max: usize,
     rooms: BTreeMap<Topic, Room>,
     memberships: usize,
+    remote: usize,
     random: u64,
 }
 
@@ -52,27 +63,28 @@ impl Topics {
             memberships_max,
             rooms,
             memberships: 0,
+            remote: 0,
             random: seed,
         }
     }
 
-    /// Puts a member in and returns the connection that had the same key there before.
+    /// Puts a member of ours in and returns who had the same key there before.
     pub(super) fn enter(
         &mut self,
         now: Time,
         topic: Topic,
         key: PublicKey,
         connection: ConnectionId,
-    ) -> Result<Option<ConnectionId>, EnterError> {
+        since_ms: u64,
+    ) -> Result<Option<Seat>, EnterError> {
         let fresh = || Room {
             members: BTreeMap::new(),
             joins: Bucket::new(self.join_rate, now),
         };
-        let known = self
-            .rooms
-            .get(&topic)
-            .is_some_and(|room| room.members.contains_key(&key));
-        if !known && self.memberships >= self.memberships_max {
+        let held = self.member(&topic, &key);
+        let known = held.is_some();
+        let ours = matches!(held, Some(Seat::Here(..)));
+        if !ours && self.memberships >= self.memberships_max {
             return Err(EnterError::ServerFull);
         }
         let room = self.rooms.entry(topic).or_insert_with(fresh);
@@ -80,11 +92,48 @@ impl Topics {
             return Err(EnterError::Full);
         }
         room.joins.take_one(now).map_err(EnterError::TooFast)?;
-        let before = room.members.insert(key, connection);
-        if before.is_none() {
-            self.memberships += 1;
+        let before = room.members.insert(key, Seat::Here(connection, since_ms));
+        match before {
+            None => self.memberships += 1,
+            Some(Seat::Here(..)) => {}
+            Some(Seat::There(..)) => {
+                self.remote -= 1;
+                self.memberships += 1;
+            }
         }
         Ok(before)
+    }
+
+    /// Puts a member of another instance in, in the place of whoever had the same key there; whether
+    /// there was room.
+    pub(super) fn enter_there(
+        &mut self,
+        now: Time,
+        topic: Topic,
+        key: PublicKey,
+        instance: InstanceId,
+        since_ms: u64,
+    ) -> bool {
+        let held = self.member(&topic, &key);
+        let full = self.remote >= REMOTE_MEMBERSHIPS_MAX || self.len(&topic) >= self.peers_max;
+        if held.is_none() && full {
+            return false;
+        }
+        let fresh = || Room {
+            members: BTreeMap::new(),
+            joins: Bucket::new(self.join_rate, now),
+        };
+        let room = self.rooms.entry(topic).or_insert_with(fresh);
+        let seat = Seat::There(instance, since_ms);
+        match room.members.insert(key, seat) {
+            None => self.remote += 1,
+            Some(Seat::Here(..)) => {
+                self.memberships -= 1;
+                self.remote += 1;
+            }
+            Some(Seat::There(..)) => {}
+        }
+        true
     }
 
     /// Takes a member out; whether it was in.
@@ -92,22 +141,24 @@ impl Topics {
         let Some(room) = self.rooms.get_mut(topic) else {
             return false;
         };
-        let was_in = room.members.remove(key).is_some();
-        if was_in {
-            self.memberships -= 1;
+        let seat = room.members.remove(key);
+        match seat {
+            Some(Seat::Here(..)) => self.memberships -= 1,
+            Some(Seat::There(..)) => self.remote -= 1,
+            None => {}
         }
         if room.members.is_empty() {
             self.rooms.remove(topic);
         }
-        was_in
+        seat.is_some()
     }
 
-    /// Returns the connection of a member.
-    pub(super) fn member(&self, topic: &Topic, key: &PublicKey) -> Option<ConnectionId> {
+    /// Returns where a member is connected.
+    pub(super) fn member(&self, topic: &Topic, key: &PublicKey) -> Option<Seat> {
         self.rooms.get(topic)?.members.get(key).copied()
     }
 
-    /// Returns the connections of all members but `key`.
+    /// Returns the connections of all members of ours but `key`.
     pub(super) fn others(&self, topic: &Topic, key: &PublicKey) -> Vec<ConnectionId> {
         let members = self
             .rooms
@@ -116,8 +167,26 @@ impl Topics {
             .flat_map(|room| &room.members);
         members
             .filter(|(other, _)| *other != key)
-            .map(|(_, connection)| *connection)
+            .filter_map(|(_, seat)| match seat {
+                Seat::Here(connection, _) => Some(*connection),
+                Seat::There(..) => None,
+            })
             .collect()
+    }
+
+    /// Returns every membership of ours.
+    pub(super) fn all_here(&self) -> impl Iterator<Item = (Topic, PublicKey, u64)> {
+        self.rooms.iter().flat_map(|(topic, room)| {
+            room.members.iter().filter_map(|(key, seat)| match seat {
+                Seat::Here(_, since_ms) => Some((*topic, *key, *since_ms)),
+                Seat::There(..) => None,
+            })
+        })
+    }
+
+    /// Returns how many memberships are with other instances.
+    pub(super) fn remote(&self) -> usize {
+        self.remote
     }
 
     /// Returns at most `count` members but `key`, drawn evenly: nobody who floods a large topic

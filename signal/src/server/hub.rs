@@ -11,13 +11,14 @@ use kinlog_feeds::{PublicKey, Time};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::bus::Bus;
 use crate::ice::Teller;
 use crate::join::NONCE_BYTES;
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};
 use crate::registry::{Announcement, Heartbeat};
 use crate::rules::{
-    ActivePeers, CallError, CloseReason, ConnectError, ConnectionId, Counters, Counts, Output,
-    Rules, Signed,
+    ActivePeers, BusOutput, ByName, CallError, CloseReason, ConnectError, ConnectionId, Counters,
+    Counts, Output, Rules, Signed,
 };
 use crate::server::record::{Direction, Record};
 use crate::server::settings::Settings;
@@ -32,11 +33,15 @@ pub(super) struct Hub {
     stun: Option<StunSocket>,
     ice: Teller,
     start: Instant,
+    /// There is something to publish to other instances.
+    pub(super) bus_changed: Notify,
 }
 
 #[derive(Debug)]
-struct State {
-    rules: Rules,
+pub(super) struct State {
+    pub(super) rules: Rules,
+    /// The way to other instances, when there are any.
+    pub(super) bus: Option<Bus>,
     outboxes: BTreeMap<ConnectionId, Outbox>,
     leaving: bool,
 }
@@ -60,12 +65,16 @@ pub(super) struct Taken {
 }
 
 impl Hub {
-    pub(super) fn new(settings: &Settings, ice: Teller, seed: u64) -> Self {
+    pub(super) fn new(settings: &Settings, ice: Teller, seed: u64, bus: Option<Bus>) -> Self {
         let mut rules = settings.rules;
         rules.tells_ice_servers = ice.has_any();
-        let rules = Rules::new(rules, seed);
+        let mut rules = Rules::new(rules, seed);
+        if let Some(bus) = &bus {
+            rules.join_cluster(bus.own(), unix_ms());
+        }
         let state = State {
             rules,
+            bus,
             outboxes: BTreeMap::new(),
             leaving: false,
         };
@@ -75,6 +84,7 @@ impl Hub {
             stun: settings.stun.clone(),
             ice,
             start: Instant::now(),
+            bus_changed: Notify::new(),
         }
     }
 
@@ -253,16 +263,31 @@ impl Hub {
         self.start.elapsed()
     }
 
-    fn now(&self) -> Time {
+    /// Returns what is known of the bus to other instances, when there is one.
+    pub(super) fn bus_status(&self) -> Option<BusStatus> {
+        self.lock().bus.as_ref().map(|bus| BusStatus {
+            connected: bus.is_connected(),
+            instances: bus.instances(),
+            refused: bus.refused().clone(),
+        })
+    }
+
+    pub(super) fn now(&self) -> Time {
         Time::ZERO + self.start.elapsed()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Carries out what the rules want; a full outbox closes its connection.
-    fn drain(&self, state: &mut State) {
+    pub(super) fn drain(&self, state: &mut State) {
+        if let Some(bus) = &mut state.bus {
+            tell_instances(&mut state.rules, bus, self.now());
+            if bus.has_outgoing() {
+                self.bus_changed.notify_one();
+            }
+        }
         while let Some(output) = state.rules.poll_output() {
             match output {
                 Output::Send { to, frame } => self.put(state, to, frame),
@@ -316,4 +341,32 @@ impl Hub {
 fn unix_seconds() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
+}
+
+/// What is known of other instances.
+#[derive(Debug)]
+pub(super) struct BusStatus {
+    pub(super) connected: bool,
+    pub(super) instances: usize,
+    pub(super) refused: ByName,
+}
+
+/// Hands to the bus what the rules have for other instances, changes together.
+fn tell_instances(rules: &mut Rules, bus: &mut Bus, now: Time) {
+    let mut changes = Vec::new();
+    while let Some(output) = rules.poll_bus_output() {
+        match output {
+            BusOutput::Change(change) => changes.push(change),
+            BusOutput::Pass(pass) => bus.pass_on(unix_ms(), pass),
+        }
+    }
+    if !changes.is_empty() {
+        bus.say_changes(now, unix_ms(), changes);
+    }
+}
+
+/// Returns the time since 1970; a clock before that is at 0, and nobody believes what it dates.
+pub(super) fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }

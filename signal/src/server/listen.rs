@@ -72,7 +72,9 @@ pub async fn serve(
         None => None,
     };
     let teller = Teller::new(settings.ice.clone(), stun_port, blinding);
-    let hub = Arc::new(Hub::new(&settings, teller, seed));
+    let bus = settings.bus()?;
+    let hub = Arc::new(Hub::new(&settings, teller, seed, bus));
+    let link = InstanceLink::start(&hub, &settings);
     let leave_after = settings.leave_after;
     let (alive, mut gone) = mpsc::channel::<()>(1);
     let mut server = Server::new(Arc::clone(&hub), settings, alive);
@@ -89,7 +91,37 @@ pub async fn serve(
         }
     };
     accept_until(&listeners, &server, all_gone).await;
+    link.stop().await;
     Ok(())
+}
+
+/// The task that publishes to other instances and hears of them.
+struct InstanceLink {
+    #[cfg(feature = "redis")]
+    running: Option<super::redis::Link>,
+}
+
+impl InstanceLink {
+    #[cfg(feature = "redis")]
+    fn start(hub: &Arc<Hub>, settings: &Settings) -> Self {
+        let cluster = settings.cluster.clone();
+        InstanceLink {
+            running: cluster.map(|cluster| super::redis::Link::start(Arc::clone(hub), cluster)),
+        }
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn start(_hub: &Arc<Hub>, _settings: &Settings) -> Self {
+        InstanceLink {}
+    }
+
+    /// Says goodbye to the others.
+    async fn stop(self) {
+        #[cfg(feature = "redis")]
+        if let Some(link) = self.running {
+            link.stop().await;
+        }
+    }
 }
 
 /// Accepts and does what is due until `end` completes.

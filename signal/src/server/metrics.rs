@@ -155,6 +155,29 @@ fn render(hub: &Hub) -> String {
         "reason",
         &counters.registry_refusals,
     );
+    if let Some(bus) = hub.bus_status() {
+        page.gauge(
+            "kinlog_signal_bus_connected",
+            "1 while other instances are reached.",
+            u8::from(bus.connected),
+        );
+        page.gauge(
+            "kinlog_signal_bus_instances",
+            "Other instances.",
+            bus.instances,
+        );
+        page.gauge(
+            "kinlog_signal_remote_memberships",
+            "Memberships with other instances.",
+            counts.remote_memberships,
+        );
+        page.counters(
+            "kinlog_signal_bus_refused_total",
+            "Frames of the bus that were not believed.",
+            "reason",
+            &bus.refused,
+        );
+    }
     if let Some(bytes) = resident_bytes() {
         page.gauge(
             "process_resident_memory_bytes",

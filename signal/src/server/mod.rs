@@ -13,6 +13,8 @@ mod listen;
 mod metrics;
 mod problem;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod registry;
 mod settings;
 mod tls;
@@ -22,4 +24,6 @@ pub use axum::http::HeaderName;
 pub use listen::{Listeners, serve};
 pub use record::{Direction, Record};
 pub use settings::Settings;
+#[cfg(feature = "redis")]
+pub use settings::{Cluster, ClusterError};
 pub use tls::{TlsError, tls_from_files};

@@ -1,10 +1,14 @@
 //! What an operator may change.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderName;
 
+use crate::bus::Bus;
+#[cfg(feature = "redis")]
+use crate::bus::{BusSecret, BusSettings, InstanceId};
 use crate::ice::IceSettings;
 use crate::rules::RuleSettings;
 use crate::server::record::Record;
@@ -42,6 +46,54 @@ pub struct Settings {
     /// Time between saying that the server stops (`/api/ready`, refusals) and closing its clients,
     /// so that a load balancer can look. Default 0.
     pub leave_after: Duration,
+    /// The other instances of this server, met over Redis. Default none.
+    #[cfg(feature = "redis")]
+    pub cluster: Option<Cluster>,
+}
+
+/// How instances of one server reach each other.
+#[cfg(feature = "redis")]
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Cluster {
+    /// `redis://[user:password@]host[:port]`; the same for all.
+    pub redis: String,
+    /// By which they believe each other; the same for all.
+    pub secret: BusSecret,
+    /// How soon a silent one is gone.
+    pub bus: BusSettings,
+}
+
+#[cfg(feature = "redis")]
+impl Cluster {
+    /// Returns the settings of instances that share a Redis and a secret.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the URL is none of Redis; it does not repeat the URL, which may hold a
+    /// password.
+    pub fn new(redis: &str, secret: BusSecret) -> Result<Self, ClusterError> {
+        ::redis::Client::open(redis).map_err(|_| ClusterError)?;
+        Ok(Cluster {
+            redis: redis.to_owned(),
+            secret,
+            bus: BusSettings::default(),
+        })
+    }
+}
+
+/// A URL that is none of Redis.
+#[cfg(feature = "redis")]
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the URL of Redis is redis://[user:password@]host[:port]")]
+pub struct ClusterError;
+
+#[cfg(feature = "redis")]
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("Cluster").finish_non_exhaustive()
+    }
 }
 
 impl Settings {
@@ -97,6 +149,31 @@ impl Settings {
     pub fn ice(mut self, ice: IceSettings) -> Self {
         self.ice = ice;
         self
+    }
+
+    /// Makes the server one of several instances.
+    #[cfg(feature = "redis")]
+    pub fn cluster(mut self, cluster: Cluster) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
+    /// Returns this instance's end of the bus.
+    #[cfg(feature = "redis")]
+    pub(super) fn bus(&self) -> io::Result<Option<Bus>> {
+        let Some(cluster) = &self.cluster else {
+            return Ok(None);
+        };
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(io::Error::other)?;
+        let secret = cluster.secret.clone();
+        Ok(Some(Bus::new(InstanceId(id), secret, cluster.bus)))
+    }
+
+    /// Returns this instance's end of the bus: there is none without Redis.
+    #[cfg(not(feature = "redis"))]
+    pub(super) fn bus(&self) -> io::Result<Option<Bus>> {
+        Ok(None)
     }
 
     /// Sets the diagnostic that gets every frame.

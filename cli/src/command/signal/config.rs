@@ -1,18 +1,20 @@
 //! What an operator may set: flags, else environment, else a TOML file, else defaults.
 
+use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use kinlog_agent::api::ErrorKind;
 use kinlog_signal::Settings;
+use kinlog_signal::bus::BusSecret;
 use kinlog_signal::ice::{IceSettings, IceUrl, TurnSecrets};
 use kinlog_signal::limits::{ICE_URLS_MAX, Rate};
 use kinlog_signal::rules::RuleSettings;
 use kinlog_signal::server::HeaderName;
-use kinlog_signal::server::tls_from_files;
+use kinlog_signal::server::{Cluster, tls_from_files};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -26,6 +28,9 @@ const METRICS: &str = "127.0.0.1:9848";
 
 /// Largest settings file; the sample has 4 KiB.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Largest file with the secret of the bus.
+const SECRET_BYTES_MAX: u64 = 4 * 1024;
 
 /// Longest time between saying that the server stops and stopping.
 const LEAVE_AFTER_S_MAX: u64 = 600;
@@ -105,6 +110,15 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "FILE", env = "KINLOG_SIGNAL_TURN_SECRET_FILE")]
     turn_secret_file: Option<PathBuf>,
 
+    /// Be one of several instances that meet over this Redis: redis://host[:port]; a URL with a
+    /// password belongs in the file or in KINLOG_SIGNAL_REDIS
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+
+    /// File with the secret that all instances share, at least 32 bytes, readable by its owner alone
+    #[arg(long, value_name = "FILE", env = "KINLOG_SIGNAL_BUS_SECRET_FILE")]
+    bus_secret_file: Option<PathBuf>,
+
     /// Stop when stdin closes: whoever started this process is gone then
     #[arg(long, hide = true)]
     pub(super) until_stdin_closes: bool,
@@ -115,7 +129,7 @@ pub(crate) struct ServeArguments {
 }
 
 /// The file; a key that is not there has its default.
-#[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
     listen: Option<String>,
@@ -129,6 +143,8 @@ struct File {
     stun_urls: Option<Vec<String>>,
     turn_urls: Option<Vec<String>>,
     turn_secret_file: Option<PathBuf>,
+    redis: Option<String>,
+    bus_secret_file: Option<PathBuf>,
     limits: Limits,
     rates: Rates,
 }
@@ -186,6 +202,19 @@ impl File {
     }
 }
 
+/// A URL of Redis and the file with the secret of the bus; the URL may hold a password.
+#[derive(PartialEq)]
+struct Instances {
+    redis: String,
+    secret_file: PathBuf,
+}
+
+impl fmt::Debug for Instances {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instances").finish_non_exhaustive()
+    }
+}
+
 /// All settings, whencesoever they come.
 #[derive(Debug, PartialEq)]
 pub(super) struct Config {
@@ -198,6 +227,7 @@ pub(super) struct Config {
     pub(super) stun: bool,
     stun_urls: Vec<IceUrl>,
     turn: Option<(Vec<IceUrl>, PathBuf)>,
+    instances: Option<Instances>,
     rules: RuleSettings,
 }
 
@@ -212,6 +242,18 @@ impl Config {
     }
 
     fn merge(arguments: &ServeArguments, file: File) -> Result<Config, Failure> {
+        let redis = redis_url(arguments.redis.as_deref(), file.redis)?;
+        let secret_file = arguments.bus_secret_file.clone().or(file.bus_secret_file);
+        let instances = match (redis, secret_file) {
+            (Some(redis), Some(secret_file)) => Some(Instances { redis, secret_file }),
+            (None, _) => None,
+            (Some(_), None) => {
+                return Err(
+                    Failure::usage("redis without a secret: give --bus-secret-file")
+                        .hint("make one with: head -c 32 /dev/urandom | base64 > bus-secret"),
+                );
+            }
+        };
         let either = |given: &Option<PathBuf>, filed| given.clone().or(filed);
         let tls = match (
             either(&arguments.cert, file.cert),
@@ -272,6 +314,7 @@ impl Config {
             stun: !arguments.no_stun && file.stun.unwrap_or(true),
             stun_urls,
             turn,
+            instances,
             rules: rules(&file.limits, &file.rates),
         })
     }
@@ -286,6 +329,12 @@ impl Config {
             let tls = tls_from_files(certificate, key)
                 .map_err(|error| Failure::usage(error.to_string()))?;
             settings = settings.tls(tls);
+        }
+        if let Some(instances) = &self.instances {
+            let secret = read_secret(&instances.secret_file)?;
+            let cluster = Cluster::new(&instances.redis, secret)
+                .map_err(|error| Failure::usage(format!("redis: {error}")))?;
+            settings = settings.cluster(cluster);
         }
         if let Some(header) = &self.proxy_header {
             settings = settings.proxy_header(header.clone());
@@ -327,7 +376,7 @@ fn turn_secrets(file: &Path) -> Result<TurnSecrets, Failure> {
     let shown = format!("turn-secret-file {}", file.display());
     let failed = |error| Failure::io(&shown, &error);
     let metadata = std::fs::metadata(file).map_err(failed)?;
-    let mode = metadata.mode() & 0o777;
+    let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         let refused = format!("{shown}: others may read it (mode {mode:o})");
         let failure = Failure::new(ErrorKind::Permission, refused);
@@ -341,6 +390,38 @@ fn turn_secrets(file: &Path) -> Result<TurnSecrets, Failure> {
     }
     let text = Zeroizing::new(std::fs::read_to_string(file).map_err(failed)?);
     TurnSecrets::parse(&text).map_err(|error| Failure::usage(format!("{shown}: {error}")))
+}
+
+/// Returns the URL from the flag, the environment or the file; no password comes by the flag, which
+/// everybody on the machine can read.
+fn redis_url(flag: Option<&str>, file: Option<String>) -> Result<Option<String>, Failure> {
+    if flag.is_some_and(|url| url.contains('@')) {
+        return Err(Failure::usage("--redis: no password on the command line")
+            .hint("put the URL into the settings file or into KINLOG_SIGNAL_REDIS"));
+    }
+    let environment = || std::env::var("KINLOG_SIGNAL_REDIS").ok();
+    Ok(flag.map(str::to_owned).or_else(environment).or(file))
+}
+
+/// Reads the secret of the bus; a file that others may read holds none.
+fn read_secret(path: &Path) -> Result<BusSecret, Failure> {
+    let failed = |error| Failure::io(path.display(), &error);
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let shown = format!("{}: others may read it (mode {mode:o})", path.display());
+        return Err(Failure::new(ErrorKind::Permission, shown)
+            .hint(format!("chmod 600 {}", path.display())));
+    }
+    if metadata.len() > SECRET_BYTES_MAX {
+        return Err(Failure::usage(format!(
+            "{}: {} bytes, a secret has at most {SECRET_BYTES_MAX}",
+            path.display(),
+            metadata.len()
+        )));
+    }
+    let bytes = Zeroizing::new(std::fs::read(path).map_err(failed)?);
+    BusSecret::new(&bytes).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }
 
 fn rules(limits: &Limits, rates: &Rates) -> RuleSettings {
@@ -514,7 +595,6 @@ mod tests {
         let shown = file.display().to_string();
         let config = config(&["--turn-url", "turn:a", "--turn-secret-file", &shown], "").unwrap();
         let mode = |mode| {
-            use std::os::unix::fs::PermissionsExt as _;
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         };
         mode(0o640);
@@ -527,6 +607,33 @@ mod tests {
         let settings = config.settings().unwrap();
         assert_eq!(settings.ice.turn.len(), 1);
         assert!(!format!("{settings:?}").contains("north-south"));
+    }
+
+    #[test]
+    fn instances_need_a_secret_that_others_cannot_read() {
+        let alone = config(&["--redis", "redis://localhost"], "").unwrap_err();
+        assert!(alone.contains("--bus-secret-file"), "{alone}");
+        let told = config(&["--redis", "redis://:word@localhost"], "").unwrap_err();
+        assert!(
+            told.contains("command line") && !told.contains("word@"),
+            "{told}"
+        );
+        let path = std::env::temp_dir().join(format!("kinlog-bus-{}", std::process::id()));
+        std::fs::write(&path, [b'7'; 40]).unwrap();
+        let mode = |mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            read_secret(&path)
+                .map(drop)
+                .map_err(|failure| failure.exit_code())
+        };
+        assert_eq!(mode(0o640), Err(6));
+        assert_eq!(mode(0o600), Ok(()));
+        std::fs::write(&path, b"short").unwrap();
+        assert_eq!(mode(0o600), Err(2));
+        std::fs::remove_file(&path).unwrap();
+        let filed = "redis = 'redis://:word@localhost'\nbus-secret-file = 'a'";
+        let shown = format!("{:?}", config(&[], filed).unwrap());
+        assert!(!shown.contains("word"), "{shown}");
     }
 
     #[test]
