@@ -276,6 +276,7 @@ async fn redis_peers_of_three_instances_meet_and_redis_keeps_nothing() {
         .await;
     let (mut c, listed) = Peer::joined(&servers[2], 3).await;
     assert_eq!(listed.len(), 2, "a newcomer is told of all: {listed:?}");
+    a.hears(true, c.key).await;
     b.hears(true, c.key).await;
     a.offer(c.key, b"from one to three");
     c.gets_offer(b"from one to three").await;

@@ -17,4 +17,6 @@ mod tests;
 pub use core::{Bus, BusEvent, BusSettings, Destination, Outgoing};
 pub use frame::{BusSecret, Change, FrameError, InstanceId, SecretError};
 
-pub(crate) use frame::{Frame, Message, Passed};
+pub(crate) use frame::Passed;
+#[cfg(test)]
+pub(crate) use frame::{Frame, Message};
