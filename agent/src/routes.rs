@@ -34,26 +34,25 @@ struct Try {
 #[derive(Debug)]
 pub(crate) struct Routes {
     local_only: bool,
-    own: BTreeSet<String>,
     tried: BTreeMap<(DeviceKey, String), Try>,
 }
 
 impl Routes {
-    /// `own` are the URLs of the own meeting point, at which nobody has to be looked for; with
-    /// `local_only` nothing outside of the local network is joined.
-    pub(crate) fn new(local_only: bool, own: &[String]) -> Self {
+    /// With `local_only` nothing outside of the local network is joined.
+    pub(crate) fn new(local_only: bool) -> Self {
         Routes {
             local_only,
-            own: own.iter().cloned().collect(),
             tried: BTreeMap::new(),
         }
     }
 
     /// Looks at everything that is remembered, the best first, and at the devices that are connected,
-    /// with the meeting point at which each was met.
+    /// with the meeting point at which each was met. `own` are the URLs of the own meeting point, at which
+    /// nobody has to be looked for.
     pub(crate) fn look(
         &mut self,
         now_s: u64,
+        own: &[String],
         known: &[PeerRoute],
         connected: &BTreeMap<DeviceKey, BTreeSet<String>>,
     ) -> Looked {
@@ -77,7 +76,7 @@ impl Routes {
         }
         let mut joined = BTreeMap::new();
         for route in known {
-            if connected.contains_key(&route.device) || self.own.contains(&route.url) {
+            if connected.contains_key(&route.device) || own.contains(&route.url) {
                 continue;
             }
             let Some(url) = route_url(&route.url, self.local_only) else {
@@ -157,31 +156,31 @@ mod tests {
 
     #[test]
     fn eight_routes_of_who_is_missing_are_joined_best_first() {
-        let mut routes = Routes::new(false, &[at(3)]);
+        let mut routes = Routes::new(false);
         let known: Vec<_> = (1..=20).map(|number| route(number, &at(number))).collect();
         let connected = [(DeviceKey([1; 32]), BTreeSet::new())].into();
-        let looked = routes.look(0, &known, &connected);
+        let looked = routes.look(0, &[at(3)], &known, &connected);
         let expected: Vec<_> = [2, 4, 5, 6, 7, 8, 9, 10].map(at).into();
         assert_eq!(urls(&looked), expected);
         assert_eq!(looked.rated, []);
         let all = (1..=20).map(|number| (DeviceKey([number; 32]), BTreeSet::new()));
-        assert_eq!(routes.look(1, &known, &all.collect()).join, []);
+        assert_eq!(routes.look(1, &[], &known, &all.collect()).join, []);
     }
 
     #[test]
     fn route_at_which_somebody_is_met_is_good_and_one_where_nobody_comes_fails_ever_more_rarely() {
-        let mut routes = Routes::new(false, &[]);
+        let mut routes = Routes::new(false);
         let known = [route(1, &at(1)), route(2, &at(2))];
-        routes.look(0, &known, &BTreeMap::new());
+        routes.look(0, &[], &known, &BTreeMap::new());
         let met = [(DeviceKey([1; 32]), [at(1)].into())].into();
-        let looked = routes.look(5, &known, &met);
+        let looked = routes.look(5, &[], &known, &met);
         assert_eq!(looked.rated, [(DeviceKey([1; 32]), at(1), true)]);
         assert_eq!(urls(&looked), [at(2)]);
         // It is no longer tried, and so no longer rated.
-        assert_eq!(routes.look(6, &known, &met).rated, []);
+        assert_eq!(routes.look(6, &[], &known, &met).rated, []);
         let mut failed_at = Vec::new();
         for now in 7..3 * 60 * 60 {
-            if !routes.look(now, &known, &met).rated.is_empty() {
+            if !routes.look(now, &[], &known, &met).rated.is_empty() {
                 failed_at.push(now);
             }
         }
@@ -191,11 +190,11 @@ mod tests {
 
     #[test]
     fn who_was_found_by_another_way_says_nothing_of_a_route() {
-        let mut routes = Routes::new(false, &[]);
+        let mut routes = Routes::new(false);
         let known = [route(1, &at(1))];
-        routes.look(0, &known, &BTreeMap::new());
+        routes.look(0, &[], &known, &BTreeMap::new());
         let met = [(DeviceKey([1; 32]), [at(7)].into())].into();
-        assert_eq!(routes.look(100, &known, &met), Looked::default());
+        assert_eq!(routes.look(100, &[], &known, &met), Looked::default());
     }
 
     #[test]

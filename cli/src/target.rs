@@ -29,7 +29,7 @@ pub(crate) struct Context<'a> {
 pub(crate) const NO_LAN: &str = "KINLOG_NO_LAN";
 
 /// Returns whether a command that meets others by itself looks for them on the local network.
-fn looks_at_lan() -> bool {
+pub(crate) fn looks_at_lan() -> bool {
     let switch = std::env::var(NO_LAN).unwrap_or_default();
     matches!(
         switch.to_lowercase().as_str(),

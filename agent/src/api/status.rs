@@ -22,7 +22,7 @@ pub struct Status {
     /// Meeting points: signal servers, the own one, those of the local network and remembered ones.
     pub signals: Vec<SignalStatus>,
     /// Sessions that opened since the network was started, by how the peer was found: `signal`, `own`
-    /// (it came to us), `lan`, `route`.
+    /// (it came to us), `lan`, `route`, `peer` (another peer introduced us).
     #[serde(default)]
     pub found: BTreeMap<String, u64>,
     /// The own meeting point and the local network, where they are on.

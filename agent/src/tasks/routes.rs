@@ -19,11 +19,8 @@ use crate::wall_ms;
 /// Notes where peers are met and joins the meeting points of those who are missing, until the network is
 /// gone.
 pub(super) async fn keep(core: Arc<Core>, network: Weak<Network>, local_only: bool) {
-    let Some(own) = network.upgrade().map(|it| it.node.meeting_urls().to_vec()) else {
-        return;
-    };
     let told: BTreeSet<SessionId> = BTreeSet::new();
-    let kept = Arc::new(Mutex::new((Routes::new(local_only, &own), told)));
+    let kept = Arc::new(Mutex::new((Routes::new(local_only), told)));
     let mut ticks = interval(ROUTES_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -37,7 +34,7 @@ pub(super) async fn keep(core: Arc<Core>, network: Weak<Network>, local_only: bo
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
             let (routes, told) = &mut *kept;
             core.tell_and_hear(&there, told)?;
-            core.look_at_routes(routes, &status)
+            core.look_at_routes(routes, &there.node.meeting_urls(), &status)
         });
         match looked.await {
             Ok(looked) => network.node.set_routes(looked.join),
@@ -47,7 +44,12 @@ pub(super) async fn keep(core: Arc<Core>, network: Weak<Network>, local_only: bo
 }
 
 impl Core {
-    fn look_at_routes(&self, routes: &mut Routes, status: &NodeStatus) -> Result<Looked, Error> {
+    fn look_at_routes(
+        &self,
+        routes: &mut Routes,
+        own: &[String],
+        status: &NodeStatus,
+    ) -> Result<Looked, Error> {
         let now_s = wall_ms() / 1000;
         let expired = now_s.saturating_sub(ROUTE_EXPIRES_AFTER.as_secs());
         let mut known = self.state.routes()?;
@@ -76,7 +78,7 @@ impl Core {
                 }
             }
         }
-        let looked = routes.look(now_s, &known, &connected);
+        let looked = routes.look(now_s, own, &known, &connected);
         for (device, url, met) in &looked.rated {
             self.state.rate_route(device, url, *met)?;
         }
@@ -103,7 +105,7 @@ impl Core {
         let urls = network.node.meeting_urls();
         for session in known.keys().filter(|_| !urls.is_empty()) {
             if told.insert(*session) {
-                let urls = urls.to_vec();
+                let urls = urls.clone();
                 network.send(*session, PeerMessage::MeetingPoints { urls });
             }
         }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::command::unexpected;
 use crate::error::Failure;
 use crate::output::{Output, clean, qr};
-use crate::target::{Context, Session, blocking, interrupted};
+use crate::target::{Context, Session, blocking, interrupted, looks_at_lan};
 use crate::words::compare;
 
 /// Bytes of a request or an answer in a file: an identity set of 64 KiB in hex, with some room.
@@ -254,6 +254,7 @@ pub(crate) async fn ask(
             show_words(&words, output)?;
             output.flush()?;
             let network = NetworkConfig {
+                lan: looks_at_lan(),
                 signal_urls: arguments.signals.clone(),
                 ..NetworkConfig::default()
             };

@@ -14,7 +14,7 @@ use kinlog_feeds::crypto::AgentId;
 use crate::command::init::{default_name, keep_phrase};
 use crate::error::Failure;
 use crate::output::{clean, short_key};
-use crate::target::{Context, blocking, interrupted};
+use crate::target::{Context, blocking, interrupted, looks_at_lan};
 use crate::words::read_phrase;
 
 #[derive(Args, Debug)]
@@ -78,6 +78,7 @@ pub(crate) async fn run(arguments: RecoverArguments, context: &Context<'_>) -> R
     } else {
         output.say("looking for others who hold the identity");
         let network = NetworkConfig {
+            lan: looks_at_lan(),
             signal_urls: signals.clone(),
             ..NetworkConfig::default()
         };

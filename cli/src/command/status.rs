@@ -125,6 +125,7 @@ fn found_how(found_by: &str) -> &str {
         "own" => "came here",
         "lan" => "on the local network",
         "route" => "where they were met before",
+        "peer" => "by another peer",
         other => other,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use kinlog_signal::is_local;
+use kinlog_signal::{SignalUrl, is_local};
 
 use crate::limits::MEETING_URLS_MAX;
 
@@ -28,18 +28,21 @@ pub(super) fn own_addresses() -> Vec<IpAddr> {
     interfaces.iter().map(|one| one.ip()).collect()
 }
 
-/// Returns what others on the local network reach a meeting point of this machine by, at most
-/// [`MEETING_URLS_MAX`].
-pub(crate) fn own_urls(port: u16) -> Vec<String> {
+/// Returns what others reach a meeting point of this machine by now, at most [`MEETING_URLS_MAX`]: where a
+/// router forwards connections to it, and its addresses on local networks, which come and go.
+pub(crate) fn own_urls(port: u16, public_url: Option<&SignalUrl>) -> Vec<String> {
     let mut addresses = own_addresses();
     addresses.sort_unstable();
     addresses.dedup();
     let reachable =
         |ip: &IpAddr| !ip.is_loopback() && is_dialable(SocketAddr::new(*ip, port), false);
     let addresses = addresses.into_iter().filter(reachable);
-    addresses
+    let local = addresses.map(|ip| format!("ws://{}", SocketAddr::new(ip, port)));
+    let public = public_url.map(SignalUrl::to_string);
+    public
+        .into_iter()
+        .chain(local)
         .take(MEETING_URLS_MAX)
-        .map(|ip| format!("ws://{}", SocketAddr::new(ip, port)))
         .collect()
 }
 
@@ -80,9 +83,11 @@ mod tests {
 
     #[test]
     fn own_addresses_are_told_only_where_others_on_the_network_reach_them() {
-        let urls = own_urls(40_000);
+        let public: SignalUrl = "ws://home.example:40000".parse().unwrap();
+        let urls = own_urls(40_000, Some(&public));
         assert!(urls.len() <= MEETING_URLS_MAX);
-        for url in urls {
+        assert_eq!(urls[0], public.to_string());
+        for url in &urls[1..] {
             let address = url.strip_prefix("ws://").unwrap();
             assert!(dialable(address), "{url}");
         }

@@ -98,7 +98,6 @@ pub(super) fn dialable(service: &ResolvedService) -> Option<(Instance, Vec<Socke
 
 /// Returns whether an address was announced by the loopback interface, and by no other.
 fn is_by_loopback(address: &ScopedIp) -> bool {
-    let is_loopback = |name: &str| name == "lo" || name == "lo0";
     match address {
         ScopedIp::V4(v4) => {
             let mut interfaces = v4.interface_ids().iter();
@@ -107,6 +106,11 @@ fn is_by_loopback(address: &ScopedIp) -> bool {
         ScopedIp::V6(v6) => is_loopback(&v6.scope_id().name),
         _ => false,
     }
+}
+
+/// Returns whether an interface of this name is loopback.
+pub(super) fn is_loopback(interface: &str) -> bool {
+    matches!(interface, "lo" | "lo0")
 }
 
 /// Returns whether more records are remembered than a network of honest nodes brings.

@@ -8,10 +8,10 @@ use mdns_sd::{DaemonEvent, ServiceEvent};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval};
 
-use super::LanConfig;
 use super::addresses::own_addresses;
-use super::announcement::{Announcement, dialable, instance_of, is_flooded};
+use super::announcement::{Announcement, dialable, instance_of, is_flooded, is_loopback};
 use super::neighbourhood::{Action, Instance, Neighbourhood};
+use super::{LanConfig, LanInterfaces};
 use crate::limits::{ANNOUNCED_WITHIN, LAN_NEWS_MAX, MDNS_COUNT_INTERVAL};
 
 /// What the local network has for the node.
@@ -192,7 +192,7 @@ impl Driver {
 
     async fn handle_told(&mut self, event: DaemonEvent) -> Result<(), NodeIsGone> {
         match event {
-            DaemonEvent::Announce(..) => {
+            DaemonEvent::Announce(_, by) if self.counts(&by) => {
                 self.is_announced = true;
                 self.tell(None).await
             }
@@ -202,6 +202,13 @@ impl Driver {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns whether an announcement, by `host:interface`, reaches anybody who is looked for: loopback alone
+    /// is no network.
+    fn counts(&self, by: &str) -> bool {
+        let interface = by.rsplit(':').next().unwrap_or_default();
+        self.config.interfaces == LanInterfaces::Loopback || !is_loopback(interface)
     }
 
     /// Tells the node what to join and leave, and how many are seen.

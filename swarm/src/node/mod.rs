@@ -35,6 +35,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::lan::own_urls;
 use crate::limits::{
     EVENTS_QUEUED_MAX, PEER_MESSAGES_QUEUED_MAX, PING_WAIT_MAX, SHUTDOWN_WAIT_MAX,
 };
@@ -105,7 +106,8 @@ pub struct Node {
     events: broadcast::Sender<NodeEvent>,
     store: Store,
     message_log: Option<MessageLog>,
-    meeting_point: (Option<u16>, Vec<String>),
+    meeting_port: Option<u16>,
+    public_url: Option<SignalUrl>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -128,6 +130,8 @@ impl Node {
             ),
             None => None,
         };
+        let point = config.meeting_point.as_ref();
+        let public_url = point.and_then(|point| point.public_url.clone());
         let clock = Clock::start(config.clock_rate);
         let desired = Arc::new(Desired::default());
         let (events, _) = broadcast::channel(EVENTS_QUEUED_MAX);
@@ -150,7 +154,7 @@ impl Node {
             replicating,
             message_log: message_log.clone(),
         })?;
-        let meeting_point = task.meeting_point();
+        let meeting_port = task.meeting_port();
         let task = Some(tokio::spawn(task.run(incoming)));
         Ok(Node {
             desired,
@@ -158,7 +162,8 @@ impl Node {
             events,
             store,
             message_log,
-            meeting_point,
+            meeting_port,
+            public_url,
             task,
         })
     }
@@ -201,12 +206,13 @@ impl Node {
 
     /// Returns the port of the own meeting point, if there is one.
     pub fn meeting_port(&self) -> Option<u16> {
-        self.meeting_point.0
+        self.meeting_port
     }
 
-    /// Returns what others reach the own meeting point by.
-    pub fn meeting_urls(&self) -> &[String] {
-        &self.meeting_point.1
+    /// Returns what others reach the own meeting point by now, on the networks that this machine is in.
+    pub fn meeting_urls(&self) -> Vec<String> {
+        let port = self.meeting_port;
+        port.map_or(Vec::new(), |port| own_urls(port, self.public_url.as_ref()))
     }
 
     /// Says which blocks of a feed are wanted. The feed is in the store.

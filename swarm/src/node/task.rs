@@ -143,9 +143,9 @@ impl Task {
         })
     }
 
-    /// Returns the port of the own meeting point, and what others reach it by.
-    pub(super) fn meeting_point(&self) -> (Option<u16>, Vec<String>) {
-        self.points.own()
+    /// Returns the port of the own meeting point.
+    pub(super) fn meeting_port(&self) -> Option<u16> {
+        self.points.port()
     }
 
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{Task, random};
 use crate::lan::{Lan, LanNews, MeetingPoint, own_urls};
-use crate::limits::{MEETING_URLS_MAX, ROUTES_JOINED_MAX};
+use crate::limits::ROUTES_JOINED_MAX;
 use crate::node::signalling::Signalling;
 use crate::node::status::{FoundBy, LanStatus};
 use crate::node::{NodeConfig, NodeError};
@@ -22,6 +22,7 @@ pub(super) struct Points {
     /// Points of the local network that are joined.
     neighbours: BTreeMap<SocketAddr, usize>,
     status: LanStatus,
+    public_url: Option<SignalUrl>,
     is_on: bool,
 }
 
@@ -42,6 +43,10 @@ impl Points {
             lan: None,
             neighbours: BTreeMap::new(),
             status: LanStatus::default(),
+            public_url: config
+                .meeting_point
+                .as_ref()
+                .and_then(|it| it.public_url.clone()),
             is_on: config.meeting_point.is_some() && !config.relay_only,
         };
         // Who is met at a point of its own is met at its address.
@@ -53,11 +58,6 @@ impl Points {
             Ok(own) => {
                 let port = own.port();
                 points.status.port = Some(port);
-                let public = wanted.public_url.iter().map(SignalUrl::to_string);
-                points.status.urls = public
-                    .chain(own_urls(port))
-                    .take(MEETING_URLS_MAX)
-                    .collect();
                 if let Some(url) = own.own_url() {
                     signalling.add(url, FoundBy::Own);
                 }
@@ -75,13 +75,20 @@ impl Points {
         Ok((points, news))
     }
 
-    /// Returns the port of the own meeting point, and what others reach it by.
-    pub(super) fn own(&self) -> (Option<u16>, Vec<String>) {
-        (self.status.port, self.status.urls.clone())
+    /// Returns the port of the own meeting point.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.status.port
     }
 
     pub(super) fn status(&self) -> Option<LanStatus> {
-        self.is_on.then(|| self.status.clone())
+        let urls = self
+            .status
+            .port
+            .map(|port| own_urls(port, self.public_url.as_ref()));
+        self.is_on.then(|| LanStatus {
+            urls: urls.unwrap_or_default(),
+            ..self.status.clone()
+        })
     }
 
     fn address_of(&self, position: usize) -> Option<SocketAddr> {
