@@ -180,6 +180,7 @@ impl World {
             topic: TOPIC,
             client_key: key.public_key(),
             signature: sign_join(&key, &[7; 32], &name, &TOPIC),
+            ice_servers: false,
         };
         rules.handle_frame(now, id, join.encode());
         self.settle();
