@@ -1,7 +1,7 @@
 //! One end of a transfer, a process of its own: a store on disk and a node, or a raw channel.
 //!
 //! `end serve tcp|SIGNAL-URL BLOCKS BYTES`, `end pull ADDRESS|SIGNAL-URL KEY BLOCKS`,
-//! `end sparse ADDRESS KEY LENGTH COUNT`, `end live COUNT [unsynced]`, `end idle-feeds COUNT`, `end signal`,
+//! `end sparse ADDRESS KEY LENGTH COUNT`, `end live COUNT [unsynced]`, `end idle-feeds COUNT`, `end signal`, `end signal-server ADDRESS plain|tls`, `end signal-load idle|relay|return URL ..`,
 //! `end raw offer|answer BYTES`, `end stay SIGNAL-URL KEY SECONDS`, `end room COUNT`, `end ping COUNT`, `end connections offer|answer node|raw STEPS EACH`, `end piped serve|pull BLOCKS .. across MS RATE LOSS`, `end interactive serve|pull ..`. Each prints JSON lines and ends when its stdin does.
 //! A last word `stock` asks for UDP socket buffers as a kernel gives them whose settings nobody changed.
 
@@ -9,6 +9,7 @@ mod connections;
 mod idle;
 mod live;
 mod room;
+mod signal_load;
 mod unsynced;
 
 use std::collections::BTreeSet;
@@ -92,6 +93,28 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
                 .await
             }
             ["signal"] => signal().await,
+            ["signal-server", at, by] => signal_load::serve(at, by).await,
+            ["signal-load", "idle", url, certificate] => signal_load::idle(url, certificate).await,
+            [
+                "signal-load",
+                "relay",
+                url,
+                certificate,
+                pairs,
+                per_second,
+                seconds,
+            ] => {
+                let (pairs, per_second) = (pairs.parse()?, per_second.parse()?);
+                let load = signal_load::Load {
+                    pairs,
+                    per_second,
+                    seconds: seconds.parse()?,
+                };
+                signal_load::relay(url, certificate, load).await
+            }
+            ["signal-load", "return", url, count] => {
+                signal_load::come_back(url, count.parse()?).await
+            }
             ["room", count] => room::talk(count.parse()?).await,
             ["ping", count] => room::ping(count.parse()?).await,
             ["connections", "offer", kind, steps, each] => {

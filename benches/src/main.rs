@@ -29,6 +29,8 @@ mod replicate;
 mod report;
 mod row;
 mod scratch;
+#[cfg(feature = "network")]
+mod signal_server;
 mod syncs;
 #[cfg(feature = "network")]
 mod transfer;

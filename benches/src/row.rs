@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{append, identity, index, read};
 #[cfg(feature = "network")]
-use crate::{connect, far, replicate, transfer};
+use crate::{connect, far, replicate, signal_server, transfer};
 
 /// How much to do.
 #[derive(Clone, Copy, Debug)]
@@ -198,6 +198,18 @@ pub(crate) const ROWS: &[Row] = &[
     far::SMALL_RTTS,
     #[cfg(feature = "network")]
     far::SMALL_SECONDS,
+    #[cfg(feature = "network")]
+    signal_server::IDLE_BYTES,
+    #[cfg(feature = "network")]
+    signal_server::IDLE_BYTES_TLS,
+    #[cfg(feature = "network")]
+    signal_server::RELAY_CPU,
+    #[cfg(feature = "network")]
+    signal_server::RELAY_CPU_TLS,
+    #[cfg(feature = "network")]
+    signal_server::RELAY_P99,
+    #[cfg(feature = "network")]
+    signal_server::RESTART,
     identity::EVALUATION,
     index::AUTHORITY,
     index::INGEST,
