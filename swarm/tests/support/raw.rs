@@ -89,13 +89,23 @@ impl Raw {
 
     /// Says hello as one who knows the topic's key; the layout is that of `docs/formats.md`.
     pub(crate) async fn hello(&mut self, label: Label, key: [u8; 32]) -> ChannelId {
+        self.hello_with(label, key, 0).await
+    }
+
+    /// Says hello with these features.
+    pub(crate) async fn hello_with(
+        &mut self,
+        label: Label,
+        key: [u8; 32],
+        features: u64,
+    ) -> ChannelId {
         let hash = self.handshake_hash().await;
         let cap = blake2b_256_keyed(
             &hash,
             &[&namespace::SESSION_CAP.hash(), &[0], &[label.byte()], &key],
         );
         let mut hello = vec![1];
-        hello.extend_from_slice(&0_u64.to_le_bytes());
+        hello.extend_from_slice(&features.to_le_bytes());
         hello.extend_from_slice(&[0xfe]);
         hello.extend_from_slice(&(256 * 1024_u32).to_le_bytes());
         hello.push(label.byte());
