@@ -101,6 +101,14 @@ impl Network {
         self.node.refresh();
     }
 
+    /// Asks peers for the newest head of a feed again, of which one head was to be enough.
+    pub(crate) fn ask_again(&self, key: &FeedKey) {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(interest) = told.interests.get(key) {
+            self.node.set_interest(*key, interest.clone());
+        }
+    }
+
     /// Tells the node that an own feed grew.
     pub(crate) fn appended(&self, key: &FeedKey) {
         self.node.appended(*key);

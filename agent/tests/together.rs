@@ -77,6 +77,32 @@ async fn a_path_is_followed_by_its_link() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_fetched_once_is_the_newest_also_where_an_older_head_came_while_nobody_waited() {
+    let (folder, signal) = (Folder::new(), Signal::start().await);
+    let ann = Cast::online(&folder, "ann", &signal).await;
+    let feed = ann.create("/notes").await;
+    let link = ann.append("/notes", &blocks(2, 300)).await;
+    let bob = Cast::online(&folder, "bob", &signal).await;
+    let mut asked = bob.ask(Request::Follow {
+        link: link.clone(),
+        range: None,
+        once: true,
+        options: PinOptions::default(),
+    });
+    soon(asked.next()).await.expect("progress").unwrap();
+    drop(asked);
+    let held = async || {
+        let feeds = bob.status().await.feeds.into_iter();
+        let mut found = feeds.filter(|one| one.feed.key == feed.key);
+        found.next().map_or(0, |one| one.have)
+    };
+    until_so("the first two have come", async || held().await == 2).await;
+    ann.append("/notes", &blocks(1, 300)).await;
+    bob.follow(&link, None).await.unwrap();
+    assert_eq!(held().await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_written_comes_to_who_follows_it_all_before_it_is_asked_for() {
     let (folder, signal) = (Folder::new(), Signal::start().await);
     let ann = Cast::online(&folder, "ann", &signal).await;

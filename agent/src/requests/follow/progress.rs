@@ -59,6 +59,12 @@ impl Look {
         })
     }
 
+    /// Returns whether a connected peer says to have more of a feed than `length`.
+    pub(in crate::requests) fn is_behind(&self, key: &FeedKey, length: u64) -> bool {
+        self.feed(key)
+            .is_some_and(|feed| feed.peers > 0 && feed.remote_length > length)
+    }
+
     fn open_sessions(&self, label: Label, key: &str) -> u64 {
         let open = self.node.sessions.iter();
         open.filter(|one| one.label == label && one.key == key && one.state == "open")

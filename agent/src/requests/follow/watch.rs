@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use kinlog_feeds::FeedKey;
 use tokio::time::{Instant, sleep_until};
 
-use crate::api::{AnswerSender, Error, ErrorKind, FollowProgress, FollowStep, Reply};
+use crate::api::{AnswerSender, Error, ErrorKind, FollowProgress, FollowStep, Reply, Selection};
+use crate::core::Core;
 use crate::limits::{GIVE_UP_AFTER, NOBODY_AFTER, PROGRESS_EVERY};
 use crate::requests::Ended;
-use crate::requests::follow::progress::{Look, is_unlisted, keys, progress, tried};
+use crate::requests::follow::progress::{Look, counts, is_unlisted, keys, progress, tried};
 use crate::state::{Pin, PinTarget};
 use crate::tasks::Running;
 
@@ -93,6 +95,9 @@ impl Watched {
             .hint("what was stored before stays; `kinlog feed conflicts` shows both")
             .into());
         }
+        if ends && !self.pin.live {
+            ask_further(core, look, &keys);
+        }
         let mut now = progress(core, look, &self.pin);
         let moved = |told: &FollowProgress| {
             (told.step, told.have, told.length) != (now.step, now.have, now.length)
@@ -138,5 +143,22 @@ impl Watched {
         let core = &running.core;
         let known = core.knowledge(|knowledge| knowledge.agents.get(agent).cloned());
         known.is_some_and(|known| is_unlisted(core, look, &known, path.as_ref()))
+    }
+}
+
+/// What is fetched once is as new as peers have it when it is complete: one head is asked for, and that
+/// may have come before the author wrote more, or while nobody waited.
+fn ask_further(core: &Core, look: &Look, keys: &[(FeedKey, Selection)]) {
+    let Some(network) = core.network() else {
+        return;
+    };
+    let open = keys
+        .iter()
+        .filter(|(_, selection)| !matches!(selection, Selection::Range(_)));
+    for (key, selection) in open {
+        let held = counts(core, key, selection);
+        if held.have == held.want && look.is_behind(key, held.length) {
+            network.ask_again(key);
+        }
     }
 }
