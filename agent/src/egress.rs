@@ -67,8 +67,8 @@ impl EgressLog {
             }
             let why = match point.found_by.name() {
                 "signal" => "signal server",
-                "lan" => "meeting point of a machine on the local network",
-                "route" => "meeting point where a peer was met before",
+                "lan" => "meeting point: local network",
+                "route" => "meeting point: remembered",
                 "own" => continue,
                 _ => "meeting point",
             };
@@ -104,7 +104,7 @@ impl Core {
         let before = self.state.value(VALUE)?;
         let mut log = EgressLog::read(before.clone());
         for address in network.contacts.take() {
-            let why = "peer: an address that it told, tried";
+            let why = "peer: address tried";
             log.note(&address.ip().to_string(), why, now_ms);
             for url in &network.stun_urls {
                 log.note(url, "STUN server", now_ms);

@@ -202,7 +202,7 @@ fn every_host_that_was_contacted_is_listed_with_the_reason() {
     };
     assert!(is_listed(&signal.url, "signal server"), "{hosts:#?}");
     assert!(is_listed("", "peer: connected"), "{hosts:#?}");
-    assert!(is_listed("", "peer: an address that it told"), "{hosts:#?}");
+    assert!(is_listed("", "peer: address tried"), "{hosts:#?}");
     // It is kept: also when nothing runs any more.
     reader_up.stop().ok();
     assert_eq!(listed(&reader).len(), hosts.len());
