@@ -179,10 +179,8 @@ fn show_text(reply: &Reply, shown: &ShownArguments, output: &Output) -> Result<(
         "offer" => "Take this text to the other machine:  kinlog pair answer 'TEXT'",
         _ => "Take this answer back:  paste it there, or  kinlog pair finish 'TEXT'",
     });
-    output.say(
-        "It is good for ten minutes. Whoever has it can connect to this machine: both say who",
-    );
-    output.say("they are, and nobody gets more than it may have anyway.\n");
+    output.say("It is good for ten minutes. Whoever has it can connect to this machine:");
+    output.say("both say who they are, and nobody gets more than it may have anyway.\n");
     output.data(text)?;
     if shown.qr {
         show_qr(text, output)?;

@@ -13,6 +13,10 @@ use crate::error::Failure;
 use crate::output::{ago, clean, count, cut};
 use crate::target::{Context, Session};
 
+/// Columns of a terminal, and those of the sentence in it.
+const COLUMNS: usize = 80;
+const TEXT_COLUMNS: usize = 65;
+
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArguments {
     /// List every host that this home contacted, and why, instead
@@ -159,9 +163,17 @@ fn show(checks: &[Check], context: &Context<'_>) -> Result<(), Failure> {
             Health::Bad => paint.bad("bad "),
         };
         let name = paint.strong(&format!("{:<9}", check.name));
-        output.data(&format!("{mark} {name} {}", clean(&check.found)))?;
-        if let Some(hint) = &check.hint {
-            output.data(&format!("               {}", paint.faint(&clean(hint))))?;
+        let found = wrapped(&clean(&check.found), TEXT_COLUMNS);
+        let gap = " ".repeat(COLUMNS - TEXT_COLUMNS);
+        for (number, line) in found.iter().enumerate() {
+            match number {
+                0 => output.data(&format!("{mark} {name} {line}"))?,
+                _ => output.data(&format!("{gap}{line}"))?,
+            }
+        }
+        let hint = check.hint.as_deref().unwrap_or_default();
+        for line in wrapped(&clean(hint), TEXT_COLUMNS) {
+            output.data(&format!("{gap}{}", paint.faint(&line)))?;
         }
     }
     let of = |health: Health| checks.iter().filter(|one| one.health == health).count() as u64;
@@ -174,6 +186,21 @@ fn show(checks: &[Check], context: &Context<'_>) -> Result<(), Failure> {
         (bad, _) => format!("{} to look at", count(bad, "thing")),
     });
     Ok(())
+}
+
+/// Returns a text in lines of at most so many characters, where its words allow it.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 async fn egress(context: &Context<'_>) -> Result<(), Failure> {
@@ -204,4 +231,16 @@ fn host_line(host: &EgressInfo) -> String {
         ago(host.last_ms),
         clean(&host.why)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_are_wrapped_between_words() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("endlessly long", 3), ["endlessly", "long"]);
+        assert_eq!(wrapped("", 3), [""; 0]);
+    }
 }

@@ -28,8 +28,7 @@ const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 /// Asks servers (`stun:host:port`) from one socket.
 pub(super) async fn checks(urls: &[String]) -> Vec<Check> {
     if urls.is_empty() {
-        let found =
-            "no STUN server is known: whether others far away reach this machine cannot be told";
+        let found = "no STUN server is known: who is reached from far away cannot be told";
         return vec![Check::warn("nat", found).hint("kinlog up --stun stun:HOST:PORT")];
     }
     let Ok(socket) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await else {
