@@ -81,6 +81,10 @@ pub struct NetworkConfig {
     pub stun_urls: Vec<String>,
     /// Whether other peers are reached by TURN servers alone, and so learn no address of this machine.
     pub relay_only: bool,
+    /// Tells connected peers nothing of each other, and takes nothing that they tell of others.
+    pub no_introductions: bool,
+    /// Relays nothing between peers that cannot connect to each other.
+    pub no_relay: bool,
     /// Appends the size of every message received over a link to this file, one a line.
     pub message_log: Option<PathBuf>,
 }

@@ -31,7 +31,12 @@ pub async fn introduce(one: &Agent, other: &Agent) -> Result<Introduction, Error
     let between = [one.running().clone(), other.running().clone()];
     for running in &between {
         running.introductions.fetch_add(1, Ordering::Relaxed);
-        running.start_network(NetworkConfig::default()).await?;
+        // Who meets whom is for the caller to say.
+        let config = NetworkConfig {
+            no_introductions: true,
+            ..NetworkConfig::default()
+        };
+        running.start_network(config).await?;
     }
     let task = tokio::spawn(keep_meeting(between.clone()));
     Ok(Introduction { task, between })

@@ -149,8 +149,8 @@ fn a_locked_home_its_logs_and_its_arguments_show_no_secret() {
     assert_eq!(keys.count(), 0, "a key is left");
 }
 
-/// Run by one agent alone; `conflicts show`, `conflicts resolve`, `feed take` and `passphrase keyring`
-/// are refused there.
+/// Run by one agent alone; `conflicts show`, `conflicts resolve`, `feed take`, `pair answer`, `pair finish`,
+/// `passphrase keyring` and `ping` are refused there.
 const ALONE: &[&str] = &[
     "attest agent",
     "attest list",
@@ -172,6 +172,7 @@ const ALONE: &[&str] = &[
     "device list",
     "device rename",
     "device renew",
+    "doctor",
     "edit",
     "feed append",
     "feed clear",
@@ -194,13 +195,17 @@ const ALONE: &[&str] = &[
     "index rebuild",
     "init",
     "lock",
+    "pair answer",
+    "pair finish",
     "passphrase",
     "passphrase change",
     "passphrase keyring",
     "passphrase remove",
     "passphrase set",
     "passphrase show",
+    "peers",
     "pin",
+    "ping",
     "pins",
     "preference",
     "preference get",
@@ -274,6 +279,10 @@ const NOT_RUN: &[(&str, &str)] = &[
         "it has no secret and hears none: signal_privacy.rs records all that it hears",
     ),
     ("demo", "its agents are its own and end with it"),
+    (
+        "pair offer",
+        "what it shows is for whoever it is carried to; connecting.rs takes it there",
+    ),
 ];
 
 #[test]
@@ -418,6 +427,8 @@ fn one_agent_alone_shows_its_secrets_to_nobody() {
     for words in [
         &["id"][..],
         &["status"],
+        &["doctor"],
+        &["doctor", "--egress"],
         &["device"],
         &["device", "list"],
         &["device", "rename", "ann", "desk"],
@@ -428,6 +439,7 @@ fn one_agent_alone_shows_its_secrets_to_nobody() {
         &["contact", "name", bob_link, PETNAME],
         &["contact"],
         &["contact", "list"],
+        &["peers"],
         &["preference", "set", "read.last", PREFERENCE],
         &["preference", "get", "read.last"],
         &["preference"],
@@ -572,6 +584,9 @@ fn one_agent_alone_shows_its_secrets_to_nobody() {
         (&["conflicts", "resolve", "yyyy"], 3),
         (&["feed", "take", PRIVATE_PATH], 2),
         (&["passphrase", "keyring"], 6),
+        (&["pair", "answer", "kinlog://pair/#yyyy"], 2),
+        (&["pair", "finish", "kinlog://pair/#yyyy"], 2),
+        (&["ping", bob_link, "--wait", "1"], 4),
     ] {
         story.end(&ann, words, "", code);
     }

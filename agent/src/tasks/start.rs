@@ -118,6 +118,8 @@ impl Running {
             config.stun_urls.clear();
         }
         config.relay_only = wanted.relay_only;
+        config.introduces = !wanted.no_introductions;
+        config.relays = !wanted.no_relay;
         config.message_log.clone_from(&wanted.message_log);
         if wanted.lan || wanted.public_url.is_some() {
             let remembered = blocking(core, |core| Ok(core.meeting_port()?)).await?;

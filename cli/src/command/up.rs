@@ -54,6 +54,14 @@ pub(crate) struct UpArguments {
     #[arg(long, conflicts_with_all = ["lan_only", "public_url"])]
     relay_only: bool,
 
+    /// Relay nothing between peers that cannot connect to each other: this machine pays for its traffic
+    #[arg(long)]
+    no_relay: bool,
+
+    /// Tell connected peers nothing of each other, and take nothing that they tell of others
+    #[arg(long)]
+    no_introductions: bool,
+
     /// Append the size of every message received to this file
     #[arg(long, value_name = "FILE", hide = true)]
     message_log: Option<PathBuf>,
@@ -112,6 +120,8 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
         signal_urls: arguments.signals.clone(),
         stun_urls: arguments.stuns,
         relay_only: arguments.relay_only,
+        no_introductions: arguments.no_introductions,
+        no_relay: arguments.no_relay,
         message_log: arguments.message_log.as_deref().map(absolute).transpose()?,
     };
     agent.start_network(network).await?;

@@ -45,6 +45,9 @@ pub struct NodeConfig {
     /// How many times faster the node's time passes than the machine's: 1, unless a test is not to
     /// wait for what takes half a minute.
     pub clock_rate: NonZeroU32,
+    /// Tells peers that met by the same key of each other, and takes what they tell. On unless this is
+    /// cleared; then nothing is relayed either.
+    pub introduces: bool,
     /// Relays between two peers of this node that met by the same key and cannot connect to each other: what it carries
     /// is sealed between the two. On unless this is cleared.
     pub relays: bool,
@@ -69,6 +72,7 @@ impl NodeConfig {
             format: 0,
             withhold_own: false,
             clock_rate: NonZeroU32::MIN,
+            introduces: true,
             relays: true,
             message_log: None,
         }

@@ -131,7 +131,8 @@ impl Task {
 
     /// Returns whether a session of this meeting introduces, and whether it relays.
     pub(super) fn introducing(&self, meeting: &MeetingKey) -> Option<Relays> {
-        introduces(meeting.0).then_some(Relays(self.parts.config.relays))
+        let config = &self.parts.config;
+        (config.introduces && introduces(meeting.0)).then_some(Relays(config.relays))
     }
 
     pub(super) fn peers_status(&self) -> Vec<PeerStatus> {
