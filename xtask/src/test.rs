@@ -118,9 +118,13 @@ fn tests(absent: &[Part]) -> Result<Count> {
                 "--no-fail-fast",
                 "--profile",
                 "ci",
+                "--test-threads",
             ]
             .map(str::to_owned),
         );
+        // Tests of whole processes run one at a time and mostly wait: one thread more than processors.
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        arguments.push((processors + 1).to_string());
         if !prefixes.is_empty() {
             let names = prefixes.join("|");
             arguments.extend(["-E".to_owned(), format!("not test(/(^|::)({names})/)")]);

@@ -167,7 +167,8 @@ impl Neighbourhood {
         let chosen = self.chosen(now);
         let waits = chosen.keys().any(|one| !self.joined.contains_key(one));
         let free = self.dials.front().map(|first| *first + MINUTE);
-        let turn = (self.known.len() > chosen.len()).then(|| turn_after(now));
+        let usable = self.known.values().filter(|one| one.usable(now).is_some());
+        let turn = (usable.count() > chosen.len()).then(|| turn_after(now));
         back.filter(|at| *at > now)
             .chain(free.filter(|_| waits))
             .chain(turn)
@@ -196,6 +197,13 @@ impl Neighbourhood {
         let chosen = self.chosen(now);
         for (instance, address) in &chosen {
             if self.joined.contains_key(instance) {
+                continue;
+            }
+            // Under another name it is joined already.
+            let joined = self.joined.iter().find(|(_, at)| *at == address);
+            if let Some((&other, _)) = joined {
+                self.joined.remove(&other);
+                self.joined.insert(*instance, *address);
                 continue;
             }
             if self.dials.len() >= LAN_DIALS_PER_MINUTE {
@@ -238,6 +246,7 @@ impl Neighbourhood {
         let turn = turn_of(now);
         let wanders_to = rest
             .into_iter()
+            .filter(|(_, address)| !taken.contains(&address.ip()))
             .min_by_key(|(instance, _)| lot(&self.own, instance, turn));
         chosen.extend(wanders_to);
         chosen
@@ -451,6 +460,18 @@ mod tests {
         let mut joined = BTreeSet::new();
         drain(&mut node, &mut joined);
         assert!(joined.contains(&address(7)), "{joined:?}");
+    }
+
+    #[test]
+    fn another_name_at_an_address_that_is_joined_changes_nothing() {
+        let (mut node, mut joined) = seen(9, [2]);
+        let before = joined.clone();
+        node.handle_seen(at(1), name(1), &[address(2)]);
+        assert_eq!(drain(&mut node, &mut joined), 0);
+        assert_eq!(joined, before);
+        node.handle_gone(at(2), name(2));
+        drain(&mut node, &mut joined);
+        assert_eq!(joined, before);
     }
 
     #[test]
