@@ -243,8 +243,14 @@ fn namespaces_every_pair_of_nats_connects_directly_where_it_can_and_by_turn_else
     println!("|---|---|---|---|---|---|");
     for (at, left) in Nat::ALL.into_iter().enumerate() {
         for right in Nat::ALL.into_iter().skip(at) {
-            let met = Met::try_to(&internet, left, right, false);
+            let mut met = Met::try_to(&internet, left, right, false);
             println!("{met}");
+            if met.seen.is_none() {
+                // On a machine that is busy with other work two behind symmetric routers were seen to
+                // miss each other for as long as this waits: how a pair connects is what is asked here.
+                met = Met::try_to(&internet, left, right, false);
+                println!("{met} (second time)");
+            }
             if met.is_relayed() != Some(met.needs_relay()) {
                 wrong.push(met.to_string());
             }

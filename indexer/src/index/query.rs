@@ -186,6 +186,13 @@ impl Reader {
         })
     }
 
+    /// Returns whether blocks of `feed` wait for a key to be read.
+    pub fn waits_for_keys(&self, feed: &FeedKey) -> Result<bool, IndexError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM pending WHERE feed = ?1)";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row([feed.0], |row| row.get(0))?)
+    }
+
     /// Returns the date of the newest entry held of `feed`: where its writer's clock goes on.
     pub fn last_clock(&self, feed: &FeedKey) -> Result<Option<Clock>, IndexError> {
         let found = self

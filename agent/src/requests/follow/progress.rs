@@ -267,9 +267,14 @@ pub(super) fn is_unlisted(
         && directories.into_iter().all(|key| {
             let length = counts(core, &key, &Selection::All).length;
             let is_read = match is_own {
+                // A sibling gives its keys once it knows this device: until then some lines stay shut.
                 true => core
-                    .index(|index| index.checkpoint(&key))
-                    .is_ok_and(|read| read >= length.min(accepted(core, &key))),
+                    .index(|index| {
+                        let read = index.checkpoint(&key)?;
+                        Ok(read >= length.min(accepted(core, &key))
+                            && !index.waits_for_keys(&key)?)
+                    })
+                    .unwrap_or(false),
                 false => core.has_read(&agent, &key, path, length).unwrap_or(false),
             };
             // Nothing follows on a directory whose device was revoked.
