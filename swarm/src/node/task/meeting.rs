@@ -1,5 +1,7 @@
 //! From a topic to a link: what signal servers tell, and attempts to connect.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kinlog_feeds::{PublicKey, Time};
 use kinlog_signal::{ClientEvent, Refusal, RefusalCode, SignalKind};
@@ -240,7 +242,8 @@ impl Task {
         let meeting = self.met_by(&path).map(|(meeting, _)| meeting);
         match (result, meeting) {
             (Ok(link), Some(meeting)) if self.introductions.is_current(&path, attempt) => {
-                match self.start_session(link, path, role, meeting).await {
+                let link = Arc::new(link);
+                match self.start_met(link, Some(path), role, meeting).await {
                     Ok(id) => self.introductions.handle_session(path, id),
                     Err(error) => {
                         tracing::error!(%error, "session not started");

@@ -6,14 +6,12 @@ use std::sync::Arc;
 use kinlog_feeds::{PublicKey, Time};
 
 use super::Task;
+use crate::link::LinkError;
 use crate::link::relayed::{RelayedEnd, RelayedLink, ToRelay, end};
-use crate::link::{LinkError, Transport};
-use crate::node::NodeError;
 use crate::node::circuits::CircuitEnd;
 use crate::node::introductions::{MeetingKey, PeerPath};
 use crate::session::{
-    Beyond, CircuitMessage, CircuitRefusal, Command, Meeting, MeshMessage, SessionId, SessionInfo,
-    SessionRole,
+    Beyond, CircuitMessage, CircuitRefusal, Command, MeshMessage, SessionId, SessionRole,
 };
 
 /// One circuit that another peer relays: by which path, and its number.
@@ -154,7 +152,8 @@ impl Task {
         let Some((link, end)) = self.circuit_link(&path, number) else {
             return;
         };
-        let session = self.run_relayed(link, path, role, meeting).await;
+        let link = Arc::new(link);
+        let session = self.start_met(link, Some(path), role, meeting).await;
         match session {
             Ok(session) => {
                 self.relayed.ends.insert((path, number), (session, end));
@@ -166,28 +165,6 @@ impl Task {
                 self.introductions.handle_circuit_failed(now, path, number);
             }
         }
-    }
-
-    async fn run_relayed(
-        &mut self,
-        link: RelayedLink,
-        path: PeerPath,
-        role: SessionRole,
-        (label, key): MeetingKey,
-    ) -> Result<SessionId, NodeError> {
-        let info = SessionInfo {
-            id: self.sessions.next_id(),
-            label,
-            key,
-            role,
-            remote_certificate: None,
-            transport: Transport::Relayed,
-            path: None,
-            plain: false,
-        };
-        let meeting = Meeting::Topic { label, key };
-        self.spawn_session(Arc::new(link), info, meeting, Some(path), None)
-            .await
     }
 
     fn circuit_link(&self, path: &PeerPath, number: u64) -> Option<(RelayedLink, RelayedEnd)> {

@@ -9,7 +9,6 @@ use tokio::sync::mpsc;
 
 use super::{Task, random};
 use crate::limits::SESSIONS_MAX;
-use crate::link::webrtc::WebrtcLink;
 use crate::link::{Fingerprints, Link, Transport};
 use crate::node::introductions::{MeetingKey, PeerPath, Via};
 use crate::node::plain::PlainLink;
@@ -25,28 +24,27 @@ use crate::session::{
 const LINKS: &str = "kinlog_swarm::links";
 
 impl Task {
-    pub(super) async fn start_session(
+    /// Starts the session of a link to who was met in a topic, over `path` unless the link was handed over.
+    pub(super) async fn start_met(
         &mut self,
-        link: WebrtcLink,
-        path: PeerPath,
+        link: Arc<dyn Link>,
+        path: Option<PeerPath>,
         role: SessionRole,
-        meeting: MeetingKey,
+        (label, key): MeetingKey,
     ) -> Result<SessionId, NodeError> {
-        let (label, key) = meeting;
-        let ice = link.path().await.ice;
+        let way = link.path().await;
         let info = SessionInfo {
             id: self.sessions.next_id(),
             label,
             key,
             role,
             remote_certificate: None,
-            transport: Transport::Webrtc,
-            path: ice,
+            transport: way.transport,
+            path: way.ice,
             plain: false,
         };
         let meeting = Meeting::Topic { label, key };
-        self.spawn_session(Arc::new(link), info, meeting, Some(path), None)
-            .await
+        self.spawn_session(link, info, meeting, path, None).await
     }
 
     pub(super) async fn start_attached(
@@ -56,24 +54,8 @@ impl Task {
         if self.sessions.entries.len() >= SESSIONS_MAX {
             return Err(NodeError::TooManySessions { max: SESSIONS_MAX });
         }
-        let Attached {
-            link,
-            label,
-            key,
-            role,
-        } = attached;
-        let path = link.path().await;
-        let info = SessionInfo {
-            id: self.sessions.next_id(),
-            label,
-            key,
-            role,
-            remote_certificate: None,
-            transport: path.transport,
-            path: path.ice,
-            plain: false,
-        };
-        self.spawn_session(link, info, Meeting::Topic { label, key }, None, None)
+        let meeting = (attached.label, attached.key);
+        self.start_met(attached.link, None, attached.role, meeting)
             .await
     }
 
@@ -108,7 +90,7 @@ impl Task {
             .await
     }
 
-    pub(super) async fn spawn_session(
+    async fn spawn_session(
         &mut self,
         link: Arc<dyn Link>,
         info: SessionInfo,
