@@ -5,19 +5,29 @@
 //!   10.1.0.2     198.51.100.11   198.51.100.1    198.51.100.12     10.2.0.2
 //! ```
 //!
-//! A thread moves into a namespace and what it starts is there. Needs root, `ip` and `nft`; what was
+//! A thread moves into a namespace and what it starts is there. Needs root, `ip`, `nft` and `ethtool`; what was
 //! made is gone when [`Internet`] is dropped.
+//!
+//! The line from a router to the internet is a wire, or as long, thin and lossy as a [`Quality`] says: then
+//! its frames go as UDP packets (VXLAN, RFC 7348) by two [`Crossing`]s in a namespace of their own, one for
+//! each direction, as kernels without `netem` have nothing for it.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::far::{Crossing, Quality};
+
 /// The address of the internet's one server.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+
+/// Where the internet sends the frames of long lines from, and to: no address of the same namespace, as the
+/// kernel would take them across without a packet.
+const LINES: [Ipv4Addr; 2] = [Ipv4Addr::new(169, 254, 9, 1), Ipv4Addr::new(169, 254, 9, 2)];
 
 /// How a router treats what passes it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -80,6 +90,8 @@ impl Side {
 #[derive(Debug)]
 pub struct Internet {
     prefix: String,
+    /// What carries the frames of lines that are not wires.
+    lines: Vec<Crossing>,
 }
 
 impl Internet {
@@ -91,20 +103,38 @@ impl Internet {
     /// # Panics
     /// When the kernel has namespaces and not the rest.
     pub fn new() -> Result<Internet, String> {
+        Internet::with(None)
+    }
+
+    /// Makes it, with open routers whose lines to the internet are each as `line` says, in both directions;
+    /// the seed decides what they lose.
+    ///
+    /// # Errors
+    /// As [`Internet::new`].
+    ///
+    /// # Panics
+    /// As [`Internet::new`], and when the kernel has no VXLAN.
+    pub fn far(line: Quality, seed: u64) -> Result<Internet, String> {
+        Internet::with(Some((line, seed)))
+    }
+
+    fn with(line: Option<(Quality, u64)>) -> Result<Internet, String> {
         if !rustix::process::geteuid().is_root() {
             return Err("namespaces need root".to_owned());
         }
         run(Command::new("nft").arg("--version"))?;
-        let internet = Internet {
+        let mut internet = Internet {
             prefix: format!("kl{}", std::process::id()),
+            lines: Vec::new(),
         };
         internet.ip(&format!("netns add {}", internet.name("i")))?;
         // From here on the kernel has what is needed.
-        internet.build().unwrap_or_else(|reason| panic!("{reason}"));
+        let built = internet.build(line);
+        built.unwrap_or_else(|reason| panic!("{reason}"));
         Ok(internet)
     }
 
-    fn build(&self) -> Result<(), String> {
+    fn build(&mut self, line: Option<(Quality, u64)>) -> Result<(), String> {
         let internet = self.name("i");
         self.inside(&internet, "ip link set lo up")?;
         self.inside(
@@ -114,6 +144,9 @@ impl Internet {
         self.inside(&internet, "ip addr add 198.51.100.1/24 dev br0")?;
         self.inside(&internet, "ip link set br0 up")?;
         self.inside(&internet, "sysctl -qw net.ipv4.ip_forward=1")?;
+        if line.is_some() {
+            self.add_way_to_lines()?;
+        }
         for side in [Side::Left, Side::Right] {
             let n = side.number();
             let (router, host) = (self.router(side), self.host(side));
@@ -121,18 +154,19 @@ impl Internet {
                 self.ip(&format!("netns add {namespace}"))?;
                 self.inside(namespace, "ip link set lo up")?;
             }
-            let wan = format!("netns exec {router} ip link add wan type veth peer name w{n}");
-            self.ip(&wan)?;
-            self.ip(&format!(
-                "netns exec {router} ip link set w{n} netns {internet}"
-            ))?;
+            match line {
+                Some((quality, seed)) => self.add_far_line(side, quality, seed)?,
+                None => {
+                    let wan = format!("ip link add wan type veth peer name w{n} netns {internet}");
+                    self.inside(&router, &wan)?;
+                }
+            }
             self.inside(&internet, &format!("ip link set w{n} master br0 up"))?;
             // What is sent to private addresses vanishes at the router, unless that is open.
             let way = format!("ip route add 10.{n}.0.0/24 via 198.51.100.{}", 10 + n);
             self.inside(&internet, &way)?;
-            let lan = format!("netns exec {router} ip link add lan type veth peer name eth");
-            self.ip(&lan)?;
-            self.ip(&format!("netns exec {router} ip link set eth netns {host}"))?;
+            let lan = format!("ip link add lan type veth peer name eth netns {host}");
+            self.inside(&router, &lan)?;
             for command in [
                 format!("ip addr add 198.51.100.{}/24 dev wan", 10 + n),
                 format!("ip addr add 10.{n}.0.1/24 dev lan"),
@@ -150,6 +184,55 @@ impl Internet {
             ] {
                 self.inside(&host, &command)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Makes the namespace through which frames of long lines go.
+    fn add_way_to_lines(&self) -> Result<(), String> {
+        let (internet, lines) = (self.name("i"), self.name("l"));
+        self.ip(&format!("netns add {lines}"))?;
+        let pair = format!("ip link add out type veth peer name in netns {lines}");
+        self.inside(&internet, &pair)?;
+        for (namespace, device, address) in [(&internet, "out", LINES[0]), (&lines, "in", LINES[1])]
+        {
+            self.inside(namespace, &format!("ip addr add {address}/30 dev {device}"))?;
+            self.inside(namespace, &format!("ip link set {device} up"))?;
+        }
+        // Frames leave the kernel here, which otherwise leaves checksums to a card that is none.
+        self.inside(&internet, "ethtool -K out tx off")
+    }
+
+    /// Makes `wan` of a router and `w1` or `w2` of the internet the two ends of a line. Both send their frames
+    /// from the internet's namespace, also the one that moves to the router.
+    fn add_far_line(&mut self, side: Side, quality: Quality, seed: u64) -> Result<(), String> {
+        let (n, internet, router) = (side.number(), self.name("i"), self.router(side));
+        let ports = [4000, 5000].map(|first| first + u16::from(n));
+        let names = [format!("w{n}"), format!("v{n}")];
+        for (name, port) in names.iter().zip(ports) {
+            let device = format!("nolearning local {} srcport 6000 6001", LINES[0]);
+            let add = format!("ip link add {name} type vxlan id {n} {device} dstport {port}");
+            self.inside(&internet, &add)?;
+        }
+        let moved = format!("ip link set v{n} netns {router} name wan");
+        self.inside(&internet, &moved)?;
+        let begun = within(self.name("l"), move || {
+            [(ports[1], 0), (ports[0], 1)].map(|(port, direction)| {
+                let seed = seed.wrapping_mul(4) + 2 * u64::from(n - 1) + direction;
+                let crossing = Crossing::start(quality, seed.wrapping_mul(0x9e37_79b9));
+                let there = crossing.stands_for(SocketAddr::from((LINES[0], port)));
+                (crossing, there)
+            })
+        });
+        let begun = begun.join().map_err(|_| "no line was begun".to_owned())?;
+        let ends = [(&internet, names[0].as_str()), (&router, "wan")];
+        for ((crossing, there), (namespace, name)) in begun.into_iter().zip(ends) {
+            let port = there.map_err(|error| format!("{name}: {error}"))?.port();
+            let all = "00:00:00:00:00:00";
+            let to = format!("dst {} port {port}", LINES[1]);
+            let to = format!("bridge fdb append {all} dev {name} {to}");
+            self.inside(namespace, &to)?;
+            self.lines.push(crossing);
         }
         Ok(())
     }
@@ -227,7 +310,7 @@ impl Drop for Internet {
         let sides = sides
             .iter()
             .flat_map(|side| [self.router(*side), self.host(*side)]);
-        for namespace in sides.chain([self.name("i")]) {
+        for namespace in sides.chain([self.name("i"), self.name("l")]) {
             // One that was never made is none the less gone.
             let _ = self.ip(&format!("netns del {namespace}"));
         }

@@ -85,6 +85,7 @@ impl Part {
             Part::Namespaces => provide_programs(&[
                 ("ip", "iproute2"),
                 ("nft", "nftables"),
+                ("ethtool", "ethtool"),
                 ("turnserver", "coturn"),
             ]),
         }

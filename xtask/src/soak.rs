@@ -34,7 +34,7 @@ struct Soak {
     about: &'static str,
 }
 
-const SOAKS: [Soak; 13] = [
+const SOAKS: [Soak; 14] = [
     Soak {
         name: "power",
         package: "kinlog-feeds",
@@ -94,6 +94,12 @@ const SOAKS: [Soak; 13] = [
         package: "kinlog-indexer",
         tests: "mistakes_made_on_purpose",
         about: "every mistake that the simulation has to notice",
+    },
+    Soak {
+        name: "far",
+        package: "kinlog-swarm",
+        tests: "pairs_of_a_fixed_mix",
+        about: "300 pairs behind routers, far from each other: who meets, and how soon",
     },
     Soak {
         name: "index-mistakes",

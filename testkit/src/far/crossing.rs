@@ -104,7 +104,7 @@ impl Crossing {
         if let Some(there) = stand_ins.get(&address) {
             return Ok(there.address);
         }
-        let outer = Arc::new(socket()?);
+        let outer = Arc::new(socket(address)?);
         let stand_in = StandIn {
             address: outer.local_addr()?,
             is_cut: Arc::default(),
@@ -157,7 +157,7 @@ fn inwards(shared: &Arc<Shared>, outer: &Arc<UdpSocket>, machine: SocketAddr, is
             Entry::Occupied(there) => there.into_mut(),
             Entry::Vacant(place) => {
                 // Without another socket the packet is lost.
-                let Ok(inner) = socket() else { continue };
+                let Ok(inner) = socket(machine) else { continue };
                 let inner = Arc::new(inner);
                 let (by, shared, outer) =
                     (Arc::clone(&inner), Arc::clone(shared), Arc::clone(outer));
@@ -218,8 +218,13 @@ fn deliver(started: Instant, arriving: &Receiver<(Duration, Packet)>) {
     }
 }
 
-fn socket() -> std::io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+/// Returns a socket beside those of a machine: of the loopback interface, if that is where they are.
+fn socket(machine: SocketAddr) -> std::io::Result<UdpSocket> {
+    let address = match machine.ip().is_loopback() {
+        true => Ipv4Addr::LOCALHOST,
+        false => Ipv4Addr::UNSPECIFIED,
+    };
+    let socket = UdpSocket::bind((address, 0))?;
     socket.set_read_timeout(Some(LOOK))?;
     SockRef::from(&socket).set_recv_buffer_size(BUFFER_BYTES)?;
     Ok(socket)
