@@ -121,22 +121,25 @@ impl Registry {
         said: Announcement,
     ) -> Result<(), CallError> {
         let place = (said.topic, said.peer);
-        match self.announced.get(&place) {
-            Some(known) if said.time_s <= known.time_s => return Err(CallError::NotNewer),
-            Some(_) => self.remove(&place),
-            None => {}
+        let known = self.announced.get(&place);
+        if known.is_some_and(|known| said.time_s <= known.time_s) {
+            return Err(CallError::NotNewer);
         }
-        if self.announced.len() >= ANNOUNCED_MAX {
+        // A renewal takes no place that it does not have; refused, it leaves the old one as it is.
+        let (is_new, is_of_another) =
+            (known.is_none(), known.map(|known| known.from) != Some(from));
+        if is_new && self.announced.len() >= ANNOUNCED_MAX {
             return Err(CallError::ServerFull);
         }
-        if range(&self.announced, &said.topic).count() >= PEERS_PER_TOPIC_MAX {
+        if is_new && range(&self.announced, &said.topic).count() >= PEERS_PER_TOPIC_MAX {
             return Err(CallError::TopicFull);
         }
-        let own = self.by_address.entry(from).or_default();
-        if *own >= ANNOUNCED_PER_ADDRESS_MAX {
+        let own = self.by_address.get(&from).copied().unwrap_or_default();
+        if is_of_another && own >= ANNOUNCED_PER_ADDRESS_MAX {
             return Err(CallError::AddressFull);
         }
-        *own += 1;
+        self.remove(&place);
+        *self.by_address.entry(from).or_default() += 1;
         let announced = Announced {
             user: said.user,
             signal_address: said.signal_address,
@@ -244,4 +247,65 @@ fn range<'a, T>(
     let (first, last) = (PublicKey([0; 32]), PublicKey([0xff; 32]));
     held.range((*topic, first)..=(*topic, last))
         .map(|((_, peer), value)| (*peer, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(topic: u8, peer: usize, time_s: u64) -> Announcement {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&peer.to_le_bytes());
+        Announcement {
+            topic: Topic([topic; 32]),
+            user: PublicKey(key),
+            peer: PublicKey(key),
+            signal_address: "wss://signal.example".to_owned(),
+            capabilities: Vec::new(),
+            time_s,
+        }
+    }
+
+    /// A peer that moved was forgotten when its renewal came to a full address: the old announcement
+    /// was taken out before there was known to be a place for the new one.
+    #[test]
+    fn a_refused_renewal_leaves_the_announcement_as_it_was() {
+        let mut registry = Registry::default();
+        let (home, full) = (AddressKey::V4(1), AddressKey::V4(2));
+        registry.announce(Time::ZERO, home, said(1, 0, 10)).unwrap();
+        for peer in 1..=ANNOUNCED_PER_ADDRESS_MAX {
+            registry
+                .announce(Time::ZERO, full, said(2, peer, 10))
+                .unwrap();
+        }
+        let moved = registry.announce(Time::ZERO, full, said(1, 0, 11));
+        assert_eq!(moved, Err(CallError::AddressFull));
+        let peers = registry.peers(Time::ZERO, &Topic([1; 32]));
+        assert_eq!(peers.len(), 1, "still known");
+        let again = registry.announce(Time::ZERO, home, said(1, 0, 12));
+        assert_eq!(again, Ok(()), "and renewed from where it has a place");
+    }
+
+    #[test]
+    fn a_full_network_and_a_full_address_still_renew() {
+        let mut registry = Registry::default();
+        for peer in 0..PEERS_PER_TOPIC_MAX {
+            let from = AddressKey::V6(u64::try_from(peer / ANNOUNCED_PER_ADDRESS_MAX).unwrap());
+            registry
+                .announce(Time::ZERO, from, said(1, peer, 10))
+                .unwrap();
+        }
+        let (first, other) = (AddressKey::V6(0), AddressKey::V4(1));
+        let mut announce = |from, said| registry.announce(Time::ZERO, from, said);
+        assert_eq!(announce(first, said(1, 0, 11)), Ok(()));
+        assert_eq!(announce(other, said(1, 0, 12)), Ok(()), "from elsewhere");
+        assert_eq!(announce(other, said(1, 999, 10)), Err(CallError::TopicFull));
+        assert_eq!(
+            announce(first, said(2, 0, 10)),
+            Ok(()),
+            "one place is free again"
+        );
+        assert_eq!(announce(first, said(2, 1, 10)), Err(CallError::AddressFull));
+        assert_eq!(announce(first, said(2, 0, 10)), Err(CallError::NotNewer));
+    }
 }
