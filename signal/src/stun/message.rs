@@ -1,6 +1,6 @@
 //! The bytes of requests and answers (RFC 8489 sections 5 and 14).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::limits::STUN_REQUEST_BYTES_MAX;
 
@@ -150,6 +150,53 @@ impl Request {
     }
 }
 
+/// Returns a binding request of a client; the transaction is 12 fresh random bytes.
+pub fn binding_request(transaction: &[u8; TRANSACTION_BYTES]) -> [u8; HEADER_BYTES] {
+    let mut request = [0; HEADER_BYTES];
+    let [first, second] = BINDING_REQUEST.to_be_bytes();
+    let [c0, c1, c2, c3] = MAGIC_COOKIE;
+    let (head, rest) = request.split_at_mut(HEADER_BYTES - TRANSACTION_BYTES);
+    head.copy_from_slice(&[first, second, 0, 0, c0, c1, c2, c3]);
+    rest.copy_from_slice(transaction);
+    request
+}
+
+/// Returns the address by which a server saw the sender of a request; `None` when the datagram is
+/// anything but a success that answers this transaction.
+pub fn mapped_address(answer: &[u8], transaction: &[u8; TRANSACTION_BYTES]) -> Option<SocketAddr> {
+    let (header, mut attributes) = answer.split_first_chunk::<HEADER_BYTES>()?;
+    let (kind, rest) = header.split_first_chunk::<2>()?;
+    let (_, mask) = rest.split_first_chunk::<2>()?;
+    let is_success = u16::from_be_bytes(*kind) == BINDING_SUCCESS;
+    if !is_success || mask.strip_prefix(&MAGIC_COOKIE)? != transaction {
+        return None;
+    }
+    loop {
+        let (kind, value, rest) = split_attribute(attributes)?;
+        if kind == XOR_MAPPED_ADDRESS {
+            return unmasked(value, mask);
+        }
+        attributes = rest;
+    }
+}
+
+/// Takes the mask off an address (RFC 8489 section 14.2).
+fn unmasked(value: &[u8], mask: &[u8]) -> Option<SocketAddr> {
+    let ([_, family, port @ ..], address) = value.split_first_chunk::<4>()?;
+    let plain = |bytes: &[u8]| -> Vec<u8> {
+        let masked = bytes.iter().zip(mask);
+        masked.map(|(byte, mask)| byte ^ mask).collect()
+    };
+    let port = u16::from_be_bytes(plain(port).try_into().ok()?);
+    let ip = match family {
+        1 => Ipv4Addr::from(<[u8; 4]>::try_from(plain(address)).ok()?).into(),
+        2 => Ipv6Addr::from(<[u8; 16]>::try_from(plain(address)).ok()?).into(),
+        _ => return None,
+    };
+    // The zip above stops at the shorter one: an address longer than its mask is none.
+    (address.len() <= mask.len()).then_some(SocketAddr::new(ip, port))
+}
+
 /// Splits off the first attribute: its kind, its value, and what follows its padding.
 fn split_attribute(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let (head, rest) = bytes.split_first_chunk::<ATTRIBUTE_HEAD_BYTES>()?;
@@ -268,6 +315,28 @@ mod tests {
         let answer = Request::decode(&signed).unwrap().success(from);
         let (body, last) = answer.split_at(answer.len() - FINGERPRINT_BYTES);
         assert_eq!(last[4..], fingerprint(body).to_be_bytes());
+    }
+
+    #[test]
+    fn a_client_reads_the_sample_response_and_asks_as_this_server_understands() {
+        // RFC 5769 section 2.2, without its last attributes.
+        let answer = hex("0101003c2112a442b7e7a701bc34d686fa87dfae802200\
+            0b7465737420766563746f7220002000080001a147e112a643");
+        let transaction: [u8; 12] = hex(TRANSACTION).try_into().unwrap();
+        let told = mapped_address(&answer, &transaction);
+        assert_eq!(told, Some("192.0.2.1:32853".parse().unwrap()));
+        assert_eq!(mapped_address(&answer, &[0; 12]), None, "another request's");
+        for end in 0..answer.len() {
+            assert_eq!(mapped_address(&answer[..end], &transaction), None, "{end}");
+        }
+        let asked = Request::decode(&binding_request(&transaction)).unwrap();
+        for from in ["192.0.2.1:1", "[2001:db8::1]:65535"] {
+            let from = from.parse().unwrap();
+            assert_eq!(
+                mapped_address(&asked.success(from), &transaction),
+                Some(from)
+            );
+        }
     }
 
     #[test]

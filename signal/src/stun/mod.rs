@@ -5,6 +5,7 @@
 //! an answer is never much larger than its request, so that a forged sender gains nothing.
 //!
 //! - [`Responder`]: which datagram is answered how; datagrams and time in, datagrams out.
+//! - [`binding_request`], [`mapped_address`]: the side that asks.
 //! - [`StunSocket`] (feature `server`): the UDP socket around it.
 
 mod message;
@@ -12,6 +13,7 @@ mod responder;
 #[cfg(feature = "server")]
 mod socket;
 
+pub use message::{binding_request, mapped_address};
 pub use responder::{Responder, StunCounts};
 #[cfg(feature = "server")]
 pub use socket::StunSocket;

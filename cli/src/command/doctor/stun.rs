@@ -1,8 +1,9 @@
 //! What kind of NAT lies between this machine and others: the address that STUN servers see (RFC 8489).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use kinlog_signal::stun::{binding_request, mapped_address};
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::timeout;
 
@@ -19,11 +20,6 @@ const SERVERS_MAX: usize = 4;
 
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 1024;
-
-const MAGIC: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
-const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
-const BINDING_ANSWER: [u8; 2] = [0x01, 0x01];
-const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 
 /// Asks servers (`stun:host:port`) from one socket.
 pub(super) async fn checks(urls: &[String]) -> Vec<Check> {
@@ -97,7 +93,7 @@ async fn ask(socket: &UdpSocket, url: &str) -> Result<SocketAddr, String> {
     let server = server.ok_or("the name has no IPv4 address")?;
     let mut transaction = [0; 12];
     getrandom::fill(&mut transaction).map_err(|error| error.to_string())?;
-    let request = request(&transaction);
+    let request = binding_request(&transaction);
     for _ in 0..TRIES {
         let sent = socket.send_to(&request, server).await;
         sent.map_err(|error| error.to_string())?;
@@ -108,7 +104,7 @@ async fn ask(socket: &UdpSocket, url: &str) -> Result<SocketAddr, String> {
                 let Ok((length, _)) = socket.recv_from(&mut bytes).await else {
                     return std::future::pending().await;
                 };
-                if let Some(mapped) = mapped(&bytes[..length], &transaction) {
+                if let Some(mapped) = mapped_address(&bytes[..length], &transaction) {
                     return mapped;
                 }
             }
@@ -118,44 +114,6 @@ async fn ask(socket: &UdpSocket, url: &str) -> Result<SocketAddr, String> {
         }
     }
     Err(format!("no answer to {TRIES} requests"))
-}
-
-fn request(transaction: &[u8; 12]) -> Vec<u8> {
-    [&BINDING_REQUEST[..], &[0, 0], &MAGIC, transaction].concat()
-}
-
-/// Returns the address in an answer to this transaction.
-fn mapped(answer: &[u8], transaction: &[u8; 12]) -> Option<SocketAddr> {
-    let (head, mut rest) = answer.split_first_chunk::<20>()?;
-    if head[..2] != BINDING_ANSWER || head[4..8] != MAGIC || head[8..] != *transaction {
-        return None;
-    }
-    loop {
-        let (attribute, value) = rest.split_first_chunk::<4>()?;
-        let kind = u16::from_be_bytes([attribute[0], attribute[1]]);
-        let length = usize::from(u16::from_be_bytes([attribute[2], attribute[3]]));
-        if kind == XOR_MAPPED_ADDRESS {
-            return unmasked(value.get(..length)?, &head[4..]);
-        }
-        rest = value.get(length.next_multiple_of(4)..)?;
-    }
-}
-
-/// Takes the mask off an address (RFC 8489 section 14.2).
-fn unmasked(value: &[u8], mask: &[u8]) -> Option<SocketAddr> {
-    let (head, address) = value.split_first_chunk::<4>()?;
-    let port = u16::from_be_bytes([head[2] ^ mask[0], head[3] ^ mask[1]]);
-    let plain: Vec<u8> = address
-        .iter()
-        .zip(mask)
-        .map(|(one, with)| one ^ with)
-        .collect();
-    let ip = match (head[1], plain.len(), address.len()) {
-        (1, 4, 4) => Ipv4Addr::from(<[u8; 4]>::try_from(plain).ok()?).into(),
-        (2, 16, 16) => Ipv6Addr::from(<[u8; 16]>::try_from(plain).ok()?).into(),
-        _ => return None,
-    };
-    Some(SocketAddr::new(ip, port))
 }
 
 #[cfg(test)]
@@ -169,22 +127,6 @@ mod tests {
 
     fn hex(text: &str) -> Vec<u8> {
         kinlog_feeds::text::decode_hex(&text.replace(' ', "")).expect("hex")
-    }
-
-    #[test]
-    fn the_answer_of_the_standard_is_read() {
-        let answer = hex(ANSWER);
-        let transaction: [u8; 12] = answer[8..20].try_into().expect("twelve bytes");
-        let expected = "192.0.2.1:32853".parse().ok();
-        assert_eq!(mapped(&answer, &transaction), expected);
-        assert_eq!(
-            mapped(&answer, &[0; 12]),
-            None,
-            "the answer to another request"
-        );
-        for end in 0..answer.len() {
-            assert_eq!(mapped(&answer[..end], &transaction), None, "{end}");
-        }
     }
 
     #[test]
@@ -218,9 +160,10 @@ mod tests {
             // The first one is lost.
             for is_lost in [true, false] {
                 let (length, from) = server.recv_from(&mut bytes).await.expect("a request");
-                assert_eq!((length, &bytes[..2]), (20, &BINDING_REQUEST[..]));
+                let transaction = bytes[8..20].try_into().expect("twelve bytes");
+                assert_eq!(bytes[..length], binding_request(&transaction));
                 let mut answer = hex(ANSWER);
-                answer[8..20].copy_from_slice(&bytes[8..20]);
+                answer[8..20].copy_from_slice(&transaction);
                 if !is_lost {
                     server.send_to(&answer, from).await.expect("sent");
                 }
