@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::npm::{Npm, Served};
 use crate::process::Process;
 use crate::replicate::{number, pull, raw_channel, text};
-use crate::row::{Effort, Measured, Row, Run};
+use crate::row::{Effort, Measured, Row, Run, slope};
 
 pub(crate) const FIRST_BLOCK: Row = Row {
     name: "connect_first_block_ms",
@@ -70,13 +70,13 @@ const STEPS: usize = 5;
 
 fn idle(effort: &Effort) -> Result<Measured> {
     let each = if effort.quick { 4 } else { 12 };
-    let raw = Box::new(move || slope("raw", each));
+    let raw = Box::new(move || kib_each("raw", each));
     let limit = ("raw channels", raw as Run<'_>);
-    Measured::alternate(effort, || slope("node", each), Vec::new(), Some(limit))
+    Measured::alternate(effort, || kib_each("node", each), Vec::new(), Some(limit))
 }
 
 /// Returns the KiB that a connection more takes.
-fn slope(kind: &str, each: usize) -> Result<f64> {
+fn kib_each(kind: &str, each: usize) -> Result<f64> {
     let (steps, each) = (STEPS.to_string(), each.to_string());
     let mut offerer = Process::end(&["connections", "offer", kind, &steps, &each])?;
     let mut answerer = Process::end(&["connections", "answer", kind, &steps, &each])?;
@@ -88,14 +88,7 @@ fn slope(kind: &str, each: usize) -> Result<f64> {
             number(&said, "resident_kib")?,
         ));
     }
-    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / STEPS as f64;
-    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
-    let over: f64 = points
-        .iter()
-        .map(|point| (point.0 - x) * (point.1 - y))
-        .sum();
-    let under: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
-    Ok(over / under)
+    Ok(slope(&points))
 }
 
 fn measure(effort: &Effort) -> Result<Measured> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::process::Process;
 use crate::replicate::{number, text};
-use crate::row::{Effort, Measured, Row};
+use crate::row::{Effort, Measured, Row, slope};
 
 pub(crate) const IDLE_BYTES: Row = Row {
     name: "signal_idle_conn_bytes",
@@ -142,19 +142,6 @@ fn idle(effort: &Effort, by: &str) -> Result<Measured> {
         Ok(slope(&points))
     };
     Measured::alternate(effort, run, Vec::new(), None)
-}
-
-/// Returns the slope of the line closest to the points.
-fn slope(points: &[(f64, f64)]) -> f64 {
-    let mean =
-        |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / points.len() as f64;
-    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
-    let over: f64 = points
-        .iter()
-        .map(|point| (point.0 - x) * (point.1 - y))
-        .sum();
-    let under: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
-    over / under
 }
 
 struct Figures {
