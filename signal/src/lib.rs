@@ -13,6 +13,8 @@
 //! - `server` (feature `server`): WebSocket and HTTP around the rules.
 
 mod address;
+#[cfg(feature = "server")]
+mod base64;
 pub mod bus;
 pub mod client;
 mod generated;

@@ -60,6 +60,17 @@ pub const OUTBOX_MESSAGES_MAX: usize = 512;
 /// Bytes waiting for one client before it is closed, 256 KiB.
 pub const OUTBOX_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes read from a socket at once, 4 KiB: an offer and its head. The buffer is there only while
+/// something is in it.
+pub const READ_BYTES: usize = 4 * 1024;
+
+/// Messages that one write hands to a socket: as many as 16 KiB of announcements are.
+pub const WRITE_FRAMES_MAX: usize = 16;
+
+/// Sockets that whoever sends to many writes to himself, before he leaves the rest to their own
+/// tasks: a write takes some 10 us, and nobody else's message should wait longer than for a few.
+pub const DIRECT_WRITES_MAX: usize = 4;
+
 /// Time one write to a client's socket may take.
 pub const WRITE_WITHIN: Duration = Duration::from_secs(10);
 

@@ -10,6 +10,7 @@ use sha1::Sha1;
 use zeroize::Zeroizing;
 
 use super::IceCredential;
+use crate::base64::base64;
 use crate::limits::{TURN_SECRET_BYTES_MAX, TURN_SECRET_BYTES_MIN, TURN_SECRETS_MAX};
 
 /// What credentials for TURN servers are signed with; `Debug` does not show it.
@@ -85,42 +86,9 @@ impl fmt::Debug for TurnSecrets {
     }
 }
 
-/// RFC 4648 section 4, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let mut group = [0; 4];
-        group[1..=chunk.len()].copy_from_slice(chunk);
-        let bits = u32::from_be_bytes(group);
-        for place in 0..4 {
-            let sextet = (bits >> (18 - 6 * place)) & 0x3f;
-            let letter = ALPHABET.get(sextet as usize).copied().unwrap_or(b'=');
-            text.push(if place <= chunk.len() {
-                char::from(letter)
-            } else {
-                '='
-            });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_that_of_rfc_4648() {
-        let shown =
-            ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|it| base64(it.as_bytes()));
-        assert_eq!(
-            shown,
-            [
-                "", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"
-            ]
-        );
-    }
 
     #[test]
     fn credential_is_what_openssl_computes() {

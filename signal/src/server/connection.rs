@@ -1,127 +1,200 @@
-//! The task of one connection: its outbox to its socket, its socket to the rules.
+//! The task of one connection: its socket to the rules, and its outbox when the socket is slow.
 
-use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use bytes::Bytes;
-use futures_util::SinkExt as _;
-use tokio::sync::Notify;
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
-use crate::limits::WRITE_WITHIN;
+use crate::limits::{READ_BYTES, WRITE_WITHIN};
 use crate::rules::{CloseReason, ConnectionId};
 use crate::server::hub::Hub;
+use crate::server::outbox::{Flushed, Outbox};
+use crate::server::upgrade::Opened;
+use crate::server::websocket::{FrameError, Incoming, Reader};
 
 /// WebSocket close codes (RFC 6455, 7.4.1).
+const NORMAL: u16 = 1000;
 const GOING_AWAY: u16 = 1001;
+const PROTOCOL_ERROR: u16 = 1002;
 const POLICY_VIOLATION: u16 = 1008;
+const TOO_BIG: u16 = 1009;
 
 /// A client that is told goodbye gets this long to take it.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
+/// Why a connection ends.
+enum End {
+    /// The rules, or the outbox, want it.
+    Closed(CloseReason),
+    /// What came is no WebSocket.
+    BadFrame(FrameError),
+    /// The client said goodbye.
+    Left,
+    /// The socket failed or ended.
+    Lost(Option<io::Error>),
+}
+
 /// Runs one connection until either side ends it.
-pub(super) async fn run(hub: Arc<Hub>, id: ConnectionId, changed: Arc<Notify>, socket: WebSocket) {
+pub(super) async fn run(hub: Arc<Hub>, id: ConnectionId, outbox: Arc<Outbox>, opened: Opened) {
+    let is_tls = opened.tls.is_some();
+    outbox.attach(opened.write, opened.tls);
+    let mut reader = Reader::default();
+    let early = reader.space(opened.early.len());
+    early.extend_from_slice(&opened.early);
     let mut connection = Connection {
         hub,
         id,
-        changed,
-        socket,
+        outbox,
+        read: opened.read,
+        is_tls,
+        reader,
     };
-    let reason = connection.exchange().await;
+    let end = connection.exchange().await;
     connection.hub.disconnect(id);
-    match reason {
-        Some(reason) => {
-            debug!(connection = id.0, %reason, "connection closed");
-            let goodbye = connection.goodbye(reason);
-            // A courtesy that may fail: the socket is dropped either way.
-            let _ = timeout(CLOSE_WITHIN, goodbye).await;
+    let (code, reason) = match &end {
+        End::Closed(CloseReason::ServerStops) => (GOING_AWAY, CloseReason::ServerStops.to_string()),
+        End::Closed(reason) => (POLICY_VIOLATION, reason.to_string()),
+        End::BadFrame(error @ FrameError::TooLong { .. }) => (TOO_BIG, error.to_string()),
+        End::BadFrame(error) => (PROTOCOL_ERROR, error.to_string()),
+        End::Left => (NORMAL, String::new()),
+        End::Lost(error) => {
+            debug!(connection = id.0, ?error, "connection lost");
+            return;
         }
-        None => debug!(connection = id.0, "connection lost"),
-    }
+    };
+    debug!(connection = id.0, code, %reason, "connection closed");
+    // A courtesy that may fail: the socket is dropped either way.
+    let _ = timeout(CLOSE_WITHIN, connection.goodbye(code, &reason)).await;
 }
 
 struct Connection {
     hub: Arc<Hub>,
     id: ConnectionId,
-    changed: Arc<Notify>,
-    socket: WebSocket,
+    outbox: Arc<Outbox>,
+    read: OwnedReadHalf,
+    is_tls: bool,
+    reader: Reader,
 }
 
 impl Connection {
-    /// Returns why we close, or `None` when the client ended it.
-    async fn exchange(&mut self) -> Option<CloseReason> {
-        let mut paused_until = Instant::now();
+    /// Returns why the connection ends.
+    async fn exchange(&mut self) -> End {
+        let outbox = Arc::clone(&self.outbox);
+        let mut changed = pin!(outbox.changed.notified());
+        let (mut paused_until, mut write_until) = (None, None);
+        // With TLS some of it may have been opened together with the request.
+        let mut is_changed = match self.open_records(&[]) {
+            Ok(_) => true,
+            Err(error) => return End::Lost(Some(error)),
+        };
         loop {
-            let taken = self.hub.take(self.id);
-            if let Err(reason) = self.write(taken.frames).await {
-                return reason;
+            while paused_until.is_none() {
+                let pause = match self.reader.poll_incoming() {
+                    Ok(Some(Incoming::Message(frame))) => self.hub.frame(self.id, frame),
+                    Ok(Some(Incoming::Ping(payload))) => {
+                        self.outbox.pong(payload);
+                        is_changed = true;
+                        self.hub.keep_alive(self.id)
+                    }
+                    Ok(Some(Incoming::Pong)) => self.hub.keep_alive(self.id),
+                    Ok(Some(Incoming::Close)) => return End::Left,
+                    Ok(None) => break,
+                    Err(error) => return End::BadFrame(error),
+                };
+                paused_until = (!pause.is_zero()).then(|| Instant::now() + pause);
             }
-            if taken.close.is_some() {
-                return taken.close;
+            self.reader.release();
+            if std::mem::take(&mut is_changed) {
+                write_until = match self.outbox.flush() {
+                    Ok(Flushed::All) => None,
+                    Ok(Flushed::Stuck) => write_until.or(Some(Instant::now() + WRITE_WITHIN)),
+                    Err(error) => return End::Lost(Some(error)),
+                };
+                if let Some(reason) = self.outbox.must_close() {
+                    return End::Closed(reason);
+                }
             }
-            let paused = paused_until > Instant::now();
             tokio::select! {
-                () = self.changed.notified() => {}
-                () = sleep_until(paused_until), if paused => {}
-                incoming = self.socket.recv(), if !paused => match incoming {
-                    Some(Ok(Message::Binary(frame))) => {
-                        paused_until = Instant::now() + self.hub.frame(self.id, frame);
-                    }
-                    // Text and WebSocket's own pings are frames that decode to nothing: they cost
-                    // tokens, and text is an offence.
-                    Some(Ok(Message::Text(text))) => {
-                        paused_until = Instant::now() + self.hub.frame(self.id, text.into());
-                    }
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
-                        paused_until = Instant::now() + self.hub.keep_alive(self.id);
-                    }
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
-                },
-            }
-        }
-    }
-
-    /// Writes all frames, unless the client reads too slowly or the outbox overflows meanwhile.
-    async fn write(&mut self, frames: VecDeque<Bytes>) -> Result<(), Option<CloseReason>> {
-        if frames.is_empty() {
-            return Ok(());
-        }
-        let socket = &mut self.socket;
-        let write = timeout(WRITE_WITHIN, async {
-            for frame in frames {
-                socket.feed(Message::Binary(frame)).await?;
-            }
-            socket.flush().await
-        });
-        tokio::pin!(write);
-        loop {
-            tokio::select! {
-                written = &mut write => return match written {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(_)) => Err(None),
-                    Err(_) => Err(Some(CloseReason::DoesNotRead)),
-                },
-                () = self.changed.notified() => {
-                    if let Some(reason) = self.hub.must_drop(self.id) {
-                        return Err(Some(reason));
+                biased;
+                () = &mut changed => {
+                    changed.set(outbox.changed.notified());
+                    is_changed = true;
+                }
+                () = until(paused_until), if paused_until.is_some() => paused_until = None,
+                () = until(write_until), if write_until.is_some() => {
+                    return End::Closed(CloseReason::DoesNotRead);
+                }
+                // Whoever does not read is not read from.
+                () = writable(&self.read), if write_until.is_some() => is_changed = true,
+                () = readable(&self.read), if paused_until.is_none() && write_until.is_none() => {
+                    match self.receive().await {
+                        Ok(has_to_write) => is_changed = has_to_write,
+                        Err(error) => return End::Lost(error),
                     }
                 }
             }
         }
     }
 
-    async fn goodbye(&mut self, reason: CloseReason) -> Result<(), axum::Error> {
-        let code = match reason {
-            CloseReason::ServerStops => GOING_AWAY,
-            _ => POLICY_VIOLATION,
-        };
-        let frame = CloseFrame {
-            code,
-            reason: reason.to_string().into(),
-        };
-        self.socket.send(Message::Close(Some(frame))).await
+    /// Takes what the socket has; returns whether TLS has something to say to that.
+    async fn receive(&mut self) -> Result<bool, Option<io::Error>> {
+        if !self.is_tls {
+            read_now(&mut self.read, self.reader.space(READ_BYTES)).await?;
+            return Ok(false);
+        }
+        let mut received = BytesMut::with_capacity(READ_BYTES);
+        read_now(&mut self.read, &mut received).await?;
+        self.open_records(&received).map_err(Some)
+    }
+
+    fn open_records(&mut self, received: &[u8]) -> io::Result<bool> {
+        self.outbox.open_records(received, self.reader.space(0))
+    }
+
+    async fn goodbye(&mut self, code: u16, reason: &str) -> io::Result<()> {
+        self.outbox.say_goodbye(code, reason);
+        while self.outbox.flush()? == Flushed::Stuck {
+            writable(&self.read).await;
+        }
+        self.outbox.end();
+        self.outbox.flush().map(|_| ())
+    }
+}
+
+/// Waits for the time; for ever when there is none.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+// An error of the socket shows itself to the read or write that follows.
+
+async fn readable(socket: &OwnedReadHalf) {
+    poll_fn(|context| socket.as_ref().poll_read_ready(context).map(|_| ())).await;
+}
+
+async fn writable(socket: &OwnedReadHalf) {
+    poll_fn(|context| socket.as_ref().poll_write_ready(context).map(|_| ())).await;
+}
+
+/// Reads what is there without waiting for it. An error of `None` is the end.
+///
+/// The buffer is made when there is something to read: a connection that waits has none.
+async fn read_now(socket: &mut OwnedReadHalf, to: &mut BytesMut) -> Result<(), Option<io::Error>> {
+    let mut read = pin!(socket.read_buf(to));
+    match poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await {
+        Poll::Ready(Ok(0)) => Err(None),
+        Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
+        Poll::Ready(Err(error)) => Err(Some(error)),
     }
 }

@@ -1,6 +1,6 @@
 //! The one place where the rules and every connection's outbox live, behind one short lock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,12 +14,13 @@ use tokio::time::Instant;
 use crate::bus::Bus;
 use crate::ice::Teller;
 use crate::join::NONCE_BYTES;
-use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};
+use crate::limits::DIRECT_WRITES_MAX;
 use crate::registry::{Announcement, Heartbeat};
 use crate::rules::{
     ActivePeers, BusOutput, ByName, CallError, CloseReason, ConnectError, ConnectionId, Counters,
     Counts, Output, Rules, Signed,
 };
+use crate::server::outbox::{Full, Outbox};
 use crate::server::record::{Direction, Record};
 use crate::server::settings::Settings;
 use crate::stun::StunSocket;
@@ -42,26 +43,8 @@ pub(super) struct State {
     pub(super) rules: Rules,
     /// The way to other instances, when there are any.
     pub(super) bus: Option<Bus>,
-    outboxes: BTreeMap<ConnectionId, Outbox>,
+    outboxes: HashMap<ConnectionId, Arc<Outbox>>,
     leaving: bool,
-}
-
-/// What waits for one client's socket.
-#[derive(Debug)]
-struct Outbox {
-    frames: VecDeque<Bytes>,
-    bytes: usize,
-    close: Option<CloseReason>,
-    changed: Arc<Notify>,
-}
-
-/// What a connection's task finds in its outbox.
-#[derive(Debug)]
-pub(super) struct Taken {
-    /// Frames to send, in order.
-    pub(super) frames: VecDeque<Bytes>,
-    /// Whether to close after them.
-    pub(super) close: Option<CloseReason>,
 }
 
 impl Hub {
@@ -75,7 +58,7 @@ impl Hub {
         let state = State {
             rules,
             bus,
-            outboxes: BTreeMap::new(),
+            outboxes: HashMap::new(),
             leaving: false,
         };
         Hub {
@@ -88,13 +71,13 @@ impl Hub {
         }
     }
 
-    /// Takes a connection; the notifier tells when its outbox changed.
+    /// Takes a connection; what it is sent goes into the outbox.
     pub(super) fn connect(
         &self,
         address: IpAddr,
         server_names: Vec<ServerName>,
         nonce: [u8; NONCE_BYTES],
-    ) -> Result<(ConnectionId, Arc<Notify>), ConnectError> {
+    ) -> Result<(ConnectionId, Arc<Outbox>), ConnectError> {
         let mut state = self.lock();
         if state.leaving {
             state.rules.refuse_connect(ConnectError::ServerStops);
@@ -104,18 +87,13 @@ impl Hub {
             .rules
             .handle_connect(self.now(), address, server_names, nonce);
         let result = result.map(|id| {
-            let changed = Arc::new(Notify::new());
-            let notifier = Arc::clone(&changed);
-            let outbox = Outbox {
-                frames: VecDeque::new(),
-                bytes: 0,
-                close: None,
-                changed,
-            };
-            state.outboxes.insert(id, outbox);
-            (id, notifier)
+            let outbox = Arc::new(Outbox::new());
+            state.outboxes.insert(id, Arc::clone(&outbox));
+            (id, outbox)
         });
-        self.drain(&mut state);
+        let told = self.drain(&mut state);
+        drop(state);
+        told.write();
         result
     }
 
@@ -126,7 +104,9 @@ impl Hub {
         }
         let mut state = self.lock();
         let pause = state.rules.handle_frame(self.now(), from, frame);
-        self.drain(&mut state);
+        let told = self.drain(&mut state);
+        drop(state);
+        told.write();
         pause
     }
 
@@ -140,7 +120,9 @@ impl Hub {
         let mut state = self.lock();
         state.outboxes.remove(&id);
         state.rules.handle_disconnect(id);
-        self.drain(&mut state);
+        let told = self.drain(&mut state);
+        drop(state);
+        told.write();
     }
 
     /// Takes an announcement; see [`Rules::handle_announce`].
@@ -198,8 +180,10 @@ impl Hub {
     pub(super) fn sweep(&self) -> Duration {
         let mut state = self.lock();
         state.rules.handle_timeout(self.now());
-        self.drain(&mut state);
+        let told = self.drain(&mut state);
         let due = state.rules.poll_timeout().map(|due| due.since(self.now()));
+        drop(state);
+        told.write();
         due.unwrap_or(crate::limits::SWEEP_INTERVAL)
     }
 
@@ -217,33 +201,9 @@ impl Hub {
     pub(super) fn stop(&self) {
         let mut state = self.lock();
         state.leaving = true;
-        for outbox in state.outboxes.values_mut() {
-            outbox.close.get_or_insert(CloseReason::ServerStops);
-            outbox.changed.notify_one();
+        for outbox in state.outboxes.values() {
+            outbox.close(CloseReason::ServerStops);
         }
-    }
-
-    /// Takes what waits for a client; a connection without an outbox is to close.
-    pub(super) fn take(&self, id: ConnectionId) -> Taken {
-        match self.lock().outboxes.get_mut(&id) {
-            Some(outbox) => {
-                outbox.bytes = 0;
-                Taken {
-                    frames: std::mem::take(&mut outbox.frames),
-                    close: outbox.close,
-                }
-            }
-            None => Taken {
-                frames: VecDeque::new(),
-                close: Some(CloseReason::DoesNotRead),
-            },
-        }
-    }
-
-    /// Returns why a connection is to close, without waiting for its frames.
-    pub(super) fn must_drop(&self, id: ConnectionId) -> Option<CloseReason> {
-        let close = self.lock().outboxes.get(&id).map(|outbox| outbox.close);
-        close.unwrap_or(Some(CloseReason::DoesNotRead))
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -280,8 +240,10 @@ impl Hub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out what the rules want; a full outbox closes its connection.
-    pub(super) fn drain(&self, state: &mut State) {
+    /// Carries out what the rules want, up to the sockets: those are written to when the lock is not
+    /// held any more. A full outbox closes its connection.
+    pub(super) fn drain(&self, state: &mut State) -> Told {
+        let mut told = Told::default();
         if let Some(bus) = &mut state.bus {
             tell_instances(&mut state.rules, bus, self.now());
             if bus.has_outgoing() {
@@ -290,7 +252,7 @@ impl Hub {
         }
         while let Some(output) = state.rules.poll_output() {
             match output {
-                Output::Send { to, frame } => self.put(state, to, frame),
+                Output::Send { to, frame } => self.put(state, &mut told, to, frame),
                 Output::TellIceServers {
                     to,
                     topic,
@@ -299,41 +261,50 @@ impl Hub {
                 } => {
                     let servers = self.ice.tell(unix_seconds(), name.host(), &topic, &key);
                     let message = ServerMessage::IceServers { topic, servers };
-                    self.put(state, to, message.encode());
+                    self.put(state, &mut told, to, message.encode());
                 }
                 Output::Close { connection, reason } => {
-                    let Some(outbox) = state.outboxes.get_mut(&connection) else {
-                        continue;
-                    };
-                    outbox.close.get_or_insert(reason);
-                    outbox.changed.notify_one();
+                    if let Some(outbox) = state.outboxes.get(&connection) {
+                        outbox.close(reason);
+                    }
                 }
             }
         }
+        told
     }
 
     /// Puts a frame into a client's outbox.
-    fn put(&self, state: &mut State, to: ConnectionId, frame: Bytes) {
+    fn put(&self, state: &mut State, told: &mut Told, to: ConnectionId, frame: Bytes) {
         if let Some(record) = &self.record {
             record.record(Direction::Out, to, &frame);
         }
-        let Some(outbox) = state.outboxes.get_mut(&to) else {
+        let Some(outbox) = state.outboxes.get(&to) else {
             return;
         };
-        if outbox.close.is_some() {
-            return;
+        match outbox.put(frame) {
+            Ok(()) => told.outboxes.push(Arc::clone(outbox)),
+            Err(Full) => state.rules.handle_unread(to),
         }
-        if outbox.frames.len() >= OUTBOX_MESSAGES_MAX
-            || outbox.bytes + frame.len() > OUTBOX_BYTES_MAX
-        {
-            outbox.frames.clear();
-            outbox.close = Some(CloseReason::DoesNotRead);
-            state.rules.handle_unread(to);
-        } else {
-            outbox.bytes += frame.len();
-            outbox.frames.push_back(frame);
+    }
+}
+
+/// Whose outboxes have something new.
+#[derive(Debug, Default)]
+#[must_use = "what waits in outboxes is to be written"]
+pub(super) struct Told {
+    outboxes: Vec<Arc<Outbox>>,
+}
+
+impl Told {
+    /// Writes to the sockets of a few; of many, each task writes to its own.
+    pub(super) fn write(self) {
+        for (place, outbox) in self.outboxes.iter().enumerate() {
+            if place < DIRECT_WRITES_MAX {
+                outbox.flush_from_elsewhere();
+            } else {
+                outbox.changed.notify_one();
+            }
         }
-        outbox.changed.notify_one();
     }
 }
 

@@ -7,10 +7,12 @@
 mod accept;
 mod connection;
 mod forwarded;
+mod handshake;
 mod health;
 mod hub;
 mod listen;
 mod metrics;
+mod outbox;
 mod problem;
 mod record;
 #[cfg(feature = "redis")]
@@ -19,6 +21,7 @@ mod registry;
 mod settings;
 mod tls;
 mod upgrade;
+mod websocket;
 
 pub use axum::http::HeaderName;
 pub use listen::{Listeners, serve};

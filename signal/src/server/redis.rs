@@ -1,6 +1,6 @@
 //! The way to other instances: two channels of a Redis, which keeps nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::bus::{BusEvent, Destination, InstanceId, Outgoing};
-use crate::server::hub::{Hub, unix_ms};
+use crate::server::hub::{Hub, State, unix_ms};
 use crate::server::settings::Cluster;
 
 /// Time to connect, and for Redis to take what is published.
@@ -175,7 +175,7 @@ impl Hub {
         if let Some(bus) = &mut state.bus {
             bus.handle_connected(now);
         }
-        self.settle_bus(&mut state);
+        self.settle_bus(state);
     }
 
     fn bus_disconnected(&self) {
@@ -191,7 +191,7 @@ impl Hub {
         if let Some(bus) = &mut state.bus {
             bus.handle_frame(now, unix_ms(), bytes);
         }
-        self.settle_bus(&mut state);
+        self.settle_bus(state);
     }
 
     /// Does what is due; returns how long until the next time.
@@ -202,7 +202,7 @@ impl Hub {
             bus.handle_timeout(now);
             due = bus.poll_timeout(now).since(now);
         }
-        self.settle_bus(&mut state);
+        self.settle_bus(state);
         due
     }
 
@@ -224,21 +224,24 @@ impl Hub {
     }
 
     /// Hands what was heard to the rules, and what is due to the bus.
-    fn settle_bus(&self, state: &mut crate::server::hub::State) {
+    fn settle_bus(&self, mut state: MutexGuard<'_, State>) {
         let (now, unix_ms) = (self.now(), unix_ms());
-        let Some(bus) = &mut state.bus else {
+        let State { bus, rules, .. } = &mut *state;
+        let Some(bus) = bus else {
             return;
         };
         while let Some(event) = bus.poll_event() {
             match event {
                 BusEvent::AllWanted => {
-                    let all = state.rules.all_memberships();
+                    let all = rules.all_memberships();
                     bus.say_all(now, unix_ms, &all);
                 }
-                event => state.rules.handle_bus_event(now, event),
+                event => rules.handle_bus_event(now, event),
             }
         }
         bus.say_due(now, unix_ms);
-        self.drain(state);
+        let told = self.drain(&mut state);
+        drop(state);
+        told.write();
     }
 }

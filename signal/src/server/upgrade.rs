@@ -3,19 +3,25 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::header::{HOST, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use rustls::ServerConnection;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_rustls::server::TlsStream;
 
 use crate::ServerName;
 use crate::join::NONCE_BYTES;
-use crate::limits::FRAME_BYTES_MAX;
 use crate::rules::ConnectError;
 use crate::server::accept::Server;
 use crate::server::connection;
 use crate::server::forwarded::client_address;
+use crate::server::handshake::accept;
 
 /// Seconds after which who met a server that stops may look whether it is back.
 const STOPPING_RETRY_S: &str = "5";
@@ -23,14 +29,19 @@ const STOPPING_RETRY_S: &str = "5";
 pub(super) async fn upgrade(
     State(server): State<Server>,
     Extension(address): Extension<SocketAddr>,
-    headers: HeaderMap,
-    request: WebSocketUpgrade,
+    mut request: Request,
 ) -> Response {
-    let Some(address) = client_address(address, &headers, server.proxy_header.as_ref()) else {
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let headers = request.headers();
+    let answer = match accept(request.method(), headers) {
+        Ok(answer) => answer,
+        Err(refused) => return *refused,
+    };
+    let Some(address) = client_address(address, headers, server.proxy_header.as_ref()) else {
         let shown = "the proxy's header names no address";
         return (StatusCode::BAD_REQUEST, shown).into_response();
     };
-    let Ok(names) = server.names_asked_for(&headers) else {
+    let Ok(names) = server.names_asked_for(headers) else {
         let shown = "another server was asked for";
         return (StatusCode::MISDIRECTED_REQUEST, shown).into_response();
     };
@@ -38,23 +49,46 @@ pub(super) async fn upgrade(
     if getrandom::fill(&mut nonce).is_err() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    let request = request
-        .max_message_size(FRAME_BYTES_MAX)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .read_buffer_size(4 * 1024)
-        .write_buffer_size(0);
-    let (id, changed) = match server.hub.connect(address, names, nonce) {
+    let (id, outbox) = match server.hub.connect(address, names, nonce) {
         Ok(taken) => taken,
         Err(error) => return refusal(error),
     };
-    let (hub, lost) = (Arc::clone(&server.hub), Arc::clone(&server.hub));
-    let alive = server.alive.clone();
-    request
-        .on_failed_upgrade(move |_error| lost.disconnect(id))
-        .on_upgrade(move |socket| async move {
-            connection::run(hub, id, changed, socket).await;
-            drop(alive);
-        })
+    let (hub, alive) = (Arc::clone(&server.hub), server.alive.clone());
+    tokio::spawn(async move {
+        match on_upgrade.await.ok().and_then(open) {
+            Some(opened) => connection::run(hub, id, outbox, opened).await,
+            None => hub.disconnect(id),
+        }
+        drop(alive);
+    });
+    answer
+}
+
+/// The socket under a WebSocket that was granted, without the layers that HTTP needed.
+pub(super) struct Opened {
+    pub(super) read: OwnedReadHalf,
+    pub(super) write: OwnedWriteHalf,
+    pub(super) tls: Option<Box<ServerConnection>>,
+    /// What came together with the request.
+    pub(super) early: Bytes,
+}
+
+fn open(upgraded: Upgraded) -> Option<Opened> {
+    let (stream, tls, early) = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(plain) => (plain.io.into_inner(), None, plain.read_buf),
+        Err(other) => {
+            let secure = other.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
+            let (stream, tls) = secure.io.into_inner().into_inner();
+            (stream, Some(Box::new(tls)), secure.read_buf)
+        }
+    };
+    let (read, write) = stream.into_split();
+    Some(Opened {
+        read,
+        write,
+        tls,
+        early,
+    })
 }
 
 fn refusal(error: ConnectError) -> Response {

@@ -1,0 +1,424 @@
+//! Frames of the WebSocket protocol as a server reads and writes them (RFC 6455 section 5).
+//!
+//! Sans-IO: bytes in, messages out. A connection that waits for its client holds no buffer here,
+//! and a message that came in one piece is handed on without being copied.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use crate::limits::FRAME_BYTES_MAX;
+
+/// Longest head of a frame that a server writes.
+pub(super) const HEAD_BYTES_MAX: usize = 10;
+
+/// Most bytes that a ping, pong or close carries (section 5.5).
+const CONTROL_BYTES_MAX: usize = 125;
+
+const FINAL: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+const MASKED: u8 = 0x80;
+const MASK_BYTES: usize = 4;
+
+/// Lengths in the second byte that say how many bytes of length follow.
+const LENGTH_IN_TWO: u8 = 126;
+const LENGTH_IN_EIGHT: u8 = 127;
+
+/// What a frame is (section 5.2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Opcode {
+    Continuation,
+    Text,
+    Binary,
+    Close,
+    Ping,
+    Pong,
+}
+
+impl Opcode {
+    fn of(byte: u8) -> Option<Self> {
+        Some(match byte & 0x0f {
+            0x0 => Opcode::Continuation,
+            0x1 => Opcode::Text,
+            0x2 => Opcode::Binary,
+            0x8 => Opcode::Close,
+            0x9 => Opcode::Ping,
+            0xa => Opcode::Pong,
+            _ => return None,
+        })
+    }
+
+    fn byte(self) -> u8 {
+        match self {
+            Opcode::Continuation => 0x0,
+            Opcode::Text => 0x1,
+            Opcode::Binary => 0x2,
+            Opcode::Close => 0x8,
+            Opcode::Ping => 0x9,
+            Opcode::Pong => 0xa,
+        }
+    }
+
+    fn is_control(self) -> bool {
+        self.byte() & 0x8 != 0
+    }
+}
+
+/// What a client sent, whole and unmasked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Incoming {
+    /// Text or bytes: neither is looked at here.
+    Message(Bytes),
+    /// To be answered with a pong that carries the same.
+    Ping(Bytes),
+    Pong,
+    /// The client takes its leave; nothing follows.
+    Close,
+}
+
+/// Bytes that are no frame of a client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum FrameError {
+    /// A message above the limit.
+    #[error("message of {actual} bytes, the limit is {FRAME_BYTES_MAX}")]
+    TooLong { actual: u64 },
+    /// Bits that mean something only in extensions, none of which is spoken.
+    #[error("reserved bits are set")]
+    Reserved,
+    /// A kind of frame that there is not.
+    #[error("opcode {actual:#x} is unknown")]
+    UnknownOpcode { actual: u8 },
+    /// Clients mask what they send (section 5.1).
+    #[error("frame is not masked")]
+    NotMasked,
+    /// A ping, pong or close in parts or of more than 125 bytes.
+    #[error("control frame is in parts or too long")]
+    Control,
+    /// A part of a message that did not begin, or a message within another one.
+    #[error("parts of messages out of order")]
+    OutOfOrder,
+}
+
+/// Reads what one client sends. After bytes were added to [`space`](Self::space), call
+/// [`poll_incoming`](Self::poll_incoming) until `None`.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    bytes: BytesMut,
+    /// Parts of a message that is not whole yet.
+    parts: Option<BytesMut>,
+}
+
+/// The head of a frame, and how long it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Head {
+    is_final: bool,
+    opcode: Opcode,
+    mask: [u8; MASK_BYTES],
+    length: usize,
+    head_bytes: usize,
+}
+
+impl Reader {
+    /// Returns where what came is to be appended, with room for `count` bytes.
+    pub(super) fn space(&mut self, count: usize) -> &mut BytesMut {
+        self.bytes.reserve(count);
+        &mut self.bytes
+    }
+
+    /// Gives the buffer back when nothing is in it.
+    pub(super) fn release(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = BytesMut::new();
+        }
+    }
+
+    /// Returns the next thing that the client sent, or `None` until there are more bytes.
+    ///
+    /// After an error the connection is good for nothing. Never holds more than two messages.
+    pub(super) fn poll_incoming(&mut self) -> Result<Option<Incoming>, FrameError> {
+        loop {
+            let Some(head) = Head::read(&self.bytes, self.held())? else {
+                return Ok(None);
+            };
+            let whole = head.head_bytes + head.length;
+            if self.bytes.len() < whole {
+                return Ok(None);
+            }
+            self.bytes.advance(head.head_bytes);
+            let mut payload = self.bytes.split_to(head.length);
+            unmask(&mut payload, head.mask);
+            match head.opcode {
+                Opcode::Close => return Ok(Some(Incoming::Close)),
+                Opcode::Ping => return Ok(Some(Incoming::Ping(payload.freeze()))),
+                Opcode::Pong => return Ok(Some(Incoming::Pong)),
+                Opcode::Text | Opcode::Binary | Opcode::Continuation => {
+                    if let Some(message) = self.part(head, payload)? {
+                        return Ok(Some(Incoming::Message(message)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a part of a message; returns the message when it was the last.
+    fn part(&mut self, head: Head, payload: BytesMut) -> Result<Option<Bytes>, FrameError> {
+        let is_first = head.opcode != Opcode::Continuation;
+        let message = match (self.parts.take(), is_first) {
+            (None, true) => payload,
+            (Some(mut parts), false) => {
+                parts.extend_from_slice(&payload);
+                parts
+            }
+            (Some(_), true) | (None, false) => return Err(FrameError::OutOfOrder),
+        };
+        if head.is_final {
+            return Ok(Some(message.freeze()));
+        }
+        self.parts = Some(message);
+        Ok(None)
+    }
+
+    /// Returns the bytes of the message that is not whole yet.
+    fn held(&self) -> usize {
+        self.parts.as_ref().map_or(0, BytesMut::len)
+    }
+}
+
+impl Head {
+    /// Reads the head of a frame; `None` when it is not whole yet. `held` bytes of its message are
+    /// there already.
+    fn read(bytes: &[u8], held: usize) -> Result<Option<Head>, FrameError> {
+        let Some(([first, second], mut rest)) = bytes.split_first_chunk() else {
+            return Ok(None);
+        };
+        if first & RESERVED != 0 {
+            return Err(FrameError::Reserved);
+        }
+        let actual = first & 0x0f;
+        let opcode = Opcode::of(actual).ok_or(FrameError::UnknownOpcode { actual })?;
+        let is_final = first & FINAL != 0;
+        if second & MASKED == 0 {
+            return Err(FrameError::NotMasked);
+        }
+        let length = match second & !MASKED {
+            LENGTH_IN_TWO => take(&mut rest).map(u16::from_be_bytes).map(u64::from),
+            LENGTH_IN_EIGHT => take(&mut rest).map(u64::from_be_bytes),
+            short => Some(u64::from(short)),
+        };
+        let Some(length) = length else {
+            return Ok(None);
+        };
+        if opcode.is_control() && (!is_final || length > CONTROL_BYTES_MAX as u64) {
+            return Err(FrameError::Control);
+        }
+        let held = if opcode.is_control() { 0 } else { held };
+        let actual = length.saturating_add(held as u64);
+        if actual > FRAME_BYTES_MAX as u64 {
+            return Err(FrameError::TooLong { actual });
+        }
+        let Some(mask) = take(&mut rest) else {
+            return Ok(None);
+        };
+        Ok(Some(Head {
+            is_final,
+            opcode,
+            mask,
+            // At most the limit, as just seen.
+            length: length as usize,
+            head_bytes: bytes.len() - rest.len(),
+        }))
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, behind) = rest.split_first_chunk::<N>()?;
+    *rest = behind;
+    Some(*first)
+}
+
+/// Takes the mask off (section 5.3), sixteen bytes at a time.
+fn unmask(payload: &mut [u8], mask: [u8; MASK_BYTES]) {
+    let wide = u128::from_ne_bytes([mask; 4].concat().try_into().unwrap_or_default());
+    let mut chunks = payload.chunks_exact_mut(size_of::<u128>());
+    for chunk in &mut chunks {
+        if let Ok(bytes) = <[u8; 16]>::try_from(&*chunk) {
+            chunk.copy_from_slice(&(u128::from_ne_bytes(bytes) ^ wide).to_ne_bytes());
+        }
+    }
+    let rest = chunks.into_remainder().iter_mut();
+    for (byte, mask) in rest.zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+/// Returns the head of a frame that a server writes before so many bytes, and the head's length.
+pub(super) fn head(opcode: Opcode, length: usize) -> ([u8; HEAD_BYTES_MAX], usize) {
+    let mut head = [0; HEAD_BYTES_MAX];
+    let (first, lengths) = (FINAL | opcode.byte(), (length as u64).to_be_bytes());
+    let [.., high, low] = lengths;
+    let used = match length {
+        0..=125 => {
+            head[..2].copy_from_slice(&[first, low]);
+            2
+        }
+        126..=0xffff => {
+            head[..4].copy_from_slice(&[first, LENGTH_IN_TWO, high, low]);
+            4
+        }
+        _ => {
+            head[..2].copy_from_slice(&[first, LENGTH_IN_EIGHT]);
+            head[2..].copy_from_slice(&lengths);
+            HEAD_BYTES_MAX
+        }
+    };
+    (head, used)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
+
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Vec<Incoming>, FrameError> {
+        let mut reader = Reader::default();
+        reader.space(bytes.len()).extend_from_slice(bytes);
+        let mut all = Vec::new();
+        while let Some(incoming) = reader.poll_incoming()? {
+            all.push(incoming);
+        }
+        Ok(all)
+    }
+
+    fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+        let (head, used) = head(Opcode::Binary, payload.len());
+        let mut bytes = head[..used].to_vec();
+        bytes[0] = first;
+        bytes[1] |= MASKED;
+        let mask = [0x37, 0xfa, 0x21, 0x3d];
+        bytes.extend(mask);
+        let at = bytes.len();
+        bytes.extend(payload);
+        unmask(&mut bytes[at..], mask);
+        bytes
+    }
+
+    fn message(text: &[u8]) -> Incoming {
+        Incoming::Message(Bytes::copy_from_slice(text))
+    }
+
+    #[test]
+    fn examples_of_rfc_6455_are_read() {
+        // Section 5.7.
+        let masked_text = [
+            0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58,
+        ];
+        assert_eq!(read(&masked_text), Ok(vec![message(b"Hello")]));
+        let masked_pong = [
+            0x8a, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58,
+        ];
+        assert_eq!(read(&masked_pong), Ok(vec![Incoming::Pong]));
+        let unmasked = [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f];
+        assert_eq!(read(&unmasked), Err(FrameError::NotMasked));
+        let shown = |length| {
+            let (head, used) = head(Opcode::Binary, length);
+            head[..used].to_vec()
+        };
+        assert_eq!(shown(256), [0x82, 0x7e, 0x01, 0x00]);
+        assert_eq!(shown(65_536), [0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn parts_become_a_message_and_a_ping_may_come_between() {
+        let parts = [
+            masked(0x02, b"Hel"),
+            masked(0x89, b"are you there"),
+            masked(0x00, b"l"),
+            masked(0x80, b"o"),
+            masked(0x88, b""),
+        ]
+        .concat();
+        let ping = Incoming::Ping(Bytes::from_static(b"are you there"));
+        assert_eq!(
+            read(&parts),
+            Ok(vec![ping, message(b"Hello"), Incoming::Close])
+        );
+    }
+
+    #[test]
+    fn what_the_protocol_forbids_is_an_error() {
+        let over = |count| vec![0; count];
+        for (bytes, expected) in [
+            (masked(0xc2, b""), FrameError::Reserved),
+            (masked(0x83, b""), FrameError::UnknownOpcode { actual: 3 }),
+            (masked(0x80, b""), FrameError::OutOfOrder),
+            (
+                [masked(0x02, b""), masked(0x82, b"")].concat(),
+                FrameError::OutOfOrder,
+            ),
+            (masked(0x09, b""), FrameError::Control),
+            (masked(0x89, &over(126)), FrameError::Control),
+            (
+                masked(0x82, &over(FRAME_BYTES_MAX + 1)),
+                FrameError::TooLong { actual: 65_537 },
+            ),
+            (
+                [masked(0x02, &over(40_000)), masked(0x80, &over(30_000))].concat(),
+                FrameError::TooLong { actual: 70_000 },
+            ),
+        ] {
+            assert_eq!(read(&bytes), Err(expected));
+        }
+        let endless = [0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        let actual = u64::MAX;
+        assert_eq!(
+            read(&endless),
+            Err(FrameError::TooLong { actual }),
+            "before it is there"
+        );
+        assert!(read(&masked(0x82, &over(FRAME_BYTES_MAX))).is_ok());
+    }
+
+    #[test]
+    fn a_connection_that_waits_holds_no_buffer() {
+        let mut reader = Reader::default();
+        reader.space(4_096).extend_from_slice(&masked(0x82, b"x"));
+        assert!(reader.poll_incoming().is_ok_and(|it| it.is_some()));
+        reader.release();
+        assert_eq!(reader.bytes.capacity(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn what_another_client_wrote_is_read_in_any_pieces(
+            bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..700), 0..6),
+            cuts in prop::collection::vec(1..90usize, 0..40),
+        ) {
+            let mut client = WebSocket::from_raw_socket(std::io::Cursor::new(Vec::new()), Role::Client, None);
+            for body in &bodies {
+                client.write(Message::Binary(body.clone().into())).unwrap();
+            }
+            client.flush().unwrap();
+            let wire = client.get_ref().get_ref().clone();
+            let (mut reader, mut rest, mut read) = (Reader::default(), &wire[..], Vec::new());
+            let mut cuts = cuts.into_iter();
+            while !rest.is_empty() {
+                let count = cuts.next().unwrap_or(usize::MAX).min(rest.len());
+                let (now, later) = rest.split_at(count);
+                reader.space(now.len()).extend_from_slice(now);
+                while let Some(incoming) = reader.poll_incoming().unwrap() {
+                    read.push(incoming);
+                }
+                reader.release();
+                rest = later;
+            }
+            let expected: Vec<_> = bodies.iter().map(|body| message(body)).collect();
+            prop_assert_eq!(read, expected);
+        }
+
+        #[test]
+        fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(&bytes);
+        }
+    }
+}
