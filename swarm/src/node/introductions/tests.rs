@@ -1,6 +1,10 @@
 //! The rules of introductions, without a network.
 
 use super::*;
+use crate::limits::{
+    CANDIDATES_PER_MINUTE, DIALS_BY_INTRODUCER_MAX, DIALS_MAX, INTRODUCER_FAILURES_MAX,
+    INTRODUCER_REST, RETRY_AFTER_MAX,
+};
 use crate::session::Label;
 
 const MEETING: MeetingKey = (Label::Feed, [1; 32]);

@@ -1,0 +1,118 @@
+//! What is due next, and when.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kinlog_feeds::Time;
+
+use super::path::{CircuitState, State};
+use super::{Action, Due, Introductions, MeetingKey, PeerPath};
+use crate::limits::{CIRCUIT_WAIT_MAX, DIALS_BY_INTRODUCER_MAX, DIALS_MAX, FAILURES_BEFORE_RELAY};
+use crate::session::SessionId;
+
+impl Introductions {
+    /// Returns the next thing to do at `now`.
+    pub(crate) fn poll_action(&mut self, now: Time) -> Option<Action> {
+        let path = loop {
+            let (at, due, path) = self.next_due()?;
+            if at > now {
+                return None;
+            }
+            match due {
+                Due::Dial => break path,
+                Due::Circuit => {
+                    let number = self.next_random();
+                    let until = now + CIRCUIT_WAIT_MAX;
+                    if let Some(peer) = self.peers.get_mut(&path) {
+                        peer.circuit = CircuitState::Opening { number, until };
+                        self.settle(&path);
+                    }
+                    return Some(Action::Circuit { path, number });
+                }
+                Due::GiveUp => self.end_circuit(now, &path, true),
+            }
+        };
+        let attempt = self.next_random();
+        let peer = self.peers.get(&path)?;
+        if peer.own < path.peer {
+            let state = State::Negotiating {
+                attempt,
+                offered: true,
+                described: false,
+            };
+            self.set_state(&path, state);
+            Some(Action::Offer { path, attempt })
+        } else {
+            self.retry(now, path);
+            Some(Action::Knock { path })
+        }
+    }
+
+    /// Returns when [`poll_action`](Self::poll_action) may have something to do.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.next_due().map(|(at, _, _)| at)
+    }
+
+    /// Returns whether servers show peers of the meeting of which nobody knows yet who they are, and which are
+    /// still being tried.
+    pub(super) fn may_be_behind_a_server(&self, meeting: &MeetingKey) -> bool {
+        self.peers.iter().any(|(path, peer)| {
+            path.introducer().is_none()
+                && peer.meeting == *meeting
+                && peer.identity.is_none()
+                && peer.failures < FAILURES_BEFORE_RELAY
+        })
+    }
+
+    /// Returns what is due next, and when: of several paths to one peer one at a time.
+    pub(super) fn next_due(&self) -> Option<(Time, Due, PeerPath)> {
+        let mut tried = BTreeSet::new();
+        let mut circuits = BTreeSet::new();
+        let mut dials = 0;
+        let mut dials_by: BTreeMap<SessionId, usize> = BTreeMap::new();
+        for (path, peer) in &self.peers {
+            if matches!(peer.state, State::Negotiating { .. })
+                && let Some(identity) = peer.identity
+            {
+                tried.insert((peer.meeting, identity));
+            }
+            if !matches!(peer.circuit, CircuitState::None { .. })
+                && let Some(identity) = peer.identity
+            {
+                circuits.insert((peer.meeting, identity));
+            }
+            if peer.is_offered() {
+                dials += 1;
+                if let Some(introducer) = path.introducer() {
+                    *dials_by.entry(introducer).or_default() += 1;
+                }
+            }
+        }
+        let dial = self.peers.iter().filter_map(|(path, peer)| {
+            let State::Idle { try_at: Some(at) } = peer.state else {
+                return None;
+            };
+            let is_tried = |identity| tried.contains(&(peer.meeting, identity));
+            if peer.identity.is_some_and(is_tried) {
+                return None;
+            }
+            let offers = peer.own < path.peer;
+            let Some(introducer) = path.introducer() else {
+                return (!offers || dials < DIALS_MAX).then_some((at, Due::Dial, *path));
+            };
+            let by = dials_by.get(&introducer).copied().unwrap_or_default();
+            if offers && (dials >= DIALS_MAX || by >= DIALS_BY_INTRODUCER_MAX) {
+                return None;
+            }
+            let rests = self.trust.get(&introducer).and_then(|it| it.rests_until);
+            let at = rests.map_or(at, |until| at.max(until));
+            Some((at, Due::Dial, *path))
+        });
+        let circuit = self.peers.iter().filter_map(|(path, peer)| {
+            let (at, due) = self.circuit_due(path, peer)?;
+            let is_there = |identity| circuits.contains(&(peer.meeting, identity));
+            let is_second = due == Due::Circuit && peer.identity.is_some_and(is_there);
+            (!is_second).then_some((at, due, *path))
+        });
+        dial.chain(circuit).min()
+    }
+}

@@ -1,0 +1,110 @@
+//! Sessions that are open, and what they say of the paths to their peers.
+
+use kinlog_feeds::{PublicKey, Time};
+
+use super::path::{CircuitState, Introduction, State};
+use super::{Introductions, MeetingKey, Open, PeerPath, Via};
+use crate::session::SessionId;
+
+impl Introductions {
+    /// A session proved itself: failures before it are forgotten, and whoever else shows the same peer need not
+    /// introduce it any more.
+    pub(crate) fn handle_session_open(
+        &mut self,
+        path: Option<PeerPath>,
+        session: SessionId,
+        meeting: MeetingKey,
+        peer: PublicKey,
+        relayed: bool,
+    ) {
+        let open = Open {
+            meeting,
+            peer,
+            relayed,
+        };
+        self.open.insert(session, open);
+        if let Some(path) = path {
+            if let Some(known) = self.peers.get_mut(&path) {
+                known.identity = Some(peer);
+            }
+            if let Some(trust) = path.introducer().and_then(|by| self.trust.get_mut(&by)) {
+                trust.failures = 0;
+                trust.rests_until = None;
+            }
+        }
+        let same: Vec<PeerPath> = self.same(&meeting, peer);
+        for path in same {
+            let is_begun = |known: &Introduction| match known.state {
+                State::Connected { session } => !self.open.contains_key(&session),
+                _ => false,
+            };
+            // One that begins finds out by itself which of the two stays.
+            let begun = self.peers.get(&path).is_some_and(is_begun);
+            if !relayed && let Some(known) = self.peers.get_mut(&path) {
+                known.failures = 0;
+                known.unreached = false;
+                if !begun {
+                    known.state = State::Connected { session };
+                }
+            }
+            self.settle(&path);
+        }
+    }
+
+    /// A session ended: those whom it introduced are not seen any more, and its peer is met again, unless there
+    /// is another session with it.
+    pub(crate) fn handle_session_closed(&mut self, now: Time, session: SessionId) {
+        self.trust.remove(&session);
+        for path in self.paths(|path| path.via == Via::Peer(session)) {
+            self.handle_peer_left(path);
+        }
+        let was_open = self.open.remove(&session);
+        for path in self.paths(|_| true) {
+            let Some(peer) = self.peers.get(&path) else {
+                continue;
+            };
+            if peer.circuit == (CircuitState::Running { session }) {
+                self.end_circuit(now, &path, false);
+            } else if peer.state == (State::Connected { session }) {
+                if was_open.is_none() {
+                    self.mark_unreached(&path);
+                    self.distrust(now, &path);
+                }
+                self.retry(now, path);
+            } else if was_open.is_some_and(|open| Some(open.peer) == peer.identity) {
+                self.settle(&path);
+            }
+        }
+    }
+
+    /// Returns the paths to one peer, as far as it is known to be the one.
+    pub(super) fn same(&self, meeting: &MeetingKey, identity: PublicKey) -> Vec<PeerPath> {
+        let is_same =
+            |peer: &Introduction| peer.identity == Some(identity) && peer.meeting == *meeting;
+        let same = self.peers.iter().filter(|(_, peer)| is_same(peer));
+        same.map(|(path, _)| *path).collect()
+    }
+
+    /// Returns the newest open session with a peer that is not relayed.
+    pub(super) fn direct_with(
+        &self,
+        meeting: &MeetingKey,
+        identity: Option<PublicKey>,
+    ) -> Option<SessionId> {
+        self.session_with(meeting, identity, false)
+    }
+
+    pub(super) fn session_with(
+        &self,
+        meeting: &MeetingKey,
+        identity: Option<PublicKey>,
+        relayed: bool,
+    ) -> Option<SessionId> {
+        let identity = identity?;
+        let is_with = |open: &Open| {
+            open.relayed == relayed && open.peer == identity && open.meeting == *meeting
+        };
+        let mut open = self.open.iter().rev();
+        open.find(|(_, open)| is_with(open)).map(|(id, _)| *id)
+    }
+}
