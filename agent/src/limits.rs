@@ -349,6 +349,9 @@ pub const ROUTED_DEVICES_MAX: usize = 50;
 /// Meeting points remembered of one device: as many as it may tell of.
 pub const ROUTES_PER_DEVICE_MAX: usize = 4;
 
+/// Devices that are remembered as coordinators: one or two of them are there as a rule.
+pub const COORDINATORS_KEPT_MAX: usize = 8;
+
 /// How long a meeting point is remembered at which a device was neither met nor told of.
 pub const ROUTE_EXPIRES_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use kinlog_feeds::crypto::DeviceKey;
 use kinlog_signal::{DEFAULT_PATH, SignalUrl, is_local};
-use kinlog_swarm::limits::ROUTES_JOINED_MAX;
+use kinlog_swarm::limits::{COORDINATORS_JOINED_MAX, ROUTES_JOINED_MAX};
 
 use crate::limits::{ROUTE_TRIED_FOR, ROUTE_TRIED_FOR_MAX};
 use crate::state::PeerRoute;
@@ -21,7 +21,12 @@ pub(crate) struct Looked {
     pub(crate) rated: Vec<(DeviceKey, String, bool)>,
     /// Meeting points to be joined now, the best first, and no others.
     pub(crate) join: Vec<SignalUrl>,
+    /// Those of coordinators, beside them, while anybody is missing.
+    pub(crate) coordinators: Vec<SignalUrl>,
 }
+
+/// How a route is known of which the device itself told.
+pub(crate) const TOLD: &str = "told";
 
 /// A route that is joined.
 #[derive(Clone, Copy, Debug)]
@@ -48,13 +53,15 @@ impl Routes {
 
     /// Looks at everything that is remembered, the best first, and at the devices that are connected,
     /// with the meeting point at which each was met. `own` are the URLs of the own meeting point, at which
-    /// nobody has to be looked for.
+    /// nobody has to be looked for. `coordinators` are devices whose meeting points others remember, too: whoever
+    /// is missing may be there, also when the coordinator itself is connected.
     pub(crate) fn look(
         &mut self,
         now_s: u64,
         own: &[String],
         known: &[PeerRoute],
         connected: &BTreeMap<DeviceKey, BTreeSet<String>>,
+        coordinators: &[DeviceKey],
     ) -> Looked {
         let mut looked = Looked::default();
         for ((device, url), tried) in &mut self.tried {
@@ -97,7 +104,40 @@ impl Routes {
             joined.insert(name, tried);
         }
         self.tried = joined;
+        if known
+            .iter()
+            .any(|route| !connected.contains_key(&route.device))
+        {
+            looked.coordinators = self.of_coordinators(own, known, coordinators, &looked.join);
+        }
         looked
+    }
+
+    /// Returns the meeting points of coordinators that are not joined as routes, one of each.
+    fn of_coordinators(
+        &self,
+        own: &[String],
+        known: &[PeerRoute],
+        coordinators: &[DeviceKey],
+        joined: &[SignalUrl],
+    ) -> Vec<SignalUrl> {
+        let mut urls: Vec<SignalUrl> = Vec::new();
+        for device in coordinators {
+            // Where it was met itself is a server's as a rule, which is joined anyway.
+            let told = known
+                .iter()
+                .filter(|route| route.device == *device && route.path == TOLD)
+                .filter(|route| !own.contains(&route.url))
+                .filter_map(|route| route_url(&route.url, self.local_only));
+            let mut new = told.filter(|url| !joined.contains(url) && !urls.contains(url));
+            if let Some(url) = new.next() {
+                urls.push(url);
+            }
+            if urls.len() >= COORDINATORS_JOINED_MAX {
+                break;
+            }
+        }
+        urls
     }
 }
 
@@ -159,28 +199,28 @@ mod tests {
         let mut routes = Routes::new(false);
         let known: Vec<_> = (1..=20).map(|number| route(number, &at(number))).collect();
         let connected = [(DeviceKey([1; 32]), BTreeSet::new())].into();
-        let looked = routes.look(0, &[at(3)], &known, &connected);
+        let looked = routes.look(0, &[at(3)], &known, &connected, &[]);
         let expected: Vec<_> = [2, 4, 5, 6, 7, 8, 9, 10].map(at).into();
         assert_eq!(urls(&looked), expected);
         assert_eq!(looked.rated, []);
         let all = (1..=20).map(|number| (DeviceKey([number; 32]), BTreeSet::new()));
-        assert_eq!(routes.look(1, &[], &known, &all.collect()).join, []);
+        assert_eq!(routes.look(1, &[], &known, &all.collect(), &[]).join, []);
     }
 
     #[test]
     fn route_at_which_somebody_is_met_is_good_and_one_where_nobody_comes_fails_ever_more_rarely() {
         let mut routes = Routes::new(false);
         let known = [route(1, &at(1)), route(2, &at(2))];
-        routes.look(0, &[], &known, &BTreeMap::new());
+        routes.look(0, &[], &known, &BTreeMap::new(), &[]);
         let met = [(DeviceKey([1; 32]), [at(1)].into())].into();
-        let looked = routes.look(5, &[], &known, &met);
+        let looked = routes.look(5, &[], &known, &met, &[]);
         assert_eq!(looked.rated, [(DeviceKey([1; 32]), at(1), true)]);
         assert_eq!(urls(&looked), [at(2)]);
         // It is no longer tried, and so no longer rated.
-        assert_eq!(routes.look(6, &[], &known, &met).rated, []);
+        assert_eq!(routes.look(6, &[], &known, &met, &[]).rated, []);
         let mut failed_at = Vec::new();
         for now in 7..3 * 60 * 60 {
-            if !routes.look(now, &[], &known, &met).rated.is_empty() {
+            if !routes.look(now, &[], &known, &met, &[]).rated.is_empty() {
                 failed_at.push(now);
             }
         }
@@ -188,13 +228,34 @@ mod tests {
         assert!(failed_at.len() < 20, "{failed_at:?}");
     }
 
+    /// R151: where a coordinator is met, others who remember it are met, while anybody is missing.
+    #[test]
+    fn meeting_points_of_coordinators_are_joined_while_anybody_is_missing() {
+        let mut routes = Routes::new(false);
+        let known: Vec<_> = (1..=20).map(|number| route(number, &at(number))).collect();
+        let coordinators = [20, 1, 2, 19].map(|number| DeviceKey([number; 32]));
+        // Of the first one nobody knows where it is met, and the second is connected.
+        let connected = [(DeviceKey([1; 32]), BTreeSet::new())].into();
+        let looked = routes.look(0, &[at(20)], &known, &connected, &coordinators);
+        let urls: Vec<_> = looked
+            .coordinators
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert!(looked.join.iter().any(|url| url.to_string() == at(2)));
+        assert_eq!(urls, [at(1), at(19)], "not where it is looked for anyway");
+        let all = (1..=20).map(|number| (DeviceKey([number; 32]), BTreeSet::new()));
+        let looked = routes.look(1, &[], &known, &all.collect(), &coordinators);
+        assert_eq!(looked.coordinators, []);
+    }
+
     #[test]
     fn who_was_found_by_another_way_says_nothing_of_a_route() {
         let mut routes = Routes::new(false);
         let known = [route(1, &at(1))];
-        routes.look(0, &[], &known, &BTreeMap::new());
+        routes.look(0, &[], &known, &BTreeMap::new(), &[]);
         let met = [(DeviceKey([1; 32]), [at(7)].into())].into();
-        assert_eq!(routes.look(100, &[], &known, &met), Looked::default());
+        assert_eq!(routes.look(100, &[], &known, &met, &[]), Looked::default());
     }
 
     #[test]

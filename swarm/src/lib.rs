@@ -24,9 +24,9 @@ pub mod session;
 pub use lan::{LanConfig, LanInterfaces, MeetingPointConfig};
 pub use link::{IcePath, Transport};
 pub use node::{
-    Credentials, FeedStatus, FoundBy, Host, LanStatus, Node, NodeConfig, NodeError, NodeEvent,
-    NodeStatus, PeerState, PeerStatus, RelayStatus, SessionStatus, SignalStatus, Step, TopicStatus,
-    ViaStatus,
+    Credentials, FeedStatus, FoundBy, Host, LadderStatus, LadderStep, LanStatus, Node, NodeConfig,
+    NodeError, NodeEvent, NodeStatus, PeerState, PeerStatus, RelayStatus, SessionStatus,
+    SignalStatus, Step, StepState, StepStatus, TopicStatus, ViaStatus,
 };
 pub use session::{
     Certificate, Label, PeerMessage, SeedClearing, SessionId, SessionInfo, SessionRole,

@@ -380,8 +380,31 @@ pub const PEERS_TOLD_AFTER: Duration = Duration::from_secs(1);
 /// Least time between answers to queries of one peer: whoever was answered hears of changes unasked.
 pub const PEER_QUERY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a peer that an introducer shows waits for its first dial while a signal server shows peers that
-/// nobody knows by their static yet: it may be one of them.
+/// How long what later steps of the ladder show waits while a connected peer may still say whom it has: its
+/// answer takes a round trip.
+pub const PEERS_HEAD_START: Duration = Duration::from_millis(200);
+
+/// The same for meeting points of the local network, and for remembered ones: connecting to one takes two
+/// round trips.
+pub const ROUTES_HEAD_START: Duration = Duration::from_millis(200);
+
+/// The same for meeting points of coordinators.
+pub const COORDINATORS_HEAD_START: Duration = Duration::from_millis(300);
+
+/// The same while somebody whom an earlier step shows is being dialled, who may be the one: an attempt that
+/// goes well takes so long.
+pub const ATTEMPT_HEAD_START: Duration = Duration::from_millis(500);
+
+/// Longest time that a peer waits for earlier steps altogether, from when it is first shown, whatever others
+/// show meanwhile.
+pub const LADDER_HOLD_MAX: Duration = Duration::from_secs(1);
+
+/// Meeting points of coordinators that are joined at once: each is a connection, and one that is there
+/// is enough.
+pub const COORDINATORS_JOINED_MAX: usize = 2;
+
+/// How long a peer that an introducer shows waits for its first dial while one is dialled that a signal server
+/// shows, and that nobody knows by its static yet: it may be the same.
 pub const INTRODUCED_AFTER: Duration = Duration::from_secs(2);
 
 /// Offers under way to peers of one introducer, who may have invented them: three quarters of

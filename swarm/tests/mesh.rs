@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::Want;
 use kinlog_swarm::link::webrtc::ToldAddresses;
-use kinlog_swarm::{Label, NodeEvent, NodeStatus, PeerState, Transport};
+use kinlog_swarm::{
+    Label, LadderStep, NodeEvent, NodeStatus, PeerState, StepState, TopicStatus, Transport,
+};
 use support::{
     PATIENCE, SignalServer, TestHost, TestNode, assert_same_blocks, blocks, config, link, own_feed,
     store,
@@ -188,6 +190,100 @@ async fn peer_on_two_servers_is_connected_once_and_not_tried_for_ever() {
         .await;
         assert_eq!(status.peers[0].failures, 0, "{:#?}", status.peers);
     }
+}
+
+fn meeting(status: &NodeStatus) -> &TopicStatus {
+    let key = kinlog_feeds::text::encode(&MEETING);
+    let mut topics = status.topics.iter();
+    topics.find(|topic| topic.key == key).unwrap()
+}
+
+fn tally(status: &NodeStatus, step: LadderStep) -> (u64, u64) {
+    let mut ladder = status.ladder.iter();
+    let found = ladder.find(|one| one.step == step).unwrap();
+    (found.tries, found.successes)
+}
+
+/// R148..R153, R174, R190: two that know a signal server meet where they met before, and the server is not
+/// used for it. When that place is gone they meet at a coordinator's, then at the server; then it says that
+/// nobody is reached, and why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_step_of_the_ladder_is_used_when_those_before_it_fail() {
+    let [route, coordinator, signal] = [
+        SignalServer::start().await,
+        SignalServer::start().await,
+        SignalServer::start().await,
+    ];
+    let one = TestNode::start(1, &[&signal.url]);
+    let (route_url, coordinator_url) = (route.url.clone(), coordinator.url.clone());
+    let places = |node: &TestNode| {
+        node.node.set_routes(vec![route_url.parse().unwrap()]);
+        let urls = vec![coordinator_url.parse().unwrap()];
+        node.node.set_coordinators(urls);
+    };
+    places(&one);
+    one.node.join(Label::Feed, MEETING);
+    let reached = |status: &NodeStatus| status.signal.iter().all(|point| point.connected);
+    until(&one, |status| status.signal.len() == 3 && reached(status)).await;
+
+    let signal_url = signal.url.clone();
+    let meets = async |seed: u8, by: LadderStep| {
+        let other = TestNode::start(seed, &[&signal_url]);
+        places(&other);
+        // So that it is connected to all of them when it comes to the meeting.
+        other.node.join(Label::Feed, [7; 32]);
+        let places = one.status().await.signal.into_iter();
+        let reached = places.filter(|point| point.connected).count();
+        until(&other, |status| {
+            let points = status.signal.iter();
+            points.filter(|point| point.connected).count() == reached
+        })
+        .await;
+        other.node.join(Label::Feed, MEETING);
+        let status = until(&other, |status| connected(status) == 1).await;
+        let (tries, successes) = tally(&status, by);
+        assert!(tries >= 1 && successes == 1, "{by:?}: {:#?}", status.ladder);
+        let of_step = |step: LadderStep| {
+            let steps = meeting(&status).steps.iter();
+            steps.filter(move |one| one.step == step).last().copied()
+        };
+        let found = of_step(by).unwrap();
+        assert_eq!(found.state, StepState::Connected, "{:#?}", status.topics);
+        assert!(found.asked_ms.is_some() && found.connected_ms.is_some());
+        let later = LadderStep::FINDING.into_iter().filter(|step| *step > by);
+        for later in later {
+            assert_eq!(
+                tally(&status, later).1,
+                0,
+                "{later:?}: {:#?}",
+                status.ladder
+            );
+        }
+        assert_eq!(meeting(&status).state, PeerState::Connected);
+        other.node.shutdown().await;
+        until(&one, |status| status.sessions.is_empty()).await;
+    };
+    meets(2, LadderStep::Routes).await;
+    route.kill().await;
+    until(&one, |status| !reached(status)).await;
+    meets(3, LadderStep::Coordinators).await;
+    coordinator.kill().await;
+    let left = |status: &NodeStatus| status.signal.iter().filter(|it| it.connected).count();
+    until(&one, |status| left(status) == 1).await;
+    meets(4, LadderStep::Signal).await;
+    signal.kill().await;
+
+    let alone = TestNode::start(5, &[&signal_url]);
+    alone.node.join(Label::Feed, MEETING);
+    let status = until(&alone, |status| {
+        let mut topics = status.topics.iter();
+        topics.any(|topic| topic.state == PeerState::StoreForward)
+    })
+    .await;
+    let why = status.topics[0].why.as_deref();
+    assert_eq!(why, Some("nobody is shown by: signal"));
+    let last = status.topics[0].steps.last().unwrap();
+    assert_eq!(last.step, LadderStep::StoreForward);
 }
 
 /// A node that is reached by nobody until `is_reached`: it reaches others all the same.

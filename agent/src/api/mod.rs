@@ -49,6 +49,7 @@ pub use rooms::{
 pub use seeding::{GrantInfo, SeedingInfo};
 pub use selection::Selection;
 pub use status::{
-    FeedStatus, IceInfo, LanStatus, RouteStatus, SessionStatus, SignalStatus, Status, StoreStatus,
+    FeedStatus, IceInfo, LadderInfo, LanStatus, RouteStatus, SearchInfo, SearchStep, SessionStatus,
+    SignalStatus, Status, StoreStatus,
 };
 pub use text::Text;

@@ -158,7 +158,7 @@ pub struct PeerInfo {
 /// One step on the way to somebody, as it was tried.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct StepInfo {
-    /// `session`, `peers`, `routes`, `lan`, `signal`, `topic`, `connect`.
+    /// `session`, `peers`, `lan`, `routes`, `coordinators`, `signal`, `topic`, `connect`, `store_forward`.
     pub step: String,
     /// What was found, one sentence.
     pub found: String,

@@ -22,9 +22,16 @@ pub struct Status {
     /// Meeting points: signal servers, the own one, those of the local network and remembered ones.
     pub signals: Vec<SignalStatus>,
     /// Sessions that opened since the network was started, by how the peer was found: `signal`, `own`
-    /// (it came to us), `lan`, `route`, `peer` (another peer introduced us).
+    /// (it came to us), `lan`, `route`, `coordinator`, `peer` (another peer introduced us).
     #[serde(default)]
     pub found: BTreeMap<String, u64>,
+    /// What came of each step of looking for peers since the network was started, in the order in which they are
+    /// used.
+    #[serde(default)]
+    pub ladder: Vec<LadderInfo>,
+    /// How far it is with each topic: what every step found.
+    #[serde(default)]
+    pub searches: Vec<SearchInfo>,
     /// The own meeting point and the local network, where they are on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lan: Option<LanStatus>,
@@ -45,6 +52,63 @@ pub struct Status {
     /// Why this device may not write any more; `kinlog device renew` helps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub must_renew: Option<String>,
+}
+
+/// What came of one step of looking for peers.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct LadderInfo {
+    /// `peers`, `lan`, `routes`, `coordinators`, `signal`.
+    pub step: String,
+    /// Attempts to connect to somebody whom it showed.
+    pub tries: u64,
+    /// Those that led to a connection.
+    pub successes: u64,
+    /// Milliseconds from attempt to connection, on average.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_ms: Option<u64>,
+    /// The same, of the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_ms: Option<u64>,
+}
+
+/// How far it is with one topic.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SearchInfo {
+    /// `agent`, `feed`, `room`, `invite`, `code`.
+    pub met_by: String,
+    /// Path, room or key behind the topic.
+    pub topic: String,
+    /// `connected`, `relayed`, `connecting`, `signalling`, `discovering`, or `store-forward`: nobody is reached, and
+    /// what is written waits.
+    pub state: String,
+    /// Why nobody is reached, where it is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Every step, in the order in which they are used.
+    pub steps: Vec<SearchStep>,
+}
+
+/// What one step found for one topic.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SearchStep {
+    /// `session`, `peers`, `lan`, `routes`, `coordinators`, `signal`, `store_forward`.
+    pub step: String,
+    /// `nobody` to ask, `asking`, `nothing` found, `held` for earlier steps, `trying`, `known` by another
+    /// step, `failed`, `connected`.
+    pub state: String,
+    /// Peers that it shows.
+    pub shown: usize,
+    /// Milliseconds from the beginning of the search until it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_ms: Option<u64>,
+    /// Milliseconds from then until it had answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<u64>,
+    /// Milliseconds from the beginning until it had led to a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connected_ms: Option<u64>,
+    pub tries: u64,
+    pub successes: u64,
 }
 
 /// The own meeting point and what is seen on the local network.
@@ -80,7 +144,7 @@ pub struct RouteStatus {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct SignalStatus {
     pub url: String,
-    /// `signal` for a configured server, `own`, `lan`, `route`.
+    /// `signal` for a configured server, `own`, `lan`, `route`, `coordinator`.
     #[serde(default)]
     pub found_by: String,
     pub connected: bool,
@@ -98,7 +162,7 @@ pub struct SessionStatus {
     pub met_by: String,
     /// Path, room or key behind the topic.
     pub topic: String,
-    /// How the peer was found: `signal`, `own` (it came to us), `lan`, `route`.
+    /// How the peer was found: `signal`, `own` (it came to us), `lan`, `route`, `coordinator`, `peer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found_by: Option<String>,
     /// URL of the meeting point at which it was met.

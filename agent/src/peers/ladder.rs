@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use kinlog_swarm::{FoundBy, Label, NodeStatus};
+use kinlog_swarm::{
+    FoundBy, Label, LadderStep, NodeStatus, PeerState as NodePeerState, StepStatus, TopicStatus,
+};
 
 use crate::api::StepInfo;
 use crate::network::{Network, Troubles};
@@ -54,8 +56,15 @@ pub(crate) fn steps(node: &NodeStatus, troubles: &Troubles, sought: &Sought) -> 
             &format!("{} with {whom}", plural(with_it, "connection")),
         ),
     });
-    steps.extend(remembered(node));
+    let searches: Vec<&TopicStatus> = node
+        .topics
+        .iter()
+        .filter(|topic| is_sought(topic.label, &topic.key))
+        .collect();
+    steps.extend(by_peers(&searches, whom));
     steps.extend(on_the_network(node));
+    steps.extend(remembered(node, FoundBy::Route));
+    steps.extend(remembered(node, FoundBy::Coordinator));
     let mut servers = node.signal.iter();
     if !servers.any(|point| point.found_by == FoundBy::Signal) {
         steps.push(StepInfo {
@@ -82,15 +91,11 @@ pub(crate) fn steps(node: &NodeStatus, troubles: &Troubles, sought: &Sought) -> 
         });
     }
     if !node.signal.iter().any(|point| point.connected) {
+        steps.extend(waits(&searches));
         return steps;
     }
-    let topics = node.topics.iter();
-    let joined = topics.filter(|topic| is_sought(topic.label, &topic.key));
-    let (mut seen, mut entered) = (0, 0);
-    for topic in joined {
-        seen += topic.peers_seen;
-        entered += 1;
-    }
+    let seen: usize = searches.iter().map(|topic| topic.peers_seen).sum();
+    let entered = searches.len();
     let topics = match entered {
         1 => "its topic".to_owned(),
         topics => format!("{topics} topics of it"),
@@ -117,21 +122,55 @@ pub(crate) fn steps(node: &NodeStatus, troubles: &Troubles, sought: &Sought) -> 
             ..step("connect", false, &format!("none connects: {reason}"))
         });
     }
+    steps.extend(waits(&searches));
     steps
 }
 
-/// Returns what became of places where somebody was met before.
-fn remembered(node: &NodeStatus) -> Option<StepInfo> {
-    let points = node.signal.iter();
-    let routes: Vec<_> = points
-        .filter(|point| point.found_by == FoundBy::Route)
+/// Returns what connected peers of the same topics know, where any were asked.
+fn by_peers(searches: &[&TopicStatus], whom: &str) -> Option<StepInfo> {
+    let steps = searches.iter().flat_map(|search| &search.steps);
+    let asked: Vec<&StepStatus> = steps
+        .filter(|step| step.step == LadderStep::Peers && step.asked_ms.is_some())
         .collect();
+    let took = asked.iter().filter_map(|step| step.took_ms).max();
+    if asked.is_empty() {
+        return None;
+    }
+    let shown: usize = asked.iter().map(|step| step.shown).sum();
+    let found = match shown {
+        0 => format!("connected peers know nobody else of {whom}"),
+        shown => format!("connected peers know {} of {whom}", plural(shown, "other")),
+    };
+    Some(StepInfo {
+        after_ms: took,
+        ..step("peers", shown > 0, &found)
+    })
+}
+
+/// Returns what became of places where somebody was met before, or of those of coordinators.
+fn remembered(node: &NodeStatus, by: FoundBy) -> Option<StepInfo> {
+    let points = node.signal.iter();
+    let routes: Vec<_> = points.filter(|point| point.found_by == by).collect();
     let reached = routes.iter().filter(|point| point.connected).count();
+    let places = match by {
+        FoundBy::Coordinator => "coordinator",
+        _ => "remembered route",
+    };
     let found = match routes.len() {
         0 => return None,
-        tried => format!("{}: {reached} reachable", plural(tried, "remembered route")),
+        tried => format!("{}: {reached} reachable", plural(tried, places)),
     };
-    Some(step("routes", reached > 0, &found))
+    Some(step(by.step().name(), reached > 0, &found))
+}
+
+/// Returns what is left when nobody is reached.
+fn waits(searches: &[&TopicStatus]) -> Option<StepInfo> {
+    let is_over = |search: &&TopicStatus| search.state == NodePeerState::StoreForward;
+    if searches.is_empty() || !searches.iter().all(|search| is_over(&search)) {
+        return None;
+    }
+    let found = "what is written waits here, and with whoever keeps the feeds";
+    Some(step(LadderStep::StoreForward.name(), false, found))
 }
 
 /// Returns what the local network shows, where it is looked at.
@@ -173,7 +212,7 @@ fn plural(number: usize, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kinlog_swarm::{LanStatus, SignalStatus, TopicStatus};
+    use kinlog_swarm::{LanStatus, SignalStatus};
 
     use super::*;
 
@@ -201,6 +240,9 @@ mod tests {
             peers_seen,
             sessions: 0,
             periods: 1,
+            state: NodePeerState::Discovering,
+            why: None,
+            steps: Vec::new(),
         }
     }
 
@@ -273,13 +315,28 @@ mod tests {
             ..NodeStatus::default()
         };
         let told = told(&node, &Troubles::default());
+        let lan = "local network: 2 other machines, asked at 1 of them";
+        assert_eq!(told[1], (lan.to_owned(), true));
         assert_eq!(
-            told[1],
+            told[2],
             ("1 remembered route: 0 reachable".to_owned(), false)
         );
-        let lan = "local network: 2 other machines, asked at 1 of them";
-        assert_eq!(told[2], (lan.to_owned(), true));
         assert_eq!(told[3].0, "no signal server is known");
         assert_eq!(told[4].0, "0 peers in its topic");
+    }
+
+    /// R153, R191: where everything failed, it is said that what is written waits.
+    #[test]
+    fn where_nobody_is_reached_it_is_said_that_what_is_written_waits() {
+        let mut nobody = topic(0);
+        nobody.state = NodePeerState::StoreForward;
+        let node = NodeStatus {
+            signal: vec![signal(Some("connection refused"))],
+            topics: vec![nobody],
+            ..NodeStatus::default()
+        };
+        let told = told(&node, &Troubles::default());
+        let last = "what is written waits here, and with whoever keeps the feeds";
+        assert_eq!(told.last(), Some(&(last.to_owned(), false)));
     }
 }

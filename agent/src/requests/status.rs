@@ -5,11 +5,11 @@ use std::sync::Arc;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::crypto::{AgentId, DeviceKey};
 use kinlog_swarm::link::{CandidateKind, IceCandidate, IcePath};
-use kinlog_swarm::{Label, SessionStatus as NodeSession};
+use kinlog_swarm::{Label, SessionStatus as NodeSession, TopicStatus};
 
 use crate::api::{
-    Error, FeedInfo, FeedStatus, IceInfo, IdInfo, LanStatus, Reply, RouteStatus, Selection,
-    SessionStatus, SignalStatus, Status, StoreStatus,
+    Error, FeedInfo, FeedStatus, IceInfo, IdInfo, LadderInfo, LanStatus, Reply, RouteStatus,
+    SearchInfo, SearchStep, Selection, SessionStatus, SignalStatus, Status, StoreStatus,
 };
 use crate::block_ranges::minus;
 use crate::core::Core;
@@ -75,6 +75,13 @@ fn build(core: &Core, look: &Look, is_on: bool) -> Result<Reply, Error> {
             .found
             .iter()
             .map(|(by, count)| (by.name().to_owned(), *count))
+            .collect(),
+        ladder: look.node.ladder.iter().map(ladder).collect(),
+        searches: look
+            .node
+            .topics
+            .iter()
+            .map(|one| search(core, one))
             .collect(),
         lan: look.node.lan.as_ref().map(lan),
         routes: routes(core)?,
@@ -255,6 +262,36 @@ fn lan(lan: &kinlog_swarm::LanStatus) -> LanStatus {
     }
 }
 
+fn ladder(one: &kinlog_swarm::LadderStatus) -> LadderInfo {
+    LadderInfo {
+        step: one.step.name().to_owned(),
+        tries: one.tries,
+        successes: one.successes,
+        mean_ms: one.mean_ms,
+        last_ms: one.last_ms,
+    }
+}
+
+fn search(core: &Core, one: &TopicStatus) -> SearchInfo {
+    let steps = one.steps.iter().map(|step| SearchStep {
+        step: step.step.name().to_owned(),
+        state: step.state.name().to_owned(),
+        shown: step.shown,
+        asked_ms: step.asked_ms,
+        took_ms: step.took_ms,
+        connected_ms: step.connected_ms,
+        tries: step.tries,
+        successes: step.successes,
+    });
+    SearchInfo {
+        met_by: one.label.name().to_owned(),
+        topic: topic(core, one.label, &one.key),
+        state: one.state.name().to_owned(),
+        why: one.why.clone(),
+        steps: steps.collect(),
+    }
+}
+
 fn routes(core: &Core) -> Result<Vec<RouteStatus>, Error> {
     let routes = core.state.routes()?.into_iter();
     Ok(routes
@@ -277,7 +314,7 @@ fn session(core: &Core, one: &NodeSession) -> SessionStatus {
     SessionStatus {
         id: one.id,
         met_by: one.label.name().to_owned(),
-        topic: topic(core, one),
+        topic: topic(core, one.label, &one.key),
         found_by: one.found_by.map(|by| by.name().to_owned()),
         met_at: one.met_at.clone(),
         transport: format!("{:?}", one.transport).to_lowercase(),
@@ -297,19 +334,19 @@ fn session(core: &Core, one: &NodeSession) -> SessionStatus {
 }
 
 /// Returns what the two met by, in words: no key of a room or invite is shown.
-fn topic(core: &Core, one: &NodeSession) -> String {
-    match one.label {
+fn topic(core: &Core, label: Label, key: &str) -> String {
+    match label {
         Label::Agent => {
-            let agent = one.key.parse::<AgentId>().ok();
+            let agent = key.parse::<AgentId>().ok();
             let name = core.knowledge(|knowledge| {
                 agent
                     .and_then(|agent| knowledge.agents.get(&agent))
                     .map(|known| known.label())
             });
-            name.unwrap_or_else(|| one.key.clone())
+            name.unwrap_or_else(|| key.to_owned())
         }
         Label::Room => core.knowledge(|knowledge| {
-            let key = one.key.parse::<kinlog_feeds::PublicKey>().ok();
+            let key = key.parse::<kinlog_feeds::PublicKey>().ok();
             let meant = knowledge
                 .rooms
                 .values()
@@ -327,7 +364,7 @@ fn topic(core: &Core, one: &NodeSession) -> String {
             }
         }),
         Label::Invite | Label::Code => "to a room".to_owned(),
-        Label::Feed | Label::Net => one.key.clone(),
+        Label::Feed | Label::Net => key.to_owned(),
     }
 }
 

@@ -83,6 +83,8 @@ fn every_version_there_was_opens_with_all_that_stood_in_it() {
         let cleared = state.cleared().unwrap();
         assert_eq!(cleared.len(), usize::from(version >= 13));
         assert!(state.given_clearings().unwrap().is_empty());
+        let coordinators = state.coordinators(0).unwrap();
+        assert_eq!(coordinators.len(), usize::from(version >= 15));
         // Once more: nothing is to be done.
         drop(state);
         let state = State::open(&path).unwrap();

@@ -5,7 +5,9 @@
 use kinlog_feeds::crypto::{AgentId, DeviceKey};
 use rusqlite::params;
 
-use crate::limits::{ROUTE_WEIGHT, ROUTED_DEVICES_MAX, ROUTES_PER_DEVICE_MAX};
+use crate::limits::{
+    COORDINATORS_KEPT_MAX, ROUTE_WEIGHT, ROUTED_DEVICES_MAX, ROUTES_PER_DEVICE_MAX,
+};
 use crate::state::{State, StateError, fixed};
 
 /// A remembered meeting point of a device.
@@ -94,6 +96,38 @@ impl State {
             [to_sql(since_s)],
         )?;
         Ok(())
+    }
+
+    /// Remembers that a device introduced or relayed, or is a seeder's. Beyond the limit those for whom that
+    /// is longest ago are forgotten.
+    pub(crate) fn put_coordinator(&self, device: &DeviceKey, now_s: u64) -> Result<(), StateError> {
+        let connection = self.lock();
+        connection.execute(
+            "INSERT INTO coordinators VALUES (?1, ?2)
+             ON CONFLICT (peer_id) DO UPDATE SET last_seen = excluded.last_seen",
+            params![device.as_bytes(), to_sql(now_s)],
+        )?;
+        connection.execute(
+            "DELETE FROM coordinators WHERE peer_id NOT IN (
+                 SELECT peer_id FROM coordinators ORDER BY last_seen DESC, peer_id = ?1 DESC LIMIT ?2)",
+            params![device.as_bytes(), COORDINATORS_KEPT_MAX as u32],
+        )?;
+        Ok(())
+    }
+
+    /// Returns the devices that are remembered as coordinators since `since_s`, the last one first, each with
+    /// when it was one.
+    pub(crate) fn coordinators(&self, since_s: u64) -> Result<Vec<(DeviceKey, u64)>, StateError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare(
+            "SELECT peer_id, last_seen FROM coordinators WHERE last_seen >= ?1
+             ORDER BY last_seen DESC, peer_id",
+        )?;
+        let rows = statement.query_map([to_sql(since_s)], |row| {
+            let seen: i64 = row.get(1)?;
+            Ok((DeviceKey(fixed(row, 0)?), u64::try_from(seen).unwrap_or(0)))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Returns every route, the best first.
@@ -193,6 +227,23 @@ mod tests {
             routes.iter().all(|route| route.seen_s >= 1050),
             "the newest"
         );
+    }
+
+    /// R151: the last known coordinators.
+    #[test]
+    fn the_last_coordinators_are_remembered_and_no_others() {
+        let (_folder, state) = state();
+        for number in 0..100u8 {
+            let device = DeviceKey([number; 32]);
+            let seen_s = 1000 + u64::from(number);
+            state.put_coordinator(&device, seen_s).unwrap();
+        }
+        state.put_coordinator(&DeviceKey([98; 32]), 2000).unwrap();
+        let kept = state.coordinators(0).unwrap();
+        assert_eq!(kept.len(), COORDINATORS_KEPT_MAX);
+        assert_eq!(kept[0], (DeviceKey([98; 32]), 2000));
+        assert_eq!(kept[1], (DeviceKey([99; 32]), 1099));
+        assert_eq!(state.coordinators(1099).unwrap(), kept[..2]);
     }
 
     #[test]

@@ -195,6 +195,9 @@ const STEPS: &[&str] = &["
         end_idx INTEGER NOT NULL,
         PRIMARY KEY (device, feed_key, start_idx)
     ) STRICT, WITHOUT ROWID;
+", "
+    -- Devices that introduced or relayed, or keep a room as seeders: others are met at their meeting points.
+    CREATE TABLE coordinators (peer_id BLOB PRIMARY KEY, last_seen INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings the schema up to date, each step in a transaction with its number.

@@ -13,7 +13,8 @@ use crate::limits::{ROUTE_EXPIRES_AFTER, ROUTE_NOTED_EVERY, ROUTES_EVERY};
 use crate::network::Network;
 use crate::peers::owner;
 use crate::requests::blocking;
-use crate::routes::{Looked, Routes, route_url};
+use crate::rooms::has_expired;
+use crate::routes::{Looked, Routes, TOLD, route_url};
 use crate::wall_ms;
 
 /// Notes where peers are met and joins the meeting points of those who are missing, until the network is
@@ -37,7 +38,10 @@ pub(super) async fn keep(core: Arc<Core>, network: Weak<Network>, local_only: bo
             core.look_at_routes(routes, &there.node.meeting_urls(), &status)
         });
         match looked.await {
-            Ok(looked) => network.node.set_routes(looked.join),
+            Ok(looked) => {
+                network.node.set_routes(looked.join);
+                network.node.set_coordinators(looked.coordinators);
+            }
             Err(error) => tracing::warn!(%error, "remembered meeting points are not looked at"),
         }
     }
@@ -65,7 +69,8 @@ impl Core {
             let Some(url) = &session.met_at else { continue };
             met_at.insert(url.clone());
             // Those of the local network are found again by mDNS, and are others' on another day.
-            if matches!(session.found_by, Some(FoundBy::Signal | FoundBy::Route))
+            let places = [FoundBy::Signal, FoundBy::Route, FoundBy::Coordinator];
+            if session.found_by.is_some_and(|by| places.contains(&by))
                 && let Some(agent) = owner(self, &device)
             {
                 let noted = known
@@ -78,11 +83,57 @@ impl Core {
                 }
             }
         }
-        let looked = routes.look(now_s, own, &known, &connected);
+        let coordinators = self.note_coordinators(now_s, status)?;
+        let looked = routes.look(now_s, own, &known, &connected, &coordinators);
         for (device, url, met) in &looked.rated {
             self.state.rate_route(device, url, *met)?;
         }
         Ok(looked)
+    }
+
+    /// Remembers devices that introduce or relay now, or belong to seeders of rooms of ours; returns those that are
+    /// remembered, the last one first.
+    fn note_coordinators(&self, now_s: u64, status: &NodeStatus) -> Result<Vec<DeviceKey>, Error> {
+        let of = |session: u64| {
+            let mut sessions = status.sessions.iter();
+            let found = sessions.find(|one| one.id == session)?;
+            found.device.as_deref()?.parse::<DeviceKey>().ok()
+        };
+        let seeders: BTreeSet<AgentId> = self.knowledge(|knowledge| {
+            let rooms = knowledge.rooms.values();
+            let grants = rooms.flat_map(|room| room.standing.grants.values());
+            let live = grants.filter(|it| !has_expired(Some(it.grant.expires_at_ms)));
+            live.map(|granted| granted.grant.seeder).collect()
+        });
+        let mut now: BTreeSet<DeviceKey> = BTreeSet::new();
+        for session in status.sessions.iter().filter(|one| one.state == "open") {
+            now.extend(session.via.as_ref().and_then(|via| of(via.session)));
+            // `peer N`: the other side of session N introduced it.
+            let met_at = session.met_at.as_deref();
+            let by = met_at.and_then(|at| at.strip_prefix("peer ")?.parse().ok());
+            now.extend(by.and_then(of));
+            let device = of(session.id);
+            let is_seeder = |device: &DeviceKey| {
+                owner(self, device).is_some_and(|agent| seeders.contains(&agent))
+            };
+            now.extend(device.filter(is_seeder));
+        }
+        let since_s = now_s.saturating_sub(ROUTE_EXPIRES_AFTER.as_secs());
+        let known = self.state.coordinators(since_s)?;
+        let noted: BTreeMap<DeviceKey, u64> = known.iter().copied().collect();
+        let mut changed = false;
+        for device in now {
+            let noted_s = noted.get(&device).copied().unwrap_or(0);
+            if now_s.saturating_sub(noted_s) >= ROUTE_NOTED_EVERY.as_secs() {
+                self.state.put_coordinator(&device, now_s)?;
+                changed = true;
+            }
+        }
+        let known = match changed {
+            true => self.state.coordinators(since_s)?,
+            false => known,
+        };
+        Ok(known.into_iter().map(|(device, _)| device).collect())
     }
 
     /// Tells devices that have shown who they are, and belong to somebody known, where this node is met
@@ -145,6 +196,3 @@ impl Core {
         Ok(())
     }
 }
-
-/// How a route is known of which the device itself told.
-const TOLD: &str = "told";

@@ -1,6 +1,6 @@
 //! `kinlog status`: peers, feeds, what is held and why.
 
-use kinlog_agent::api::{FeedStatus, Reply, Request, SessionStatus, Status};
+use kinlog_agent::api::{FeedStatus, LadderInfo, Reply, Request, SessionStatus, Status};
 
 use crate::command::unexpected;
 use crate::error::Failure;
@@ -76,6 +76,10 @@ fn show(status: &Status, context: &Context<'_>) -> Result<(), Failure> {
         let found = found.map(|(by, times)| format!("{times} {}", clean(found_how(by))));
         output.data(&format!("found   {}", found.collect::<Vec<_>>().join(", ")))?;
     }
+    let tried: Vec<String> = status.ladder.iter().filter_map(tried).collect();
+    if !tried.is_empty() {
+        output.data(&format!("tried   {}", clean(&tried.join("; "))))?;
+    }
     if status.network && status.signals.is_empty() && status.lan.is_none() {
         output.data(&format!(
             "signal  {}",
@@ -125,9 +129,27 @@ fn found_how(found_by: &str) -> &str {
         "own" => "came here",
         "lan" => "on the local network",
         "route" => "where they were met before",
+        "coordinator" => "where coordinators are met",
         "peer" => "by another peer",
         other => other,
     }
+}
+
+/// Returns in words what came of one step of looking for peers, where it was tried.
+fn tried(step: &LadderInfo) -> Option<String> {
+    let how = match step.step.as_str() {
+        "peers" => "peers",
+        "lan" => "local network",
+        "routes" => "remembered routes",
+        "coordinators" => "coordinators",
+        "signal" => "signal servers",
+        other => other,
+    };
+    let took = match step.mean_ms {
+        Some(ms) => format!(" in {ms} ms"),
+        None => String::new(),
+    };
+    (step.tries > 0).then(|| format!("{how} {} of {}{took}", step.successes, step.tries))
 }
 
 fn session_line(session: &SessionStatus, paint: &Paint) -> String {

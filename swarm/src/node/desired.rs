@@ -20,6 +20,8 @@ pub(super) struct Wishes {
     pub(super) signals: Vec<SignalUrl>,
     /// Remembered meeting points, the best first.
     pub(super) routes: Vec<SignalUrl>,
+    /// Meeting points of coordinators, the best first.
+    pub(super) coordinators: Vec<SignalUrl>,
     pub(super) interests: BTreeMap<FeedKey, Interest>,
     pub(super) pushes: BTreeMap<FeedKey, Pushes>,
     pub(super) watches: BTreeMap<FeedKey, Option<Range<u64>>>,
@@ -61,6 +63,7 @@ impl Desired {
             topics: wishes.topics.clone(),
             signals: wishes.signals.clone(),
             routes: wishes.routes.clone(),
+            coordinators: wishes.coordinators.clone(),
             interests: std::mem::take(&mut wishes.interests),
             pushes: std::mem::take(&mut wishes.pushes),
             watches: std::mem::take(&mut wishes.watches),

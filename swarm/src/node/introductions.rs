@@ -6,6 +6,9 @@
 //! because it may have lost a session that the offering side still believes in (a process that was killed and
 //! came back). A knock never ends a session: a new one does, once it has proved that it knows the topic's key.
 //!
+//! Which of several ways is used goes by the [ladder](super::ladder): what a later step shows waits for
+//! its first dial while an earlier one may lead to the same peer.
+//!
 //! One peer may be shown by several introducers. A peer names it by its Noise static, so that one with a
 //! session is never dialled again; behind a server it is known once a session has opened. Of the
 //! paths to one peer one is tried at a time. What an introducer shows may be invented: it gets few dials at once,
@@ -17,6 +20,7 @@
 
 mod attempt;
 mod circuit;
+mod climb;
 mod due;
 mod open;
 mod path;
@@ -31,8 +35,11 @@ use std::time::Duration;
 use kinlog_feeds::{PublicKey, Time};
 use kinlog_signal::Topic;
 
-use crate::limits::{INTRODUCED_AFTER, KNOCK_AFTER, PEERS_KNOWN_MAX, PEERS_TOLD_MAX};
+use super::ladder::{Ladder, LadderStep};
+use crate::limits::{KNOCK_AFTER, PEERS_KNOWN_MAX, PEERS_TOLD_MAX};
 use crate::session::SessionId;
+pub use climb::StepState;
+pub(crate) use climb::StepView;
 use path::{Introduction, State};
 pub(crate) use path::{MeetingKey, PeerPath, Via};
 pub use peer_state::PeerState;
@@ -74,6 +81,8 @@ struct Open {
     meeting: MeetingKey,
     peer: PublicKey,
     relayed: bool,
+    /// By which step the peer was found; nothing where the caller made the link.
+    step: Option<LadderStep>,
 }
 
 /// How far one peer that introduces is to be believed.
@@ -103,6 +112,7 @@ pub(crate) struct Introductions {
     peers: BTreeMap<PeerPath, Introduction>,
     open: BTreeMap<SessionId, Open>,
     trust: BTreeMap<SessionId, Trust>,
+    ladder: Ladder,
     changes: VecDeque<Change>,
     random: u64,
 }
@@ -114,6 +124,7 @@ impl Introductions {
             peers: BTreeMap::new(),
             open: BTreeMap::new(),
             trust: BTreeMap::new(),
+            ladder: Ladder::default(),
             changes: VecDeque::new(),
             random: seed | 1,
         }
@@ -129,6 +140,7 @@ impl Introductions {
         own: PublicKey,
         peers: &[PublicKey],
     ) {
+        self.ladder.handle_entered(now, server, &meeting);
         let present: BTreeSet<PublicKey> = peers.iter().copied().collect();
         let via = Via::Signal { server, topic };
         for path in self.paths(|path| path.via == via && !present.contains(&path.peer)) {
@@ -156,18 +168,18 @@ impl Introductions {
         if path.peer == own || self.is_full(&path) {
             return;
         }
-        let mut wait = Duration::ZERO;
-        if path.introducer().is_some() && self.may_be_behind_a_server(&meeting) {
-            wait += INTRODUCED_AFTER;
-        }
-        if own > path.peer {
-            wait += self.jitter(KNOCK_AFTER);
-        }
+        let wait = match own > path.peer {
+            true => self.jitter(KNOCK_AFTER),
+            false => Duration::ZERO,
+        };
         let peer = self
             .peers
             .entry(path)
             .or_insert_with(|| Introduction::new(&path, meeting, own));
-        peer.present = true;
+        if !std::mem::replace(&mut peer.present, true) {
+            peer.shown_at = now;
+            peer.is_new = true;
+        }
         let identity = peer.identity;
         if let State::Idle { try_at } = &mut peer.state {
             peer.failures = 0;
@@ -203,7 +215,8 @@ impl Introductions {
     }
 
     /// A server is lost: who is in its topics is not known until it is back.
-    pub(crate) fn handle_server_lost(&mut self, server: usize) {
+    pub(crate) fn handle_server_lost(&mut self, now: Time, server: usize) {
+        self.ladder.handle_point_lost(now, server);
         let is_of =
             |path: &PeerPath| matches!(path.via, Via::Signal { server: of, .. } if of == server);
         for path in self.paths(is_of) {
@@ -222,6 +235,14 @@ impl Introductions {
     /// Forgets a peer that is not to be met again for a while.
     pub(crate) fn forget(&mut self, path: &PeerPath) {
         self.remove(path);
+    }
+
+    /// Returns the step of the ladder that a path belongs to.
+    fn step_of(&self, path: &PeerPath) -> LadderStep {
+        match path.via {
+            Via::Signal { server, .. } => self.ladder.step_of(server),
+            Via::Peer(_) => LadderStep::Peers,
+        }
     }
 
     fn paths(&self, is: impl Fn(&PeerPath) -> bool) -> Vec<PeerPath> {

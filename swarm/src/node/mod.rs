@@ -12,6 +12,7 @@ mod event;
 mod host;
 mod introducer;
 mod introductions;
+mod ladder;
 mod negotiate;
 mod own_addresses;
 mod plain;
@@ -48,10 +49,11 @@ pub use config::NodeConfig;
 use desired::Desired;
 pub use event::{NodeError, NodeEvent, Step};
 pub use host::{Credentials, Host};
-pub use introductions::PeerState;
+pub use introductions::{PeerState, StepState};
+pub use ladder::LadderStep;
 pub use status::{
-    FeedStatus, FoundBy, LanStatus, NodeStatus, PeerStatus, RelayStatus, SessionStatus,
-    SignalStatus, TopicStatus, ViaStatus,
+    FeedStatus, FoundBy, LadderStatus, LanStatus, NodeStatus, PeerStatus, RelayStatus,
+    SessionStatus, SignalStatus, StepStatus, TopicStatus, ViaStatus,
 };
 
 /// What the handle asks of the task.
@@ -202,6 +204,13 @@ impl Node {
     /// said before; at most [`ROUTES_JOINED_MAX`](crate::limits::ROUTES_JOINED_MAX) are joined.
     pub fn set_routes(&self, routes: Vec<SignalUrl>) {
         self.desired.change(|it| it.routes = routes);
+    }
+
+    /// Says where coordinators may be met: peers that introduced or relayed before, and seeders. Others who remember
+    /// the same ones are met there. At most
+    /// [`COORDINATORS_JOINED_MAX`](crate::limits::COORDINATORS_JOINED_MAX) are joined.
+    pub fn set_coordinators(&self, coordinators: Vec<SignalUrl>) {
+        self.desired.change(|it| it.coordinators = coordinators);
     }
 
     /// Returns the port of the own meeting point, if there is one.

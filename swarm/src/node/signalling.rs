@@ -10,6 +10,7 @@ use kinlog_signal::{Client, ClientConfig, ClientEvent, SignalUrl, Topic};
 use tokio::sync::mpsc;
 
 use super::introductions::MeetingKey;
+use super::ladder::LadderStep;
 use super::status::{FoundBy, SignalStatus};
 use super::{NodeEvent, Step};
 use crate::clock::unix_seconds;
@@ -104,6 +105,16 @@ impl Signalling {
         points
             .filter(move |(_, point)| point.found_by == found_by)
             .map(|(position, point)| (*position, point.url.to_string()))
+    }
+
+    /// Returns the positions of all points but the own one, each with the step of the ladder that it
+    /// belongs to.
+    pub(super) fn steps(&self) -> BTreeMap<usize, LadderStep> {
+        let points = self.points.iter();
+        points
+            .filter(|(_, point)| point.found_by != FoundBy::Own)
+            .map(|(position, point)| (*position, point.found_by.step()))
+            .collect()
     }
 
     /// Returns how a point was found.

@@ -1,10 +1,13 @@
 //! What a node does right now, in words and numbers for `kinlog status`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::PeerState;
+use super::introductions::{StepState, StepView};
+use super::ladder::{LadderStep, Tally};
 use crate::link::{IcePath, Transport};
 use crate::session::{Label, label_name};
 
@@ -22,6 +25,8 @@ pub enum FoundBy {
     Route,
     /// Another peer of the same meeting.
     Peer,
+    /// The meeting point of a coordinator: a peer that introduced or relayed before, or a seeder.
+    Coordinator,
 }
 
 impl FoundBy {
@@ -33,6 +38,18 @@ impl FoundBy {
             FoundBy::Lan => "lan",
             FoundBy::Route => "route",
             FoundBy::Peer => "peer",
+            FoundBy::Coordinator => "coordinator",
+        }
+    }
+
+    /// Returns the step of the ladder that it belongs to.
+    pub fn step(self) -> LadderStep {
+        match self {
+            FoundBy::Signal => LadderStep::Signal,
+            FoundBy::Own | FoundBy::Lan => LadderStep::Lan,
+            FoundBy::Route => LadderStep::Routes,
+            FoundBy::Peer => LadderStep::Peers,
+            FoundBy::Coordinator => LadderStep::Coordinators,
         }
     }
 }
@@ -46,6 +63,8 @@ pub struct NodeStatus {
     pub signal: Vec<SignalStatus>,
     /// Sessions that opened since the start, by how the peer was found.
     pub found: BTreeMap<FoundBy, u64>,
+    /// What came of each step of the ladder since the start, in their order.
+    pub ladder: Vec<LadderStatus>,
     /// The local network, where it is looked at.
     pub lan: Option<LanStatus>,
     /// Topics joined.
@@ -56,6 +75,42 @@ pub struct NodeStatus {
     pub relay: RelayStatus,
     /// Feeds the replicator knows.
     pub feeds: Vec<FeedStatus>,
+}
+
+/// What came of one step of the ladder, over all topics.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LadderStatus {
+    /// The step.
+    pub step: LadderStep,
+    /// Attempts to connect to somebody whom it showed.
+    pub tries: u64,
+    /// Those that led to a session.
+    pub successes: u64,
+    /// Milliseconds from attempt to session, on average.
+    pub mean_ms: Option<u64>,
+    /// The same, of the last one.
+    pub last_ms: Option<u64>,
+}
+
+/// What became of one step for one topic.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct StepStatus {
+    /// The step.
+    pub step: LadderStep,
+    /// What became of it.
+    pub state: StepState,
+    /// Peers that it shows now; for sessions, those that are open.
+    pub shown: usize,
+    /// Milliseconds from the beginning of the search until it was asked.
+    pub asked_ms: Option<u64>,
+    /// Milliseconds from then until all who were asked had answered, or could not be reached.
+    pub took_ms: Option<u64>,
+    /// Milliseconds from the beginning of the search until it had led to a session.
+    pub connected_ms: Option<u64>,
+    /// Attempts to connect to somebody whom it showed.
+    pub tries: u64,
+    /// Those that led to a session.
+    pub successes: u64,
 }
 
 /// One peer of one meeting.
@@ -195,6 +250,12 @@ pub struct TopicStatus {
     pub sessions: usize,
     /// Periods it is joined in: two round a roll, three while nobody was found.
     pub periods: usize,
+    /// How far it is with whoever is nearest there; store-forward where nobody is reached.
+    pub state: PeerState,
+    /// Why nobody is reached, where it is so.
+    pub why: Option<String>,
+    /// The steps of the ladder, in their order.
+    pub steps: Vec<StepStatus>,
 }
 
 /// One feed.
@@ -220,4 +281,37 @@ pub struct FeedStatus {
     pub peers_taking_pushes: usize,
     /// Blocks that connected peers sent before they were asked for, as they may.
     pub blocks_pushed: u64,
+}
+
+impl LadderStatus {
+    pub(super) fn new(step: LadderStep, tally: &Tally) -> Self {
+        let mean = tally.took.as_millis().checked_div(tally.successes.into());
+        let last = (tally.successes > 0).then(|| milliseconds(tally.took_last));
+        LadderStatus {
+            step,
+            tries: tally.tries,
+            successes: tally.successes,
+            mean_ms: mean.map(|mean| u64::try_from(mean).unwrap_or(u64::MAX)),
+            last_ms: last,
+        }
+    }
+}
+
+impl From<StepView> for StepStatus {
+    fn from(view: StepView) -> Self {
+        StepStatus {
+            step: view.step,
+            state: view.state,
+            shown: view.shown,
+            asked_ms: view.asked.map(milliseconds),
+            took_ms: view.took.map(milliseconds),
+            connected_ms: view.connected.map(milliseconds),
+            tries: view.tries,
+            successes: view.successes,
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

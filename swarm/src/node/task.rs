@@ -24,12 +24,16 @@ use super::circuits::Circuits;
 use super::desired::Desired;
 use super::introducer::Introducer;
 use super::introductions::{Introductions, MeetingKey, PeerPath};
+use super::ladder::LadderStep;
 use super::own_addresses::OwnAddresses;
 use super::sessions::Sessions;
 use super::signalling::Signalling;
 use super::status::FoundBy;
 use super::told_servers::ToldServers;
-use super::{Host, NodeConfig, NodeError, NodeEvent, NodeStatus, Request, TopicStatus};
+use super::{
+    Host, LadderStatus, NodeConfig, NodeError, NodeEvent, NodeStatus, Request, StepStatus,
+    TopicStatus,
+};
 use crate::clock::Clock;
 use crate::lan::LanNews;
 use crate::limits::{FURTHER_ASSOCIATIONS_MAX, REPORTS_QUEUED_MAX, TICK};
@@ -212,6 +216,7 @@ impl Task {
         if wishes.stop {
             return true;
         }
+        self.apply_points(&wishes);
         for (key, blocks) in wishes.watches {
             self.parts.replication.watch(key, blocks).await;
         }
@@ -233,7 +238,6 @@ impl Task {
         if let Some(except) = wishes.publish_own {
             self.parts.replication.publish_own(except).await;
         }
-        self.apply_points(&wishes.signals, &wishes.routes);
         self.apply_topics(wishes.topics.into_iter());
         if wishes.refresh {
             for id in self.sessions.entries.keys().copied().collect::<Vec<_>>() {
@@ -252,6 +256,15 @@ impl Task {
         for (server, topic) in left {
             self.introductions.handle_topic_left(server, topic);
         }
+        self.tell_ladder();
+    }
+
+    /// Tells the ladder what is wanted, and who can be asked.
+    fn tell_ladder(&mut self) {
+        let now = self.parts.clock.now();
+        let wanted = self.signalling.meetings().copied().collect();
+        let points = self.signalling.steps();
+        self.introductions.handle_wanted(now, &wanted, points);
     }
 
     fn handle_tick(&mut self) {
@@ -304,16 +317,28 @@ impl Task {
     }
 
     async fn status(&self) -> NodeStatus {
-        let topics = self.signalling.meetings().map(|meeting| TopicStatus {
-            label: meeting.0,
-            key: kinlog_feeds::text::encode(&meeting.1),
-            peers_seen: self.introductions.peers_seen(meeting),
-            sessions: self.sessions.of_meeting(meeting),
-            periods: self.signalling.topics_joined(meeting),
+        let now = self.parts.clock.now();
+        let topics = self.signalling.meetings().map(|meeting| {
+            let climb = self.introductions.climb(now, meeting);
+            TopicStatus {
+                label: meeting.0,
+                key: kinlog_feeds::text::encode(&meeting.1),
+                peers_seen: self.introductions.peers_seen(meeting),
+                sessions: self.sessions.of_meeting(meeting),
+                periods: self.signalling.topics_joined(meeting),
+                state: climb.state,
+                why: climb.why,
+                steps: climb.steps.into_iter().map(StepStatus::from).collect(),
+            }
+        });
+        let ladder = LadderStep::FINDING.map(|step| {
+            let tally = self.introductions.tally(step);
+            LadderStatus::new(step, &tally)
         });
         NodeStatus {
             topics: topics.collect(),
-            sessions: self.sessions.status(self.parts.clock.now()).await,
+            sessions: self.sessions.status(now).await,
+            ladder: ladder.into(),
             signal: self.signalling.status(),
             found: self.found.clone(),
             lan: self.points.status(),

@@ -16,6 +16,7 @@ impl Introductions {
     /// A peer made an offer; returns whether to answer it. An attempt already under way gives way.
     pub(crate) fn handle_offer(
         &mut self,
+        now: Time,
         path: PeerPath,
         meeting: MeetingKey,
         own: PublicKey,
@@ -50,6 +51,7 @@ impl Introductions {
         // Another peer says itself whom it has, and who is gone: of one that was gone before it was told of
         // nothing follows.
         peer.present |= path.introducer().is_none();
+        self.begin(now, &path);
         let state = State::Negotiating {
             attempt,
             offered: false,
@@ -84,6 +86,9 @@ impl Introductions {
             path.introducer().is_some() && self.direct_with(&peer.meeting, peer.identity).is_some();
         if peer.own < path.peer && !is_connected && !matches!(peer.state, State::Negotiating { .. })
         {
+            if let Some(peer) = self.peers.get_mut(&path) {
+                peer.is_new = false;
+            }
             self.set_state(&path, State::Idle { try_at: Some(now) });
         }
     }
@@ -118,6 +123,16 @@ impl Introductions {
             self.settle(&path);
         }
         self.set_state(&path, State::Connected { session });
+    }
+
+    /// An attempt by a path begins.
+    pub(super) fn begin(&mut self, now: Time, path: &PeerPath) {
+        let step = self.step_of(path);
+        if let Some(peer) = self.peers.get_mut(path) {
+            peer.is_new = false;
+            peer.began = Some(now);
+            self.ladder.handle_try(&peer.meeting, step);
+        }
     }
 
     /// An attempt failed.
@@ -171,6 +186,8 @@ impl Introductions {
         let wait = self.jitter(wait);
         if let Some(peer) = self.peers.get_mut(&path) {
             peer.failures = failures.saturating_add(1);
+            peer.is_new = false;
+            peer.began = None;
         }
         let try_at = Some(now + wait);
         self.set_state(&path, State::Idle { try_at });

@@ -13,6 +13,7 @@ impl Introductions {
     /// A peer asks for a circuit by the introducer; returns whether to accept it.
     pub(crate) fn handle_circuit_open(
         &mut self,
+        now: Time,
         path: PeerPath,
         meeting: MeetingKey,
         own: PublicKey,
@@ -26,6 +27,7 @@ impl Introductions {
         self.peers
             .entry(path)
             .or_insert_with(|| Introduction::new(&path, meeting, own));
+        self.begin(now, &path);
         true
     }
 

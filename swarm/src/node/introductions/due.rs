@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use kinlog_feeds::Time;
 
 use super::path::{CircuitState, State};
-use super::{Action, Due, Introductions, MeetingKey, PeerPath};
-use crate::limits::{CIRCUIT_WAIT_MAX, DIALS_BY_INTRODUCER_MAX, DIALS_MAX, FAILURES_BEFORE_RELAY};
+use super::{Action, Due, Introductions, PeerPath};
+use crate::limits::{CIRCUIT_WAIT_MAX, DIALS_BY_INTRODUCER_MAX, DIALS_MAX};
 use crate::session::SessionId;
 
 impl Introductions {
@@ -22,6 +22,7 @@ impl Introductions {
                 Due::Circuit => {
                     let number = self.next_random();
                     let until = now + CIRCUIT_WAIT_MAX;
+                    self.begin(now, &path);
                     if let Some(peer) = self.peers.get_mut(&path) {
                         peer.circuit = CircuitState::Opening { number, until };
                         self.settle(&path);
@@ -39,6 +40,7 @@ impl Introductions {
                 offered: true,
                 described: false,
             };
+            self.begin(now, &path);
             self.set_state(&path, state);
             Some(Action::Offer { path, attempt })
         } else {
@@ -52,19 +54,9 @@ impl Introductions {
         self.next_due().map(|(at, _, _)| at)
     }
 
-    /// Returns whether servers show peers of the meeting of which nobody knows yet who they are, and which are
-    /// still being tried.
-    pub(super) fn may_be_behind_a_server(&self, meeting: &MeetingKey) -> bool {
-        self.peers.iter().any(|(path, peer)| {
-            path.introducer().is_none()
-                && peer.meeting == *meeting
-                && peer.identity.is_none()
-                && peer.failures < FAILURES_BEFORE_RELAY
-        })
-    }
-
     /// Returns what is due next, and when: of several paths to one peer one at a time.
     pub(super) fn next_due(&self) -> Option<(Time, Due, PeerPath)> {
+        let under_way = self.under_way();
         let mut tried = BTreeSet::new();
         let mut circuits = BTreeSet::new();
         let mut dials = 0;
@@ -96,6 +88,8 @@ impl Introductions {
                 return None;
             }
             let offers = peer.own < path.peer;
+            let held = self.held_until(path, peer, &under_way);
+            let at = held.map_or(at, |until| at.max(until));
             let Some(introducer) = path.introducer() else {
                 return (!offers || dials < DIALS_MAX).then_some((at, Due::Dial, *path));
             };

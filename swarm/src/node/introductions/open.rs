@@ -1,5 +1,7 @@
 //! Sessions that are open, and what they say of the paths to their peers.
 
+use std::time::Duration;
+
 use kinlog_feeds::{PublicKey, Time};
 
 use super::path::{CircuitState, Introduction, State};
@@ -11,6 +13,7 @@ impl Introductions {
     /// introduce it any more.
     pub(crate) fn handle_session_open(
         &mut self,
+        now: Time,
         path: Option<PeerPath>,
         session: SessionId,
         meeting: MeetingKey,
@@ -21,12 +24,17 @@ impl Introductions {
             meeting,
             peer,
             relayed,
+            step: path.map(|path| self.step_of(&path)),
         };
         self.open.insert(session, open);
         if let Some(path) = path {
-            if let Some(known) = self.peers.get_mut(&path) {
+            let began = self.peers.get_mut(&path).and_then(|known| {
                 known.identity = Some(peer);
-            }
+                known.began.take()
+            });
+            let took = began.map_or(Duration::ZERO, |began| now.since(began));
+            let step = self.step_of(&path);
+            self.ladder.handle_success(now, &meeting, step, took);
             if let Some(trust) = path.introducer().and_then(|by| self.trust.get_mut(&by)) {
                 trust.failures = 0;
                 trust.rests_until = None;
@@ -55,10 +63,19 @@ impl Introductions {
     /// is another session with it.
     pub(crate) fn handle_session_closed(&mut self, now: Time, session: SessionId) {
         self.trust.remove(&session);
+        self.ladder.handle_told(now, session);
         for path in self.paths(|path| path.via == Via::Peer(session)) {
             self.handle_peer_left(path);
         }
         let was_open = self.open.remove(&session);
+        if let Some(open) = &was_open
+            && !self
+                .open
+                .values()
+                .any(|other| other.meeting == open.meeting)
+        {
+            self.ladder.handle_alone(now, &open.meeting);
+        }
         for path in self.paths(|_| true) {
             let Some(peer) = self.peers.get(&path) else {
                 continue;

@@ -91,6 +91,12 @@ pub(super) struct Introduction {
     pub(super) circuit_failures: u32,
     /// What was told last.
     pub(super) told: PeerState,
+    /// When it was shown first, or again after it was gone.
+    pub(super) shown_at: Time,
+    /// It was not dialled yet, and waits while earlier steps of the ladder may lead to it.
+    pub(super) is_new: bool,
+    /// When the attempt under way began.
+    pub(super) began: Option<Time>,
 }
 
 impl Introduction {
@@ -108,6 +114,9 @@ impl Introduction {
             circuit: CircuitState::None { from: Time::ZERO },
             circuit_failures: 0,
             told: PeerState::Disconnected,
+            shown_at: Time::ZERO,
+            is_new: false,
+            began: None,
         }
     }
 

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::limits::{
-    CANDIDATES_PER_MINUTE, DIALS_BY_INTRODUCER_MAX, DIALS_MAX, INTRODUCER_FAILURES_MAX,
-    INTRODUCER_REST, RETRY_AFTER_MAX,
+    CANDIDATES_PER_MINUTE, DIALS_BY_INTRODUCER_MAX, DIALS_MAX, INTRODUCED_AFTER,
+    INTRODUCER_FAILURES_MAX, INTRODUCER_REST, LADDER_HOLD_MAX, NOBODY_IN_TOPIC_AFTER,
+    RETRY_AFTER_MAX,
 };
 use crate::session::Label;
 
@@ -49,9 +50,9 @@ fn smaller_key_offers_and_larger_key_knocks_later() {
 #[test]
 fn offer_of_the_larger_key_is_ignored() {
     let mut low = Introductions::new(1);
-    assert!(!low.handle_offer(path(HIGH), MEETING, LOW, 5));
+    assert!(!low.handle_offer(at(0), path(HIGH), MEETING, LOW, 5));
     let mut high = Introductions::new(1);
-    assert!(high.handle_offer(path(LOW), MEETING, HIGH, 5));
+    assert!(high.handle_offer(at(0), path(LOW), MEETING, HIGH, 5));
     assert!(high.is_current(&path(LOW), 5));
 }
 
@@ -85,7 +86,7 @@ fn rejoining_a_server_does_not_dial_a_connected_peer_again() {
     low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
     offer_to(&mut low, at(0));
     low.handle_session(path(HIGH), SessionId(1));
-    low.handle_server_lost(0);
+    low.handle_server_lost(at(0), 0);
     low.handle_joined(at(9000), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
     assert_eq!(low.poll_action(at(9000)), None);
     assert_eq!(low.poll_timeout(), None);
@@ -110,7 +111,14 @@ fn lost_peer_is_retried_within_half_a_second_then_ever_more_slowly() {
     low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
     offer_to(&mut low, at(0));
     low.handle_session(path(HIGH), SessionId(1));
-    low.handle_session_open(Some(path(HIGH)), SessionId(1), MEETING, STATIC, false);
+    low.handle_session_open(
+        at(0),
+        Some(path(HIGH)),
+        SessionId(1),
+        MEETING,
+        STATIC,
+        false,
+    );
     low.handle_session_closed(at(1000), SessionId(1));
     let mut now = low.poll_timeout().unwrap();
     assert!(now.since(at(1000)) <= Duration::from_millis(500));
@@ -144,7 +152,7 @@ fn at_most_eight_dials_run_at_once() {
 #[test]
 fn flood_of_candidates_is_cut_at_the_limit() {
     let mut high = Introductions::new(1);
-    high.handle_offer(path(LOW), MEETING, HIGH, 5);
+    high.handle_offer(at(0), path(LOW), MEETING, HIGH, 5);
     let taken = |from: u64, high: &mut Introductions| {
         (from..from + 200)
             .filter(|n| high.handle_candidate(at(*n), path(LOW), 5))
@@ -177,9 +185,9 @@ fn shown(peer: PublicKey) -> PeerPath {
 #[test]
 fn peer_that_offered_and_was_gone_before_it_was_told_of_is_forgotten() {
     let mut high = Introductions::new(1);
-    assert!(high.handle_offer(shown(LOW), MEETING, HIGH, 5));
+    assert!(high.handle_offer(at(0), shown(LOW), MEETING, HIGH, 5));
     high.handle_session(shown(LOW), SessionId(1));
-    high.handle_session_open(Some(shown(LOW)), SessionId(1), MEETING, LOW, false);
+    high.handle_session_open(at(0), Some(shown(LOW)), SessionId(1), MEETING, LOW, false);
     high.handle_session_closed(at(9), SessionId(1));
     assert_eq!(high.view(), []);
     assert_eq!(high.poll_timeout(), None);
@@ -188,15 +196,15 @@ fn peer_that_offered_and_was_gone_before_it_was_told_of_is_forgotten() {
 #[test]
 fn peer_with_a_session_is_never_dialled_again_whoever_shows_it() {
     let mut low = Introductions::new(1);
-    low.handle_session_open(None, SessionId(1), MEETING, HIGH, false);
+    low.handle_session_open(at(0), None, SessionId(1), MEETING, HIGH, false);
     low.handle_peer_joined(at(0), shown(HIGH), MEETING, LOW);
     assert_eq!(low.poll_timeout(), None);
     // Nor does a forged knock or offer of it end the session.
     low.handle_knock(at(1), shown(HIGH));
     assert_eq!(low.poll_timeout(), None);
     let mut high = Introductions::new(1);
-    high.handle_session_open(None, SessionId(1), MEETING, LOW, false);
-    assert!(!high.handle_offer(shown(LOW), MEETING, HIGH, 5));
+    high.handle_session_open(at(0), None, SessionId(1), MEETING, LOW, false);
+    assert!(!high.handle_offer(at(0), shown(LOW), MEETING, HIGH, 5));
     // Once the session is gone it is met again by whoever shows it.
     low.handle_session_closed(at(2), SessionId(1));
     let due = low.poll_timeout().unwrap();
@@ -243,7 +251,7 @@ fn peers_an_introducer_invents_take_few_dials_and_it_rests_in_the_end() {
         while let Some(Action::Offer { path, attempt }) = low.poll_action(now) {
             if path == honest {
                 reached = true;
-                low.handle_session_open(Some(path), SessionId(1), MEETING, HIGH, false);
+                low.handle_session_open(at(0), Some(path), SessionId(1), MEETING, HIGH, false);
             } else {
                 begun.push((path, attempt));
             }
@@ -275,7 +283,7 @@ fn peer_behind_two_servers_counts_as_connected_behind_both() {
     assert_eq!(attempts.len(), 2, "nobody can know yet");
     for (path, session) in [(path(HIGH), SessionId(1)), (other, SessionId(2))] {
         low.handle_session(path, session);
-        low.handle_session_open(Some(path), session, MEETING, STATIC, false);
+        low.handle_session_open(at(0), Some(path), session, MEETING, STATIC, false);
     }
     // The second one is dropped as the peer is the same.
     low.handle_session_closed(at(9), SessionId(2));
@@ -312,7 +320,7 @@ fn peer_shown_by_another_waits_while_it_may_be_one_that_a_server_shows() {
     // It was.
     let behind = path(PublicKey([5; 32]));
     low.handle_session(behind, SessionId(1));
-    low.handle_session_open(Some(behind), SessionId(1), MEETING, HIGH, false);
+    low.handle_session_open(at(0), Some(behind), SessionId(1), MEETING, HIGH, false);
     assert_eq!(low.poll_timeout(), None);
 }
 
@@ -329,7 +337,7 @@ fn circuit_is_asked_for_once_direct_ways_failed_and_by_the_side_that_offers() {
     assert_eq!(path, shown(HIGH));
     assert!(low.is_opening(&path, number) && !low.is_opening(&path, number ^ 1));
     low.handle_circuit_session(path, SessionId(1));
-    low.handle_session_open(Some(path), SessionId(1), MEETING, HIGH, true);
+    low.handle_session_open(at(0), Some(path), SessionId(1), MEETING, HIGH, true);
     assert_eq!(low.view()[0].state, PeerState::Relayed);
     // Direct ways are tried on, however often they fail.
     for _ in 0..40 {
@@ -341,7 +349,7 @@ fn circuit_is_asked_for_once_direct_ways_failed_and_by_the_side_that_offers() {
     let now = low.poll_timeout().unwrap();
     offer_to(&mut low, now);
     low.handle_session(path, SessionId(2));
-    low.handle_session_open(Some(path), SessionId(2), MEETING, HIGH, false);
+    low.handle_session_open(at(0), Some(path), SessionId(2), MEETING, HIGH, false);
     low.handle_session_closed(now, SessionId(1));
     let view = &low.view()[0];
     assert_eq!(
@@ -359,7 +367,7 @@ fn circuit_is_asked_for_once_direct_ways_failed_and_by_the_side_that_offers() {
         assert_eq!(action, Some(Action::Knock { path: shown(LOW) }));
     }
     assert_eq!(high.view()[0].state, PeerState::StoreForward);
-    assert!(high.handle_circuit_open(shown(LOW), MEETING, HIGH));
+    assert!(high.handle_circuit_open(at(0), shown(LOW), MEETING, HIGH));
 }
 
 #[test]
@@ -384,6 +392,94 @@ fn circuit_that_is_refused_or_never_comes_is_asked_for_ever_more_seldom() {
     assert!((10..25).contains(&asked), "{asked}");
 }
 
+/// A node that wants the meeting and knows a route at position 0 and a signal server at position 1, both of
+/// which say who is there.
+fn on_the_ladder() -> Introductions {
+    let mut low = Introductions::new(1);
+    let points = [(0, LadderStep::Routes), (1, LadderStep::Signal)];
+    low.handle_wanted(at(0), &[MEETING].into(), points.into());
+    for position in [0, 1] {
+        low.handle_joined(at(0), position, Topic([2; 32]), MEETING, LOW, &[]);
+    }
+    low
+}
+
+fn behind(position: usize, peer: PublicKey) -> PeerPath {
+    PeerPath::signal(position, Topic([2; 32]), peer)
+}
+
+/// R150, R152, R174: who is at a route and at a server is dialled at the route, and at the server only
+/// when that leads nowhere.
+#[test]
+fn what_a_server_shows_waits_while_an_earlier_step_leads_somewhere() {
+    let mut low = on_the_ladder();
+    // It is one peer, under two names; the server is quicker.
+    low.handle_peer_joined(at(10), behind(1, HIGH), MEETING, LOW);
+    assert_eq!(low.poll_action(at(10)), None);
+    low.handle_peer_joined(at(30), behind(0, PublicKey([8; 32])), MEETING, LOW);
+    let Some(Action::Offer { path, attempt }) = low.poll_action(at(30)) else {
+        unreachable!("the route is tried");
+    };
+    assert_eq!(path, behind(0, PublicKey([8; 32])));
+    let held = low.climb(at(31), &MEETING).steps[5];
+    assert_eq!(
+        (held.step, held.state),
+        (LadderStep::Signal, StepState::Held)
+    );
+    assert_eq!(low.poll_action(at(400)), None);
+    low.handle_failed(at(450), path, attempt);
+    let Some(Action::Offer { path, .. }) = low.poll_action(at(450)) else {
+        unreachable!("the next step is tried");
+    };
+    assert_eq!(path, behind(1, HIGH));
+    let routes = low.climb(at(451), &MEETING).steps[3];
+    assert_eq!((routes.tries, routes.successes), (1, 0));
+}
+
+#[test]
+fn no_step_is_held_for_longer_than_a_second_whatever_earlier_ones_show() {
+    let mut low = on_the_ladder();
+    low.handle_peer_joined(at(0), behind(1, HIGH), MEETING, LOW);
+    let (mut dialled_at, mut running) = (None, None);
+    for tick in 2..200 {
+        let now = at(tick * 10);
+        // Somebody invents one after the other at the route; each attempt is there until the next one is.
+        let invented = PublicKey([u8::try_from(tick).unwrap(); 32]);
+        low.handle_peer_joined(now, behind(0, invented), MEETING, LOW);
+        while let Some(Action::Offer { path, attempt }) = low.poll_action(now) {
+            if path == behind(1, HIGH) {
+                dialled_at = dialled_at.or(Some(now));
+            } else if let Some((path, attempt)) = running.replace((path, attempt)) {
+                low.handle_failed(now, path, attempt);
+            }
+        }
+    }
+    assert_eq!(dialled_at, Some(at(0) + LADDER_HOLD_MAX));
+}
+
+/// R153, R191: nobody is reached, and it says why.
+#[test]
+fn meeting_where_nobody_is_reached_is_left_to_store_and_forward() {
+    let mut low = on_the_ladder();
+    let early = low.climb(at(100), &MEETING);
+    assert_eq!((early.state, early.why), (PeerState::Discovering, None));
+    let late = low.climb(at(0) + NOBODY_IN_TOPIC_AFTER, &MEETING);
+    assert_eq!(late.state, PeerState::StoreForward);
+    assert_eq!(late.why.unwrap(), "nobody is shown by: routes, signal");
+    low.handle_peer_joined(at(9000), behind(1, HIGH), MEETING, LOW);
+    let now = low.poll_timeout().unwrap();
+    let attempt = offer_to(&mut low, now);
+    low.handle_failed(now, behind(1, HIGH), attempt);
+    let late = low.climb(now, &MEETING);
+    assert_eq!(late.state, PeerState::StoreForward);
+    assert_eq!(
+        late.why.unwrap(),
+        "1 peer is shown, and could not be reached"
+    );
+    low.handle_session_open(now, None, SessionId(1), MEETING, STATIC, true);
+    assert_eq!(low.climb(now, &MEETING).state, PeerState::Relayed);
+}
+
 mod states {
     use proptest::prelude::*;
 
@@ -405,18 +501,18 @@ mod states {
             0 => low.handle_peer_joined(now, path, MEETING, own),
             1 => low.handle_peer_left(path),
             2 => {
-                low.handle_offer(path, MEETING, own, 1);
+                low.handle_offer(now, path, MEETING, own, 1);
             }
             3 => low.handle_answer(path, 1),
             4 => low.handle_knock(now, path),
             5 => low.handle_session(path, session),
-            6 => low.handle_session_open(Some(path), session, MEETING, peer, relayed),
+            6 => low.handle_session_open(now, Some(path), session, MEETING, peer, relayed),
             7 => low.handle_session_closed(now, session),
             8 => low.handle_failed(now, path, 1),
-            9 => low.handle_server_lost(2),
+            9 => low.handle_server_lost(now, 2),
             13 => low.handle_introducer(INTRODUCER, which < 50),
             14 => {
-                low.handle_circuit_open(path, MEETING, own);
+                low.handle_circuit_open(now, path, MEETING, own);
                 low.handle_circuit_session(path, SessionId(u64::from(which % 3) * 2 + 1));
             }
             10 => low.forget(&path),

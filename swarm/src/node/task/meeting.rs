@@ -30,7 +30,7 @@ impl Task {
                 }
             }
             ClientEvent::Disconnected { reason, retry_in } => {
-                self.introductions.handle_server_lost(server);
+                self.introductions.handle_server_lost(now, server);
                 self.point_failed(server);
                 // Others come and go, and say so in the status alone.
                 if self.signalling.found_by(server) != Some(FoundBy::Signal) {
@@ -134,10 +134,15 @@ impl Task {
     }
 
     fn handle_offer(&mut self, path: PeerPath, attempt: u64, offer: Bytes) {
+        let now = self.parts.clock.now();
         let Some((meeting, own)) = self.met_by(&path) else {
             return;
         };
-        if !self.has_room() || !self.introductions.handle_offer(path, meeting, own, attempt) {
+        if !self.has_room()
+            || !self
+                .introductions
+                .handle_offer(now, path, meeting, own, attempt)
+        {
             return;
         }
         self.start_attempt(path, attempt, Some(offer));

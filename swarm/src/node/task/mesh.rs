@@ -25,7 +25,7 @@ impl Task {
         if !entry.info.plain {
             let relayed = entry.is_relayed();
             self.introductions
-                .handle_session_open(entry.path, id, meeting, peer, relayed);
+                .handle_session_open(now, entry.path, id, meeting, peer, relayed);
         }
         if let Some(Relays(relays)) = their {
             // Nothing is relayed by what is relayed itself.
@@ -33,6 +33,7 @@ impl Task {
             self.introductions.handle_introducer(id, relays);
             self.introducer.handle_open(now, id, meeting, peer, relays);
             let request_id = id.0;
+            self.introductions.handle_asked(now, &meeting, id);
             self.say(id, MeshMessage::Query { request_id });
         }
     }
@@ -44,7 +45,16 @@ impl Task {
             MeshMessage::Query { request_id } => {
                 self.introducer.handle_query(now, id, request_id);
             }
-            MeshMessage::Found { peers, gone, .. } => self.handle_found(now, id, &peers, &gone),
+            MeshMessage::Found {
+                request_id,
+                peers,
+                gone,
+            } => {
+                self.handle_found(now, id, &peers, &gone);
+                if request_id != 0 {
+                    self.introductions.handle_told(now, id);
+                }
+            }
             MeshMessage::Introduced {
                 beyond: Beyond::To(peer),
                 kind,

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use super::{Task, random};
 use crate::lan::{Lan, LanNews, MeetingPoint, own_urls};
-use crate::limits::ROUTES_JOINED_MAX;
+use crate::limits::{COORDINATORS_JOINED_MAX, ROUTES_JOINED_MAX};
+use crate::node::desired::Wishes;
 use crate::node::signalling::Signalling;
 use crate::node::status::{FoundBy, LanStatus};
 use crate::node::{NodeConfig, NodeError};
@@ -118,24 +119,35 @@ impl Task {
             LanNews::Neighbours(count) => self.points.status.neighbours = count,
             LanNews::Trouble(trouble) => self.points.status.trouble = trouble,
         }
+        self.tell_ladder();
     }
 
-    /// Joins the configured servers that are new, and exactly these remembered meeting points, the best
-    /// first.
-    pub(super) fn apply_points(&mut self, signals: &[SignalUrl], routes: &[SignalUrl]) {
-        for url in signals {
+    /// Joins the configured servers that are new, and exactly these remembered meeting points and those of
+    /// coordinators, the best first.
+    pub(super) fn apply_points(&mut self, wishes: &Wishes) {
+        for url in &wishes.signals {
             self.signalling.add(url.clone(), FoundBy::Signal);
         }
-        let routes = &routes[..routes.len().min(ROUTES_JOINED_MAX)];
-        let wanted: Vec<String> = routes.iter().map(SignalUrl::to_string).collect();
-        let joined: Vec<_> = self.signalling.points_by(FoundBy::Route).collect();
-        for (position, url) in &joined {
-            if !wanted.contains(url) {
-                self.leave_point(*position);
+        let routes = first(&wishes.routes, ROUTES_JOINED_MAX);
+        let coordinators = first(&wishes.coordinators, COORDINATORS_JOINED_MAX);
+        let remembered = [
+            (FoundBy::Route, routes),
+            (FoundBy::Coordinator, coordinators),
+        ];
+        // Left first, all of them: what is wanted of one sort now may have been of the other one.
+        for (found_by, urls) in remembered {
+            let wanted: Vec<String> = urls.iter().map(SignalUrl::to_string).collect();
+            let joined: Vec<_> = self.signalling.points_by(found_by).collect();
+            for (position, url) in &joined {
+                if !wanted.contains(url) {
+                    self.leave_point(*position);
+                }
             }
         }
-        for url in routes {
-            self.signalling.add(url.clone(), FoundBy::Route);
+        for (found_by, urls) in remembered {
+            for url in urls {
+                self.signalling.add(url.clone(), found_by);
+            }
         }
     }
 
@@ -161,8 +173,13 @@ impl Task {
     fn leave_point(&mut self, position: usize) {
         self.signalling.remove(position);
         self.ice_servers.forget(position);
-        self.introductions.handle_server_lost(position);
+        let now = self.parts.clock.now();
+        self.introductions.handle_server_lost(now, position);
     }
+}
+
+fn first(urls: &[SignalUrl], most: usize) -> &[SignalUrl] {
+    &urls[..urls.len().min(most)]
 }
 
 /// Reads the URL of a signal server.

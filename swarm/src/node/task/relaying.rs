@@ -130,8 +130,11 @@ impl Task {
 
     async fn accept_circuit(&mut self, path: PeerPath, number: u64) {
         let met = self.met_by(&path).filter(|_| self.has_room());
-        let accepted = met
-            .filter(|(meeting, own)| self.introductions.handle_circuit_open(path, *meeting, *own));
+        let now = self.parts.clock.now();
+        let accepted = met.filter(|(meeting, own)| {
+            self.introductions
+                .handle_circuit_open(now, path, *meeting, *own)
+        });
         let Some((meeting, _)) = accepted else {
             let refusal = CircuitMessage::Refused(CircuitRefusal::NotWanted);
             self.say_beyond(&path, number, refusal);
