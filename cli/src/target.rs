@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 
 use bytes::Bytes;
 use kinlog_agent::api::{Answer, Answers, Reply, Request};
@@ -137,6 +138,14 @@ impl Session {
         matches!(self.target, Target::Running(_))
     }
 
+    /// Asks for something that a person waits for, and may interrupt.
+    pub(crate) fn wait_for(&self, request: Request) -> Waited {
+        Waited {
+            answers: self.request(request),
+            interrupted: Box::pin(interrupted()),
+        }
+    }
+
     /// Asks; dropping the answers ends the work.
     pub(crate) fn request(&self, request: Request) -> Answers {
         self.target.request(request, Bytes::new())
@@ -178,6 +187,23 @@ impl Session {
             let _ = serving.await;
         }
         Ok(self.target.close().await?)
+    }
+}
+
+/// Answers that a person waits for; dropping it ends the work.
+pub(crate) struct Waited {
+    answers: Answers,
+    interrupted: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Waited {
+    /// Returns the next answer, `None` at the end; ctrl-c ends the waiting.
+    pub(crate) async fn next(&mut self) -> Result<Option<Reply>, Failure> {
+        let answer = tokio::select! {
+            () = &mut self.interrupted => return Err(Failure::Interrupted),
+            answer = self.answers.next() => answer,
+        };
+        Ok(answer.transpose()?.map(|answer| answer.reply))
     }
 }
 

@@ -122,16 +122,9 @@ async fn attend(
     arguments: &LinkArguments,
     output: &Output,
 ) -> Result<(), Failure> {
-    let mut answers = session.request(request);
-    let interrupted = interrupted();
-    tokio::pin!(interrupted);
-    loop {
-        let answer = tokio::select! {
-            () = &mut interrupted => return Err(Failure::Interrupted),
-            answer = answers.next() => answer,
-        };
-        let Some(answer) = answer else { return Ok(()) };
-        match &answer?.reply {
+    let mut answers = session.wait_for(request);
+    while let Some(reply) = answers.next().await? {
+        match &reply {
             Reply::LinkCode { code, .. } => show_code(code, output)?,
             Reply::LinkAsked(asked) => {
                 show_asked(asked, output)?;
@@ -149,6 +142,7 @@ async fn attend(
         }
         output.flush()?;
     }
+    Ok(())
 }
 
 async fn answer_file(

@@ -121,26 +121,17 @@ async fn paired(
     let output = context.output;
     let session = Session::open_for(context, &request).await?;
     let result = async {
-        let mut answers = session.request(request);
-        let interrupted = interrupted();
-        tokio::pin!(interrupted);
-        loop {
-            let answer = tokio::select! {
-                () = &mut interrupted => return Err(Failure::Interrupted),
-                answer = answers.next() => answer,
-            };
-            match answer.transpose()?.map(|answer| answer.reply) {
-                Some(reply @ Reply::PairText { .. }) => {
-                    show_text(&reply, shown, output)?;
-                    output.say("\nwaiting until the other machine takes it; ctrl-c ends");
-                }
-                Some(reply) => {
-                    show_paired(&reply, output)?;
-                    return hold(&session, output).await;
-                }
-                None => return Ok(()),
+        let mut answers = session.wait_for(request);
+        while let Some(reply) = answers.next().await? {
+            if let Reply::PairText { .. } = &reply {
+                show_text(&reply, shown, output)?;
+                output.say("\nwaiting until the other machine takes it; ctrl-c ends");
+            } else {
+                show_paired(&reply, output)?;
+                return hold(&session, output).await;
             }
         }
+        Ok(())
     }
     .await;
     session.close().await?;
