@@ -31,7 +31,7 @@ pub mod topic;
 
 pub use address::{DEFAULT_PATH, ServerName, SignalUrl, UrlError, is_local};
 #[cfg(feature = "client")]
-pub use client::{Client, ClientConfig};
+pub use client::{Client, ClientConfig, server_date};
 pub use client::{ClientEvent, ClientStatus, SendError};
 pub use join::{NONCE_BYTES, sign_join, verify_join};
 pub use message::{

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kinlog_feeds::KeyPair;
-use kinlog_signal::{Client, ClientConfig, ClientEvent, Settings, SignalUrl, Topic, serve};
+use kinlog_signal::{
+    Client, ClientConfig, ClientEvent, Settings, SignalUrl, Topic, serve, server_date,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -76,6 +78,11 @@ async fn a_client_joins_over_tls_under_the_name_it_dialled() {
         .with_no_client_auth();
     let mut config = ClientConfig::new(url);
     config.tls = Some(Arc::new(tls));
+    let date = server_date(&config).await.unwrap();
+    assert!(
+        date.is_some_and(|date| date.ends_with(" GMT")),
+        "what a clock is compared with"
+    );
     let (_client, mut events) = join(config);
     assert_eq!(
         timeout(SOON, events.recv()).await.unwrap(),

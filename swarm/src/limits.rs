@@ -312,6 +312,10 @@ pub const POINT_MEMBERSHIPS_MAX: usize = 8192;
 /// Peers in one topic of it: as many as may be connected.
 pub const POINT_PEERS_PER_TOPIC_MAX: usize = POINT_CONNECTIONS_MAX;
 
+/// Time for the goodbye on the local network to leave: the thread of mDNS sends it at once, unless it is
+/// flooded.
+pub const GOODBYE_WAIT_MAX: Duration = Duration::from_millis(700);
+
 /// URLs that a node tells of its own meeting point, and that are taken of a peer.
 pub const MEETING_URLS_MAX: usize = 4;
 

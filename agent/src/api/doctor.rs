@@ -18,8 +18,11 @@ pub struct DoctorInfo {
     /// Port of the own meeting point on the local network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lan_port: Option<u16>,
-    /// Other machines seen on the local network.
+    /// Other agents seen on the local network, on this machine too.
     pub lan_neighbours: u64,
+    /// Other machines that they are on.
+    #[serde(default)]
+    pub lan_machines: u64,
     /// Why the local network shows nobody, where it cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lan_trouble: Option<String>,

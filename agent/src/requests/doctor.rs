@@ -24,6 +24,7 @@ pub(super) async fn doctor(running: &Arc<Running>) -> Result<Reply, Error> {
             lan: lan.is_some(),
             lan_port: lan.as_ref().and_then(|lan| lan.port),
             lan_neighbours: lan.as_ref().map_or(0, |lan| lan.neighbours as u64),
+            lan_machines: lan.as_ref().map_or(0, |lan| lan.machines as u64),
             lan_trouble: lan.and_then(|lan| lan.trouble),
             sessions: sessions.filter(|one| one.state == "open").count() as u64,
             store_bytes: stat.log_bytes + stat.index_bytes,

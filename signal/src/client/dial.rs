@@ -5,11 +5,14 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderValue, header::HOST};
+use tokio_tungstenite::tungstenite::handshake::client::Response;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::{DATE, HOST};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use crate::SignalUrl;
+use crate::client::ClientConfig;
 use crate::limits::{DIAL_WITHIN, FRAME_BYTES_MAX};
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -20,7 +23,7 @@ pub(super) async fn dial(
     tls: Option<Arc<rustls::ClientConfig>>,
 ) -> Result<Socket, String> {
     match timeout(DIAL_WITHIN, open(url, tls)).await {
-        Ok(result) => result,
+        Ok(opened) => Ok(opened?.0),
         Err(_) => Err(format!(
             "{url} did not answer within {} s",
             DIAL_WITHIN.as_secs()
@@ -28,7 +31,23 @@ pub(super) async fn dial(
     }
 }
 
-async fn open(url: &SignalUrl, tls: Option<Arc<rustls::ClientConfig>>) -> Result<Socket, String> {
+/// Greets a server, and returns the date by its clock as it stands in the answer (RFC 9110 section 6.6.1), if it
+/// does.
+///
+/// # Errors
+/// In words, why the server was not reached within [`DIAL_WITHIN`].
+pub async fn server_date(config: &ClientConfig) -> Result<Option<String>, String> {
+    let url = &config.url;
+    let greeted = timeout(DIAL_WITHIN, open(url, config.tls.clone())).await;
+    let (_socket, answer) = greeted.map_err(|_| format!("{url} did not answer"))??;
+    let date = answer.headers().get(DATE);
+    Ok(date.and_then(|date| Some(date.to_str().ok()?.to_owned())))
+}
+
+async fn open(
+    url: &SignalUrl,
+    tls: Option<Arc<rustls::ClientConfig>>,
+) -> Result<(Socket, Response), String> {
     let name = url.server_name();
     let stream = TcpStream::connect(name.as_str())
         .await
@@ -52,11 +71,9 @@ async fn open(url: &SignalUrl, tls: Option<Arc<rustls::ClientConfig>>) -> Result
         (true, Some(tls)) => Connector::Rustls(tls),
         (true, None) => Connector::Rustls(Arc::new(public_tls()?)),
     };
-    let (socket, _response) =
-        client_async_tls_with_config(request, stream, Some(config), Some(connector))
-            .await
-            .map_err(|error| format!("{url} is no signal server: {error}"))?;
-    Ok(socket)
+    client_async_tls_with_config(request, stream, Some(config), Some(connector))
+        .await
+        .map_err(|error| format!("{url} is no signal server: {error}"))
 }
 
 /// TLS by `ring` with the web's usual roots.

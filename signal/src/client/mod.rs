@@ -17,5 +17,7 @@ mod tests;
 
 pub use core::{Core, Output};
 #[cfg(feature = "client")]
+pub use dial::server_date;
+#[cfg(feature = "client")]
 pub use driver::{Client, ClientConfig};
 pub use event::{ClientEvent, ClientState, ClientStatus, SendError};

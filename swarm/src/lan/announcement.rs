@@ -13,7 +13,7 @@ use mdns_sd::{
 use super::addresses::is_dialable;
 use super::neighbourhood::Instance;
 use super::{LanConfig, LanInterfaces};
-use crate::limits::MDNS_RECORDS_MAX;
+use crate::limits::{GOODBYE_WAIT_MAX, MDNS_RECORDS_MAX};
 
 /// What kind of service a meeting point is.
 pub(super) const SERVICE: &str = "_kinlog._tcp.local.";
@@ -54,6 +54,16 @@ impl Announcement {
     pub(super) fn metrics(&self) -> Option<Receiver<Metrics>> {
         self.daemon.get_metrics().ok()
     }
+
+    /// Says goodbye, and waits until that has left; whoever hears it forgets this node within a second.
+    pub(super) async fn say_goodbye(self) {
+        let Ok(left) = self.daemon.unregister(&self.service) else {
+            // The daemon ended, and said it then.
+            return;
+        };
+        // Whatever it answers, it sent what it could.
+        let _ = tokio::time::timeout(GOODBYE_WAIT_MAX, left.recv_async()).await;
+    }
 }
 
 impl Drop for Announcement {
@@ -88,10 +98,14 @@ pub(super) fn dialable(service: &ResolvedService) -> Option<(Instance, Vec<Socke
             is_by_loopback(ip),
         )
     });
-    let mut addresses: Vec<_> = addresses
-        .filter(|(address, by_loopback)| is_dialable(*address, *by_loopback))
-        .map(|(address, _)| address)
-        .collect();
+    let (dialable, others): (Vec<_>, Vec<_>) =
+        addresses.partition(|(address, by_loopback)| is_dialable(*address, *by_loopback));
+    let mut addresses: Vec<_> = dialable.into_iter().map(|(address, _)| address).collect();
+    if addresses.is_empty() && !others.is_empty() {
+        // Most often a machine without IPv4 and without a prefix for IPv6: an address of its link alone is of no
+        // use in a URL, which has no place for the interface (RFC 6874 was withdrawn).
+        tracing::debug!(%instance, count = others.len(), "no address of a neighbour can be dialled");
+    }
     addresses.sort_unstable();
     Some((instance, addresses))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kinlog_feeds::Time;
 use mdns_sd::{DaemonEvent, ServiceEvent};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval};
 
 use super::addresses::own_addresses;
@@ -21,8 +22,8 @@ pub(crate) enum LanNews {
     Join(SocketAddr),
     /// Leave it.
     Leave(SocketAddr),
-    /// So many other nodes are seen now.
-    Neighbours(usize),
+    /// So many other nodes are seen now, on so many other machines.
+    Neighbours { nodes: usize, machines: usize },
     /// Why nobody can be seen, or that it is possible again.
     Trouble(Option<String>),
 }
@@ -34,10 +35,11 @@ enum Finding {
     Failed(SocketAddr),
 }
 
-/// The node's side of the task; dropping it ends the task and says goodbye to the network.
+/// The node's side of the task; dropping it ends the task, which says goodbye to the network.
 #[derive(Debug)]
 pub(crate) struct Lan {
     findings: mpsc::Sender<Finding>,
+    task: JoinHandle<()>,
 }
 
 impl Lan {
@@ -58,11 +60,20 @@ impl Lan {
             start: Instant::now(),
             news,
             trouble: None,
-            neighbours: 0,
+            neighbours: (0, 0),
+            has_moved: false,
             is_announced: false,
         };
-        tokio::spawn(driver.run(found));
-        (Lan { findings }, received)
+        let task = tokio::spawn(driver.run(found));
+        (Lan { findings, task }, received)
+    }
+
+    /// Ends the task, and waits until the goodbye has left: a process that ended before would say none, and be
+    /// looked for until its records expire.
+    pub(crate) async fn close(self) {
+        drop(self.findings);
+        // A task that panicked says nothing more.
+        let _ = self.task.await;
     }
 
     /// Tells that the meeting point at an address greeted us.
@@ -86,7 +97,10 @@ struct Driver {
     start: Instant,
     news: mpsc::Sender<LanNews>,
     trouble: Option<String>,
-    neighbours: usize,
+    /// Other nodes, and machines, as they were told last.
+    neighbours: (usize, usize),
+    /// Somebody was seen or went since.
+    has_moved: bool,
     is_announced: bool,
 }
 
@@ -103,7 +117,7 @@ impl Driver {
         loop {
             let reason = match Announcement::start(&self.config, self.own, self.port) {
                 Ok(announcement) => match self.look(&announcement, &mut found).await {
-                    End::Node => return,
+                    End::Node => return announcement.say_goodbye().await,
                     End::Daemon(reason) => reason,
                 },
                 Err(error) => error.to_string(),
@@ -171,6 +185,7 @@ impl Driver {
 
     fn handle_seen(&mut self, event: ServiceEvent) {
         let now = self.now();
+        self.has_moved = true;
         match event {
             ServiceEvent::ServiceResolved(service) => {
                 let Some((instance, mut addresses)) = dialable(&service) else {
@@ -220,10 +235,14 @@ impl Driver {
             };
             self.news.send(news).await.map_err(|_| NodeIsGone)?;
         }
-        let neighbours = self.neighbourhood.len();
-        if neighbours != self.neighbours {
-            self.neighbours = neighbours;
-            let news = LanNews::Neighbours(neighbours);
+        if !std::mem::take(&mut self.has_moved) {
+            return Ok(());
+        }
+        let nodes = self.neighbourhood.len();
+        let machines = self.neighbourhood.machines(&own_addresses());
+        if (nodes, machines) != self.neighbours {
+            self.neighbours = (nodes, machines);
+            let news = LanNews::Neighbours { nodes, machines };
             self.news.send(news).await.map_err(|_| NodeIsGone)?;
         }
         Ok(())

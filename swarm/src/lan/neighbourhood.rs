@@ -180,6 +180,17 @@ impl Neighbourhood {
         self.known.len()
     }
 
+    /// Returns on how many other machines they are: nodes with the same first address are on one, and those with an
+    /// address of `own` on this one.
+    pub(crate) fn machines(&self, own: &[IpAddr]) -> usize {
+        let nodes = self.known.values();
+        let others = nodes.filter(|node| !node.addresses.iter().any(|at| own.contains(&at.ip())));
+        let machines: BTreeSet<IpAddr> = others
+            .filter_map(|node| Some(node.addresses.first()?.ip()))
+            .collect();
+        machines.len()
+    }
+
     /// Joins and leaves so that those chosen are joined. Nobody is left for somebody who cannot be dialled
     /// yet.
     fn choose(&mut self, now: Time) {
@@ -396,6 +407,19 @@ mod tests {
             );
             assert!(joined.len() <= NEIGHBOUR_POINTS + 1, "{own}: {joined:?}");
         }
+    }
+
+    #[test]
+    fn processes_of_one_machine_are_one_machine_and_those_of_this_one_no_other() {
+        let mut node = Neighbourhood::new(name(9));
+        let at_port = |number, port| SocketAddr::new(address(number).ip(), port);
+        let own = [address(7).ip(), address(8).ip()];
+        node.handle_seen(at(0), name(1), &[at_port(1, 40_001), at_port(2, 40_001)]);
+        node.handle_seen(at(0), name(2), &[at_port(1, 40_002), at_port(2, 40_002)]);
+        node.handle_seen(at(0), name(3), &[at_port(3, 40_003)]);
+        node.handle_seen(at(0), name(4), &[at_port(5, 40_004), at_port(8, 40_004)]);
+        assert_eq!((node.len(), node.machines(&own)), (4, 2));
+        assert_eq!(node.machines(&[]), 3);
     }
 
     #[test]

@@ -217,6 +217,8 @@ pub struct LanStatus {
     pub urls: Vec<String>,
     /// Other nodes seen on the local network now.
     pub neighbours: usize,
+    /// On how many other machines they are; processes of this one are none.
+    pub machines: usize,
     /// Why the local network shows nobody, where it cannot.
     pub trouble: Option<String>,
 }

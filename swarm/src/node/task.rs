@@ -196,6 +196,9 @@ impl Task {
         }
         // Nobody reads reports any more; sessions end all the same.
         drop(self.reports);
+        // Before the news are dropped, which would end it too, and unheard. It waits for nothing else.
+        drop(self.lan_news);
+        let leaving = self.points.close();
         let mut ending = Vec::new();
         for entry in self.sessions.entries.into_values() {
             // A session that ends already needs no command.
@@ -203,6 +206,7 @@ impl Task {
             self.parts.host.handle_session_closed(&entry.info);
             ending.push(entry.task);
         }
+        leaving.await;
         for task in ending {
             let _ = task.await;
         }

@@ -5,19 +5,14 @@ use std::time::{Duration, Instant};
 
 use kinlog_agent::api::DoctorInfo;
 use kinlog_feeds::crypto::KeyPair;
-use kinlog_signal::{Client, ClientConfig, ClientEvent, SignalUrl, Topic};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use kinlog_signal::{Client, ClientConfig, ClientEvent, SignalUrl, Topic, server_date};
 use tokio::time::timeout;
 
 use super::Check;
-use crate::output::now_ms;
+use crate::output::{count, now_ms};
 
 /// Time that a server has to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// Bytes read of an answer over HTTP: its head.
-const HEAD_BYTES_MAX: usize = 4096;
 
 /// How far this clock may be off before entries are marked: half of the ten minutes at which they are.
 const CLOCK_OFF_MAX_S: u64 = 300;
@@ -78,7 +73,20 @@ fn lan(agent: &DoctorInfo) -> Check {
         (Some(trouble), ..) => Check::warn("lan", format!("{trouble}; {port}")),
         (None, ..) => Check::ok(
             "lan",
-            format!("{} other machines seen, {port}", agent.lan_neighbours),
+            format!("{}, {port}", seen(agent.lan_neighbours, agent.lan_machines)),
+        ),
+    }
+}
+
+/// Says who is seen on the local network: agents on this machine are no other machines.
+fn seen(agents: u64, machines: u64) -> String {
+    match (agents, machines) {
+        (0, _) => "nobody else is seen".to_owned(),
+        (_, 0) => format!("{} seen, on this machine", count(agents, "other agent")),
+        _ => format!(
+            "{} seen, on {}",
+            count(agents, "other agent"),
+            count(machines, "other machine")
         ),
     }
 }
@@ -130,16 +138,14 @@ fn random() -> Result<[u8; 32], getrandom::Error> {
     Ok(bytes)
 }
 
-/// Compares this clock with the date in a server's answer; over TLS nobody asks here.
+/// Compares this clock with the date in a server's greeting, over TLS too.
 async fn clock(url: &str) -> Option<Check> {
     let url: SignalUrl = url.parse().ok()?;
-    if url.is_secure() {
-        return None;
-    }
-    let head = timeout(ANSWER_WITHIN, head(&url)).await.ok()??;
-    let theirs = date_of(&head)?;
+    let host = url.host().to_owned();
+    let greeted = server_date(&ClientConfig::new(url)).await;
+    // Why it does not answer was said before.
+    let theirs = date_of(&greeted.ok()??)?;
     let off = theirs.abs_diff(now_ms() / 1000);
-    let host = url.host();
     Some(match off {
         // The date has whole seconds, and the answer took some time.
         0..=2 => Check::ok("clock", format!("as that of {host}")),
@@ -149,30 +155,12 @@ async fn clock(url: &str) -> Option<Check> {
     })
 }
 
-async fn head(url: &SignalUrl) -> Option<String> {
-    let host = url.host().trim_matches(['[', ']']);
-    let mut stream = TcpStream::connect((host, url.port())).await.ok()?;
-    let request = format!(
-        "GET /api/health HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-        url.server_name()
-    );
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut bytes = Vec::new();
-    let mut limited = stream.take(HEAD_BYTES_MAX as u64);
-    limited.read_to_end(&mut bytes).await.ok()?;
-    String::from_utf8(bytes).ok()
-}
-
-/// Returns the date of an answer (RFC 9110 section 5.6.7), seconds since 1970.
-fn date_of(head: &str) -> Option<u64> {
+/// Reads the date of an answer (RFC 9110 section 5.6.7), seconds since 1970.
+fn date_of(date: &str) -> Option<u64> {
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
     ];
-    let line = head
-        .lines()
-        .take_while(|line| !line.is_empty())
-        .find(|line| line.to_ascii_lowercase().starts_with("date:"))?;
-    let mut fields = line.split_once(", ")?.1.split([' ', ':']);
+    let mut fields = date.split_once(", ")?.1.split([' ', ':']);
     let day: u64 = fields.next()?.parse().ok()?;
     let month = fields.next()?;
     let month = MONTHS.iter().position(|one| *one == month)? as u64 + 1;
@@ -195,21 +183,23 @@ mod tests {
 
     #[test]
     fn the_date_of_an_answer_is_read() {
-        let head = |date: &str| format!("HTTP/1.1 200 OK\r\nDate: {date}\r\n\r\n{{}}");
         let cases = [
             ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
             ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777),
             ("Tue, 29 Feb 2000 12:34:56 GMT", 951_827_696),
         ];
         for (date, expected) in cases {
-            assert_eq!(date_of(&head(date)), Some(expected), "{date}");
+            assert_eq!(date_of(date), Some(expected), "{date}");
         }
-        for text in [
-            "",
-            "HTTP/1.1 200 OK\r\n\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT",
-            "Date: x",
-        ] {
+        for text in ["", "x", "Sun, 06 Now 1994 08:49:37 GMT", "Sun, 06 Nov 1994"] {
             assert_eq!(date_of(text), None);
         }
+    }
+
+    #[test]
+    fn agents_of_this_machine_are_no_other_machines() {
+        assert_eq!(seen(0, 0), "nobody else is seen");
+        assert_eq!(seen(2, 0), "2 other agents seen, on this machine");
+        assert_eq!(seen(3, 1), "3 other agents seen, on 1 other machine");
     }
 }

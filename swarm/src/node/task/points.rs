@@ -76,6 +76,13 @@ impl Points {
         Ok((points, news))
     }
 
+    /// Leaves the local network, and waits until that is said there.
+    pub(super) async fn close(self) {
+        if let Some(lan) = self.lan {
+            lan.close().await;
+        }
+    }
+
     /// Returns the port of the own meeting point.
     pub(super) fn port(&self) -> Option<u16> {
         self.status.port
@@ -116,7 +123,10 @@ impl Task {
                     self.leave_point(position);
                 }
             }
-            LanNews::Neighbours(count) => self.points.status.neighbours = count,
+            LanNews::Neighbours { nodes, machines } => {
+                self.points.status.neighbours = nodes;
+                self.points.status.machines = machines;
+            }
             LanNews::Trouble(trouble) => self.points.status.trouble = trouble,
         }
         self.tell_ladder();
