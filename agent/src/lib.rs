@@ -10,6 +10,7 @@
 //! - `tasks`, `network`: what runs beside requests: sessions, node events, the directory's heads.
 //! - `core`: home, store, index, knowledge and plan in one value; blocking.
 //! - `rooms`: the write side of rooms.
+//! - `presence`: who is there and who types: told, held in memory, forgotten.
 //! - `settings`: what the agent says of itself and keeps for itself, on all its devices.
 //! - `seeding`: seed grants, given and held.
 //! - `pins`, `host`, `knowledge`: policy, as a pure function from what is known to what is done.
@@ -39,6 +40,7 @@ mod network;
 mod pairing;
 mod peers;
 mod pins;
+mod presence;
 mod requests;
 pub mod rooms;
 mod routes;

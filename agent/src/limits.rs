@@ -371,3 +371,40 @@ pub const ROUTE_TRIED_FOR_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// How often it is written down anew that a route is good, or that a device told of it.
 pub const ROUTE_NOTED_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Seconds for which "typing" is said: a client that goes on says so again before that, and one that is killed is
+/// seen typing no longer.
+pub const TYPING_FOR_S: u32 = 8;
+
+/// Longest time for which "typing" is taken of somebody, in seconds.
+pub const TYPING_FOR_S_MAX: u32 = 15;
+
+/// Time between two messages that say "typing" in one room, however often a client asks for it: half of what one
+/// holds.
+pub const TYPING_AGAIN_AFTER_MS: u64 = 4_000;
+
+/// Longest time for which "online" and "away" are said and taken, in seconds: what does not change costs two
+/// small messages an hour for each session.
+pub const PRESENCE_FOR_S_MAX: u32 = 60 * 60;
+
+/// Time after which "online" and "away" are said again.
+pub const PRESENCE_AGAIN_AFTER: Duration = Duration::from_secs(30 * 60);
+
+/// Least time between two looks at who was not told yet that this device is there.
+pub const PRESENCE_LOOK_EVERY: Duration = Duration::from_millis(300);
+
+/// What one device may say of its presence at once, in all rooms together: somebody in 64 rooms says in each that it
+/// is there.
+pub const PRESENCE_AT_ONCE: u64 = 64;
+
+/// What one device may say of its presence each second after that: it types in one room at a time.
+pub const PRESENCE_A_SECOND: u64 = 2;
+
+/// What is heard of presence in one room at once, of all its devices.
+pub const ROOM_PRESENCE_AT_ONCE: u64 = 512;
+
+/// What is heard of presence in one room each second after that: fifty people who type all at once.
+pub const ROOM_PRESENCE_A_SECOND: u64 = 16;
+
+/// Devices in rooms of which is known what they do, 96 bytes each: 0.8 MB.
+pub const PRESENCES_MAX: usize = 8 * 1024;

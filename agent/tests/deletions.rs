@@ -22,6 +22,7 @@ async fn read(cast: &Cast) -> Vec<MessageInfo> {
         last: None,
         watch: false,
         mentions: false,
+        presence: false,
     };
     let answers = soon(cast.ask(request).all()).await.unwrap();
     let messages = answers.into_iter().map(|answer| match answer.reply {

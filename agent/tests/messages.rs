@@ -59,6 +59,7 @@ async fn read(ann: &Cast, mentions: bool) -> Vec<MessageInfo> {
         last: None,
         watch: false,
         mentions,
+        presence: false,
     };
     let answers = stage::soon(ann.ask(request).all()).await.unwrap();
     let messages = answers.into_iter().map(|answer| match answer.reply {

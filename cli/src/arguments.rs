@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
     backup, device, doctor, feed, follow, id, index, init, lock, message, pair, peers, people,
-    ping, publish, recover, room, sign_in, signal, store, up, value_conflicts,
+    ping, presence, publish, recover, room, sign_in, signal, store, up, value_conflicts,
 };
 use crate::demo;
 
@@ -92,6 +92,10 @@ pub(crate) enum Command {
     Peers(peers::PeersArguments),
     /// Measure the way to somebody, and say how it goes
     Ping(ping::PingArguments),
+    /// Show or set how this device shows itself to members of its rooms
+    Presence(presence::PresenceArguments),
+    /// Tell a room for some seconds that you are writing there
+    Typing(presence::TypingArguments),
     /// Show, link, rename and revoke the devices of this agent, or make this one new
     Device {
         #[command(subcommand)]

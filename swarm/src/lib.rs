@@ -29,5 +29,6 @@ pub use node::{
     SignalStatus, Step, StepState, StepStatus, TopicStatus, ViaStatus,
 };
 pub use session::{
-    Certificate, Label, PeerMessage, SeedClearing, SessionId, SessionInfo, SessionRole,
+    Certificate, Doing, Label, PeerMessage, Presence, SeedClearing, SessionId, SessionInfo,
+    SessionRole,
 };

@@ -14,6 +14,7 @@ mod frame;
 mod messages;
 mod peers;
 mod people;
+mod presence;
 mod reply;
 mod request;
 mod rooms;
@@ -40,6 +41,7 @@ pub use peers::{PairedInfo, PeerInfo, PeerState, PongInfo, StepInfo, WayInfo, Wa
 pub use people::{
     ClaimInfo, ConflictSide, ContactInfo, PreferenceInfo, ProfileInfo, ValueConflictInfo, VouchInfo,
 };
+pub use presence::{PresenceInfo, PresenceState, Stance};
 pub use reply::{FoundEntry, IdInfo, Reply, WhyReason};
 pub use request::{PinOptions, Request};
 pub use rooms::{

@@ -10,9 +10,9 @@ use crate::api::{
     BlockProblem, ClaimInfo, ConflictInfo, ContactInfo, CutInfo, DeviceInfo, DoctorInfo,
     DocumentInfo, EgressInfo, FeedInfo, FollowProgress, GrantInfo, InviteInfo, LinkAskedInfo,
     MemberInfo, MessageInfo, PairedInfo, PeerInfo, PeerState, PinInfo, PongInfo, PreferenceInfo,
-    ProfileInfo, ReaderInfo, RepairedFeedInfo, RoomChange, RoomExported, RoomInfo, RoomLeft,
-    SeedingInfo, Selection, SignInInfo, Status, StepInfo, StoreInfo, Text, TransferProgress,
-    UnpublishedFeed, ValueConflictInfo, VouchInfo,
+    PresenceInfo, ProfileInfo, ReaderInfo, RepairedFeedInfo, RoomChange, RoomExported, RoomInfo,
+    RoomLeft, SeedingInfo, Selection, SignInInfo, Stance, Status, StepInfo, StoreInfo, Text,
+    TransferProgress, UnpublishedFeed, ValueConflictInfo, VouchInfo,
 };
 
 /// One answer to a request.
@@ -38,6 +38,16 @@ pub enum Reply {
     Doctor(Box<DoctorInfo>),
     /// Every host that was contacted, the last one first.
     Egress { hosts: Vec<EgressInfo> },
+    /// Somebody in a room does something else than before.
+    Presence(PresenceInfo),
+    /// Who can hear that somebody types.
+    TypingTold {
+        room: String,
+        /// Connected devices of members.
+        told: u64,
+    },
+    /// How this device shows itself.
+    Stance { stance: Stance },
     /// Who may be met, and how each is reached now.
     Peers {
         /// Whether the network is on.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::{Selection, Text};
+use crate::api::{Selection, Stance, Text};
 use crate::sign_in::SignInOffer;
 
 /// How a pin is kept.
@@ -383,6 +383,24 @@ pub enum Request {
         /// Messages that name this agent only.
         #[serde(default)]
         mentions: bool,
+        /// With `watch`: [`Reply::Presence`](crate::api::Reply::Presence) too, for each other member who is there
+        /// or types, and whenever that changes.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        presence: bool,
+    },
+    /// [`Reply::TypingTold`](crate::api::Reply::TypingTold). Somebody types in a room: said to the members who are
+    /// connected, and stored nowhere. It ends by itself after some seconds; a client says it at each key press, and
+    /// few of these are passed on. A message that is sent ends it, and so does `stop`.
+    Typing {
+        room: String,
+        #[serde(default)]
+        stop: bool,
+    },
+    /// [`Reply::Stance`](crate::api::Reply::Stance): how this device shows itself to members of its rooms, from now
+    /// on if one is given.
+    Stance {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        set: Option<Stance>,
     },
     /// [`Reply::Found`](crate::api::Reply::Found) each, best first.
     Search { query: String },

@@ -3,7 +3,7 @@
 use kinlog_feeds::crypto::{DeviceKey, FeedKey};
 use serde::{Deserialize, Serialize};
 
-use crate::api::Text;
+use crate::api::{PresenceState, Text};
 
 /// A member of a room.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -21,6 +21,9 @@ pub struct MemberInfo {
     /// Its devices in the room.
     #[serde(default)]
     pub devices: Vec<MemberDeviceInfo>,
+    /// What it does there now, as it says itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence: Option<PresenceState>,
     /// Who removed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed_by: Option<String>,

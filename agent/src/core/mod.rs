@@ -57,6 +57,7 @@ use crate::limits::WORK_AT_ONCE_MAX;
 use crate::limits::{DEVICE_CHANGES_KEPT_MAX, HOST_EVENTS_QUEUED_MAX};
 use crate::network::Network;
 use crate::pins::{Plan, Switches};
+use crate::presence::Presences;
 use crate::rooms::{Checks, Rate};
 use crate::state::State;
 use crate::vault::Passphrase;
@@ -193,6 +194,7 @@ impl Core {
             _locked: locked,
             _lock: lock,
         };
+        core.restore_stance()?;
         core.heed_revocation();
         core.restore_own_feeds()?;
         core.set_tree_hashes();
@@ -236,6 +238,11 @@ impl Core {
     /// Looks at what is known.
     pub(crate) fn knowledge<T>(&self, look: impl FnOnce(&mut Knowledge) -> T) -> T {
         look(&mut lock(&self.knowledge))
+    }
+
+    /// Returns who is there and who types.
+    pub(crate) fn presences(&self) -> &Presences {
+        &self.host.presences
     }
 
     /// Returns the plan as it is now.

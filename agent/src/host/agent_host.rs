@@ -10,6 +10,7 @@ use kinlog_swarm::{Credentials, Host, Label, PeerMessage, SessionInfo};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::host::View;
+use crate::presence::Presences;
 
 /// Something a session brought that the agent works on beside the network.
 #[derive(Clone, Debug)]
@@ -72,6 +73,7 @@ pub(crate) struct AgentHost {
     places: Arc<Semaphore>,
     device: KeyPair,
     identity_hash: Arc<RwLock<Hash>>,
+    pub(crate) presences: Presences,
 }
 
 impl AgentHost {
@@ -89,6 +91,7 @@ impl AgentHost {
             places: Arc::new(Semaphore::new(messages_max)),
             device,
             identity_hash: Arc::new(RwLock::new(identity_hash)),
+            presences: Presences::new(),
         };
         (host, HostEvents(received))
     }
@@ -160,6 +163,7 @@ impl Host for AgentHost {
     }
 
     fn handle_session_closed(&self, session: &SessionInfo) {
+        self.presences.session_closed(session.id);
         self.pass(HostEvent::Closed(session.clone()));
     }
 
@@ -236,6 +240,16 @@ impl Host for AgentHost {
                 self.pass_message(HostEvent::MeetingPoints { session, urls });
                 Vec::new()
             }
+            PeerMessage::Presence(presence) => {
+                // Answered from memory alone: whoever floods takes no place from anything else.
+                let Some(device) = self.view(|view| view.speaker_in(session, &presence.room))
+                else {
+                    self.presences.refuse();
+                    return Vec::new();
+                };
+                let answer = self.presences.hear(session.id, device, &presence);
+                answer.map(PeerMessage::Presence).into_iter().collect()
+            }
             PeerMessage::Room { bytes } if session.label == Label::Room => {
                 if self.view(|view| view.rooms.contains_key(&session.key)) {
                     let session = session.clone();
@@ -275,10 +289,11 @@ impl Host for AgentHost {
 
 #[cfg(test)]
 mod tests {
-    use kinlog_swarm::{SessionId, SessionRole, Transport};
+    use kinlog_feeds::crypto::DeviceKey;
+    use kinlog_swarm::{Certificate, Doing, Presence, SessionId, SessionRole, Transport};
 
     use super::*;
-    use crate::host::view::AgentView;
+    use crate::host::view::{AgentView, RoomView};
 
     fn session(label: Label, key: u8) -> SessionInfo {
         SessionInfo {
@@ -384,6 +399,66 @@ mod tests {
             next(&mut events),
             Some(HostEvent::JoinRequest { .. })
         ));
+    }
+
+    #[test]
+    fn presence_is_heard_from_member_devices_about_their_room_and_from_nobody_else() {
+        let (host, mut events) = host();
+        let (member, stranger) = (DeviceKey([4; 32]), DeviceKey([6; 32]));
+        let room = RoomView {
+            room: Some([8; 32]),
+            devices: [member].into(),
+            ..RoomView::default()
+        };
+        // Of the second meet key it is not known yet whose it is: an answer to a join named it.
+        let unproven = RoomView {
+            room: None,
+            ..room.clone()
+        };
+        host.set_view(View {
+            rooms: [([2; 32], room), ([3; 32], unproven)].into(),
+            pairs: [[5; 32]].into(),
+            ..View::default()
+        });
+        let refused = |label, key, device: Option<DeviceKey>, room, for_s| {
+            let before = host.presences.refused();
+            let mut session = session(label, key);
+            session.remote_certificate = device.map(|device| Certificate {
+                device,
+                identity_hash: Hash::default(),
+            });
+            let presence = Presence {
+                room: [room; 32],
+                doing: Doing::Typing,
+                for_s,
+            };
+            let answers = host.handle_peer_message(&session, PeerMessage::Presence(presence));
+            assert!(answers.len() <= 1, "{answers:?}");
+            (host.presences.refused() - before, answers.len())
+        };
+        for (label, key, device, room, for_s) in [
+            (Label::Room, 2, None, 8, 5),
+            (Label::Room, 2, Some(stranger), 8, 5),
+            (Label::Room, 2, Some(member), 9, 5),
+            (Label::Room, 3, Some(member), 8, 5),
+            (Label::Room, 7, Some(member), 8, 5),
+            (Label::Agent, 2, Some(member), 8, 5),
+            (Label::Invite, 2, Some(member), 8, 5),
+            (Label::Code, 2, Some(member), 8, 5),
+            (Label::Code, 5, Some(stranger), 8, 5),
+            (Label::Room, 2, Some(member), 8, u32::MAX),
+        ] {
+            let told = refused(label, key, device, room, for_s);
+            assert_eq!(told, (1, 0), "{label:?} {key} {device:?} {room} {for_s}");
+        }
+        // The first word in a session is answered, and only that.
+        assert_eq!(refused(Label::Room, 2, Some(member), 8, 5), (0, 1));
+        assert_eq!(refused(Label::Code, 5, Some(member), 8, 5), (0, 0));
+        let flood = (0..1000).map(|_| refused(Label::Room, 2, Some(member), 8, 5));
+        let (refusals, answers) = flood.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        assert!(refusals > 900 && answers == 0, "{refusals} {answers}");
+        // However many come, none waits for the agent: other messages find their place.
+        assert!(next(&mut events).is_none());
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub(crate) struct FeedView {
 /// else as if they were not there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RoomView {
+    /// Its id, when it is one of this device's rooms.
+    pub(crate) room: Option<[u8; 32]>,
     pub(crate) devices: BTreeSet<DeviceKey>,
     pub(crate) serves: BTreeSet<FeedKey>,
     pub(crate) wants: BTreeSet<FeedKey>,
@@ -228,6 +230,20 @@ impl View {
         by_code || self.is_sibling(session)
     }
 
+    /// Returns the device that speaks in a session about a room of this device's, as its certificate says, when it
+    /// is in that room as far as one can tell.
+    pub(crate) fn speaker_in(&self, session: &SessionInfo, room: &[u8; 32]) -> Option<DeviceKey> {
+        let device = session.remote_certificate?.device;
+        let is_in =
+            |view: &RoomView| view.room.as_ref() == Some(room) && view.devices.contains(&device);
+        let is_said_there = match session.label {
+            Label::Room => self.rooms.get(&session.key).is_some_and(is_in),
+            Label::Code if self.pairs.contains(&session.key) => self.rooms.values().any(is_in),
+            _ => false,
+        };
+        is_said_there.then_some(device)
+    }
+
     /// Returns the room of a session whose certificate is a member device.
     fn member_of(&self, session: &SessionInfo) -> Option<&RoomView> {
         let certificate = session.remote_certificate?;
@@ -273,6 +289,7 @@ mod tests {
             ..AgentView::default()
         };
         let room = RoomView {
+            room: None,
             devices: [DeviceKey([1; 32])].into(),
             serves: both.clone(),
             wants: both,
@@ -307,6 +324,7 @@ mod tests {
     fn room_feeds_are_for_member_devices_only() {
         let feed = FeedKey([9; 32]);
         let room = RoomView {
+            room: None,
             devices: [DeviceKey([1; 32])].into(),
             serves: [feed].into(),
             wants: [feed].into(),
@@ -367,6 +385,7 @@ mod tests {
     fn a_seeder_gets_the_blocks_of_its_grant_in_the_session_in_which_it_proved_it() {
         let (granted, other) = (FeedKey([9; 32]), FeedKey([8; 32]));
         let room = RoomView {
+            room: None,
             devices: [DeviceKey([1; 32])].into(),
             serves: [granted, other].into(),
             wants: [granted, other].into(),
@@ -429,6 +448,7 @@ mod tests {
         let (public, followed) = (FeedKey([1; 32]), FeedKey([2; 32]));
         let (common, foreign, sibling) = (FeedKey([3; 32]), FeedKey([4; 32]), FeedKey([5; 32]));
         let room = |device: u8, feed: FeedKey| RoomView {
+            room: None,
             devices: [DeviceKey([device; 32])].into(),
             serves: [feed].into(),
             wants: [feed].into(),

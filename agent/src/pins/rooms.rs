@@ -21,6 +21,7 @@ impl Planning<'_> {
             for meet_key in room.meet_keys() {
                 self.plan.topics.insert((Label::Room, meet_key));
                 let offered = self.plan.view.rooms.entry(meet_key).or_default();
+                offered.room = Some(room.id.0);
                 offered.devices.extend(&devices);
                 offered.serves.extend(room.feeds.keys());
                 offered.wants.extend(room.feeds.keys());

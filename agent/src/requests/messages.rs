@@ -11,6 +11,7 @@ use crate::core::Core;
 use crate::failure::chain;
 use crate::knowledge::KnownRoom;
 use crate::limits::{MESSAGES_READ_MAX, REPLY_CHARACTERS_MAX};
+use crate::requests::presence::PresenceWatch;
 use crate::requests::{Ended, blocking};
 use crate::rooms::act;
 
@@ -125,21 +126,30 @@ pub(super) fn delete(core: &Core, room: &str, message: &str, reason: &str) -> Re
     said(core, &room, body)
 }
 
+/// What a reader of a room asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// The newest so many messages alone.
+    pub(super) last: Option<u64>,
+    pub(super) watch: bool,
+    pub(super) mentions: bool,
+    /// Who is there and who types, while watching.
+    pub(super) presence: bool,
+}
+
 pub(super) async fn read(
     core: &Arc<Core>,
     room: &str,
-    last: Option<u64>,
-    watch: bool,
-    mentions: bool,
+    asked: &Asked,
     to: &AnswerSender,
 ) -> Result<(), Ended> {
     let room = core.room(room)?;
-    let last = last.map_or(MESSAGES_READ_MAX, |last| {
+    let last = asked.last.map_or(MESSAGES_READ_MAX, |last| {
         usize::try_from(last).unwrap_or(usize::MAX)
     });
     let mut changes = core.changes();
     changes.borrow_and_update();
-    let infos = messages(core, &room, mentions).await?;
+    let infos = messages(core, &room, asked.mentions).await?;
     let older = infos.len().saturating_sub(last);
     let mut seen: HashMap<_, MessageInfo> = HashMap::new();
     for (number, info) in infos.into_iter().enumerate() {
@@ -148,9 +158,29 @@ pub(super) async fn read(
             to.reply(Reply::Message(info)).await?;
         }
     }
-    // From now on everything new is shown, wherever in the timeline it stands, and what changed.
-    while watch && changes.changed().await.is_ok() {
-        for info in messages(core, &room, mentions).await? {
+    if !asked.watch {
+        return Ok(());
+    }
+    let mut present = asked.presence.then(|| PresenceWatch::new(core, room.id));
+    loop {
+        let moved = async {
+            match &mut present {
+                Some(present) => present.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // The agent is closed: there is nothing more to tell.
+            changed = changes.changed() => if changed.is_err() { return Ok(()) },
+            () = moved => {
+                if let Some(present) = &mut present {
+                    present.tell(core, to).await?;
+                }
+                continue;
+            }
+        }
+        // Everything new is shown, wherever in the timeline it stands, and what changed.
+        for info in messages(core, &room, asked.mentions).await? {
             let before = seen.insert((info.key, info.index), info.clone());
             if before.as_ref() != Some(&info) {
                 let changed = before.is_some();
@@ -159,7 +189,6 @@ pub(super) async fn read(
             }
         }
     }
-    Ok(())
 }
 
 async fn messages(
@@ -237,6 +266,7 @@ async fn messages(
 
 fn said(core: &Core, room: &KnownRoom, body: Body) -> Result<Reply, Error> {
     let (own, appended) = core.say(room, body)?;
+    core.typed(room);
     let entry = Ref {
         feed: own.key,
         // An epoch may stand before it: what was said is the last of what was written.

@@ -16,6 +16,7 @@ mod peers;
 mod people;
 mod ping;
 mod plain;
+mod presence;
 mod publish;
 mod query;
 mod room_people;
@@ -437,7 +438,22 @@ async fn dispatch(
             last,
             watch,
             mentions,
-        } => messages::read(core, &room, last, watch, mentions, to).await?,
+            presence,
+        } => {
+            let asked = messages::Asked {
+                last,
+                watch,
+                mentions,
+                presence,
+            };
+            messages::read(core, &room, &asked, to).await?;
+        }
+        Request::Typing { room, stop } => {
+            one(core, to, move |core| presence::typing(core, &room, stop)).await?;
+        }
+        Request::Stance { set } => {
+            one(core, to, move |core| presence::stance(core, set)).await?;
+        }
         Request::Search { query } => {
             many(core, to, move |core, to| found::search(core, &query, to)).await?;
         }

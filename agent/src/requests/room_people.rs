@@ -23,6 +23,7 @@ pub(super) fn members(core: &Core, room: &str) -> Result<Reply, Error> {
     let room = core.room(room)?;
     let rows = core.look(|index| index.room_members(&room.id))?;
     let connected = connected(core, &room);
+    let present = core.present(&room);
     let mut members: Vec<MemberInfo> = rows
         .into_iter()
         .map(|row| {
@@ -51,6 +52,7 @@ pub(super) fn members(core: &Core, room: &str) -> Result<Reply, Error> {
                 joined_at_ms: row.joined_at,
                 last_seen_at_ms: row.last_seen_at,
                 devices: devices.collect(),
+                presence: present.doing.get(&row.agent).map(|doing| (*doing).into()),
                 removed_by: removed.map(|gone| core.agent_label(&gone.by)),
                 reason: removed.map(|gone| gone.reason.clone()),
             }

@@ -166,7 +166,7 @@ impl Core {
     }
 
     /// Returns the room of an id.
-    pub(super) fn room_with(&self, id: &RoomId) -> Option<KnownRoom> {
+    pub(crate) fn room_with(&self, id: &RoomId) -> Option<KnownRoom> {
         self.knowledge(|knowledge| knowledge.rooms.get(id).cloned())
     }
 }

@@ -29,7 +29,7 @@ use crate::limits::{STOP_WAIT, WORK_AT_ONCE_MAX};
 use crate::network::Network;
 use crate::pairing::Pairings;
 use crate::requests::blocking;
-use crate::seeding;
+use crate::{presence, seeding};
 
 /// An open agent with its tasks; dropping it ends them.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ impl Running {
             tokio::spawn(joining::ask_regularly(core.clone())),
             tokio::spawn(emptying::empty_regularly(core.clone())),
             tokio::spawn(seeding::watch_grants(core.clone())),
+            tokio::spawn(presence::say_regularly(core.clone())),
         ];
         let network = tokio::sync::Mutex::default();
         Arc::new(Running {

@@ -256,6 +256,7 @@ impl Cast {
             last: None,
             watch: false,
             mentions: false,
+            presence: false,
         };
         let answers = soon(self.ask(request).all()).await.unwrap();
         answers
@@ -274,6 +275,7 @@ impl Cast {
             last: None,
             watch: true,
             mentions: false,
+            presence: false,
         };
         let mut answers = self.ask(request);
         let wait = async {

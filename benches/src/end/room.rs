@@ -55,6 +55,7 @@ pub(super) async fn talk(count: usize) -> Result<()> {
         last: None,
         watch: true,
         mentions: false,
+        presence: false,
     };
     let mut watching = bob.request(watching, Bytes::new());
     let mut times = Vec::with_capacity(count);

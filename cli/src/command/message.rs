@@ -3,9 +3,10 @@
 use clap::Args;
 use kinlog_agent::api::{FoundEntry, MessageInfo, Reply, Request};
 
+use crate::command::presence::Typists;
 use crate::command::unexpected;
 use crate::error::Failure;
-use crate::output::{clean, clean_lines, date};
+use crate::output::{LastLine, clean, clean_lines, date};
 use crate::target::{Context, Ended};
 
 #[derive(Args, Debug)]
@@ -80,7 +81,7 @@ pub(crate) struct ReadArguments {
     #[arg(long, value_name = "N")]
     last: Option<u64>,
 
-    /// Go on with each new message
+    /// Go on with each new message, and show who is typing
     #[arg(long)]
     watch: bool,
 
@@ -189,24 +190,31 @@ pub(crate) async fn direct(
 
 pub(crate) async fn read(arguments: ReadArguments, context: &Context<'_>) -> Result<(), Failure> {
     let watch = arguments.watch;
+    let output = context.output;
+    let (mut last_line, mut typists) = (LastLine::new(output), Typists::default());
     let request = Request::Read {
         room: arguments.room,
         last: arguments.last,
         watch,
         mentions: arguments.mentions,
+        presence: watch && (output.is_json() || last_line.is_visible()),
     };
-    let output = context.output;
     let ended = context
         .follow(request, bytes::Bytes::new(), |answer| {
-            let Reply::Message(message) = &answer.reply else {
-                return Err(unexpected(&answer.reply));
-            };
-            if output.is_json() {
-                output.json(&answer.reply)?
-            } else {
-                show(message, context)?
+            match &answer.reply {
+                Reply::Message(_) | Reply::Presence(_) if output.is_json() => {
+                    output.json(&answer.reply)?;
+                }
+                Reply::Message(message) => {
+                    last_line.clear();
+                    show(message, context)?;
+                }
+                Reply::Presence(info) => typists.take(info),
+                other => return Err(unexpected(other)),
             }
-            output.flush()
+            output.flush()?;
+            last_line.show(typists.line());
+            Ok(())
         })
         .await?;
     match ended {

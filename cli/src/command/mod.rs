@@ -19,6 +19,7 @@ pub(crate) mod pair;
 pub(crate) mod peers;
 pub(crate) mod people;
 pub(crate) mod ping;
+pub(crate) mod presence;
 pub(crate) mod publish;
 pub(crate) mod recover;
 pub(crate) mod room;
@@ -72,6 +73,8 @@ async fn dispatch(arguments: Arguments, output: &Output) -> Result<(), Failure> 
         Command::Pair(command) => pair::run(command, &context()?).await,
         Command::Peers(arguments) => peers::run(arguments, &context()?).await,
         Command::Ping(arguments) => ping::run(arguments, &context()?).await,
+        Command::Presence(arguments) => presence::stance(arguments, &context()?).await,
+        Command::Typing(arguments) => presence::typing(arguments, &context()?).await,
         Command::Status => status::run(&context()?).await,
         Command::Device { command } => device::run(command, &context()?).await,
         Command::SignIn { command } => sign_in::run(command, &context()?).await,

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use kinlog_agent::api::{InviteInfo, MemberInfo, ReaderInfo, Reply, Request, RoomInfo, RoomLeft};
+use kinlog_agent::api::{
+    InviteInfo, MemberInfo, PresenceState, ReaderInfo, Reply, Request, RoomInfo, RoomLeft,
+};
 
 use crate::command::grant;
 use crate::command::ping::show_steps;
@@ -322,7 +324,13 @@ fn show_member(member: &MemberInfo, context: &Context<'_>) -> Result<(), Failure
         0 => String::new(),
         devices => format!(", {}", count(devices as u64, "device")),
     };
-    let now = if connected { ", connected" } else { "" };
+    let now = match member.presence {
+        Some(PresenceState::Typing) => ", typing \u{2026}",
+        Some(PresenceState::Online) => ", online",
+        Some(PresenceState::Away) => ", away",
+        Some(PresenceState::Silent) | None if connected => ", connected",
+        Some(PresenceState::Silent) | None => "",
+    };
     let why = match (&member.removed_by, &member.reason) {
         (Some(by), Some(reason)) if !reason.is_empty() => {
             format!(" by {}: {}", clean(by), clean(reason))

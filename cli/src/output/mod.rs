@@ -2,6 +2,7 @@
 
 mod date;
 mod figures;
+mod last_line;
 mod log;
 mod progress;
 mod qr;
@@ -17,6 +18,7 @@ use crate::error::Failure;
 
 pub(crate) use date::{ago, date, now_ms, time};
 pub(crate) use figures::{bytes, count, cut, rate, short_key, span};
+pub(crate) use last_line::LastLine;
 pub(crate) use log::start_log;
 pub(crate) use progress::Progress;
 pub(crate) use qr::{qr, show_qr};
@@ -52,6 +54,10 @@ impl Output {
 
     pub(crate) fn is_json(&self) -> bool {
         self.json
+    }
+
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Returns the style of data on stdout.

@@ -4,7 +4,7 @@
 pub struct PeerMessage {
     #[prost(
         oneof = "peer_message::Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 40"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 40, 50"
     )]
     pub message: ::core::option::Option<peer_message::Message>,
 }
@@ -76,6 +76,8 @@ pub mod peer_message {
         CircuitClosed(super::CircuitClosed),
         #[prost(message, tag = "40")]
         MeetingPoints(super::MeetingPoints),
+        #[prost(message, tag = "50")]
+        Presence(super::Presence),
     }
 }
 /// "Open the channel of these feeds if you hold or want them." Tags are good for this session only.
@@ -353,4 +355,18 @@ pub struct MeetingPoints {
     /// of the topic protocol; at most 4, of 256 bytes each
     #[prost(string, repeated, tag = "1")]
     pub urls: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// "This is what I do in this room now": to a member's device alone, which is told by its certificate. It is never stored; what
+/// a build does not know is ignored.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Presence {
+    /// 32 bytes
+    #[prost(bytes = "bytes", tag = "1")]
+    pub room: ::prost::bytes::Bytes,
+    /// 1 online, and not typing; 2 away; 3 typing; 4 says nothing more
+    #[prost(uint32, tag = "2")]
+    pub doing: u32,
+    /// how long it holds: typing at most 15 s, the others at most an hour
+    #[prost(uint32, tag = "3")]
+    pub for_s: u32,
 }

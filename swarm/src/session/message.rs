@@ -6,6 +6,7 @@ use prost::Message as _;
 
 use super::associations::AssociationMessage;
 use super::mesh::MeshMessage;
+use super::presence::Presence;
 use super::seed_clearing::SeedClearing;
 use crate::generated::kinlog_peer_v1 as wire;
 use crate::generated::kinlog_peer_v1::peer_message::Message;
@@ -79,6 +80,8 @@ pub enum PeerMessage {
         /// URLs of meeting points, at most [`MEETING_URLS_MAX`] of [`MEETING_URL_BYTES_MAX`] each.
         urls: Vec<String>,
     },
+    /// "This is what I do in this room now."
+    Presence(Presence),
 }
 
 impl PeerMessage {
@@ -223,6 +226,9 @@ impl ChannelMessage {
             ChannelMessage::Host(PeerMessage::MeetingPoints { urls }) => {
                 Message::MeetingPoints(wire::MeetingPoints { urls })
             }
+            ChannelMessage::Host(PeerMessage::Presence(presence)) => {
+                Message::Presence(presence.into())
+            }
         };
         wire::PeerMessage {
             message: Some(message),
@@ -298,6 +304,10 @@ impl ChannelMessage {
                 }
                 ChannelMessage::Host(PeerMessage::MeetingPoints { urls: points.urls })
             }
+            Message::Presence(sent) => match Presence::read(&sent)? {
+                Some(presence) => ChannelMessage::Host(PeerMessage::Presence(presence)),
+                None => return Ok(None),
+            },
             message @ (Message::Ping(_)
             | Message::Pong(_)
             | Message::AssociationsWanted(_)
@@ -378,7 +388,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::session::{associations, mesh};
+    use crate::session::{Doing, associations, mesh};
 
     fn messages() -> Vec<ChannelMessage> {
         let mut messages = vec![
@@ -420,6 +430,11 @@ mod tests {
             ChannelMessage::Host(PeerMessage::MeetingPoints {
                 urls: vec!["ws://192.168.1.5:40000".to_owned(); MEETING_URLS_MAX],
             }),
+            ChannelMessage::Host(PeerMessage::Presence(Presence {
+                room: [7; 32],
+                doing: Doing::Typing,
+                for_s: 8,
+            })),
         ];
         let further = associations::examples().into_iter();
         messages.extend(further.map(ChannelMessage::Association));

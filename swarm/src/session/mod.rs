@@ -11,6 +11,7 @@ mod info;
 mod listing;
 mod mesh;
 mod message;
+mod presence;
 mod seed_clearing;
 mod state;
 #[cfg(test)]
@@ -27,5 +28,6 @@ pub(crate) use info::label_name;
 pub use info::{Label, SessionId, SessionInfo, SessionRole};
 pub(crate) use mesh::{Beyond, CircuitMessage, CircuitRefusal, FoundPeer, MeshMessage};
 pub use message::{PeerMessage, PeerMessageError};
+pub use presence::{Doing, Presence};
 pub use seed_clearing::SeedClearing;
 pub(crate) use state::{Meeting, Relays, Session, SessionConfig, SessionEvent};
