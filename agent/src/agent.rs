@@ -81,6 +81,8 @@ pub struct NetworkConfig {
     pub stun_urls: Vec<String>,
     /// Whether other peers are reached by TURN servers alone, and so learn no address of this machine.
     pub relay_only: bool,
+    /// Joins no signal server for the reason that somebody who is followed lists it.
+    pub no_listed_servers: bool,
     /// Tells connected peers nothing of each other, and takes nothing that they tell of others.
     pub no_introductions: bool,
     /// Relays nothing between peers that cannot connect to each other.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use kinlog_signal::ice::IceServers;
 use kinlog_swarm::NodeStatus;
 
 use crate::api::{EgressInfo, Error};
@@ -58,15 +59,24 @@ impl EgressLog {
         rows
     }
 
-    /// Notes what the node does now.
-    fn look(&mut self, node: &NodeStatus, stun_urls: &[String], now_ms: u64) {
+    /// Notes what the node does now; `listed_by` says who lists a signal server that is joined for that, and
+    /// `servers` are the STUN and TURN servers in use.
+    fn look(
+        &mut self,
+        node: &NodeStatus,
+        listed_by: impl Fn(&str) -> Option<Vec<String>>,
+        servers: &[(String, &str)],
+        now_ms: u64,
+    ) {
         for point in &node.signal {
             // A point that waits for its first topic was not dialled.
             if !point.connected && point.reason.is_none() {
                 continue;
             }
+            let listed = listed_by(&point.url).map(|by| listed(&by));
             let why = match point.found_by.name() {
                 "signal" => "signal server",
+                "route" if listed.is_some() => listed.as_deref().unwrap_or_default(),
                 "lan" => "meeting point: local network",
                 "route" => "meeting point: remembered",
                 "own" => continue,
@@ -76,15 +86,24 @@ impl EgressLog {
         }
         for session in &node.sessions {
             let path = session.path.as_ref();
-            if !stun_urls.is_empty() && path.is_some() {
-                for url in stun_urls {
-                    self.note(url, "STUN server", now_ms);
+            if path.is_some() {
+                for (url, why) in servers {
+                    self.note(url, why, now_ms);
                 }
             }
             if let Some(address) = path.and_then(|path| path.remote.address) {
                 self.note(&address.ip().to_string(), "peer: connected", now_ms);
             }
         }
+    }
+}
+
+/// Says why a signal server is joined that somebody lists.
+fn listed(by: &[String]) -> String {
+    match by {
+        [] => "signal server: listed in a profile".to_owned(),
+        [one] => format!("signal server: {one} lists it"),
+        [first, others @ ..] => format!("signal server: {first} and {} more list it", others.len()),
     }
 }
 
@@ -99,18 +118,28 @@ impl Core {
         &self,
         network: &Network,
         node: &NodeStatus,
+        told: &[IceServers],
         now_ms: u64,
     ) -> Result<(), Error> {
+        let settings = network.stun_urls.iter().cloned();
+        let stun = told.iter().flat_map(|servers| &servers.stun);
+        let turn = told.iter().flat_map(|servers| &servers.turn);
+        let servers: BTreeMap<String, &str> = stun
+            .map(|url| (url.to_string(), "STUN server: a signal server told it"))
+            .chain(turn.map(|url| (url.to_string(), "TURN server: a signal server told it")))
+            .chain(settings.map(|url| (url, "STUN server")))
+            .collect();
+        let servers: Vec<(String, &str)> = servers.into_iter().collect();
         let before = self.state.value(VALUE)?;
         let mut log = EgressLog::read(before.clone());
         for address in network.contacts.take() {
             let why = "peer: address tried";
             log.note(&address.ip().to_string(), why, now_ms);
-            for url in &network.stun_urls {
-                log.note(url, "STUN server", now_ms);
+            for (url, why) in &servers {
+                log.note(url, why, now_ms);
             }
         }
-        log.look(node, &network.stun_urls, now_ms);
+        log.look(node, |url| network.listed_by(url), &servers, now_ms);
         let rows = log.rows();
         let bytes = serde_json::to_vec(&rows).map_err(|error| Error::general(error.to_string()))?;
         if before.as_deref() != Some(&bytes) {

@@ -187,11 +187,17 @@ pub const PAIRS_MAX: usize = 16;
 /// Feeds offered, and asked for, over one pairing, 4,096: half of the tags that a session takes.
 pub const PAIR_FEEDS_MAX: usize = 4096;
 
-/// Candidates in a text beside those of its description.
+/// Candidates that are waited for beside those of a description.
 pub const PAIR_CANDIDATES_MAX: usize = 32;
 
-/// Characters of a text, 64 KiB: a description and 32 candidates have 30 KB, in base64 40.
-pub const PAIR_TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Characters of a text, 2 KiB: the longest has 700, and mail may wrap it.
+pub const PAIR_TEXT_BYTES_MAX: usize = 2 * 1024;
+
+/// Time for signal servers to tell which STUN and TURN servers there are.
+pub const PAIR_SERVERS_WAIT: Duration = Duration::from_secs(1);
+
+/// Time between two looks whether they did.
+pub const PAIR_SERVERS_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Hosts remembered as contacted, 1,000: some 100 KiB.
 pub const EGRESS_KEPT_MAX: usize = 1000;
@@ -351,6 +357,10 @@ pub const ROUTES_PER_DEVICE_MAX: usize = 4;
 
 /// Devices that are remembered as coordinators: one or two of them are there as a rule.
 pub const COORDINATORS_KEPT_MAX: usize = 8;
+
+/// Signal servers joined because people who are followed list them, 4 of all of them: each is a connection, and
+/// learns which blinded topics this machine is in.
+pub const LISTED_SERVERS_MAX: usize = 4;
 
 /// How long a meeting point is remembered at which a device was neither met nor told of.
 pub const ROUTE_EXPIRES_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -8,6 +8,7 @@ use kinlog_feeds::crypto::DeviceKey;
 use kinlog_feeds::replicate::{Interest, Pushes};
 use tokio::sync::watch;
 
+use kinlog_signal::SignalUrl;
 use kinlog_swarm::link::webrtc::Contacts;
 use kinlog_swarm::{Label, Node, PeerMessage, SessionId, SessionInfo, Step};
 
@@ -28,6 +29,8 @@ pub(crate) struct Network {
     last_ended: Mutex<VecDeque<SessionId>>,
     /// When a session with a device ended last, ms.
     last_met: Mutex<BTreeMap<DeviceKey, u64>>,
+    /// Signal servers that people who are followed list, each with who does.
+    listed: Mutex<BTreeMap<String, Vec<String>>>,
     /// Addresses that were tried since they were noted last.
     pub(crate) contacts: Contacts,
     /// STUN servers of the settings.
@@ -63,6 +66,7 @@ impl Network {
             meeting_points: Mutex::default(),
             last_ended: Mutex::default(),
             last_met: Mutex::default(),
+            listed: Mutex::default(),
             contacts,
             stun_urls,
             met: watch::Sender::default(),
@@ -169,6 +173,20 @@ impl Network {
         if ended.len() > SESSIONS_ENDED_KEPT_MAX {
             ended.pop_front();
         }
+    }
+
+    /// Notes which signal servers are joined because somebody lists them.
+    pub(crate) fn note_listed(&self, servers: &[(SignalUrl, Vec<String>)]) {
+        let servers = servers.iter();
+        let noted = servers.map(|(url, by)| (url.to_string(), by.clone()));
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        *listed = noted.collect();
+    }
+
+    /// Returns who lists a signal server, when it is joined for that.
+    pub(crate) fn listed_by(&self, url: &str) -> Option<Vec<String>> {
+        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.get(url).cloned()
     }
 
     /// Returns when sessions with devices ended last, ms.

@@ -262,6 +262,7 @@ async fn a_petname_is_shown_instead_of_what_somebody_calls_itself() {
     let set = Request::ProfileSet {
         name: Some("Ann, really".to_owned()),
         about: Some("beans".to_owned()),
+        signal_urls: None,
     };
     bob.reply(set).await.unwrap();
     let who = "Bobby".to_owned();
@@ -282,6 +283,7 @@ async fn what_an_agent_says_of_itself_and_of_others_is_read_by_those_who_follow_
     let set = Request::ProfileSet {
         name: Some("Ann".to_owned()),
         about: Some("grows beans".to_owned()),
+        signal_urls: None,
     };
     ann.reply(set).await.unwrap();
     let who = cem.id.agent.to_string();

@@ -8,6 +8,7 @@ mod support;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use support::{Home, MEETING, assert_webrtc, kinlog};
 use testkit::process::{Running, WAIT_MAX};
@@ -99,6 +100,49 @@ fn share_a_room(author: &Home, reader: &Home) {
         .unwrap()
         .to_owned();
     reader.json(["room", "join", &invite]);
+}
+
+#[test]
+fn who_leaves_says_goodbye_and_is_forgotten_at_once() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (one, other, leaving) = (
+        Home::init("one"),
+        Home::init("other"),
+        Home::init("leaving"),
+    );
+    let _one_up = network.up(0, &one, &["--lan-only"]);
+    let _other_up = network.up(0, &other, &["--lan-only"]);
+    let leaving_up = network.up(1, &leaving, &["--lan-only"]);
+    // Two agents on one machine are one machine.
+    sees(&leaving, "2 other agents seen, on 1 other machine");
+    sees(&one, "2 other agents seen, on 1 other machine");
+    leaving_up.stop().ok();
+    let gone = Instant::now();
+    // Without a goodbye its records last for two minutes, and the name for more than an hour.
+    sees(&one, "1 other agent seen, on this machine");
+    assert!(
+        gone.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        gone.elapsed()
+    );
+}
+
+/// Waits until the doctor says so of the local network.
+#[track_caller]
+fn sees(home: &Home, what: &str) {
+    let until = Instant::now() + MEETING;
+    loop {
+        let report = home.json_one(["doctor"]);
+        let checks = report["checks"].as_array().unwrap();
+        let lan = checks.iter().find(|check| check["name"] == "lan").unwrap();
+        let found = lan["found"].as_str().unwrap();
+        if found.starts_with(what) {
+            return;
+        }
+        assert!(Instant::now() < until, "{found}, not {what}");
+    }
 }
 
 #[test]

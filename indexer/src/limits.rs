@@ -272,6 +272,12 @@ pub const ATTEST_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of what an agent says about itself.
 pub const ABOUT_BYTES_MAX: usize = 2 * 1024;
 
+/// Signal servers that a profile lists: whoever follows many people joins a few of each.
+pub const PROFILE_SIGNALS_MAX: usize = 4;
+
+/// Bytes of the URL of one.
+pub const PROFILE_SIGNAL_BYTES_MAX: usize = 256;
+
 /// Bytes of an SQL question of people.
 pub const SQL_BYTES_MAX: i32 = 64 * 1024;
 

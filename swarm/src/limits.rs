@@ -63,6 +63,24 @@ pub const DESCRIPTION_BYTES_MAX: usize = 12 * 1024;
 /// Largest candidate, 512 B.
 pub const CANDIDATE_BYTES_MAX: usize = 512;
 
+/// Candidates of a description that people carry, 16 of 7 or 19 bytes: a text of more fits no QR code that a
+/// terminal shows.
+pub const CARRIED_CANDIDATES_MAX: usize = 16;
+
+/// Of these, places kept for addresses that STUN and TURN servers gave: they reach farther than those of the
+/// machine's own networks.
+pub const CARRIED_REACHING_MAX: usize = 6;
+
+/// Longest ICE user name fragment in a description that people carry, 32 bytes: the stack draws 16.
+pub const ICE_UFRAG_BYTES_MAX: usize = 32;
+
+/// Longest ICE password there, 64 bytes: the stack draws 32.
+pub const ICE_PASSWORD_BYTES_MAX: usize = 64;
+
+/// Longest description that people carry, encoded.
+pub const CARRIED_DESCRIPTION_BYTES_MAX: usize =
+    1 + 3 + ICE_UFRAG_BYTES_MAX + 3 + ICE_PASSWORD_BYTES_MAX + 32 + 3 + CARRIED_CANDIDATES_MAX * 19;
+
 /// Candidates of the other side that one negotiation takes, 64 of [`CANDIDATE_BYTES_MAX`]: twice as many
 /// as an offer has room for; whatever comes beyond is dropped, and the negotiation goes on.
 pub const CANDIDATES_MAX: usize = 64;

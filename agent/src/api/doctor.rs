@@ -13,8 +13,11 @@ pub struct DoctorInfo {
     pub network: bool,
     /// Signal servers that are remembered.
     pub signal_urls: Vec<String>,
-    /// STUN servers of the settings.
+    /// STUN servers of the settings, and those that signal servers told.
     pub stun_urls: Vec<String>,
+    /// TURN servers that signal servers told.
+    #[serde(default)]
+    pub turn_urls: Vec<String>,
     /// Port of the own meeting point on the local network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lan_port: Option<u16>,

@@ -16,6 +16,9 @@ pub struct ProfileInfo {
     /// What it is called here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub petname: Option<String>,
+    /// Signal servers at which it says to be met.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signal_urls: Vec<String>,
     /// Clock of the entry, ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_at_ms: Option<u64>,

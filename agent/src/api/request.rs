@@ -442,6 +442,9 @@ pub enum Request {
         name: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         about: Option<String>,
+        /// Signal servers at which others meet this agent, in the place of those listed before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal_urls: Option<Vec<String>>,
     },
     /// [`Reply::Contacts`](crate::api::Reply::Contacts).
     Contacts,

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 use kinlog_indexer::directory::Wanted;
+use kinlog_indexer::entry::Body;
 use kinlog_indexer::index::{AgentChange, IndexError};
+use kinlog_indexer::register::{Register, ValueName};
 use kinlog_indexer::seal::pair_meet_key;
 use kinlog_indexer::{Index, RoomId};
 
@@ -97,6 +99,30 @@ fn rooms(state: &State, keys: &DeviceKeys) -> Result<BTreeMap<RoomId, KnownRoom>
     Ok(rooms)
 }
 
+/// Returns what an agent calls itself, and the signal servers at which it says to be met.
+fn said_of_itself(
+    index: &Index,
+    agent: &AgentId,
+) -> Result<(Option<String>, Vec<String>), IndexError> {
+    let name = index.profile(agent)?.map(|row| row.name);
+    Ok((name, met_at(index, agent)?))
+}
+
+/// Returns the signal servers at which an agent says to be met.
+pub(crate) fn met_at(index: &Index, agent: &AgentId) -> Result<Vec<String>, IndexError> {
+    let register = Register {
+        agent: *agent,
+        room: None,
+        value: ValueName::Profile,
+    };
+    // The one that is shown stands last.
+    let heads = index.register(&register)?;
+    Ok(match heads.last().map(|head| &head.body) {
+        Some(Body::Profile(profile)) => profile.signal_urls().to_vec(),
+        _ => Vec::new(),
+    })
+}
+
 impl Core {
     /// Reads pins, rooms, invites and joins again after they were changed in `state.db`.
     pub(crate) fn relearn(&self) -> Result<(), Error> {
@@ -130,8 +156,8 @@ impl Core {
     pub(super) fn learn_agent(&self, agent: &AgentId) -> Result<(), Error> {
         // The index is held until all is taken in, so that nobody takes in older rows after it.
         self.index(|index| {
-            let (rows, profile) = (index.directory(agent)?, index.profile(agent)?);
-            let name = profile.map(|profile| profile.name);
+            let rows = index.directory(agent)?;
+            let (name, signal_urls) = said_of_itself(index, agent)?;
             let mut lines = Line::of_rows(rows, &index.redirects(agent)?);
             self.end_lines(index, agent, &mut lines)?;
             let directories = self.knowledge(|knowledge| {
@@ -145,6 +171,7 @@ impl Core {
                 if let Some(known) = knowledge.agents.get_mut(agent) {
                     known.lines = lines;
                     known.name = name;
+                    known.signal_urls = signal_urls;
                 }
                 knowledge.note_ended(agent);
             });
@@ -186,10 +213,11 @@ impl Core {
         }
         self.index(|index| {
             if change.values {
-                let name = index.profile(agent)?.map(|profile| profile.name);
+                let (name, signal_urls) = said_of_itself(index, agent)?;
                 self.knowledge(|knowledge| {
                     if let Some(known) = knowledge.agents.get_mut(agent) {
                         known.name = name;
+                        known.signal_urls = signal_urls;
                     }
                 });
             }

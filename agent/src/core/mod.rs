@@ -29,6 +29,7 @@ mod trees;
 pub(crate) use clearing::{Ranges, noted_again};
 pub(crate) use emptying::emptied_blocks;
 pub(crate) use entries::Place;
+pub(crate) use learn::met_at;
 pub(crate) use own_feeds::NewPath;
 pub(crate) use room_log::RoomLog;
 pub(crate) use steps::Steps;

@@ -143,6 +143,8 @@ pub(crate) struct KnownAgent {
     pub(crate) set: Bytes,
     /// What the agent calls itself.
     pub(crate) name: Option<String>,
+    /// Signal servers at which it says to be met.
+    pub(crate) signal_urls: Vec<String>,
     /// What this agent calls it.
     pub(crate) petname: Option<String>,
     /// Public paths of all devices, by path.
@@ -182,6 +184,7 @@ impl KnownAgent {
             set: verified.set().encode(),
             verified,
             name: None,
+            signal_urls: Vec::new(),
             petname: None,
             lines: Vec::new(),
             snapshots: BTreeMap::new(),

@@ -467,9 +467,13 @@ async fn dispatch(
         Request::Profile { of } => {
             one(core, to, move |core| people::profile(core, of.as_deref())).await?;
         }
-        Request::ProfileSet { name, about } => {
+        Request::ProfileSet {
+            name,
+            about,
+            signal_urls,
+        } => {
             one(core, to, move |core| {
-                people::set_profile(core, name.as_deref(), about.as_deref())
+                people::set_profile(core, name.as_deref(), about.as_deref(), signal_urls)
             })
             .await?;
         }

@@ -4,9 +4,11 @@
 use kinlog_feeds::crypto::AgentId;
 use kinlog_indexer::entry::{Attest, Body, Contact, Preference, Profile, Ref, Vouch, Witness};
 use kinlog_indexer::index::{ClaimRow, ClaimSubject};
+use kinlog_indexer::limits::{PROFILE_SIGNAL_BYTES_MAX, PROFILE_SIGNALS_MAX};
+use kinlog_signal::SignalUrl;
 
 use crate::api::{ClaimInfo, ContactInfo, Error, PreferenceInfo, ProfileInfo, Reply, VouchInfo};
-use crate::core::Core;
+use crate::core::{Core, met_at};
 use crate::requests::rooms::agent_called;
 
 pub(super) fn profile(core: &Core, of: Option<&str>) -> Result<Reply, Error> {
@@ -23,6 +25,7 @@ pub(super) fn profile(core: &Core, of: Option<&str>) -> Result<Reply, Error> {
         );
     }
     let own_name = (agent == core.agent).then(|| core.name.clone());
+    let signal_urls = core.index(|index| met_at(index, &agent))?;
     Ok(Reply::Profile(ProfileInfo {
         agent: agent.into(),
         about: row
@@ -32,6 +35,7 @@ pub(super) fn profile(core: &Core, of: Option<&str>) -> Result<Reply, Error> {
         updated_at_ms: row.as_ref().map(|row| row.updated_at),
         name: row.map(|row| row.name).or(own_name).unwrap_or_default(),
         petname,
+        signal_urls,
     }))
 }
 
@@ -39,6 +43,7 @@ pub(super) fn set_profile(
     core: &Core,
     name: Option<&str>,
     about: Option<&str>,
+    signal_urls: Option<Vec<String>>,
 ) -> Result<Reply, Error> {
     let now = core.profile()?;
     let name = match name {
@@ -49,10 +54,38 @@ pub(super) fn set_profile(
         Some(about) => bounded("about", about)?,
         None => now.about.clone(),
     };
+    let signal_urls = match signal_urls {
+        Some(urls) => listable(urls)?,
+        None => now.signal_urls().to_vec(),
+    };
     let profile = Profile::new(name, about, Vec::new()).map_err(refused)?;
+    let profile = profile.meeting_at(signal_urls);
     core.write_value(Body::Profile(profile.clone()))?;
     core.say_profile_in_rooms(&profile);
     self::profile(core, None)
+}
+
+/// Returns signal servers as a profile lists them.
+fn listable(urls: Vec<String>) -> Result<Vec<String>, Error> {
+    if urls.len() > PROFILE_SIGNALS_MAX {
+        return Err(Error::usage(format!(
+            "{} signal servers, a profile lists at most {PROFILE_SIGNALS_MAX}",
+            urls.len()
+        )));
+    }
+    let listed = urls.into_iter().map(|text| {
+        let url = text.parse::<SignalUrl>();
+        let url = url
+            .map_err(|error| Error::usage(error.to_string()))?
+            .to_string();
+        match url.len() {
+            0..=PROFILE_SIGNAL_BYTES_MAX => Ok(url),
+            bytes => Err(Error::usage(format!(
+                "{text:?} has {bytes} bytes, a URL in a profile at most {PROFILE_SIGNAL_BYTES_MAX}"
+            ))),
+        }
+    });
+    listed.collect()
 }
 
 pub(super) fn contacts(core: &Core) -> Result<Reply, Error> {

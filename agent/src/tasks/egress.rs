@@ -26,8 +26,9 @@ pub(super) async fn note_regularly(core: Arc<Core>, network: Weak<Network>) {
 /// Notes what happened up to now.
 pub(crate) async fn note(core: &Arc<Core>, network: Arc<Network>) -> Result<(), crate::api::Error> {
     let node = network.node.status().await;
+    let told = network.node.ice_servers().await;
     let noted = blocking(core, move |core| {
-        core.note_egress(&network, &node, wall_ms())
+        core.note_egress(&network, &node, &told, wall_ms())
     });
     noted.await
 }

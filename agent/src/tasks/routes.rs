@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey};
+use kinlog_signal::SignalUrl;
 use kinlog_swarm::{FoundBy, Label, NodeStatus, PeerMessage, SessionId};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::Error;
 use crate::core::Core;
 use crate::limits::{ROUTE_EXPIRES_AFTER, ROUTE_NOTED_EVERY, ROUTES_EVERY};
+use crate::listed;
 use crate::network::Network;
 use crate::peers::owner;
 use crate::requests::blocking;
@@ -17,11 +19,20 @@ use crate::rooms::has_expired;
 use crate::routes::{Looked, Routes, TOLD, route_url};
 use crate::wall_ms;
 
+/// What is joined beside signal servers of the settings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keeping {
+    /// Nothing outside of the local network.
+    pub(super) local_only: bool,
+    /// Signal servers too that people who are followed list.
+    pub(super) listed: bool,
+}
+
 /// Notes where peers are met and joins the meeting points of those who are missing, until the network is
 /// gone.
-pub(super) async fn keep(core: Arc<Core>, network: Weak<Network>, local_only: bool) {
+pub(super) async fn keep(core: Arc<Core>, network: Weak<Network>, keeping: Keeping) {
     let told: BTreeSet<SessionId> = BTreeSet::new();
-    let kept = Arc::new(Mutex::new((Routes::new(local_only), told)));
+    let kept = Arc::new(Mutex::new((Routes::new(keeping.local_only), told)));
     let mut ticks = interval(ROUTES_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -35,12 +46,20 @@ pub(super) async fn keep(core: Arc<Core>, network: Weak<Network>, local_only: bo
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
             let (routes, told) = &mut *kept;
             core.tell_and_hear(&there, told)?;
-            core.look_at_routes(routes, &there.node.meeting_urls(), &status)
+            let mut join = if keeping.listed {
+                core.listed_servers(&there)?
+            } else {
+                Vec::new()
+            };
+            let looked = core.look_at_routes(routes, &there.node.meeting_urls(), &status)?;
+            let routes = looked.join.into_iter();
+            join.extend(routes.filter(|url| !join.contains(url)).collect::<Vec<_>>());
+            Ok((join, looked.coordinators))
         });
         match looked.await {
-            Ok(looked) => {
-                network.node.set_routes(looked.join);
-                network.node.set_coordinators(looked.coordinators);
+            Ok((join, coordinators)) => {
+                network.node.set_routes(join);
+                network.node.set_coordinators(coordinators);
             }
             Err(error) => tracing::warn!(%error, "remembered meeting points are not looked at"),
         }
@@ -48,6 +67,29 @@ pub(super) async fn keep(core: Arc<Core>, network: Weak<Network>, local_only: bo
 }
 
 impl Core {
+    /// Returns the signal servers to join because people who are followed list them, and notes who does.
+    fn listed_servers(&self, network: &Network) -> Result<Vec<SignalUrl>, Error> {
+        let own = self.state.signals()?;
+        let plan = self.plan();
+        let listed: Vec<(AgentId, Vec<String>)> = self.knowledge(|knowledge| {
+            let agents = knowledge.agents.iter();
+            let follows = |agent: &AgentId| {
+                let known = plan.view.agents.get(&agent.0);
+                *agent != self.agent && known.is_some_and(|known| known.is_followed)
+            };
+            let listing =
+                agents.filter(|(agent, known)| !known.signal_urls.is_empty() && follows(agent));
+            let listing = listing.map(|(agent, known)| (*agent, known.signal_urls.clone()));
+            listing.collect()
+        });
+        let named = listed
+            .into_iter()
+            .map(|(agent, urls)| (self.agent_label(&agent), urls));
+        let servers = listed::to_join(&own, named);
+        network.note_listed(&servers);
+        Ok(servers.into_iter().map(|(url, _)| url).collect())
+    }
+
     fn look_at_routes(
         &self,
         routes: &mut Routes,

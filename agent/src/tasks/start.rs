@@ -149,7 +149,11 @@ impl Running {
         self.tasks().push(tokio::spawn(asking));
         let restoring = restoring::continue_restored(core.clone(), Arc::downgrade(&network));
         self.tasks().push(tokio::spawn(restoring));
-        let routes = routes::keep(core.clone(), Arc::downgrade(&network), wanted.lan_only);
+        let keeping = routes::Keeping {
+            local_only: wanted.lan_only,
+            listed: !wanted.no_listed_servers && !wanted.lan_only,
+        };
+        let routes = routes::keep(core.clone(), Arc::downgrade(&network), keeping);
         self.tasks().push(tokio::spawn(routes));
         blocking(core, move |core| core.set_network(Some(network))).await
     }

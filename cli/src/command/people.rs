@@ -32,6 +32,14 @@ pub(crate) struct ProfileArguments {
     /// A few words about yourself
     #[arg(long, value_name = "TEXT")]
     about: Option<String>,
+
+    /// Signal server at which whoever follows you meets you, up to four; those listed before go
+    #[arg(long = "signal", value_name = "URL")]
+    signals: Vec<String>,
+
+    /// List no signal server any more
+    #[arg(long, conflicts_with = "signals")]
+    no_signals: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -139,9 +147,11 @@ pub(crate) struct ByAbout {
 pub(crate) async fn profile(command: ProfileCommand, context: &Context<'_>) -> Result<(), Failure> {
     let request = match command {
         ProfileCommand::Show { agent } => Request::Profile { of: agent },
-        ProfileCommand::Set(ProfileArguments { name, about }) => {
-            Request::ProfileSet { name, about }
-        }
+        ProfileCommand::Set(said) => Request::ProfileSet {
+            name: said.name,
+            about: said.about,
+            signal_urls: (said.no_signals || !said.signals.is_empty()).then_some(said.signals),
+        },
     };
     show(request, context).await
 }
@@ -272,6 +282,9 @@ fn show_profile(profile: &ProfileInfo, context: &Context<'_>) -> Result<(), Fail
     }
     if !profile.about.is_empty() {
         row("about", clean(&profile.about))?;
+    }
+    for url in &profile.signal_urls {
+        row("met at", clean(url))?;
     }
     row("agent", profile.agent.to_string())?;
     match profile.updated_at_ms {

@@ -62,6 +62,10 @@ pub(crate) struct UpArguments {
     #[arg(long)]
     no_introductions: bool,
 
+    /// Join no signal server for the reason that somebody whom you follow lists it in the profile
+    #[arg(long)]
+    no_listed_servers: bool,
+
     /// Append the size of every message received to this file
     #[arg(long, value_name = "FILE", hide = true)]
     message_log: Option<PathBuf>,
@@ -121,6 +125,7 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
         stun_urls: arguments.stuns,
         relay_only: arguments.relay_only,
         no_introductions: arguments.no_introductions,
+        no_listed_servers: arguments.no_listed_servers,
         no_relay: arguments.no_relay,
         message_log: arguments.message_log.as_deref().map(absolute).transpose()?,
     };

@@ -7,6 +7,7 @@ use crate::entry::{BodyError, Ref};
 use crate::generated::kinlog_entry_v1 as wire;
 use crate::limits::{
     ABOUT_BYTES_MAX, DOCUMENT_BYTES_MAX, LANGUAGE_BYTES_MAX, MIME_BYTES_MAX, NAME_BYTES_MAX,
+    PROFILE_SIGNAL_BYTES_MAX, PROFILE_SIGNALS_MAX,
 };
 
 /// What an agent calls itself: everywhere when written to a public feed, in a room when there.
@@ -17,6 +18,7 @@ pub struct Profile {
     /// A few words about themselves; may be empty.
     pub about: Text<ABOUT_BYTES_MAX>,
     replaces: Vec<Ref>,
+    signal_urls: Vec<String>,
 }
 
 impl Profile {
@@ -26,6 +28,7 @@ impl Profile {
             name,
             about: Text::default(),
             replaces: Vec::new(),
+            signal_urls: Vec::new(),
         }
     }
 
@@ -40,7 +43,25 @@ impl Profile {
             name,
             about,
             replaces: at_most(replaces)?,
+            signal_urls: Vec::new(),
         })
+    }
+
+    /// Lists signal servers at which the author is met: the first
+    /// [`PROFILE_SIGNALS_MAX`](crate::limits::PROFILE_SIGNALS_MAX) of those that are no longer than
+    /// [`PROFILE_SIGNAL_BYTES_MAX`](crate::limits::PROFILE_SIGNAL_BYTES_MAX).
+    #[must_use]
+    pub fn meeting_at(mut self, signal_urls: Vec<String>) -> Self {
+        self.signal_urls = signal_urls;
+        self.signal_urls
+            .retain(|url| url.len() <= PROFILE_SIGNAL_BYTES_MAX);
+        self.signal_urls.truncate(PROFILE_SIGNALS_MAX);
+        self
+    }
+
+    /// Returns the signal servers at which the author says to be met, as they were written.
+    pub fn signal_urls(&self) -> &[String] {
+        &self.signal_urls
     }
 
     /// Returns the same value, which replaces these writes instead.
@@ -74,11 +95,13 @@ impl TryFrom<wire::Profile> for Profile {
     type Error = BodyError;
 
     fn try_from(body: wire::Profile) -> Result<Self, BodyError> {
-        Profile::new(
+        let profile = Profile::new(
             text("name", body.name)?,
             text("about", body.about)?,
             replaces_from_wire(body.replaces)?,
-        )
+        )?;
+        // What a later build may say there, and what is none, takes nothing from the name.
+        Ok(profile.meeting_at(body.signal_urls))
     }
 }
 
@@ -88,6 +111,7 @@ impl From<&Profile> for wire::Profile {
             name: body.name.to_string(),
             about: body.about.to_string(),
             replaces: body.replaces.iter().map(Into::into).collect(),
+            signal_urls: body.signal_urls.clone(),
         }
     }
 }
@@ -113,5 +137,32 @@ impl From<&Document> for wire::Document {
             mime: body.mime.to_string(),
             language: body.language.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_lists_a_few_servers_and_nothing_said_there_takes_its_name() {
+        let url = |length: usize| format!("wss://{}", "x".repeat(length - 6));
+        let listed = [
+            vec![url(PROFILE_SIGNAL_BYTES_MAX); 3],
+            vec![url(257), String::new()],
+        ];
+        let sent = wire::Profile {
+            name: "Ada".to_owned(),
+            signal_urls: [listed.concat(), vec![url(9); 100]].concat(),
+            ..wire::Profile::default()
+        };
+        let profile = Profile::try_from(sent).unwrap();
+        assert_eq!(&*profile.name, "Ada");
+        let lengths: Vec<usize> = profile.signal_urls().iter().map(String::len).collect();
+        assert_eq!(lengths, [256, 256, 256, 0]);
+        let again = Profile::try_from(wire::Profile::from(&profile)).unwrap();
+        assert_eq!(again, profile);
+        let replaced = profile.clone().replacing(Vec::new()).unwrap();
+        assert_eq!(replaced.signal_urls(), profile.signal_urls());
     }
 }

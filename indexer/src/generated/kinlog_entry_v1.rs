@@ -9,6 +9,9 @@ pub struct Profile {
     pub about: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
     pub replaces: ::prost::alloc::vec::Vec<Ref>,
+    /// where the author is met; what is beyond 4, or has more than 256 bytes, is not read
+    #[prost(string, repeated, tag = "4")]
+    pub signal_urls: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Tag 2: one feed of the agent under a label, in a device's directory.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

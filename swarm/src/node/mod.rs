@@ -31,6 +31,7 @@ use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::{GetEnd, Holder, Interest, Pushes};
 use kinlog_feeds::store::Store;
 use kinlog_signal::SignalUrl;
+use kinlog_signal::ice::IceServers;
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -65,6 +66,9 @@ enum Request {
     },
     Status {
         reply: oneshot::Sender<NodeStatus>,
+    },
+    IceServers {
+        reply: oneshot::Sender<Vec<IceServers>>,
     },
     Get {
         key: FeedKey,
@@ -368,6 +372,14 @@ impl Node {
         let (reply, answer) = oneshot::channel();
         // A node that stopped does nothing.
         let _ = self.requests.send(Request::Status { reply }).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// Returns the STUN and TURN servers that signal servers told and that may be used now, with credentials.
+    pub async fn ice_servers(&self) -> Vec<IceServers> {
+        let (reply, answer) = oneshot::channel();
+        // A node that stopped was told nothing.
+        let _ = self.requests.send(Request::IceServers { reply }).await;
         answer.await.unwrap_or_default()
     }
 

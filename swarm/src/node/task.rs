@@ -300,6 +300,9 @@ impl Task {
                 // Whoever asked may have gone meanwhile.
                 let _ = reply.send(status);
             }
+            Request::IceServers { reply } => {
+                let _ = reply.send(self.ice_servers.usable(self.parts.clock.now()));
+            }
             Request::Get {
                 key,
                 block,

@@ -108,6 +108,7 @@ pub(crate) async fn run(arguments: DoctorArguments, context: &Context<'_>) -> Re
     checks.extend(network::checks(known).await);
     if let Some(agent) = known {
         checks.extend(stun::checks(&agent.stun_urls).await);
+        checks.extend(stun::relays(&agent.turn_urls).await);
     }
     show(&checks, context)
 }

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use kinlog_signal::ice::{IceTransport, IceUrl, IceUrlError};
 use kinlog_signal::stun::{binding_request, mapped_address};
-use tokio::net::{UdpSocket, lookup_host};
+use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use tokio::time::timeout;
 
 use super::Check;
@@ -48,6 +49,35 @@ pub(super) async fn checks(urls: &[String]) -> Vec<Check> {
     checks
 }
 
+/// Asks TURN servers whether they are there: what credentials are good for shows only when somebody is relayed.
+pub(super) async fn relays(urls: &[String]) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for text in urls.iter().take(SERVERS_MAX) {
+        checks.push(match relay(text).await {
+            Ok(()) => Check::ok("turn", format!("{text} answers")),
+            Err(why) => Check::warn("turn", format!("{text}: {why}"))
+                .hint("who sits behind a symmetric NAT, or has no UDP, needs one"),
+        });
+    }
+    checks
+}
+
+async fn relay(text: &str) -> Result<(), String> {
+    let url: IceUrl = text
+        .parse()
+        .map_err(|error: IceUrlError| error.to_string())?;
+    let place = format!("{}:{}", url.host(), url.port());
+    if url.transport() == IceTransport::Tcp {
+        let dialled = timeout(TRIES * ANSWER_WITHIN, TcpStream::connect(&place)).await;
+        let dialled = dialled.map_err(|_| "no answer".to_owned())?;
+        return dialled.map(|_| ()).map_err(|error| error.to_string());
+    }
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await;
+    let socket = socket.map_err(|error| error.to_string())?;
+    // A TURN server answers what a STUN server does (RFC 8656 section 5).
+    ask(&socket, &format!("stun:{place}")).await.map(|_| ())
+}
+
 /// Returns the address from which packets to whoever saw this machine leave.
 fn own_address(seen: &[SocketAddr]) -> Option<IpAddr> {
     let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
@@ -81,11 +111,14 @@ fn kind(seen: &[SocketAddr], own: Option<IpAddr>, port: u16) -> Check {
 }
 
 async fn ask(socket: &UdpSocket, url: &str) -> Result<SocketAddr, String> {
-    let place = url.strip_prefix("stun:").ok_or("expected stun:HOST:PORT")?;
-    let place = match place.rsplit_once(':') {
-        Some((_, port)) if port.parse::<u16>().is_ok() => place.to_owned(),
-        _ => format!("{place}:3478"),
-    };
+    // What is no such URL says so, and that TLS is not spoken.
+    let parsed: IceUrl = url
+        .parse()
+        .map_err(|error: IceUrlError| error.to_string())?;
+    if parsed.is_turn() {
+        return Err("a TURN server, expected stun:HOST:PORT".to_owned());
+    }
+    let place = format!("{}:{}", parsed.host(), parsed.port());
     let found = lookup_host(&place)
         .await
         .map_err(|error| error.to_string())?;
@@ -176,5 +209,24 @@ mod tests {
         assert_eq!(seen, Ok("192.0.2.1:32853".parse().expect("an address")));
         answers.await.expect("answered");
         assert!(ask(&socket, "turn:x").await.is_err());
+        let error = ask(&socket, "stuns:x").await.unwrap_err();
+        assert!(error.contains("TLS"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_turn_server_is_looked_for_by_the_way_that_its_url_says() {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.expect("a socket");
+        let there = listener.local_addr().expect("an address");
+        let urls = [
+            format!("turn:{there}?transport=tcp"),
+            format!("turns:{there}?transport=tcp"),
+        ];
+        let checks = relays(&urls).await;
+        assert_eq!(
+            (checks[0].health, checks[1].health),
+            (Health::Ok, Health::Warn)
+        );
+        assert!(checks[1].found.contains("TLS"), "{}", checks[1].found);
     }
 }
