@@ -75,6 +75,8 @@ targets! {
     key_text
     link
     invite
+    pair_text
+    short_description
     seed_grant
     grant_link
     sign_in_code

@@ -16,4 +16,4 @@ mod text;
 
 pub(crate) use meet::{PairKeys, Paired};
 pub(crate) use open::Pairings;
-pub(crate) use text::{PairKind, PairText, PairTextError};
+pub use text::{PairKind, PairText, PairTextError};

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use kinlog_feeds::crypto::Secret;
 use kinlog_swarm::link::LinkError;
-use kinlog_swarm::link::webrtc::{Negotiation, Progress, WebrtcLink, WebrtcSettings};
-use kinlog_swarm::{Label, SessionRole};
+use kinlog_swarm::link::webrtc::{
+    Negotiation, Progress, ShortDescription, WebrtcLink, WebrtcSettings,
+};
+use kinlog_swarm::{Label, SessionRole, SignalStatus};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -15,9 +17,11 @@ use crate::core::Core;
 use crate::keys::random;
 use crate::limits::{
     PAIR_CANDIDATES_MAX, PAIR_CONNECT_WAIT, PAIR_GATHER_WAIT, PAIR_HELLO_WAIT, PAIR_OPEN,
+    PAIR_SERVERS_LOOK_EVERY, PAIR_SERVERS_WAIT,
 };
 use crate::network::Network;
 use crate::pairing::meet::watch_over;
+use crate::pairing::text::attempt_of;
 use crate::pairing::{PairKind, PairText, Paired};
 use crate::requests::blocking;
 use crate::tasks::node_error;
@@ -60,10 +64,9 @@ impl Pairings {
     /// Makes an offer, in the place of one that was open.
     pub(crate) async fn offer(&self, network: &Network) -> Result<PairText, Error> {
         let key = Secret::new(random()?);
-        let attempt = u64::from_le_bytes(random()?);
-        let offer = Negotiation::offer(&settings(network), attempt).await;
+        let offer = Negotiation::offer(&settings(network).await, attempt_of(&key)).await;
         let (mut negotiation, description) = offer.map_err(|error| link_error(&error))?;
-        let candidates = gather(&mut negotiation).await?;
+        let description = gather(&mut negotiation, &description).await?;
         let offer = Offer {
             negotiation,
             key: key.clone(),
@@ -76,7 +79,6 @@ impl Pairings {
             key,
             made_s: wall_ms() / 1000,
             description,
-            candidates,
         })
     }
 
@@ -97,10 +99,10 @@ impl Pairings {
             Error::new(ErrorKind::Quota, "another offer is being answered already")
                 .hint("one at a time: end that command first")
         })?;
-        let answer = Negotiation::answer(&settings(network), &offer.description).await;
+        let body = offer.description.body(attempt_of(&offer.key));
+        let answer = Negotiation::answer(&settings(network).await, &body).await;
         let (mut negotiation, description) = answer.map_err(|error| link_error(&error))?;
-        let candidates = gather(&mut negotiation).await?;
-        add(&negotiation, &offer.candidates).await;
+        let description = gather(&mut negotiation, &description).await?;
         let answering = Answering {
             negotiation,
             key: offer.key.clone(),
@@ -112,7 +114,6 @@ impl Pairings {
             key: offer.key,
             made_s: wall_ms() / 1000,
             description,
-            candidates,
         };
         Ok((text, answering))
     }
@@ -131,9 +132,9 @@ impl Pairings {
             key,
             ..
         } = offer;
-        let accepted = negotiation.accept(&answer.description).await;
+        let body = answer.description.body(attempt_of(&key));
+        let accepted = negotiation.accept(&body).await;
         accepted.map_err(|error| link_error(&error))?;
-        add(&negotiation, &answer.candidates).await;
         let until = Instant::now() + PAIR_CONNECT_WAIT;
         let opened = timeout_at(until, open(&mut negotiation)).await;
         opened.map_err(|_| not_connected(PAIR_CONNECT_WAIT))??;
@@ -187,9 +188,22 @@ impl Answering {
     }
 }
 
-/// Returns how carried descriptions are made: a person needs minutes between the two.
-fn settings(network: &Network) -> WebrtcSettings {
+/// Returns how carried descriptions are made: a person needs minutes between the two, so that servers which signal
+/// servers are about to tell are waited for.
+async fn settings(network: &Network) -> WebrtcSettings {
+    let is_asked = |point: &SignalStatus| !point.connected && point.reason.is_none();
+    let told = timeout(PAIR_SERVERS_WAIT, async {
+        loop {
+            let servers = network.node.ice_servers().await;
+            let status = network.node.status().await;
+            if !servers.is_empty() || !status.signal.iter().any(is_asked) {
+                return servers;
+            }
+            tokio::time::sleep(PAIR_SERVERS_LOOK_EVERY).await;
+        }
+    });
     WebrtcSettings {
+        servers: told.await.unwrap_or_default(),
         stun_urls: network.stun_urls.clone(),
         contacts: network.contacts.clone(),
         patience: Some(PAIR_OPEN),
@@ -223,8 +237,12 @@ fn read(text: &str, expected: PairKind) -> Result<PairText, Error> {
     Ok(text)
 }
 
-/// Waits for candidates that take longer than the description does: none can follow later.
-async fn gather(negotiation: &mut Negotiation) -> Result<Vec<bytes::Bytes>, Error> {
+/// Waits for candidates that take longer than the description does, as none can follow later; returns what is
+/// carried.
+async fn gather(
+    negotiation: &mut Negotiation,
+    description: &[u8],
+) -> Result<ShortDescription, Error> {
     let mut candidates = Vec::new();
     let gathered = timeout(PAIR_GATHER_WAIT, async {
         while candidates.len() < PAIR_CANDIDATES_MAX {
@@ -235,19 +253,10 @@ async fn gather(negotiation: &mut Negotiation) -> Result<Vec<bytes::Bytes>, Erro
         }
         Ok(())
     });
-    match gathered.await {
-        Ok(Err(error)) => Err(link_error(&error)),
-        Ok(Ok(())) | Err(_) => Ok(candidates),
+    if let Ok(Err(error)) = gathered.await {
+        return Err(link_error(&error));
     }
-}
-
-/// One candidate that is unusable leaves the others.
-async fn add(negotiation: &Negotiation, candidates: &[bytes::Bytes]) {
-    for candidate in candidates {
-        if let Err(error) = negotiation.add_candidate(candidate).await {
-            tracing::debug!(%error, "candidate ignored");
-        }
-    }
+    ShortDescription::of(description, &candidates).map_err(|error| link_error(&error))
 }
 
 async fn open(negotiation: &mut Negotiation) -> Result<(), Error> {
@@ -319,14 +328,14 @@ fn not_connected(wait: Duration) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pairing::text::description;
 
     fn text(kind: PairKind, made_s: u64) -> String {
         let text = PairText {
             kind,
             key: Secret::new([1; 32]),
             made_s,
-            description: bytes::Bytes::from_static(b"v=0"),
-            candidates: Vec::new(),
+            description: description(),
         };
         text.to_string()
     }
@@ -361,8 +370,7 @@ mod tests {
             kind: PairKind::Answer,
             key: Secret::new([key; 32]),
             made_s: 0,
-            description: bytes::Bytes::new(),
-            candidates: Vec::new(),
+            description: description(),
         };
         let settings = WebrtcSettings {
             bind: vec![std::net::Ipv4Addr::LOCALHOST.into()],

@@ -3,23 +3,20 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bytes::Bytes;
 use kinlog_feeds::crypto::{Secret, blake2b_256, namespace};
 use kinlog_feeds::encoding::{DecodeError, Reader, Writer as _};
-use kinlog_swarm::limits::{CANDIDATE_BYTES_MAX, DESCRIPTION_BYTES_MAX};
+use kinlog_swarm::link::webrtc::{ShortDescription, ShortDescriptionError};
 
-use crate::limits::{PAIR_CANDIDATES_MAX, PAIR_OPEN, PAIR_TEXT_BYTES_MAX};
+use crate::limits::{PAIR_OPEN, PAIR_TEXT_BYTES_MAX};
 use crate::links::base64url;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CHECK_BYTES: usize = 4;
-/// Bytes that stand before the text in a body.
-const BODY_HEAD_BYTES: usize = 9;
 const PREFIX: &str = "kinlog://pair/#";
 
 /// Which way a text goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum PairKind {
+pub enum PairKind {
     /// From the machine that begins.
     Offer,
     /// Back to it.
@@ -36,19 +33,18 @@ impl PairKind {
     }
 }
 
-/// What the text holds: `u8 version=1 | u8 kind | key 32 | u64 made, seconds since 1970 | bytes
-/// description | uint n <= 32 | n x bytes candidate | check 4`, base64url behind `kinlog://pair/#`.
-/// Description and candidates are bodies as they travel through a signal server.
+/// What the text holds: `u8 version=2 | u8 kind | key 32 | uint made, seconds since 1970 | description to the end | check
+/// 4`, base64url behind `kinlog://pair/#`. The description is a [`ShortDescription`]; the number of its attempt follows from
+/// the key.
 #[derive(Clone, Eq, PartialEq)]
-pub(crate) struct PairText {
+pub struct PairText {
     /// Which way it goes.
     pub(crate) kind: PairKind,
     /// Fresh for each offer; the answer repeats it.
     pub(crate) key: Secret,
     /// When it was made, by the clock of whoever made it.
     pub(crate) made_s: u64,
-    pub(crate) description: Bytes,
-    pub(crate) candidates: Vec<Bytes>,
+    pub(crate) description: ShortDescription,
 }
 
 impl fmt::Debug for PairText {
@@ -62,7 +58,8 @@ impl fmt::Debug for PairText {
 
 /// Text that pairs nothing.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum PairTextError {
+#[non_exhaustive]
+pub enum PairTextError {
     /// Another kind of text.
     #[error("expected a text that begins with {PREFIX}")]
     NoPairText,
@@ -78,7 +75,9 @@ pub(crate) enum PairTextError {
     #[error("the text does not check: a part of it is missing, or a character was changed")]
     Check,
     /// A version that this build does not know.
-    #[error("the text has version {actual}, this build knows {VERSION}")]
+    #[error(
+        "the text has version {actual}, this build knows {VERSION}: both machines need the same version of kinlog"
+    )]
     Version {
         /// Version of the text.
         actual: u8,
@@ -92,9 +91,22 @@ pub(crate) enum PairTextError {
     /// Fields that do not decode.
     #[error("the text does not decode: {0}")]
     Decode(#[from] DecodeError),
+    /// A description that is none.
+    #[error("the text does not decode: {0}")]
+    Description(#[from] ShortDescriptionError),
 }
 
 impl PairText {
+    /// Returns a text; `made_s` in seconds since 1970.
+    pub fn new(kind: PairKind, key: Secret, made_s: u64, description: ShortDescription) -> Self {
+        PairText {
+            kind,
+            key,
+            made_s,
+            description,
+        }
+    }
+
     /// Returns whether its time is over at `now_s`; clocks that differ by as much again are borne with.
     pub(crate) fn is_expired(&self, now_s: u64) -> bool {
         now_s.saturating_sub(self.made_s) > 2 * PAIR_OPEN.as_secs()
@@ -107,12 +119,8 @@ impl PairText {
             PairKind::Answer => 1,
         });
         bytes.extend_from_slice(self.key.expose());
-        bytes.extend_from_slice(&self.made_s.to_le_bytes());
-        bytes.put_buffer(&self.description);
-        bytes.put_uint(self.candidates.len() as u64);
-        for candidate in &self.candidates {
-            bytes.put_buffer(candidate);
-        }
+        bytes.put_uint(self.made_s);
+        bytes.extend_from_slice(&self.description.encode());
         let check = check(&bytes);
         bytes.extend_from_slice(&check);
         bytes
@@ -134,24 +142,21 @@ impl PairText {
             actual => return Err(PairTextError::Kind { actual }),
         };
         let key = Secret::new(reader.fixed()?);
-        let made_s = u64::from_le_bytes(reader.fixed()?);
-        let description = reader.buffer("description", DESCRIPTION_BYTES_MAX + BODY_HEAD_BYTES)?;
-        let description = Bytes::copy_from_slice(description);
-        let count = reader.uint_max("candidates", PAIR_CANDIDATES_MAX)?;
-        let mut candidates = Vec::with_capacity(count);
-        for _ in 0..count {
-            let candidate = reader.buffer("candidate", CANDIDATE_BYTES_MAX + BODY_HEAD_BYTES)?;
-            candidates.push(Bytes::copy_from_slice(candidate));
-        }
-        reader.finish()?;
+        let made_s = reader.uint()?;
+        let rest = body.get(reader.position()..).unwrap_or_default();
         Ok(PairText {
             kind,
             key,
             made_s,
-            description,
-            candidates,
+            description: ShortDescription::decode(rest)?,
         })
     }
+}
+
+/// Returns the number of the attempt that a key is for.
+pub(super) fn attempt_of(key: &Secret) -> u64 {
+    let hash = blake2b_256(&[&namespace::LINK_CHECK.hash(), b"pair-attempt", key.expose()]);
+    u64::from_le_bytes(hash[..8].try_into().expect("a hash has 32 bytes"))
 }
 
 impl fmt::Display for PairText {
@@ -181,6 +186,20 @@ fn check(body: &[u8]) -> [u8; CHECK_BYTES] {
     hash[..CHECK_BYTES].try_into().expect("a hash has 32 bytes")
 }
 
+/// Returns a description as one of a home may be.
+#[cfg(test)]
+pub(super) fn description() -> ShortDescription {
+    let mut bytes = vec![0, 16];
+    bytes.extend_from_slice(b"abcdefghijklmnop");
+    bytes.push(32);
+    bytes.extend_from_slice(b"abcdefghijklmnopqrstuvwxyzABCDEF");
+    bytes.extend_from_slice(&[9; 32]);
+    bytes.extend_from_slice(&[
+        2, 0, 192, 168, 1, 5, 0x40, 0x9c, 1, 203, 0, 113, 9, 0x40, 0x9c,
+    ]);
+    ShortDescription::decode(&bytes).expect("a description")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,8 +209,7 @@ mod tests {
             kind: PairKind::Offer,
             key: Secret::new([3; 32]),
             made_s: 1_000,
-            description: Bytes::from_static(b"v=0"),
-            candidates: vec![Bytes::from_static(b"candidate:1")],
+            description: description(),
         }
     }
 
@@ -201,6 +219,24 @@ mod tests {
         assert_eq!(written.parse(), Ok(text()));
         let (one, other) = written.split_at(40);
         assert_eq!(format!(" {one}\r\n  {other}\n").parse(), Ok(text()));
+    }
+
+    #[test]
+    fn a_text_of_a_home_is_short_enough_for_a_code_that_a_phone_reads_off_a_terminal() {
+        let written = text().to_string();
+        assert!(written.len() <= 271, "{} characters", written.len());
+    }
+
+    #[test]
+    fn a_text_of_another_version_says_which_and_what_to_do() {
+        let mut bytes = text().encode();
+        bytes.truncate(bytes.len() - CHECK_BYTES);
+        bytes[0] = 1;
+        let check = check(&bytes);
+        bytes.extend_from_slice(&check);
+        let error = PairText::decode(&bytes).unwrap_err();
+        assert_eq!(error, PairTextError::Version { actual: 1 });
+        assert!(error.to_string().contains("both machines"), "{error}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use kinlog_agent::api::{PairedInfo, Reply, Request};
 
 use crate::command::unexpected;
 use crate::error::Failure;
-use crate::output::{Output, clean, short_key, show_qr};
+use crate::output::{Output, clean, qr_svg, short_key, show_qr};
 use crate::target::{Context, Session, interrupted};
 use crate::words::read_line;
 
@@ -39,9 +39,22 @@ pub(crate) struct ShownArguments {
     #[arg(long)]
     qr: bool,
 
+    /// Write the QR code into this new file, as a picture that any browser shows
+    #[arg(long, value_name = "FILE.svg", value_parser = svg_file)]
+    qr_file: Option<PathBuf>,
+
     /// Write the text into this new file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+/// Returns the path of a picture.
+fn svg_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension() {
+        Some(kind) if kind.eq_ignore_ascii_case("svg") => Ok(path),
+        _ => Err("pictures are written as SVG: name a file that ends with .svg".to_owned()),
+    }
 }
 
 /// Where a text comes from.
@@ -67,6 +80,7 @@ pub(crate) async fn run(command: PairCommand, context: &Context<'_>) -> Result<(
             let text = text.read()?;
             let shown = ShownArguments {
                 qr: false,
+                qr_file: None,
                 out: None,
             };
             paired(Request::PairFinish { text }, &shown, context).await
@@ -160,7 +174,12 @@ fn show_text(reply: &Reply, shown: &ShownArguments, output: &Output) -> Result<(
         return Err(unexpected(reply));
     };
     if let Some(file) = &shown.out {
-        write_new(file, text)?;
+        write_new(file, &format!("{text}\n"))?;
+    }
+    if let Some(file) = &shown.qr_file {
+        let picture = qr_svg(text);
+        let picture = picture.ok_or_else(|| Failure::general("the text is too long for a code"))?;
+        write_new(file, &picture)?;
     }
     if output.is_json() {
         output.json(reply)?;
@@ -176,7 +195,7 @@ fn show_text(reply: &Reply, shown: &ShownArguments, output: &Output) -> Result<(
     if shown.qr {
         show_qr(text, output)?;
     }
-    if let Some(file) = &shown.out {
+    for file in shown.out.iter().chain(&shown.qr_file) {
         output.say(format!("written to {}", file.display()));
     }
     output.flush()
@@ -243,11 +262,11 @@ fn read(file: &Path) -> Result<String, Failure> {
     fs::read_to_string(file).map_err(failed)
 }
 
-fn write_new(file: &Path, text: &str) -> Result<(), Failure> {
+fn write_new(file: &Path, content: &str) -> Result<(), Failure> {
     let written = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(file)
-        .and_then(|mut open| io::Write::write_all(&mut open, format!("{text}\n").as_bytes()));
+        .and_then(|mut open| io::Write::write_all(&mut open, content.as_bytes()));
     written.map_err(|error| Failure::io(file.display(), &error))
 }

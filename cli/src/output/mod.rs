@@ -21,7 +21,7 @@ pub(crate) use figures::{bytes, count, cut, rate, short_key, span};
 pub(crate) use last_line::LastLine;
 pub(crate) use log::start_log;
 pub(crate) use progress::Progress;
-pub(crate) use qr::{qr, show_qr};
+pub(crate) use qr::{qr, qr_svg, show_qr};
 pub(crate) use sanitize::{clean, clean_lines};
 pub(crate) use style::{Paint, Style};
 

@@ -1,5 +1,7 @@
 //! A text as a QR code, in characters that are half as wide as high.
 
+use std::fmt::Write as _;
+
 use fast_qr::qr::QRBuilder;
 use fast_qr::{ECL, Module};
 
@@ -8,6 +10,9 @@ use crate::output::{Output, count};
 
 /// Modules of white around the code, which readers need.
 const MARGIN: usize = 2;
+
+/// The same in a picture: as many as the standard asks for (ISO/IEC 18004).
+const PICTURE_MARGIN: usize = 4;
 
 /// Returns the code as lines of half blocks, dark on light in any colour scheme; `None` when the text is
 /// too long for one.
@@ -39,6 +44,32 @@ pub(crate) fn qr(text: &str) -> Option<String> {
     Some(lines)
 }
 
+/// Returns the code as a picture in SVG, which prints in any size; `None` when the text is too long for one.
+pub(crate) fn qr_svg(text: &str) -> Option<String> {
+    let code = QRBuilder::new(text).ecl(ECL::M).build().ok()?;
+    let (size, margin) = (code.size, PICTURE_MARGIN);
+    let whole = size + 2 * margin;
+    let mut path = String::new();
+    for row in 0..size {
+        // Dark modules beside each other are one stroke.
+        let mut column = 0;
+        while column < size {
+            let is_dark = |at: &usize| code.data[row * size + at].value() == Module::DARK;
+            let length = (column..size).take_while(is_dark).count();
+            if length > 0 {
+                let (x, y) = (column + margin, row + margin);
+                let _ = write!(path, "M{x} {y}h{length}v1h-{length}z");
+            }
+            column += length + 1;
+        }
+    }
+    Some(format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {whole} {whole}\" \
+         shape-rendering=\"crispEdges\"><rect width=\"{whole}\" height=\"{whole}\" fill=\"#fff\"/>\
+         <path d=\"{path}\"/></svg>\n"
+    ))
+}
+
 /// Shows a text as a QR code below it, or says that it is too long for one; nothing in JSON.
 pub(crate) fn show_qr(text: &str, output: &Output) -> Result<(), Failure> {
     if output.is_json() {
@@ -59,6 +90,26 @@ pub(crate) fn show_qr(text: &str, output: &Output) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_picture_has_as_many_dark_modules_as_the_code() {
+        let text = format!("kinlog://pair/#{}", "A".repeat(250));
+        let picture = qr_svg(&text).expect("it fits");
+        // Each stroke is `M x y h length v1 ...`; what goes back begins with a minus.
+        let (_, path) = picture.split_once(" d=").expect("there is a path");
+        let strokes = path.split('h').filter_map(|rest| {
+            let number = rest.split(|one: char| !one.is_ascii_digit()).next()?;
+            number.parse::<usize>().ok()
+        });
+        let code = QRBuilder::new(text.as_str())
+            .ecl(ECL::M)
+            .build()
+            .expect("it fits");
+        let modules = code.data[..code.size * code.size].iter();
+        let dark = modules.filter(|one| one.value() == Module::DARK).count();
+        assert_eq!(strokes.sum::<usize>(), dark);
+        assert_eq!(qr_svg(&"x".repeat(10_000)), None);
+    }
 
     #[test]
     fn a_link_with_its_server_fits_and_has_its_margin() {

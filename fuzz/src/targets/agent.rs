@@ -2,11 +2,13 @@
 
 use kinlog_agent::api::Selection;
 use kinlog_agent::links::{FeedPath, GrantLink, Invite, Link};
+use kinlog_agent::pairing::{PairKind, PairText};
 use kinlog_agent::sign_in::{Capsule, SignInCode, SignInRecord};
 use kinlog_feeds::KeyPair;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, Secret};
 use kinlog_indexer::RoomId;
 use kinlog_indexer::grant::{GrantTerms, GrantedRange, RoomTag, SeedGrant};
+use kinlog_swarm::link::webrtc::ShortDescription;
 
 use crate::targets::golden::golden;
 
@@ -55,6 +57,56 @@ pub(super) fn invite_seeds() -> Vec<Vec<u8>> {
         signal_urls: vec!["ws://meeting.example:4848".to_owned()],
     };
     Vec::from([invite.encode().into_bytes()])
+}
+
+pub(super) fn pair_text(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let Ok(pairing) = text.parse::<PairText>() else {
+        return false;
+    };
+    assert_eq!(pairing.to_string().parse(), Ok(pairing));
+    true
+}
+
+pub(super) fn pair_text_seeds() -> Vec<Vec<u8>> {
+    let description = short_description_seeds().remove(0);
+    let description = ShortDescription::decode(&description).expect("a seed is understood");
+    let text = |kind| {
+        let key = Secret::new([3; 32]);
+        PairText::new(kind, key, 1_800_000_000, description.clone()).to_string()
+    };
+    [PairKind::Offer, PairKind::Answer]
+        .map(|kind| text(kind).into_bytes())
+        .into()
+}
+
+pub(super) fn short_description(bytes: &[u8]) -> bool {
+    let Ok(short) = ShortDescription::decode(bytes) else {
+        return false;
+    };
+    assert_eq!(short.encode(), bytes);
+    // What the stack is given has the same fields, however they were made up.
+    let again = ShortDescription::of(&short.body(7), &[]).expect("all fields are there");
+    assert!(again.encode().len() <= bytes.len());
+    true
+}
+
+pub(super) fn short_description_seeds() -> Vec<Vec<u8>> {
+    // actpass, two credentials, a fingerprint; a host and a server reflexive candidate, and a relayed one by IPv6.
+    let mut bytes = vec![0, 16];
+    bytes.extend_from_slice(b"abcdefghijklmnop");
+    bytes.push(32);
+    bytes.extend_from_slice(b"abcdefghijklmnopqrstuvwxyzABCDEF");
+    bytes.extend_from_slice(&[9; 32]);
+    bytes.extend_from_slice(&[
+        3, 0, 192, 168, 1, 5, 0x40, 0x9c, 1, 203, 0, 113, 9, 0x40, 0x9c, 7,
+    ]);
+    bytes.extend_from_slice(&[
+        0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0x40, 0x9c,
+    ]);
+    vec![bytes]
 }
 
 pub(super) fn seed_grant(bytes: &[u8]) -> bool {

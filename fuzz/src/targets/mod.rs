@@ -151,6 +151,18 @@ pub const TARGETS: &[Target] = &[
         cases: 30_000,
     },
     Target {
+        name: "pair_text",
+        run: agent::pair_text,
+        seeds: agent::pair_text_seeds,
+        cases: 30_000,
+    },
+    Target {
+        name: "short_description",
+        run: agent::short_description,
+        seeds: agent::short_description_seeds,
+        cases: 100_000,
+    },
+    Target {
         name: "seed_grant",
         run: agent::seed_grant,
         seeds: agent::seed_grant_seeds,

@@ -10,6 +10,7 @@ mod negotiation;
 pub(crate) mod opening;
 mod relays;
 mod runtime;
+mod short;
 mod told;
 mod turn_tcp;
 
@@ -36,6 +37,7 @@ pub use body::{attempt_of, is_knock, knock};
 pub use contacts::Contacts;
 pub use negotiation::{Negotiation, Progress, WebrtcSettings};
 pub(crate) use opening::{FromPeer, ToPeer};
+pub use short::{ShortDescription, ShortDescriptionError};
 pub use told::ToldAddresses;
 
 /// A connection of the stack, closed when it is dropped. The stack's task and its sockets outlive
