@@ -10,6 +10,7 @@
 //! - [`client`]: the client's core, sans-IO, and with feature `client` the task that drives it.
 //! - [`ice`]: STUN and TURN servers that clients are told, and credentials for the latter.
 //! - [`stun`]: tells who asks by UDP from which address it was asked.
+//! - `turn` (feature `server`): a TURN relay for clients of the server.
 //! - `server` (feature `server`): WebSocket and HTTP around the rules.
 
 mod address;
@@ -28,6 +29,8 @@ pub mod rules;
 pub mod server;
 pub mod stun;
 pub mod topic;
+#[cfg(feature = "server")]
+pub mod turn;
 
 pub use address::{DEFAULT_PATH, ServerName, SignalUrl, UrlError, is_local};
 #[cfg(feature = "client")]

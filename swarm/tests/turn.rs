@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kinlog_feeds::replicate::Want;
 use kinlog_signal::Settings;
 use kinlog_signal::ice::{IceServers, IceSettings, TurnSecrets};
+use kinlog_signal::turn::{TurnServer, TurnSettings};
 use kinlog_swarm::link::CandidateKind;
 use kinlog_swarm::link::webrtc::{Negotiation, Progress, WebrtcSettings};
 use kinlog_swarm::{Label, NodeConfig, NodeEvent, Step};
@@ -20,6 +21,7 @@ use support::{
     SignalServer, TestHost, TestNode, assert_same_blocks, blocks, config, own_feed, store,
 };
 use testkit::coturn::Coturn;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 const SECRET: &str = "north-south-east-west";
@@ -40,11 +42,43 @@ fn start(config: NodeConfig, seed: u8) -> TestNode {
     TestNode::with(config, store(seed), TestHost::default())
 }
 
-/// Replicates a feed between two nodes that use relays alone, and looks at what they did.
-async fn replicate_by_relay(transport: &str) {
+/// Replicates a feed by coturn between two nodes that use relays alone.
+async fn replicate_by_coturn(transport: &str) {
     let coturn = Coturn::on_loopback(SECRET);
     let ice = ice(&coturn, transport, SECRET);
-    let server = SignalServer::with(Settings::default().ice(ice)).await;
+    replicate_by_relay(Settings::default().ice(ice)).await;
+}
+
+/// Replicates a feed by the signal server's own relay, and looks at what that did.
+async fn replicate_by_own(transport: &str) {
+    let loopback = Ipv4Addr::LOCALHOST;
+    let secrets = TurnSecrets::parse(SECRET).unwrap();
+    let mut relay = TurnSettings::new((loopback, 0).into(), loopback.into(), secrets.clone());
+    relay.allows_loopback = true;
+    let turn = TurnServer::bind(relay).await.unwrap();
+    let port = turn.local_addr().unwrap().port();
+    let mut running = JoinSet::new();
+    let settings = if transport == "udp" {
+        // Clients are told by the name under which they dialled; UDP comes first.
+        let ice = IceSettings::default().turn(Vec::new(), secrets);
+        Settings::default().ice(ice).turn(turn.clone())
+    } else {
+        let alone = turn.clone();
+        running.spawn(async move { alone.run().await });
+        let url = format!("turn:127.0.0.1:{port}?transport={transport}");
+        Settings::default().ice(IceSettings::default().turn(vec![url.parse().unwrap()], secrets))
+    };
+    replicate_by_relay(settings).await;
+    let counts = turn.counts();
+    assert!(counts.allocated >= 2, "{counts:?}");
+    let relayed = BLOCKS * 1_000;
+    assert!(counts.bytes_to_peers > relayed, "{counts:?}");
+    assert!(counts.bytes_to_clients > relayed, "{counts:?}");
+}
+
+/// Replicates a feed between two nodes that use relays alone, and looks at what they did.
+async fn replicate_by_relay(settings: Settings) {
+    let server = SignalServer::with(settings).await;
     let author = start(hidden(1, &server), 1);
     let mut reader = start(hidden(2, &server), 2);
     let (feed, signer) = own_feed(&author.store, 7);
@@ -75,12 +109,22 @@ async fn replicate_by_relay(transport: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn coturn_relays_by_udp_what_nodes_that_use_relays_alone_replicate() {
-    replicate_by_relay("udp").await;
+    replicate_by_coturn("udp").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn coturn_relays_by_tcp_what_nodes_that_use_relays_alone_replicate() {
-    replicate_by_relay("tcp").await;
+    replicate_by_coturn("tcp").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_signal_server_itself_relays_by_udp_what_nodes_that_use_relays_alone_replicate() {
+    replicate_by_own("udp").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_signal_server_itself_relays_by_tcp_what_nodes_that_use_relays_alone_replicate() {
+    replicate_by_own("tcp").await;
 }
 
 /// Waits until the node says why it reached nobody.

@@ -22,7 +22,7 @@ pub use secrets::{TurnSecrets, TurnSecretsError};
 #[cfg(feature = "server")]
 pub use settings::IceSettings;
 #[cfg(feature = "server")]
-pub(crate) use settings::Teller;
+pub(crate) use settings::{OwnPorts, Teller};
 pub use url::{IceTransport, IceUrl, IceUrlError};
 
 /// By which servers a client learns its public addresses and is relayed.

@@ -20,7 +20,8 @@ use crate::limits::{TURN_SECRET_BYTES_MAX, TURN_SECRET_BYTES_MIN, TURN_SECRETS_M
 #[derive(Clone)]
 pub struct TurnSecrets {
     signing: Zeroizing<String>,
-    count: usize,
+    /// The one before, whose credentials are good until they end.
+    before: Option<Zeroizing<String>>,
 }
 
 /// Text that gives no secrets.
@@ -61,27 +62,39 @@ impl TurnSecrets {
                 });
             }
         }
+        let keep = |secret: &&str| Zeroizing::new((*secret).to_owned());
         Ok(TurnSecrets {
-            signing: Zeroizing::new((*signing).to_owned()),
-            count: secrets.len(),
+            signing: keep(signing),
+            before: secrets.get(1).map(|(_, secret)| keep(secret)),
         })
     }
 
     /// Returns username and credential of `name` that are good until `expiry`, in Unix seconds.
     pub fn sign(&self, expiry: u64, name: &str) -> (String, IceCredential) {
         let username = format!("{expiry}:{name}");
-        let mut mac = Hmac::<Sha1>::new_from_slice(self.signing.as_bytes())
-            .expect("HMAC takes keys of any length");
-        mac.update(username.as_bytes());
-        let credential = base64(&mac.finalize().into_bytes());
-        (username, IceCredential::new(credential))
+        let credential = credential(&self.signing, &username);
+        (username, credential)
     }
+
+    /// Returns what may be the credential of a username, by each secret.
+    pub(crate) fn credentials(&self, username: &str) -> impl Iterator<Item = IceCredential> {
+        let secrets = [Some(&self.signing), self.before.as_ref()];
+        let secrets = secrets.into_iter().flatten();
+        secrets.map(move |secret| credential(secret, username))
+    }
+}
+
+fn credential(secret: &str, username: &str) -> IceCredential {
+    let mut mac =
+        Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
+    mac.update(username.as_bytes());
+    IceCredential::new(base64(&mac.finalize().into_bytes()))
 }
 
 impl fmt::Debug for TurnSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TurnSecrets")
-            .field("count", &self.count)
+            .field("count", &(1 + usize::from(self.before.is_some())))
             .finish_non_exhaustive()
     }
 }

@@ -45,12 +45,18 @@ impl IceSettings {
     }
 }
 
+/// Ports of this server where it does it itself; clients are told the host that they dialled.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OwnPorts {
+    pub(crate) stun: Option<u16>,
+    pub(crate) turn: Option<u16>,
+}
+
 /// Makes what one client is told.
 #[derive(Clone)]
 pub(crate) struct Teller {
     settings: IceSettings,
-    /// Port of the own STUN socket.
-    stun_port: Option<u16>,
+    own: OwnPorts,
     /// Blinds the names in usernames; fresh for each process.
     blinding: Secret,
 }
@@ -59,24 +65,28 @@ impl fmt::Debug for Teller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Teller")
             .field("settings", &self.settings)
-            .field("stun_port", &self.stun_port)
+            .field("own", &self.own)
             .finish_non_exhaustive()
     }
 }
 
 impl Teller {
-    pub(crate) fn new(settings: IceSettings, stun_port: Option<u16>, blinding: [u8; 32]) -> Self {
+    pub(crate) fn new(settings: IceSettings, own: OwnPorts, blinding: [u8; 32]) -> Self {
         Teller {
             settings,
-            stun_port,
+            own,
             blinding: Secret::new(blinding),
         }
     }
 
     /// Returns whether there is anything to tell.
     pub(crate) fn has_any(&self) -> bool {
-        let turn = self.settings.secrets.is_some() && !self.settings.turn.is_empty();
-        turn || self.stun_port.is_some() || !self.settings.stun.is_empty()
+        self.has_turn() || self.own.stun.is_some() || !self.settings.stun.is_empty()
+    }
+
+    fn has_turn(&self) -> bool {
+        let any = self.own.turn.is_some() || !self.settings.turn.is_empty();
+        any && self.settings.secrets.is_some()
     }
 
     /// Returns what a client is told that dialled `host` and is known by `key` in `topic`.
@@ -87,7 +97,7 @@ impl Teller {
         topic: &Topic,
         key: &PublicKey,
     ) -> IceServers {
-        let stun = match (self.settings.stun.as_slice(), self.stun_port) {
+        let stun = match (self.settings.stun.as_slice(), self.own.stun) {
             ([], Some(port)) => vec![IceUrl::stun(host, port)],
             (urls, _) => urls.iter().take(ICE_URLS_MAX).cloned().collect(),
         };
@@ -96,7 +106,7 @@ impl Teller {
             ..IceServers::default()
         };
         if let Some(secrets) = &self.settings.secrets
-            && !self.settings.turn.is_empty()
+            && self.has_turn()
         {
             let lifetime = self
                 .settings
@@ -106,13 +116,10 @@ impl Teller {
             let expiry = unix_seconds.saturating_add(servers.lifetime_s.into());
             let name = self.blinded(topic, key);
             (servers.username, servers.credential) = secrets.sign(expiry, &name);
-            servers.turn = self
-                .settings
-                .turn
-                .iter()
-                .take(ICE_URLS_MAX)
-                .cloned()
-                .collect();
+            let own = self.own.turn.into_iter();
+            let own = own.flat_map(|port| IceUrl::turn(host, port));
+            let all = own.chain(self.settings.turn.iter().cloned());
+            servers.turn = all.take(ICE_URLS_MAX).collect();
         }
         servers
     }
@@ -133,7 +140,11 @@ mod tests {
     const KEY: PublicKey = PublicKey([2; 32]);
 
     fn tell(settings: IceSettings, stun_port: Option<u16>) -> IceServers {
-        Teller::new(settings, stun_port, [3; 32]).tell(1_000, "signal.example", &TOPIC, &KEY)
+        let own = OwnPorts {
+            stun: stun_port,
+            turn: None,
+        };
+        Teller::new(settings, own, [3; 32]).tell(1_000, "signal.example", &TOPIC, &KEY)
     }
 
     fn turn() -> IceSettings {
@@ -166,7 +177,7 @@ mod tests {
 
     #[test]
     fn usernames_differ_by_topic_and_client_and_name_neither() {
-        let teller = Teller::new(turn(), None, [3; 32]);
+        let teller = Teller::new(turn(), OwnPorts::default(), [3; 32]);
         let name = |topic, key| {
             teller
                 .tell(1_000, "a", &Topic([topic; 32]), &PublicKey([key; 32]))
@@ -175,7 +186,7 @@ mod tests {
         assert_ne!(name(1, 2), name(1, 3));
         assert_ne!(name(1, 2), name(2, 2));
         assert_eq!(name(1, 2).len(), "4600:".len() + 16);
-        let other_process = Teller::new(turn(), None, [4; 32]);
+        let other_process = Teller::new(turn(), OwnPorts::default(), [4; 32]);
         assert_ne!(
             other_process.tell(1_000, "a", &TOPIC, &KEY).username,
             name(1, 2)
@@ -186,7 +197,33 @@ mod tests {
     fn turn_servers_without_secrets_are_not_told() {
         let mut settings = turn();
         settings.secrets = None;
-        assert!(!Teller::new(settings.clone(), None, [3; 32]).has_any());
+        assert!(!Teller::new(settings.clone(), OwnPorts::default(), [3; 32]).has_any());
         assert_eq!(tell(settings, None), IceServers::default());
+    }
+
+    #[test]
+    fn own_turn_server_is_told_first_by_the_host_that_was_dialled() {
+        let own = OwnPorts {
+            stun: None,
+            turn: Some(3478),
+        };
+        let told = |settings| Teller::new(settings, own, [3; 32]).tell(1_000, "a", &TOPIC, &KEY);
+        let shown = told(turn())
+            .turn
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>();
+        let other = "turn:turn.example:3478?transport=udp";
+        let expected = [
+            "turn:a:3478?transport=udp",
+            "turn:a:3478?transport=tcp",
+            other,
+        ];
+        assert_eq!(shown, expected);
+        assert_eq!(
+            told(IceSettings::default()),
+            IceServers::default(),
+            "no secret"
+        );
     }
 }

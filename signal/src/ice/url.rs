@@ -40,6 +40,16 @@ impl IceUrl {
         }
     }
 
+    /// Returns the URLs of a TURN server by UDP and by TCP; an IPv6 address is in brackets.
+    pub fn turn(host: &str, port: u16) -> [Self; 2] {
+        [IceTransport::Udp, IceTransport::Tcp].map(|transport| IceUrl {
+            turn: true,
+            host: host.to_ascii_lowercase(),
+            port,
+            transport,
+        })
+    }
+
     /// Returns whether it is a TURN server, not a STUN server.
     pub fn is_turn(&self) -> bool {
         self.turn

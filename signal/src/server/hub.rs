@@ -24,6 +24,7 @@ use crate::server::outbox::{Full, Outbox};
 use crate::server::record::{Direction, Record};
 use crate::server::settings::Settings;
 use crate::stun::StunSocket;
+use crate::turn::TurnServer;
 use crate::{ServerMessage, ServerName, Topic};
 
 /// Rules, outboxes and clock of one server. No method awaits; the lock is never held across one.
@@ -32,6 +33,7 @@ pub(super) struct Hub {
     state: Mutex<State>,
     record: Option<Arc<dyn Record>>,
     stun: Option<StunSocket>,
+    turn: Option<TurnServer>,
     ice: Teller,
     start: Instant,
     /// There is something to publish to other instances.
@@ -65,6 +67,7 @@ impl Hub {
             state: Mutex::new(state),
             record: settings.record.clone(),
             stun: settings.stun.clone(),
+            turn: settings.turn.clone(),
             ice,
             start: Instant::now(),
             bus_changed: Notify::new(),
@@ -217,6 +220,11 @@ impl Hub {
     /// Returns where STUN is answered.
     pub(super) fn stun(&self) -> Option<&StunSocket> {
         self.stun.as_ref()
+    }
+
+    /// Returns what relays, when something does.
+    pub(super) fn turn(&self) -> Option<&TurnServer> {
+        self.turn.as_ref()
     }
 
     pub(super) fn uptime(&self) -> Duration {

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, warn};
 
-use crate::ice::Teller;
+use crate::ice::{OwnPorts, Teller};
 use crate::server::accept::Server;
 use crate::server::hub::Hub;
 use crate::server::settings::Settings;
@@ -71,10 +72,23 @@ pub async fn serve(
         Some(socket) => Some(socket.local_addr()?.port()),
         None => None,
     };
-    let teller = Teller::new(settings.ice.clone(), stun_port, blinding);
+    let turn_port = match &settings.turn {
+        Some(turn) => Some(turn.local_addr()?.port()),
+        None => None,
+    };
+    let own = OwnPorts {
+        stun: stun_port,
+        turn: turn_port,
+    };
+    let teller = Teller::new(settings.ice.clone(), own, blinding);
     let bus = settings.bus()?;
     let hub = Arc::new(Hub::new(&settings, teller, seed, bus));
     let link = InstanceLink::start(&hub, &settings);
+    // Ends with this future, however that ends.
+    let mut relaying = JoinSet::new();
+    if let Some(turn) = settings.turn.clone() {
+        relaying.spawn(async move { turn.run().await });
+    }
     let leave_after = settings.leave_after;
     let (alive, mut gone) = mpsc::channel::<()>(1);
     let mut server = Server::new(Arc::clone(&hub), settings, alive);

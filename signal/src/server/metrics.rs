@@ -11,6 +11,7 @@ use axum::routing::get;
 
 use crate::rules::ByName;
 use crate::server::hub::Hub;
+use crate::turn::{TurnCounts, TurnServer};
 
 /// Returns what the metrics port serves.
 pub(super) fn router(hub: Arc<Hub>) -> Router {
@@ -83,6 +84,10 @@ fn render(hub: &Hub) -> String {
             page.value(name, Some(("result", result)), value);
         }
     }
+    relay(
+        &mut page,
+        &hub.turn().map(TurnServer::counts).unwrap_or_default(),
+    );
     page.counter(
         "kinlog_signal_connects_total",
         "Connections taken.",
@@ -186,6 +191,36 @@ fn render(hub: &Hub) -> String {
         );
     }
     page.text
+}
+
+/// What the relay carries; zeros where there is none, so that whoever watches finds it.
+fn relay(page: &mut Page, counts: &TurnCounts) {
+    page.gauge(
+        "kinlog_turn_allocations",
+        "Live allocations of the relay.",
+        counts.allocations,
+    );
+    page.counter(
+        "kinlog_turn_allocations_total",
+        "Allocations made.",
+        counts.allocated,
+    );
+    let name = "kinlog_turn_relayed_bytes_total";
+    page.family(name, "counter", "Bytes relayed.");
+    page.value(name, Some(("to", "peers")), counts.bytes_to_peers);
+    page.value(name, Some(("to", "clients")), counts.bytes_to_clients);
+    page.counters(
+        "kinlog_turn_refusals_total",
+        "Requests to the relay that were refused.",
+        "reason",
+        &counts.refused,
+    );
+    page.counters(
+        "kinlog_turn_dropped_total",
+        "Datagrams and messages that were not relayed.",
+        "reason",
+        &counts.dropped,
+    );
 }
 
 /// Returns the resident memory of this process, where the system tells it as Linux does.

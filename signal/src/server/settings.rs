@@ -13,6 +13,7 @@ use crate::ice::IceSettings;
 use crate::rules::RuleSettings;
 use crate::server::record::Record;
 use crate::stun::StunSocket;
+use crate::turn::TurnServer;
 
 /// Settings of a server; the defaults suit a public one.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +35,9 @@ pub struct Settings {
     pub stun: Option<StunSocket>,
     /// STUN and TURN servers that clients are told. Default: this one, where it answers STUN.
     pub ice: IceSettings,
+    /// A TURN server of its own, which clients are told before others; credentials for it are signed
+    /// by the secrets in [`ice`](Self::ice), without which nobody is told. Default: none.
+    pub turn: Option<TurnServer>,
     /// Diagnostic: gets every frame in and out. Default none. Whoever sets it sees all topics,
     /// client keys and signals; it exists so that a test can search them.
     pub record: Option<Arc<dyn Record>>,
@@ -148,6 +152,12 @@ impl Settings {
     /// Replaces the STUN and TURN servers that clients are told.
     pub fn ice(mut self, ice: IceSettings) -> Self {
         self.ice = ice;
+        self
+    }
+
+    /// Relays by this TURN server.
+    pub fn turn(mut self, turn: TurnServer) -> Self {
+        self.turn = Some(turn);
         self
     }
 

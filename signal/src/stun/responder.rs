@@ -83,7 +83,7 @@ impl Responder {
         self.counts
     }
 
-    fn may_ask(&mut self, now: Time, from: SocketAddr) -> bool {
+    pub(crate) fn may_ask(&mut self, now: Time, from: SocketAddr) -> bool {
         if now.since(self.swept) >= SWEEP_INTERVAL {
             self.swept = now;
             self.addresses.retain(|_, bucket| !bucket.is_full(now));

@@ -18,6 +18,7 @@ use kinlog_signal::server::{Cluster, tls_from_files};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::command::signal::relay::{RelayArguments, RelayConfig, RelayFile};
 use crate::error::Failure;
 
 /// Where the server listens unless told otherwise.
@@ -105,6 +106,9 @@ pub(crate) struct ServeArguments {
     )]
     turn_urls: Vec<String>,
 
+    #[command(flatten)]
+    relay: RelayArguments,
+
     /// File (mode 0600) with the secret that the TURN servers share; while it is replaced two, a line
     /// each, of which the first signs
     #[arg(long, value_name = "FILE", env = "KINLOG_SIGNAL_TURN_SECRET_FILE")]
@@ -145,6 +149,7 @@ struct File {
     turn_secret_file: Option<PathBuf>,
     redis: Option<String>,
     bus_secret_file: Option<PathBuf>,
+    turn: RelayFile,
     limits: Limits,
     rates: Rates,
 }
@@ -226,7 +231,9 @@ pub(super) struct Config {
     leave_after: Duration,
     pub(super) stun: bool,
     stun_urls: Vec<IceUrl>,
-    turn: Option<(Vec<IceUrl>, PathBuf)>,
+    turn_urls: Vec<IceUrl>,
+    turn_secret_file: Option<PathBuf>,
+    pub(super) relay: Option<RelayConfig>,
     instances: Option<Instances>,
     rules: RuleSettings,
 }
@@ -292,17 +299,13 @@ impl Config {
         }
         let stun_urls = ice_urls("stun-url", &arguments.stun_urls, file.stun_urls)?;
         let turn_urls = ice_urls("turn-url", &arguments.turn_urls, file.turn_urls)?;
-        let turn = match (
-            turn_urls.is_empty(),
-            either(&arguments.turn_secret_file, file.turn_secret_file),
-        ) {
-            (true, _) => None,
-            (false, Some(secret_file)) => Some((turn_urls, secret_file)),
-            (false, None) => {
-                let refused = "a TURN server without its secret: give --turn-secret-file";
-                return Err(Failure::usage(refused));
-            }
-        };
+        let turn_secret_file = either(&arguments.turn_secret_file, file.turn_secret_file);
+        let relay = RelayConfig::merge(&arguments.relay, file.turn)?;
+        let is_shared = relay.is_some() && instances.is_some();
+        if turn_secret_file.is_none() && (is_shared || !turn_urls.is_empty()) {
+            let refused = "a TURN server without its secret: give --turn-secret-file";
+            return Err(Failure::usage(refused));
+        }
         let listen = arguments.listen.clone().or(file.listen);
         Ok(Config {
             listen: listen.unwrap_or_else(|| LISTEN.to_owned()),
@@ -313,7 +316,9 @@ impl Config {
             leave_after: Duration::from_secs(leave_after_s),
             stun: !arguments.no_stun && file.stun.unwrap_or(true),
             stun_urls,
-            turn,
+            turn_urls,
+            turn_secret_file,
+            relay,
             instances,
             rules: rules(&file.limits, &file.rates),
         })
@@ -340,8 +345,12 @@ impl Config {
             settings = settings.proxy_header(header.clone());
         }
         let mut ice = IceSettings::default().stun(self.stun_urls.clone());
-        if let Some((urls, secret_file)) = &self.turn {
-            ice = ice.turn(urls.clone(), turn_secrets(secret_file)?);
+        let urls = self.turn_urls.clone();
+        if let Some(secret_file) = &self.turn_secret_file {
+            ice = ice.turn(urls, turn_secrets(secret_file)?);
+        } else if self.relay.is_some() {
+            // Nobody else has to know it.
+            ice = ice.turn(urls, fresh_turn_secret()?);
         }
         Ok(settings.ice(ice))
     }
@@ -390,6 +399,14 @@ fn turn_secrets(file: &Path) -> Result<TurnSecrets, Failure> {
     }
     let text = Zeroizing::new(std::fs::read_to_string(file).map_err(failed)?);
     TurnSecrets::parse(&text).map_err(|error| Failure::usage(format!("{shown}: {error}")))
+}
+
+fn fresh_turn_secret() -> Result<TurnSecrets, Failure> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    let drawn = getrandom::fill(bytes.as_mut());
+    drawn.map_err(|error| Failure::usage(format!("no random bytes: {error}")))?;
+    let text = Zeroizing::new(kinlog_feeds::text::encode_hex(bytes.as_ref()));
+    TurnSecrets::parse(&text).map_err(|error| Failure::usage(error.to_string()))
 }
 
 /// Returns the URL from the flag, the environment or the file; no password comes by the flag, which

@@ -1,6 +1,7 @@
 //! `kinlog signal serve`: introduces peers to each other.
 
 mod config;
+mod relay;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -36,6 +37,8 @@ struct Listening {
     url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     metrics: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turn: Option<String>,
     pid: u32,
 }
 
@@ -53,6 +56,17 @@ pub(crate) async fn run(command: SignalCommand, output: &Output) -> Result<(), F
     if let Some(stun) = stun {
         settings = settings.stun(stun);
     }
+    let mut turn = None;
+    if let (Some(relay), Some(secrets)) = (&config.relay, settings.ice.secrets.clone()) {
+        let server = relay.bind(secrets).await?;
+        let address = server.local_addr();
+        turn = Some(
+            address
+                .map_err(|error| Failure::io("turn", &error))?
+                .to_string(),
+        );
+        settings = settings.turn(server);
+    }
     let mut listeners = Listeners::from(listener);
     let mut metrics = None;
     if let Some(address) = &config.metrics {
@@ -65,6 +79,7 @@ pub(crate) async fn run(command: SignalCommand, output: &Output) -> Result<(), F
             event: "listening",
             url,
             metrics,
+            turn,
             pid: std::process::id(),
         })?;
     } else {
@@ -72,6 +87,9 @@ pub(crate) async fn run(command: SignalCommand, output: &Output) -> Result<(), F
         output.say("introduces peers to each other and stores nothing; ctrl-c stops it");
         if let Some(url) = metrics {
             output.say(format!("metrics are at {url}"));
+        }
+        if let Some(address) = turn {
+            output.say(format!("relays (TURN) for clients that come to {address}"));
         }
     }
     output.flush()?;
