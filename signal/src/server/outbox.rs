@@ -11,10 +11,11 @@ use bytes::{Bytes, BytesMut};
 use rustls::ServerConnection;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, WRITE_FRAMES_MAX};
 use crate::rules::CloseReason;
-use crate::server::websocket::{HEAD_BYTES_MAX, Opcode, head};
+use crate::server::websocket::{HEAD_BYTES_MAX, head};
 
 /// The outbox of one connection, shared by its task and whoever sends to it.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ struct State {
 
 #[derive(Debug)]
 struct Frame {
-    opcode: Opcode,
+    opcode: OpCode,
     payload: Bytes,
 }
 
@@ -94,7 +95,7 @@ impl Outbox {
             self.changed.notify_one();
             return Err(Full);
         }
-        state.push(Opcode::Binary, payload);
+        state.push(OpCode::Data(Data::Binary), payload);
         Ok(())
     }
 
@@ -102,7 +103,7 @@ impl Outbox {
     pub(super) fn pong(&self, payload: Bytes) {
         let mut state = self.lock();
         if state.close.is_none() && state.frames.len() < OUTBOX_MESSAGES_MAX {
-            state.push(Opcode::Pong, payload);
+            state.push(OpCode::Control(Control::Pong), payload);
         }
     }
 
@@ -122,7 +123,7 @@ impl Outbox {
         let mut payload = code.to_be_bytes().to_vec();
         payload.extend_from_slice(reason.as_bytes());
         let mut state = self.lock();
-        state.push(Opcode::Close, payload.into());
+        state.push(OpCode::Control(Control::Close), payload.into());
     }
 
     /// Says that nothing follows, where TLS has a word for it.
@@ -173,7 +174,7 @@ impl Outbox {
 }
 
 impl State {
-    fn push(&mut self, opcode: Opcode, payload: Bytes) {
+    fn push(&mut self, opcode: OpCode, payload: Bytes) {
         self.bytes += payload.len();
         self.frames.push_back(Frame { opcode, payload });
     }

@@ -32,11 +32,11 @@ pub(super) async fn upgrade(
     mut request: Request,
 ) -> Response {
     let on_upgrade = hyper::upgrade::on(&mut request);
-    let headers = request.headers();
-    let answer = match accept(request.method(), headers) {
+    let answer = match accept(&request) {
         Ok(answer) => answer,
         Err(refused) => return *refused,
     };
+    let headers = request.headers();
     let Some(address) = client_address(address, headers, server.proxy_header.as_ref()) else {
         let shown = "the proxy's header names no address";
         return (StatusCode::BAD_REQUEST, shown).into_response();

@@ -1,9 +1,14 @@
 //! Frames of the WebSocket protocol as a server reads and writes them (RFC 6455 section 5).
 //!
-//! Sans-IO: bytes in, messages out. A connection that waits for its client holds no buffer here,
-//! and a message that came in one piece is handed on without being copied.
+//! Sans-IO: bytes in, messages out. The heads of frames are the library's; its streams are not used, as
+//! each of theirs holds buffers. A connection that waits for its client holds none here, and a message that
+//! came in one piece is handed on without being copied.
+
+use std::io::Cursor;
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::limits::FRAME_BYTES_MAX;
 
@@ -13,54 +18,7 @@ pub(super) const HEAD_BYTES_MAX: usize = 10;
 /// Most bytes that a ping, pong or close carries (section 5.5).
 const CONTROL_BYTES_MAX: usize = 125;
 
-const FINAL: u8 = 0x80;
-const RESERVED: u8 = 0x70;
-const MASKED: u8 = 0x80;
 const MASK_BYTES: usize = 4;
-
-/// Lengths in the second byte that say how many bytes of length follow.
-const LENGTH_IN_TWO: u8 = 126;
-const LENGTH_IN_EIGHT: u8 = 127;
-
-/// What a frame is (section 5.2).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Opcode {
-    Continuation,
-    Text,
-    Binary,
-    Close,
-    Ping,
-    Pong,
-}
-
-impl Opcode {
-    fn of(byte: u8) -> Option<Self> {
-        Some(match byte & 0x0f {
-            0x0 => Opcode::Continuation,
-            0x1 => Opcode::Text,
-            0x2 => Opcode::Binary,
-            0x8 => Opcode::Close,
-            0x9 => Opcode::Ping,
-            0xa => Opcode::Pong,
-            _ => return None,
-        })
-    }
-
-    fn byte(self) -> u8 {
-        match self {
-            Opcode::Continuation => 0x0,
-            Opcode::Text => 0x1,
-            Opcode::Binary => 0x2,
-            Opcode::Close => 0x8,
-            Opcode::Ping => 0x9,
-            Opcode::Pong => 0xa,
-        }
-    }
-
-    fn is_control(self) -> bool {
-        self.byte() & 0x8 != 0
-    }
-}
 
 /// What a client sent, whole and unmasked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -84,8 +42,8 @@ pub(super) enum FrameError {
     #[error("reserved bits are set")]
     Reserved,
     /// A kind of frame that there is not.
-    #[error("opcode {actual:#x} is unknown")]
-    UnknownOpcode { actual: u8 },
+    #[error("opcode is unknown")]
+    UnknownOpcode,
     /// Clients mask what they send (section 5.1).
     #[error("frame is not masked")]
     NotMasked,
@@ -110,7 +68,7 @@ pub(super) struct Reader {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Head {
     is_final: bool,
-    opcode: Opcode,
+    opcode: OpCode,
     mask: [u8; MASK_BYTES],
     length: usize,
     head_bytes: usize,
@@ -146,11 +104,14 @@ impl Reader {
             let mut payload = self.bytes.split_to(head.length);
             unmask(&mut payload, head.mask);
             match head.opcode {
-                Opcode::Close => return Ok(Some(Incoming::Close)),
-                Opcode::Ping => return Ok(Some(Incoming::Ping(payload.freeze()))),
-                Opcode::Pong => return Ok(Some(Incoming::Pong)),
-                Opcode::Text | Opcode::Binary | Opcode::Continuation => {
-                    if let Some(message) = self.part(head, payload)? {
+                OpCode::Control(Control::Close) => return Ok(Some(Incoming::Close)),
+                OpCode::Control(Control::Ping) => {
+                    return Ok(Some(Incoming::Ping(payload.freeze())));
+                }
+                OpCode::Control(_) => return Ok(Some(Incoming::Pong)),
+                OpCode::Data(data) => {
+                    let is_first = data != Data::Continue;
+                    if let Some(message) = self.part(is_first, head.is_final, payload)? {
                         return Ok(Some(Incoming::Message(message)));
                     }
                 }
@@ -159,8 +120,12 @@ impl Reader {
     }
 
     /// Takes a part of a message; returns the message when it was the last.
-    fn part(&mut self, head: Head, payload: BytesMut) -> Result<Option<Bytes>, FrameError> {
-        let is_first = head.opcode != Opcode::Continuation;
+    fn part(
+        &mut self,
+        is_first: bool,
+        is_final: bool,
+        payload: BytesMut,
+    ) -> Result<Option<Bytes>, FrameError> {
         let message = match (self.parts.take(), is_first) {
             (None, true) => payload,
             (Some(mut parts), false) => {
@@ -169,7 +134,7 @@ impl Reader {
             }
             (Some(_), true) | (None, false) => return Err(FrameError::OutOfOrder),
         };
-        if head.is_final {
+        if is_final {
             return Ok(Some(message.freeze()));
         }
         self.parts = Some(message);
@@ -186,52 +151,34 @@ impl Head {
     /// Reads the head of a frame; `None` when it is not whole yet. `held` bytes of its message are
     /// there already.
     fn read(bytes: &[u8], held: usize) -> Result<Option<Head>, FrameError> {
-        let Some(([first, second], mut rest)) = bytes.split_first_chunk() else {
+        let mut cursor = Cursor::new(bytes);
+        // Nothing but an unknown opcode is an error of a head.
+        let read = FrameHeader::parse(&mut cursor).map_err(|_| FrameError::UnknownOpcode)?;
+        let Some((header, length)) = read else {
             return Ok(None);
         };
-        if first & RESERVED != 0 {
+        if header.rsv1 || header.rsv2 || header.rsv3 {
             return Err(FrameError::Reserved);
         }
-        let actual = first & 0x0f;
-        let opcode = Opcode::of(actual).ok_or(FrameError::UnknownOpcode { actual })?;
-        let is_final = first & FINAL != 0;
-        if second & MASKED == 0 {
-            return Err(FrameError::NotMasked);
-        }
-        let length = match second & !MASKED {
-            LENGTH_IN_TWO => take(&mut rest).map(u16::from_be_bytes).map(u64::from),
-            LENGTH_IN_EIGHT => take(&mut rest).map(u64::from_be_bytes),
-            short => Some(u64::from(short)),
-        };
-        let Some(length) = length else {
-            return Ok(None);
-        };
-        if opcode.is_control() && (!is_final || length > CONTROL_BYTES_MAX as u64) {
+        let mask = header.mask.ok_or(FrameError::NotMasked)?;
+        let is_control = matches!(header.opcode, OpCode::Control(_));
+        if is_control && (!header.is_final || length > CONTROL_BYTES_MAX as u64) {
             return Err(FrameError::Control);
         }
-        let held = if opcode.is_control() { 0 } else { held };
+        let held = if is_control { 0 } else { held };
         let actual = length.saturating_add(held as u64);
         if actual > FRAME_BYTES_MAX as u64 {
             return Err(FrameError::TooLong { actual });
         }
-        let Some(mask) = take(&mut rest) else {
-            return Ok(None);
-        };
         Ok(Some(Head {
-            is_final,
-            opcode,
+            is_final: header.is_final,
+            opcode: header.opcode,
             mask,
             // At most the limit, as just seen.
             length: length as usize,
-            head_bytes: bytes.len() - rest.len(),
+            head_bytes: cursor.position() as usize,
         }))
     }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (first, behind) = rest.split_first_chunk::<N>()?;
-    *rest = behind;
-    Some(*first)
 }
 
 /// Takes the mask off (section 5.3), sixteen bytes at a time.
@@ -250,25 +197,16 @@ fn unmask(payload: &mut [u8], mask: [u8; MASK_BYTES]) {
 }
 
 /// Returns the head of a frame that a server writes before so many bytes, and the head's length.
-pub(super) fn head(opcode: Opcode, length: usize) -> ([u8; HEAD_BYTES_MAX], usize) {
-    let mut head = [0; HEAD_BYTES_MAX];
-    let (first, lengths) = (FINAL | opcode.byte(), (length as u64).to_be_bytes());
-    let [.., high, low] = lengths;
-    let used = match length {
-        0..=125 => {
-            head[..2].copy_from_slice(&[first, low]);
-            2
-        }
-        126..=0xffff => {
-            head[..4].copy_from_slice(&[first, LENGTH_IN_TWO, high, low]);
-            4
-        }
-        _ => {
-            head[..2].copy_from_slice(&[first, LENGTH_IN_EIGHT]);
-            head[2..].copy_from_slice(&lengths);
-            HEAD_BYTES_MAX
-        }
+pub(super) fn head(opcode: OpCode, length: usize) -> ([u8; HEAD_BYTES_MAX], usize) {
+    let header = FrameHeader {
+        opcode,
+        ..FrameHeader::default()
     };
+    let mut head = [0; HEAD_BYTES_MAX];
+    let mut room = head.as_mut_slice();
+    // There is room for the longest.
+    let _ = header.format(length as u64, &mut room);
+    let used = HEAD_BYTES_MAX - room.len();
     (head, used)
 }
 
@@ -291,10 +229,10 @@ mod tests {
     }
 
     fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-        let (head, used) = head(Opcode::Binary, payload.len());
+        let (head, used) = head(OpCode::Data(Data::Binary), payload.len());
         let mut bytes = head[..used].to_vec();
         bytes[0] = first;
-        bytes[1] |= MASKED;
+        bytes[1] |= 0x80;
         let mask = [0x37, 0xfa, 0x21, 0x3d];
         bytes.extend(mask);
         let at = bytes.len();
@@ -321,7 +259,7 @@ mod tests {
         let unmasked = [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f];
         assert_eq!(read(&unmasked), Err(FrameError::NotMasked));
         let shown = |length| {
-            let (head, used) = head(Opcode::Binary, length);
+            let (head, used) = head(OpCode::Data(Data::Binary), length);
             head[..used].to_vec()
         };
         assert_eq!(shown(256), [0x82, 0x7e, 0x01, 0x00]);
@@ -350,7 +288,7 @@ mod tests {
         let over = |count| vec![0; count];
         for (bytes, expected) in [
             (masked(0xc2, b""), FrameError::Reserved),
-            (masked(0x83, b""), FrameError::UnknownOpcode { actual: 3 }),
+            (masked(0x83, b""), FrameError::UnknownOpcode),
             (masked(0x80, b""), FrameError::OutOfOrder),
             (
                 [masked(0x02, b""), masked(0x82, b"")].concat(),
@@ -369,7 +307,7 @@ mod tests {
         ] {
             assert_eq!(read(&bytes), Err(expected));
         }
-        let endless = [0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        let endless = [0x82].into_iter().chain([0xff; 13]).collect::<Vec<u8>>();
         let actual = u64::MAX;
         assert_eq!(
             read(&endless),
