@@ -323,6 +323,34 @@ fn strace_sees_the_signal_server_write_no_file_and_it_learns_no_name() {
     check_trace(&trace);
 }
 
+/// The server stores nothing: neither on disk, as the test above sees, nor in memory that nobody uses
+/// any more, where what was passed on would lie until something else comes to lie there.
+#[test]
+fn what_clients_say_is_gone_from_memory_when_it_was_passed_on() {
+    let signal = Signal::start();
+    let server = signal.running.pid();
+    let topic = *b"a topic that both clients are in";
+    let body = b"a body that was passed on to somebody";
+    let planter = Planter::start(&signal.url, topic, body);
+    let mut needles = Needles::new();
+    needles.add("topic", &topic);
+    needles.add("body", body);
+    let until = Instant::now() + WAIT_MAX;
+    let mut found = needles.found_in_memory(server);
+    // Whoever passed it on lets go of it a moment after it arrived.
+    while found.contains("body (raw)") && Instant::now() < until {
+        found = needles.found_in_memory(server);
+    }
+    assert_eq!(found, BTreeSet::from(["topic (raw)".to_owned()]));
+    planter.stop();
+    let until = Instant::now() + MEETING;
+    while connections(&signal.url) > 0 {
+        assert!(Instant::now() < until, "the clients are gone");
+    }
+    let found = needles.found_in_memory(server);
+    assert!(!found.contains("body (raw)"), "after they left");
+}
+
 #[track_caller]
 fn check_trace(trace: &Path) {
     let trace = std::fs::read_to_string(trace).unwrap();

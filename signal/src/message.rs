@@ -6,6 +6,7 @@ use bytes::Bytes;
 use kinlog_feeds::PublicKey;
 use kinlog_feeds::crypto::SIGNATURE_BYTES;
 use prost::Message as _;
+use zeroize::Zeroizing;
 
 use crate::Topic;
 use crate::generated::kinlog_signal_v1 as wire;
@@ -345,11 +346,11 @@ impl ServerMessage {
                 lifetime_s: servers.lifetime_s,
             }),
         };
-        wire::ServerMessage {
+        let message = wire::ServerMessage {
             message: Some(message),
-        }
-        .encode_to_vec()
-        .into()
+        };
+        // Overwritten when it was sent: what clients say to each other is nobody else's.
+        Bytes::from_owner(Zeroizing::new(message.encode_to_vec()))
     }
 
     /// Decodes one WebSocket message; never allocates more than a small multiple of its length.

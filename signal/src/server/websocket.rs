@@ -1,14 +1,15 @@
 //! Frames of the WebSocket protocol as a server reads and writes them (RFC 6455 section 5).
 //!
 //! Sans-IO: bytes in, messages out. The heads of frames are the library's; its streams are not used, as
-//! each of theirs holds buffers. A connection that waits for its client holds none here, and a message that
-//! came in one piece is handed on without being copied.
+//! each of theirs holds buffers. A connection that waits for its client holds none here. What clients say
+//! is overwritten as soon as it was passed on, here and where it waited.
 
 use std::io::Cursor;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::limits::FRAME_BYTES_MAX;
 
@@ -61,7 +62,7 @@ pub(super) enum FrameError {
 pub(super) struct Reader {
     bytes: BytesMut,
     /// Parts of a message that is not whole yet.
-    parts: Option<BytesMut>,
+    parts: Option<Zeroizing<Vec<u8>>>,
 }
 
 /// The head of a frame, and how long it is.
@@ -77,7 +78,13 @@ struct Head {
 impl Reader {
     /// Returns where what came is to be appended, with room for `count` bytes.
     pub(super) fn space(&mut self, count: usize) -> &mut BytesMut {
-        self.bytes.reserve(count);
+        if self.bytes.capacity() - self.bytes.len() < count {
+            // Not by `reserve`, which would leave a copy behind.
+            let mut larger = BytesMut::with_capacity(self.bytes.len() + count);
+            larger.extend_from_slice(&self.bytes);
+            self.bytes.zeroize();
+            self.bytes = larger;
+        }
         &mut self.bytes
     }
 
@@ -100,13 +107,16 @@ impl Reader {
             if self.bytes.len() < whole {
                 return Ok(None);
             }
-            self.bytes.advance(head.head_bytes);
-            let mut payload = self.bytes.split_to(head.length);
-            unmask(&mut payload, head.mask);
+            let frame = self.bytes.get_mut(..whole).unwrap_or_default();
+            let payload = frame.get_mut(head.head_bytes..).unwrap_or_default();
+            unmask(payload, head.mask);
+            let payload = Zeroizing::new(payload.to_vec());
+            frame.zeroize();
+            self.bytes.advance(whole);
             match head.opcode {
                 OpCode::Control(Control::Close) => return Ok(Some(Incoming::Close)),
                 OpCode::Control(Control::Ping) => {
-                    return Ok(Some(Incoming::Ping(payload.freeze())));
+                    return Ok(Some(Incoming::Ping(Bytes::from_owner(payload))));
                 }
                 OpCode::Control(_) => return Ok(Some(Incoming::Pong)),
                 OpCode::Data(data) => {
@@ -124,18 +134,15 @@ impl Reader {
         &mut self,
         is_first: bool,
         is_final: bool,
-        payload: BytesMut,
+        payload: Zeroizing<Vec<u8>>,
     ) -> Result<Option<Bytes>, FrameError> {
         let message = match (self.parts.take(), is_first) {
             (None, true) => payload,
-            (Some(mut parts), false) => {
-                parts.extend_from_slice(&payload);
-                parts
-            }
+            (Some(parts), false) => Zeroizing::new([&parts[..], &payload].concat()),
             (Some(_), true) | (None, false) => return Err(FrameError::OutOfOrder),
         };
         if is_final {
-            return Ok(Some(message.freeze()));
+            return Ok(Some(Bytes::from_owner(message)));
         }
         self.parts = Some(message);
         Ok(None)
@@ -143,7 +150,7 @@ impl Reader {
 
     /// Returns the bytes of the message that is not whole yet.
     fn held(&self) -> usize {
-        self.parts.as_ref().map_or(0, BytesMut::len)
+        self.parts.as_ref().map_or(0, |parts| parts.len())
     }
 }
 
