@@ -2,6 +2,7 @@
 
 mod config;
 mod relay;
+mod secrets;
 
 use std::io::{self, Write};
 use std::sync::Arc;
