@@ -150,7 +150,7 @@ fn a_locked_home_its_logs_and_its_arguments_show_no_secret() {
 }
 
 /// Run by one agent alone; `conflicts show`, `conflicts resolve`, `feed take`, `pair answer`, `pair finish`,
-/// `passphrase keyring` and `ping` are refused there.
+/// `passphrase keyring`, `ping` and `typing` are refused there.
 const ALONE: &[&str] = &[
     "attest agent",
     "attest list",
@@ -211,6 +211,7 @@ const ALONE: &[&str] = &[
     "preference get",
     "preference list",
     "preference set",
+    "presence",
     "profile",
     "profile set",
     "profile show",
@@ -242,6 +243,7 @@ const ALONE: &[&str] = &[
     "store compact",
     "store repair",
     "store stat",
+    "typing",
     "unlock",
     "unpin",
     "vouch against",
@@ -440,6 +442,7 @@ fn one_agent_alone_shows_its_secrets_to_nobody() {
         &["contact"],
         &["contact", "list"],
         &["peers"],
+        &["presence", "away"],
         &["preference", "set", "read.last", PREFERENCE],
         &["preference", "get", "read.last"],
         &["preference"],
@@ -587,6 +590,7 @@ fn one_agent_alone_shows_its_secrets_to_nobody() {
         (&["pair", "answer", "kinlog://pair/#yyyy"], 2),
         (&["pair", "finish", "kinlog://pair/#yyyy"], 2),
         (&["ping", bob_link, "--wait", "1"], 4),
+        (&["typing", ROOM], 3),
     ] {
         story.end(&ann, words, "", code);
     }
