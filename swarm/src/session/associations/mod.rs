@@ -7,10 +7,13 @@
 //!
 //! Participants: [`policy`] says how many there should be, [`spread`] what goes where and what goes
 //! again, both pure; a [`strand`] is the task of one association; [`Associations`] belongs to the session's
-//! [`Driver`](super::Driver) and joins them. Only the session's initiator offers; the other side asks. What is said:
+//! [`Driver`](super::Driver) and joins them: [`opening`] has how they begin and end, [`measuring`] how
+//! long the way is. Only the session's initiator offers; the other side asks. What is said:
 //! `docs/protocol.md`, "Several associations".
 
+mod measuring;
 mod message;
+mod opening;
 mod policy;
 mod spread;
 mod strand;
@@ -20,18 +23,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::Bytes;
 use kinlog_feeds::Time;
 use kinlog_feeds::limits::SEND_QUEUE_BYTES;
-use kinlog_feeds::wire::Config;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{Label, Session, SessionError, SessionRole};
 use crate::clock::Clock;
-use crate::limits::{
-    ASKED_BULK_BYTES, ASSOCIATION_IDS_KEPT, ASSOCIATION_NEWS_MAX, ASSOCIATION_REFUSALS_MAX,
-    ASSOCIATIONS_MAX, NEGOTIATION_SIGNALS_MAX, PING_INTERVAL, PINGS_WAITING_MAX, STALL_AFTER,
-};
+use crate::limits::{ASSOCIATION_NEWS_MAX, STALL_AFTER};
 use crate::link::webrtc::{FromPeer, WebrtcSettings};
 use crate::link::{Counters, LinkStats};
 use crate::message_log::MessageLog;
@@ -42,7 +40,7 @@ use policy::Policy;
 pub(crate) use spread::Bulk;
 use spread::{NeverSent, Spread};
 pub(crate) use strand::News;
-use strand::{Strand, Toward};
+use strand::Toward;
 
 /// What the node sees of a session's further associations.
 #[derive(Debug, Default)]
@@ -228,19 +226,7 @@ impl Associations {
                 session.send_association(AssociationMessage::Pong(number))
             }
             AssociationMessage::Pong(number) => {
-                if let Some((at, answer)) = self.asked.remove(&number) {
-                    // Whoever asked may have gone meanwhile.
-                    let _ = answer.send(now.since(at));
-                }
-                if let Some((asked, at)) = self.ping
-                    && asked == number
-                {
-                    self.ping = None;
-                    self.policy.handle_round_trip(now.since(at));
-                    let shortest = self.policy.round_trip().unwrap_or_default().as_micros();
-                    let shortest = u64::try_from(shortest).unwrap_or(u64::MAX).max(1);
-                    self.seen.round_trip_micros.store(shortest, Relaxed);
-                }
+                self.handle_pong(now, number);
                 Ok(())
             }
             AssociationMessage::Wanted => self.handle_wanted(session, now),
@@ -264,22 +250,6 @@ impl Associations {
             }
             AssociationMessage::Closed { id, received } => self.handle_closed(id, received),
         }
-    }
-
-    /// Says a number for the other side to say back; `answer` gets the time that this took. With too
-    /// many that wait, or on a session that ends first, it gets nothing.
-    pub(crate) fn ping(
-        &mut self,
-        session: &mut Session,
-        answer: oneshot::Sender<Duration>,
-    ) -> Result<(), SessionError> {
-        self.asked.retain(|_, (_, waiting)| !waiting.is_closed());
-        if self.asked.len() >= PINGS_WAITING_MAX {
-            return Ok(());
-        }
-        self.pings += 1;
-        self.asked.insert(self.pings, (self.clock.now(), answer));
-        session.send_association(AssociationMessage::Ping(self.pings))
     }
 
     /// Brings about what the policy wants and moves what waits. To be called after everything else.
@@ -341,236 +311,10 @@ impl Associations {
             .min()
     }
 
-    fn measure(&mut self, session: &mut Session, now: Time) -> Result<(), SessionError> {
-        let due = match self.ping {
-            Some(_) => false,
-            None if self.policy.needs_samples() => true,
-            None => self.policy.carries(now, 1) && now.since(self.pinged_at) >= PING_INTERVAL,
-        };
-        if !due {
-            return Ok(());
-        }
-        self.pings += 1;
-        self.pinged_at = now;
-        self.ping = Some((self.pings, now));
-        session.send_association(AssociationMessage::Ping(self.pings))
-    }
-
-    fn open_and_close(&mut self, session: &mut Session, now: Time) -> Result<(), SessionError> {
-        if let Some(id) = self.spread.stuck(now) {
-            tracing::debug!(id, "further association brings nothing");
-            self.policy.handle_failed(now);
-            self.end(id);
-        }
-        let wanted = self.policy.wanted(now, self.further.len());
-        if wanted == 0 {
-            let all: Vec<u64> = self.further.keys().copied().collect();
-            all.into_iter().for_each(|id| self.end(id));
-            return Ok(());
-        }
-        let Some(means) = &self.means else {
-            return Ok(());
-        };
-        match means.role {
-            SessionRole::Initiator => {
-                while self.further.len() < wanted {
-                    let id = self.last_id + 1;
-                    if !self.start(id, None) {
-                        self.policy.handle_failed(now);
-                        break;
-                    }
-                    self.last_id = id;
-                }
-                Ok(())
-            }
-            SessionRole::Responder if self.further.len() < wanted => {
-                // Asked again after a while, if nothing comes of it.
-                self.policy.handle_failed(now);
-                session.send_association(AssociationMessage::Wanted)
-            }
-            SessionRole::Responder => Ok(()),
-        }
-    }
-
-    fn handle_wanted(&mut self, session: &mut Session, now: Time) -> Result<(), SessionError> {
-        let is_initiator =
-            matches!(&self.means, Some(means) if means.role == SessionRole::Initiator);
-        let reason = if self.further.len() >= ASSOCIATIONS_MAX - 1 {
-            Some(Refusal::Enough)
-        } else if !self.policy.carries(now, ASKED_BULK_BYTES) {
-            Some(Refusal::NotNeeded)
-        } else if is_initiator {
-            None
-        } else {
-            Some(Refusal::Failed)
-        };
-        let mut reason = reason;
-        while reason.is_none() && self.further.len() < ASSOCIATIONS_MAX - 1 {
-            let id = self.last_id + 1;
-            match self.start(id, None) {
-                true => self.last_id = id,
-                false => reason = Some(Refusal::Enough),
-            }
-        }
-        match reason {
-            None => Ok(()),
-            Some(reason) => self.refuse(session, 0, reason),
-        }
-    }
-
-    fn handle_offer(
-        &mut self,
-        session: &mut Session,
-        now: Time,
-        id: u64,
-        token: Token,
-        description: Bytes,
-    ) -> Result<(), SessionError> {
-        let is_responder =
-            matches!(&self.means, Some(means) if means.role == SessionRole::Responder);
-        // Offers that were begun together come in any order.
-        let is_old = id.saturating_add(ASSOCIATION_IDS_KEPT) <= self.last_id;
-        if !is_responder || is_old || !self.offered.insert(id) {
-            return Err(violation("offered an association that is not its to offer"));
-        }
-        self.last_id = self.last_id.max(id);
-        let oldest = self.last_id.saturating_sub(ASSOCIATION_IDS_KEPT);
-        self.offered = self.offered.split_off(&oldest);
-        let reason = if self.further.len() >= ASSOCIATIONS_MAX - 1 {
-            Refusal::Enough
-        } else if !self.policy.carries(now, ASKED_BULK_BYTES) {
-            Refusal::NotNeeded
-        } else if self.start(id, Some((token, description))) {
-            return Ok(());
-        } else {
-            Refusal::Enough
-        };
-        self.refuse(session, id, reason)
-    }
-
-    fn refuse(
-        &mut self,
-        session: &mut Session,
-        id: u64,
-        reason: Refusal,
-    ) -> Result<(), SessionError> {
-        self.refused += 1;
-        if self.refused > ASSOCIATION_REFUSALS_MAX {
-            return Err(violation("goes on opening associations that are refused"));
-        }
-        session.send_association(AssociationMessage::Refused { id, reason })
-    }
-
-    /// Starts an association; returns whether there was room for it.
-    fn start(&mut self, id: u64, offered: Option<(Token, Bytes)>) -> bool {
-        let Some(means) = &self.means else {
-            return false;
-        };
-        let Ok(permit) = Arc::clone(&means.budget).try_acquire_owned() else {
-            return false;
-        };
-        let (Some(first), Some(second), Some(header), Some(drawn)) =
-            (random(), random(), random(), random())
-        else {
-            return false;
-        };
-        let (token, offer) = match offered {
-            Some((token, offer)) => (token, Some(offer)),
-            None => (Token(drawn), None),
-        };
-        let (signals, incoming) = mpsc::channel(NEGOTIATION_SIGNALS_MAX);
-        let (toward, from_session) = mpsc::unbounded_channel();
-        let strand = Strand {
-            id,
-            role: means.role,
-            label: means.label,
-            token,
-            wire: Config::new(means.role.into(), first, second, header),
-            webrtc: means.webrtc.clone(),
-            clock: self.clock,
-            log: self.log.clone(),
-            seen: Arc::clone(&self.seen),
-            signals: incoming,
-            toward: from_session,
-            say: self.say_sender.clone(),
-            news: self.news_sender.clone(),
-            permit,
-        };
-        // It ends when its session drops the other end of `toward`.
-        drop(tokio::spawn(strand.run(offer)));
-        let further = Further {
-            signals,
-            toward: Some(toward),
-            open: false,
-            ended: false,
-            closed: false,
-            received: 0,
-            told: 0,
-        };
-        self.further.insert(id, further);
-        true
-    }
-
-    fn handle_gone(
-        &mut self,
-        session: &mut Session,
-        now: Time,
-        id: u64,
-        reason: &str,
-    ) -> Result<(), SessionError> {
-        let Some(one) = self.further.get_mut(&id) else {
-            return Ok(());
-        };
-        tracing::debug!(id, reason, "further association ended");
-        if one.toward.take().is_some() && !one.closed {
-            // Nobody wanted that.
-            self.policy.handle_failed(now);
-        }
-        if std::mem::take(&mut one.open) {
-            self.seen.open.fetch_sub(1, Relaxed);
-        }
-        one.ended = true;
-        let (received, closed) = (one.received, one.closed);
-        self.spread.handle_gone(id);
-        if closed {
-            self.further.remove(&id);
-        }
-        session.send_association(AssociationMessage::Closed { id, received })
-    }
-
-    fn handle_closed(&mut self, id: u64, received: u64) -> Result<(), SessionError> {
-        let Some(one) = self.further.get_mut(&id) else {
-            return Ok(());
-        };
-        one.closed = true;
-        // It ends if it has not yet.
-        one.toward = None;
-        if one.ended {
-            self.further.remove(&id);
-        }
-        let taken = self.spread.handle_closed(id, received);
-        taken.map_err(never_sent)
-    }
-
-    /// Has an association end; what it still brings is taken.
-    fn end(&mut self, id: u64) {
-        if let Some(one) = self.further.get_mut(&id) {
-            one.toward = None;
-        }
-        self.spread.handle_gone(id);
-    }
-
     fn tell(&self, id: u64, toward: Toward) {
         if let Some(sender) = self.further.get(&id).and_then(|one| one.toward.as_ref()) {
             // What one that has ended does not take is sent again by another.
             let _ = sender.send(toward);
-        }
-    }
-
-    fn pass_on(&self, id: u64, signal: FromPeer) {
-        if let Some(one) = self.further.get(&id) {
-            // A peer that floods its own attempt loses what does not fit.
-            let _ = one.signals.try_send(signal);
         }
     }
 }
@@ -584,13 +328,6 @@ fn violation(reason: &str) -> SessionError {
         reason: reason.to_owned(),
         ban: false,
     }
-}
-
-/// Without random numbers there are no further associations.
-fn random<const N: usize>() -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).ok()?;
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! What a session refuses when the other side opens associations, without a way between the two.
 
+use bytes::Bytes;
 use kinlog_feeds::wire::hypercore::{Message, Synchronize};
 use kinlog_feeds::wire::kinlog;
 
 use super::*;
-use crate::limits::{FAR_BULK_BYTES, FURTHER_ASSOCIATIONS_MAX, ROUND_TRIP_SAMPLES};
+use crate::limits::{
+    ASKED_BULK_BYTES, ASSOCIATION_IDS_KEPT, ASSOCIATION_REFUSALS_MAX, ASSOCIATIONS_MAX,
+    FAR_BULK_BYTES, FURTHER_ASSOCIATIONS_MAX, ROUND_TRIP_SAMPLES,
+};
 use crate::session::{LinkBinding, Meeting, SessionConfig, SessionEvent};
 
 /// One end: a session, and what it says about associations when it is told something.
