@@ -76,6 +76,10 @@ impl DiskFile for UnsyncedFile {
         self.0.set_len(size)
     }
 
+    fn allocate(&self, offset: u64, bytes: u64) -> io::Result<bool> {
+        self.0.allocate(offset, bytes)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         Ok(())
     }

@@ -63,6 +63,12 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Cuts the file to `size` bytes, or grows it by zeros.
     fn set_len(&self, size: u64) -> io::Result<()>;
 
+    /// Makes the file `bytes` longer from its end at `offset`, with the space for them taken and nothing
+    /// written: they read as zeros. As durable as a write before [`sync_data`](Self::sync_data).
+    ///
+    /// Returns whether it did: where the file system cannot, nothing changes.
+    fn allocate(&self, offset: u64, bytes: u64) -> io::Result<bool>;
+
     /// Makes everything written to this file durable, its size included.
     fn sync_data(&self) -> io::Result<()>;
 

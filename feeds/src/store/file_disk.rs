@@ -241,6 +241,25 @@ impl DiskFile for RealFile {
         self.file.set_len(size)
     }
 
+    #[cfg(target_os = "linux")]
+    fn allocate(&self, offset: u64, bytes: u64) -> io::Result<bool> {
+        use rustix::io::Errno;
+        let flags = rustix::fs::FallocateFlags::empty();
+        loop {
+            return match rustix::fs::fallocate(&self.file, flags, offset, bytes) {
+                Ok(()) => Ok(true),
+                Err(Errno::INTR) => continue,
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+                Err(other) => Err(other.into()),
+            };
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn allocate(&self, _offset: u64, _bytes: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }

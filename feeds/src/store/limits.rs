@@ -18,6 +18,10 @@ pub const GROW_BYTES: u64 = 4 * 1024 * 1024;
 /// First step by which a segment grows, 256 KiB, doubling with the log: an empty home stays small.
 pub const GROW_BYTES_MIN: u64 = 256 * 1024;
 
+/// Part of the largest step from which on what is written at once counts as large, an eighth: half a
+/// megabyte, whose zeros would take longer to write than a flush takes.
+pub const LARGE_PART: u64 = 8;
+
 /// Zeros written at a time, 1 MiB: with less the syncs of the pieces cost more than they save, with
 /// more a record that needs the room waits longer than for a few batches.
 pub const GROW_PIECE_BYTES: u64 = 1024 * 1024;

@@ -398,8 +398,9 @@ impl Log {
         tail.synced = sequence - 1;
         self.synced.store(tail.synced, Ordering::Release);
         self.written.store(tail.written, Ordering::Relaxed);
+        let written = u64::from(offset - start.offset);
         self.room
-            .look_ahead(start.segment, u64::from(offset), tail.log_bytes());
+            .look_ahead(start.segment, u64::from(offset), tail.log_bytes(), written);
         *durable += run.len() as u64;
         for (commit, place) in run.into_iter().zip(places) {
             (commit.publish)(place);

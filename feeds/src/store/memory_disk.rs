@@ -193,6 +193,16 @@ impl DiskFile for MemoryFile {
         Ok(())
     }
 
+    fn allocate(&self, offset: u64, count: u64) -> io::Result<bool> {
+        let end = offset.checked_add(count);
+        let end = index(end.ok_or(io::ErrorKind::FileTooLarge)?)?;
+        let mut bytes = self.write();
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        Ok(true)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         Ok(())
     }

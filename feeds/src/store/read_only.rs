@@ -95,6 +95,10 @@ impl DiskFile for ReadOnlyFile {
         Ok(())
     }
 
+    fn allocate(&self, _offset: u64, _bytes: u64) -> io::Result<bool> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         Ok(())
     }

@@ -5,6 +5,9 @@
 //! that a full disk is noticed before anything of a record stands there. While records come fast a
 //! helper thread keeps zeros ahead of them, in pieces that it syncs itself, through a file
 //! description of its own: an error that its sync reports is reported to the writer's as well.
+//!
+//! Large records write so much that zeros cost more than the second flush. For those the room is
+//! allocated, where the file system can: it reads as zeros without anybody having written any.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +16,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::store::disk::{Disk, DiskFile};
 use crate::store::error::StoreError;
-use crate::store::limits::{GROW_BYTES_MIN, GROW_PIECE_BYTES};
+use crate::store::limits::{GROW_BYTES_MIN, GROW_PIECE_BYTES, LARGE_PART};
 use crate::store::segment::file_name;
 
 /// Zeros behind the log's end, as far as they are written.
@@ -34,6 +37,8 @@ struct Shared {
     size: AtomicU64,
     /// Segment and size that the helper is asked for: 32 bits each.
     wanted: AtomicU64,
+    /// What was written last was large.
+    is_large: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -61,6 +66,7 @@ impl Room {
             state: Mutex::new(state),
             size: AtomicU64::new(size),
             wanted: AtomicU64::new(0),
+            is_large: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         };
         Room {
@@ -96,8 +102,11 @@ impl Room {
         self.shared.grow(&state, target)
     }
 
-    /// Asks for zeros ahead of `end` if they become few; never waits.
-    pub(super) fn look_ahead(&self, segment: u32, end: u64, log_bytes: u64) {
+    /// Asks for room ahead of `end` if it becomes little; never waits. Just before `end` so many bytes were
+    /// written at once.
+    pub(super) fn look_ahead(&self, segment: u32, end: u64, log_bytes: u64, written: u64) {
+        let is_large = written >= self.shared.step_max / LARGE_PART;
+        self.shared.is_large.store(is_large, Ordering::Relaxed);
         let step = self.step(log_bytes);
         if !self.ahead || step < GROW_PIECE_BYTES {
             return;
@@ -169,15 +178,23 @@ impl Shared {
 
     fn grow(&self, state: &State, target: u64) -> Result<(), StoreError> {
         let before = self.size();
+        let refused = |error| {
+            // What stays behind would do no harm; the space is what matters.
+            let _ = state.file.set_len(before);
+            self.refused(state.segment, target - before, error)
+        };
+        if self.is_large.load(Ordering::Relaxed) {
+            let allocated = state.file.allocate(before, target - before);
+            if allocated.map_err(refused)? {
+                self.size.store(target, Ordering::Release);
+                return Ok(());
+            }
+        }
         let mut size = before;
         let zeros = vec![0; GROW_PIECE_BYTES.min(target - before) as usize];
         while size < target {
             let piece = &zeros[..GROW_PIECE_BYTES.min(target - size) as usize];
-            if let Err(error) = state.file.write_at(size, piece) {
-                // Zeros that stay behind would do no harm; the space is what matters.
-                let _ = state.file.set_len(before);
-                return Err(self.refused(state.segment, target - before, error));
-            }
+            state.file.write_at(size, piece).map_err(refused)?;
             size += piece.len() as u64;
         }
         self.size.store(size, Ordering::Release);
@@ -227,6 +244,25 @@ impl Shared {
             }
         };
         let size = self.size();
+        if self.is_large.load(Ordering::Relaxed) {
+            // In larger pieces, each of which costs the next sync a flush more.
+            let most = self.segment_bytes.next_multiple_of(self.step_max);
+            let bytes = self
+                .step_max
+                .min(most.saturating_sub(size))
+                .max(piece.len() as u64);
+            match file.allocate(size, bytes) {
+                Ok(true) => {
+                    self.size.store(size + bytes, Ordering::Release);
+                    return Ok(());
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    let _ = file.set_len(size);
+                    return Err(error);
+                }
+            }
+        }
         if let Err(error) = file.write_at(size, piece) {
             let _ = file.set_len(size);
             return Err(error);
@@ -281,16 +317,16 @@ mod tests {
         let disk = MemoryDisk::new();
         let (room, file) = room(&disk, true);
         room.ensure(5 * MIB, 5 * MIB).unwrap();
-        room.look_ahead(0, 5 * MIB, 5 * MIB);
+        room.look_ahead(0, 5 * MIB, 5 * MIB, 1);
         while file.size().unwrap() < 9 * MIB {
             thread::yield_now();
         }
         let next = disk.open(&file_name(1), true).unwrap();
         room.enter(1, next.clone(), 0);
         // What was asked for the segment before concerns it no more.
-        room.look_ahead(0, 20 * MIB, 20 * MIB);
+        room.look_ahead(0, 20 * MIB, 20 * MIB, 1);
         room.ensure(MIB, 21 * MIB).unwrap();
-        room.look_ahead(1, 2 * MIB, 22 * MIB);
+        room.look_ahead(1, 2 * MIB, 22 * MIB, 1);
         while next.size().unwrap() < 6 * MIB {
             thread::yield_now();
         }
@@ -300,9 +336,68 @@ mod tests {
     }
 
     #[test]
+    fn for_large_records_room_is_allocated_and_for_small_ones_written() {
+        let disk = MemoryDisk::new();
+        let file = Arc::new(Counting {
+            file: disk.open(&file_name(0), true).unwrap(),
+            written: AtomicU64::new(0),
+        });
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let room = Room::new(disk, (128 * MIB, 4 * MIB), file.clone(), (0, 0), false);
+        let came_to = |end: u64| {
+            room.ensure(end, end).unwrap();
+            (file.size().unwrap(), file.written.load(Ordering::Relaxed))
+        };
+        assert_eq!(came_to(MIB), (MIB, MIB));
+        room.look_ahead(0, MIB, MIB, 4 * MIB / LARGE_PART);
+        assert_eq!(came_to(5 * MIB), (8 * MIB, MIB));
+        room.look_ahead(0, 5 * MIB, 5 * MIB, 1);
+        assert_eq!(came_to(9 * MIB), (12 * MIB, 5 * MIB));
+    }
+
+    /// Counts the bytes that are written.
+    #[derive(Debug)]
+    struct Counting {
+        file: Arc<dyn DiskFile>,
+        written: AtomicU64,
+    }
+
+    impl DiskFile for Counting {
+        fn size(&self) -> io::Result<u64> {
+            self.file.size()
+        }
+
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+            self.file.read_at(offset, buffer)
+        }
+
+        fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+            self.written
+                .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            self.file.write_at(offset, bytes)
+        }
+
+        fn set_len(&self, size: u64) -> io::Result<()> {
+            self.file.set_len(size)
+        }
+
+        fn allocate(&self, offset: u64, bytes: u64) -> io::Result<bool> {
+            self.file.allocate(offset, bytes)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.file.sync_data()
+        }
+
+        fn punch_hole(&self, offset: u64, bytes: u64) -> io::Result<bool> {
+            self.file.punch_hole(offset, bytes)
+        }
+    }
+
+    #[test]
     fn a_young_log_has_no_helper() {
         let (room, _) = room(&MemoryDisk::new(), true);
-        room.look_ahead(0, MIB / 2, MIB / 2);
+        room.look_ahead(0, MIB / 2, MIB / 2, 1);
         assert!(room.helper().is_none());
     }
 }

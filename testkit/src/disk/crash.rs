@@ -251,6 +251,15 @@ impl DiskFile for CrashFile {
         Ok(())
     }
 
+    fn allocate(&self, offset: u64, bytes: u64) -> io::Result<bool> {
+        let (file, size) = (self.file, offset + bytes);
+        let mut state = self.state();
+        if state.contents.files[file].size() < size as usize {
+            state.apply(Event::SetLen { file, size });
+        }
+        Ok(true)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         let file = self.file;
         self.state().apply(Event::SyncData { file });

@@ -220,6 +220,19 @@ impl DiskFile for FaultFile {
         self.file.set_len(size)
     }
 
+    fn allocate(&self, offset: u64, bytes: u64) -> io::Result<bool> {
+        self.plan.check()?;
+        match *self.plan.full() {
+            // As much as there was room for.
+            Some(Fault::ShortWrite) => {
+                self.file.allocate(offset, bytes / 2)?;
+                Err(error(Fault::ShortWrite))
+            }
+            Some(fault) => Err(error(fault)),
+            None => self.file.allocate(offset, bytes),
+        }
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.plan.check()?;
         self.file.sync_data()

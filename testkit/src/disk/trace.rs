@@ -183,6 +183,10 @@ impl DiskFile for TraceFile {
         self.note(kind, self.file.set_len(size))
     }
 
+    fn allocate(&self, offset: u64, bytes: u64) -> io::Result<bool> {
+        self.note(OperationKind::Grow, self.file.allocate(offset, bytes))
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.note(OperationKind::Sync, self.file.sync_data())
     }
