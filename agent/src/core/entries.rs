@@ -43,7 +43,7 @@ impl Core {
             self.append_snapshot(own, place);
             appended
         };
-        self.appended(&own.key, &appended);
+        self.changed();
         Ok(appended)
     }
 
@@ -176,6 +176,10 @@ impl Core {
         let appended = feed.append_batch(&self.keys.feed(&own.id), &blocks)?;
         if own.path.is_some() {
             lock(&self.unvouched).insert(own.key);
+        }
+        // It is durable: peers need not wait until the index here has it.
+        if let Some(network) = self.network() {
+            network.appended(&own.key);
         }
         // Inside the turn: the next writer's frontier is to see this entry.
         self.catch_up_feed(&own.key)?;

@@ -131,6 +131,10 @@ impl Core {
                 decides = true;
             }
         }
+        // Who watches a room need not wait for a new plan.
+        if decides {
+            self.changed();
+        }
         if asks {
             steps.take("joins", self.check_joins());
         }
