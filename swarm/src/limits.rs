@@ -166,6 +166,10 @@ pub const BATCH_MESSAGES_MAX: usize = 64;
 /// Reads given to a worker at once: enough of small blocks that threads are not woken for little.
 pub const READS_PER_JOB_MAX: usize = 256;
 
+/// Blocks appended just now that the replication's task reads by itself before it hands on others, 4: each
+/// a read from memory of 1 MiB at most, and a thread woken less on a block's way to its followers.
+pub const PUSHES_READ_HERE_MAX: usize = 4;
+
 /// Least reads given to a worker at once, unless there are fewer: half a megabyte of large blocks.
 pub const READS_PER_JOB_MIN: usize = 8;
 

@@ -224,6 +224,8 @@ pub enum Output {
         request: ProofRequest,
         /// The encoded manifest too.
         manifest: bool,
+        /// Nobody asked: the block was appended just now, and whoever follows waits for it.
+        is_push: bool,
     },
     /// Verify and keep all items in one durable commit and call
     /// [`handle_applied`](crate::replicate::Replicator::handle_applied).

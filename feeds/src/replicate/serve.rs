@@ -413,6 +413,7 @@ impl Server {
                 key,
                 request: request.proof,
                 manifest: request.manifest,
+                is_push: request.id == PUSHED,
             },
             Queued::Refusal { .. } | Queued::NoSet { .. } | Queued::Want(_) => return false,
         });

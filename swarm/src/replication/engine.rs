@@ -17,7 +17,7 @@ use super::waits::Waits;
 use super::workers::{Done, NotKept, Read, Workers};
 use super::{FromPeer, Input};
 use crate::clock::Clock;
-use crate::limits::NOBODY_HAS_AFTER;
+use crate::limits::{NOBODY_HAS_AFTER, PUSHES_READ_HERE_MAX};
 use crate::node::{FeedStatus, NodeEvent, Step};
 use crate::session::{Command, SessionError, SessionId, ToPeer};
 
@@ -422,6 +422,7 @@ impl Engine {
     fn drain(&mut self) {
         let mut messages: BTreeMap<PeerId, Vec<ToPeer>> = BTreeMap::new();
         let mut reads = Vec::new();
+        let mut read_here = 0;
         while let Some(output) = self.replicator.poll_output() {
             match output {
                 Output::Send {
@@ -461,6 +462,7 @@ impl Engine {
                     key,
                     request,
                     manifest,
+                    is_push,
                     ..
                 } => {
                     let Some(known) = self.feeds.get_mut(&key) else {
@@ -479,7 +481,17 @@ impl Engine {
                         feed: known.feed.clone(),
                         request,
                         manifest,
-                    });
+                    };
+                    // What was appended just now is in memory: reading it takes less than having it read.
+                    let is_quick = is_push && read_here < PUSHES_READ_HERE_MAX;
+                    if is_quick && reads.is_empty() && self.workers.reads_are_done() {
+                        read_here += 1;
+                        for done in self.workers.read_here(read) {
+                            self.handle_done(done);
+                        }
+                    } else {
+                        reads.push(read);
+                    }
                 }
                 Output::Apply { id, key, items } => {
                     let Some(known) = self.feeds.get(&key) else {

@@ -107,6 +107,20 @@ pub(crate) struct Sender {
     inputs: mpsc::Sender<Input>,
 }
 
+/// Reaches the replication while somebody else does; keeps nothing of it running.
+#[derive(Clone, Debug)]
+pub(crate) struct Shortcut {
+    inputs: mpsc::WeakSender<Input>,
+}
+
+impl Shortcut {
+    /// A feed has grown by an append of ours, durably; returns whether there was room to say so.
+    pub(crate) fn appended(&self, key: FeedKey) -> bool {
+        let inputs = self.inputs.upgrade();
+        inputs.is_some_and(|inputs| inputs.try_send(Input::Appended { key }).is_ok())
+    }
+}
+
 /// Starts the task and its workers. They end when the last [`Sender`] is dropped; nothing touches
 /// the store any more once the task has ended.
 pub(crate) fn start(
@@ -123,6 +137,13 @@ pub(crate) fn start(
 }
 
 impl Sender {
+    /// Returns a way to it that does not keep it running.
+    pub(crate) fn shortcut(&self) -> Shortcut {
+        Shortcut {
+            inputs: self.inputs.downgrade(),
+        }
+    }
+
     /// A session exists; commands for it go to `commands`.
     pub(crate) async fn add_peer(&self, peer: SessionId, commands: mpsc::UnboundedSender<Command>) {
         self.send(Input::AddPeer { peer, commands }).await;

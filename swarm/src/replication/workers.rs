@@ -186,6 +186,18 @@ impl Workers {
         }
     }
 
+    /// Returns whether no job of reads is out.
+    pub(super) fn reads_are_done(&self) -> bool {
+        self.due_read == self.next_read
+    }
+
+    /// Reads on the thread of the caller.
+    pub(super) fn read_here(&mut self, read: Read) -> impl IntoIterator<Item = Done> + use<> {
+        let job = Job::Reads(self.next_read, Vec::from([read]));
+        self.next_read += 1;
+        contained(job, carry_out)
+    }
+
     /// Reads one set of blocks.
     pub(super) fn read_set(&mut self, id: ReadId, feed: Feed, set: BlockSet) {
         let job = self.next_read;
