@@ -170,6 +170,15 @@ pub const WINDOW_BYTES_MIN: usize = 64 * 1024;
 /// and a machine that is busy looks at them late. Everything later waits for that long too.
 pub const WINDOW_SLACK: Duration = Duration::from_millis(30);
 
+/// The same where answers come by several ways, 300 ms: an SCTP association that loses packets takes
+/// many round trips for 64 KiB and stands still for a second now and then, and neither shows in the
+/// shortest delay. More waits at whoever answers, not on the path.
+pub const WINDOW_OF_WAYS: Duration = Duration::from_millis(300);
+
+/// Most that this adds for each way, 256 KiB: four messages; four ways fill a quarter of
+/// [`IN_FLIGHT_BYTES_MAX`].
+pub const WINDOW_BYTES_OF_WAY: usize = 256 * 1024;
+
 /// Time for which the shortest delay of a peer counts; the one before counts as long again.
 pub const DELAY_PERIOD: Duration = Duration::from_secs(10);
 

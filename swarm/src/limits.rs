@@ -318,6 +318,10 @@ pub const ASSOCIATION_CANDIDATE_BYTES_MAX: usize = CANDIDATE_BYTES_MAX + 9;
 /// of 64 KiB.
 pub const ASSOCIATION_NEWS_MAX: usize = 16;
 
+/// How far a copy of a request may be ahead of what the first association brought, 16,384: sixteen times
+/// what is on its way from one peer. 1 MiB for each session, and only of one that sends so many.
+pub const COPIES_AHEAD_MAX: u64 = 16_384;
+
 /// How far the id of an offered association may lie behind the highest: offers begun together come in any
 /// order, and older ids have been used.
 pub const ASSOCIATION_IDS_KEPT: u64 = 64;

@@ -97,6 +97,16 @@ impl Apart {
         }
     }
 
+    /// Waits until the reader holds so many blocks.
+    async fn held(&self, key: FeedKey, blocks: u64) {
+        let feed = self.nodes[1].store.feed(&key).unwrap();
+        let begun = Instant::now();
+        while feed.info().blocks_held < blocks {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", feed.info());
+            tokio::time::sleep(MS).await;
+        }
+    }
+
     async fn sessions(&self) -> [Vec<SessionStatus>; 2] {
         [
             self.nodes[0].status().await.sessions,
@@ -217,6 +227,44 @@ async fn an_association_that_breaks_in_the_middle_loses_nothing() {
         carried <= content * 102 / 100 + 1024 * 1024,
         "{carried} for {content}"
     );
+    for node in &mut apart.nodes {
+        assert_eq!(opened_and_closed(node), (1, 0));
+    }
+}
+
+/// The reader's requests go by the first association in order, and by each of the others, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_goes_on_while_the_first_association_stands_still() {
+    let mut apart = Apart::start(far());
+    let key = offer_feed(&mut apart, 0, 200);
+    apart.meet(key, 0).await;
+    let first = apart.crossing.sockets();
+    apart.count(4).await;
+    // Blocks that the first one still carries have come by then.
+    apart.held(key, 110).await;
+    for socket in first {
+        apart.crossing.cut(socket);
+    }
+    fetch(&mut apart, 1, key, 200).await;
+    for node in &mut apart.nodes {
+        assert_eq!(opened_and_closed(node), (1, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_packets_cost_time_and_nothing_else() {
+    let quality = Quality {
+        loss_ppm: 10_000,
+        ..Quality::of(20 * MS, 125_000_000)
+    };
+    let mut apart = Apart::start(quality);
+    let key = offer_feed(&mut apart, 0, 60);
+    apart.meet(key, 0).await;
+    fetch(&mut apart, 1, key, 60).await;
+    assert!(apart.crossing.lost() > 10);
+    let carried = apart.sessions().await[1][0].bytes_in;
+    let content = 60 * BLOCK_BYTES as u64;
+    assert!(carried <= content * 102 / 100, "{carried} for {content}");
     for node in &mut apart.nodes {
         assert_eq!(opened_and_closed(node), (1, 0));
     }

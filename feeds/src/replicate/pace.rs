@@ -8,12 +8,14 @@ use std::time::Duration;
 use crate::Time;
 use crate::limits::{
     DELAY_PERIOD, IN_FLIGHT_BYTES_MAX, PATIENCE_MAX, PATIENCE_MIN, RATE_PERIOD, WINDOW_BYTES_FIRST,
-    WINDOW_BYTES_MIN, WINDOW_SLACK,
+    WINDOW_BYTES_MIN, WINDOW_BYTES_OF_WAY, WINDOW_OF_WAYS, WINDOW_SLACK,
 };
 
 /// Rates and delays of one peer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pace {
+    /// By how many ways at once its answers come.
+    ways: usize,
     /// Bytes of all answers.
     delivered: u64,
     /// When the latest of them came, or the first request after a pause left.
@@ -33,7 +35,25 @@ pub(super) struct Departure {
     delivered_at: Time,
 }
 
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            ways: 1,
+            delivered: 0,
+            delivered_at: Time::ZERO,
+            rate: Lately::default(),
+            delay: Lately::default(),
+            usual: None,
+        }
+    }
+}
+
 impl Pace {
+    /// Answers come by so many ways at once from now on, each of which may stand still by itself.
+    pub(super) fn set_ways(&mut self, ways: usize) {
+        self.ways = ways.max(1);
+    }
+
     /// A request leaves; `idle` says that none was on its way.
     pub(super) fn departs(&mut self, now: Time, idle: bool) -> Departure {
         if idle {
@@ -68,11 +88,19 @@ impl Pace {
         else {
             return WINDOW_BYTES_FIRST;
         };
-        let time = delay + delay / 2 + micros(WINDOW_SLACK);
-        let bytes = u128::from(rate) * u128::from(time) / 1_000_000;
-        usize::try_from(bytes)
-            .unwrap_or(usize::MAX)
-            .clamp(WINDOW_BYTES_MIN, IN_FLIGHT_BYTES_MAX)
+        let within = |micros: u64| {
+            let bytes = u128::from(rate) * u128::from(micros) / 1_000_000;
+            usize::try_from(bytes).unwrap_or(usize::MAX)
+        };
+        let path = within(delay + delay / 2 + micros(WINDOW_SLACK));
+        // One way that stands still keeps its part for a second; and what is lost on one is noticed by
+        // what comes behind it.
+        let ways = match self.ways {
+            1 => 0,
+            ways => within(micros(WINDOW_OF_WAYS))
+                .clamp(ways * WINDOW_BYTES_MIN, ways * WINDOW_BYTES_OF_WAY),
+        };
+        path.max(ways).clamp(WINDOW_BYTES_MIN, IN_FLIGHT_BYTES_MAX)
     }
 
     /// Returns whether anything was brought.
@@ -184,6 +212,24 @@ mod tests {
             let slack = usize::try_from(u128::from(rate) * WINDOW_SLACK.as_micros() / 1_000_000);
             let most = (2 * product + 2 * slack.unwrap()).max(WINDOW_BYTES_MIN + 16_384);
             assert!(window <= most, "{window} for {product}");
+        }
+    }
+
+    #[test]
+    fn several_ways_have_something_behind_what_one_of_them_holds_up() {
+        for (rate, least, most) in [
+            (100_000, 3 * WINDOW_BYTES_MIN, 3 * WINDOW_BYTES_MIN),
+            (1_000_000, 250_000, 350_000),
+            (8_000_000, 3 * WINDOW_BYTES_OF_WAY, 3 * WINDOW_BYTES_OF_WAY),
+            (50_000_000, 2_500_000, 4_000_000),
+        ] {
+            let mut pace = run(rate, Duration::from_millis(20), 16_384, 5);
+            let alone = pace.window();
+            pace.set_ways(3);
+            let window = pace.window();
+            assert!((least..=most).contains(&window), "{window} at {rate}");
+            pace.set_ways(1);
+            assert_eq!(pace.window(), alone);
         }
     }
 

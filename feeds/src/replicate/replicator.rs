@@ -325,6 +325,15 @@ impl Replicator {
         }
     }
 
+    /// Answers of the peer come by so many ways at once (associations, say), one without more being told: a
+    /// way that stands still is to hold up no other.
+    pub fn handle_ways(&mut self, now: Time, peer: PeerId, ways: usize) {
+        self.now = now;
+        if let Some(found) = self.peers.get_mut(&peer) {
+            found.pace.set_ways(ways);
+        }
+    }
+
     /// The answer to [`Output::Read`].
     pub fn handle_read(
         &mut self,

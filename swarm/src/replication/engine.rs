@@ -171,6 +171,9 @@ impl Engine {
                 self.replicator
                     .handle_writable(now, PeerId(peer.0), writable);
             }
+            Input::Ways { peer, ways } => {
+                self.replicator.handle_ways(now, PeerId(peer.0), ways);
+            }
             Input::Limit { peer, limits } => {
                 let peer = PeerId(peer.0);
                 if self.peers.contains_key(&peer) {
@@ -476,7 +479,7 @@ impl Engine {
                             let _ = self.events.send(NodeEvent::HeadShown { key, length });
                         }
                     }
-                    reads.push(Read {
+                    let read = Read {
                         id,
                         feed: known.feed.clone(),
                         request,

@@ -57,6 +57,10 @@ enum Input {
         peer: SessionId,
         writable: bool,
     },
+    Ways {
+        peer: SessionId,
+        ways: usize,
+    },
     Limit {
         peer: SessionId,
         limits: BTreeMap<FeedKey, Vec<Range<u64>>>,
@@ -162,6 +166,11 @@ impl Sender {
     /// A session takes more messages, or none for now.
     pub(crate) async fn writable(&self, peer: SessionId, writable: bool) {
         self.send(Input::Writable { peer, writable }).await;
+    }
+
+    /// By how many associations a session's blocks come.
+    pub(crate) async fn ways(&self, peer: SessionId, ways: usize) {
+        self.send(Input::Ways { peer, ways }).await;
     }
 
     /// Says of which feeds a session is shown these blocks alone.

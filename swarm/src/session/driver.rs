@@ -42,8 +42,8 @@ pub(crate) enum Command {
         serves: Vec<FeedKey>,
         wants: Vec<FeedKey>,
     },
-    /// Show our certificate.
-    Certify(Credentials),
+    /// Show our certificate. Boxed, as what is largest decides what each session's queue takes.
+    Certify(Box<Credentials>),
     /// Send a message of the host.
     Host(PeerMessage),
     /// Say something about other peers of the meeting, or to them.
@@ -116,6 +116,7 @@ impl Driver {
         let mut sending: Option<BoxFuture<'_, Result<(), LinkError>>> = None;
         let mut sending_since = None;
         let mut writable = true;
+        let mut ways = 1;
         loop {
             self.drain().await?;
             self.associations.settle(&mut self.session)?;
@@ -134,6 +135,10 @@ impl Driver {
             if (self.session.is_writable() && self.associations.is_writable()) != writable {
                 writable = !writable;
                 self.replication.writable(self.id, writable).await;
+            }
+            if self.associations.ways() != ways {
+                ways = self.associations.ways();
+                self.replication.ways(self.id, ways).await;
             }
             let stalled = sending_since.map(|since| since + SEND_STALL_MAX);
             let further = self.associations.poll_timeout();
@@ -326,6 +331,12 @@ impl std::fmt::Debug for Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A queue takes 32 places of the largest at once, for each session.
+    #[test]
+    fn commands_are_small() {
+        assert!(size_of::<Command>() <= 128, "{}", size_of::<Command>());
+    }
 
     #[test]
     fn frames_are_cut_and_joined_to_the_size_of_the_link() {

@@ -21,6 +21,9 @@ const INTRODUCES: u64 = 4;
 /// The side relays between them.
 const RELAYS: u64 = 8;
 
+/// The side takes copies of requests: said where a further association is opened.
+const TAKES_COPIES: u64 = 16;
+
 /// What one side says when it opens the peer channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Hello {
@@ -44,6 +47,17 @@ impl Hello {
     pub(crate) fn with_associations(mut self) -> Self {
         self.features |= TAKES_ASSOCIATIONS;
         self
+    }
+
+    /// Says that the side takes copies of requests.
+    pub(crate) fn with_copies(mut self) -> Self {
+        self.features |= TAKES_COPIES;
+        self
+    }
+
+    /// Returns whether the side takes copies of requests.
+    pub(crate) fn takes_copies(&self) -> bool {
+        self.features & TAKES_COPIES != 0
     }
 
     /// Says that the side introduces, and whether it relays.

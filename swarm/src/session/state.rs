@@ -18,7 +18,7 @@ use kinlog_feeds::wire::kinlog::FeedMessage;
 use kinlog_feeds::wire::{ChannelId, Config, Connection, Event};
 use kinlog_feeds::{DiscoveryKey, FeedKey, Time};
 
-use super::associations::{AssociationMessage, Bulk};
+use super::associations::{AssociationMessage, Bulk, Copied, Copies};
 use super::certificate::{self, LinkBinding};
 use super::error::SessionError;
 use super::hello::{self, Hello};
@@ -147,6 +147,12 @@ pub(crate) struct Session {
     diverted: VecDeque<Bulk>,
     /// Bulk data sent and received that nobody has counted yet.
     bulk_bytes: u64,
+    /// Requests sent on `kinlog/feed/1`; whether and which of them go by further associations, too.
+    requests_sent: u64,
+    copies_requests: bool,
+    copied: VecDeque<Copied>,
+    /// Which of the other side have come.
+    copies: Copies,
     events: VecDeque<SessionEvent>,
 }
 
@@ -188,6 +194,10 @@ impl Session {
             diverts: false,
             diverted: VecDeque::new(),
             bulk_bytes: 0,
+            requests_sent: 0,
+            copies_requests: false,
+            copied: VecDeque::new(),
+            copies: Copies::default(),
             events: VecDeque::new(),
         }
     }

@@ -266,7 +266,8 @@ impl Task {
         if info.label.is_private()
             && let Some(credentials) = self.parts.host.identity(&info)
         {
-            self.sessions.command(id, Command::Certify(credentials));
+            self.sessions
+                .command(id, Command::Certify(Box::new(credentials)));
         }
         self.set_feeds(id).await;
         self.tell(NodeEvent::SessionOpened { session: info });

@@ -3,14 +3,16 @@
 //! One SCTP association has a receive window of 1 MiB and waits a second at least for what it lost. A
 //! session that has much to carry therefore opens up to three more of them with the same peer, introduced
 //! over the session itself, and spreads the answers to requests over them; everything else stays on the
-//! first one. There is one session, one peer to the replicator, one presence.
+//! first one, but requests go by all of them at once. There is one session, one peer to the replicator,
+//! one presence.
 //!
 //! Participants: [`policy`] says how many there should be, [`spread`] what goes where and what goes
-//! again, both pure; a [`strand`] is the task of one association; [`Associations`] belongs to the session's
-//! [`Driver`](super::Driver) and joins them: [`opening`] has how they begin and end, [`measuring`] how
-//! long the way is. Only the session's initiator offers; the other side asks. What is said:
-//! `docs/protocol.md`, "Several associations".
+//! again, [`copies`] which requests have come, all pure; a [`strand`] is the task of one association;
+//! [`Associations`] belongs to the session's [`Driver`](super::Driver) and joins them: [`opening`] has how
+//! they begin and end, [`measuring`] how long the way is. Only the session's initiator offers; the other
+//! side asks. What is said: `docs/protocol.md`, "Several associations".
 
+mod copies;
 mod measuring;
 mod message;
 mod opening;
@@ -33,6 +35,7 @@ use crate::limits::{ASSOCIATION_NEWS_MAX, STALL_AFTER};
 use crate::link::webrtc::{FromPeer, WebrtcSettings};
 use crate::link::{Counters, LinkStats};
 use crate::message_log::MessageLog;
+pub(crate) use copies::{Copied, Copies};
 #[cfg(test)]
 pub(crate) use message::examples;
 pub(crate) use message::{AssociationMessage, Refusal, Token};
@@ -86,6 +89,7 @@ struct Further {
     /// `None` once it is to end.
     toward: Option<mpsc::UnboundedSender<Toward>>,
     open: bool,
+    takes_copies: bool,
     /// Its task has ended, and the other side was told.
     ended: bool,
     /// The other side has told.
@@ -123,10 +127,30 @@ pub(crate) struct Associations {
     pinged_at: Time,
     /// Pings that somebody asked for, by number, each with when it was said.
     asked: BTreeMap<u64, (Time, oneshot::Sender<Duration>)>,
+    /// By what their tasks tell; nearly no session ever has any.
+    voices: Option<Box<Voices>>,
+}
+
+/// What the tasks of associations tell, and what they are given to do so.
+#[derive(Debug)]
+struct Voices {
     say_sender: mpsc::UnboundedSender<AssociationMessage>,
     say: mpsc::UnboundedReceiver<AssociationMessage>,
     news_sender: mpsc::Sender<(u64, News)>,
     news: mpsc::Receiver<(u64, News)>,
+}
+
+impl Voices {
+    fn new() -> Box<Self> {
+        let (say_sender, say) = mpsc::unbounded_channel();
+        let (news_sender, news) = mpsc::channel(ASSOCIATION_NEWS_MAX);
+        Box::new(Voices {
+            say_sender,
+            say,
+            news_sender,
+            news,
+        })
+    }
 }
 
 impl Associations {
@@ -136,8 +160,6 @@ impl Associations {
         log: Option<MessageLog>,
         seen: Arc<Seen>,
     ) -> Self {
-        let (say_sender, say) = mpsc::unbounded_channel();
-        let (news_sender, news) = mpsc::channel(ASSOCIATION_NEWS_MAX);
         Associations {
             means,
             clock,
@@ -153,29 +175,30 @@ impl Associations {
             pings: 0,
             pinged_at: Time::ZERO,
             asked: BTreeMap::new(),
-            say_sender,
-            say,
-            news_sender,
-            news,
+            voices: None,
         }
     }
 
     /// Waits for what happens next; pair with [`handle`](Self::handle). Cancelling it loses nothing.
     pub(crate) async fn next(&mut self) -> Happened {
+        let Some(voices) = &mut self.voices else {
+            return std::future::pending().await;
+        };
         // Neither channel ends: this holds a sender of both.
         tokio::select! {
-            Some(message) = self.say.recv() => Happened::Say(message),
-            Some((id, news)) = self.news.recv() => Happened::News(id, news),
+            Some(message) = voices.say.recv() => Happened::Say(message),
+            Some((id, news)) = voices.news.recv() => Happened::News(id, news),
             else => std::future::pending().await,
         }
     }
 
     /// Returns what has happened by now.
     pub(crate) fn try_next(&mut self) -> Option<Happened> {
-        if let Ok(message) = self.say.try_recv() {
+        let voices = self.voices.as_mut()?;
+        if let Ok(message) = voices.say.try_recv() {
             return Some(Happened::Say(message));
         }
-        let (id, news) = self.news.try_recv().ok()?;
+        let (id, news) = voices.news.try_recv().ok()?;
         Some(Happened::News(id, news))
     }
 
@@ -188,12 +211,12 @@ impl Associations {
         let now = self.clock.now();
         match happened {
             Happened::Say(message) => session.send_association(message),
-            Happened::News(id, News::Open) => {
+            Happened::News(id, News::Open { takes_copies }) => {
                 let Some(one) = self.further.get_mut(&id) else {
                     return Ok(());
                 };
                 if one.toward.is_some() {
-                    one.open = true;
+                    (one.open, one.takes_copies) = (true, takes_copies);
                     self.seen.open.fetch_add(1, Relaxed);
                     self.spread.handle_open(id);
                     self.policy.handle_made();
@@ -206,6 +229,7 @@ impl Associations {
                 }
                 session.handle_bulk(&bulk)
             }
+            Happened::News(_, News::Copy(copied)) => session.handle_copy(&copied),
             Happened::News(id, News::Received(received)) => {
                 let taken = self.spread.handle_received(now, id, received);
                 taken.map_err(never_sent)
@@ -274,6 +298,13 @@ impl Associations {
             session.send_bulk(&bulk)?;
         }
         session.set_diverts(self.spread.takes());
+        while let Some(copied) = session.poll_copied() {
+            for toward in self.copiers() {
+                // One that has ended carries no copies; the first association does anyway.
+                let _ = toward.send(Toward::Copy(copied.clone()));
+            }
+        }
+        session.set_copies(self.copiers().next().is_some());
         for one in self.further.values_mut() {
             if one.received > one.told
                 && let Some(toward) = &one.toward
@@ -299,6 +330,11 @@ impl Associations {
         self.spread.waiting_bytes() < SEND_QUEUE_BYTES
     }
 
+    /// Returns by how many associations blocks come.
+    pub(crate) fn ways(&self) -> usize {
+        self.seen.open().max(1)
+    }
+
     /// Returns when [`settle`](Self::settle) is to be called next.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         if self.further.is_empty() {
@@ -309,6 +345,13 @@ impl Associations {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Returns the associations that carry copies of requests.
+    fn copiers(&self) -> impl Iterator<Item = &mpsc::UnboundedSender<Toward>> {
+        let carry = self.further.values();
+        let carry = carry.filter(|one| one.open && one.takes_copies);
+        carry.filter_map(|one| one.toward.as_ref())
     }
 
     fn tell(&self, id: u64, toward: Toward) {

@@ -9,7 +9,9 @@ use kinlog_feeds::wire::Config;
 use tokio::sync::mpsc;
 
 use super::strand::Strand;
-use super::{AssociationMessage, Associations, Further, Refusal, Token, never_sent, violation};
+use super::{
+    AssociationMessage, Associations, Further, Refusal, Token, Voices, never_sent, violation,
+};
 use crate::limits::{
     ASKED_BULK_BYTES, ASSOCIATION_IDS_KEPT, ASSOCIATION_REFUSALS_MAX, ASSOCIATIONS_MAX,
     NEGOTIATION_SIGNALS_MAX,
@@ -148,6 +150,7 @@ impl Associations {
             Some((token, offer)) => (token, Some(offer)),
             None => (Token(drawn), None),
         };
+        let voices = self.voices.get_or_insert_with(Voices::new);
         let (signals, incoming) = mpsc::channel(NEGOTIATION_SIGNALS_MAX);
         let (toward, from_session) = mpsc::unbounded_channel();
         let strand = Strand {
@@ -162,8 +165,8 @@ impl Associations {
             seen: Arc::clone(&self.seen),
             signals: incoming,
             toward: from_session,
-            say: self.say_sender.clone(),
-            news: self.news_sender.clone(),
+            say: voices.say_sender.clone(),
+            news: voices.news_sender.clone(),
             permit,
         };
         // It ends when its session drops the other end of `toward`.
@@ -172,6 +175,7 @@ impl Associations {
             signals,
             toward: Some(toward),
             open: false,
+            takes_copies: false,
             ended: false,
             closed: false,
             received: 0,

@@ -2,7 +2,8 @@
 //!
 //! It is a connection of its own (Noise, secret stream, protomux) with the one channel
 //! `kinlog/association/1`; both sides open it with a hello whose key is the token that the session
-//! carried. Type 0 says how many messages have come, every other type is that of `kinlog/feed/1`.
+//! carried. Type 0 says how many messages have come, type 1 is a copy of a request, every other type is that of
+//! `kinlog/feed/1`.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use kinlog_feeds::wire::{ChannelId, Config, Connection, Event};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::Seen;
+use super::copies::Copied;
 use super::message::{AssociationMessage, Token};
 use super::spread::Bulk;
 use crate::clock::Clock;
@@ -31,19 +33,26 @@ const PROTOCOL: &str = "kinlog/association/1";
 /// Says how many messages have come.
 const RECEIVED: u64 = 0;
 
+/// A request that goes by the first association, too: `uint number | uint type | body`.
+const COPY: u64 = 1;
+
 /// What the session tells an association that carries.
 #[derive(Debug)]
 pub(super) enum Toward {
     Send(Bulk),
     Received(u64),
+    Copy(Copied),
 }
 
 /// What an association tells its session.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// Both sides know each other.
-    Open,
+    /// Both sides know each other; with whether the other one takes copies.
+    Open {
+        takes_copies: bool,
+    },
     Bulk(Bulk),
+    Copy(Copied),
     /// So many of our messages have come.
     Received(u64),
     /// It carries nothing any more.
@@ -135,7 +144,7 @@ impl Strand {
                 match event {
                     Event::HandshakeComplete { hash: ours, .. } => {
                         let cap = hello::cap(&ours, self.role, self.label, &self.token.0);
-                        let opening = Hello::new(0, self.label, cap).encode();
+                        let opening = Hello::new(0, self.label, cap).with_copies().encode();
                         channel = Some(connection.open(PROTOCOL, None, &opening)?);
                         hash = Some(ours);
                     }
@@ -153,7 +162,8 @@ impl Strand {
                         connection.set_receive_frame_max(FRAME_BYTES_MAX);
                         connection.set_send_frame_max(theirs.frame_bytes_max);
                         is_open = true;
-                        self.tell(News::Open).await?;
+                        let takes_copies = theirs.takes_copies();
+                        self.tell(News::Open { takes_copies }).await?;
                     }
                     Event::Rejected { .. } | Event::Closed { .. } => {
                         return Err(SessionError::ClosedByPeer);
@@ -165,6 +175,17 @@ impl Strand {
                     } => {
                         let received = Reader::new(&body).uint()?;
                         self.tell(News::Received(received)).await?;
+                    }
+                    Event::Message {
+                        message_type: COPY,
+                        body,
+                        ..
+                    } => {
+                        let mut reader = Reader::new(&body);
+                        let (number, kind) = (reader.uint()?, reader.uint()?);
+                        let body = body.slice(reader.position()..);
+                        let request = Bulk { kind, body };
+                        self.tell(News::Copy(Copied { number, request })).await?;
                     }
                     Event::Message {
                         message_type: kind,
@@ -247,6 +268,15 @@ fn send(
             let mut body = Vec::with_capacity(9);
             body.put_uint(received);
             connection.send_ahead(channel, RECEIVED, &body)?;
+        }
+        // Where much waits already it would come late: it is for what it saves of time.
+        Toward::Copy(_) if !connection.is_writable() => {}
+        Toward::Copy(Copied { number, request }) => {
+            let mut body = Vec::with_capacity(18 + request.body.len());
+            body.put_uint(number);
+            body.put_uint(request.kind);
+            body.put_raw(&request.body);
+            connection.send_ahead(channel, COPY, &body)?;
         }
     }
     Ok(())

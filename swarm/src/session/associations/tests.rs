@@ -1,8 +1,10 @@
 //! What a session refuses when the other side opens associations, without a way between the two.
 
 use bytes::Bytes;
-use kinlog_feeds::wire::hypercore::{Message, Synchronize};
-use kinlog_feeds::wire::kinlog;
+use kinlog_feeds::FeedKey;
+use kinlog_feeds::tree::{BlockRequest, ProofRequest};
+use kinlog_feeds::wire::hypercore::{Message, Request, Synchronize};
+use kinlog_feeds::wire::kinlog::{self, FeedMessage};
 
 use super::*;
 use crate::limits::{
@@ -222,5 +224,88 @@ async fn nothing_but_blocks_comes_by_a_further_association() {
     let taken = end
         .associations
         .handle(&mut end.session, Happened::News(1, news));
+    assert!(matches!(taken, Err(SessionError::Violation { .. })));
+}
+
+const FEED: FeedKey = FeedKey([3; 32]);
+
+fn ask(id: u64) -> FeedMessage {
+    FeedMessage::Hypercore(Message::Request(Request {
+        id,
+        fork: 0,
+        proof: ProofRequest {
+            block: Some(BlockRequest {
+                index: id,
+                nodes: 0,
+            }),
+            ..ProofRequest::default()
+        },
+        manifest: false,
+        priority: 0,
+    }))
+}
+
+/// Passes all that one says; returns which requests the other hears of.
+fn requests(one: &mut Session, other: &mut Session) -> Vec<u64> {
+    while let Some(bytes) = one.poll_transmit() {
+        other.handle_bytes(Time::ZERO, &bytes).unwrap();
+    }
+    heard(other)
+}
+
+fn heard(other: &mut Session) -> Vec<u64> {
+    let mut heard = Vec::new();
+    while let Some(event) = other.poll_event().unwrap() {
+        if let SessionEvent::Feed(FEED, Message::Request(request)) = event {
+            heard.push(request.id);
+        }
+    }
+    heard
+}
+
+#[test]
+fn a_request_that_comes_by_several_associations_is_heard_once() {
+    let (mut one, mut other) = (
+        session(SessionRole::Initiator),
+        session(SessionRole::Responder),
+    );
+    exchange(&mut one, &mut other);
+    other.set_feeds([FEED], []).unwrap();
+    one.set_feeds([], [FEED]).unwrap();
+    one.send_feed(&FEED, ask(0), true).unwrap();
+    assert_eq!(one.poll_copied(), None, "there is no other association");
+    exchange(&mut one, &mut other);
+    one.set_copies(true);
+    for id in 1..=4 {
+        one.send_feed(&FEED, ask(id), true).unwrap();
+    }
+    let copied: Vec<Copied> = std::iter::from_fn(|| one.poll_copied()).collect();
+    assert_eq!(copied.len(), 4);
+    for copy in [&copied[2], &copied[0], &copied[0]] {
+        other.handle_copy(copy).unwrap();
+    }
+    assert_eq!(heard(&mut other), [3, 1]);
+    assert_eq!(requests(&mut one, &mut other), [2, 4]);
+    for copy in &copied {
+        other.handle_copy(copy).unwrap();
+    }
+    assert_eq!(heard(&mut other), [0; 0]);
+}
+
+#[test]
+fn nothing_but_requests_is_taken_as_a_copy() {
+    let (mut one, mut other) = (
+        session(SessionRole::Initiator),
+        session(SessionRole::Responder),
+    );
+    exchange(&mut one, &mut other);
+    let unlist = kinlog::Message::Unlist(Vec::from([0]));
+    let mut body = Vec::new();
+    unlist.encode(&mut body);
+    let request = Bulk {
+        kind: unlist.message_type(),
+        body: body.into(),
+    };
+    let taken = other.handle_copy(&Copied { number: 0, request });
     assert!(matches!(taken, Err(SessionError::Violation { .. })));
 }

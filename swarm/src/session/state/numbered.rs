@@ -13,7 +13,7 @@ use kinlog_feeds::wire::kinlog::{self, FeedMessage, feature};
 
 use super::{Session, SessionEvent};
 use crate::session::SessionError;
-use crate::session::associations::Bulk;
+use crate::session::associations::{Bulk, Copied};
 use crate::session::listing::{Listing, News};
 
 /// How feeds are agreed upon in a session.
@@ -91,21 +91,26 @@ impl Session {
                 if is_bulk(&message) {
                     self.bulk_bytes += body.len() as u64;
                 }
-                let Some(key) = listing.feed(number) else {
+                let key = listing.feed(number);
+                if is_request(&message) && !self.copies.handle_in_order() {
                     return Ok(None);
-                };
-                let by_number = self.naming == Naming::Numbers;
-                return Ok(match message {
-                    FeedMessage::Hypercore(message) if by_number => {
-                        Some(SessionEvent::Feed(key, message))
-                    }
-                    FeedMessage::Hypercore(_) => None,
-                    message => Some(SessionEvent::Kinlog(key, message)),
-                });
+                }
+                return Ok(key.and_then(|key| self.told_of(key, message)));
             }
         };
         self.settle_listing(&touched)?;
         Ok(None)
+    }
+
+    /// Returns what a message about a feed comes to.
+    fn told_of(&self, key: FeedKey, message: FeedMessage) -> Option<SessionEvent> {
+        match message {
+            FeedMessage::Hypercore(message) if self.naming == Naming::Numbers => {
+                Some(SessionEvent::Feed(key, message))
+            }
+            FeedMessage::Hypercore(_) => None,
+            message => Some(SessionEvent::Kinlog(key, message)),
+        }
     }
 
     /// Says which feeds the other side may name.
@@ -201,15 +206,44 @@ impl Session {
     pub(crate) fn handle_bulk(&mut self, bulk: &Bulk) -> Result<(), SessionError> {
         match kinlog::Message::decode(bulk.kind, &bulk.body)? {
             Some(kinlog::Message::Feed(_, message)) if is_bulk(&message) => {}
-            _ => {
-                return Err(SessionError::Violation {
-                    reason: "sent something else than blocks by a further association".to_owned(),
-                    ban: false,
-                });
-            }
+            _ => return Err(not_for_associations()),
         }
         if let Some(event) = self.handle_listing_message(bulk.kind, &bulk.body)? {
             self.events.push_back(event);
+        }
+        Ok(())
+    }
+
+    /// Says whether requests go by further associations, too: [`poll_copied`](Self::poll_copied) tells
+    /// them.
+    pub(crate) fn set_copies(&mut self, copies: bool) {
+        self.copies_requests = copies;
+    }
+
+    /// Returns the next request that goes by further associations, too.
+    pub(crate) fn poll_copied(&mut self) -> Option<Copied> {
+        self.copied.pop_front()
+    }
+
+    /// Takes a request that came by a further association. What it is about may not be agreed upon yet
+    /// here; it comes by the link behind that.
+    pub(crate) fn handle_copy(&mut self, copied: &Copied) -> Result<(), SessionError> {
+        let Copied { number, request } = copied;
+        let Some(kinlog::Message::Feed(feed, message)) =
+            kinlog::Message::decode(request.kind, &request.body)?
+        else {
+            return Err(not_for_associations());
+        };
+        if !is_request(&message) {
+            return Err(not_for_associations());
+        }
+        let listing = self.listing.as_ref().map(|(_, listing)| listing);
+        let key = listing.and_then(|listing| listing.feed(feed));
+        if let Some(key) = key
+            && self.copies.handle_copy(*number)
+        {
+            let event = self.told_of(key, message);
+            self.events.extend(event);
         }
         Ok(())
     }
@@ -248,21 +282,50 @@ impl Session {
             message => message,
         };
         let is_bulk = !urgent && by_number && is_bulk(&message);
+        let is_request = is_request(&message);
         let message = kinlog::Message::Feed(number, message);
         if is_bulk {
             self.bulk_bytes += message.encoded_len() as u64;
             if self.diverts {
-                let mut body = Vec::with_capacity(message.encoded_len());
-                message.encode(&mut body);
-                self.diverted.push_back(Bulk {
-                    kind: message.message_type(),
-                    body: body.into(),
-                });
+                self.diverted.push_back(encoded(&message));
                 return Ok(());
             }
         }
+        if is_request {
+            if self.copies_requests {
+                self.copied.push_back(Copied {
+                    number: self.requests_sent,
+                    request: encoded(&message),
+                });
+            }
+            self.requests_sent += 1;
+        }
         Ok(self.connection.send_kinlog(*channel, &message, urgent)?)
     }
+}
+
+fn encoded(message: &kinlog::Message) -> Bulk {
+    let mut body = Vec::with_capacity(message.encoded_len());
+    message.encode(&mut body);
+    Bulk {
+        kind: message.message_type(),
+        body: body.into(),
+    }
+}
+
+fn not_for_associations() -> SessionError {
+    SessionError::Violation {
+        reason: "sent something else than blocks and requests by a further association".to_owned(),
+        ban: false,
+    }
+}
+
+/// Returns whether a message asks for something that is answered: these are counted.
+fn is_request(message: &FeedMessage) -> bool {
+    matches!(
+        message,
+        FeedMessage::AskSet(_) | FeedMessage::Hypercore(Message::Request(_))
+    )
 }
 
 /// Returns whether a message answers a request with blocks: what order these come in does not matter.
