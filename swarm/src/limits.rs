@@ -407,6 +407,33 @@ pub const INTRODUCED_PER_MINUTE: u32 = 256;
 /// Least time between changes that one peer is told of: who comes and goes in it is told of together.
 pub const PEERS_TOLD_AFTER: Duration = Duration::from_secs(1);
 
+/// How often somebody is told again what changed, while something does (R171, R179).
+pub const NETWORK_STATE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Coordinators named in such a message: one that is there is enough.
+pub const COORDINATORS_TOLD_MAX: usize = 4;
+
+/// Peers that are asked on behalf of one that asks further: two hops reach the peers of so many.
+pub const FURTHER_ASKED_MAX: usize = 8;
+
+/// Questions that were asked on and wait for answers, 100 B each.
+pub const FURTHER_WAITING_MAX: usize = 64;
+
+/// How long they wait: two round trips of a slow way.
+pub const FURTHER_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Least time between two questions of one peer that are asked on: each costs messages of eight others.
+pub const FURTHER_INTERVAL: Duration = Duration::from_secs(8);
+
+/// Questions of one peer on behalf of others that are answered in a minute: it has 64 others at most.
+pub const FORWARDED_PER_MINUTE: u32 = 64;
+
+/// Questions remembered so that none is answered twice, 8 B each.
+pub const QUERIES_SEEN_MAX: usize = 256;
+
+/// Peers of peers' peers remembered of one session, 150 B each.
+pub const FURTHER_KNOWN_MAX: usize = 64;
+
 /// Least time between answers to queries of one peer: whoever was answered hears of changes unasked.
 pub const PEER_QUERY_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -78,6 +78,8 @@ pub mod peer_message {
         MeetingPoints(super::MeetingPoints),
         #[prost(message, tag = "50")]
         Presence(super::Presence),
+        #[prost(message, tag = "41")]
+        NetworkState(super::NetworkState),
     }
 }
 /// "Open the channel of these feeds if you hold or want them." Tags are good for this session only.
@@ -242,6 +244,12 @@ pub struct PeerQuery {
     /// not 0
     #[prost(uint64, tag = "1")]
     pub request_id: u64,
+    /// "ask those whom you have, too"
+    #[prost(bool, tag = "2")]
+    pub further: bool,
+    /// such a question: it is answered once, and not asked on
+    #[prost(bool, tag = "3")]
+    pub forwarded: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PeerFound {
@@ -265,6 +273,28 @@ pub struct FoundPeer {
     /// for how long the teller has had a session with it, which goes on
     #[prost(uint32, tag = "3")]
     pub connected_s: u32,
+    /// 32 bytes: its device key, where all of the meeting show theirs; else empty
+    #[prost(bytes = "bytes", tag = "4")]
+    pub device: ::prost::bytes::Bytes,
+    /// 32 bytes: whoever has the session, in an answer to a question that was asked on; else empty
+    #[prost(bytes = "bytes", tag = "5")]
+    pub via: ::prost::bytes::Bytes,
+}
+/// What changed since the one before, every 30 s while something does: whoever missed a PeerFound is right again.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NetworkState {
+    /// come, or known better, at most 64
+    #[prost(message, repeated, tag = "1")]
+    pub online_members: ::prost::alloc::vec::Vec<FoundPeer>,
+    /// of all who are online, those who relay and have been there longest, at most 4
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub coordinators: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// seconds since 1970, of the teller
+    #[prost(uint64, tag = "3")]
+    pub timestamp: u64,
+    /// 32 bytes each, at most 64
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub gone: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 /// Between two peers that the introducer has sessions with: one of `to` and `from` is set. The introducer puts the sender's static
 /// into `from` in the place of the receiver's in `to`, and changes nothing else.

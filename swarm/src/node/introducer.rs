@@ -2,19 +2,32 @@
 //!
 //! Peers that this node has open sessions with about one meeting know the meeting's key all of them, so
 //! each of them may hear of the others; of other meetings nothing is told. Who asks is told of all, and from
-//! then on of who comes and goes. Signals between two of them are handed on, a bounded number of them.
+//! then on of who comes and goes; every 30 s, while something changes, it is told again what changed since the last
+//! time, so that who missed something is right again. Signals between two of them are handed on, a bounded number
+//! of them.
+//!
+//! Who asks [further](Reach::Further) is told of those, too, whom its peers' peers have, and by whom they are
+//! connected: what [`further`](further) asks on, once, and no farther.
 //!
 //! **Drain rule.** After each `handle_*` call [`poll_found`](Introducer::poll_found) until it gives
 //! `None`, and again at [`poll_timeout`](Introducer::poll_timeout).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod further;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kinlog_feeds::{PublicKey, Time};
 
 use super::introductions::MeetingKey;
-use crate::limits::{INTRODUCED_PER_MINUTE, PEER_QUERY_INTERVAL, PEERS_TOLD_AFTER, PEERS_TOLD_MAX};
-use crate::session::{FoundPeer, Label, MeshMessage, SessionId};
+use crate::limits::{
+    COORDINATORS_TOLD_MAX, INTRODUCED_PER_MINUTE, NETWORK_STATE_INTERVAL, PEER_QUERY_INTERVAL,
+    PEERS_TOLD_AFTER, PEERS_TOLD_MAX,
+};
+use crate::session::{FoundPeer, Label, MeshMessage, Reach, SessionId};
+use further::Further;
 
 /// Somebody to introduce.
 #[derive(Debug)]
@@ -22,17 +35,25 @@ struct Member {
     meeting: MeetingKey,
     peer: PublicKey,
     can_relay: bool,
+    /// Its device, where everybody of the meeting shows one.
+    device: Option<PublicKey>,
     since: Time,
     /// It has asked: since then it is told.
     asked: bool,
     /// Its query that is not answered yet, 0 for none.
     query: u64,
-    told: BTreeSet<PublicKey>,
+    told: Known,
     told_at: Option<Time>,
     due: Option<Time>,
+    /// What it was told of by the last state.
+    stated: Known,
+    state_due: Option<Time>,
     carried: u32,
     carried_since: Time,
 }
+
+/// Whom somebody was told of, with the device that was named.
+type Known = BTreeMap<PublicKey, Option<PublicKey>>;
 
 /// What was done for others.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -47,6 +68,7 @@ pub(crate) struct Counted {
 #[derive(Debug, Default)]
 pub(crate) struct Introducer {
     members: BTreeMap<SessionId, Member>,
+    further: Further,
     counted: Counted,
 }
 
@@ -70,12 +92,15 @@ impl Introducer {
             meeting,
             peer,
             can_relay,
+            device: None,
             since: now,
             asked: false,
             query: 0,
-            told: BTreeSet::new(),
+            told: Known::new(),
             told_at: None,
             due: None,
+            stated: Known::new(),
+            state_due: None,
             carried: 0,
             carried_since: now,
         };
@@ -85,13 +110,38 @@ impl Introducer {
 
     /// A session ended.
     pub(crate) fn handle_closed(&mut self, now: Time, session: SessionId) {
+        self.further.handle_closed(session);
         if let Some(gone) = self.members.remove(&session) {
             self.tell_later(now, &gone.meeting);
         }
     }
 
+    /// The other side of a session has shown a certificate: in meetings whose members all do, others hear who it
+    /// is.
+    pub(crate) fn handle_device(&mut self, now: Time, session: SessionId, device: PublicKey) {
+        if let Some(member) = self.members.get_mut(&session)
+            && member.meeting.0.is_private()
+            && member.device != Some(device)
+        {
+            member.device = Some(device);
+            let meeting = member.meeting;
+            self.tell_later(now, &meeting);
+        }
+    }
+
     /// The other side of a session asks whom this node has there.
-    pub(crate) fn handle_query(&mut self, now: Time, session: SessionId, request_id: u64) {
+    pub(crate) fn handle_query(
+        &mut self,
+        now: Time,
+        session: SessionId,
+        request_id: u64,
+        reach: Reach,
+    ) {
+        match reach {
+            Reach::Near => {}
+            Reach::Further => self.ask_on(now, session, request_id),
+            Reach::Forwarded => return self.answer_forwarded(now, session, request_id),
+        }
         let Some(member) = self.members.get_mut(&session) else {
             return;
         };
@@ -126,8 +176,15 @@ impl Introducer {
         Some((to, member.peer))
     }
 
-    /// Returns the next thing to tell, and to whom.
-    pub(crate) fn poll_found(&mut self, now: Time) -> Option<(SessionId, MeshMessage)> {
+    /// Returns the next thing to tell, and to whom. `wall_s` is the time of day, in seconds since 1970.
+    pub(crate) fn poll_found(&mut self, now: Time, wall_s: u64) -> Option<(SessionId, MeshMessage)> {
+        let asked_on = self.further.poll_send(now);
+        let found = asked_on.or_else(|| self.poll_change(now));
+        found.or_else(|| self.poll_state(now, wall_s))
+    }
+
+    /// Returns what came and went with somebody, or the answer to its query.
+    fn poll_change(&mut self, now: Time) -> Option<(SessionId, MeshMessage)> {
         loop {
             let due = |member: &Member| member.due.is_some_and(|at| at <= now);
             let (session, _) = self.members.iter().find(|(_, member)| due(member))?;
@@ -139,15 +196,18 @@ impl Introducer {
             if request_id != 0 {
                 member.told.clear();
             }
-            let is_new = |found: &&FoundPeer| !member.told.contains(&found.peer);
-            let come: Vec<FoundPeer> = present.values().filter(is_new).copied().collect();
-            let is_gone = |peer: &&PublicKey| !present.contains_key(*peer);
-            let gone: Vec<PublicKey> = member.told.iter().filter(is_gone).copied().collect();
+            let (come, gone) = changes(&member.told, &present);
             if request_id == 0 && come.is_empty() && gone.is_empty() {
                 continue;
             }
-            member.told = present.into_keys().collect();
+            member.told = named(&present);
             member.told_at = Some(now);
+            if request_id == 0 {
+                member.state_due.get_or_insert(now + NETWORK_STATE_INTERVAL);
+            } else {
+                // Whoever asks has just heard everything.
+                member.stated = named(&present);
+            }
             let found = MeshMessage::Found {
                 request_id,
                 peers: come,
@@ -157,9 +217,40 @@ impl Introducer {
         }
     }
 
+    /// Returns what changed for somebody since the last state.
+    fn poll_state(&mut self, now: Time, wall_s: u64) -> Option<(SessionId, MeshMessage)> {
+        loop {
+            let due = |member: &Member| member.state_due.is_some_and(|at| at <= now);
+            let (session, _) = self.members.iter().find(|(_, member)| due(member))?;
+            let session = *session;
+            let present = self.others(now, session);
+            let member = self.members.get_mut(&session)?;
+            member.state_due = None;
+            let (peers, gone) = changes(&member.stated, &present);
+            if peers.is_empty() && gone.is_empty() {
+                continue;
+            }
+            member.stated = named(&present);
+            member.told = named(&present);
+            let mut relays: Vec<&FoundPeer> =
+                present.values().filter(|peer| peer.can_relay).collect();
+            relays.sort_by_key(|peer| (std::cmp::Reverse(peer.connected_s), peer.peer));
+            relays.truncate(COORDINATORS_TOLD_MAX);
+            let state = MeshMessage::State {
+                peers,
+                gone,
+                coordinators: relays.into_iter().map(|peer| peer.peer).collect(),
+                timestamp_s: wall_s,
+            };
+            return Some((session, state));
+        }
+    }
+
     /// Returns when [`poll_found`](Self::poll_found) has something to tell.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.members.values().filter_map(|member| member.due).min()
+        let members = self.members.values();
+        let due = members.flat_map(|member| [member.due, member.state_due]);
+        due.flatten().chain(self.further.poll_timeout()).min()
     }
 
     /// Returns the session with `peer` in the meeting of `session`.
@@ -193,6 +284,8 @@ impl Introducer {
                 peer: member.peer,
                 can_relay: member.can_relay,
                 connected_s: u32::try_from(now.since(member.since).as_secs()).unwrap_or(u32::MAX),
+                device: member.device,
+                via: None,
             };
             (member.peer, found)
         });
@@ -211,150 +304,19 @@ impl Introducer {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Returns who came or is known better than before, and who went.
+fn changes(
+    before: &Known,
+    present: &BTreeMap<PublicKey, FoundPeer>,
+) -> (Vec<FoundPeer>, Vec<PublicKey>) {
+    let is_new = |found: &&FoundPeer| before.get(&found.peer) != Some(&found.device);
+    let come = present.values().filter(is_new).copied().collect();
+    let is_gone = |peer: &&PublicKey| !present.contains_key(*peer);
+    let gone = before.keys().filter(is_gone).copied().collect();
+    (come, gone)
+}
 
-    const MEETING: MeetingKey = (Label::Feed, [1; 32]);
-    const OTHER: MeetingKey = (Label::Feed, [2; 32]);
-
-    fn at(millis: u64) -> Time {
-        Time(millis * 1000)
-    }
-
-    fn peer(number: u8) -> PublicKey {
-        PublicKey([number; 32])
-    }
-
-    /// An introducer with these peers, each by the session with its number.
-    fn with(peers: &[u8]) -> Introducer {
-        let mut introducer = Introducer::default();
-        for number in peers {
-            let session = SessionId(u64::from(*number));
-            introducer.handle_open(at(0), session, MEETING, peer(*number), *number == 1);
-        }
-        introducer
-    }
-
-    /// Everything told at `now`, by session: who came and who went.
-    fn told(introducer: &mut Introducer, now: Time) -> Vec<(u64, u64, Vec<u8>, Vec<u8>)> {
-        let mut all = Vec::new();
-        while let Some((session, message)) = introducer.poll_found(now) {
-            let MeshMessage::Found {
-                request_id,
-                peers,
-                gone,
-            } = message
-            else {
-                unreachable!("nothing else is told");
-            };
-            let peers = peers.iter().map(|found| found.peer.0[0]).collect();
-            let gone = gone.iter().map(|gone| gone.0[0]).collect();
-            all.push((session.0, request_id, peers, gone));
-        }
-        all
-    }
-
-    #[test]
-    fn nobody_is_told_of_anything_before_it_asks() {
-        let mut introducer = with(&[1, 2, 3]);
-        assert_eq!(introducer.poll_timeout(), None);
-        introducer.handle_query(at(0), SessionId(2), 9);
-        assert_eq!(
-            told(&mut introducer, at(0)),
-            [(2, 9, vec![1, 3], Vec::new())]
-        );
-        assert_eq!(introducer.poll_timeout(), None);
-    }
-
-    #[test]
-    fn who_asked_hears_of_who_comes_and_goes_and_of_nothing_twice() {
-        let mut introducer = with(&[1, 2]);
-        introducer.handle_query(at(0), SessionId(1), 1);
-        told(&mut introducer, at(0));
-        introducer.handle_open(at(5000), SessionId(3), MEETING, peer(3), false);
-        introducer.handle_closed(at(5001), SessionId(2));
-        // Both at once, a little later.
-        assert!(told(&mut introducer, at(5001)).is_empty());
-        let due = introducer.poll_timeout().unwrap();
-        assert!(due <= at(5000) + PEERS_TOLD_AFTER);
-        assert_eq!(told(&mut introducer, due), [(1, 0, vec![3], vec![2])]);
-        // Come and gone before it was told: nothing to tell.
-        introducer.handle_open(at(9000), SessionId(4), MEETING, peer(4), false);
-        introducer.handle_closed(at(9001), SessionId(4));
-        assert!(told(&mut introducer, at(20_000)).is_empty());
-        assert_eq!(introducer.poll_timeout(), None);
-    }
-
-    #[test]
-    fn changes_are_told_together_and_not_too_often() {
-        let mut introducer = with(&[1]);
-        introducer.handle_query(at(0), SessionId(1), 1);
-        let mut messages = told(&mut introducer, at(0)).len();
-        for millis in 1..10_000 {
-            let session = SessionId(millis + 10);
-            let number = u8::try_from(millis % 200).unwrap() + 2;
-            introducer.handle_open(at(millis), session, MEETING, peer(number), false);
-            introducer.handle_closed(at(millis), SessionId(millis + 9));
-            messages += told(&mut introducer, at(millis)).len();
-        }
-        let most = 10_000 / u64::try_from(PEERS_TOLD_AFTER.as_millis()).unwrap() + 2;
-        assert!((2..=most).contains(&(messages as u64)), "{messages}");
-    }
-
-    #[test]
-    fn nothing_is_told_or_carried_across_meetings() {
-        let mut introducer = with(&[1, 2]);
-        introducer.handle_open(at(0), SessionId(7), OTHER, peer(7), true);
-        introducer.handle_query(at(0), SessionId(7), 1);
-        introducer.handle_query(at(0), SessionId(1), 1);
-        let all = told(&mut introducer, at(0));
-        assert_eq!(
-            all,
-            [(1, 1, vec![2], Vec::new()), (7, 1, Vec::new(), Vec::new())]
-        );
-        assert_eq!(introducer.carry(at(0), SessionId(7), peer(1)), None);
-        let carried = introducer.carry(at(0), SessionId(1), peer(2));
-        assert_eq!(carried, Some((SessionId(2), peer(1))));
-    }
-
-    #[test]
-    fn surplus_of_signals_and_queries_is_dropped_and_counted() {
-        let mut introducer = with(&[1, 2]);
-        let carry = |introducer: &mut Introducer, now: u64| {
-            (0..1000)
-                .filter(|_| introducer.carry(at(now), SessionId(1), peer(2)).is_some())
-                .count()
-        };
-        assert_eq!(carry(&mut introducer, 0), INTRODUCED_PER_MINUTE as usize);
-        assert_eq!(carry(&mut introducer, 59_000), 0);
-        assert_eq!(
-            carry(&mut introducer, 61_000),
-            INTRODUCED_PER_MINUTE as usize
-        );
-        // The other one is not held up by it.
-        assert!(introducer.carry(at(1), SessionId(2), peer(1)).is_some());
-        let before = introducer.counted().surplus;
-        for request in 1..=100 {
-            introducer.handle_query(at(70_000), SessionId(1), request);
-        }
-        assert_eq!(introducer.counted().surplus, before + 99);
-        assert_eq!(told(&mut introducer, at(70_000)).len(), 1);
-        introducer.handle_query(at(70_001), SessionId(1), 101);
-        assert!(told(&mut introducer, at(70_001)).is_empty(), "later");
-    }
-
-    #[test]
-    fn of_two_sessions_with_one_peer_it_is_told_once_and_the_newer_carries() {
-        let mut introducer = with(&[1, 2]);
-        introducer.handle_open(at(1), SessionId(9), MEETING, peer(2), false);
-        introducer.handle_query(at(1), SessionId(1), 1);
-        assert_eq!(told(&mut introducer, at(1)), [(1, 1, vec![2], Vec::new())]);
-        assert_eq!(
-            introducer.between(SessionId(1), peer(2)),
-            Some(SessionId(9))
-        );
-        introducer.handle_closed(at(2), SessionId(2));
-        assert!(told(&mut introducer, at(9_000)).is_empty());
-    }
+fn named(present: &BTreeMap<PublicKey, FoundPeer>) -> Known {
+    let present = present.iter();
+    present.map(|(peer, found)| (*peer, found.device)).collect()
 }

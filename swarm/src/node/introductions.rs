@@ -36,7 +36,7 @@ use kinlog_feeds::{PublicKey, Time};
 use kinlog_signal::Topic;
 
 use super::ladder::{Ladder, LadderStep};
-use crate::limits::{KNOCK_AFTER, PEERS_KNOWN_MAX, PEERS_TOLD_MAX};
+use crate::limits::{FURTHER_KNOWN_MAX, KNOCK_AFTER, PEERS_KNOWN_MAX, PEERS_TOLD_MAX};
 use crate::session::SessionId;
 pub use climb::StepState;
 pub(crate) use climb::StepView;
@@ -104,6 +104,17 @@ pub(crate) struct PeerView {
     pub(crate) session: Option<SessionId>,
     /// Who shows it.
     pub(crate) via: Vec<Via>,
+    /// Its device, as whoever introduces it says.
+    pub(crate) device: Option<PublicKey>,
+    /// Whoever is connected with it, where whoever shows it is not.
+    pub(crate) beyond: Option<PublicKey>,
+}
+
+/// A peer of a peer's peer.
+#[derive(Clone, Copy, Debug)]
+struct Far {
+    via: PublicKey,
+    device: Option<PublicKey>,
 }
 
 /// All peers of all topics.
@@ -112,6 +123,8 @@ pub(crate) struct Introductions {
     peers: BTreeMap<PeerPath, Introduction>,
     open: BTreeMap<SessionId, Open>,
     trust: BTreeMap<SessionId, Trust>,
+    /// Peers of those whom others have, by the session that told of them.
+    far: BTreeMap<(SessionId, PublicKey), Far>,
     ladder: Ladder,
     changes: VecDeque<Change>,
     random: u64,
@@ -124,6 +137,7 @@ impl Introductions {
             peers: BTreeMap::new(),
             open: BTreeMap::new(),
             trust: BTreeMap::new(),
+            far: BTreeMap::new(),
             ladder: Ladder::default(),
             changes: VecDeque::new(),
             random: seed | 1,
@@ -193,8 +207,42 @@ impl Introductions {
         self.settle(&path);
     }
 
+    /// Returns whether a peer is shown by this path already.
+    pub(crate) fn is_shown(&self, path: &PeerPath) -> bool {
+        self.peers.get(path).is_some_and(|peer| peer.present)
+    }
+
+    /// Whoever introduces a peer says whose device it is.
+    pub(crate) fn handle_device(&mut self, path: &PeerPath, device: Option<PublicKey>) {
+        if let Some(peer) = self.peers.get_mut(path) {
+            peer.device = device.or(peer.device);
+        }
+    }
+
+    /// The other side of a session says whom one of its peers has.
+    pub(crate) fn handle_further(
+        &mut self,
+        session: SessionId,
+        peer: PublicKey,
+        via: PublicKey,
+        device: Option<PublicKey>,
+    ) {
+        let least = (session, PublicKey([0; 32]));
+        let most = (session, PublicKey([0xff; 32]));
+        let is_full = self.far.range(least..=most).count() >= FURTHER_KNOWN_MAX;
+        if !is_full || self.far.contains_key(&(session, peer)) {
+            self.far.insert((session, peer), Far { via, device });
+        }
+    }
+
     /// A peer left a topic, or the introducer; a session with it goes on.
     pub(crate) fn handle_peer_left(&mut self, path: PeerPath) {
+        if let Some(introducer) = path.introducer() {
+            let goes = |by: &SessionId, peer: &PublicKey, far: &Far| {
+                *by == introducer && (far.via == path.peer || *peer == path.peer)
+            };
+            self.far.retain(|(by, peer), far| !goes(by, peer, far));
+        }
         let Some(peer) = self.peers.get_mut(&path) else {
             return;
         };

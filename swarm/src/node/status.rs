@@ -130,8 +130,10 @@ pub struct PeerStatus {
     pub failures: u32,
     /// The session with it, if one is open.
     pub session: Option<u64>,
-    /// The other side's device key, z-base-32, when it showed a certificate.
+    /// The other side's device key, z-base-32, when it showed a certificate, or whoever introduces says so.
     pub device: Option<String>,
+    /// Whoever is connected with it, z-base-32 as `peer`, where whoever shows it is not.
+    pub beyond: Option<String>,
     /// Who shows it: URLs of signal servers, and `peer N`, N the number of a session.
     pub introduced_by: Vec<String>,
     /// Who relays the session, if somebody does: "online via".

@@ -18,6 +18,10 @@ pub(crate) struct FoundPeer {
     pub(crate) can_relay: bool,
     /// For how long the introducer has had the session.
     pub(crate) connected_s: u32,
+    /// Its device, where everybody of the meeting shows one.
+    pub(crate) device: Option<PublicKey>,
+    /// Whoever has the session, where that is not the introducer itself.
+    pub(crate) via: Option<PublicKey>,
 }
 
 /// The other of the two between whom an introducer stands, as either of them names it to the introducer or hears it named.
@@ -63,6 +67,17 @@ impl CircuitRefusal {
     }
 }
 
+/// How far a query goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reach {
+    /// Whom the other side has, and from now on who comes and goes.
+    Near,
+    /// The same, and once whom those have in turn.
+    Further,
+    /// Asked on for somebody else: answered once, and never asked on.
+    Forwarded,
+}
+
 /// What is said about one circuit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum CircuitMessage {
@@ -79,11 +94,20 @@ pub(crate) enum CircuitMessage {
 pub(crate) enum MeshMessage {
     Query {
         request_id: u64,
+        reach: Reach,
     },
     Found {
         request_id: u64,
         peers: Vec<FoundPeer>,
         gone: Vec<PublicKey>,
+    },
+    /// What changed since the last one.
+    State {
+        peers: Vec<FoundPeer>,
+        gone: Vec<PublicKey>,
+        coordinators: Vec<PublicKey>,
+        /// Seconds since 1970, by the teller's clock.
+        timestamp_s: u64,
     },
     Introduced {
         beyond: Beyond,
@@ -118,7 +142,13 @@ impl MeshMessage {
         match message {
             Message::PeerQuery(query) => Ok(Some(MeshMessage::Query {
                 request_id: query.request_id,
+                reach: match (query.forwarded, query.further) {
+                    (true, _) => Reach::Forwarded,
+                    (false, true) => Reach::Further,
+                    (false, false) => Reach::Near,
+                },
             })),
+            Message::NetworkState(state) => decode_state(&state).map(Some),
             Message::PeerFound(found) => decode_found(&found).map(Some),
             Message::Introduced(introduced) => {
                 let kind = match introduced.kind {
@@ -158,7 +188,22 @@ impl MeshMessage {
 impl From<MeshMessage> for Message {
     fn from(message: MeshMessage) -> Message {
         match message {
-            MeshMessage::Query { request_id } => Message::PeerQuery(wire::PeerQuery { request_id }),
+            MeshMessage::Query { request_id, reach } => Message::PeerQuery(wire::PeerQuery {
+                request_id,
+                further: reach == Reach::Further,
+                forwarded: reach == Reach::Forwarded,
+            }),
+            MeshMessage::State {
+                peers,
+                gone,
+                coordinators,
+                timestamp_s,
+            } => Message::NetworkState(wire::NetworkState {
+                online_members: peers.into_iter().map(encode_found).collect(),
+                coordinators: coordinators.iter().map(bytes).collect(),
+                timestamp: timestamp_s,
+                gone: gone.iter().map(bytes).collect(),
+            }),
             MeshMessage::Found {
                 request_id,
                 peers,
@@ -221,25 +266,56 @@ fn circuit_message(beyond: Beyond, number: u64, message: CircuitMessage) -> Mess
 }
 
 fn decode_found(found: &wire::PeerFound) -> Result<MeshMessage, PeerMessageError> {
-    let count = found.peers.len().max(found.gone.len());
-    if count > PEERS_TOLD_MAX {
-        return Err(PeerMessageError::Peers {
-            count,
-            limit: PEERS_TOLD_MAX,
-        });
-    }
-    let peers = found.peers.iter().map(|one| {
+    Ok(MeshMessage::Found {
+        request_id: found.request_id,
+        peers: decode_peers(&found.peers)?,
+        gone: decode_keys(&found.gone)?,
+    })
+}
+
+fn decode_state(state: &wire::NetworkState) -> Result<MeshMessage, PeerMessageError> {
+    Ok(MeshMessage::State {
+        peers: decode_peers(&state.online_members)?,
+        gone: decode_keys(&state.gone)?,
+        coordinators: decode_keys(&state.coordinators)?,
+        timestamp_s: state.timestamp,
+    })
+}
+
+fn decode_peers(peers: &[wire::FoundPeer]) -> Result<Vec<FoundPeer>, PeerMessageError> {
+    at_most_peers(peers.len())?;
+    let peers = peers.iter().map(|one| {
         Ok(FoundPeer {
             peer: key(&one.peer)?,
             can_relay: one.can_relay,
             connected_s: one.connected_s,
+            device: key_or_none(&one.device)?,
+            via: key_or_none(&one.via)?,
         })
     });
-    Ok(MeshMessage::Found {
-        request_id: found.request_id,
-        peers: peers.collect::<Result<_, PeerMessageError>>()?,
-        gone: found.gone.iter().map(key).collect::<Result<_, _>>()?,
-    })
+    peers.collect()
+}
+
+fn decode_keys(keys: &[Bytes]) -> Result<Vec<PublicKey>, PeerMessageError> {
+    at_most_peers(keys.len())?;
+    keys.iter().map(key).collect()
+}
+
+fn at_most_peers(count: usize) -> Result<(), PeerMessageError> {
+    match count > PEERS_TOLD_MAX {
+        true => Err(PeerMessageError::Peers {
+            count,
+            limit: PEERS_TOLD_MAX,
+        }),
+        false => Ok(()),
+    }
+}
+
+fn key_or_none(bytes: &Bytes) -> Result<Option<PublicKey>, PeerMessageError> {
+    match bytes.is_empty() {
+        true => Ok(None),
+        false => key(bytes).map(Some),
+    }
 }
 
 fn encode_found(found: FoundPeer) -> wire::FoundPeer {
@@ -247,6 +323,8 @@ fn encode_found(found: FoundPeer) -> wire::FoundPeer {
         peer: bytes(&found.peer),
         can_relay: found.can_relay,
         connected_s: found.connected_s,
+        device: found.device.as_ref().map(bytes).unwrap_or_default(),
+        via: found.via.as_ref().map(bytes).unwrap_or_default(),
     }
 }
 
@@ -287,15 +365,40 @@ pub(crate) fn examples() -> Vec<MeshMessage> {
         message,
     };
     vec![
-        MeshMessage::Query { request_id: 1 },
+        MeshMessage::Query {
+            request_id: 1,
+            reach: Reach::Near,
+        },
+        MeshMessage::Query {
+            request_id: 1,
+            reach: Reach::Further,
+        },
+        MeshMessage::Query {
+            request_id: 1,
+            reach: Reach::Forwarded,
+        },
         MeshMessage::Found {
             request_id: 1,
             peers: vec![FoundPeer {
                 peer,
                 can_relay: true,
                 connected_s: 5,
+                device: None,
+                via: None,
             }],
             gone: vec![PublicKey([8; 32])],
+        },
+        MeshMessage::State {
+            peers: vec![FoundPeer {
+                peer,
+                can_relay: false,
+                connected_s: 0,
+                device: Some(PublicKey([8; 32])),
+                via: Some(peer),
+            }],
+            gone: vec![peer],
+            coordinators: vec![peer],
+            timestamp_s: 9,
         },
         MeshMessage::Introduced {
             beyond: Beyond::To(peer),
@@ -324,9 +427,13 @@ mod tests {
         let seven = "0a20".to_owned() + &"07".repeat(32);
         let of_seven = "1220".to_owned() + &"07".repeat(32);
         let eight = "1a20".to_owned() + &"08".repeat(32);
+        let (sevens, eights) = ("07".repeat(32), "08".repeat(32));
         let golden = [
             "ba01020801".to_owned(),
+            "ba010408011001".to_owned(),
+            "ba010408011801".to_owned(),
             format!("c2014c08011226{seven}10011805{eight}"),
+            format!("ca02ae010a660a20{sevens}2220{eights}2a20{sevens}1220{sevens}18092220{sevens}"),
             format!("ca012c{seven}18022206616e73776572"),
             format!("d20124{of_seven}1809"),
             format!("da0124{of_seven}1809"),

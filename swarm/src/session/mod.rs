@@ -26,7 +26,7 @@ pub use error::SessionError;
 pub use hello::HelloError;
 pub(crate) use info::label_name;
 pub use info::{Label, SessionId, SessionInfo, SessionRole};
-pub(crate) use mesh::{Beyond, CircuitMessage, CircuitRefusal, FoundPeer, MeshMessage};
+pub(crate) use mesh::{Beyond, CircuitMessage, CircuitRefusal, FoundPeer, MeshMessage, Reach};
 pub use message::{PeerMessage, PeerMessageError};
 pub use presence::{Doing, Presence};
 pub use seed_clearing::SeedClearing;

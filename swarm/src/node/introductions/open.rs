@@ -64,6 +64,7 @@ impl Introductions {
     pub(crate) fn handle_session_closed(&mut self, now: Time, session: SessionId) {
         self.trust.remove(&session);
         self.ladder.handle_told(now, session);
+        self.far.retain(|(by, _), _| *by != session);
         for path in self.paths(|path| path.via == Via::Peer(session)) {
             self.handle_peer_left(path);
         }

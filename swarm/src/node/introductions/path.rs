@@ -87,6 +87,8 @@ pub(super) struct Introduction {
     pub(super) candidates_since: Time,
     /// The Noise static of the peer: a signal server does not say it, a session does.
     pub(super) identity: Option<PublicKey>,
+    /// Its device, as whoever introduces it says.
+    pub(super) device: Option<PublicKey>,
     pub(super) circuit: CircuitState,
     pub(super) circuit_failures: u32,
     /// What was told last.
@@ -111,6 +113,7 @@ impl Introduction {
             candidates: 0,
             candidates_since: Time::ZERO,
             identity: path.introducer().map(|_| path.peer),
+            device: None,
             circuit: CircuitState::None { from: Time::ZERO },
             circuit_failures: 0,
             told: PeerState::Disconnected,

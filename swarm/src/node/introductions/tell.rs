@@ -62,6 +62,22 @@ impl Introductions {
             view.state = view.state.max(peer.told);
             view.failures = view.failures.max(peer.failures);
             view.via.push(path.via);
+            view.device = view.device.or(peer.device);
+        }
+        for ((session, peer), far) in &self.far {
+            let Some(meeting) = self.open.get(session).map(|open| open.meeting) else {
+                continue;
+            };
+            // Whoever is known by a shorter way is shown by that.
+            let view = all.entry((meeting, *peer)).or_insert_with(|| PeerView {
+                state: PeerState::Discovering,
+                beyond: Some(far.via),
+                ..PeerView::new(meeting, *peer)
+            });
+            if view.beyond.is_some() {
+                view.via.push(Via::Peer(*session));
+                view.device = view.device.or(far.device);
+            }
         }
         all.into_values().collect()
     }
@@ -146,6 +162,8 @@ impl PeerView {
             failures: 0,
             session: None,
             via: Vec::new(),
+            device: None,
+            beyond: None,
         }
     }
 }

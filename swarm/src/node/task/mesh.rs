@@ -5,11 +5,12 @@ use kinlog_feeds::{KeyPair, PublicKey, Time};
 use kinlog_signal::SignalKind;
 
 use super::Task;
+use crate::clock::unix_seconds;
 use crate::node::introducer::introduces;
 use crate::node::introductions::{MeetingKey, PeerPath, Via};
 use crate::node::sessions::Entry;
 use crate::node::{NodeEvent, PeerStatus, RelayStatus};
-use crate::session::{Beyond, Command, FoundPeer, MeshMessage, Relays, SessionId};
+use crate::session::{Beyond, Command, FoundPeer, MeshMessage, Reach, Relays, SessionId};
 
 impl Task {
     /// A session opened: both sides ask each other whom they have, and are told of to others.
@@ -32,9 +33,12 @@ impl Task {
             let relays = relays && !self.is_relayed(id);
             self.introductions.handle_introducer(id, relays);
             self.introducer.handle_open(now, id, meeting, peer, relays);
-            let request_id = id.0;
+            // Unlike any other: by two ways the same question is answered once.
+            let [number @ .., _] = handshake.hash.first_chunk::<9>().copied().unwrap_or([1; 9]);
+            let request_id = u64::from_le_bytes(number).max(1);
             self.introductions.handle_asked(now, &meeting, id);
-            self.say(id, MeshMessage::Query { request_id });
+            let reach = Reach::Further;
+            self.say(id, MeshMessage::Query { request_id, reach });
         }
     }
 
@@ -42,14 +46,21 @@ impl Task {
     pub(super) async fn handle_mesh(&mut self, id: SessionId, message: MeshMessage) {
         let now = self.parts.clock.now();
         match message {
-            MeshMessage::Query { request_id } => {
-                self.introducer.handle_query(now, id, request_id);
+            MeshMessage::Query { request_id, reach } => {
+                self.introducer.handle_query(now, id, request_id, reach);
+            }
+            MeshMessage::State { peers, gone, .. } => {
+                // Of those who are known already nothing is new, but perhaps who they are.
+                self.handle_found(now, id, &peers, &gone);
             }
             MeshMessage::Found {
                 request_id,
                 peers,
                 gone,
             } => {
+                if self.introducer.handle_answer(now, id, request_id, &peers) {
+                    return;
+                }
                 self.handle_found(now, id, &peers, &gone);
                 if request_id != 0 {
                     self.introductions.handle_told(now, id);
@@ -89,7 +100,7 @@ impl Task {
     /// Tells whoever asked of who came and went.
     pub(super) fn tell_found(&mut self) {
         let now = self.parts.clock.now();
-        while let Some((session, found)) = self.introducer.poll_found(now) {
+        while let Some((session, found)) = self.introducer.poll_found(now, unix_seconds()) {
             self.say(session, found);
         }
     }
@@ -122,11 +133,20 @@ impl Task {
             return;
         };
         for found in peers {
+            if self.bans.is_banned(now, &found.peer.0) {
+                continue;
+            }
+            if let Some(via) = found.via {
+                self.introductions
+                    .handle_further(id, found.peer, via, found.device);
+                continue;
+            }
             let path = PeerPath::by_peer(id, found.peer);
-            if !self.bans.is_banned(now, &found.peer.0) {
+            if !self.introductions.is_shown(&path) {
                 self.introductions
                     .handle_peer_joined(now, path, meeting, own);
             }
+            self.introductions.handle_device(&path, found.device);
         }
     }
 
@@ -149,6 +169,8 @@ impl Task {
         let text = kinlog_feeds::text::encode;
         let status = self.introductions.view().into_iter().map(|view| {
             let entry = view.session.and_then(|id| self.sessions.entries.get(&id));
+            let device = entry.and_then(Entry::device);
+            let told = view.device.map(|device| text(&device.0));
             PeerStatus {
                 label: view.meeting.0,
                 key: text(&view.meeting.1),
@@ -156,7 +178,8 @@ impl Task {
                 state: view.state,
                 failures: view.failures,
                 session: view.session.map(|id| id.0),
-                device: entry.and_then(Entry::device),
+                device: device.or(told),
+                beyond: view.beyond.map(|via| text(&via.0)),
                 introduced_by: view.via.iter().map(|via| self.name_of(via)).collect(),
                 via: entry.and_then(|entry| self.sessions.relay_of(entry)),
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kinlog_feeds::FeedKey;
+use kinlog_feeds::{FeedKey, PublicKey};
 use kinlog_feeds::limits::PLAIN_SESSIONS_MAX;
 use tokio::sync::mpsc;
 
@@ -283,6 +283,8 @@ impl Task {
             return;
         };
         entry.info.remote_certificate = Some(certificate);
+        let device = PublicKey(certificate.device.0);
+        self.introducer.handle_device(now, id, device);
         let info = entry.info.clone();
         self.parts.host.handle_certificate(&info);
         self.set_feeds(id).await;
