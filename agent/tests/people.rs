@@ -468,3 +468,47 @@ async fn members_of_a_room_compare_one_safety_number_without_following_each_othe
     assert_eq!(of_bob, number(&bob, "cem".into()).await);
     assert_ne!(of_bob, number(&bob, ann.id.agent.to_string()).await);
 }
+
+/// R142, R194: who of a room is there is seen as it happens, and no server is asked: there is none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn member_list_updates_as_connections_come_and_go_without_any_server() {
+    let folder = Folder::new();
+    let (ann, ada) = (
+        Cast::new(&folder, "ann").await,
+        Cast::new(&folder, "ada").await,
+    );
+    let met = meet(&[&ann, &ada]).await;
+    create(&ann, None).await;
+    ada.join(&invite(&ann, "member", None).await.unwrap())
+        .await
+        .unwrap();
+    until(async || role_of(&ann, &ada).await).await;
+    let mut answers = ann.ask(Request::Peers {
+        of: Some(ROOM.into()),
+        watch: true,
+    });
+    let mut shows = async |color: &str| loop {
+        let answer = soon(answers.next()).await.unwrap().unwrap();
+        let peers = match answer.reply {
+            Reply::Peers { peers, .. } => peers,
+            Reply::PeerChanged { peer, .. } => vec![peer],
+            other => panic!("{other:?}"),
+        };
+        let mut of_ada = peers
+            .into_iter()
+            .filter(|peer| peer.agent.as_ref().is_some_and(|it| **it == ada.id.agent));
+        if let Some(peer) = of_ada.find(|peer| peer.color == color) {
+            return peer;
+        }
+    };
+    let there = shows("green").await;
+    assert!(there.sources.contains(&"session".to_owned()));
+    drop(met);
+    let gone = shows("gray").await;
+    assert!(gone.last_seen_ms.is_some(), "{gone:?}");
+    let _met = meet(&[&ann, &ada]).await;
+    shows("green").await;
+    let status = ann.status().await;
+    assert!(status.signals.is_empty(), "{:?}", status.signals);
+    assert!(status.ladder.iter().all(|step| step.tries == 0));
+}

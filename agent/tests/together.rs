@@ -293,6 +293,7 @@ async fn a_latecomer_gets_from_the_seeder_what_the_author_left() {
     );
 }
 
+/// R197: what was written while somebody was away comes when it is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_live_follow_gets_what_is_appended_later_and_after_both_restarted() {
     let (folder, signal) = (Folder::new(), Signal::start().await);

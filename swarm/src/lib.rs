@@ -25,8 +25,8 @@ pub use lan::{LanConfig, LanInterfaces, MeetingPointConfig};
 pub use link::{IcePath, Transport};
 pub use node::{
     Credentials, FeedStatus, FoundBy, Host, LadderStatus, LadderStep, LanStatus, Node, NodeConfig,
-    NodeError, NodeEvent, NodeStatus, PeerState, PeerStatus, RelayStatus, SessionStatus,
-    SignalStatus, Step, StepState, StepStatus, TopicStatus, ViaStatus,
+    NodeError, NodeEvent, NodeStatus, PeerState, PeerStatus, PoolConfig, PoolStatus, RelayStatus,
+    SessionStatus, SignalStatus, Standing, Step, StepState, StepStatus, TopicStatus, ViaStatus,
 };
 pub use session::{
     Certificate, Doing, Label, PeerMessage, Presence, SeedClearing, SessionId, SessionInfo,

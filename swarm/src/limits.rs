@@ -149,6 +149,32 @@ pub const TAGS_PER_MESSAGE_MAX: usize = 1024;
 /// Feeds one side of a session may ask for: as many as it may have channels.
 pub const WANTED_TAGS_MAX: usize = 8192;
 
+/// Sessions that are used, unless the settings say otherwise (R177).
+pub const POOL_ACTIVE: usize = 5;
+
+/// Sessions beside them that are kept alive.
+pub const POOL_STANDBY: usize = 10;
+
+/// Peers remembered whose session was one too many, 80 B each.
+pub const POOL_REMEMBERED: usize = 50;
+
+/// How often sessions beyond the limits are closed (R181).
+pub const POOL_CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Bytes within a second from which on a session is used: what keeps it alive, and tells of heads, is less.
+pub const POOL_USE_BYTES: u64 = 256;
+
+/// How long after that a session counts as in use: a transfer that is slow, or waits for lost packets, carries
+/// something more often.
+pub const POOL_IN_USE: Duration = Duration::from_secs(10);
+
+/// How long a peer whose session was one too many is not dialled, and how long one that comes back all the same
+/// keeps its session.
+pub const POOL_REST: Duration = Duration::from_secs(10 * 60);
+
+/// How often somebody is dialled though there are enough sessions, so that all of a large meeting stay in touch.
+pub const POOL_EXPLORE_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
 /// How long a new link may take to a verified hello.
 pub const HELLO_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -430,6 +456,9 @@ pub const FORWARDED_PER_MINUTE: u32 = 64;
 
 /// Questions remembered so that none is answered twice, 8 B each.
 pub const QUERIES_SEEN_MAX: usize = 256;
+
+/// How long such a peer is believed to be there: those who told of it are asked again before.
+pub const FURTHER_KEPT: Duration = Duration::from_secs(60);
 
 /// Peers of peers' peers remembered of one session, 150 B each.
 pub const FURTHER_KNOWN_MAX: usize = 64;

@@ -331,6 +331,7 @@ async fn shutdown_ends_the_session_of_the_other_side() {
         .await;
 }
 
+/// R198: a connection is used again, wherever else the peer is seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_that_met_on_two_servers_keep_one_session() {
     let (first, second) = (SignalServer::start().await, SignalServer::start().await);

@@ -16,7 +16,8 @@ use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::Want;
 use kinlog_swarm::link::webrtc::ToldAddresses;
 use kinlog_swarm::{
-    Label, LadderStep, NodeEvent, NodeStatus, PeerState, StepState, TopicStatus, Transport,
+    Label, LadderStep, NodeEvent, NodeStatus, PeerState, PoolConfig, StepState, TopicStatus,
+    Transport,
 };
 use support::{
     PATIENCE, SignalServer, TestHost, TestNode, assert_same_blocks, blocks, config, link, own_feed,
@@ -75,6 +76,7 @@ fn opened(node: &mut TestNode) -> usize {
         .count()
 }
 
+/// R192: the registry cannot be reached, and peers go on finding each other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_of_one_peer_find_each_other_after_the_signal_servers_are_gone() {
     let servers = [SignalServer::start().await, SignalServer::start().await];
@@ -108,6 +110,7 @@ async fn peers_of_one_peer_find_each_other_after_the_signal_servers_are_gone() {
     assert!(middle.status().await.relay.introductions >= 2);
 }
 
+/// R198: whoever is connected is not connected again, whoever shows it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_is_known_to_all_without_any_server_and_nobody_is_connected_twice() {
     let mut nodes = [node(1), node(2), node(3)];
@@ -334,6 +337,7 @@ impl Apart {
     }
 }
 
+/// R193, R196: any peer relays, and a direct way takes over by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_cannot_be_reached_is_online_by_a_mutual_peer_and_directly_as_soon_as_that_works() {
     let mut apart = Apart::start(true).await;
@@ -413,6 +417,110 @@ async fn who_cannot_be_reached_is_online_by_a_mutual_peer_and_directly_as_soon_a
             event,
             NodeEvent::PeerViolation { .. } | NodeEvent::FeedConflict { .. }
         ));
+    }
+}
+
+/// R149, R169, R170: who asks hears of peers two hops away, and by whom they are connected.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_of_peers_of_a_peer_are_known_with_who_is_connected_with_them() {
+    let apart = Apart::start(false).await;
+    // It is there, and dials nobody.
+    let far = TestNode::start(4, &[]);
+    link(&far, &apart.reader, Label::Feed, MEETING).await;
+    until(&apart.reader, |status| open(status) == 2).await;
+    let asking = hidden(5, "ws://127.0.0.1:9", &apart.is_reached);
+    asking.node.join(Label::Feed, MEETING);
+    link(&asking, &apart.middle, Label::Feed, MEETING).await;
+    let status = until(&asking, |status| {
+        status.peers.iter().any(|peer| peer.beyond.is_some())
+    })
+    .await;
+    let beyond: Vec<_> = status
+        .peers
+        .iter()
+        .filter(|it| it.beyond.is_some())
+        .collect();
+    assert_eq!(beyond.len(), 1, "{beyond:#?}");
+    let via = beyond[0].beyond.as_ref().unwrap();
+    let mut shown = status.peers.iter();
+    let via = shown.find(|peer| peer.peer == *via).unwrap();
+    assert!(via.beyond.is_none() && via.session.is_none());
+    let session = status.sessions[0].id;
+    assert_eq!(beyond[0].introduced_by, [format!("peer {session}")]);
+    far.node.shutdown().await;
+}
+
+/// R177: a meeting of more peers than a node keeps sessions, and all of them have everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn meeting_that_is_larger_than_the_pool_replicates_to_all() {
+    let server = SignalServer::start().await;
+    let mut nodes: Vec<TestNode> = (1..=6)
+        .map(|seed| {
+            let mut config = config(seed, &[&server.url]);
+            config.pool = PoolConfig::default().active(1).standby(1);
+            TestNode::with(config, store(seed), TestHost::default())
+        })
+        .collect();
+    let (feed, signer) = own_feed(&nodes[0].store, 9);
+    feed.append_batch(&signer, &blocks(1, 20, 1000)).unwrap();
+    nodes[0].serve(feed.key());
+    for node in &nodes[1..] {
+        node.follow(feed.key(), Want::All);
+    }
+    for node in &nodes {
+        node.node.join(Label::Feed, MEETING);
+    }
+    for node in &mut nodes[1..] {
+        node.holds(feed.key(), 20).await;
+    }
+    let pool = nodes[0].status().await.pool;
+    assert_eq!((pool.active_max, pool.standby_max), (1, 1));
+    assert!(pool.active + pool.standby >= 1, "{pool:?}");
+}
+
+/// R181: sessions beyond the limits end at the cleanup, their peers are not dialled at once, and what is
+/// written still comes to all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_are_too_many_end_and_nobody_misses_anything() {
+    let server = SignalServer::start().await;
+    let mut nodes: Vec<TestNode> = (1..=3)
+        .map(|seed| {
+            let mut config = config(seed, &[&server.url]);
+            config.pool = PoolConfig::default().active(1).standby(0);
+            // A minute of the pool is six seconds.
+            config.clock_rate = 10.try_into().unwrap();
+            TestNode::with(config, store(seed), TestHost::default())
+        })
+        .collect();
+    let key = offer_feed(&nodes[0], &nodes[1], 5);
+    nodes[2].follow(key, Want::All);
+    for node in &nodes {
+        node.node.join(Label::Feed, MEETING);
+    }
+    for node in &mut nodes[1..] {
+        node.holds(key, 5).await;
+    }
+    let closed = async {
+        loop {
+            let mut closed = 0;
+            for node in &nodes {
+                closed += node.status().await.pool.closed;
+            }
+            if closed > 0 {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, closed)
+        .await
+        .expect("one is too many");
+    let feed = nodes[0].store.feed(&key).unwrap();
+    let signer = kinlog_feeds::KeyPair::from_seed(&[9; 32]);
+    feed.append_batch(&signer, &blocks(2, 5, 1000)).unwrap();
+    nodes[0].node.appended(key);
+    for node in &mut nodes[1..] {
+        node.holds(key, 10).await;
     }
 }
 

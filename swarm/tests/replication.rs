@@ -150,6 +150,7 @@ async fn feed_that_no_connected_peer_has_is_told() {
         .await;
 }
 
+/// R195: what is written comes also while the registry is offline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn append_here_is_followed_there_over_webrtc_also_without_the_signal_server() {
     let server = SignalServer::start().await;

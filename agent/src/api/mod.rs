@@ -51,7 +51,7 @@ pub use rooms::{
 pub use seeding::{GrantInfo, SeedingInfo};
 pub use selection::Selection;
 pub use status::{
-    FeedStatus, IceInfo, LadderInfo, LanStatus, RouteStatus, SearchInfo, SearchStep, SessionStatus,
-    SignalStatus, Status, StoreStatus,
+    FeedStatus, IceInfo, LadderInfo, LanStatus, PoolInfo, RouteStatus, SearchInfo, SearchStep,
+    SessionStatus, SignalStatus, Status, StoreStatus,
 };
 pub use text::Text;

@@ -144,6 +144,9 @@ pub struct PeerInfo {
     /// Bytes a second, over the last seconds.
     pub rate_in: u64,
     pub rate_out: u64,
+    /// `active`: a connection with it is among those that are used most; `standby`: kept alive until it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<String>,
     /// When it was last heard of, ms, while it is not connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_ms: Option<u64>,

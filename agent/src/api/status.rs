@@ -29,6 +29,9 @@ pub struct Status {
     /// used.
     #[serde(default)]
     pub ladder: Vec<LadderInfo>,
+    /// Connections that are kept with peers that were met.
+    #[serde(default)]
+    pub pool: PoolInfo,
     /// How far it is with each topic: what every step found.
     #[serde(default)]
     pub searches: Vec<SearchInfo>,
@@ -52,6 +55,23 @@ pub struct Status {
     /// Why this device may not write any more; `kinlog device renew` helps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub must_renew: Option<String>,
+}
+
+/// How many connections there are with peers that were met, and how many are kept.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PoolInfo {
+    /// Those that are used most, or carry something.
+    pub active: usize,
+    /// Those that are kept alive.
+    pub standby: usize,
+    /// Peers whose connection was one too many, and who are dialled again when they are needed.
+    pub remembered: usize,
+    /// Connections closed as too many since the network was started.
+    pub closed: u64,
+    /// The limits of the first three.
+    pub active_max: usize,
+    pub standby_max: usize,
+    pub remembered_max: usize,
 }
 
 /// What came of one step of looking for peers.
@@ -189,6 +209,9 @@ pub struct SessionStatus {
     pub round_trip_ms: Option<u64>,
     /// `connecting`, `handshake`, `open` or `plain`.
     pub state: String,
+    /// `active`: among those that are used most; `standby`: kept alive until it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<String>,
     /// Seconds since the link opened.
     pub seconds: u64,
     /// Keys of the feeds whose channel is open.

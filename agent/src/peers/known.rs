@@ -141,6 +141,7 @@ pub(crate) fn reports(core: &Core, node: &NodeStatus) -> Result<Vec<(Who, Report
             seconds: session.since_s,
             rate_in: session.rate_in,
             rate_out: session.rate_out,
+            standing: session.standing,
         };
         reports.push((who, report));
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinlog_feeds::crypto::DeviceKey;
+use kinlog_swarm::Standing;
 
 use crate::api::{PeerInfo, PeerState, WayInfo};
 use crate::peers::{Known, Who};
@@ -23,6 +24,7 @@ pub(crate) enum Report {
         seconds: u64,
         rate_in: u64,
         rate_out: u64,
+        standing: Option<Standing>,
     },
     /// A connected peer says that it is connected with it.
     Via { name: String },
@@ -77,6 +79,7 @@ struct Line {
     seconds: Option<u64>,
     rate_in: u64,
     rate_out: u64,
+    standing: Option<Standing>,
     last_seen: Option<(u64, &'static str)>,
     met_by: BTreeSet<&'static str>,
     sources: BTreeSet<&'static str>,
@@ -102,7 +105,13 @@ impl Line {
                 seconds,
                 rate_in,
                 rate_out,
+                standing,
             } => {
+                // Active, if any of its connections is.
+                self.standing = match (self.standing, standing) {
+                    (Some(one), Some(other)) => Some(one.min(other)),
+                    (one, other) => one.or(other),
+                };
                 let best = match certain {
                     true => &mut self.way,
                     false => &mut self.other_way,
@@ -196,6 +205,7 @@ impl Line {
             seconds: self.seconds,
             rate_in: self.rate_in,
             rate_out: self.rate_out,
+            standing: self.standing.map(|standing| standing.name().to_owned()),
             last_seen_ms: match state {
                 PeerState::Direct | PeerState::Relayed => None,
                 _ => self.last_seen.map(|(at, _)| at),
@@ -240,6 +250,7 @@ mod tests {
             seconds: 3,
             rate_in: 10,
             rate_out: 1,
+            standing: None,
         }
     }
 

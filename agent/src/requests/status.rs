@@ -5,11 +5,12 @@ use std::sync::Arc;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::crypto::{AgentId, DeviceKey};
 use kinlog_swarm::link::{CandidateKind, IceCandidate, IcePath};
-use kinlog_swarm::{Label, SessionStatus as NodeSession, TopicStatus};
+use kinlog_swarm::{Label, PoolStatus, SessionStatus as NodeSession, TopicStatus};
 
 use crate::api::{
-    Error, FeedInfo, FeedStatus, IceInfo, IdInfo, LadderInfo, LanStatus, Reply, RouteStatus,
-    SearchInfo, SearchStep, Selection, SessionStatus, SignalStatus, Status, StoreStatus,
+    Error, FeedInfo, FeedStatus, IceInfo, IdInfo, LadderInfo, LanStatus, PoolInfo, Reply,
+    RouteStatus, SearchInfo, SearchStep, Selection, SessionStatus, SignalStatus, Status,
+    StoreStatus,
 };
 use crate::block_ranges::minus;
 use crate::core::Core;
@@ -77,6 +78,7 @@ fn build(core: &Core, look: &Look, is_on: bool) -> Result<Reply, Error> {
             .map(|(by, count)| (by.name().to_owned(), *count))
             .collect(),
         ladder: look.node.ladder.iter().map(ladder).collect(),
+        pool: pool(&look.node.pool),
         searches: look
             .node
             .topics
@@ -262,6 +264,18 @@ fn lan(lan: &kinlog_swarm::LanStatus) -> LanStatus {
     }
 }
 
+fn pool(pool: &PoolStatus) -> PoolInfo {
+    PoolInfo {
+        active: pool.active,
+        standby: pool.standby,
+        remembered: pool.remembered,
+        closed: pool.closed,
+        active_max: pool.active_max,
+        standby_max: pool.standby_max,
+        remembered_max: pool.remembered_max,
+    }
+}
+
 fn ladder(one: &kinlog_swarm::LadderStatus) -> LadderInfo {
     LadderInfo {
         step: one.step.name().to_owned(),
@@ -328,6 +342,7 @@ fn session(core: &Core, one: &NodeSession) -> SessionStatus {
         associations: one.associations,
         round_trip_ms: one.round_trip_ms,
         state: one.state.clone(),
+        standing: one.standing.map(|standing| standing.name().to_owned()),
         seconds: one.since_s,
         feeds: one.feeds.clone(),
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use kinlog_feeds::crypto::{AgentId, DeviceKey};
 use kinlog_signal::SignalUrl;
-use kinlog_swarm::{FoundBy, Label, NodeStatus, PeerMessage, SessionId};
+use kinlog_swarm::{FoundBy, Label, NodeStatus, PeerMessage, PoolConfig, SessionId};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::Error;
@@ -33,6 +33,7 @@ pub(super) struct Keeping {
 pub(super) async fn keep(core: Arc<Core>, network: Weak<Network>, keeping: Keeping) {
     let told: BTreeSet<SessionId> = BTreeSet::new();
     let kept = Arc::new(Mutex::new((Routes::new(keeping.local_only), told)));
+    let mut is_seeder = false;
     let mut ticks = interval(ROUTES_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -60,6 +61,13 @@ pub(super) async fn keep(core: Arc<Core>, network: Weak<Network>, keeping: Keepi
             Ok((join, coordinators)) => {
                 network.node.set_routes(join);
                 network.node.set_coordinators(coordinators);
+                let seeds = core.knowledge(|knowledge| !knowledge.held_grants.is_empty());
+                if std::mem::replace(&mut is_seeder, seeds) != seeds {
+                    network.node.set_pool(match seeds {
+                        true => PoolConfig::seeder(),
+                        false => PoolConfig::default(),
+                    });
+                }
             }
             Err(error) => tracing::warn!(%error, "remembered meeting points are not looked at"),
         }

@@ -80,6 +80,13 @@ fn show(status: &Status, context: &Context<'_>) -> Result<(), Failure> {
     if !tried.is_empty() {
         output.data(&format!("tried   {}", clean(&tried.join("; "))))?;
     }
+    let pool = &status.pool;
+    if pool.active + pool.standby + pool.remembered > 0 {
+        output.data(&format!(
+            "pool    {} active, {} on standby (of {} and {}), {} remembered",
+            pool.active, pool.standby, pool.active_max, pool.standby_max, pool.remembered
+        ))?;
+    }
     if status.network && status.signals.is_empty() && status.lan.is_none() {
         output.data(&format!(
             "signal  {}",

@@ -4,7 +4,7 @@
 pub struct PeerMessage {
     #[prost(
         oneof = "peer_message::Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 40, 50"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 40, 41, 42, 50"
     )]
     pub message: ::core::option::Option<peer_message::Message>,
 }
@@ -76,10 +76,12 @@ pub mod peer_message {
         CircuitClosed(super::CircuitClosed),
         #[prost(message, tag = "40")]
         MeetingPoints(super::MeetingPoints),
-        #[prost(message, tag = "50")]
-        Presence(super::Presence),
         #[prost(message, tag = "41")]
         NetworkState(super::NetworkState),
+        #[prost(message, tag = "42")]
+        Parting(super::Parting),
+        #[prost(message, tag = "50")]
+        Presence(super::Presence),
     }
 }
 /// "Open the channel of these feeds if you hold or want them." Tags are good for this session only.
@@ -280,6 +282,9 @@ pub struct FoundPeer {
     #[prost(bytes = "bytes", tag = "5")]
     pub via: ::prost::bytes::Bytes,
 }
+/// "I have enough sessions, and close this one: do not dial me for ten minutes, unless you need me."
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Parting {}
 /// What changed since the one before, every 30 s while something does: whoever missed a PeerFound is right again.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NetworkState {

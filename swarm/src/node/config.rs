@@ -8,6 +8,7 @@ use kinlog_feeds::crypto::Secret;
 
 use crate::lan::{LanConfig, MeetingPointConfig};
 use crate::link::webrtc::{Contacts, ToldAddresses};
+use crate::node::PoolConfig;
 
 /// Settings of a node; [`NodeConfig::new`] gives one that works.
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ pub struct NodeConfig {
     /// Relays between two peers of this node that met by the same key and cannot connect to each other: what it carries
     /// is sealed between the two. On unless this is cleared.
     pub relays: bool,
+    /// How many sessions with peers that were met are kept. Default: 5 active, 10 on standby, 50 peers remembered.
+    pub pool: PoolConfig,
     /// File to which the size of every received link message is appended, a decimal line each.
     pub message_log: Option<PathBuf>,
 }
@@ -74,6 +77,7 @@ impl NodeConfig {
             clock_rate: NonZeroU32::MIN,
             introduces: true,
             relays: true,
+            pool: PoolConfig::default(),
             message_log: None,
         }
     }

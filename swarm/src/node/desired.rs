@@ -9,6 +9,7 @@ use kinlog_feeds::replicate::{Interest, Pushes};
 use kinlog_signal::SignalUrl;
 use tokio::sync::Notify;
 
+use super::PoolConfig;
 use super::introductions::MeetingKey;
 use crate::session::SessionId;
 
@@ -22,6 +23,8 @@ pub(super) struct Wishes {
     pub(super) routes: Vec<SignalUrl>,
     /// Meeting points of coordinators, the best first.
     pub(super) coordinators: Vec<SignalUrl>,
+    /// Other limits of the pool than those of the configuration.
+    pub(super) pool: Option<PoolConfig>,
     pub(super) interests: BTreeMap<FeedKey, Interest>,
     pub(super) pushes: BTreeMap<FeedKey, Pushes>,
     pub(super) watches: BTreeMap<FeedKey, Option<Range<u64>>>,
@@ -64,6 +67,7 @@ impl Desired {
             signals: wishes.signals.clone(),
             routes: wishes.routes.clone(),
             coordinators: wishes.coordinators.clone(),
+            pool: wishes.pool,
             interests: std::mem::take(&mut wishes.interests),
             pushes: std::mem::take(&mut wishes.pushes),
             watches: std::mem::take(&mut wishes.watches),

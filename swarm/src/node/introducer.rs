@@ -177,7 +177,11 @@ impl Introducer {
     }
 
     /// Returns the next thing to tell, and to whom. `wall_s` is the time of day, in seconds since 1970.
-    pub(crate) fn poll_found(&mut self, now: Time, wall_s: u64) -> Option<(SessionId, MeshMessage)> {
+    pub(crate) fn poll_found(
+        &mut self,
+        now: Time,
+        wall_s: u64,
+    ) -> Option<(SessionId, MeshMessage)> {
         let asked_on = self.further.poll_send(now);
         let found = asked_on.or_else(|| self.poll_change(now));
         found.or_else(|| self.poll_state(now, wall_s))

@@ -36,7 +36,9 @@ use kinlog_feeds::{PublicKey, Time};
 use kinlog_signal::Topic;
 
 use super::ladder::{Ladder, LadderStep};
-use crate::limits::{FURTHER_KNOWN_MAX, KNOCK_AFTER, PEERS_KNOWN_MAX, PEERS_TOLD_MAX};
+use crate::limits::{
+    FURTHER_KEPT, FURTHER_KNOWN_MAX, KNOCK_AFTER, PEERS_KNOWN_MAX, PEERS_TOLD_MAX,
+};
 use crate::session::SessionId;
 pub use climb::StepState;
 pub(crate) use climb::StepView;
@@ -113,6 +115,7 @@ pub(crate) struct PeerView {
 /// A peer of a peer's peer.
 #[derive(Clone, Copy, Debug)]
 struct Far {
+    at: Time,
     via: PublicKey,
     device: Option<PublicKey>,
 }
@@ -125,6 +128,12 @@ pub(crate) struct Introductions {
     trust: BTreeMap<SessionId, Trust>,
     /// Peers of those whom others have, by the session that told of them.
     far: BTreeMap<(SessionId, PublicKey), Far>,
+    /// Peers of which there was a session too many, until when they are not dialled unless they are needed.
+    parted: BTreeMap<(MeetingKey, PublicKey), Time>,
+    /// There are as many sessions as are kept.
+    is_full_of_sessions: bool,
+    /// When somebody is dialled next although there are enough.
+    explore_at: Time,
     ladder: Ladder,
     changes: VecDeque<Change>,
     random: u64,
@@ -138,6 +147,9 @@ impl Introductions {
             open: BTreeMap::new(),
             trust: BTreeMap::new(),
             far: BTreeMap::new(),
+            parted: BTreeMap::new(),
+            is_full_of_sessions: false,
+            explore_at: Time::ZERO,
             ladder: Ladder::default(),
             changes: VecDeque::new(),
             random: seed | 1,
@@ -197,7 +209,8 @@ impl Introductions {
         let identity = peer.identity;
         if let State::Idle { try_at } = &mut peer.state {
             peer.failures = 0;
-            *try_at = Some(now + wait);
+            let rests = identity.and_then(|one| self.parted.get(&(meeting, one)));
+            *try_at = Some(rests.map_or(now + wait, |until| (now + wait).max(*until)));
             if path.introducer().is_some()
                 && let Some(session) = self.direct_with(&meeting, identity)
             {
@@ -222,6 +235,7 @@ impl Introductions {
     /// The other side of a session says whom one of its peers has.
     pub(crate) fn handle_further(
         &mut self,
+        now: Time,
         session: SessionId,
         peer: PublicKey,
         via: PublicKey,
@@ -231,8 +245,22 @@ impl Introductions {
         let most = (session, PublicKey([0xff; 32]));
         let is_full = self.far.range(least..=most).count() >= FURTHER_KNOWN_MAX;
         if !is_full || self.far.contains_key(&(session, peer)) {
-            self.far.insert((session, peer), Far { via, device });
+            let far = Far {
+                at: now,
+                via,
+                device,
+            };
+            self.far.insert((session, peer), far);
         }
+    }
+
+    /// Forgets whom nobody has told of for a while; returns the sessions whose other sides are to be asked further again,
+    /// before that is so.
+    pub(crate) fn look_further(&mut self, now: Time) -> BTreeSet<SessionId> {
+        self.far.retain(|_, far| now < far.at + FURTHER_KEPT);
+        let is_old = |far: &Far| now >= far.at + FURTHER_KEPT * 3 / 4;
+        let old = self.far.iter().filter(|(_, far)| is_old(far));
+        old.map(|((session, _), _)| *session).collect()
     }
 
     /// A peer left a topic, or the introducer; a session with it goes on.

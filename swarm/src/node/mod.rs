@@ -16,6 +16,7 @@ mod ladder;
 mod negotiate;
 mod own_addresses;
 mod plain;
+mod pool;
 mod sessions;
 mod signalling;
 mod status;
@@ -52,8 +53,9 @@ pub use event::{NodeError, NodeEvent, Step};
 pub use host::{Credentials, Host};
 pub use introductions::{PeerState, StepState};
 pub use ladder::LadderStep;
+pub use pool::{PoolConfig, Standing};
 pub use status::{
-    FeedStatus, FoundBy, LadderStatus, LanStatus, NodeStatus, PeerStatus, RelayStatus,
+    FeedStatus, FoundBy, LadderStatus, LanStatus, NodeStatus, PeerStatus, PoolStatus, RelayStatus,
     SessionStatus, SignalStatus, StepStatus, TopicStatus, ViaStatus,
 };
 
@@ -218,6 +220,11 @@ impl Node {
     /// [`COORDINATORS_JOINED_MAX`](crate::limits::COORDINATORS_JOINED_MAX) are joined.
     pub fn set_coordinators(&self, coordinators: Vec<SignalUrl>) {
         self.desired.change(|it| it.coordinators = coordinators);
+    }
+
+    /// Keeps to these limits of sessions from now on, in the place of those of the configuration.
+    pub fn set_pool(&self, pool: PoolConfig) {
+        self.desired.change(|it| it.pool = Some(pool));
     }
 
     /// Returns the port of the own meeting point, if there is one.

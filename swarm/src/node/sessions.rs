@@ -169,6 +169,7 @@ impl Sessions {
                 via: self.relay_of(entry),
                 path: path.ice.or_else(|| entry.info.path.clone()),
                 state: entry.state().to_owned(),
+                standing: None,
                 associations: 1 + entry.associations.open(),
                 round_trip_ms: entry
                     .associations
@@ -189,7 +190,7 @@ impl Sessions {
 
 impl Entry {
     /// Returns what went through the link and its further associations.
-    fn stats(&self) -> LinkStats {
+    pub(super) fn stats(&self) -> LinkStats {
         self.link.stats() + self.associations.stats()
     }
 

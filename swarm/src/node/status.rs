@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::PeerState;
 use super::introductions::{StepState, StepView};
 use super::ladder::{LadderStep, Tally};
+use super::pool::Standing;
 use crate::link::{IcePath, Transport};
 use crate::session::{Label, label_name};
 
@@ -65,6 +66,8 @@ pub struct NodeStatus {
     pub found: BTreeMap<FoundBy, u64>,
     /// What came of each step of the ladder since the start, in their order.
     pub ladder: Vec<LadderStatus>,
+    /// The sessions that are kept, by how they are.
+    pub pool: PoolStatus,
     /// The local network, where it is looked at.
     pub lan: Option<LanStatus>,
     /// Topics joined.
@@ -75,6 +78,25 @@ pub struct NodeStatus {
     pub relay: RelayStatus,
     /// Feeds the replicator knows.
     pub feeds: Vec<FeedStatus>,
+}
+
+/// The sessions with peers that were met, and how many are kept.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct PoolStatus {
+    /// Sessions that are used most, or carry something.
+    pub active: usize,
+    /// Sessions that are kept alive.
+    pub standby: usize,
+    /// Peers remembered whose session was one too many.
+    pub remembered: usize,
+    /// Sessions closed as too many since the start.
+    pub closed: u64,
+    /// The limits of the first three.
+    pub active_max: usize,
+    /// See [`active_max`](Self::active_max).
+    pub standby_max: usize,
+    /// See [`active_max`](Self::active_max).
+    pub remembered_max: usize,
 }
 
 /// What came of one step of the ladder, over all topics.
@@ -190,6 +212,8 @@ pub struct SessionStatus {
     pub via: Option<ViaStatus>,
     /// `connecting`, `handshake`, `open` or `plain`.
     pub state: String,
+    /// What it is in the pool; nothing where the caller made the link.
+    pub standing: Option<Standing>,
     /// Associations with the peer: one, or on a long or lossy way several while much is carried.
     pub associations: usize,
     /// Shortest round trip measured, in milliseconds, where the peer says numbers back.

@@ -9,6 +9,7 @@ mod meeting;
 mod mesh;
 mod moved;
 mod points;
+mod pooling;
 mod relaying;
 mod session;
 
@@ -26,6 +27,7 @@ use super::introducer::Introducer;
 use super::introductions::{Introductions, MeetingKey, PeerPath};
 use super::ladder::LadderStep;
 use super::own_addresses::OwnAddresses;
+use super::pool::Pool;
 use super::sessions::Sessions;
 use super::signalling::Signalling;
 use super::status::FoundBy;
@@ -92,6 +94,7 @@ pub(super) struct Task {
     relayed: relaying::RelayedSessions,
     bans: Bans,
     sessions: Sessions,
+    pool: Pool,
     running: BTreeMap<PeerPath, Running>,
     statics: BTreeMap<MeetingKey, [u8; 32]>,
     signal_events: mpsc::Receiver<(usize, ClientEvent)>,
@@ -134,6 +137,7 @@ impl Task {
             relayed: relaying::RelayedSessions::default(),
             bans: Bans::default(),
             sessions: Sessions::default(),
+            pool: Pool::new(parts.config.pool),
             running: BTreeMap::new(),
             statics: BTreeMap::new(),
             signal_events,
@@ -156,6 +160,7 @@ impl Task {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            self.clean_up();
             self.introduce();
             self.tell_found();
             self.relay();
@@ -164,6 +169,7 @@ impl Task {
                 self.next_introduction(),
                 self.introducer.poll_timeout(),
                 self.circuits.poll_timeout(),
+                self.pool.poll_timeout(),
             ];
             let next = next.into_iter().flatten().min();
             tokio::select! {
@@ -221,6 +227,9 @@ impl Task {
             return true;
         }
         self.apply_points(&wishes);
+        if let Some(pool) = wishes.pool {
+            self.pool.set_config(pool);
+        }
         for (key, blocks) in wishes.watches {
             self.parts.replication.watch(key, blocks).await;
         }
@@ -274,6 +283,8 @@ impl Task {
     fn handle_tick(&mut self) {
         let now = self.parts.clock.now();
         self.sessions.measure(now);
+        self.note_traffic(now);
+        self.look_further(now);
         let wanted: Vec<MeetingKey> = self.signalling.meetings().copied().collect();
         self.apply_topics(wanted.into_iter());
         let introductions = &self.introductions;
@@ -288,9 +299,11 @@ impl Task {
     async fn handle_request(&mut self, request: Request) {
         match request {
             Request::Send { session, message } => {
+                self.pool.handle_use(self.parts.clock.now(), session);
                 self.sessions.command(session, Command::Host(message));
             }
             Request::Ping { session, reply } => {
+                self.pool.handle_use(self.parts.clock.now(), session);
                 if self.sessions.is_open(session) {
                     self.sessions.command(session, Command::Ping(reply));
                 }
@@ -344,7 +357,8 @@ impl Task {
         });
         NodeStatus {
             topics: topics.collect(),
-            sessions: self.sessions.status(now).await,
+            sessions: self.sessions_status(now).await,
+            pool: self.pool_status(now),
             ladder: ladder.into(),
             signal: self.signalling.status(),
             found: self.found.clone(),

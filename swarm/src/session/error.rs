@@ -85,6 +85,9 @@ pub enum SessionError {
         /// The limit.
         limit: usize,
     },
+    /// There are enough other sessions.
+    #[error("one more than are kept")]
+    Surplus,
     /// Another session with the same peer took over.
     #[error("replaced by another session with the same peer")]
     Replaced,

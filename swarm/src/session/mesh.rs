@@ -109,6 +109,8 @@ pub(crate) enum MeshMessage {
         /// Seconds since 1970, by the teller's clock.
         timestamp_s: u64,
     },
+    /// The sender has enough sessions, and closes this one.
+    Parting,
     Introduced {
         beyond: Beyond,
         kind: SignalKind,
@@ -149,6 +151,7 @@ impl MeshMessage {
                 },
             })),
             Message::NetworkState(state) => decode_state(&state).map(Some),
+            Message::Parting(_) => Ok(Some(MeshMessage::Parting)),
             Message::PeerFound(found) => decode_found(&found).map(Some),
             Message::Introduced(introduced) => {
                 let kind = match introduced.kind {
@@ -193,6 +196,7 @@ impl From<MeshMessage> for Message {
                 further: reach == Reach::Further,
                 forwarded: reach == Reach::Forwarded,
             }),
+            MeshMessage::Parting => Message::Parting(wire::Parting {}),
             MeshMessage::State {
                 peers,
                 gone,
@@ -400,6 +404,7 @@ pub(crate) fn examples() -> Vec<MeshMessage> {
             coordinators: vec![peer],
             timestamp_s: 9,
         },
+        MeshMessage::Parting,
         MeshMessage::Introduced {
             beyond: Beyond::To(peer),
             kind: SignalKind::Answer,
@@ -434,6 +439,7 @@ mod tests {
             "ba010408011801".to_owned(),
             format!("c2014c08011226{seven}10011805{eight}"),
             format!("ca02ae010a660a20{sevens}2220{eights}2a20{sevens}1220{sevens}18092220{sevens}"),
+            "d20200".to_owned(),
             format!("ca012c{seven}18022206616e73776572"),
             format!("d20124{of_seven}1809"),
             format!("da0124{of_seven}1809"),

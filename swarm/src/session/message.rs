@@ -322,6 +322,7 @@ impl ChannelMessage {
             message @ (Message::PeerQuery(_)
             | Message::PeerFound(_)
             | Message::NetworkState(_)
+            | Message::Parting(_)
             | Message::Introduced(_)
             | Message::CircuitOpen(_)
             | Message::CircuitAccepted(_)

@@ -11,7 +11,8 @@ use kinlog_feeds::{PublicKey, Time};
 
 use super::Introducer;
 use crate::limits::{
-    FORWARDED_PER_MINUTE, FURTHER_ASKED_MAX, FURTHER_INTERVAL, FURTHER_WAIT_MAX, FURTHER_WAITING_MAX, QUERIES_SEEN_MAX,
+    FORWARDED_PER_MINUTE, FURTHER_ASKED_MAX, FURTHER_INTERVAL, FURTHER_WAIT_MAX,
+    FURTHER_WAITING_MAX, QUERIES_SEEN_MAX,
 };
 use crate::session::{FoundPeer, MeshMessage, Reach, SessionId};
 

@@ -166,8 +166,15 @@ fn what_changed_is_told_again_every_thirty_seconds_and_nothing_else() {
     );
     let due = introducer.poll_timeout().unwrap();
     assert_eq!(due, at(7000) + NETWORK_STATE_INTERVAL);
-    let Some((session, MeshMessage::State { peers, gone, coordinators, timestamp_s })) =
-        introducer.poll_found(due, WALL_S)
+    let Some((
+        session,
+        MeshMessage::State {
+            peers,
+            gone,
+            coordinators,
+            timestamp_s,
+        },
+    )) = introducer.poll_found(due, WALL_S)
     else {
         unreachable!("a state is due");
     };
@@ -240,10 +247,19 @@ fn who_asks_further_hears_of_peers_of_peers_and_by_whom_they_are_connected() {
         via,
     };
     // Of those the asker and its neighbours are no news, and what has come by a third is not passed on.
-    let peers = [far(1, None), far(3, None), far(8, None), far(9, Some(peer(6)))];
+    let peers = [
+        far(1, None),
+        far(3, None),
+        far(8, None),
+        far(9, Some(peer(6))),
+    ];
     assert!(introducer.handle_answer(at(90), SessionId(2), 9, &peers));
-    let Some((SessionId(1), MeshMessage::Found { request_id, peers, .. })) =
-        introducer.poll_found(at(90), WALL_S)
+    let Some((
+        SessionId(1),
+        MeshMessage::Found {
+            request_id, peers, ..
+        },
+    )) = introducer.poll_found(at(90), WALL_S)
     else {
         unreachable!("the answer is handed on");
     };
@@ -259,7 +275,11 @@ fn who_asks_further_hears_of_peers_of_peers_and_by_whom_they_are_connected() {
 fn a_question_goes_two_hops_and_no_more_and_is_answered_once() {
     let mut introducer = with(&[1, 2, 3]);
     introducer.handle_query(at(0), SessionId(1), 9, Reach::Forwarded);
-    assert_eq!(sent(&mut introducer, at(0)), [(1, false)], "answered, not asked on");
+    assert_eq!(
+        sent(&mut introducer, at(0)),
+        [(1, false)],
+        "answered, not asked on"
+    );
     // The same by another way.
     introducer.handle_query(at(1), SessionId(2), 9, Reach::Forwarded);
     assert_eq!(sent(&mut introducer, at(1)), []);

@@ -173,7 +173,7 @@ impl Introductions {
         let Some(peer) = self.peers.get(&path) else {
             return;
         };
-        let failures = peer.failures;
+        let (failures, meeting, identity) = (peer.failures, peer.meeting, peer.identity);
         if let Some(session) = self.direct_with(&peer.meeting, peer.identity) {
             self.set_state(&path, State::Connected { session });
             return;
@@ -189,7 +189,8 @@ impl Introductions {
             peer.is_new = false;
             peer.began = None;
         }
-        let try_at = Some(now + wait);
+        let rests = identity.and_then(|one| self.parted.get(&(meeting, one)));
+        let try_at = Some(rests.map_or(now + wait, |until| (now + wait).max(*until)));
         self.set_state(&path, State::Idle { try_at });
     }
 }

@@ -202,6 +202,11 @@ impl Introductions {
         }
     }
 
+    /// Returns whether nobody more of a meeting is to be dialled, as there are enough sessions altogether.
+    pub(super) fn is_enough(&self, meeting: &MeetingKey) -> bool {
+        self.is_full_of_sessions && self.open.values().any(|open| open.meeting == *meeting)
+    }
+
     /// Returns whether a connected peer introduces others of a meeting.
     fn is_introduced(&self, meeting: &MeetingKey) -> bool {
         let mut open = self.open.iter();

@@ -6,7 +6,7 @@ use kinlog_feeds::Time;
 
 use super::path::{CircuitState, State};
 use super::{Action, Due, Introductions, PeerPath};
-use crate::limits::{CIRCUIT_WAIT_MAX, DIALS_BY_INTRODUCER_MAX, DIALS_MAX};
+use crate::limits::{CIRCUIT_WAIT_MAX, DIALS_BY_INTRODUCER_MAX, DIALS_MAX, POOL_EXPLORE_INTERVAL};
 use crate::session::SessionId;
 
 impl Introductions {
@@ -34,6 +34,9 @@ impl Introductions {
         };
         let attempt = self.next_random();
         let peer = self.peers.get(&path)?;
+        if self.is_enough(&peer.meeting) {
+            self.explore_at = now + POOL_EXPLORE_INTERVAL;
+        }
         if peer.own < path.peer {
             let state = State::Negotiating {
                 attempt,
@@ -83,6 +86,12 @@ impl Introductions {
             let State::Idle { try_at: Some(at) } = peer.state else {
                 return None;
             };
+            // Now and then somebody is dialled all the same: else many could end up in groups that know nothing
+            // of each other.
+            let at = match self.is_enough(&peer.meeting) {
+                true => at.max(self.explore_at),
+                false => at,
+            };
             let is_tried = |identity| tried.contains(&(peer.meeting, identity));
             if peer.identity.is_some_and(is_tried) {
                 return None;
@@ -103,6 +112,9 @@ impl Introductions {
         });
         let circuit = self.peers.iter().filter_map(|(path, peer)| {
             let (at, due) = self.circuit_due(path, peer)?;
+            if due == Due::Circuit && self.is_enough(&peer.meeting) {
+                return None;
+            }
             let is_there = |identity| circuits.contains(&(peer.meeting, identity));
             let is_second = due == Due::Circuit && peer.identity.is_some_and(is_there);
             (!is_second).then_some((at, due, *path))

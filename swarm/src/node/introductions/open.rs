@@ -6,6 +6,7 @@ use kinlog_feeds::{PublicKey, Time};
 
 use super::path::{CircuitState, Introduction, State};
 use super::{Introductions, MeetingKey, Open, PeerPath, Via};
+use crate::limits::{POOL_REST, RETRY_AFTER};
 use crate::session::SessionId;
 
 impl Introductions {
@@ -59,6 +60,39 @@ impl Introductions {
         }
     }
 
+    /// The session with a peer is one too many, here or there: it is not dialled for a while, unless it is needed.
+    pub(crate) fn handle_parted(&mut self, now: Time, meeting: MeetingKey, peer: PublicKey) {
+        self.parted.retain(|_, until| *until > now);
+        self.parted.insert((meeting, peer), now + POOL_REST);
+    }
+
+    /// There are as many sessions as are kept, or not: if so, who is known is dialled only where nobody of a
+    /// meeting is connected.
+    pub(crate) fn set_full(&mut self, is_full: bool) {
+        self.is_full_of_sessions = is_full;
+    }
+
+    /// Nobody of a meeting is connected any more: whoever rests is dialled again.
+    fn need_all(&mut self, now: Time, meeting: &MeetingKey) {
+        let rest: Vec<PublicKey> = self
+            .parted
+            .keys()
+            .filter(|(of, _)| of == meeting)
+            .map(|(_, peer)| *peer)
+            .collect();
+        for identity in rest {
+            self.parted.remove(&(*meeting, identity));
+            for path in self.same(meeting, identity) {
+                let try_at = Some(now + self.jitter(RETRY_AFTER));
+                if let Some(peer) = self.peers.get_mut(&path)
+                    && let State::Idle { try_at: at } = &mut peer.state
+                {
+                    *at = try_at;
+                }
+            }
+        }
+    }
+
     /// A session ended: those whom it introduced are not seen any more, and its peer is met again, unless there
     /// is another session with it.
     pub(crate) fn handle_session_closed(&mut self, now: Time, session: SessionId) {
@@ -76,6 +110,7 @@ impl Introductions {
                 .any(|other| other.meeting == open.meeting)
         {
             self.ladder.handle_alone(now, &open.meeting);
+            self.need_all(now, &open.meeting);
         }
         for path in self.paths(|_| true) {
             let Some(peer) = self.peers.get(&path) else {

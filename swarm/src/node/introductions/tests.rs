@@ -105,6 +105,7 @@ fn knock_of_a_peer_believed_connected_is_answered_with_an_offer() {
     assert_eq!(low.poll_action(at(5001)), None);
 }
 
+/// R182: retries come ever more slowly, each after a time of its own.
 #[test]
 fn lost_peer_is_retried_within_half_a_second_then_ever_more_slowly() {
     let mut low = Introductions::new(7);
@@ -530,7 +531,7 @@ mod states {
     }
 
     proptest! {
-        /// Whatever happens in whatever order: what is told of each way to a peer is a walk along allowed steps,
+        /// R175, R176: whatever happens in whatever order: what is told of each way to a peer is a walk along allowed steps,
         /// without gaps, and ends where it is.
         #[test]
         fn only_allowed_steps_are_ever_told(

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use kinlog_feeds::{KeyPair, PublicKey, Time};
 use kinlog_signal::SignalKind;
 
-use super::Task;
+use super::{Task, random};
 use crate::clock::unix_seconds;
 use crate::node::introducer::introduces;
 use crate::node::introductions::{MeetingKey, PeerPath, Via};
@@ -49,6 +49,7 @@ impl Task {
             MeshMessage::Query { request_id, reach } => {
                 self.introducer.handle_query(now, id, request_id, reach);
             }
+            MeshMessage::Parting => self.handle_parting(now, id),
             MeshMessage::State { peers, gone, .. } => {
                 // Of those who are known already nothing is new, but perhaps who they are.
                 self.handle_found(now, id, &peers, &gone);
@@ -97,6 +98,17 @@ impl Task {
         }
     }
 
+    /// Asks again for peers of peers' peers that are known by that alone.
+    pub(super) fn look_further(&mut self, now: Time) {
+        for session in self.introductions.look_further(now) {
+            if let Ok(number) = random() {
+                let request_id = u64::from_le_bytes(number).max(1);
+                let reach = Reach::Further;
+                self.say(session, MeshMessage::Query { request_id, reach });
+            }
+        }
+    }
+
     /// Tells whoever asked of who came and went.
     pub(super) fn tell_found(&mut self) {
         let now = self.parts.clock.now();
@@ -138,7 +150,7 @@ impl Task {
             }
             if let Some(via) = found.via {
                 self.introductions
-                    .handle_further(id, found.peer, via, found.device);
+                    .handle_further(now, id, found.peer, via, found.device);
                 continue;
             }
             let path = PeerPath::by_peer(id, found.peer);

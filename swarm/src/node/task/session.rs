@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kinlog_feeds::{FeedKey, PublicKey};
 use kinlog_feeds::limits::PLAIN_SESSIONS_MAX;
+use kinlog_feeds::{FeedKey, PublicKey};
 use tokio::sync::mpsc;
 
 use super::{Task, random};
@@ -260,6 +260,7 @@ impl Task {
         }
         if let Some(found_by) = found_by {
             self.count_found(found_by);
+            self.pool_opened(id);
         }
         self.parts.replication.peer_open(id).await;
         self.parts.host.handle_session_open(&info);
@@ -331,6 +332,7 @@ impl Task {
                 self.introductions.forget(path);
             }
         }
+        self.pool.handle_closed(id);
         self.introducer.handle_closed(now, id);
         self.circuits.handle_session_closed(id);
         self.relayed.handle_session_closed(id);
