@@ -496,7 +496,7 @@ async fn member_list_updates_as_connections_come_and_go_without_any_server() {
         };
         let mut of_ada = peers
             .into_iter()
-            .filter(|peer| peer.agent.as_ref().is_some_and(|it| **it == ada.id.agent));
+            .filter(|peer| peer.agent.as_ref() == Some(&ada.id.agent));
         if let Some(peer) = of_ada.find(|peer| peer.color == color) {
             return peer;
         }
