@@ -247,8 +247,8 @@ async fn each_step_of_the_ladder_is_used_when_those_before_it_fail() {
         let (tries, successes) = tally(&status, by);
         assert!(tries >= 1 && successes == 1, "{by:?}: {:#?}", status.ladder);
         let of_step = |step: LadderStep| {
-            let steps = meeting(&status).steps.iter();
-            steps.filter(move |one| one.step == step).last().copied()
+            let mut steps = meeting(&status).steps.iter();
+            steps.rfind(move |one| one.step == step).copied()
         };
         let found = of_step(by).unwrap();
         assert_eq!(found.state, StepState::Connected, "{:#?}", status.topics);

@@ -166,7 +166,7 @@ fn remembered(node: &NodeStatus, by: FoundBy) -> Option<StepInfo> {
 /// Returns what is left when nobody is reached.
 fn waits(searches: &[&TopicStatus]) -> Option<StepInfo> {
     let is_over = |search: &&TopicStatus| search.state == NodePeerState::StoreForward;
-    if searches.is_empty() || !searches.iter().all(|search| is_over(&search)) {
+    if searches.is_empty() || !searches.iter().all(is_over) {
         return None;
     }
     let found = "what is written waits here, and with whoever keeps the feeds";
