@@ -10,12 +10,13 @@ mod world;
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use kinlog_feeds::crypto::FeedKey;
 use kinlog_indexer::entry::{
-    Body, Deed, Edit, Links, Mentions, Message, Reaction, Ref, Role, RoleChange,
+    Body, Deed, Edit, Envelope, Links, Mentions, Message, Reaction, Ref, Role, RoleChange, tag,
 };
 use kinlog_indexer::index::{Block, MessageRow, SearchHit};
-use kinlog_indexer::{Index, Text};
+use kinlog_indexer::{Clock, Index, Text};
 use testkit::process::Folder;
 use world::{World, act, admit_as, message, room_feed, tombstone};
 
@@ -53,6 +54,29 @@ impl Talk {
         let block = self
             .world
             .write(feed, self.depth, ms, Links::default(), body);
+        Ref {
+            feed,
+            index: block.index,
+        }
+    }
+
+    /// Says a message that nobody reads: of a format to come, or with a body that is none.
+    fn mumble(&mut self, who: usize, format: u64, body: &'static [u8]) -> Ref {
+        self.depth += 1;
+        let envelope = Envelope {
+            flags: 0,
+            links: Links::default(),
+            depth: self.depth,
+            clock: Clock {
+                ms: 3_000 + self.depth,
+                counter: 0,
+            },
+            tag: tag::MESSAGE,
+            format,
+            body: Bytes::from_static(body),
+        };
+        let feed = room_feed(who);
+        let block = self.world.write_bytes(feed, &envelope.encode().unwrap());
         Ref {
             feed,
             index: block.index,
@@ -264,6 +288,19 @@ fn who_never_saw_what_was_deleted_has_the_same_tables() {
                 );
             }
         }
+    }
+}
+
+/// It stands in no view before: deleted it does, as for those who never had it.
+#[test]
+fn a_message_that_nobody_could_read_is_shown_as_deleted_in_any_order() {
+    let format = u64::from(kinlog_indexer::BODY_FORMAT);
+    for (format, body) in [(format + 1, &b"?"[..]), (format, &[0xff, 0xff])] {
+        let mut talk = Talk::new();
+        talk.question = talk.mumble(1, format, body);
+        talk.delete(1, &[]);
+        let (_, row) = talk.question();
+        assert_eq!((row.text.as_str(), row.deleted.is_some()), ("", true));
     }
 }
 

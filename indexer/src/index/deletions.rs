@@ -133,7 +133,9 @@ impl Writer<'_> {
                 }
                 let body = self.kept_file(place, &held)?;
                 self.report_deleted(place, &held.head, body.as_ref())?;
-                if held.head == first.head {
+                // One that could not be read stands in no view yet, and does once it is deleted: as with
+                // those who never had it.
+                if held.head == first.head && held.state == 0 {
                     self.empty(place, &held)?;
                 } else {
                     self.unmake(place, &held)?;

@@ -17,7 +17,7 @@ use crate::index::deletions::SCRUB_END;
 use crate::limits::PREPARED_STATEMENTS_MAX;
 
 /// Raised with every change of [`SCHEMA`], and costs every index a rebuild.
-const SCHEMA_VERSION: u32 = 13;
+const SCHEMA_VERSION: u32 = 14;
 
 /// Name of the tally of feeds that were found to belong elsewhere than they were read.
 pub(super) const MOVED: &str = "moved";
