@@ -34,7 +34,7 @@ struct Soak {
     about: &'static str,
 }
 
-const SOAKS: [Soak; 14] = [
+const SOAKS: [Soak; 15] = [
     Soak {
         name: "power",
         package: "kinlog-feeds",
@@ -76,6 +76,12 @@ const SOAKS: [Soak; 14] = [
         package: "kinlog-indexer",
         tests: "random_histories_come_to_what_the_plain_rules_say",
         about: "histories of a room against the plain rules, for --seconds",
+    },
+    Soak {
+        name: "orders",
+        package: "kinlog-indexer",
+        tests: "twenty_random_orders",
+        about: "worlds read in twenty orders each, for --seconds",
     },
     Soak {
         name: "convergence",
