@@ -260,8 +260,10 @@ pub const TICK: Duration = Duration::from_secs(1);
 pub const TCP_CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Two sessions with one peer that come up within this time came up together, and both sides drop
-/// the same one; later, the newer one replaces the older.
-pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(5);
+/// the same one; later, the newer one replaces the older. Dials of each other at once are a second apart at
+/// most; with more, who comes back from another address right after it was met would lose to the session
+/// that it left, again and again.
+pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(2);
 
 /// Longest timer of the WebRTC stack while a connection comes up (see `link/webrtc/runtime.rs`): it
 /// wakes 500 times a second for at most [`NEGOTIATION_WAIT_MAX`].
