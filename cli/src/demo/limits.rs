@@ -19,3 +19,9 @@ pub(crate) const STDERR_LINES_KEPT: usize = 12;
 
 /// The file that is sent is larger than this; else it is written for the demo.
 pub(crate) const BIG_FILE_BYTES_MIN: u64 = 100_000_000;
+
+/// Until two sessions of the same two, who dialled each other at once, are one.
+pub(crate) const SETTLE_MAX: Duration = Duration::from_secs(5);
+
+/// Between one look and the next.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(200);

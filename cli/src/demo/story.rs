@@ -11,7 +11,7 @@ use kinlog_agent::api::{FollowProgress, Reply};
 use crate::demo::cast::{Introducer, Player};
 use crate::demo::claims::{Claim, Seen, all_over_webrtc, feed_at, meetings, paths_held};
 use crate::demo::courses::{COURSES, Course};
-use crate::demo::limits::{MEETING_WAIT_MAX, TRANSFER_WAIT_MAX};
+use crate::demo::limits::{LOOK_EVERY, MEETING_WAIT_MAX, SETTLE_MAX, TRANSFER_WAIT_MAX};
 use crate::demo::report::{Played, Transfer};
 use crate::demo::stage::{Stage, seconds};
 use crate::error::Failure;
@@ -186,12 +186,7 @@ async fn without_the_author(
     let (time, got) = follow(stage.player(LATECOMER)?, &published.link, |_| {}).await?;
     tell_arrival(stage, LATECOMER, &published.course, &got, time);
 
-    let seen = see(stage, &[READER, SEEDER, LATECOMER]).await?;
-    let met = meetings(&seen);
-    let with_seeder = met.iter().any(|met| {
-        let ends = [Some(met.one), met.other];
-        ends.contains(&Some(SEEDER)) && ends.contains(&Some(LATECOMER))
-    });
+    let (seen, with_seeder) = see_latecomer_at_seeder(stage).await?;
     let only_seeder_has_it = seen
         .iter()
         .filter(|seen| seen.name != LATECOMER)
@@ -337,6 +332,23 @@ async fn follow(
         )
         .await?;
     Ok((started.elapsed(), got))
+}
+
+/// Looks at who is up until the latecomer's session with the seeder is seen at both ends: two that dialled
+/// each other at once exchange two sessions for one, between one look and the next.
+async fn see_latecomer_at_seeder(stage: &Stage<'_>) -> Result<(Vec<Seen>, bool), Failure> {
+    let started = Instant::now();
+    loop {
+        let seen = see(stage, &[READER, SEEDER, LATECOMER]).await?;
+        let with_seeder = meetings(&seen).iter().any(|met| {
+            let ends = [Some(met.one), met.other];
+            ends.contains(&Some(SEEDER)) && ends.contains(&Some(LATECOMER))
+        });
+        if with_seeder || started.elapsed() > SETTLE_MAX {
+            return Ok((seen, with_seeder));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 async fn see(stage: &Stage<'_>, names: &[&'static str]) -> Result<Vec<Seen>, Failure> {
