@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kinlog_feeds::FeedKey;
+use kinlog_feeds::store::Feed;
 use kinlog_swarm::{FeedStatus, Label, NodeStatus};
 
 use crate::api::{FollowProgress, FollowStep, Selection, StepInfo};
@@ -92,24 +93,23 @@ impl Counts {
 
 /// Counts what is held of a selection of a feed.
 pub(in crate::requests) fn counts(core: &Core, key: &FeedKey, selection: &Selection) -> Counts {
-    let Some(feed) = core.store.feed(key) else {
-        return Counts::default();
-    };
-    let info = feed.info();
-    let wanted = blocks(&core.resolve(key, selection), info.length);
+    // One that was just listed may not be in the store yet: what is asked of it is wanted all the same.
+    let feed = core.store.feed(key);
+    let length = feed.as_ref().map_or(0, |feed| feed.info().length);
+    let wanted = blocks(&core.resolve(key, selection), length);
     let plan = core.plan();
     let emptied = plan.emptied.get(key).map_or(&[][..], Vec::as_slice);
     let wanted = minus(&[wanted], emptied);
-    let have = feed.have();
+    let held = |feed: &Feed| {
+        let have = feed.have();
+        let ranges = wanted.iter().cloned();
+        ranges.map(|range| have.count_range(range)).sum()
+    };
     Counts {
-        length: info.length,
-        have: wanted
-            .iter()
-            .cloned()
-            .map(|range| have.count_range(range))
-            .sum(),
+        length,
+        have: feed.as_ref().map_or(0, held),
         want: wanted.iter().map(|range| range.end - range.start).sum(),
-        bytes: info.bytes_held,
+        bytes: feed.as_ref().map_or(0, |feed| feed.info().bytes_held),
     }
 }
 
@@ -339,4 +339,26 @@ fn no_peers(look: &Look, pin: &Pin) -> (FollowStep, String) {
         }
     };
     (FollowStep::Peers, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_folder::TestFolder;
+
+    /// Between the moment when a directory lists it and the moment when it is asked for.
+    #[test]
+    fn a_range_of_a_feed_that_is_not_in_the_store_yet_is_wanted_whole() {
+        let folder = TestFolder::new();
+        let core = folder.core("Ada");
+        let listed = FeedKey([7; 32]);
+        assert!(core.store.feed(&listed).is_none());
+        let wants = |selection: Selection| {
+            let counts = counts(&core, &listed, &selection);
+            assert_eq!((counts.length, counts.have, counts.bytes), (0, 0, 0));
+            counts.want
+        };
+        assert_eq!(wants(Selection::Range(1..5)), 4);
+        assert_eq!(wants(Selection::All), 0, "nobody knows how many there are");
+    }
 }
