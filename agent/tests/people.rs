@@ -10,7 +10,7 @@ mod stage;
 
 use kinlog_agent::api::{Error, ErrorKind, MemberInfo, Reply, Request, RoomInfo};
 use kinlog_agent::home::Phrase;
-use stage::{Cast, Folder, meet, soon, until};
+use stage::{Cast, Folder, meet, soon, until, until_so};
 
 const ROOM: &str = "kitchen";
 
@@ -332,6 +332,9 @@ async fn who_joins_a_room_without_history_reads_from_then_on_and_sees_the_same_m
     ann.send(ROOM, "for bob too").await;
     bob.wait_for_message(ROOM, "for bob too").await;
     cem.join(&link).await.unwrap();
+    // What is said before it is heard that somebody came is said to those who were there.
+    let is_heard = async || members(&bob).await.len() == 3;
+    until_so("bob hears that cem came", is_heard).await;
     bob.send(ROOM, "for all").await;
     cem.wait_for_message(ROOM, "for all").await;
     assert_eq!(cem.messages(ROOM).await, ["bob: for all"]);

@@ -332,6 +332,21 @@ impl Cast {
             other => panic!("{other:?}"),
         }
     }
+
+    /// Holds the index against one that is made anew from the blocks that are here. A block that comes
+    /// in between makes another comparison.
+    pub(crate) async fn rebuilds_to_the_same(&self) {
+        let (before, after) = until(async || {
+            let held = self.status().await.store.blocks;
+            let before = self.reply(Request::Index { rebuild: false }).await.unwrap();
+            let after = self.reply(Request::Index { rebuild: true }).await.unwrap();
+            let is_read = matches!(&before, Reply::Index { behind: 0, .. });
+            let is_at_rest = is_read && self.status().await.store.blocks == held;
+            is_at_rest.then_some((before, after))
+        })
+        .await;
+        assert_eq!(before, after, "{}: made anew it is the same", self.name);
+    }
 }
 
 /// Waits, but not for ever.
