@@ -1,6 +1,7 @@
 //! Development only: what several crates need to test themselves.
 #![allow(clippy::panic, clippy::missing_panics_doc)] // A test helper fails by panicking.
 
+pub mod chromium;
 pub mod coturn;
 pub mod disk;
 pub mod far;

@@ -26,18 +26,21 @@ pub(crate) enum Part {
     Python,
     /// Debian's TURN server.
     Coturn,
+    /// A browser, whose data channels are of another stack than ours.
+    Chromium,
     /// Network namespaces with NAT between them, and a TURN server there; needs root.
     Namespaces,
 }
 
 impl Part {
-    pub(crate) const ALL: [Part; 7] = [
+    pub(crate) const ALL: [Part; 8] = [
         Part::Npm,
         Part::Strace,
         Part::Keyring,
         Part::Redis,
         Part::Python,
         Part::Coturn,
+        Part::Chromium,
         Part::Namespaces,
     ];
 
@@ -50,6 +53,7 @@ impl Part {
             Part::Redis => "redis",
             Part::Python => "python",
             Part::Coturn => "coturn",
+            Part::Chromium => "chromium",
             Part::Namespaces => "namespaces",
         }
     }
@@ -63,6 +67,7 @@ impl Part {
             Part::Redis => "redis_",
             Part::Python => "python_",
             Part::Coturn => "coturn_",
+            Part::Chromium => "chromium_",
             Part::Namespaces => "namespaces_",
         }
     }
@@ -82,6 +87,7 @@ impl Part {
             Part::Redis => provide_programs(&[("redis-server", "redis-server")]),
             Part::Python => provide_programs(&[("python3", "python3")]),
             Part::Coturn => provide_programs(&[("turnserver", "coturn")]),
+            Part::Chromium => provide_programs(&[("chromium", "chromium")]),
             Part::Namespaces => provide_programs(&[
                 ("ip", "iproute2"),
                 ("nft", "nftables"),
