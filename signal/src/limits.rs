@@ -13,6 +13,9 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024;
 /// addresses need 17 KiB, a full list of peers 3 KiB).
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 
+/// Parts in which a client may send one message: 64 KiB in parts of 1 KiB. Clients of ours send one.
+pub const PARTS_MAX: usize = 64;
+
 /// Topics one connection may be in: more than any one person's rooms and feeds at once.
 pub const TOPICS_PER_CONNECTION_MAX: usize = 256;
 

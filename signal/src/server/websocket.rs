@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::{FRAME_BYTES_MAX, PARTS_MAX};
 
 /// Longest head of a frame that a server writes.
 pub(super) const HEAD_BYTES_MAX: usize = 10;
@@ -54,6 +54,9 @@ pub(super) enum FrameError {
     /// A part of a message that did not begin, or a message within another one.
     #[error("parts of messages out of order")]
     OutOfOrder,
+    /// A message in more parts than one needs.
+    #[error("message in more than {PARTS_MAX} parts")]
+    TooManyParts,
 }
 
 /// Reads what one client sends. After bytes were added to [`space`](Self::space), call
@@ -62,7 +65,14 @@ pub(super) enum FrameError {
 pub(super) struct Reader {
     bytes: BytesMut,
     /// Parts of a message that is not whole yet.
-    parts: Option<Zeroizing<Vec<u8>>>,
+    parts: Option<Parts>,
+}
+
+/// A message that is not whole yet.
+#[derive(Debug)]
+struct Parts {
+    bytes: Zeroizing<Vec<u8>>,
+    count: usize,
 }
 
 /// The head of a frame, and how long it is.
@@ -76,11 +86,15 @@ struct Head {
 }
 
 impl Reader {
-    /// Returns where what came is to be appended, with room for `count` bytes.
+    /// Returns where what came is to be appended, with room for some of it: for `count` bytes when
+    /// nothing is held.
     pub(super) fn space(&mut self, count: usize) -> &mut BytesMut {
-        if self.bytes.capacity() - self.bytes.len() < count {
+        let held = self.bytes.len();
+        // Twice as much, so that a frame in many pieces is moved a few times, and not with each.
+        let wanted = grown(held, count);
+        if self.bytes.capacity() == held && wanted > held {
             // Not by `reserve`, which would leave a copy behind.
-            let mut larger = BytesMut::with_capacity(self.bytes.len() + count);
+            let mut larger = BytesMut::with_capacity(wanted);
             larger.extend_from_slice(&self.bytes);
             self.bytes.zeroize();
             self.bytes = larger;
@@ -136,21 +150,42 @@ impl Reader {
         is_final: bool,
         payload: Zeroizing<Vec<u8>>,
     ) -> Result<Option<Bytes>, FrameError> {
-        let message = match (self.parts.take(), is_first) {
-            (None, true) => payload,
-            (Some(parts), false) => Zeroizing::new([&parts[..], &payload].concat()),
+        let parts = match (self.parts.take(), is_first) {
+            (None, true) => Parts {
+                bytes: payload,
+                count: 1,
+            },
+            (Some(parts), false) => parts.with(&payload)?,
             (Some(_), true) | (None, false) => return Err(FrameError::OutOfOrder),
         };
         if is_final {
-            return Ok(Some(Bytes::from_owner(message)));
+            return Ok(Some(Bytes::from_owner(parts.bytes)));
         }
-        self.parts = Some(message);
+        self.parts = Some(parts);
         Ok(None)
     }
 
     /// Returns the bytes of the message that is not whole yet.
     fn held(&self) -> usize {
-        self.parts.as_ref().map_or(0, |parts| parts.len())
+        self.parts.as_ref().map_or(0, |parts| parts.bytes.len())
+    }
+}
+
+impl Parts {
+    /// Appends a part; what has to move is overwritten where it was.
+    fn with(mut self, part: &[u8]) -> Result<Parts, FrameError> {
+        self.count += 1;
+        if self.count > PARTS_MAX {
+            return Err(FrameError::TooManyParts);
+        }
+        let held = self.bytes.len();
+        if self.bytes.capacity() - held < part.len() {
+            let mut larger = Vec::with_capacity(grown(held, part.len()));
+            larger.extend_from_slice(&self.bytes);
+            self.bytes = Zeroizing::new(larger);
+        }
+        self.bytes.extend_from_slice(part);
+        Ok(self)
     }
 }
 
@@ -186,6 +221,12 @@ impl Head {
             head_bytes: cursor.position() as usize,
         }))
     }
+}
+
+/// Returns the size of a buffer in the place of a full one: twice as large up to that of a message, and
+/// with room for so much more.
+fn grown(held: usize, more: usize) -> usize {
+    (2 * held).min(FRAME_BYTES_MAX).max(held + more)
 }
 
 /// Takes the mask off (section 5.3), sixteen bytes at a time.
@@ -322,6 +363,37 @@ mod tests {
             "before it is there"
         );
         assert!(read(&masked(0x82, &over(FRAME_BYTES_MAX))).is_ok());
+    }
+
+    /// A part without bytes moved all that came before it, was charged to nobody, and another could
+    /// follow.
+    #[test]
+    fn a_message_has_so_many_parts_and_no_more() {
+        let begun = masked(0x02, &vec![0; FRAME_BYTES_MAX]);
+        let more = masked(0x00, b"").repeat(10_000);
+        let endless = [begun.clone(), more].concat();
+        assert_eq!(read(&endless), Err(FrameError::TooManyParts));
+        let more = masked(0x00, b"").repeat(PARTS_MAX - 2);
+        let whole = [begun, more, masked(0x80, b"")].concat();
+        assert_eq!(read(&whole), Ok(vec![message(&[0; FRAME_BYTES_MAX])]));
+    }
+
+    #[test]
+    fn a_frame_that_comes_byte_by_byte_moves_a_few_times() {
+        let frame = masked(0x82, &vec![7; FRAME_BYTES_MAX]);
+        let (mut reader, mut last, mut places, mut read) = (Reader::default(), None, 0, None);
+        for byte in frame {
+            let space = reader.space(4_096);
+            let place = Some(space.as_ptr());
+            places += usize::from(place != last);
+            last = place;
+            space.extend_from_slice(&[byte]);
+            assert_eq!(read, None);
+            read = reader.poll_incoming().unwrap();
+            reader.release();
+        }
+        assert_eq!(read, Some(message(&[7; FRAME_BYTES_MAX])));
+        assert!(places <= 6, "{places}");
     }
 
     #[test]
