@@ -20,7 +20,8 @@ pub struct TurnLimits {
     pub permissions: usize,
     /// Channels of one allocation. Default 64.
     pub channels: usize,
-    /// Bytes that one allocation relays, both ways together: 1 MiB a second, a call or a few files.
+    /// Bytes that one allocation relays, both ways together: 1 MiB a second, a call or a few files. A
+    /// datagram counts for 64 more than are in it: what IP and UDP add on both sides.
     pub allocation_rate: Rate,
     /// Bytes that all allocations relay together: 16 MiB a second.
     pub total_rate: Rate,
@@ -72,6 +73,10 @@ pub(super) const NONCE_LIFETIME_S: u64 = 3_600;
 /// Longest message of a client and longest datagram of a peer, 4 KiB: what ICE and SCTP send fits into
 /// 1,500 bytes.
 pub(super) const MESSAGE_BYTES_MAX: usize = 4 * 1024;
+
+/// What a datagram costs beside its bytes, in bytes: IP and UDP on its way in and out (56), and some
+/// framing. Empty ones are packets, too.
+pub(super) const OVERHEAD_BYTES: usize = 64;
 
 /// How often what is over is looked for.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(5);

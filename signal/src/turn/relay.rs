@@ -15,7 +15,7 @@ use rtc_stun::message::{METHOD_BINDING, Message};
 use super::allocation::{Allocation, Made};
 use super::auth::{Auth, REALM, User};
 use super::counters::TurnCounts;
-use super::limits::{LIFETIME_DEFAULT, SWEEP_INTERVAL, TurnLimits};
+use super::limits::{LIFETIME_DEFAULT, OVERHEAD_BYTES, SWEEP_INTERVAL, TurnLimits};
 use super::message::{
     ADDRESS_QUOTA, Answer, BAD_CREDENTIAL, FAMILY, MISMATCH, NAME_QUOTA, NO_CREDENTIAL,
     PEER_FAMILY, PEER_FORBIDDEN, Received, Refusal, SERVER_QUOTA, STALE_NONCE, Wish, channel_data,
@@ -449,7 +449,7 @@ fn granted(limits: &TurnLimits, wanted: Option<Duration>) -> Duration {
     wanted.min(limits.lifetime)
 }
 
-/// Takes bytes from an allocation's share and from that of all, or from neither.
+/// Takes a datagram from an allocation's share and from that of all, or from neither.
 fn spend(
     now: Time,
     own: &mut Bucket,
@@ -462,7 +462,7 @@ fn spend(
     if !total.charge(now, 0).is_zero() {
         return Err("total_rate");
     }
-    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    let bytes = u32::try_from(bytes + OVERHEAD_BYTES).unwrap_or(u32::MAX);
     own.charge(now, bytes);
     total.charge(now, bytes);
     Ok(())

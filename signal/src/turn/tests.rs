@@ -436,7 +436,7 @@ fn bytes_have_a_rate_of_their_own_and_one_for_all() {
     };
     let limits = TurnLimits {
         allocation_rate: rate(1_000),
-        total_rate: rate(2_500),
+        total_rate: rate(2_700),
         ..TurnLimits::default()
     };
     let mut world = World::with(limits);
@@ -464,6 +464,34 @@ fn bytes_have_a_rate_of_their_own_and_one_for_all() {
     world.now = world.now + Duration::from_secs(60);
     assert_eq!(world.send(third, PEER, &data).len(), 1);
     assert_eq!(world.relay.counts().bytes_to_peers, 6 * 600);
+}
+
+/// Four bytes by a channel made a packet to somebody, as often as anybody liked: only what was in
+/// datagrams was counted.
+#[test]
+fn empty_datagrams_have_a_rate_too() {
+    let limits = TurnLimits {
+        allocation_rate: Rate {
+            per_second: 100,
+            burst: 1_000,
+        },
+        ..TurnLimits::default()
+    };
+    let mut world = World::with(limits);
+    for number in [1, 2] {
+        let from = client(number);
+        assert_eq!(world.allocate(from), 0);
+        assert_eq!(world.bind(from, 0x4001, PEER), 0);
+    }
+    let to_peer = (0..100).flat_map(|_| world.take(client(1), &[0x40, 1, 0, 0]));
+    let to_peer = to_peer.count();
+    assert!((1..20).contains(&to_peer), "{to_peer}");
+    assert_eq!(world.dropped("allocation_rate"), 100 - to_peer as u64);
+    for _ in 0..100 {
+        let relay = RelayId(1);
+        world.relay.handle_peer(world.now, relay, at(PEER), b"");
+    }
+    assert_eq!(world.drain().len(), to_peer, "the other way likewise");
 }
 
 #[test]
