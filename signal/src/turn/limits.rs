@@ -32,6 +32,8 @@ pub struct TurnLimits {
     /// After this no refresh helps: the peers have long had the time to find another way. Default
     /// twelve hours.
     pub lifetime_total: Duration,
+    /// A TCP connection that has had no allocation for this long is closed. Default 30 s.
+    pub stream_idle: Duration,
 }
 
 impl Default for TurnLimits {
@@ -54,6 +56,7 @@ impl Default for TurnLimits {
             request_rate: crate::limits::STUN_RATE,
             lifetime: Duration::from_secs(3_600),
             lifetime_total: Duration::from_secs(12 * 3_600),
+            stream_idle: Duration::from_secs(30),
         }
     }
 }
@@ -90,9 +93,6 @@ pub(super) const STREAMS_MAX: usize = 2_048;
 
 /// TCP connections of one address, as many as allocations and as many again.
 pub(super) const STREAMS_PER_ADDRESS_MAX: usize = 64;
-
-/// A TCP connection without an allocation is closed after this long.
-pub(super) const STREAM_IDLE: Duration = Duration::from_secs(30);
 
 /// Messages that wait for one TCP client; what comes then is dropped, as a full router drops it.
 pub(super) const STREAM_QUEUE_MAX: usize = 256;

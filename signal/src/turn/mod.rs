@@ -21,6 +21,8 @@ mod message;
 mod peers;
 mod relay;
 mod server;
+#[cfg(test)]
+mod socket_tests;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -266,9 +266,10 @@ impl Relay {
         }
     }
 
-    /// Returns whether a client has an allocation.
-    pub fn serves(&self, client: &Client) -> bool {
-        self.allocations.contains_key(client)
+    /// Returns whether a client has an allocation that is not over.
+    pub fn serves(&self, now: Time, client: &Client) -> bool {
+        let held = self.allocations.get(client);
+        held.is_some_and(|allocation| now < allocation.until)
     }
 
     fn request(&mut self, now: Time, unix_s: u64, client: Client, mut request: Message) {

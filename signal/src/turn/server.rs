@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use kinlog_feeds::Time;
@@ -75,6 +75,7 @@ pub(super) struct Shared {
     bind: IpAddr,
     public: IpAddr,
     ports: RangeInclusive<u16>,
+    pub(super) stream_idle: Duration,
     start: Instant,
     relay: Mutex<Relay>,
     /// Sockets of allocations.
@@ -113,6 +114,7 @@ impl TurnServer {
         getrandom::fill(&mut nonces).map_err(io::Error::other)?;
         let crypto = rtc_crypto::default_provider().map_err(io::Error::other)?;
         let relays_at = (settings.public, settings.ports.clone());
+        let stream_idle = settings.limits.stream_idle;
         let mut relay = Relay::new(settings.limits, settings.secrets, relays_at, nonces, crypto);
         if settings.allows_loopback {
             relay.allow_loopback();
@@ -123,6 +125,7 @@ impl TurnServer {
             bind: settings.bind,
             public: settings.public,
             ports: settings.ports,
+            stream_idle,
             start: Instant::now(),
             relay: Mutex::new(relay),
             sockets: Mutex::default(),
@@ -211,14 +214,14 @@ impl Shared {
     }
 
     pub(super) fn serves(&self, client: &Client) -> bool {
-        self.relay().serves(client)
+        self.relay().serves(self.now(), client)
     }
 
     /// Tells the relay something and carries out what it wants.
     fn input(self: &Arc<Self>, tell: impl FnOnce(&mut Relay, Time, u64)) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let unix_s = since.map_or(0, |since| since.as_secs());
-        let now = Time::ZERO + self.start.elapsed();
+        let now = self.now();
         let mut outputs = Vec::new();
         let mut relay = self.relay();
         tell(&mut relay, now, unix_s);
@@ -317,6 +320,10 @@ impl Shared {
         if let Some(stream) = streams.get_mut(&client) {
             stream.task = Some(task.abort_handle());
         }
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.start.elapsed()
     }
 
     fn relay(&self) -> MutexGuard<'_, Relay> {

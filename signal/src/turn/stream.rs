@@ -7,9 +7,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::limits::{MESSAGE_BYTES_MAX, STREAM_IDLE};
+use super::limits::MESSAGE_BYTES_MAX;
 use super::message::stream_message_bytes;
 use super::relay::Client;
 use super::server::Shared;
@@ -31,9 +31,11 @@ pub(super) async fn run(
     }
 }
 
-/// Takes messages until there are none, or something else comes.
+/// Takes messages until there are none, something else comes, or the client has had no allocation for
+/// too long: whoever vanished says nothing of it, and whoever sends a byte now and then is no client.
 async fn take(shared: &Arc<Shared>, client: Client, mut read: OwnedReadHalf) {
     let mut bytes = BytesMut::new();
+    let mut served_at = Instant::now();
     loop {
         loop {
             match stream_message_bytes(&bytes) {
@@ -46,17 +48,17 @@ async fn take(shared: &Arc<Shared>, client: Client, mut read: OwnedReadHalf) {
             }
         }
         bytes.reserve(MESSAGE_BYTES_MAX);
-        let more = read.read_buf(&mut bytes);
-        // An allocation ends by itself; whoever has none is not waited for.
-        let more = match shared.serves(&client) {
-            true => more.await,
-            false => match timeout(STREAM_IDLE, more).await {
-                Ok(more) => more,
+        loop {
+            if shared.serves(&client) {
+                served_at = Instant::now();
+            }
+            let until = served_at + shared.stream_idle;
+            match timeout_at(until, read.read_buf(&mut bytes)).await {
+                Ok(Ok(count)) if count > 0 => break,
+                Ok(_) => return,
+                Err(_) if shared.serves(&client) => {}
                 Err(_) => return,
-            },
-        };
-        if !more.is_ok_and(|count| count > 0) {
-            return;
+            }
         }
     }
 }

@@ -104,19 +104,7 @@ impl World {
         let nonce = answer(&self.take(from, &unsigned.raw))
             .get(ATTR_NONCE)
             .unwrap();
-        let (expiry, name) = username.split_once(':').unwrap();
-        let secrets = TurnSecrets::parse(secret).unwrap();
-        let (_, credential) = secrets.sign(expiry.parse().unwrap(), name);
-        message.add(ATTR_USERNAME, username.as_bytes());
-        message.add(ATTR_REALM, b"kinlog");
-        message.add(ATTR_NONCE, &nonce);
-        let integrity = MessageIntegrity::new_long_term_integrity_with_provider(
-            username.to_owned(),
-            "kinlog".to_owned(),
-            credential.reveal().to_owned(),
-            self.crypto.crypto(),
-        );
-        integrity.unwrap().add_to(&mut message).unwrap();
+        sign(&mut message, &nonce, secret, username, &*self.crypto);
         message
     }
 
@@ -188,7 +176,30 @@ impl World {
     }
 }
 
-fn transport() -> (AttrType, Vec<u8>) {
+/// Signs with the credential of a username.
+pub(super) fn sign(
+    message: &mut Message,
+    nonce: &[u8],
+    secret: &str,
+    username: &str,
+    crypto: &dyn RTCCryptoProvider,
+) {
+    let (expiry, name) = username.split_once(':').unwrap();
+    let secrets = TurnSecrets::parse(secret).unwrap();
+    let (_, credential) = secrets.sign(expiry.parse().unwrap(), name);
+    message.add(ATTR_USERNAME, username.as_bytes());
+    message.add(ATTR_REALM, b"kinlog");
+    message.add(ATTR_NONCE, nonce);
+    let integrity = MessageIntegrity::new_long_term_integrity_with_provider(
+        username.to_owned(),
+        "kinlog".to_owned(),
+        credential.reveal().to_owned(),
+        crypto.crypto(),
+    );
+    integrity.unwrap().add_to(message).unwrap();
+}
+
+pub(super) fn transport() -> (AttrType, Vec<u8>) {
     (ATTR_REQUESTED_TRANSPORT, vec![17, 0, 0, 0])
 }
 
@@ -202,7 +213,7 @@ fn answer(outputs: &[Output]) -> Message {
     message
 }
 
-fn code(answer: &Message) -> u16 {
+pub(super) fn code(answer: &Message) -> u16 {
     match answer.get(ATTR_ERROR_CODE) {
         Ok(value) => u16::from(value[2]) * 100 + u16::from(value[3]),
         Err(_) => 0,
