@@ -8,14 +8,15 @@ use std::sync::Arc;
 use kinlog_feeds::crypto::{Secret, blake2b_256_keyed};
 use kinlog_feeds::text as hex;
 use rtc_crypto::RTCCryptoProvider;
-use rtc_stun::attributes::{ATTR_MESSAGE_INTEGRITY, ATTR_NONCE, ATTR_REALM, ATTR_USERNAME};
+use rtc_stun::attributes::{
+    ATTR_MESSAGE_INTEGRITY, ATTR_NONCE, ATTR_REALM, ATTR_USERNAME, AttrType, RawAttribute,
+};
 use rtc_stun::integrity::MessageIntegrity;
 use rtc_stun::message::{Message, Setter as _};
 
 use super::limits::NONCE_LIFETIME_S;
 use super::message::{
     Answer, BAD_CREDENTIAL, BAD_REQUEST, NO_CREDENTIAL, OTHER_CREDENTIAL, Refusal, STALE_NONCE,
-    text,
 };
 use crate::ice::TurnSecrets;
 use crate::limits::TURN_CREDENTIAL_LIFETIME_S;
@@ -75,8 +76,9 @@ impl Auth {
         }
     }
 
-    /// Returns who sent a request. `known` is the username of the client's allocation: that one may
-    /// go on by it after it ended, and by a newer one of the same name.
+    /// Returns who sent a request, and takes out of it what nobody signed: that counts not (RFC 8489
+    /// section 14.5). `known` is the username of the client's allocation: that one may go on by it
+    /// after it ended, and by a newer one of the same name.
     pub(super) fn user(
         &self,
         unix_s: u64,
@@ -84,12 +86,13 @@ impl Auth {
         request: &mut Message,
         known: Option<&str>,
     ) -> Result<User, Refusal> {
-        if !request.contains(ATTR_MESSAGE_INTEGRITY) {
-            return Err(NO_CREDENTIAL);
-        }
-        let username = text(request, ATTR_USERNAME).ok_or(BAD_REQUEST)?;
-        let realm = text(request, ATTR_REALM).ok_or(BAD_REQUEST)?;
-        let nonce = text(request, ATTR_NONCE).ok_or(BAD_REQUEST)?;
+        let mut attributes = request.attributes.0.iter();
+        let signature = attributes.position(|it| it.typ == ATTR_MESSAGE_INTEGRITY);
+        let signature = signature.ok_or(NO_CREDENTIAL)?;
+        let signed = request.attributes.0.get(..signature).unwrap_or_default();
+        let username = text(signed, ATTR_USERNAME).ok_or(BAD_REQUEST)?;
+        let realm = text(signed, ATTR_REALM).ok_or(BAD_REQUEST)?;
+        let nonce = text(signed, ATTR_NONCE).ok_or(BAD_REQUEST)?;
         if realm != REALM || !is_live(unix_s, &username) && known != Some(username.as_str()) {
             return Err(BAD_CREDENTIAL);
         }
@@ -109,6 +112,7 @@ impl Auth {
             Some(User { username, key })
         });
         let user = user.ok_or(BAD_CREDENTIAL)?;
+        request.attributes.0.truncate(signature);
         match known.is_some_and(|known| name(known) != user.name()) {
             true => Err(OTHER_CREDENTIAL),
             false => Ok(user),
@@ -146,6 +150,12 @@ impl Auth {
         let is_live = unix_s <= u64::from(until);
         is_live && self.nonce_until(until, from) == nonce
     }
+}
+
+/// Text of the first attribute of a kind, such as the name of a user.
+fn text(attributes: &[RawAttribute], kind: AttrType) -> Option<String> {
+    let found = attributes.iter().find(|it| it.typ == kind)?;
+    String::from_utf8(found.value.clone()).ok()
 }
 
 fn name(username: &str) -> &str {

@@ -208,11 +208,6 @@ fn unknown(request: &Message) -> Vec<AttrType> {
     kinds.collect()
 }
 
-/// Text of an attribute, such as the name of a user.
-pub(super) fn text(message: &Message, kind: AttrType) -> Option<String> {
-    String::from_utf8(message.get(kind).ok()?).ok()
-}
-
 /// An answer or indication that is being written.
 pub(super) struct Answer(pub(super) Message);
 

@@ -348,6 +348,30 @@ fn an_allocation_goes_on_by_newer_credentials_and_by_none_of_others() {
     );
 }
 
+/// Whoever is on the way could append to a request, and end an allocation by that.
+#[test]
+fn what_stands_behind_a_signature_counts_not() {
+    let mut world = World::new();
+    let from = client(1);
+    assert_eq!(world.allocate(from), 0);
+    let username = format!("{EXPIRY}:somebody");
+    let refresh = world.request(METHOD_REFRESH, &[]);
+    let mut changed = world.sign(from, refresh, "the-newer-of-the-two", &username);
+    changed.add(ATTR_LIFETIME, &[0; 4]);
+    changed.add(ATTR_EVEN_PORT, &[0]);
+    let told = answer(&world.take(from, &changed.raw));
+    assert_eq!(code(&told), 0);
+    assert_eq!(told.get(ATTR_LIFETIME).unwrap(), 600_u32.to_be_bytes());
+    assert_eq!(world.relay.counts().allocations, 1);
+
+    let mut unsigned = world.request(METHOD_REFRESH, &[]);
+    unsigned.add(ATTR_MESSAGE_INTEGRITY, &[0; 20]);
+    unsigned.add(ATTR_USERNAME, username.as_bytes());
+    unsigned.add(ATTR_REALM, b"kinlog");
+    unsigned.add(ATTR_NONCE, b"00");
+    assert_eq!(code(&answer(&world.take(from, &unsigned.raw))), 400);
+}
+
 #[test]
 fn peers_are_of_the_public_internet_whatever_asks_for_them() {
     let mut world = World::new();
