@@ -88,7 +88,8 @@ pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) const PORT_TRIES_MAX: u16 = 32;
 
 /// TCP connections of clients: as many as there may be allocations, and as many again that are about
-/// to ask. Each has buffers of two messages, so 16 MiB.
+/// to ask. Each has buffers of two messages, so 16 MiB; the queues of those with an allocation are 64
+/// MiB when nobody reads.
 pub(super) const STREAMS_MAX: usize = 2_048;
 
 /// TCP connections of one address, as many as allocations and as many again.
@@ -96,3 +97,7 @@ pub(super) const STREAMS_PER_ADDRESS_MAX: usize = 64;
 
 /// Messages that wait for one TCP client; what comes then is dropped, as a full router drops it.
 pub(super) const STREAM_QUEUE_MAX: usize = 256;
+
+/// Bytes that wait for one TCP client, 64 KiB: a sixteenth of a second of its share. The system's buffer
+/// holds more.
+pub(super) const STREAM_QUEUE_BYTES_MAX: usize = 64 * 1024;

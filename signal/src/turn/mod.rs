@@ -19,6 +19,7 @@ mod counters;
 mod limits;
 mod message;
 mod peers;
+mod queue;
 mod relay;
 mod server;
 #[cfg(test)]

@@ -7,19 +7,17 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use kinlog_feeds::Time;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::debug;
 
 use super::counters::TurnCounts;
 use super::limits::{
-    MESSAGE_BYTES_MAX, PORT_TRIES_MAX, STREAM_QUEUE_MAX, STREAMS_MAX, STREAMS_PER_ADDRESS_MAX,
-    TurnLimits,
+    MESSAGE_BYTES_MAX, PORT_TRIES_MAX, STREAMS_MAX, STREAMS_PER_ADDRESS_MAX, TurnLimits,
 };
+use super::queue::{Queue, queue};
 use super::relay::{Client, Output, Relay, RelayId};
 use super::stream;
 use crate::ice::TurnSecrets;
@@ -92,7 +90,7 @@ struct Socket {
 
 #[derive(Debug)]
 struct Stream {
-    queue: mpsc::Sender<Bytes>,
+    queue: Queue,
     task: Option<AbortHandle>,
 }
 
@@ -256,7 +254,7 @@ impl Shared {
             }
             Output::ToClient { to, bytes } => {
                 let queue = self.streams().get(&to).map(|stream| stream.queue.clone());
-                if queue.is_some_and(|queue| queue.try_send(bytes).is_err()) {
+                if queue.is_some_and(|queue| queue.put(bytes).is_err()) {
                     self.relay().handle_unsent();
                 }
             }
@@ -309,7 +307,7 @@ impl Shared {
             debug!("too many clients by TCP");
             return;
         }
-        let (queue, queued) = mpsc::channel(STREAM_QUEUE_MAX);
+        let (queue, queued) = queue();
         streams.insert(client, Stream { queue, task: None });
         let shared = Arc::clone(self);
         let task = tokio::spawn(async move {

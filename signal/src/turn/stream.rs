@@ -2,26 +2,21 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::limits::MESSAGE_BYTES_MAX;
 use super::message::stream_message_bytes;
+use super::queue::Queued;
 use super::relay::Client;
 use super::server::Shared;
 use crate::limits::WRITE_WITHIN;
 
 /// Runs until either side ends it; then its allocation ends, too.
-pub(super) async fn run(
-    shared: Arc<Shared>,
-    client: Client,
-    stream: TcpStream,
-    queued: mpsc::Receiver<Bytes>,
-) {
+pub(super) async fn run(shared: Arc<Shared>, client: Client, stream: TcpStream, queued: Queued) {
     // Small messages are not to wait for larger ones.
     let _ = stream.set_nodelay(true);
     let (read, write) = stream.into_split();
@@ -63,11 +58,12 @@ async fn take(shared: &Arc<Shared>, client: Client, mut read: OwnedReadHalf) {
     }
 }
 
-async fn give(mut queued: mpsc::Receiver<Bytes>, mut write: OwnedWriteHalf) {
-    while let Some(bytes) = queued.recv().await {
+async fn give(mut queued: Queued, mut write: OwnedWriteHalf) {
+    while let Some(bytes) = queued.next().await {
         let written = timeout(WRITE_WITHIN, write.write_all(&bytes)).await;
         if !matches!(written, Ok(Ok(()))) {
             return;
         }
+        queued.written(&bytes);
     }
 }
