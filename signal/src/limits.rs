@@ -46,6 +46,13 @@ pub const JOIN_WITHIN: Duration = Duration::from_secs(30);
 /// Sockets whose HTTP request is not complete yet; 8 KiB each, so 8 MiB.
 pub const HANDSHAKES_MAX: usize = 1_024;
 
+/// Of these sockets so many may be of one address, or a quarter of the connections that it may have
+/// where those were raised: a household whose server is back. Others are not kept out by it.
+pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 64;
+
+/// The same of the metrics port, whatever clients do.
+pub const METRICS_HANDSHAKES_MAX: usize = 16;
+
 /// Time for the HTTP request head and the upgrade (RUSTSEC-2023-0065: minutes of CPU otherwise).
 pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 

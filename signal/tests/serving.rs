@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kinlog_feeds::KeyPair;
+use kinlog_signal::limits::{HANDSHAKES_PER_ADDRESS_MAX, METRICS_HANDSHAKES_MAX};
 use kinlog_signal::rules::RuleSettings;
 use kinlog_signal::server::{HeaderName, Listeners, tls_from_files};
 use kinlog_signal::{
@@ -192,6 +193,35 @@ async fn metrics_count_what_happens_and_name_nobody() {
     assert!(
         elsewhere.starts_with("HTTP/1.1 404 "),
         "clients do not see them: {elsewhere}"
+    );
+}
+
+/// All clients shared one number of unfinished requests, and with them whoever reads the metrics.
+#[tokio::test]
+async fn who_asks_nothing_keeps_out_himself_and_nobody_else() {
+    let server = Server::start(Settings::default()).await;
+    let mut silent = Vec::new();
+    for _ in 0..HANDSHAKES_PER_ADDRESS_MAX {
+        silent.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    let answer = get(server.address, "/api/health").await;
+    assert_eq!(answer, "", "one too many");
+    let mut watchers = Vec::new();
+    for _ in 0..METRICS_HANDSHAKES_MAX - 1 {
+        watchers.push(TcpStream::connect(server.metrics).await.unwrap());
+    }
+    let answer = get(server.metrics, "/metrics").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+
+    let header = HeaderName::from_static("x-forwarded-for");
+    let behind = Server::start(Settings::default().proxy_header(header)).await;
+    for _ in 0..=HANDSHAKES_PER_ADDRESS_MAX {
+        silent.push(TcpStream::connect(behind.address).await.unwrap());
+    }
+    let answer = get(behind.address, "/api/health").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 "),
+        "a proxy is one address: {answer}"
     );
 }
 

@@ -12,18 +12,23 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use crate::address::{DEFAULT_PATH, is_local};
-use crate::limits::{HANDSHAKE_WITHIN, HANDSHAKES_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
+use crate::limits::{
+    HANDSHAKE_WITHIN, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, HEAD_BYTES_MAX, HEADERS_MAX,
+    METRICS_HANDSHAKES_MAX,
+};
+use crate::rules::AddressKey;
 use crate::server::health::{health, ready};
 use crate::server::hub::Hub;
 use crate::server::metrics;
 use crate::server::registry;
 use crate::server::settings::Settings;
+use crate::server::unfinished::{Place, Unfinished};
 use crate::server::upgrade::upgrade;
 
 /// What every request needs.
@@ -32,7 +37,8 @@ pub(super) struct Server {
     pub(super) hub: Arc<Hub>,
     pub(super) names: Arc<[String]>,
     pub(super) proxy_header: Option<HeaderName>,
-    pub(super) handshakes: Arc<Semaphore>,
+    unfinished: Arc<Unfinished>,
+    unfinished_metrics: Arc<Unfinished>,
     /// Held by every task of a client: when all are gone, the receiver ends.
     pub(super) alive: Option<mpsc::Sender<()>>,
     only_local: bool,
@@ -43,11 +49,14 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new(hub: Arc<Hub>, settings: Settings, alive: mpsc::Sender<()>) -> Self {
         let names = settings.names.into_iter();
+        let of_address = settings.rules.connections_per_address_max / 4;
+        let of_address = of_address.max(HANDSHAKES_PER_ADDRESS_MAX);
         Server {
             hub,
             names: names.map(|name| name.to_ascii_lowercase()).collect(),
             proxy_header: settings.proxy_header,
-            handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
+            unfinished: Unfinished::new(HANDSHAKES_MAX, of_address),
+            unfinished_metrics: Unfinished::new(METRICS_HANDSHAKES_MAX, METRICS_HANDSHAKES_MAX),
             alive: Some(alive),
             only_local: settings.only_local,
             only_topics: settings.only_topics,
@@ -68,6 +77,13 @@ impl Server {
             debug!("a connection from outside of the local network");
             return;
         }
+        // A proxy is one address and stands for many.
+        let counted = self.proxy_header.is_none();
+        let place = counted.then(|| AddressKey::from(address.ip()));
+        let Some(place) = self.unfinished.take(place) else {
+            debug!("too many unfinished requests");
+            return;
+        };
         let mut router = Router::new().route(DEFAULT_PATH, any(upgrade));
         if !self.only_topics {
             router = router.merge(registry::router());
@@ -80,20 +96,20 @@ impl Server {
                 .with_state(Arc::clone(&self.hub));
             router = router.merge(health);
         }
-        self.start(stream, router.layer(Extension(address)), self.tls.clone());
+        let router = router.layer(Extension(address));
+        self.start(place, stream, router, self.tls.clone());
     }
 
     /// Starts the task of one socket of the metrics port.
     pub(super) fn accept_metrics(&self, stream: TcpStream) {
-        self.start(stream, metrics::router(Arc::clone(&self.hub)), None);
-    }
-
-    /// Drops the socket when too many have not finished their request.
-    fn start(&self, stream: TcpStream, router: Router, tls: Option<TlsAcceptor>) {
-        let Ok(handshake) = Arc::clone(&self.handshakes).try_acquire_owned() else {
-            debug!("too many unfinished requests");
+        let Some(place) = self.unfinished_metrics.take(None) else {
+            debug!("too many unfinished requests for metrics");
             return;
         };
+        self.start(place, stream, metrics::router(Arc::clone(&self.hub)), None);
+    }
+
+    fn start(&self, place: Place, stream: TcpStream, router: Router, tls: Option<TlsAcceptor>) {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "socket lost before its request");
             return;
@@ -112,7 +128,7 @@ impl Server {
             if answered.await.is_err() {
                 debug!("request took too long");
             }
-            drop(handshake);
+            drop(place);
             drop(alive);
         });
     }

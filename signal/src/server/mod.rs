@@ -20,6 +20,7 @@ mod redis;
 mod registry;
 mod settings;
 mod tls;
+mod unfinished;
 mod upgrade;
 mod websocket;
 
