@@ -151,10 +151,20 @@ impl Rules {
         self.cluster.as_mut()?.outputs.pop_front()
     }
 
-    pub(super) fn unix_ms(&self, now: Time) -> u64 {
+    fn unix_ms(&self, now: Time) -> u64 {
         let passed = now.since(Time::ZERO).as_millis();
         let started = self.cluster.as_ref().map_or(0, |known| known.started_ms);
         started.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+    }
+
+    /// Returns since when a key that joins now is in a topic: later than where it was before, also when
+    /// that is with an instance whose clock is ahead.
+    pub(super) fn since_ms(&self, now: Time, topic: &Topic, key: &PublicKey) -> u64 {
+        let before = match self.topics.member(topic, key) {
+            Some(Seat::Here(_, since_ms) | Seat::There(_, since_ms)) => since_ms,
+            None => return self.unix_ms(now),
+        };
+        self.unix_ms(now).max(before.saturating_add(1))
     }
 
     pub(super) fn reaches_instances(&self) -> bool {

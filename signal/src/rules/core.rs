@@ -411,7 +411,7 @@ impl Rules {
             self.refuse(from, RefusalCode::TooManyTopics, Some(topic), shown);
             return 0;
         }
-        let since_ms = self.unix_ms(now);
+        let since_ms = self.since_ms(now, &topic, &key);
         let before = match self.topics.enter(now, topic, key, from, since_ms) {
             Ok(before) => before,
             Err(error) => return self.refuse_entry(from, topic, error),
