@@ -28,7 +28,8 @@ pub const PEERS_LISTED_MAX: usize = 64;
 /// Memberships on one server, about 250 B each: 250 MB when every one is taken.
 pub const MEMBERSHIPS_MAX: usize = 1_000_000;
 
-/// Sockets on one server: below the usual limit of 20,000 descriptors, with room for the rest.
+/// Sockets on one server. With requests that are not complete, allocations and TCP clients of the
+/// relay they are some 20,600 descriptors; the unit in `docs/operations` allows 24,000.
 pub const CONNECTIONS_MAX: usize = 16_384;
 
 /// Sockets from one IPv4 address or IPv6 /64: a large household behind one address.
@@ -242,7 +243,7 @@ pub const STUN_RATE: Rate = Rate {
 /// only forged senders achieve, further ones get no answer until some are forgotten.
 pub const STUN_ADDRESSES_MAX: usize = 65_536;
 
-/// After a UDP socket that failed, before it is read again.
+/// After a UDP socket that failed, before it is read again; the relay's accept likewise.
 pub const STUN_ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 /// STUN URLs, and TURN URLs, that a client is told.

@@ -101,3 +101,29 @@ pub(super) const STREAM_QUEUE_MAX: usize = 256;
 /// Bytes that wait for one TCP client, 64 KiB: a sixteenth of a second of its share. The system's buffer
 /// holds more.
 pub(super) const STREAM_QUEUE_BYTES_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{CONNECTIONS_MAX, HANDSHAKES_MAX, METRICS_HANDSHAKES_MAX};
+
+    /// Listeners, the bus, standard streams.
+    const REST: usize = 64;
+
+    #[test]
+    fn the_unit_allows_as_many_files_as_the_limits_do() {
+        let unit = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../docs/operations/kinlog-signal.service"
+        );
+        let unit = std::fs::read_to_string(unit).unwrap();
+        let allowed = unit.lines().find_map(|it| it.strip_prefix("LimitNOFILE="));
+        let of_clients = CONNECTIONS_MAX + HANDSHAKES_MAX + METRICS_HANDSHAKES_MAX;
+        let of_relay = TurnLimits::default().allocations + STREAMS_MAX;
+        let needed = of_clients + of_relay + REST;
+        assert!(
+            allowed.unwrap().parse::<usize>().unwrap() >= needed,
+            "{needed}"
+        );
+    }
+}

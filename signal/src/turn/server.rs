@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kinlog_feeds::Time;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::counters::TurnCounts;
@@ -151,23 +151,26 @@ impl TurnServer {
         let _ends = Ends(&self.0);
         let mut number = 0;
         let mut datagram = vec![0; MESSAGE_BYTES_MAX + 1];
+        let (mut read_at, mut accept_at) = (None, None);
         loop {
             let due = self.0.start + self.0.relay().poll_timeout().since(Time::ZERO);
             tokio::select! {
                 () = sleep_until(due) => self.0.input(|relay, now, _| relay.handle_timeout(now)),
-                received = self.0.udp.recv_from(&mut datagram) => match received {
+                received = after(read_at, self.0.udp.recv_from(&mut datagram)) => match received {
                     Ok((count, from)) => {
+                        read_at = None;
                         let bytes = datagram.get(..count).unwrap_or_default();
                         self.0.handle_client(Client::Udp(from), bytes);
                     }
-                    Err(error) => pause("no datagram", &error).await,
+                    Err(error) => read_at = Some(pause("no datagram", &error)),
                 },
-                accepted = self.0.tcp.accept() => match accepted {
+                accepted = after(accept_at, self.0.tcp.accept()) => match accepted {
                     Ok((stream, from)) => {
+                        accept_at = None;
                         number += 1;
                         self.0.accept(Client::Tcp(number, from), stream);
                     }
-                    Err(error) => pause("accept failed", &error).await,
+                    Err(error) => accept_at = Some(pause("accept failed", &error)),
                 },
             }
         }
@@ -188,9 +191,18 @@ impl Drop for Ends<'_> {
     }
 }
 
-async fn pause(what: &str, error: &io::Error) {
+/// Returns until when to leave alone what failed; everything else goes on meanwhile.
+fn pause(what: &str, error: &io::Error) -> Instant {
     debug!(%error, "{what}");
-    sleep(STUN_ERROR_PAUSE).await;
+    Instant::now() + STUN_ERROR_PAUSE
+}
+
+/// Does something, but not before a time.
+async fn after<T>(at: Option<Instant>, does: impl Future<Output = T>) -> T {
+    if let Some(at) = at {
+        sleep_until(at).await;
+    }
+    does.await
 }
 
 async fn bind_both(address: SocketAddr) -> io::Result<(TcpListener, UdpSocket)> {
@@ -347,7 +359,7 @@ async fn read_peers(shared: Arc<Shared>, id: RelayId, socket: Arc<UdpSocket>) {
                 shared.input(|relay, now, _| relay.handle_peer(now, id, from, bytes));
             }
             Ok(_) => {}
-            Err(error) => pause("no datagram of a peer", &error).await,
+            Err(error) => sleep_until(pause("no datagram of a peer", &error)).await,
         }
     }
 }
