@@ -13,6 +13,8 @@
 mod acts;
 mod append;
 #[cfg(feature = "network")]
+mod chromium;
+#[cfg(feature = "network")]
 mod connect;
 #[cfg(feature = "network")]
 mod end;

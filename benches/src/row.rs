@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::{append, identity, index, read};
 #[cfg(feature = "network")]
-use crate::{connect, far, replicate, signal_server, transfer};
+use crate::{chromium, connect, far, replicate, signal_server, transfer};
 
 /// How much to do.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +142,10 @@ pub(crate) const ROWS: &[Row] = &[
     replicate::WEBRTC_64K_STOCK,
     #[cfg(feature = "network")]
     replicate::WEBRTC_100B,
+    #[cfg(feature = "network")]
+    chromium::TO,
+    #[cfg(feature = "network")]
+    chromium::FROM,
     #[cfg(feature = "network")]
     replicate::FROM_NPM_100B,
     #[cfg(feature = "network")]

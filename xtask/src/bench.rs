@@ -31,6 +31,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Err(error) = Part::Npm.provide() {
         eprintln!("npm hypercore is missing, rows come without their peer: {error:#}");
     }
+    let with_chromium = |name: &String| name.contains("chromium");
+    if (options.names.is_empty() && !options.list) || options.names.iter().any(with_chromium) {
+        if let Err(error) = Part::Chromium.provide() {
+            eprintln!("Chromium is missing, its rows come without a figure: {error:#}");
+        }
+    }
     let build = Command::new("cargo")
         .args(["build", "--release", "--workspace", "--locked"])
         .current_dir(repository::root())
