@@ -13,6 +13,7 @@
 
 mod clock;
 mod generated;
+mod histogram;
 mod lan;
 pub mod limits;
 pub mod link;
@@ -21,12 +22,14 @@ pub mod node;
 mod replication;
 pub mod session;
 
+pub use histogram::HistogramStatus;
 pub use lan::{LanConfig, LanInterfaces, MeetingPointConfig};
 pub use link::{IcePath, Transport};
 pub use node::{
-    Credentials, FeedStatus, FoundBy, Host, LadderStatus, LadderStep, LanStatus, Node, NodeConfig,
-    NodeError, NodeEvent, NodeStatus, PeerState, PeerStatus, PoolConfig, PoolStatus, RelayStatus,
-    SessionStatus, SignalStatus, Standing, Step, StepState, StepStatus, TopicStatus, ViaStatus,
+    ConnectFailure, ConnectStatus, Credentials, FeedStatus, FoundBy, Host, LadderStatus,
+    LadderStep, LanStatus, Node, NodeConfig, NodeError, NodeEvent, NodeMetrics, NodeStatus,
+    PeerState, PeerStatus, PoolConfig, PoolStatus, RelayStatus, ReplicationStatus, SessionStatus,
+    SignalStatus, Standing, Step, StepState, StepStatus, TopicStatus, ViaStatus,
 };
 pub use session::{
     Certificate, Doing, Label, PeerMessage, Presence, SeedClearing, SessionId, SessionInfo,

@@ -548,3 +548,11 @@ pub const CIRCUIT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Longest such wait.
 pub const CIRCUIT_RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// How long an append may take to a connected peer before it counts as not delivered, twelve times what is asked
+/// for (R188).
+pub const DELIVERY_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Appends whose delivery is measured at once, 16 B each: when more wait, a large import is under way, and those
+/// tell how it fares.
+pub const DELIVERIES_WAITING_MAX: usize = 1024;

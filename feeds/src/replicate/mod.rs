@@ -44,4 +44,4 @@ pub use output::{
     ProtocolViolation, ReadId,
 };
 pub use reorg::{Reorg, ReorgStep};
-pub use replicator::{Config, FeedStatus, PeerStatus, Replicator};
+pub use replicator::{Config, FeedStatus, PeerStatus, Reach, Replicator};

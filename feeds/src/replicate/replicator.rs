@@ -63,6 +63,8 @@ pub struct Replicator {
     /// Feeds that wait for something that only time decides.
     waiting: BTreeSet<FeedKey>,
     tick_at: Option<Time>,
+    /// Messages of data that peers who are gone had sent unasked.
+    unsolicited_gone: u64,
 }
 
 /// Splits the borrow of a replicator into one feed and the context it works in.
@@ -83,7 +85,7 @@ mod messages;
 mod status;
 mod wishes;
 
-pub use status::{FeedStatus, PeerStatus};
+pub use status::{FeedStatus, PeerStatus, Reach};
 
 impl Replicator {
     /// Returns a replicator without feeds and peers.
@@ -104,6 +106,7 @@ impl Replicator {
             starved: BTreeSet::new(),
             waiting: BTreeSet::new(),
             tick_at: None,
+            unsolicited_gone: 0,
         }
     }
 
@@ -310,7 +313,9 @@ impl Replicator {
             self.handle_channel_close(now, peer, key);
         }
         self.server.handle_peer_gone(peer);
-        self.peers.remove(&peer);
+        if let Some(gone) = self.peers.remove(&peer) {
+            self.unsolicited_gone += u64::from(gone.unsolicited);
+        }
     }
 
     /// The peer's connection takes no more for now (or does again): answers to it are held back.

@@ -60,6 +60,8 @@ fn what_is_appended_comes_at_once_where_it_may() {
         assert_eq!(peer_of(&world, READER, &key).pushed, length - 10);
         assert_eq!(peer_of(&world, READER, &key).unsolicited, 0);
         assert_eq!(peer_of(&world, WRITER, &key).remote_length, length);
+        let reach = world.nodes[WRITER].replicator.reach(&key);
+        assert_eq!((reach.takers, reach.length), (1, length));
     }
 }
 
@@ -183,6 +185,11 @@ fn a_push_that_nobody_allowed_is_counted_and_costs_the_connection() {
         assert!(
             matches!(cut, Some(ProtocolViolation::UnsolicitedData { .. })),
             "{cut:?}"
+        );
+        let reader = &world.nodes[READER].replicator;
+        assert!(
+            reader.unsolicited() > 64,
+            "counted, though the peer is gone"
         );
         world.settle();
         assert_eq!(world.nodes[READER].feed(&key).info().blocks_held, held);

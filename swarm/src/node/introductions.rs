@@ -35,6 +35,7 @@ use std::time::Duration;
 use kinlog_feeds::{PublicKey, Time};
 use kinlog_signal::Topic;
 
+use super::connects::Connects;
 use super::ladder::{Ladder, LadderStep};
 use crate::limits::{
     FURTHER_KEPT, FURTHER_KNOWN_MAX, KNOCK_AFTER, PEERS_KNOWN_MAX, PEERS_TOLD_MAX,
@@ -135,6 +136,7 @@ pub(crate) struct Introductions {
     /// When somebody is dialled next although there are enough.
     explore_at: Time,
     ladder: Ladder,
+    connects: Connects,
     changes: VecDeque<Change>,
     random: u64,
 }
@@ -151,6 +153,7 @@ impl Introductions {
             is_full_of_sessions: false,
             explore_at: Time::ZERO,
             ladder: Ladder::default(),
+            connects: Connects::default(),
             changes: VecDeque::new(),
             random: seed | 1,
         }
@@ -214,6 +217,7 @@ impl Introductions {
             if path.introducer().is_some()
                 && let Some(session) = self.direct_with(&meeting, identity)
             {
+                self.end_search(&path);
                 self.set_state(&path, State::Connected { session });
             }
         }
@@ -311,6 +315,11 @@ impl Introductions {
     /// Forgets a peer that is not to be met again for a while.
     pub(crate) fn forget(&mut self, path: &PeerPath) {
         self.remove(path);
+    }
+
+    /// Returns what came of connecting to peers.
+    pub(crate) fn connects(&self) -> &Connects {
+        &self.connects
     }
 
     /// Returns the step of the ladder that a path belongs to.

@@ -7,6 +7,7 @@
 mod bans;
 mod circuits;
 mod config;
+mod connects;
 mod desired;
 mod event;
 mod host;
@@ -48,6 +49,7 @@ use crate::replication::{self, GetReply};
 use crate::session::{Label, PeerMessage, SessionId, SessionRole};
 
 pub use config::NodeConfig;
+pub use connects::{ConnectFailure, ConnectStatus};
 use desired::Desired;
 pub use event::{NodeError, NodeEvent, Step};
 pub use host::{Credentials, Host};
@@ -55,8 +57,9 @@ pub use introductions::{PeerState, StepState};
 pub use ladder::LadderStep;
 pub use pool::{PoolConfig, Standing};
 pub use status::{
-    FeedStatus, FoundBy, LadderStatus, LanStatus, NodeStatus, PeerStatus, PoolStatus, RelayStatus,
-    SessionStatus, SignalStatus, StepStatus, TopicStatus, ViaStatus,
+    FeedStatus, FoundBy, LadderStatus, LanStatus, NodeMetrics, NodeStatus, PeerStatus, PoolStatus,
+    RelayStatus, ReplicationStatus, SessionStatus, SignalStatus, StepStatus, TopicStatus,
+    ViaStatus,
 };
 
 /// What the handle asks of the task.
@@ -68,6 +71,9 @@ enum Request {
     },
     Status {
         reply: oneshot::Sender<NodeStatus>,
+    },
+    Metrics {
+        reply: oneshot::Sender<NodeMetrics>,
     },
     IceServers {
         reply: oneshot::Sender<Vec<IceServers>>,
@@ -386,6 +392,14 @@ impl Node {
         let (reply, answer) = oneshot::channel();
         // A node that stopped does nothing.
         let _ = self.requests.send(Request::Status { reply }).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// Returns what is counted of the node since it was started; zeros once it has stopped.
+    pub async fn metrics(&self) -> NodeMetrics {
+        let (reply, answer) = oneshot::channel();
+        // A node that stopped counts nothing.
+        let _ = self.requests.send(Request::Metrics { reply }).await;
         answer.await.unwrap_or_default()
     }
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::PeerState;
+use super::connects::ConnectStatus;
 use super::introductions::{StepState, StepView};
 use super::ladder::{LadderStep, Tally};
 use super::pool::Standing;
+use crate::histogram::HistogramStatus;
 use crate::link::{IcePath, Transport};
 use crate::session::{Label, label_name};
 
@@ -78,6 +80,32 @@ pub struct NodeStatus {
     pub relay: RelayStatus,
     /// Feeds the replicator knows.
     pub feeds: Vec<FeedStatus>,
+}
+
+/// What is counted of a node, for whoever watches it. Counts are since the start.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct NodeMetrics {
+    /// Sessions, oldest first.
+    pub sessions: Vec<SessionStatus>,
+    /// Connecting to peers (R187).
+    pub connects: ConnectStatus,
+    /// Blocks that came and went.
+    pub replication: ReplicationStatus,
+}
+
+/// What replication has done since the start.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ReplicationStatus {
+    /// How long appends took to the first connected peer that takes what is appended (R188).
+    pub delivered: HistogramStatus,
+    /// Appends that none of them had after a minute.
+    pub missed: u64,
+    /// Blocks of peers that were stored.
+    pub blocks_in: u64,
+    /// Blocks sent to peers.
+    pub blocks_out: u64,
+    /// Messages of data that were not asked for and may not come so.
+    pub unsolicited: u64,
 }
 
 /// The sessions with peers that were met, and how many are kept.

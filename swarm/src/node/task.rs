@@ -33,8 +33,8 @@ use super::signalling::Signalling;
 use super::status::FoundBy;
 use super::told_servers::ToldServers;
 use super::{
-    Host, LadderStatus, NodeConfig, NodeError, NodeEvent, NodeStatus, Request, StepStatus,
-    TopicStatus,
+    Host, LadderStatus, NodeConfig, NodeError, NodeEvent, NodeMetrics, NodeStatus, Request,
+    StepStatus, TopicStatus,
 };
 use crate::clock::Clock;
 use crate::lan::LanNews;
@@ -313,6 +313,9 @@ impl Task {
                 // Whoever asked may have gone meanwhile.
                 let _ = reply.send(status);
             }
+            Request::Metrics { reply } => {
+                let _ = reply.send(self.metrics().await);
+            }
             Request::IceServers { reply } => {
                 let _ = reply.send(self.ice_servers.usable(self.parts.clock.now()));
             }
@@ -333,6 +336,14 @@ impl Task {
                 let result = self.start_attached(link).await;
                 let _ = reply.send(result);
             }
+        }
+    }
+
+    async fn metrics(&self) -> NodeMetrics {
+        NodeMetrics {
+            sessions: self.sessions_status(self.parts.clock.now()).await,
+            connects: self.introductions.connects().status(),
+            replication: self.parts.replication.counts().await,
         }
     }
 

@@ -13,12 +13,13 @@ use kinlog_feeds::wire::kinlog::FeedMessage;
 use kinlog_feeds::{FeedKey, Time};
 use tokio::sync::{broadcast, mpsc};
 
+use super::deliveries::Deliveries;
 use super::waits::Waits;
 use super::workers::{Done, NotKept, Read, Workers};
 use super::{FromPeer, Input};
 use crate::clock::Clock;
 use crate::limits::{NOBODY_HAS_AFTER, PUSHES_READ_HERE_MAX};
-use crate::node::{FeedStatus, NodeEvent, Step};
+use crate::node::{FeedStatus, NodeEvent, ReplicationStatus, Step};
 use crate::session::{Command, SessionError, SessionId, ToPeer};
 
 /// Everything the task owns.
@@ -39,6 +40,9 @@ pub(super) struct Engine {
     peers_since: Option<Time>,
     /// Own feeds that peers are shown nothing of.
     withheld: Withheld,
+    deliveries: Deliveries,
+    blocks_in: u64,
+    blocks_out: u64,
 }
 
 /// Some of the feeds that the store writes.
@@ -105,6 +109,9 @@ impl Engine {
                 true => Withheld::All,
                 false => Withheld::Only(BTreeSet::new()),
             },
+            deliveries: Deliveries::default(),
+            blocks_in: 0,
+            blocks_out: 0,
         }
     }
 
@@ -223,6 +230,9 @@ impl Engine {
                 if let Some(known) = self.feeds.get(&key) {
                     let head = HeadState::from(&known.feed.info());
                     self.replicator.handle_appended(now, &key, &head);
+                    let reach = self.replicator.reach(&key);
+                    self.deliveries
+                        .handle_appended(now, key, head.length, reach);
                 }
             }
             Input::Stored { key } => self.handle_stored(now, key),
@@ -237,6 +247,9 @@ impl Engine {
             Input::Status { reply } => {
                 // Whoever asked may have gone meanwhile.
                 let _ = reply.send(self.status());
+            }
+            Input::Counts { reply } => {
+                let _ = reply.send(self.counts(now));
             }
         }
     }
@@ -282,6 +295,7 @@ impl Engine {
                         self.handle_violation(peer, &reason, true);
                         return;
                     }
+                    self.note_delivered(now, &key);
                 }
                 FromPeer::TakesSets(key) => {
                     if self.known(&key).is_some() {
@@ -303,8 +317,17 @@ impl Engine {
                         self.handle_violation(peer, &reason, true);
                         return;
                     }
+                    self.note_delivered(now, &key);
                 }
             }
+        }
+    }
+
+    /// A peer said something of a feed: perhaps that it has what was appended.
+    fn note_delivered(&mut self, now: Time, key: &FeedKey) {
+        if self.deliveries.waits_for(key) {
+            let reach = self.replicator.reach(key);
+            self.deliveries.handle_reached(now, key, reach.length);
         }
     }
 
@@ -329,6 +352,7 @@ impl Engine {
         let Some(feed) = self.store.feed(&key) else {
             self.replicator.remove_feed(now, &key);
             self.feeds.remove(&key);
+            self.deliveries.forget(&key);
             self.interests.remove(&key);
             self.pushes.remove(&key);
             self.watches.remove(&key);
@@ -435,6 +459,7 @@ impl Engine {
                     urgent,
                 } => {
                     trace_request(&key, &message);
+                    self.blocks_out += u64::from(is_block(&message));
                     messages.entry(peer).or_default().push(ToPeer {
                         key,
                         message: FeedMessage::Hypercore(message),
@@ -448,6 +473,9 @@ impl Engine {
                     urgent,
                 } => {
                     trace_set(&key, &message);
+                    if let FeedMessage::Set(answer) = &message {
+                        self.blocks_out += answer.values.len() as u64;
+                    }
                     messages.entry(peer).or_default().push(ToPeer {
                         key,
                         message,
@@ -576,6 +604,7 @@ impl Engine {
             FeedEvent::BlocksStored { range } => {
                 let (start, end) = (range.start, range.end);
                 tracing::trace!(target: BLOCKS, feed = %key, start, end, "blocks stored");
+                self.blocks_in += end.saturating_sub(start);
                 NodeEvent::BlocksStored { key, range }
             }
             FeedEvent::Complete => NodeEvent::FeedComplete {
@@ -694,6 +723,17 @@ impl Engine {
             .collect()
     }
 
+    fn counts(&mut self, now: Time) -> ReplicationStatus {
+        let (delivered, missed) = self.deliveries.status(now);
+        ReplicationStatus {
+            delivered,
+            missed,
+            blocks_in: self.blocks_in,
+            blocks_out: self.blocks_out,
+            unsolicited: self.replicator.unsolicited(),
+        }
+    }
+
     fn tell(&self, event: NodeEvent) {
         // Nobody has to listen.
         let _ = self.events.send(event);
@@ -702,6 +742,10 @@ impl Engine {
 
 /// Target under which tests watch which blocks are asked for and which are stored.
 const BLOCKS: &str = "kinlog_swarm::blocks";
+
+fn is_block(message: &Message) -> bool {
+    matches!(message, Message::Data(data) if data.proof.block.is_some())
+}
 
 fn trace_request(key: &FeedKey, message: &Message) {
     if let Message::Request(request) = message

@@ -6,6 +6,7 @@
 //! before the store said that it is durable, because the replicator announces only on
 //! `handle_applied` and `handle_appended`.
 
+mod deliveries;
 mod engine;
 mod waits;
 mod workers;
@@ -24,7 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::limits::REPLICATION_BATCHES_MAX;
-use crate::node::{FeedStatus, NodeEvent};
+use crate::node::{FeedStatus, NodeEvent, ReplicationStatus};
 use crate::session::{Command, SessionId};
 pub(crate) use waits::GetReply;
 
@@ -102,6 +103,9 @@ enum Input {
     },
     Status {
         reply: oneshot::Sender<Vec<FeedStatus>>,
+    },
+    Counts {
+        reply: oneshot::Sender<ReplicationStatus>,
     },
 }
 
@@ -245,6 +249,13 @@ impl Sender {
     pub(crate) async fn status(&self) -> Vec<FeedStatus> {
         let (reply, answer) = oneshot::channel();
         self.send(Input::Status { reply }).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// Returns what was done since the start.
+    pub(crate) async fn counts(&self) -> ReplicationStatus {
+        let (reply, answer) = oneshot::channel();
+        self.send(Input::Counts { reply }).await;
         answer.await.unwrap_or_default()
     }
 

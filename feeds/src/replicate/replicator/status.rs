@@ -45,7 +45,44 @@ pub struct PeerStatus {
     pub unsolicited: u32,
 }
 
+/// How far what is appended to a feed has come with the peers that take it, by what they say themselves.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Reach {
+    /// Peers that take what is appended before they ask, and are shown the newest block.
+    pub takers: usize,
+    /// Longest head that one of them says it has; 0 without any.
+    pub length: u64,
+}
+
 impl Replicator {
+    /// Returns how far the newest blocks of a feed have come; nobody takes them of one that is not known or is
+    /// withheld.
+    pub fn reach(&self, key: &FeedKey) -> Reach {
+        let Some(feed) = self.feeds.get(key).filter(|feed| !feed.withheld) else {
+            return Reach::default();
+        };
+        let newest = feed.length.saturating_sub(1);
+        let mut reach = Reach::default();
+        for channel in feed.channels.values() {
+            if let Some(remote) = channel.remote
+                && remote.allow_push
+                && remote.fork == feed.fork
+                && channel.shown.has(newest)
+            {
+                reach.takers += 1;
+                reach.length = reach.length.max(remote.length);
+            }
+        }
+        reach
+    }
+
+    /// Returns how many messages of data came that were not asked for and may not come so, of all peers that there
+    /// are and were.
+    pub fn unsolicited(&self) -> u64 {
+        let now = self.peers.values().map(|peer| u64::from(peer.unsolicited));
+        self.unsolicited_gone + now.sum::<u64>()
+    }
+
     /// Returns whether something is asked of the feed's peers, or would be if there were any.
     pub fn asks(&self, key: &FeedKey) -> bool {
         self.feeds.get(key).is_some_and(Feed::is_downloading)

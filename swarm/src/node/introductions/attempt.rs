@@ -8,9 +8,14 @@ use super::path::{Introduction, State};
 use super::{Introductions, MeetingKey, PeerPath, Via};
 use crate::limits::{
     CANDIDATES_PER_MINUTE, INCOMING_BY_INTRODUCER_MAX, INCOMING_NEGOTIATIONS_MAX,
-    INTRODUCER_FAILURES_MAX, INTRODUCER_REST, RETRY_AFTER, RETRY_AFTER_MAX,
+    INTRODUCER_FAILURES_MAX, INTRODUCER_REST, KNOCK_AFTER, LADDER_HOLD_MAX, RETRY_AFTER,
+    RETRY_AFTER_MAX,
 };
+use crate::node::connects::{ConnectFailure, Search};
 use crate::session::SessionId;
+
+/// A peer that is dialled later than this after it was shown was not only held for earlier steps.
+const HELD_MAX: Duration = LADDER_HOLD_MAX.saturating_add(KNOCK_AFTER);
 
 impl Introductions {
     /// A peer made an offer; returns whether to answer it. An attempt already under way gives way.
@@ -129,9 +134,43 @@ impl Introductions {
     pub(super) fn begin(&mut self, now: Time, path: &PeerPath) {
         let step = self.step_of(path);
         if let Some(peer) = self.peers.get_mut(path) {
+            // What the ladder held back was waited for, too; what rested was not.
+            let held = peer.is_new && peer.present && now.since(peer.shown_at) <= HELD_MAX;
+            let since = if held { peer.shown_at } else { now };
+            peer.search.get_or_insert(Search::begin(since));
             peer.is_new = false;
             peer.began = Some(now);
             self.ladder.handle_try(&peer.meeting, step);
+        }
+    }
+
+    /// An attempt has led to no link, for this reason; [`handle_failed`](Self::handle_failed) says what follows.
+    pub(crate) fn handle_unconnected(
+        &mut self,
+        path: &PeerPath,
+        attempt: u64,
+        why: ConnectFailure,
+    ) {
+        if self.is_current(path, attempt) {
+            self.count_failure(path, why);
+        }
+    }
+
+    /// An attempt has led to no session.
+    pub(super) fn count_failure(&mut self, path: &PeerPath, why: ConnectFailure) {
+        let is_connected = self.peers.get(path).is_some_and(|peer| {
+            let with = |relayed| self.session_with(&peer.meeting, peer.identity, relayed);
+            with(false).or(with(true)).is_some()
+        });
+        let peer = self.peers.get_mut(path).filter(|_| !is_connected);
+        let search = peer.and_then(|peer| peer.search.as_mut());
+        self.connects.handle_failed(why, search);
+    }
+
+    /// A peer is connected by another way: it is searched for no more.
+    pub(super) fn end_search(&mut self, path: &PeerPath) {
+        if let Some(peer) = self.peers.get_mut(path) {
+            peer.search = None;
         }
     }
 
@@ -175,6 +214,7 @@ impl Introductions {
         };
         let (failures, meeting, identity) = (peer.failures, peer.meeting, peer.identity);
         if let Some(session) = self.direct_with(&peer.meeting, peer.identity) {
+            self.end_search(&path);
             self.set_state(&path, State::Connected { session });
             return;
         }

@@ -7,6 +7,7 @@ use super::{Due, Introductions, MeetingKey, PeerPath};
 use crate::limits::{
     CIRCUIT_RETRY_AFTER, CIRCUIT_RETRY_AFTER_MAX, FAILURES_BEFORE_RELAY, RETRY_AFTER,
 };
+use crate::node::connects::ConnectFailure;
 use crate::session::SessionId;
 
 impl Introductions {
@@ -49,6 +50,7 @@ impl Introductions {
     /// The circuit with this number was refused, or is closed before it was of use.
     pub(crate) fn handle_circuit_failed(&mut self, now: Time, path: PeerPath, number: u64) {
         if self.is_opening(&path, number) {
+            self.count_failure(&path, ConnectFailure::Circuit);
             self.end_circuit(now, &path, true);
         }
     }

@@ -7,6 +7,7 @@ use kinlog_feeds::Time;
 use super::path::{CircuitState, State};
 use super::{Action, Due, Introductions, PeerPath};
 use crate::limits::{CIRCUIT_WAIT_MAX, DIALS_BY_INTRODUCER_MAX, DIALS_MAX, POOL_EXPLORE_INTERVAL};
+use crate::node::connects::ConnectFailure;
 use crate::session::SessionId;
 
 impl Introductions {
@@ -29,7 +30,10 @@ impl Introductions {
                     }
                     return Some(Action::Circuit { path, number });
                 }
-                Due::GiveUp => self.end_circuit(now, &path, true),
+                Due::GiveUp => {
+                    self.count_failure(&path, ConnectFailure::Circuit);
+                    self.end_circuit(now, &path, true);
+                }
             }
         };
         let attempt = self.next_random();

@@ -7,6 +7,7 @@ use kinlog_feeds::{PublicKey, Time};
 use super::path::{CircuitState, Introduction, State};
 use super::{Introductions, MeetingKey, Open, PeerPath, Via};
 use crate::limits::{POOL_REST, RETRY_AFTER};
+use crate::node::connects::ConnectFailure;
 use crate::session::SessionId;
 
 impl Introductions {
@@ -27,8 +28,14 @@ impl Introductions {
             relayed,
             step: path.map(|path| self.step_of(&path)),
         };
+        let with = |relayed| self.session_with(&meeting, Some(peer), relayed);
+        let was_connected = with(false).or(with(true)).is_some();
         self.open.insert(session, open);
         if let Some(path) = path {
+            let search = self.peers.get_mut(&path).and_then(|it| it.search.take());
+            if let Some(search) = search.filter(|_| !was_connected) {
+                self.connects.handle_connected(now, search);
+            }
             let began = self.peers.get_mut(&path).and_then(|known| {
                 known.identity = Some(peer);
                 known.began.take()
@@ -43,6 +50,7 @@ impl Introductions {
         }
         let same: Vec<PeerPath> = self.same(&meeting, peer);
         for path in same {
+            self.end_search(&path);
             let is_begun = |known: &Introduction| match known.state {
                 State::Connected { session } => !self.open.contains_key(&session),
                 _ => false,
@@ -120,6 +128,7 @@ impl Introductions {
                 self.end_circuit(now, &path, false);
             } else if peer.state == (State::Connected { session }) {
                 if was_open.is_none() {
+                    self.count_failure(&path, ConnectFailure::Handshake);
                     self.mark_unreached(&path);
                     self.distrust(now, &path);
                 }

@@ -4,6 +4,7 @@ use kinlog_feeds::{PublicKey, Time};
 use kinlog_signal::Topic;
 
 use super::PeerState;
+use crate::node::connects::Search;
 use crate::session::{Label, SessionId};
 
 /// Who introduces.
@@ -99,6 +100,8 @@ pub(super) struct Introduction {
     pub(super) is_new: bool,
     /// When the attempt under way began.
     pub(super) began: Option<Time>,
+    /// It is being connected to, by one attempt or several.
+    pub(super) search: Option<Search>,
 }
 
 impl Introduction {
@@ -120,6 +123,7 @@ impl Introduction {
             shown_at: Time::ZERO,
             is_new: false,
             began: None,
+            search: None,
         }
     }
 

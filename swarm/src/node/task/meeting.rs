@@ -11,6 +11,7 @@ use super::{Attempted, Running, Task};
 use crate::limits::{NEGOTIATION_SIGNALS_MAX, SESSIONS_MAX};
 use crate::link::Link;
 use crate::link::webrtc::{self, FromPeer};
+use crate::node::connects::ConnectFailure;
 use crate::node::introductions::{Action, MeetingKey, PeerPath, Via};
 use crate::node::negotiate::{Attempt, Carrier};
 use crate::node::status::FoundBy;
@@ -264,6 +265,8 @@ impl Task {
             }
             (Err(error), meeting) => {
                 tracing::debug!(%error, attempt, "no connection");
+                let why = ConnectFailure::from(&error);
+                self.introductions.handle_unconnected(&path, attempt, why);
                 if let Some((label, key)) = meeting
                     && self.introductions.is_current(&path, attempt)
                 {
