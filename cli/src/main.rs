@@ -8,6 +8,7 @@ mod command;
 mod demo;
 mod error;
 mod home;
+mod metrics;
 mod output;
 mod passphrase;
 mod target;

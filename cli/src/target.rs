@@ -138,6 +138,14 @@ impl Session {
         matches!(self.target, Target::Running(_))
     }
 
+    /// Returns the agent that this process opened, if it did.
+    pub(crate) fn agent(&self) -> Option<Agent> {
+        match &self.target {
+            Target::Running(_) => None,
+            Target::Opened(agent) => Some(agent.clone()),
+        }
+    }
+
     /// Asks for something that a person waits for, and may interrupt.
     pub(crate) fn wait_for(&self, request: Request) -> Waited {
         Waited {

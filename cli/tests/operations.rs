@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use support::kinlog;
+use support::{Home, MEETING, Signal, kinlog};
 use testkit::process::{Folder, Running, WAIT_MAX};
 
 fn operations() -> PathBuf {
@@ -267,5 +267,184 @@ fn the_dashboard_is_json_and_the_unit_starts_what_there_is() {
         "NoNewPrivileges=yes",
     ] {
         assert!(unit.contains(hardened), "{hardened}");
+    }
+}
+
+/// Returns the value of a line of metrics that begins so.
+fn value_of(metrics: &str, name: &str) -> f64 {
+    let line = metrics.lines().find_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        rest.strip_prefix(' ')
+    });
+    let line = line.unwrap_or_else(|| panic!("no {name} in\n{metrics}"));
+    line.parse().unwrap()
+}
+
+/// Returns every name that a page of metrics has values under.
+fn names_of(metrics: &str) -> BTreeSet<String> {
+    let values = metrics.lines().filter(|line| !line.starts_with('#'));
+    let name = |line: &str| line.split(['{', ' ']).next().unwrap().to_owned();
+    values.map(name).collect()
+}
+
+/// Collects all texts of a value that are long enough to tell anybody apart.
+fn texts_in(value: &serde_json::Value, texts: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::String(text) if text.len() >= 9 => {
+            texts.insert(text.clone());
+        }
+        serde_json::Value::Array(all) => all.iter().for_each(|one| texts_in(one, texts)),
+        serde_json::Value::Object(all) => all.values().for_each(|one| texts_in(one, texts)),
+        _ => {}
+    }
+}
+
+/// R186 to R189 can be watched at a node, and whoever watches learns of nobody.
+#[test]
+fn a_node_tells_how_fast_it_connects_and_delivers_and_names_nobody() {
+    let mut signal = Signal::from(&mut kinlog(), &["--metrics", "127.0.0.1:0"]);
+    signal.running.wait_stderr("/metrics");
+    let (host, guest) = (Home::init("metrics-host"), Home::init("metrics-guest"));
+    let mut up = host.start(["up", "--signal", &signal.url, "--metrics", "127.0.0.1:0"]);
+    let url = up.wait_json("where its metrics are", WAIT_MAX, |value| {
+        (value["event"] == "ready").then(|| value["metrics"].as_str().unwrap().to_owned())
+    });
+    let before = get(&url);
+    assert_eq!(value_of(&before, "kinlog_node_network_up"), 1.0);
+    assert_eq!(value_of(&before, "kinlog_connect_seconds_count"), 0.0);
+    let guest_up = guest.up(&signal);
+    host.run(["room", "create", "greenhouse"]).ok();
+    let invite = host.json_one(["room", "invite", "greenhouse"])["link"].clone();
+    let invite = invite.as_str().unwrap();
+    guest.run(["room", "join", invite]).ok();
+    guest.run(["send", "greenhouse", "who waters them?"]).ok();
+    host.hear("greenhouse", "who waters them?");
+    host.run(["send", "greenhouse", "you do"]).ok();
+    guest.hear("greenhouse", "you do");
+
+    // The guest says that it has it a moment after it shows it.
+    let until = Instant::now() + MEETING;
+    let metrics = loop {
+        let metrics = get(&url);
+        if value_of(&metrics, "kinlog_delivery_seconds_count") >= 1.0 {
+            break metrics;
+        }
+        assert!(Instant::now() < until, "{metrics}");
+    };
+    let value = |name: &str| value_of(&metrics, name);
+    assert!(value("kinlog_connect_seconds_count") >= 1.0, "{metrics}");
+    assert!(value("kinlog_connect_seconds_bucket{le=\"30\"}") >= 1.0);
+    assert!(value("kinlog_connect_searches_total") >= value("kinlog_connect_seconds_count"));
+    assert!(value("kinlog_connections{state=\"active\",path=\"lan\"}") >= 1.0);
+    assert_eq!(
+        value("kinlog_connections{state=\"active\",path=\"peer\"}"),
+        0.0
+    );
+    assert_eq!(value("kinlog_turn_ratio"), 0.0);
+    assert!(value("kinlog_blocks_total{dir=\"in\"}") >= 1.0, "{metrics}");
+    assert!(
+        value("kinlog_blocks_total{dir=\"out\"}") >= 1.0,
+        "{metrics}"
+    );
+    assert_eq!(value("kinlog_unsolicited_blocks_total"), 0.0);
+    assert_eq!(value("kinlog_registry_calls_total"), 0.0);
+    assert!(value("kinlog_store_bytes") > 0.0);
+
+    // R186: the server that introduced them says so, too.
+    let said = signal.running.stderr();
+    let server = said
+        .split_whitespace()
+        .find(|word| word.starts_with("http://"));
+    let server = get(server.unwrap());
+    assert!(value_of(&server, "kinlog_signal_relayed_total{kind=\"answer\"}") >= 1.0);
+    let calls = server
+        .lines()
+        .filter(|line| line.starts_with("kinlog_registry_calls_total{"));
+    let calls = calls.collect::<Vec<_>>();
+    assert_eq!(calls.len(), 4, "{calls:?}");
+    assert!(calls.iter().all(|line| line.ends_with(" 0")), "{calls:?}");
+
+    let mut secrets = BTreeSet::from(["127.0.0.1".to_owned(), "greenhouse".to_owned()]);
+    for home in [&host, &guest] {
+        texts_in(&home.json_one(["id"]), &mut secrets);
+        let status = home.status();
+        for part in [
+            "agent", "device", "name", "signals", "sessions", "searches", "feeds", "rooms",
+        ] {
+            texts_in(&status[part], &mut secrets);
+        }
+    }
+    // What they are told apart by, not the words for how it goes.
+    secrets.retain(|text| {
+        text.contains(|one: char| one.is_ascii_digit()) || text.starts_with("metrics-")
+    });
+    assert!(secrets.len() > 8, "{secrets:?}");
+    for secret in &secrets {
+        assert!(!metrics.contains(secret.as_str()), "{secret} in\n{metrics}");
+    }
+
+    // What is drawn and alerted is there.
+    let exported = names_of(&metrics);
+    for name in ["node-alerts.yml", "grafana-node.json", "node.md"] {
+        let named = metrics_in(&page(name));
+        assert!(named.len() > 5, "{name}: {named:?}");
+        let is_there =
+            |one: &String| exported.contains(one) || exported.contains(&format!("{one}_count"));
+        let missing = named
+            .iter()
+            .filter(|one| !is_there(one))
+            .collect::<Vec<_>>();
+        assert_eq!(
+            missing,
+            Vec::<&String>::new(),
+            "{name} names what nobody exports"
+        );
+    }
+    let described = metrics_in(&page("node.md"));
+    let families = exported.iter().map(|name| {
+        let suffixes = ["_bucket", "_sum", "_count"];
+        let suffix = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix));
+        suffix.map_or(name.as_str(), |family| family)
+    });
+    for family in families {
+        let is_told = described.iter().any(|name| name.starts_with(family));
+        assert!(is_told, "node.md says nothing of {family}");
+    }
+    let alerts = page("node-alerts.yml");
+    for figure in ["R186", "R187", "R188", "R189"] {
+        assert!(alerts.contains(figure), "no alert for {figure}");
+    }
+    let dashboard: serde_json::Value = serde_json::from_str(&page("grafana-node.json")).unwrap();
+    assert!(dashboard["panels"].as_array().unwrap().len() > 5);
+    // The bounds that the figures are about are bounds of buckets.
+    for bound in [
+        "kinlog_connect_seconds_bucket{le=\"2\"}",
+        "kinlog_delivery_seconds_bucket{le=\"5\"}",
+    ] {
+        assert!(alerts.contains(bound), "{bound}");
+        value(bound);
+    }
+
+    guest_up.stop().ok();
+    up.stop().ok();
+    assert!(
+        TcpStream::connect(
+            url.strip_prefix("http://")
+                .unwrap()
+                .split('/')
+                .next()
+                .unwrap()
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn metrics_are_served_only_where_they_can_be() {
+    let home = Home::init("nowhere");
+    for address in ["nonsense", "127.0.0.1"] {
+        let refused = home.run(["up", "--offline", "--metrics", address]).exits(2);
+        let refused = refused.says(&format!("--metrics {address}"));
+        refused.says("port 0 takes a free one");
     }
 }

@@ -12,6 +12,7 @@ mod error;
 mod feeds;
 mod frame;
 mod messages;
+mod metrics;
 mod peers;
 mod people;
 mod presence;
@@ -37,6 +38,7 @@ pub use feeds::{
 };
 pub use frame::{Frame, read_frame, write_frame};
 pub use messages::{DeletedInfo, MessageInfo, ReactionInfo, ReplyInfo};
+pub use metrics::{ConnectionCount, Metrics, Timings};
 pub use peers::{PairedInfo, PeerInfo, PeerState, PongInfo, StepInfo, WayInfo, WayKind};
 pub use people::{
     ClaimInfo, ConflictSide, ContactInfo, PreferenceInfo, ProfileInfo, ValueConflictInfo, VouchInfo,

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::api::{
     BlockProblem, ClaimInfo, ConflictInfo, ContactInfo, CutInfo, DeviceInfo, DoctorInfo,
     DocumentInfo, EgressInfo, FeedInfo, FollowProgress, GrantInfo, InviteInfo, LinkAskedInfo,
-    MemberInfo, MessageInfo, PairedInfo, PeerInfo, PeerState, PinInfo, PongInfo, PreferenceInfo,
-    PresenceInfo, ProfileInfo, ReaderInfo, RepairedFeedInfo, RoomChange, RoomExported, RoomInfo,
-    RoomLeft, SeedingInfo, Selection, SignInInfo, Stance, Status, StepInfo, StoreInfo, Text,
-    TransferProgress, UnpublishedFeed, ValueConflictInfo, VouchInfo,
+    MemberInfo, MessageInfo, Metrics, PairedInfo, PeerInfo, PeerState, PinInfo, PongInfo,
+    PreferenceInfo, PresenceInfo, ProfileInfo, ReaderInfo, RepairedFeedInfo, RoomChange,
+    RoomExported, RoomInfo, RoomLeft, SeedingInfo, Selection, SignInInfo, Stance, Status, StepInfo,
+    StoreInfo, Text, TransferProgress, UnpublishedFeed, ValueConflictInfo, VouchInfo,
 };
 
 /// One answer to a request.
@@ -24,6 +24,8 @@ pub enum Reply {
     Id(IdInfo),
     /// Everything `status` shows.
     Status(Box<Status>),
+    /// How the node does, in numbers for whoever watches it.
+    Metrics(Box<Metrics>),
     /// A text that is to be carried to another machine.
     PairText {
         /// `offer` or `answer`.

@@ -37,6 +37,8 @@ pub enum Request {
     Id,
     /// [`Reply::Status`](crate::api::Reply::Status).
     Status,
+    /// [`Reply::Metrics`](crate::api::Reply::Metrics).
+    Metrics,
     /// [`Reply::PairText`](crate::api::Reply::PairText): an offer for a machine that is met without any
     /// server, in the place of one that was open; for ten minutes.
     PairOffer,

@@ -13,4 +13,4 @@ mod way;
 pub(crate) use known::{Known, Who, known, owner, reports, way_named};
 pub(crate) use ladder::{Sought, climb, steps};
 pub(crate) use merge::{Report, merge};
-use way::way;
+pub(crate) use way::way;

@@ -11,6 +11,7 @@ mod follow;
 mod found;
 mod links;
 mod messages;
+mod metrics;
 mod pairing;
 mod peers;
 mod people;
@@ -107,6 +108,7 @@ async fn dispatch(
         }
         Request::Id => to.reply(status::id(core)).await?,
         Request::Status => to.reply(status::status(running).await?).await?,
+        Request::Metrics => to.reply(metrics::metrics(running).await?).await?,
         Request::Devices { of } => {
             one(core, to, move |core| devices::list(core, of.as_deref())).await?;
         }

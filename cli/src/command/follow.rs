@@ -3,16 +3,19 @@
 use bytes::Bytes;
 use clap::Args;
 use kinlog_agent::api::{
-    ErrorKind, FollowProgress, FollowStep, PinInfo, PinOptions, Reply, Request, Selection, Text,
+    Answer, ErrorKind, FollowProgress, FollowStep, PinInfo, PinOptions, Reply, Request, Selection,
+    Text,
 };
 use kinlog_agent::links::{FeedPath, Link};
+use tokio::task::JoinSet;
 
 use crate::command::ping::show_steps;
 use crate::command::seeding::SeedCommand;
 use crate::command::unexpected;
 use crate::error::Failure;
+use crate::metrics::{MetricsArguments, request};
 use crate::output::{Progress, bytes, clean, count};
-use crate::target::{Context, Ended};
+use crate::target::{Context, Ended, Session};
 
 #[derive(Args, Debug)]
 pub(crate) struct FollowArguments {
@@ -118,6 +121,9 @@ pub(crate) struct SeedArguments {
 
     /// What to keep, beside everything that is kept already
     links: Vec<String>,
+
+    #[command(flatten)]
+    metrics: MetricsArguments,
 }
 
 pub(crate) async fn follow(
@@ -182,16 +188,45 @@ fn refuse_to_wait(reply: &Reply, once: bool) -> Result<(), Failure> {
 
 pub(crate) async fn seed(arguments: SeedArguments, context: &Context<'_>) -> Result<(), Failure> {
     let mut shown = Shown::new(context, true);
-    let request = Request::Seed {
+    let seed = Request::Seed {
         links: arguments.links,
     };
-    let ended = context
-        .follow(request, Bytes::new(), |answer| {
-            shown.progress(&answer.reply)
-        })
-        .await;
+    let session = Session::open_for(context, &seed).await?;
+    let ended = match watch(&session, &arguments.metrics, context).await {
+        Ok(_watched) => {
+            let mut each = |answer: Answer| shown.progress(&answer.reply);
+            session.follow(seed, Bytes::new(), &mut each).await
+        }
+        Err(failure) => Err(failure),
+    };
     shown.bar.clear();
+    session.close().await?;
     ended.map(|_| ())
+}
+
+/// Serves the metrics of the node that this process is, until what is returned is dropped.
+async fn watch(
+    session: &Session,
+    metrics: &MetricsArguments,
+    context: &Context<'_>,
+) -> Result<JoinSet<()>, Failure> {
+    let mut serving = JoinSet::new();
+    match session.agent() {
+        Some(agent) => {
+            if let Some(port) = metrics.bind().await? {
+                port.tell(context.output);
+                let ask = move || agent.request(request(), Bytes::new());
+                serving.spawn(port.serve(ask));
+            }
+        }
+        None if metrics.is_wanted() => {
+            let word = context.output.paint_words().warn("no metrics here:");
+            let why = "the agent that runs serves them, kinlog up --metrics";
+            context.output.say(format!("{word} {why}"));
+        }
+        None => {}
+    }
+    Ok(serving)
 }
 
 pub(crate) async fn unfollow(

@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::error::Failure;
 use crate::home::absolute;
+use crate::metrics::{self, MetricsArguments};
 use crate::output::{Output, clean, clean_lines};
 use crate::target::{Context, NO_LAN, interrupted};
 
@@ -66,6 +67,9 @@ pub(crate) struct UpArguments {
     #[arg(long)]
     no_listed_servers: bool,
 
+    #[command(flatten)]
+    metrics: MetricsArguments,
+
     /// Append the size of every message received to this file
     #[arg(long, value_name = "FILE", hide = true)]
     message_log: Option<PathBuf>,
@@ -98,6 +102,9 @@ enum Event<'a> {
         link: &'a str,
         pid: u32,
         signals: &'a [String],
+        /// Where Prometheus reads how it does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        metrics: Option<&'a str>,
     },
     /// A device of somebody came, went, or has another name.
     Devices {
@@ -129,6 +136,7 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
         no_relay: arguments.no_relay,
         message_log: arguments.message_log.as_deref().map(absolute).transpose()?,
     };
+    let metrics = arguments.metrics.bind().await?;
     agent.start_network(network).await?;
 
     let (stop, stopped) = oneshot::channel::<()>();
@@ -157,6 +165,7 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
                 link: &id.link,
                 pid: std::process::id(),
                 signals: &arguments.signals,
+                metrics: metrics.as_ref().map(|port| port.url.as_str()),
             })?;
         } else {
             output.data(&format!("ready {}", id.link))?;
@@ -177,9 +186,17 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
                 ),
                 _ => {}
             }
+            if let Some(port) = &metrics {
+                port.tell(output);
+            }
         }
         output.flush()?;
     }
+    let watched = {
+        let agent = agent.clone();
+        let ask = move || agent.request(metrics::request(), bytes::Bytes::new());
+        metrics.map(|port| tokio::spawn(port.serve(ask)))
+    };
 
     let failed = tokio::select! {
         () = interrupted => None,
@@ -193,8 +210,8 @@ pub(crate) async fn run(arguments: UpArguments, context: &Context<'_>) -> Result
     };
     drop(stop);
     telling.abort();
-    if let Some(watch) = watch {
-        watch.abort();
+    for task in [watch, watched].into_iter().flatten() {
+        task.abort();
     }
     if !output.is_json() {
         output.say("stopping");

@@ -43,6 +43,8 @@ impl Running {
             .arg("--json")
             .args(arguments)
             .env_remove("KINLOG_HOME")
+            // One port is not for five.
+            .env_remove("KINLOG_METRICS")
             .env_remove("KINLOG_STATE")
             // What it shows is its own, whoever else is on this network.
             .env(NO_LAN, "1")

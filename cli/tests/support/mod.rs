@@ -26,6 +26,7 @@ pub fn kinlog() -> Command {
         "DBUS_SESSION_BUS_ADDRESS",
         "KINLOG_HOME",
         "KINLOG_LOG",
+        "KINLOG_METRICS",
         "KINLOG_PASSPHRASE_FILE",
         "KINLOG_STATE",
         "NO_COLOR",

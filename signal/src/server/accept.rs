@@ -135,7 +135,7 @@ impl Server {
 }
 
 /// Answers what is asked on one stream, up to an upgrade.
-async fn answer<S>(stream: S, router: Router)
+pub(super) async fn answer<S>(stream: S, router: Router)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {

@@ -167,7 +167,7 @@ async fn accept_some(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) 
     }
 }
 
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+pub(super) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,

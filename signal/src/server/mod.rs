@@ -26,6 +26,7 @@ mod websocket;
 
 pub use axum::http::HeaderName;
 pub use listen::{Listeners, serve};
+pub use metrics::{Page, serve_metrics};
 pub use record::{Direction, Record};
 pub use settings::Settings;
 #[cfg(feature = "redis")]

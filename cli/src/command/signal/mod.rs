@@ -139,7 +139,7 @@ async fn bind_with_stun(
 }
 
 /// Takes an address; returns it as a URL, too.
-async fn bind(
+pub(crate) async fn bind(
     setting: &str,
     address: &str,
     scheme: &str,
@@ -153,7 +153,7 @@ async fn bind(
             }
             _ => Failure::io(shown, &error),
         };
-        failure.hint("give an address and a port, such as 0.0.0.0:4848; port 0 takes a free one")
+        failure.hint("give an address and a port, such as 127.0.0.1:4848; port 0 takes a free one")
     })?;
     let taken = listener
         .local_addr()

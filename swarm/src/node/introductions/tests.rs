@@ -6,6 +6,7 @@ use crate::limits::{
     INTRODUCER_FAILURES_MAX, INTRODUCER_REST, LADDER_HOLD_MAX, NOBODY_IN_TOPIC_AFTER,
     RETRY_AFTER_MAX,
 };
+use crate::node::connects::ConnectFailure;
 use crate::session::Label;
 
 const MEETING: MeetingKey = (Label::Feed, [1; 32]);
@@ -559,4 +560,32 @@ mod states {
             }
         }
     }
+}
+
+/// R187: a peer counts once, from when it was shown, and not while it is connected by another way.
+#[test]
+fn a_search_lasts_from_when_a_peer_is_shown_until_its_first_session_opens() {
+    let mut low = Introductions::new(1);
+    low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &[HIGH]);
+    let attempt = offer_to(&mut low, at(100));
+    low.handle_unconnected(&path(HIGH), attempt, ConnectFailure::Timeout);
+    low.handle_failed(at(300), path(HIGH), attempt);
+    let again = low.poll_timeout().unwrap();
+    offer_to(&mut low, again);
+    low.handle_session(path(HIGH), SessionId(1));
+    let first = Some(path(HIGH));
+    low.handle_session_open(at(1_500), first, SessionId(1), MEETING, STATIC, false);
+
+    low.handle_joined(at(2_000), 1, Topic([3; 32]), MEETING, LOW, &[HIGH]);
+    let again = low.poll_timeout().unwrap();
+    offer_to(&mut low, again);
+    let other = PeerPath::signal(1, Topic([3; 32]), HIGH);
+    low.handle_session(other, SessionId(2));
+    let now = again + Duration::from_secs(1);
+    low.handle_session_open(now, Some(other), SessionId(2), MEETING, STATIC, false);
+
+    let status = low.connects().status();
+    assert_eq!((status.searches, status.took.count), (1, 1));
+    assert_eq!(status.took.sum_us, 1_500_000);
+    assert_eq!(status.failures[&ConnectFailure::Timeout], 1);
 }

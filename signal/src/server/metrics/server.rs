@@ -1,41 +1,32 @@
-//! `/metrics` in the text format of Prometheus. No name in it comes from a client.
+//! What the signal server counts, as a page. No name in it comes from a client.
 
-use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::response::IntoResponse;
 use axum::routing::get;
 
-use crate::rules::ByName;
 use crate::server::hub::Hub;
+use crate::server::metrics::Page;
 use crate::turn::{TurnCounts, TurnServer};
 
 /// Returns what the metrics port serves.
-pub(super) fn router(hub: Arc<Hub>) -> Router {
+pub(in crate::server) fn router(hub: Arc<Hub>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .with_state(hub)
 }
 
-async fn metrics(State(hub): State<Arc<Hub>>) -> impl IntoResponse {
-    (
-        [
-            (CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"),
-            (CACHE_CONTROL, "no-store"),
-        ],
-        render(&hub),
-    )
+async fn metrics(State(hub): State<Arc<Hub>>) -> Page {
+    render(&hub)
 }
 
-fn render(hub: &Hub) -> String {
+fn render(hub: &Hub) -> Page {
     let (counts, counters) = (hub.counts(), hub.counters());
     let mut page = Page::default();
     page.family("kinlog_build_info", "gauge", "What runs here.");
     let version = ("version", env!("CARGO_PKG_VERSION"));
-    page.value("kinlog_build_info", Some(version), 1);
+    page.value("kinlog_build_info", &[version], 1);
     page.gauge(
         "kinlog_signal_ready",
         "1 while clients are taken.",
@@ -81,7 +72,7 @@ fn render(hub: &Hub) -> String {
             ("too_often", counts.too_often),
             ("ignored", counts.ignored),
         ] {
-            page.value(name, Some(("result", result)), value);
+            page.value(name, &[("result", result)], value);
         }
     }
     relay(
@@ -190,7 +181,7 @@ fn render(hub: &Hub) -> String {
             bytes,
         );
     }
-    page.text
+    page
 }
 
 /// What the relay carries; zeros where there is none, so that whoever watches finds it.
@@ -207,8 +198,8 @@ fn relay(page: &mut Page, counts: &TurnCounts) {
     );
     let name = "kinlog_turn_relayed_bytes_total";
     page.family(name, "counter", "Bytes relayed.");
-    page.value(name, Some(("to", "peers")), counts.bytes_to_peers);
-    page.value(name, Some(("to", "clients")), counts.bytes_to_clients);
+    page.value(name, &[("to", "peers")], counts.bytes_to_peers);
+    page.value(name, &[("to", "clients")], counts.bytes_to_clients);
     page.counters(
         "kinlog_turn_refusals_total",
         "Requests to the relay that were refused.",
@@ -231,41 +222,4 @@ fn resident_bytes() -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
-}
-
-/// A page that is being written.
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing into a String does not fail.
-        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn value(&mut self, name: &str, label: Option<(&str, &str)>, value: impl Display) {
-        let _ = match label {
-            Some((label, text)) => writeln!(self.text, "{name}{{{label}=\"{text}\"}} {value}"),
-            None => writeln!(self.text, "{name} {value}"),
-        };
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, "gauge", help);
-        self.value(name, None, value);
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.family(name, "counter", help);
-        self.value(name, None, value);
-    }
-
-    fn counters(&mut self, name: &str, help: &str, label: &str, counts: &ByName) {
-        self.family(name, "counter", help);
-        for (text, count) in counts.iter() {
-            self.value(name, Some((label, text)), count);
-        }
-    }
 }
