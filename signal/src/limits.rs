@@ -116,7 +116,8 @@ pub const CALL_BODY_BYTES_MAX: usize = 4 * 1024;
 /// could be said again; meanwhile the entry remembers the last one's time.
 pub const CALL_TIME_WINDOW_S: u64 = 120;
 
-/// Announcements on one server, about 600 B each: 40 MB when every one is taken.
+/// Announcements on one server, about 600 B each: 40 MB when every one is taken. As many heartbeats, of
+/// 150 B: 10 MB.
 pub const ANNOUNCED_MAX: usize = 65_536;
 
 /// Announcements from one address, as many as connections.
@@ -132,7 +133,14 @@ pub const COORDINATOR_FOR: Duration = Duration::from_secs(11 * 60);
 /// Coordinators of one network: two may fail at once.
 pub const COORDINATORS_MAX: usize = 3;
 
-/// How often what is over is forgotten.
+/// Peers of one network that offer to coordinate it: three do, the others are spare. A ranking reads all.
+pub const HEARTBEATS_PER_TOPIC_MAX: usize = 64;
+
+/// Heartbeats from one address, as many as announcements.
+pub const HEARTBEATS_PER_ADDRESS_MAX: usize = 256;
+
+/// How often what is over is forgotten; also, but at most every [`SWEEP_INTERVAL`], before somebody is
+/// told that all places are taken.
 pub const REGISTRY_SWEEP_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// Longest URL in an announcement.

@@ -83,7 +83,7 @@ impl Rules {
             if !connected && !self.registry.knows(now, &said.topic, &said.peer) {
                 return Err(CallError::NotAnnounced);
             }
-            self.registry.heartbeat(now, said)?;
+            self.registry.heartbeat(now, from, said)?;
             Ok(self.registry.ranking(now, &said.topic))
         });
         self.count_call("heartbeat", done)

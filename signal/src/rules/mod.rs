@@ -14,6 +14,7 @@ mod calls;
 mod cluster;
 mod core;
 mod counters;
+mod entries;
 mod registry;
 mod settings;
 #[cfg(test)]

@@ -4,18 +4,18 @@
 //! from the same heartbeats comes to the same.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kinlog_feeds::{PublicKey, Time};
 
 use crate::Topic;
 use crate::limits::{
-    ANNOUNCED_FOR, ANNOUNCED_MAX, ANNOUNCED_PER_ADDRESS_MAX, COORDINATOR_FOR, COORDINATORS_MAX,
-    PEERS_PER_TOPIC_MAX, REGISTRY_SWEEP_INTERVAL,
+    ANNOUNCED_FOR, ANNOUNCED_PER_ADDRESS_MAX, COORDINATOR_FOR, COORDINATORS_MAX,
+    HEARTBEATS_PER_ADDRESS_MAX, HEARTBEATS_PER_TOPIC_MAX, PEERS_PER_TOPIC_MAX,
 };
 use crate::registry::{Announcement, Heartbeat};
 use crate::rules::addresses::AddressKey;
+use crate::rules::entries::{Bounds, Entries};
 
 /// Why a call was not done.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -36,10 +36,10 @@ pub enum CallError {
     /// Only peers that announced themselves, or are connected, coordinate.
     #[error("this peer is not known in the network: announce it first")]
     NotAnnounced,
-    /// As many peers as may be.
-    #[error("the network has as many peers as it may")]
+    /// As many peers, or of them coordinators, as may be.
+    #[error("the network has as many peers of this kind as it may")]
     TopicFull,
-    /// As many announcements from this address as may be.
+    /// As many announcements, or heartbeats, from this address as may be.
     #[error("too many peers are announced from this address")]
     AddressFull,
     /// As many announcements on this server as may be.
@@ -89,27 +89,37 @@ struct Announced {
     user: PublicKey,
     signal_address: String,
     capabilities: Vec<String>,
-    time_s: u64,
-    seen: Time,
-    from: AddressKey,
 }
 
 #[derive(Debug)]
 struct Coordinator {
     capacity: u32,
-    time_s: u64,
     /// Start of an unbroken row of heartbeats: its uptime, as this server saw it.
     since: Time,
-    heard: Time,
 }
 
 /// Announcements and heartbeats of all networks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Registry {
-    announced: BTreeMap<(Topic, PublicKey), Announced>,
-    coordinators: BTreeMap<(Topic, PublicKey), Coordinator>,
-    by_address: BTreeMap<AddressKey, usize>,
-    swept: Time,
+    announced: Entries<Announced>,
+    coordinators: Entries<Coordinator>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry {
+            announced: Entries::new(Bounds {
+                per_topic_max: PEERS_PER_TOPIC_MAX,
+                per_address_max: ANNOUNCED_PER_ADDRESS_MAX,
+                holds: ANNOUNCED_FOR,
+            }),
+            coordinators: Entries::new(Bounds {
+                per_topic_max: HEARTBEATS_PER_TOPIC_MAX,
+                per_address_max: HEARTBEATS_PER_ADDRESS_MAX,
+                holds: COORDINATOR_FOR,
+            }),
+        }
+    }
 }
 
 impl Registry {
@@ -121,70 +131,41 @@ impl Registry {
         said: Announcement,
     ) -> Result<(), CallError> {
         let place = (said.topic, said.peer);
-        let known = self.announced.get(&place);
-        if known.is_some_and(|known| said.time_s <= known.time_s) {
-            return Err(CallError::NotNewer);
-        }
-        // A renewal takes no place that it does not have; refused, it leaves the old one as it is.
-        let (is_new, is_of_another) =
-            (known.is_none(), known.map(|known| known.from) != Some(from));
-        if is_new && self.announced.len() >= ANNOUNCED_MAX {
-            return Err(CallError::ServerFull);
-        }
-        if is_new && range(&self.announced, &said.topic).count() >= PEERS_PER_TOPIC_MAX {
-            return Err(CallError::TopicFull);
-        }
-        let own = self.by_address.get(&from).copied().unwrap_or_default();
-        if is_of_another && own >= ANNOUNCED_PER_ADDRESS_MAX {
-            return Err(CallError::AddressFull);
-        }
-        self.remove(&place);
-        *self.by_address.entry(from).or_default() += 1;
         let announced = Announced {
             user: said.user,
             signal_address: said.signal_address,
             capabilities: said.capabilities,
-            time_s: said.time_s,
-            seen: now,
-            from,
         };
-        self.announced.insert(place, announced);
-        Ok(())
+        self.announced.put(now, from, place, said.time_s, announced)
     }
 
     /// Takes a heartbeat whose signature holds, of a peer that is known.
-    pub(super) fn heartbeat(&mut self, now: Time, said: &Heartbeat) -> Result<(), CallError> {
+    pub(super) fn heartbeat(
+        &mut self,
+        now: Time,
+        from: AddressKey,
+        said: &Heartbeat,
+    ) -> Result<(), CallError> {
         let place = (said.topic, said.peer);
-        let known = self.coordinators.get(&place);
-        if known.is_some_and(|known| said.time_s <= known.time_s) {
-            return Err(CallError::NotNewer);
-        }
-        if known.is_none() && self.coordinators.len() >= ANNOUNCED_MAX {
-            return Err(CallError::ServerFull);
-        }
-        let unbroken = known.filter(|known| now < known.heard + COORDINATOR_FOR);
-        let since = unbroken.map_or(now, |known| known.since);
+        let unbroken = self.coordinators.get(now, &place);
         let coordinator = Coordinator {
             capacity: said.capacity,
-            time_s: said.time_s,
-            since,
-            heard: now,
+            since: unbroken.map_or(now, |known| known.said.since),
         };
-        self.coordinators.insert(place, coordinator);
-        Ok(())
+        self.coordinators
+            .put(now, from, place, said.time_s, coordinator)
     }
 
     /// Returns whether a peer announced itself not too long ago.
     pub(super) fn knows(&self, now: Time, topic: &Topic, peer: &PublicKey) -> bool {
-        let known = self.announced.get(&(*topic, *peer));
-        known.is_some_and(|known| now < known.seen + ANNOUNCED_FOR)
+        self.announced.get(now, &(*topic, *peer)).is_some()
     }
 
     /// Returns the coordinators of a network, the best first: by capacity, uptime, key.
     pub(super) fn ranking(&self, now: Time, topic: &Topic) -> Vec<PublicKey> {
-        let mut ranked = range(&self.coordinators, topic)
-            .filter(|(_, coordinator)| now < coordinator.heard + COORDINATOR_FOR)
-            .map(|(peer, known)| (Reverse(known.capacity), known.since, peer))
+        let known = self.coordinators.of(now, topic);
+        let mut ranked = known
+            .map(|(peer, known)| (Reverse(known.said.capacity), known.said.since, peer))
             .collect::<Vec<_>>();
         ranked.sort_unstable();
         let ranked = ranked.into_iter().map(|(_, _, peer)| peer);
@@ -193,14 +174,14 @@ impl Registry {
 
     /// Returns who announced himself in a network.
     pub(super) fn peers(&self, now: Time, topic: &Topic) -> Vec<PeerEntry> {
-        range(&self.announced, topic)
-            .filter(|(_, announced)| now < announced.seen + ANNOUNCED_FOR)
-            .map(|(peer, announced)| PeerEntry {
-                user: announced.user,
+        let announced = self.announced.of(now, topic);
+        announced
+            .map(|(peer, known)| PeerEntry {
+                user: known.said.user,
                 peer,
-                signal_address: Some(announced.signal_address.clone()),
-                capabilities: announced.capabilities.clone(),
-                seen_ago: now.since(announced.seen),
+                signal_address: Some(known.said.signal_address.clone()),
+                capabilities: known.said.capabilities.clone(),
+                seen_ago: now.since(known.heard),
                 is_coordinator: false,
             })
             .collect()
@@ -208,45 +189,14 @@ impl Registry {
 
     /// Forgets what is over, once in a while.
     pub(super) fn sweep(&mut self, now: Time) {
-        if now < self.swept + REGISTRY_SWEEP_INTERVAL {
-            return;
-        }
-        self.swept = now;
-        let over = self.announced.iter();
-        let over = over.filter(|(_, announced)| announced.seen + ANNOUNCED_FOR <= now);
-        for place in over.map(|(place, _)| *place).collect::<Vec<_>>() {
-            self.remove(&place);
-        }
-        self.coordinators
-            .retain(|_, coordinator| now < coordinator.heard + COORDINATOR_FOR);
+        self.announced.sweep(now);
+        self.coordinators.sweep(now);
     }
 
     /// Returns how many announcements and heartbeats are held.
     pub(super) fn len(&self) -> usize {
         self.announced.len() + self.coordinators.len()
     }
-
-    fn remove(&mut self, place: &(Topic, PublicKey)) {
-        let Some(removed) = self.announced.remove(place) else {
-            return;
-        };
-        if let Some(count) = self.by_address.get_mut(&removed.from) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.by_address.remove(&removed.from);
-            }
-        }
-    }
-}
-
-/// Returns what is held of one topic.
-fn range<'a, T>(
-    held: &'a BTreeMap<(Topic, PublicKey), T>,
-    topic: &Topic,
-) -> impl Iterator<Item = (PublicKey, &'a T)> {
-    let (first, last) = (PublicKey([0; 32]), PublicKey([0xff; 32]));
-    held.range((*topic, first)..=(*topic, last))
-        .map(|((_, peer), value)| (*peer, value))
 }
 
 #[cfg(test)]
@@ -307,5 +257,32 @@ mod tests {
         );
         assert_eq!(announce(first, said(2, 1, 10)), Err(CallError::AddressFull));
         assert_eq!(announce(first, said(2, 0, 10)), Err(CallError::NotNewer));
+    }
+
+    /// Heartbeats had a bound in all, and none for a network or an address.
+    #[test]
+    fn heartbeats_are_bounded_for_each_network_and_address() {
+        let mut registry = Registry::default();
+        let mut beat = |from, topic, peer: usize, time_s| {
+            let said = said(topic, peer, time_s);
+            let said = Heartbeat {
+                topic: said.topic,
+                peer: said.peer,
+                active_peers: 0,
+                capacity: 1,
+                time_s,
+            };
+            registry.heartbeat(Time::ZERO, AddressKey::V4(from), &said)
+        };
+        for topic in 1..=4 {
+            for peer in 0..HEARTBEATS_PER_TOPIC_MAX {
+                assert_eq!(beat(1, topic, peer, 10), Ok(()));
+            }
+            assert_eq!(beat(2, topic, 99, 10), Err(CallError::TopicFull));
+        }
+        assert_eq!(beat(1, 5, 0, 10), Err(CallError::AddressFull));
+        assert_eq!(beat(2, 5, 0, 10), Ok(()), "another address");
+        assert_eq!(beat(1, 1, 0, 11), Ok(()), "known ones go on");
+        assert_eq!(beat(2, 1, 1, 11), Ok(()), "also from elsewhere");
     }
 }
