@@ -1,10 +1,51 @@
-//! Which addresses may be peers: those of the public internet, and no other.
+//! Which addresses may be peers: those of the public internet, and no other; not the relay's own
+//! machine either, but for relayed addresses.
 //!
 //! A relay that sends to any address is a way into the network that it stands in. Ranges are those
 //! of IANA's special-purpose registries (RFC 6890). An IPv6 address that stands for an IPv4 one
 //! (mapped, 6to4, NAT64) is judged by that.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use super::message::{PEER_FAMILY, PEER_FORBIDDEN, Refusal};
+
+/// What one relay sends to.
+#[derive(Debug)]
+pub(super) struct Reach {
+    /// Where relayed addresses are, and their ports.
+    pub(super) relays_at: IpAddr,
+    pub(super) ports: RangeInclusive<u16>,
+    /// Addresses of this machine.
+    pub(super) own: BTreeSet<IpAddr>,
+    /// For tests: loopback addresses may be peers, on any port that the others may be.
+    pub(super) allows_loopback: bool,
+}
+
+impl Reach {
+    /// Refuses a peer that is of another family than relayed addresses, not of the public internet,
+    /// or this machine by another address than theirs.
+    pub(super) fn check(&self, peer: IpAddr) -> Result<(), Refusal> {
+        if peer.is_ipv4() != self.relays_at.is_ipv4() {
+            return Err(PEER_FAMILY);
+        }
+        if self.allows_loopback && peer.is_loopback() {
+            return Ok(());
+        }
+        let is_own = peer != self.relays_at && self.own.contains(&peer.to_canonical());
+        match is_public(peer) && !is_own {
+            true => Ok(()),
+            false => Err(PEER_FORBIDDEN),
+        }
+    }
+
+    /// Returns whether a peer that was let in may be sent to: of the relay's own machine other
+    /// clients' relayed addresses are all there is.
+    pub(super) fn has(&self, peer: SocketAddr) -> bool {
+        peer.ip() != self.relays_at || self.ports.contains(&peer.port())
+    }
+}
 
 /// Returns whether an address is one of the public internet.
 pub fn is_public(ip: IpAddr) -> bool {

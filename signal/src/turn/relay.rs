@@ -1,6 +1,6 @@
 //! The state machine itself.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -17,11 +17,10 @@ use super::auth::{Auth, REALM, User};
 use super::counters::TurnCounts;
 use super::limits::{LIFETIME_DEFAULT, OVERHEAD_BYTES, SWEEP_INTERVAL, TurnLimits};
 use super::message::{
-    ADDRESS_QUOTA, Answer, BAD_CREDENTIAL, FAMILY, MISMATCH, NAME_QUOTA, NO_CREDENTIAL,
-    PEER_FAMILY, PEER_FORBIDDEN, Received, Refusal, SERVER_QUOTA, STALE_NONCE, Wish, channel_data,
-    data_indication, wish,
+    ADDRESS_QUOTA, Answer, BAD_CREDENTIAL, FAMILY, MISMATCH, NAME_QUOTA, NO_CREDENTIAL, Received,
+    Refusal, SERVER_QUOTA, STALE_NONCE, Wish, channel_data, data_indication, wish,
 };
-use super::peers::is_public;
+use super::peers::Reach;
 use crate::ice::TurnSecrets;
 use crate::rules::{AddressKey, Bucket};
 use crate::stun::Responder;
@@ -79,10 +78,7 @@ struct Opening {
 pub struct Relay {
     limits: TurnLimits,
     auth: Auth,
-    /// Where relayed addresses are, and their ports.
-    relays_at: IpAddr,
-    ports: RangeInclusive<u16>,
-    allows_loopback: bool,
+    reach: Reach,
     responder: Responder,
     total: Bucket,
     allocations: BTreeMap<Client, Allocation>,
@@ -116,9 +112,12 @@ impl Relay {
         Relay {
             limits,
             auth: Auth::new(secrets, nonces, crypto),
-            relays_at,
-            ports,
-            allows_loopback: false,
+            reach: Reach {
+                relays_at,
+                ports,
+                own: BTreeSet::from([relays_at]),
+                allows_loopback: false,
+            },
             responder: Responder::new(limits.request_rate),
             total: Bucket::new(limits.total_rate, Time::ZERO),
             allocations: BTreeMap::new(),
@@ -134,7 +133,13 @@ impl Relay {
 
     /// For tests: lets loopback addresses be peers, on the ports of relayed addresses and others.
     pub(super) fn allow_loopback(&mut self) {
-        self.allows_loopback = true;
+        self.reach.allows_loopback = true;
+    }
+
+    /// Lets none of these be a peer, but for where relayed addresses are: they are of this machine.
+    pub(super) fn refuse_own(&mut self, own: impl IntoIterator<Item = IpAddr>) {
+        let own = own.into_iter().map(|ip| ip.to_canonical());
+        self.reach.own.extend(own);
     }
 
     /// Takes one message of a client.
@@ -332,12 +337,12 @@ impl Relay {
             }
             Wish::Permit { peers } => {
                 for peer in &peers {
-                    check(self.relays_at, self.allows_loopback, *peer)?;
+                    self.reach.check(*peer)?;
                 }
                 allocation.permit(now, &self.limits, &peers)?;
             }
             Wish::Bind { channel, peer } => {
-                check(self.relays_at, self.allows_loopback, peer.ip())?;
+                self.reach.check(peer.ip())?;
                 allocation.bind(now, &self.limits, channel, peer)?;
             }
         }
@@ -365,7 +370,7 @@ impl Relay {
         if self.opening.values().any(is_opening) {
             return Ok(None);
         }
-        if is_ipv6 != self.relays_at.is_ipv6() {
+        if is_ipv6 != self.reach.relays_at.is_ipv6() {
             return Err(FAMILY);
         }
         let (name, address) = (user.name(), AddressKey::from(client.address().ip()));
@@ -401,8 +406,7 @@ impl Relay {
         let Some(peer) = peer.filter(|peer| allocation.permits(now, peer.ip())) else {
             return self.counts.dropped.add("no_permission", 1);
         };
-        // Of the relay's own machine other clients' relayed addresses are all there is.
-        if peer.ip() == self.relays_at && !self.ports.contains(&peer.port()) {
+        if !self.reach.has(peer) {
             return self.counts.dropped.add("peer_forbidden", 1);
         }
         if let Err(reason) = spend(now, &mut allocation.bucket, &mut self.total, data.len()) {
@@ -434,15 +438,6 @@ impl Relay {
             self.outputs.push_back(Output::Close { relay });
         }
     }
-}
-
-/// Refuses a peer that is not of the public internet, or not of the relayed address's family.
-fn check(relays_at: IpAddr, allows_loopback: bool, peer: IpAddr) -> Result<(), Refusal> {
-    if peer.is_ipv4() != relays_at.is_ipv4() {
-        return Err(PEER_FAMILY);
-    }
-    let is_allowed = is_public(peer) || allows_loopback && peer.is_loopback();
-    is_allowed.then_some(()).ok_or(PEER_FORBIDDEN)
 }
 
 fn granted(limits: &TurnLimits, wanted: Option<Duration>) -> Duration {

@@ -11,7 +11,7 @@ use kinlog_feeds::Time;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::counters::TurnCounts;
 use super::limits::{
@@ -117,6 +117,8 @@ impl TurnServer {
         if settings.allows_loopback {
             relay.allow_loopback();
         }
+        relay.refuse_own(own_addresses());
+        relay.refuse_own([settings.bind, settings.listen.ip()]);
         Ok(TurnServer(Arc::new(Shared {
             udp,
             tcp,
@@ -203,6 +205,18 @@ async fn after<T>(at: Option<Instant>, does: impl Future<Output = T>) -> T {
         sleep_until(at).await;
     }
     does.await
+}
+
+/// Returns the addresses of this machine.
+fn own_addresses() -> Vec<IpAddr> {
+    match if_addrs::get_if_addrs() {
+        Ok(interfaces) => interfaces.iter().map(|one| one.ip()).collect(),
+        Err(error) => {
+            // It may be forbidden to ask: AF_NETLINK in RestrictAddressFamilies of the unit.
+            warn!(%error, "own addresses are unknown: the relay refuses none but those given");
+            Vec::new()
+        }
+    }
 }
 
 async fn bind_both(address: SocketAddr) -> io::Result<(TcpListener, UdpSocket)> {

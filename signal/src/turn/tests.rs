@@ -50,8 +50,10 @@ impl World {
         let crypto = rtc_crypto::default_provider().unwrap();
         let relays_at = (at(RELAYED).ip(), 49_152..=65_535);
         let secrets = TurnSecrets::parse(SECRETS).unwrap();
+        let mut relay = Relay::new(limits, secrets, relays_at, [7; 32], Arc::clone(&crypto));
+        relay.refuse_own([at(RELAYED).ip(), IpAddr::from([9, 9, 9, 10])]);
         World {
-            relay: Relay::new(limits, secrets, relays_at, [7; 32], Arc::clone(&crypto)),
+            relay,
             crypto,
             now: Time::ZERO,
             unix_s: UNIX_S,
@@ -383,6 +385,8 @@ fn peers_are_of_the_public_internet_whatever_asks_for_them() {
         "169.254.169.254",
         "100.64.0.1",
         "224.0.0.1",
+        // Another address of the relay's machine.
+        "9.9.9.10",
     ] {
         assert_eq!(world.permit(from, peer), 403, "{peer}");
         assert_eq!(
@@ -400,7 +404,7 @@ fn peers_are_of_the_public_internet_whatever_asks_for_them() {
     ] {
         assert_eq!(world.permit(from, peer), 443, "{peer}");
     }
-    assert_eq!(world.relay.counts().refused.of("peer_forbidden"), 10);
+    assert_eq!(world.relay.counts().refused.of("peer_forbidden"), 12);
     assert_eq!(
         world.permit(from, "9.9.9.9"),
         0,
