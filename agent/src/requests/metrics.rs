@@ -61,10 +61,9 @@ fn connections(sessions: &[SessionStatus]) -> Vec<ConnectionCount> {
         let kind = (state(session), path(way(session).kind));
         *counts.entry(kind).or_default() += 1;
     }
-    let all = STATES.iter().flat_map(|state| {
-        let of_state = PATHS.iter().map(move |path| (*state, *path));
-        of_state
-    });
+    let all = STATES
+        .iter()
+        .flat_map(|state| PATHS.iter().map(move |path| (*state, *path)));
     all.map(|(state, path)| ConnectionCount {
         state: state.to_owned(),
         path: path.to_owned(),
