@@ -13,7 +13,6 @@ mod reference;
 mod world;
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use acts::*;
 use kinlog_indexer::authority::{RoomActs, Verdict, Void, VoidReason};
@@ -587,28 +586,9 @@ fn of_more_acts_than_are_evaluated_the_same_ones_are_beyond_in_any_order() {
     }
 }
 
-/// Milliseconds of the fastest of three evaluations of a history, in the order of its acts or back
-/// to front.
-fn evaluation_ms(script: &Script, reversed: bool) -> u128 {
-    let mut held: Vec<_> = script.acts.iter().map(Done::held).collect();
-    if reversed {
-        held.reverse();
-    }
-    let times = (0..3).map(|_| {
-        let acts = held.clone();
-        let start = Instant::now();
-        let mut room = RoomActs::new(devices_of, 8192);
-        for act in acts {
-            room.add(act);
-        }
-        assert!(room.authority().start.is_some());
-        start.elapsed().as_millis()
-    });
-    times.min().unwrap()
-}
-
+/// How fast that is, the benchmark `authority_2000_ms` measures.
 #[test]
-fn two_thousand_acts_of_people_who_hear_late_are_evaluated_at_once() {
+fn two_thousand_acts_of_people_who_hear_late_come_to_the_same_back_to_front() {
     let script = late_history(7, 2_000);
     let authority = script.authority();
     let void = authority
@@ -620,12 +600,13 @@ fn two_thousand_acts_of_people_who_hear_late_are_evaluated_at_once() {
         .values()
         .filter(|row| row.verdict.counts())
         .count();
-    let (forth, back) = (evaluation_ms(&script, false), evaluation_ms(&script, true));
     let void = void.count();
-    println!("2,000 acts, {counting} count, {void} void: {forth} ms, back to front {back} ms");
     assert!(void >= 5 && counting > 500, "{void} void, {counting} count");
-    // 100 ms as built for use; tests are built without optimisation, on busy machines.
-    assert!(forth < 5_000 && back < 5_000, "{forth} ms, {back} ms");
+    let mut room = RoomActs::new(devices_of, 8192);
+    for act in script.acts.iter().map(Done::held).rev() {
+        room.add(act);
+    }
+    assert_eq!(room.authority(), authority);
 }
 
 /// Rooms seldom hang on it, so it is arranged: two of one rank use up an invite at one depth.
