@@ -131,14 +131,15 @@ impl Core {
     }
 }
 
-/// Ends a session whose other side is gone, and the pairing with it: such a link notices it too late.
+/// Ends a session whose other side is gone, and the pairing with it: such a link notices it too late. Without a
+/// session the pairing has ended already.
 pub(super) async fn watch_over(
     core: Arc<Core>,
     network: Weak<Network>,
     key: [u8; 32],
-    session: SessionId,
+    session: Option<SessionId>,
 ) {
-    loop {
+    while let Some(session) = session {
         sleep(PAIR_PING_EVERY).await;
         let Some(network) = network.upgrade() else {
             return;

@@ -8,8 +8,8 @@ use kinlog_swarm::link::LinkError;
 use kinlog_swarm::link::webrtc::{
     Negotiation, Progress, ShortDescription, WebrtcLink, WebrtcSettings,
 };
-use kinlog_swarm::{Label, SessionRole, SignalStatus};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use kinlog_swarm::{Label, NodeError, SessionRole, SignalStatus};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::api::{Error, ErrorKind};
@@ -278,16 +278,32 @@ async fn meet(
     role: SessionRole,
 ) -> Result<Paired, Error> {
     let key = *key.expose();
-    blocking(core, move |core| core.pair_by(key)).await?;
     let mut changes = core.changes();
-    let attached = network.node.attach(Arc::new(link), Label::Code, key, role);
-    let session = attached.await.map_err(node_error)?;
-    tokio::spawn(watch_over(
-        Arc::clone(core),
-        Arc::downgrade(network),
-        key,
-        session,
-    ));
+    // Whoever waits for it may be gone any moment: the place of the pairing is given back all the same.
+    let (told, session) = oneshot::channel();
+    let (with, over) = (Arc::clone(core), Arc::clone(network));
+    tokio::spawn(async move {
+        if let Err(error) = blocking(&with, move |core| core.pair_by(key)).await {
+            let _ = told.send(Err(error));
+            return;
+        }
+        let attached = over
+            .node
+            .attach(Arc::new(link), Label::Code, key, role)
+            .await;
+        let attached = attached.map_err(node_error);
+        let session = attached.as_ref().ok().copied();
+        let is_awaited = told.send(attached).is_ok();
+        if let (Some(session), false) = (session, is_awaited) {
+            over.node.close(session);
+        }
+        let network = Arc::downgrade(&over);
+        drop(over);
+        watch_over(with, network, key, session).await;
+    });
+    let session = session
+        .await
+        .map_err(|_| node_error(NodeError::Stopped))??;
     let until = Instant::now() + PAIR_HELLO_WAIT;
     loop {
         changes.borrow_and_update();
