@@ -358,6 +358,13 @@ pub const ROUTES_PER_DEVICE_MAX: usize = 4;
 /// Devices that are remembered as coordinators: one or two of them are there as a rule.
 pub const COORDINATORS_KEPT_MAX: usize = 8;
 
+/// Remembered meeting points of those who are missing that are tried at once: each is a connection.
+pub const ROUTES_TRIED_MAX: usize = 8;
+
+// What is tried is joined, also where as many servers are listed as may be: what is not joined fails.
+const _: () =
+    assert!(ROUTES_TRIED_MAX + LISTED_SERVERS_MAX <= kinlog_swarm::limits::ROUTES_JOINED_MAX);
+
 /// Signal servers joined because people who are followed list them, 4 of all of them: each is a connection, and
 /// learns which blinded topics this machine is in.
 pub const LISTED_SERVERS_MAX: usize = 4;

@@ -9,9 +9,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use kinlog_feeds::crypto::DeviceKey;
 use kinlog_signal::{DEFAULT_PATH, SignalUrl, is_local};
-use kinlog_swarm::limits::{COORDINATORS_JOINED_MAX, ROUTES_JOINED_MAX};
+use kinlog_swarm::limits::COORDINATORS_JOINED_MAX;
 
-use crate::limits::{ROUTE_TRIED_FOR, ROUTE_TRIED_FOR_MAX};
+use crate::limits::{ROUTE_TRIED_FOR, ROUTE_TRIED_FOR_MAX, ROUTES_TRIED_MAX};
 use crate::state::PeerRoute;
 
 /// What a look at the routes gives.
@@ -90,7 +90,7 @@ impl Routes {
                 continue;
             };
             if !looked.join.contains(&url) {
-                if looked.join.len() >= ROUTES_JOINED_MAX {
+                if looked.join.len() >= ROUTES_TRIED_MAX {
                     continue;
                 }
                 looked.join.push(url);

@@ -172,6 +172,10 @@ pub const POOL_IN_USE: Duration = Duration::from_secs(10);
 /// keeps its session.
 pub const POOL_REST: Duration = Duration::from_secs(10 * 60);
 
+/// How long who parts waits for the other side to end the session: what was said last would be lost with a link
+/// that is closed right behind it. A build that does not know the word ends nothing.
+pub const PARTING_WAIT_MAX: Duration = Duration::from_secs(2);
+
 /// How often somebody is dialled though there are enough sessions, so that all of a large meeting stay in touch.
 pub const POOL_EXPLORE_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
@@ -376,8 +380,8 @@ pub const MEETING_URLS_MAX: usize = 4;
 /// Longest such URL, in bytes.
 pub const MEETING_URL_BYTES_MAX: usize = 256;
 
-/// Remembered meeting points that are joined at once: each is a connection.
-pub const ROUTES_JOINED_MAX: usize = 8;
+/// Remembered meeting points, and servers that somebody lists, that are joined at once: each is a connection.
+pub const ROUTES_JOINED_MAX: usize = 12;
 
 /// Other nodes of the local network that are remembered, 100 B each; who floods it with names fills it.
 pub const NEIGHBOURS_MAX: usize = 256;
