@@ -86,8 +86,11 @@ fn members_see_who_is_there_and_types_while_it_lasts_and_nothing_of_it_is_kept()
     assert_eq!(member(&host, "guest")["presence"], Value::Null);
     guest.run(["presence", "online"]).ok();
     sees(&mut watching, "guest", "online");
-    guest_up.stop().ok();
+
+    // Who is no member any more is not there, though its agent runs on.
+    host.run(["room", "remove", "kitchen", "guest"]).ok();
     sees(&mut watching, "guest", "silent");
+    guest_up.stop().ok();
     watching.stop().ok();
     guest.run(["typing", "kitchen"]).exits(8).says("kinlog up");
     host.run(["typing", "garden"]).exits(3);

@@ -188,6 +188,10 @@ pub(super) async fn read(
                     .await?;
             }
         }
+        // Who is no member any more is not there any more.
+        if let Some(present) = &mut present {
+            present.tell(core, to).await?;
+        }
     }
 }
 
