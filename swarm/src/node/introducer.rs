@@ -197,13 +197,15 @@ impl Introducer {
             let member = self.members.get_mut(&session)?;
             member.due = None;
             let request_id = std::mem::take(&mut member.query);
-            if request_id != 0 {
-                member.told.clear();
-            }
             let (come, gone) = changes(&member.told, &present);
             if request_id == 0 && come.is_empty() && gone.is_empty() {
                 continue;
             }
+            // Who asks hears of all that are there, and still of those who went since it was told of them.
+            let come = match request_id {
+                0 => come,
+                _ => present.values().copied().collect(),
+            };
             member.told = named(&present);
             member.told_at = Some(now);
             if request_id == 0 {
@@ -230,12 +232,23 @@ impl Introducer {
             let present = self.others(now, session);
             let member = self.members.get_mut(&session)?;
             member.state_due = None;
-            let (peers, gone) = changes(&member.stated, &present);
+            let (peers, mut gone) = changes(&member.stated, &present);
+            // Somebody may have come after the last state and be gone before this one.
+            let (_, went) = changes(&member.told, &present);
+            gone.extend(
+                went.into_iter()
+                    .filter(|peer| !member.stated.contains_key(peer)),
+            );
             if peers.is_empty() && gone.is_empty() {
                 continue;
             }
             member.stated = named(&present);
             member.told = named(&present);
+            // As many as a message names; of the others it is told next.
+            for peer in gone.split_off(gone.len().min(PEERS_TOLD_MAX)) {
+                member.told.insert(peer, None);
+                member.due.get_or_insert(now + PEERS_TOLD_AFTER);
+            }
             let mut relays: Vec<&FoundPeer> =
                 present.values().filter(|peer| peer.can_relay).collect();
             relays.sort_by_key(|peer| (std::cmp::Reverse(peer.connected_s), peer.peer));

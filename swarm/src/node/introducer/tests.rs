@@ -316,3 +316,37 @@ fn questions_are_asked_on_seldom_to_few_and_not_for_long() {
     });
     assert_eq!(answered.count(), FORWARDED_PER_MINUTE as usize);
 }
+
+/// Nobody stays on show for whoever asks in the moment between somebody's end and the news of it.
+#[test]
+fn who_asks_again_hears_of_who_went_meanwhile() {
+    let mut introducer = with(&[1, 2]);
+    introducer.handle_query(at(0), SessionId(1), 1, Reach::Near);
+    told(&mut introducer, at(0));
+    introducer.handle_closed(at(20_000), SessionId(2));
+    introducer.handle_query(at(20_100), SessionId(1), 2, Reach::Near);
+    assert_eq!(
+        told(&mut introducer, at(20_100)),
+        [(1, 2, Vec::new(), vec![2])]
+    );
+}
+
+#[test]
+fn a_state_names_who_came_and_went_since_the_last_one() {
+    let mut introducer = with(&[1, 2]);
+    introducer.handle_query(at(0), SessionId(1), 1, Reach::Near);
+    told(&mut introducer, at(0));
+    introducer.handle_open(at(5000), SessionId(3), MEETING, peer(3), false);
+    assert_eq!(told(&mut introducer, at(6000)), [(1, 0, vec![3], vec![])]);
+    let state_at = at(6000) + NETWORK_STATE_INTERVAL;
+    introducer.handle_open(state_at, SessionId(4), MEETING, peer(4), false);
+    introducer.handle_closed(state_at, SessionId(3));
+    let (session, state) = introducer.poll_found(state_at, WALL_S).unwrap();
+    let MeshMessage::State { peers, gone, .. } = state else {
+        unreachable!("a state is due");
+    };
+    assert_eq!(
+        (session, peers[0].peer, gone),
+        (SessionId(1), peer(4), vec![peer(3)])
+    );
+}
