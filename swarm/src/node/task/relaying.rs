@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kinlog_feeds::{PublicKey, Time};
 
 use super::Task;
+use crate::limits::CIRCUITS_PER_SESSION_MAX;
 use crate::link::LinkError;
 use crate::link::relayed::{RelayedEnd, RelayedLink, ToRelay, end};
 use crate::node::circuits::CircuitEnd;
@@ -28,6 +29,15 @@ impl RelayedSessions {
     pub(super) fn handle_session_closed(&mut self, session: SessionId) {
         self.ends
             .retain(|(path, _), (of, _)| *of != session && path.introducer() != Some(session));
+    }
+
+    /// Returns whether one peer relays as many of them as it may.
+    fn is_full(&self, relay: SessionId) -> bool {
+        let paths = self.ends.keys().map(|(path, _)| path);
+        paths
+            .filter(|path| path.introducer() == Some(relay))
+            .count()
+            >= CIRCUITS_PER_SESSION_MAX
     }
 
     /// Takes what the relay says; returns whether the circuit is still one.
@@ -129,7 +139,11 @@ impl Task {
     }
 
     async fn accept_circuit(&mut self, path: PeerPath, number: u64) {
-        let met = self.met_by(&path).filter(|_| self.has_room());
+        // Whoever opens one again has lost the one before.
+        self.relayed.ends.retain(|(of, _), _| *of != path);
+        let relay = path.introducer();
+        let is_full = relay.is_none_or(|relay| self.relayed.is_full(relay));
+        let met = self.met_by(&path).filter(|_| self.has_room() && !is_full);
         let now = self.parts.clock.now();
         let accepted = met.filter(|(meeting, own)| {
             self.introductions
