@@ -144,13 +144,18 @@ impl Task {
         let Some((meeting, own)) = self.met_by(&any) else {
             return;
         };
+        // Whose device somebody is counts where the members of a meeting show theirs, as this one did.
+        let entry = self.sessions.entries.get(&id);
+        let is_certified = entry.is_some_and(|entry| entry.device().is_some());
+        let names_devices = meeting.0.is_private() && is_certified;
         for found in peers {
+            let device = found.device.filter(|_| names_devices);
             if self.bans.is_banned(now, &found.peer.0) {
                 continue;
             }
             if let Some(via) = found.via {
                 self.introductions
-                    .handle_further(now, id, found.peer, via, found.device);
+                    .handle_further(now, id, found.peer, via, device);
                 continue;
             }
             let path = PeerPath::by_peer(id, found.peer);
@@ -158,7 +163,7 @@ impl Task {
                 self.introductions
                     .handle_peer_joined(now, path, meeting, own);
             }
-            self.introductions.handle_device(&path, found.device);
+            self.introductions.handle_device(&path, device);
         }
     }
 
