@@ -38,7 +38,7 @@ use kinlog_signal::Topic;
 use super::connects::Connects;
 use super::ladder::{Ladder, LadderStep};
 use crate::limits::{
-    FURTHER_KEPT, FURTHER_KNOWN_MAX, KNOCK_AFTER, PEERS_KNOWN_MAX, PEERS_TOLD_MAX,
+    FURTHER_INTERVAL, FURTHER_KEPT, FURTHER_KNOWN_MAX, KNOCK_AFTER, PEERS_KNOWN_MAX, PEERS_TOLD_MAX,
 };
 use crate::session::SessionId;
 pub use climb::StepState;
@@ -129,6 +129,8 @@ pub(crate) struct Introductions {
     trust: BTreeMap<SessionId, Trust>,
     /// Peers of those whom others have, by the session that told of them.
     far: BTreeMap<(SessionId, PublicKey), Far>,
+    /// When the other side of a session was asked further last.
+    asked_further: BTreeMap<SessionId, Time>,
     /// Peers of which there was a session too many, until when they are not dialled unless they are needed.
     parted: BTreeMap<(MeetingKey, PublicKey), Time>,
     /// There are as many sessions as are kept.
@@ -149,6 +151,7 @@ impl Introductions {
             open: BTreeMap::new(),
             trust: BTreeMap::new(),
             far: BTreeMap::new(),
+            asked_further: BTreeMap::new(),
             parted: BTreeMap::new(),
             is_full_of_sessions: false,
             explore_at: Time::ZERO,
@@ -264,7 +267,17 @@ impl Introductions {
         self.far.retain(|_, far| now < far.at + FURTHER_KEPT);
         let is_old = |far: &Far| now >= far.at + FURTHER_KEPT * 3 / 4;
         let old = self.far.iter().filter(|(_, far)| is_old(far));
-        old.map(|((session, _), _)| *session).collect()
+        let old: BTreeSet<SessionId> = old.map(|((session, _), _)| *session).collect();
+        // An answer takes a while, and what is gone no answer names again.
+        let is_recent = |at: Time| now < at + 2 * FURTHER_INTERVAL;
+        self.asked_further.retain(|_, at| is_recent(*at));
+        let due = old.into_iter();
+        let due: BTreeSet<SessionId> = due
+            .filter(|session| !self.asked_further.contains_key(session))
+            .collect();
+        self.asked_further
+            .extend(due.iter().map(|session| (*session, now)));
+        due
     }
 
     /// A peer left a topic, or the introducer; a session with it goes on.

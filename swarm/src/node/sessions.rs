@@ -142,6 +142,11 @@ impl Sessions {
         }
     }
 
+    /// Ends a session that is one too many, after the other side was told so.
+    pub(super) fn part(&self, id: SessionId) {
+        self.command(id, Command::Part);
+    }
+
     pub(super) fn close(&self, id: SessionId, reason: SessionError) {
         self.command(id, Command::Close(reason));
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use kinlog_feeds::FeedKey;
 use kinlog_feeds::wire::kinlog::FeedMessage;
+use kinlog_feeds::{FeedKey, Time};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -18,7 +18,8 @@ use super::associations::Associations;
 use super::{MeshMessage, PeerMessage, Relays, Session, SessionError, SessionEvent, SessionId};
 use crate::clock::Clock;
 use crate::limits::{
-    ASSOCIATION_NEWS_MAX, BATCH_MESSAGES_MAX, LINK_CLOSE_WAIT_MAX, SEND_STALL_MAX, UNANSWERED_MAX,
+    ASSOCIATION_NEWS_MAX, BATCH_MESSAGES_MAX, LINK_CLOSE_WAIT_MAX, PARTING_WAIT_MAX,
+    SEND_STALL_MAX, UNANSWERED_MAX,
 };
 use crate::link::{Link, LinkError};
 use crate::message_log::MessageLog;
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Reopen(FeedKey),
     /// Measure a round trip, see [`Associations::ping`].
     Ping(oneshot::Sender<Duration>),
+    /// Say that the session is one too many: the other side ends it, or this one after [`PARTING_WAIT_MAX`].
+    Part,
     /// End the session.
     Close(SessionError),
 }
@@ -95,6 +98,8 @@ pub(crate) struct Driver {
     pub(crate) log: Option<MessageLog>,
     /// Messages of the other side that the host has not answered yet, at most [`UNANSWERED_MAX`].
     pub(crate) unanswered: usize,
+    /// It was said that the session is one too many: it ends then at the latest.
+    pub(crate) leaving: Option<Time>,
 }
 
 impl Driver {
@@ -102,6 +107,7 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         let reason = match self.exchange().await {
             Ok(never) => match never {},
+            Err(SessionError::ClosedByPeer) if self.leaving.is_some() => SessionError::Surplus,
             Err(reason) => reason,
         };
         let _ = tokio::time::timeout(LINK_CLOSE_WAIT_MAX, self.link.close()).await;
@@ -142,7 +148,7 @@ impl Driver {
             }
             let stalled = sending_since.map(|since| since + SEND_STALL_MAX);
             let further = self.associations.poll_timeout();
-            let timeout = [self.session.poll_timeout(), stalled, further];
+            let timeout = [self.session.poll_timeout(), stalled, further, self.leaving];
             tokio::select! {
                 biased;
                 command = self.commands.recv() => {
@@ -182,6 +188,9 @@ impl Driver {
                     if stalled.is_some_and(|at| now >= at) {
                         return Err(SessionError::Stalled { seconds: SEND_STALL_MAX.as_secs() });
                     }
+                    if self.leaving.is_some_and(|at| now >= at) {
+                        return Err(SessionError::Surplus);
+                    }
                     self.session.handle_timeout(now)?;
                 }
             }
@@ -213,6 +222,10 @@ impl Driver {
             Command::CloseIdle(key) => self.session.close_idle(&key),
             Command::Reopen(key) => self.session.reopen(&key),
             Command::Ping(answer) => self.associations.ping(&mut self.session, answer),
+            Command::Part => {
+                self.leaving = Some(self.clock.now() + PARTING_WAIT_MAX);
+                self.session.send_mesh(MeshMessage::Parting)
+            }
             Command::Close(reason) => Err(reason),
         }
     }

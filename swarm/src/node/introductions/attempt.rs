@@ -93,6 +93,7 @@ impl Introductions {
         {
             if let Some(peer) = self.peers.get_mut(&path) {
                 peer.is_new = false;
+                peer.knocked = true;
             }
             self.set_state(&path, State::Idle { try_at: Some(now) });
         }
@@ -139,7 +140,9 @@ impl Introductions {
             let since = if held { peer.shown_at } else { now };
             peer.search.get_or_insert(Search::begin(since));
             peer.is_new = false;
+            peer.knocked = false;
             peer.began = Some(now);
+            peer.dialled_at = now;
             self.ladder.handle_try(&peer.meeting, step);
         }
     }

@@ -38,7 +38,7 @@ impl Introductions {
         };
         let attempt = self.next_random();
         let peer = self.peers.get(&path)?;
-        if self.is_enough(&peer.meeting) {
+        if self.is_enough(&peer.meeting) && !peer.knocked {
             self.explore_at = now + POOL_EXPLORE_INTERVAL;
         }
         if peer.own < path.peer {
@@ -52,6 +52,9 @@ impl Introductions {
             Some(Action::Offer { path, attempt })
         } else {
             self.retry(now, path);
+            if let Some(peer) = self.peers.get_mut(&path) {
+                peer.dialled_at = now;
+            }
             Some(Action::Knock { path })
         }
     }
@@ -91,8 +94,8 @@ impl Introductions {
                 return None;
             };
             // Now and then somebody is dialled all the same: else many could end up in groups that know nothing
-            // of each other.
-            let at = match self.is_enough(&peer.meeting) {
+            // of each other. Who asks for an offer has no session, and is not to wait for that.
+            let at = match self.is_enough(&peer.meeting) && !peer.knocked {
                 true => at.max(self.explore_at),
                 false => at,
             };
@@ -123,6 +126,10 @@ impl Introductions {
             let is_second = due == Due::Circuit && peer.identity.is_some_and(is_there);
             (!is_second).then_some((at, due, *path))
         });
-        dial.chain(circuit).min()
+        // Of those that are due together the one dialled longest ago: none waits for ever behind one that is
+        // never reached.
+        let dialled_at = |path: &PeerPath| self.peers.get(path).map(|peer| peer.dialled_at);
+        let all = dial.chain(circuit);
+        all.min_by_key(|(at, due, path)| (*at, *due, dialled_at(path), *path))
     }
 }

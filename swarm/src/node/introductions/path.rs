@@ -102,6 +102,10 @@ pub(super) struct Introduction {
     pub(super) began: Option<Time>,
     /// It is being connected to, by one attempt or several.
     pub(super) search: Option<Search>,
+    /// It asked for an offer and got none yet.
+    pub(super) knocked: bool,
+    /// When it was dialled last.
+    pub(super) dialled_at: Time,
 }
 
 impl Introduction {
@@ -124,6 +128,8 @@ impl Introduction {
             is_new: false,
             began: None,
             search: None,
+            knocked: false,
+            dialled_at: Time::ZERO,
         }
     }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::limits::{
     CANDIDATES_PER_MINUTE, DIALS_BY_INTRODUCER_MAX, DIALS_MAX, INTRODUCED_AFTER,
     INTRODUCER_FAILURES_MAX, INTRODUCER_REST, LADDER_HOLD_MAX, NOBODY_IN_TOPIC_AFTER,
-    RETRY_AFTER_MAX,
+    POOL_EXPLORE_INTERVAL, RETRY_AFTER_MAX,
 };
 use crate::node::connects::ConnectFailure;
 use crate::session::Label;
@@ -104,6 +104,53 @@ fn knock_of_a_peer_believed_connected_is_answered_with_an_offer() {
     // A second knock while that offer is under way changes nothing.
     low.handle_knock(at(5001), path(HIGH));
     assert_eq!(low.poll_action(at(5001)), None);
+}
+
+/// A node with enough sessions that is connected to [`STATIC`] and knows these others, whom it offers to.
+fn with_enough(others: &[PublicKey]) -> Introductions {
+    let mut low = Introductions::new(1);
+    let connected = PublicKey([2; 32]);
+    let all: Vec<PublicKey> = others.iter().copied().chain([connected]).collect();
+    low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &[connected]);
+    offer_to(&mut low, at(0));
+    low.handle_session(path(connected), SessionId(1));
+    low.handle_session_open(
+        at(0),
+        Some(path(connected)),
+        SessionId(1),
+        MEETING,
+        STATIC,
+        false,
+    );
+    low.set_full(true);
+    low.handle_joined(at(0), 0, Topic([2; 32]), MEETING, LOW, &all);
+    low
+}
+
+/// R177: whoever knocks has lost its session, or comes back: it does not wait until somebody is dialled anyway.
+#[test]
+fn who_knocks_at_a_node_with_enough_sessions_is_offered_to_at_once() {
+    let mut low = with_enough(&[HIGH]);
+    let attempt = offer_to(&mut low, at(0));
+    low.handle_failed(at(100), path(HIGH), attempt);
+    assert!(low.poll_timeout().unwrap() >= at(0) + POOL_EXPLORE_INTERVAL);
+    low.handle_knock(at(1000), path(HIGH));
+    offer_to(&mut low, at(1000));
+}
+
+#[test]
+fn of_those_dialled_now_and_then_one_that_is_never_reached_keeps_no_other_waiting() {
+    let mut low = with_enough(&[PublicKey([3; 32]), HIGH]);
+    let mut dialled = BTreeSet::new();
+    for _ in 0..4 {
+        let now = low.poll_timeout().unwrap();
+        let Some(Action::Offer { path, attempt }) = low.poll_action(now) else {
+            unreachable!("an offer is due");
+        };
+        dialled.insert(path.peer);
+        low.handle_failed(now, path, attempt);
+    }
+    assert_eq!(dialled.len(), 2);
 }
 
 /// R182: retries come ever more slowly, each after a time of its own.
@@ -588,4 +635,12 @@ fn a_search_lasts_from_when_a_peer_is_shown_until_its_first_session_opens() {
     assert_eq!((status.searches, status.took.count), (1, 1));
     assert_eq!(status.took.sum_us, 1_500_000);
     assert_eq!(status.failures[&ConnectFailure::Timeout], 1);
+}
+
+#[test]
+fn who_told_of_a_peer_two_hops_away_is_asked_again_now_and_then() {
+    let mut low = Introductions::new(1);
+    low.handle_further(at(0), SessionId(1), STATIC, HIGH, None);
+    let asked = (0..=60).filter(|second| !low.look_further(at(second * 1000)).is_empty());
+    assert_eq!(asked.count(), 1);
 }

@@ -5,7 +5,7 @@ use kinlog_feeds::{PublicKey, Time};
 use super::Task;
 use crate::node::pool::Standing;
 use crate::node::{PoolStatus, SessionStatus};
-use crate::session::{MeshMessage, SessionError, SessionId};
+use crate::session::{SessionError, SessionId};
 
 impl Task {
     /// Closes sessions that are too many, and tells the other sides, so that none of them dials at once.
@@ -18,8 +18,7 @@ impl Task {
             );
             self.introductions
                 .handle_parted(now, surplus.meeting, surplus.peer);
-            self.say(surplus.session, MeshMessage::Parting);
-            self.sessions.close(surplus.session, SessionError::Surplus);
+            self.sessions.part(surplus.session);
         }
         self.introductions.set_full(self.pool.is_full());
     }
@@ -35,12 +34,13 @@ impl Task {
         }
     }
 
-    /// The other side of a session has enough others, and closes it.
+    /// The other side of a session has enough others: it is ended here, as it waits for that.
     pub(super) fn handle_parting(&mut self, now: Time, id: SessionId) {
         if let Some(parted) = self.pool.handle_parted(now, id) {
             self.introductions
                 .handle_parted(now, parted.meeting, parted.peer);
         }
+        self.sessions.close(id, SessionError::Surplus);
     }
 
     /// Notes which sessions carried something since the last look.

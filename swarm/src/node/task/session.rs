@@ -143,6 +143,7 @@ impl Task {
             replication: self.parts.replication.clone(),
             log: self.parts.message_log.clone(),
             unanswered: 0,
+            leaving: None,
         };
         let met = path.and_then(|path| {
             let found_by = match path.via {
