@@ -32,10 +32,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         eprintln!("npm hypercore is missing, rows come without their peer: {error:#}");
     }
     let with_chromium = |name: &String| name.contains("chromium");
-    if (options.names.is_empty() && !options.list) || options.names.iter().any(with_chromium) {
-        if let Err(error) = Part::Chromium.provide() {
-            eprintln!("Chromium is missing, its rows come without a figure: {error:#}");
-        }
+    let takes_chromium =
+        options.names.is_empty() && !options.list || options.names.iter().any(with_chromium);
+    if takes_chromium && let Err(error) = Part::Chromium.provide() {
+        eprintln!("Chromium is missing, its rows come without a figure: {error:#}");
     }
     let build = Command::new("cargo")
         .args(["build", "--release", "--workspace", "--locked"])
