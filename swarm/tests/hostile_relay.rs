@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::Want;
 use kinlog_feeds::wire::{ChannelId, Event};
+use kinlog_swarm::limits::CIRCUITS_PER_SESSION_MAX;
 use kinlog_swarm::link::Link;
 use kinlog_swarm::{Label, NodeEvent, Step};
 use support::raw::Raw;
@@ -240,4 +241,70 @@ async fn somebody_else_than_the_one_introduced_is_told_nothing() {
     let mut both = both();
     let reason = not_connected(&mut both, Does::Deceive).await;
     assert_eq!(reason, "the other side is not the peer that was introduced");
+}
+
+/// A peer that introduces, and what it says.
+struct Introducing {
+    raw: Raw,
+    channel: ChannelId,
+}
+
+impl Introducing {
+    async fn to(node: &TestNode) -> Introducing {
+        let mut raw = Raw::attach(node, Label::Feed, MEETING).await;
+        let channel = raw.hello_with(Label::Feed, MEETING, FEATURES).await;
+        Introducing { raw, channel }
+    }
+
+    fn say(&mut self, parts: &[&[u8]]) {
+        let message = parts.concat();
+        self.raw.connection.send(self.channel, 1, &message).unwrap();
+    }
+
+    /// Counts what was said to it by the first byte of its kind.
+    async fn hears(&mut self, kind: u8, count: usize) {
+        let is_it = |event: &&Event| match event {
+            Event::Message { body, .. } => body.first() == Some(&kind),
+            _ => false,
+        };
+        let done = |events: &[Event]| events.iter().filter(is_it).count() >= count;
+        self.raw.until(done).await;
+    }
+}
+
+/// Each circuit is a whole session with its handshake: one peer is not to take all that a node has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_peer_opens_eight_circuits_to_a_node_and_no_more() {
+    const OPENED: u8 = 30;
+    let node = TestNode::start(1, &[]);
+    node.node.join(Label::Feed, MEETING);
+    let mut peer = Introducing::to(&node).await;
+    for number in 1..=OPENED {
+        // CircuitOpen from somebody with a smaller static.
+        let head = [0xd2, 0x01, 36, 0x12, 32];
+        peer.say(&[&head, &[0; 31], &[number], &[0x18, number]]);
+    }
+    peer.hears(0xe2, usize::from(OPENED) - CIRCUITS_PER_SESSION_MAX)
+        .await;
+    peer.hears(0xda, CIRCUITS_PER_SESSION_MAX).await;
+    let sessions = node.status().await.sessions.len();
+    assert!(sessions <= 1 + CIRCUITS_PER_SESSION_MAX, "{sessions}");
+}
+
+/// Device keys stand in public documents: who is in a public meeting is nobody's word to give.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_public_meeting_nobody_is_taken_for_a_person_because_a_peer_says_so() {
+    let node = TestNode::start(1, &[]);
+    node.node.join(Label::Feed, MEETING);
+    let mut peer = Introducing::to(&node).await;
+    // PeerFound with one peer, and the device that it is said to be.
+    let head = [0xc2, 0x01, 72, 0x12, 70, 0x0a, 32];
+    peer.say(&[&head, &[0xfe; 32], &[0x10, 1, 0x22, 32], &[7; 32]]);
+    // CircuitOpen that is refused: what was said before it is taken by then.
+    peer.say(&[&[0xd2, 0x01, 36, 0x12, 32], &[0xff; 32], &[0x18, 1]]);
+    peer.hears(0xe2, 1).await;
+    let shown = node.status().await.peers;
+    let invented = kinlog_feeds::text::encode(&[0xfe; 32]);
+    let invented = shown.iter().find(|one| one.peer == invented);
+    assert_eq!(invented.map(|one| one.device.as_deref()), Some(None));
 }

@@ -282,7 +282,7 @@ pub struct FoundPeer {
     #[prost(bytes = "bytes", tag = "5")]
     pub via: ::prost::bytes::Bytes,
 }
-/// "I have enough sessions, and close this one: do not dial me for ten minutes, unless you need me."
+/// "I have enough sessions: end this one, and do not dial me for ten minutes, unless you need me."
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Parting {}
 /// What changed since the one before, every 30 s while something does: whoever missed a PeerFound is right again.
