@@ -321,6 +321,13 @@ pub const HELD_RUNS_MAX: usize = 2048;
 /// Feeds listed in one message, 1,024: 16 KiB.
 pub const LISTED_PER_MESSAGE_MAX: usize = 1024;
 
+/// Feeds whose heads are told by one digest, 64: it costs less than a byte each, and one that differs makes
+/// all of them be told one by one.
+pub const GROUP_FEEDS_MAX: usize = 64;
+
+/// Feeds from which on that is worth it, 16: with fewer, news come half a round trip earlier one by one.
+pub const GROUP_FEEDS_MIN: usize = 16;
+
 /// Feeds that one side of a session may have listed at once, 16,384: about 200 bytes each.
 pub const LISTED_MAX: usize = 16 * 1024;
 

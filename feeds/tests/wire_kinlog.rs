@@ -6,12 +6,15 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use bytes::Bytes;
+use kinlog_feeds::Hash;
 use kinlog_feeds::bitfield::Bitfield;
 use kinlog_feeds::limits::{SET_BLOCKS_MAX, UINT_MAX};
 use kinlog_feeds::text::encode_hex;
 use kinlog_feeds::tree::{BlockSet, BlocksProof, Group, Head, Node, append, prove_blocks};
 use kinlog_feeds::wire::hypercore::{self, Synchronize};
-use kinlog_feeds::wire::kinlog::{FeedMessage, Held, Message, SetAnswer, SetRequest, Watch};
+use kinlog_feeds::wire::kinlog::{
+    FeedMessage, GroupHeads, GroupMessage, Held, Message, SetAnswer, SetRequest, Watch,
+};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
@@ -89,6 +92,12 @@ fn messages_have_their_bytes() {
         blocks: 64..364,
         seconds: 120,
     };
+    let heads = GroupHeads {
+        downloading: true,
+        has_manifest: false,
+        allows_pushes: true,
+        digest: Hash([0xab; 32]),
+    };
     let sync = Synchronize {
         length: 9,
         can_upgrade: true,
@@ -120,6 +129,16 @@ fn messages_have_their_bytes() {
             second,
             3,
             format!("05 0700 00 04 04 02020202 04030202 {listed} {values}").replace(' ', ""),
+        ),
+        (
+            Message::Group(vec![3, 4, 5, 300], GroupMessage::Heads(heads)),
+            8,
+            format!("02 03 02 fd2601 00 05 {}", "ab".repeat(32)).replace(' ', ""),
+        ),
+        (
+            Message::Group(vec![0], GroupMessage::Differ),
+            9,
+            "01 00 00".replace(' ', ""),
         ),
         (
             Message::Feed(5, FeedMessage::Held(held)),

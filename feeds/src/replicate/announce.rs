@@ -42,10 +42,12 @@ impl Feed {
         self.tell_heads(cx);
     }
 
-    fn state_for(&self, channel: &Channel, downloading: bool) -> Synchronize {
+    pub(super) fn state_for(&self, channel: &Channel, downloading: bool) -> Synchronize {
         let remote_length = match channel.remote {
             Some(remote) if remote.fork == self.fork => remote.length,
-            _ => 0,
+            Some(_) => 0,
+            // With a group it was told that we know its length.
+            None => channel.told.map_or(0, |told| told.remote_length),
         };
         Synchronize {
             fork: self.fork,
@@ -64,10 +66,15 @@ impl Feed {
 
     /// Opens the conversation with a peer: state, and the blocks held if they have no gap.
     pub(super) fn greet(&mut self, cx: &mut Context<'_>, peer: PeerId) {
-        let name = Bytes::from_static(KINLOG_EXTENSION);
-        let payload = Bytes::from_static(KINLOG_EXTENSION_VERSION);
-        cx.outputs
-            .push_back(self.send(peer, Message::Extension { name, payload }));
+        // Where feeds go by number, both know.
+        let is_known = |channel: &Channel| channel.is_kinlog;
+        if !self.channels.get(&peer).is_some_and(is_known) {
+            let name = Bytes::from_static(KINLOG_EXTENSION);
+            let payload = Bytes::from_static(KINLOG_EXTENSION_VERSION);
+            cx.outputs
+                .push_back(self.send(peer, Message::Extension { name, payload }));
+        }
+        self.pass_on(cx);
         self.synchronize(cx);
         let contiguous = self.have.contiguous_length().min(self.length);
         let Some(channel) = self.channels.get(&peer).filter(|_| !self.withheld) else {
@@ -201,7 +208,7 @@ impl Feed {
         }
     }
 
-    fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         self.length > 0 && self.have.contiguous_length() >= self.length
     }
 }

@@ -11,6 +11,7 @@ use crate::limits::{
     SNUB_TIME_MAX, UINT_MAX, WANT_REGION_BLOCKS,
 };
 use crate::replicate::feed::sets::AskedSet;
+use crate::replicate::groups::Grouped;
 use crate::replicate::holders::Watched;
 use crate::replicate::mistake::{Mistake, makes};
 use crate::replicate::pace::Departure;
@@ -117,6 +118,10 @@ pub(super) struct Channel {
     pub(super) shown: Shown,
     /// The state last told to the peer.
     pub(super) told: Option<Synchronize>,
+    /// Whether that was told with other feeds.
+    pub(super) grouped: Grouped,
+    /// The peer was answered that what it said by a digest differs.
+    pub(super) differs_said: bool,
     /// Blocks being sent to the peer unasked: it is told of them once they are on their way.
     pub(super) pushing: u32,
     /// The first of them, and the length that the peer knows with them.

@@ -34,6 +34,8 @@ pub enum Mistake {
     NumberReused,
     /// Blocks are announced that have arrived and are not durable.
     AnnouncedEarly,
+    /// Heads that were told by a digest are taken for ours, whatever it is.
+    GroupUnchecked,
 }
 
 #[cfg(feature = "test-switches")]

@@ -17,6 +17,7 @@ mod feed;
 mod flow;
 mod follow;
 mod get;
+mod groups;
 mod holders;
 mod interest;
 mod load;

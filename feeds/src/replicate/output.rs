@@ -9,7 +9,7 @@ use crate::crypto::FeedKey;
 use crate::replicate::{GetEnd, GetId, HeadState, Reorg};
 use crate::tree::{BlockSet, Proof, ProofRequest};
 use crate::wire::hypercore::Message;
-use crate::wire::kinlog::FeedMessage;
+use crate::wire::kinlog::{FeedMessage, GroupMessage};
 
 /// A peer, as the driver numbers it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -198,6 +198,16 @@ pub enum Output {
         message: FeedMessage,
         /// As in [`Output::Send`].
         urgent: bool,
+    },
+    /// Say something about several feeds by `kinlog/feed/1`; only to peers that were told of by
+    /// [`handle_groups_open`](crate::replicate::Replicator::handle_groups_open).
+    SendGroup {
+        /// To whom.
+        peer: PeerId,
+        /// About which feeds, in the order of their keys.
+        feeds: Vec<FeedKey>,
+        /// What.
+        message: GroupMessage,
     },
     /// Read the proof of the first blocks of a set, as many as fit, and call
     /// [`handle_read`](crate::replicate::Replicator::handle_read).

@@ -96,6 +96,10 @@ pub(super) struct Peer {
     pub(super) requests: VecDeque<(FeedKey, Queued)>,
     /// Feeds about which both sides may speak by `kinlog/feed/1`.
     pub(super) by_number: BTreeSet<FeedKey>,
+    /// Whether it takes heads of several feeds at once.
+    pub(super) takes_groups: bool,
+    /// Feeds of which it is to be told at the next drain.
+    pub(super) greetings: BTreeSet<FeedKey>,
     /// Highest id of a set that it was asked for.
     pub(super) last_set: u64,
     pub(super) reading: usize,
@@ -125,6 +129,8 @@ impl Peer {
             prompt_until: Time::ZERO,
             requests: VecDeque::new(),
             by_number: BTreeSet::new(),
+            takes_groups: false,
+            greetings: BTreeSet::new(),
             last_set: 0,
             reading: 0,
             reading_bytes: 0,

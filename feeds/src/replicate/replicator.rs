@@ -8,7 +8,9 @@ use bytes::Bytes;
 use crate::Time;
 use crate::bitfield::Bitfield;
 use crate::crypto::FeedKey;
-use crate::limits::{IN_FLIGHT_BYTES_MAX, REPLICATE_TICK, REQUESTS_PER_PEER_MAX, URGENT_BYTES_MAX};
+use crate::limits::{
+    GROUP_FEEDS_MIN, IN_FLIGHT_BYTES_MAX, REPLICATE_TICK, REQUESTS_PER_PEER_MAX, URGENT_BYTES_MAX,
+};
 use crate::replicate::channel::Channel;
 use crate::replicate::feed::Feed;
 use crate::replicate::flow::{Context, Flow};
@@ -29,6 +31,8 @@ pub struct Config {
     pub in_flight_bytes_max: usize,
     /// Decides where a feed is begun that other readers fetch too: each should have its own. Default 0.
     pub seed: u64,
+    /// Feeds from which on a peer is told of them by one digest. Default [`GROUP_FEEDS_MIN`].
+    pub group_feeds_min: usize,
 }
 
 impl Default for Config {
@@ -36,6 +40,7 @@ impl Default for Config {
         Config {
             in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
             seed: 0,
+            group_feeds_min: GROUP_FEEDS_MIN,
         }
     }
 }
@@ -43,14 +48,17 @@ impl Default for Config {
 /// Plans requests and answers over all feeds and peers of a process.
 #[derive(Debug)]
 pub struct Replicator {
-    now: Time,
-    feeds: BTreeMap<FeedKey, Feed>,
-    peers: BTreeMap<PeerId, Peer>,
-    flow: Flow,
+    pub(super) now: Time,
+    pub(super) feeds: BTreeMap<FeedKey, Feed>,
+    pub(super) peers: BTreeMap<PeerId, Peer>,
+    pub(super) flow: Flow,
     server: Server,
     applies: BTreeMap<ApplyId, FeedKey>,
     next_apply: u64,
-    outputs: VecDeque<Output>,
+    pub(super) outputs: VecDeque<Output>,
+    /// Peers that are to be told of feeds at the next drain.
+    pub(super) greeted: BTreeSet<PeerId>,
+    pub(super) group_feeds_min: usize,
     /// Blocks that somebody waits for, by feed.
     gets: BTreeMap<GetId, FeedKey>,
     last_get: u64,
@@ -99,6 +107,8 @@ impl Replicator {
             applies: BTreeMap::new(),
             next_apply: 1,
             outputs: VecDeque::new(),
+            greeted: BTreeSet::new(),
+            group_feeds_min: config.group_feeds_min,
             gets: BTreeMap::new(),
             last_get: 0,
             watched: VecDeque::new(),
@@ -257,13 +267,21 @@ impl Replicator {
             known.by_number.insert(key);
         }
         let first_set = known.last_set;
+        // A drain may bring thousands at once.
+        let waits = by_number && known.takes_groups;
+        if waits {
+            known.greetings.insert(key);
+            self.greeted.insert(peer);
+        }
         with_feed!(self, &key, |feed, cx| {
             let mut channel = Channel::new(now, after);
             channel.shown = shown;
             (channel.takes_sets, channel.is_kinlog) = (by_number, by_number);
             channel.first_set = first_set;
             feed.channels.insert(peer, channel);
-            feed.greet(cx, peer);
+            if !waits {
+                feed.greet(cx, peer);
+            }
             if by_number {
                 feed.watch_peer(cx, peer);
             }
@@ -297,6 +315,7 @@ impl Replicator {
         if let Some(found) = self.peers.get_mut(&peer) {
             found.feeds.remove(key);
             found.by_number.remove(key);
+            found.greetings.remove(key);
             found.requests.retain(|(queued, _)| queued != key);
         }
         self.touch(key);
@@ -412,16 +431,17 @@ impl Replicator {
         self.applies.is_empty() || self.flow.accepts_data()
     }
 
-    fn peer(&mut self, peer: PeerId) -> &mut Peer {
+    pub(super) fn peer(&mut self, peer: PeerId) -> &mut Peer {
         self.peers.entry(peer).or_insert_with(Peer::new)
     }
 
-    fn touch(&mut self, key: &FeedKey) {
+    pub(super) fn touch(&mut self, key: &FeedKey) {
         self.dirty.insert(*key);
     }
 
     /// Plans what changed since the last drain.
     fn work(&mut self) {
+        self.greet();
         // Room may have come free for feeds that wanted more.
         let mut keys = std::mem::take(&mut self.dirty);
         keys.append(&mut self.starved);

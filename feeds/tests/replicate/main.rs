@@ -7,6 +7,7 @@ mod floods;
 mod forks;
 mod found;
 mod gets;
+mod groups;
 mod holders;
 mod hostile;
 mod lies;

@@ -16,7 +16,7 @@ use kinlog_feeds::replicate::{
 use kinlog_feeds::store::{Feed, Kind, MemoryDisk, Mistake, Options, Role, Store};
 use kinlog_feeds::tree::{ProofRequest, UpgradeRequest};
 use kinlog_feeds::wire::hypercore::Message;
-use kinlog_feeds::wire::kinlog::{self, FeedMessage};
+use kinlog_feeds::wire::kinlog::{self, FeedMessage, GroupMessage};
 use kinlog_feeds::{FeedKey, KeyPair, Time};
 use testkit::random::Random;
 use testkit::work::{Work, feed_state};
@@ -106,6 +106,12 @@ pub(crate) struct World {
     pub(crate) tamper_kinlog: Option<TamperKinlog>,
     /// Whether nodes speak `kinlog/feed/1`.
     pub(crate) speaks_kinlog: bool,
+    /// Whether they tell of feeds in groups: then nothing opens a channel before that is known.
+    pub(crate) speaks_in_groups: bool,
+    /// What was said about several feeds: it goes before what waits in the links.
+    pub(crate) groups: BTreeMap<(usize, usize), VecDeque<(Vec<FeedKey>, GroupMessage)>>,
+    /// All of that.
+    pub(crate) groups_said: Vec<(usize, usize, GroupMessage)>,
     /// Sets asked for by each node: how many blocks each.
     pub(crate) set_requests: BTreeMap<usize, Vec<usize>>,
     /// Bytes of all messages that a node was sent.
@@ -138,6 +144,9 @@ impl World {
             tamper: None,
             tamper_kinlog: None,
             speaks_kinlog: false,
+            speaks_in_groups: false,
+            groups: BTreeMap::new(),
+            groups_said: Vec::new(),
             set_requests: BTreeMap::new(),
             bytes_received: BTreeMap::new(),
             messages_received: BTreeMap::new(),
@@ -346,12 +355,19 @@ impl World {
             .filter(|key| self.nodes[other].feeds.contains_key(key))
             .copied()
             .collect();
+        if self.speaks_in_groups {
+            for (node, peer) in [(one, other), (other, one)] {
+                let replicator = &mut self.nodes[node].replicator;
+                replicator.handle_groups_open(self.now, PeerId(peer as u64));
+            }
+        }
         for key in shared {
             for (node, peer) in [(one, other), (other, one)] {
                 let peer = PeerId(peer as u64);
                 let replicator = &mut self.nodes[node].replicator;
                 // It may come before or after the channel.
-                let first = self.speaks_kinlog && self.random.index(2) == 0;
+                let first =
+                    self.speaks_kinlog && (self.speaks_in_groups || self.random.index(2) == 0);
                 if first {
                     replicator.handle_kinlog_open(self.now, peer, key);
                 }
@@ -366,6 +382,7 @@ impl World {
     pub(crate) fn disconnect(&mut self, one: usize, other: usize) {
         for (from, to) in [(one, other), (other, one)] {
             self.links.remove(&(from, to));
+            self.groups.remove(&(from, to));
             self.nodes[from]
                 .replicator
                 .handle_peer_gone(self.now, PeerId(to as u64));
@@ -425,7 +442,7 @@ impl World {
         choices.extend(
             self.links
                 .iter()
-                .filter(|(_, link)| !link.is_empty())
+                .filter(|(ends, link)| !link.is_empty() || self.groups.contains_key(ends))
                 .map(|(ends, _)| Choice::Link(*ends)),
         );
         choices.extend(
@@ -454,6 +471,11 @@ impl World {
     }
 
     fn deliver(&mut self, (from, to): (usize, usize)) {
+        for (feeds, message) in self.groups.remove(&(from, to)).into_iter().flatten() {
+            let (now, peer) = (self.now, PeerId(from as u64));
+            let replicator = &mut self.nodes[to].replicator;
+            replicator.handle_group_message(now, peer, &feeds, &message);
+        }
         // Several messages make one read of the connection, which ends in one drain.
         let count = self.random.index(32) + 1;
         for _ in 0..count {
@@ -566,6 +588,18 @@ impl World {
                     };
                     if let Some(link) = self.links.get_mut(&(number, to)) {
                         link.extend(messages.into_iter().map(|message| (key, message, urgent)));
+                    }
+                }
+                Output::SendGroup {
+                    peer,
+                    feeds,
+                    message,
+                } => {
+                    let ends = (number, peer.0 as usize);
+                    self.groups_said.push((ends.0, ends.1, message));
+                    if self.links.contains_key(&ends) {
+                        let waiting = self.groups.entry(ends).or_default();
+                        waiting.push_back((feeds, message));
                     }
                 }
                 Output::Violation { peer, reason, ban } => {

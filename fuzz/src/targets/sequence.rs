@@ -50,7 +50,10 @@ struct Side {
 
 impl Side {
     fn new(feed: Feed) -> Side {
-        let mut replicator = Replicator::new(Config::default());
+        let mut replicator = Replicator::new(Config {
+            group_feeds_min: 1,
+            ..Config::default()
+        });
         replicator.add_feed(feed.key(), feed_state(&feed));
         Side {
             replicator,
@@ -146,21 +149,30 @@ impl Sides {
                 let (body, left) = body.split_at_checked(length)?;
                 rest = left;
                 let body = Bytes::copy_from_slice(body);
-                if let Ok(Some(Framed::Feed(_, message))) =
-                    Framed::decode(u64::from(head[0]), &body)
-                {
-                    is_message = true;
-                    // On an error the replicator has forgotten the peer.
-                    let _ = match message {
-                        FeedMessage::Hypercore(message) => {
-                            replicator.handle_message(now, peer, &key, message)
-                        }
-                        message => replicator.handle_kinlog_message(now, peer, &key, message),
-                    };
-                }
+                let framed = Framed::decode(u64::from(head[0]), &body);
+                is_message = matches!(framed, Ok(Some(Framed::Feed(..) | Framed::Group(..))));
+                // On an error the replicator has forgotten the peer.
+                let _ = match framed {
+                    Ok(Some(Framed::Feed(_, FeedMessage::Hypercore(message)))) => {
+                        replicator.handle_message(now, peer, &key, message)
+                    }
+                    Ok(Some(Framed::Feed(_, message))) => {
+                        replicator.handle_kinlog_message(now, peer, &key, message)
+                    }
+                    Ok(Some(Framed::Group(_, message))) => {
+                        replicator.handle_group_message(now, peer, &[key], &message);
+                        Ok(())
+                    }
+                    _ => Ok(()),
+                };
             }
             step::OPEN => replicator.handle_channel_open(now, peer, key),
-            step::OPEN_KINLOG => replicator.handle_kinlog_open(now, peer, key),
+            step::OPEN_KINLOG => {
+                if low == 3 {
+                    replicator.handle_groups_open(now, peer);
+                }
+                replicator.handle_kinlog_open(now, peer, key);
+            }
             step::CLOSE => replicator.handle_channel_close(now, peer, &key),
             step::GONE => replicator.handle_peer_gone(now, peer),
             step::TIME => {

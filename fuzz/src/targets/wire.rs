@@ -10,9 +10,12 @@ use kinlog_feeds::tree::{
     UpgradeRequest, verify,
 };
 use kinlog_feeds::wire::hypercore::{Data, Message, message_type};
-use kinlog_feeds::wire::kinlog::{self, FeedMessage, Held, Opening, SetAnswer, SetRequest, Watch};
+use kinlog_feeds::wire::kinlog::{
+    self, FeedMessage, GroupHeads, GroupMessage, Held, Opening, SetAnswer, SetRequest, Watch,
+    heads_digest,
+};
 use kinlog_feeds::wire::{Config, Connection, Role};
-use kinlog_feeds::{Bitfield, Time};
+use kinlog_feeds::{Bitfield, Hash, Time};
 
 use crate::targets::golden::{LENGTH, block, golden};
 
@@ -161,6 +164,12 @@ pub(super) fn kinlog_message(bytes: &[u8]) -> bool {
     true
 }
 
+/// The head of the golden feed, as a group of one says it.
+fn golden_heads() -> Hash {
+    let head = golden().feed.head();
+    heads_digest([(head.fork, head.length, head.tree_hash())])
+}
+
 pub(super) fn kinlog_message_seeds() -> Vec<Vec<u8>> {
     let held = Held {
         blocks: 64..4096,
@@ -176,6 +185,16 @@ pub(super) fn kinlog_message_seeds() -> Vec<Vec<u8>> {
         kinlog::Message::Want(vec![4]),
         kinlog::Message::Unwant(vec![5]),
         of_feed(FeedMessage::Held(held)),
+        kinlog::Message::Group(vec![0, 1, 2, 9, 300], GroupMessage::Differ),
+        kinlog::Message::Group(
+            (3..67).collect(),
+            GroupMessage::Heads(GroupHeads {
+                downloading: true,
+                has_manifest: true,
+                allows_pushes: true,
+                digest: golden_heads(),
+            }),
+        ),
     ];
     for set in sets() {
         let proof = golden().feed.prove_blocks(&set).unwrap();

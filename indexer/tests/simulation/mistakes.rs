@@ -27,12 +27,13 @@ pub(crate) enum Injected {
 }
 
 /// Those that the first few seeds show: each ordinary run tries them all.
-const SOON: [Injected; 5] = [
+const SOON: [Injected; 6] = [
     Injected::Store(Store::StaleHeadBelieved),
     Injected::Store(Store::WrongLock),
     Injected::Index(IndexMistake::CheckpointApart),
     Injected::Replicate(Replicate::SilenceForgotten),
     Injected::Replicate(Replicate::GoneWithPeer),
+    Injected::Replicate(Replicate::GroupUnchecked),
 ];
 
 /// The others: a soak tries them, too.

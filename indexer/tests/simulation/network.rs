@@ -21,11 +21,17 @@ pub(crate) const SILENCE_MAX: Duration = kinlog_feeds::limits::IDLE_TIMEOUT;
 /// A message as it is on the wire: its type and its body.
 pub(crate) type Encoded = (u64, Bytes);
 
+/// What arrives in the order of sending: the channel of a feed, or everything.
+pub(crate) type Lane = Option<FeedKey>;
+
+/// A message, and of which feed; of a group any.
+pub(crate) type Sent = (FeedKey, Encoded);
+
 /// One direction of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
     pub(crate) session: u64,
-    channels: BTreeMap<FeedKey, VecDeque<Encoded>>,
+    lanes: BTreeMap<Lane, VecDeque<Sent>>,
     /// Bytes on their way.
     pub(crate) bytes: usize,
     /// When the last byte leaves.
@@ -85,35 +91,35 @@ impl Network {
         &mut self,
         (now, plan, random): (Time, &Plan, &mut Random),
         ends: (usize, usize),
-        key: FeedKey,
-        message: Encoded,
+        lane: Lane,
+        message: Sent,
     ) -> Option<(Time, u64, bool)> {
         let link = self.links.get_mut(&ends)?;
-        let bytes = message.1.len() + 8;
+        let bytes = message.1.1.len() + 8;
         let micros = bytes as u64 * 1_000_000 / plan.rate;
         link.free_at = link.free_at.max(now) + Duration::from_micros(micros);
         let delay = plan.delay_us.start + random.below(plan.delay_us.end - plan.delay_us.start);
         let arrives = link.free_at + Duration::from_micros(delay);
         link.bytes += bytes;
-        link.channels.entry(key).or_default().push_back(message);
+        link.lanes.entry(lane).or_default().push_back(message);
         let fills = !link.is_full && link.bytes > HIGH_WATER_BYTES;
         link.is_full |= fills;
         Some((arrives, link.session, fills))
     }
 
-    /// Takes the next message of a channel, or an answer from behind it where they overtake each
+    /// Takes the next message of a lane, or an answer from behind it where they overtake each
     /// other; says whether the connection takes more again.
     pub(crate) fn arrive(
         &mut self,
         (plan, random): (&Plan, &mut Random),
         ends: (usize, usize),
-        key: &FeedKey,
-    ) -> Option<(Encoded, bool)> {
+        lane: Lane,
+    ) -> Option<(Sent, bool)> {
         let link = self.links.get_mut(&ends)?;
-        let channel = link.channels.get_mut(key)?;
+        let channel = link.lanes.get_mut(&lane)?;
         let data = FeedMessage::Hypercore(Message::Data(Data::default()));
         let data = Framed::Feed(0, data).message_type();
-        let is_data = |message: &Encoded| message.0 == data;
+        let is_data = |message: &Sent| message.1.0 == data;
         let overtakers = match plan.reorders {
             true => channel.iter().take(16).take_while(|m| is_data(m)).count(),
             false => 0,
@@ -123,7 +129,7 @@ impl Network {
             many => random.index(many),
         };
         let message = channel.remove(at)?;
-        link.bytes -= message.1.len() + 8;
+        link.bytes -= message.1.1.len() + 8;
         let empties = link.is_full && link.bytes < LOW_WATER_BYTES;
         link.is_full &= !empties;
         Some((message, empties))

@@ -16,6 +16,7 @@ use testkit::work::{Work, feed_state};
 
 use crate::mistakes::Injected;
 use crate::network::Encoded;
+use crate::plan::Plan;
 use crate::rooms;
 
 /// A node, running or not.
@@ -130,6 +131,7 @@ impl Node {
             feeds: BTreeMap::new(),
             replicator: Replicator::new(Config {
                 seed: self.number as u64,
+                group_feeds_min: 1,
                 ..Config::default()
             }),
             work: VecDeque::new(),
@@ -271,15 +273,18 @@ impl Running {
         peer: usize,
         shared: &[FeedKey],
         refused: Option<&BTreeSet<FeedKey>>,
-        speaks_kinlog: bool,
+        plan: &Plan,
     ) {
         let peer = PeerId(peer as u64);
         if let Some(refused) = refused {
             let limits = refused.iter().map(|key| (*key, Vec::new())).collect();
             self.replicator.limit(now, peer, limits);
         }
+        if plan.groups {
+            self.replicator.handle_groups_open(now, peer);
+        }
         for key in shared {
-            if speaks_kinlog {
+            if plan.speaks_kinlog {
                 self.replicator.handle_kinlog_open(now, peer, *key);
             }
             self.replicator.handle_channel_open(now, peer, *key);

@@ -115,6 +115,9 @@ pub(crate) struct Plan {
     pub(crate) delay_us: Range<u64>,
     /// Nodes speak `kinlog/feed/1`.
     pub(crate) speaks_kinlog: bool,
+    /// They tell of feeds in groups, and what one says to another arrives in the order of saying, as it does
+    /// in a session.
+    pub(crate) groups: bool,
     /// Bytes a second of a link.
     pub(crate) rate: u64,
     /// Answers overtake each other, as those of JavaScript peers do.
@@ -145,7 +148,7 @@ impl Plan {
         if has_index {
             tricks.retain(|trick| *trick != Trick::Fork);
         }
-        Plan {
+        let mut plan = Plan {
             seed,
             writers,
             honest,
@@ -157,11 +160,14 @@ impl Plan {
             delay_us: delay / 2..delay + 1,
             rate: 1 << (14 + random.below(12)),
             speaks_kinlog: random.below(3) > 0,
+            groups: false,
             reorders: random.below(3) == 0,
             duplicates: random.below(3) == 0,
             faults: some(random, &Fault::ALL, 45),
             tricks,
-        }
+        };
+        plan.groups = plan.speaks_kinlog && seed % 4 == 3;
+        plan
     }
 
     pub(crate) fn nodes(&self) -> usize {

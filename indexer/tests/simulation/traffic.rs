@@ -10,18 +10,18 @@ use kinlog_feeds::limits::{
 };
 use kinlog_feeds::replicate::{FeedEvent, Output, PeerId};
 use kinlog_feeds::wire::hypercore::{Message, NoDataReason, Request};
-use kinlog_feeds::wire::kinlog::{FeedMessage, Message as Framed, SetRequest};
+use kinlog_feeds::wire::kinlog::{FeedMessage, GroupMessage, Message as Framed, SetRequest};
 use testkit::work::Work;
 
 use crate::hostile;
-use crate::network::Encoded;
+use crate::network::{Encoded, Lane};
 use crate::plan::is_wanted;
 use crate::world::{
     Asked, BAN, Event, LINK_BYTES_MAX, SENT_BYTES_MAX, SET, UNREAD_BYTES_MAX, World,
 };
 
 impl World {
-    pub(crate) fn arrive(&mut self, ends: (usize, usize), session: u64, key: FeedKey) {
+    pub(crate) fn arrive(&mut self, ends: (usize, usize), session: u64, lane: Lane) {
         let Some(link) = self.network.links.get(&ends) else {
             return;
         };
@@ -33,11 +33,16 @@ impl World {
             let until = link
                 .blocked_until
                 .min(self.now + Duration::from_millis(500));
-            self.at(until, Event::Arrive { ends, session, key });
+            let again = Event::Arrive {
+                ends,
+                session,
+                lane,
+            };
+            self.at(until, again);
             return;
         }
         let chance = (&self.plan, &mut self.random);
-        let Some((message, empties)) = self.network.arrive(chance, ends, &key) else {
+        let Some(((key, message), empties)) = self.network.arrive(chance, ends, lane) else {
             return;
         };
         let (from, to) = ends;
@@ -60,10 +65,17 @@ impl World {
         self.outcome.messages += 1;
         self.trace.update(&[node as u8, from as u8, kind as u8]);
         self.trace.update(&body);
-        let Ok(Some(Framed::Feed(_, message))) = Framed::decode(kind, &body) else {
-            assert!(self.plan.is_hostile(from), "node {from} sends what is none");
-            self.ban(node, from);
-            return;
+        let message = match Framed::decode(kind, &body) {
+            Ok(Some(Framed::Feed(_, message))) => message,
+            Ok(Some(Framed::Group(numbers, message))) => {
+                self.take_group(node, from, &numbers, &message);
+                return;
+            }
+            _ => {
+                assert!(self.plan.is_hostile(from), "node {from} sends what is none");
+                self.ban(node, from);
+                return;
+            }
         };
         if !self.plan.is_hostile(node) {
             self.note_taken(node, from, key, &message);
@@ -83,6 +95,43 @@ impl World {
             self.cut(node, from, &reason.to_string(), true);
         }
         self.drain(node);
+    }
+
+    /// The same, of a message about several feeds.
+    fn take_group(&mut self, node: usize, from: usize, numbers: &[u64], message: &GroupMessage) {
+        if let Some(running) = &mut self.nodes[node].running {
+            let named = |number: &u64| self.truth.books.keys().nth(*number as usize);
+            let feeds: Vec<FeedKey> = numbers.iter().filter_map(named).copied().collect();
+            let (replicator, peer) = (&mut running.replicator, PeerId(from as u64));
+            replicator.handle_group_message(self.now, peer, &feeds, message);
+        }
+        self.drain(node);
+    }
+
+    fn send_group(&mut self, ends: (usize, usize), feeds: &[FeedKey], message: GroupMessage) {
+        if !self.plan.is_hostile(ends.0) && matches!(message, GroupMessage::Heads(_)) {
+            for key in feeds {
+                self.check_announced(ends.0, key);
+            }
+        }
+        let keys = self.truth.books.keys();
+        let numbers = (0..).zip(keys).filter(|(_, key)| feeds.contains(key));
+        let framed = Framed::Group(numbers.map(|(number, _)| number).collect(), message);
+        let mut body = Vec::new();
+        framed.encode(&mut body);
+        if let Some(key) = feeds.first() {
+            self.transmit(ends, *key, (framed.message_type(), body.into()));
+        }
+    }
+
+    /// A feed of which a node tells with others: it has to hold all of it.
+    fn check_announced(&self, node: usize, key: &FeedKey) {
+        let feed = &self.nodes[node].running.as_ref().unwrap().feeds[key];
+        let is_whole = feed.have().all_in(0..feed.head().length);
+        assert!(
+            is_whole,
+            "announced: node {node} does not hold all of {key}"
+        );
     }
 
     pub(crate) fn note_taken(
@@ -161,6 +210,13 @@ impl World {
                     peer, key, message, ..
                 }) => {
                     self.send(node, peer.0 as usize, key, message);
+                }
+                Err(Output::SendGroup {
+                    peer,
+                    feeds,
+                    message,
+                }) => {
+                    self.send_group((node, peer.0 as usize), &feeds, message);
                 }
                 Err(Output::Violation { peer, reason, ban }) => {
                     self.cut(node, peer.0 as usize, &reason.to_string(), ban);
@@ -244,11 +300,18 @@ impl World {
         if self.plan.is_hostile(ends.0) && waits > SENT_BYTES_MAX {
             return; // the receiver takes no more, whatever the sender does
         }
+        let lane = (!self.plan.groups).then_some(key);
         let chance = (self.now, &self.plan, &mut self.random);
-        let Some((at, session, fills)) = self.network.send(chance, ends, key, message) else {
+        let sent = self.network.send(chance, ends, lane, (key, message));
+        let Some((at, session, fills)) = sent else {
             return;
         };
-        self.at(at, Event::Arrive { ends, session, key });
+        let arrives = Event::Arrive {
+            ends,
+            session,
+            lane,
+        };
+        self.at(at, arrives);
         if fills && let Some(running) = &mut self.nodes[ends.0].running {
             let peer = PeerId(ends.1 as u64);
             running.replicator.handle_writable(self.now, peer, false);

@@ -15,7 +15,7 @@ use testkit::work::Work;
 
 use crate::hostile;
 use crate::mistakes::Injected;
-use crate::network::{Network, SILENCE_MAX};
+use crate::network::{Lane, Network, SILENCE_MAX};
 use crate::node::{Held, Node};
 use crate::plan::{Plan, Trick};
 use crate::rooms;
@@ -42,7 +42,7 @@ pub(crate) enum Event {
     Arrive {
         ends: (usize, usize),
         session: u64,
-        key: FeedKey,
+        lane: Lane,
     },
     Work {
         node: usize,
@@ -316,7 +316,11 @@ impl World {
     pub(crate) fn handle(&mut self, event: Event) {
         self.trace.update(&self.now.0.to_le_bytes());
         match event {
-            Event::Arrive { ends, session, key } => self.arrive(ends, session, key),
+            Event::Arrive {
+                ends,
+                session,
+                lane,
+            } => self.arrive(ends, session, lane),
             Event::Work { node, life } if self.nodes[node].life == life => self.work(node),
             Event::Tick { node, life } if self.nodes[node].life == life => {
                 let now = self.now;
@@ -413,8 +417,7 @@ impl World {
                 running, refused, ..
             } = &mut self.nodes[node];
             let running = running.as_mut().unwrap();
-            let speaks_kinlog = self.plan.speaks_kinlog;
-            running.meet(now, peer, &shared, refused.get(&peer), speaks_kinlog);
+            running.meet(now, peer, &shared, refused.get(&peer), &self.plan);
         }
         self.drain(one);
         self.drain(other);

@@ -302,6 +302,19 @@ impl Engine {
                         self.replicator.handle_kinlog_open(now, peer, key);
                     }
                 }
+                FromPeer::TakesGroups => self.replicator.handle_groups_open(now, peer),
+                FromPeer::Group(mut feeds, message) => {
+                    let is_open = |key: &FeedKey| {
+                        let known = self.feeds.get(key);
+                        known.is_some_and(|known| known.channels.contains(&peer))
+                    };
+                    feeds.retain(is_open);
+                    self.replicator
+                        .handle_group_message(now, peer, &feeds, &message);
+                    for key in feeds {
+                        self.note_delivered(now, &key);
+                    }
+                }
                 FromPeer::Kinlog(key, message) => {
                     let open = self
                         .feeds
@@ -481,6 +494,21 @@ impl Engine {
                         message,
                         urgent,
                     });
+                }
+                Output::SendGroup {
+                    peer,
+                    feeds,
+                    message,
+                } => {
+                    // What was said before goes before.
+                    let before = messages.remove(&peer);
+                    if let Some(known) = self.peers.get(&peer) {
+                        let before = before.map(Command::Feed);
+                        for command in before.into_iter().chain([Command::Group(feeds, message)]) {
+                            // A session that is ending takes nothing more.
+                            let _ = known.commands.send(command);
+                        }
+                    }
                 }
                 Output::ReadSet { id, key, set, .. } => {
                     if let Some(known) = self.feeds.get(&key) {

@@ -19,7 +19,7 @@ use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::{Holder, Interest, Pushes};
 use kinlog_feeds::store::Store;
 use kinlog_feeds::wire::hypercore::Message;
-use kinlog_feeds::wire::kinlog::FeedMessage;
+use kinlog_feeds::wire::kinlog::{FeedMessage, GroupMessage};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -39,6 +39,10 @@ pub(crate) enum FromPeer {
     TakesSets(FeedKey),
     /// What was said about it there.
     Kinlog(FeedKey, FeedMessage),
+    /// Heads of several feeds may be told at once.
+    TakesGroups,
+    /// What was said about several feeds.
+    Group(Vec<FeedKey>, GroupMessage),
 }
 
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use kinlog_feeds::wire::kinlog::FeedMessage;
+use kinlog_feeds::wire::kinlog::{FeedMessage, GroupMessage};
 use kinlog_feeds::{FeedKey, Time};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Answers(Vec<PeerMessage>),
     /// Send messages of the replication.
     Feed(Vec<ToPeer>),
+    /// Say something about several feeds.
+    Group(Vec<FeedKey>, GroupMessage),
     /// Close the channel of a feed, see [`Session::close_idle`].
     CloseIdle(FeedKey),
     /// Open the channel of a feed again, see [`Session::reopen`].
@@ -219,6 +221,7 @@ impl Driver {
                 }
                 Ok(())
             }
+            Command::Group(feeds, message) => self.session.send_group(&feeds, message),
             Command::CloseIdle(key) => self.session.close_idle(&key),
             Command::Reopen(key) => self.session.reopen(&key),
             Command::Ping(answer) => self.associations.ping(&mut self.session, answer),
@@ -251,6 +254,14 @@ impl Driver {
                 }
                 SessionEvent::TakesSets(key) => {
                     batch.push(FromPeer::TakesSets(key));
+                    continue;
+                }
+                SessionEvent::TakesGroups => {
+                    batch.push(FromPeer::TakesGroups);
+                    continue;
+                }
+                SessionEvent::Group(feeds, message) => {
+                    batch.push(FromPeer::Group(feeds, message));
                     continue;
                 }
                 SessionEvent::FeedOpened(key) => {

@@ -12,7 +12,7 @@ use kinlog_feeds::wire::Role;
 use kinlog_feeds::wire::kinlog::{Agreed, Capability, Message, Opening, capability, feature};
 
 /// What this side can do.
-const FEATURES: u64 = feature::SETS | feature::NUMBERS | feature::RUNS;
+const FEATURES: u64 = feature::SETS | feature::NUMBERS | feature::RUNS | feature::GROUPS;
 
 #[derive(Debug)]
 struct Ours {
@@ -39,6 +39,8 @@ pub(super) struct Listing {
     hash: [u8; 64],
     agreed: Option<Agreed>,
     ours: BTreeMap<FeedKey, Ours>,
+    /// What we listed, by our number.
+    by_number: BTreeMap<u64, FeedKey>,
     next: u64,
     theirs: BTreeMap<u64, Theirs>,
     next_of_theirs: u64,
@@ -65,6 +67,7 @@ impl Listing {
             hash,
             agreed: None,
             ours: BTreeMap::new(),
+            by_number: BTreeMap::new(),
             next: 0,
             theirs: BTreeMap::new(),
             next_of_theirs: 0,
@@ -201,6 +204,18 @@ impl Listing {
         self.ours.contains_key(&key).then_some(key)
     }
 
+    /// Returns their number of a feed that is agreed upon.
+    pub(super) fn number_of_theirs(&self, key: &FeedKey) -> Option<u64> {
+        self.ours.get(key)?;
+        self.by_capability.get(self.known.get(key)?).copied()
+    }
+
+    /// Returns the feed that is agreed upon under a number of ours.
+    pub(super) fn feed_of_ours(&self, number: u64) -> Option<FeedKey> {
+        let key = self.by_number.get(&number)?;
+        self.theirs_of(key).map(|_| *key)
+    }
+
     /// Lists a feed or not, as wanted or not; what is to be said of it is added to `news`, at most once
     /// for each feed.
     pub(super) fn settle(&mut self, key: &FeedKey, listed: bool, wanted: bool, news: &mut News) {
@@ -209,6 +224,7 @@ impl Listing {
             None => {}
             Some(ours) if !listed => {
                 news.unlisted.push(ours.number);
+                self.by_number.remove(&ours.number);
                 self.ours.remove(key);
             }
             Some(ours) if ours.wanted != wanted => {
@@ -233,6 +249,7 @@ impl Listing {
                     let number = self.next;
                     self.next += 1;
                     self.ours.insert(*key, Ours { number, wanted });
+                    self.by_number.insert(number, *key);
                 }
                 let name = |key| capability(self.role, key, &self.hash);
                 let feeds = keys.iter().map(name).collect();
@@ -298,7 +315,7 @@ mod tests {
                 Message::Unlist(numbers) => to.handle_unlist(&numbers),
                 Message::Want(numbers) => to.handle_wanted(&numbers, true),
                 Message::Unwant(numbers) => to.handle_wanted(&numbers, false),
-                Message::Feed(..) => Vec::new(),
+                Message::Feed(..) | Message::Group(..) => Vec::new(),
             });
         }
         touched
@@ -318,6 +335,14 @@ mod tests {
         assert_eq!(
             (one.number(&key(2)), other.number(&key(2))),
             (Some(1), Some(0))
+        );
+        assert_eq!(
+            (one.number_of_theirs(&key(2)), one.feed_of_ours(1)),
+            (Some(0), Some(key(2)))
+        );
+        assert_eq!(
+            (one.number_of_theirs(&key(1)), one.feed_of_ours(0)),
+            (None, None)
         );
         assert_eq!((one.feed(0), other.feed(1)), (Some(key(2)), Some(key(2))));
         assert_eq!(

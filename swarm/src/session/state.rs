@@ -14,7 +14,7 @@ use bytes::Bytes;
 use kinlog_feeds::crypto::{blake2b_256_keyed, namespace};
 use kinlog_feeds::limits::{LISTED_MAX, PLAIN_FRAME_BYTES_MAX};
 use kinlog_feeds::wire::hypercore::Message;
-use kinlog_feeds::wire::kinlog::FeedMessage;
+use kinlog_feeds::wire::kinlog::{FeedMessage, GroupMessage};
 use kinlog_feeds::wire::{ChannelId, Config, Connection, Event};
 use kinlog_feeds::{DiscoveryKey, FeedKey, Time};
 
@@ -95,6 +95,10 @@ pub(crate) enum SessionEvent {
     TakesSets(FeedKey),
     /// What was said about it there.
     Kinlog(FeedKey, FeedMessage),
+    /// Heads of several feeds may be told at once, before any is opened.
+    TakesGroups,
+    /// What was said about several feeds, in the order of their keys.
+    Group(Vec<FeedKey>, GroupMessage),
 }
 
 /// One feed that this side serves or wants in the session.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use kinlog_feeds::limits::PLAIN_FRAME_BYTES_MAX;
 use kinlog_feeds::wire::hypercore::{self, Message, Synchronize};
-use kinlog_feeds::wire::kinlog::{FeedMessage, Held};
+use kinlog_feeds::wire::kinlog::{FeedMessage, GroupHeads, GroupMessage, Held};
 use kinlog_feeds::wire::{Config, Connection, Event, Role};
 use kinlog_feeds::{FeedKey, Hash, KeyPair, Time};
 
@@ -626,6 +626,56 @@ fn ten_thousand_feeds_are_agreed_upon_without_a_channel_each() {
     }
     let each = (pair.initiator.sent + pair.responder.sent - before) / 9_000;
     assert!(each <= 33, "{each} bytes for each feed");
+}
+
+#[test]
+fn what_is_said_of_several_feeds_costs_little_more_than_its_digest() {
+    let mut pair = Pair::met_by(Label::Feed);
+    let mut feeds = many(100);
+    feeds.sort();
+    pair.responder.session.set_feeds(feeds.clone(), []).unwrap();
+    pair.initiator.session.set_feeds([], feeds.clone()).unwrap();
+    pair.exchange();
+    for end in [&pair.initiator, &pair.responder] {
+        let opened = |event: &SessionEvent| matches!(event, SessionEvent::FeedOpened(_));
+        let mut feeds_or_groups = end
+            .events
+            .iter()
+            .filter(|event| opened(event) || **event == SessionEvent::TakesGroups);
+        assert_eq!(
+            feeds_or_groups.next(),
+            Some(&SessionEvent::TakesGroups),
+            "first of all"
+        );
+    }
+    let heads = GroupMessage::Heads(GroupHeads {
+        downloading: false,
+        has_manifest: true,
+        allows_pushes: false,
+        digest: Hash([5; 32]),
+    });
+    let before = pair.responder.sent;
+    let group = feeds[10..74].to_vec();
+    pair.responder.session.send_group(&group, heads).unwrap();
+    pair.exchange();
+    let told = SessionEvent::Group(group, heads);
+    assert!(pair.initiator.events.contains(&told));
+    let sent = pair.responder.sent - before;
+    assert!(sent <= 64, "{sent} bytes for 64 feeds");
+
+    // One of them is given up meanwhile.
+    pair.responder
+        .session
+        .set_feeds(feeds[..12].to_vec(), [])
+        .unwrap();
+    let answered = &feeds[10..13];
+    pair.initiator
+        .session
+        .send_group(answered, GroupMessage::Differ)
+        .unwrap();
+    pair.exchange();
+    let told = SessionEvent::Group(feeds[10..12].to_vec(), GroupMessage::Differ);
+    assert!(pair.responder.events.contains(&told));
 }
 
 #[test]

@@ -5,7 +5,10 @@ use bytes::Bytes;
 use crate::encoding::{DecodeError, Reader, Writer, uint_len};
 use crate::limits::LISTED_PER_MESSAGE_MAX;
 use crate::wire::hypercore;
-use crate::wire::kinlog::{Capability, Held, SetAnswer, SetRequest, Watch};
+use crate::wire::kinlog::group::{decode_numbers, encode_numbers, numbers_len};
+use crate::wire::kinlog::{
+    Capability, GroupHeads, GroupMessage, Held, SetAnswer, SetRequest, Watch,
+};
 
 /// Types of messages.
 mod message_type {
@@ -17,6 +20,8 @@ mod message_type {
     pub(super) const WANT: u64 = 5;
     pub(super) const UNWANT: u64 = 6;
     pub(super) const WATCH: u64 = 7;
+    pub(super) const HEADS: u64 = 8;
+    pub(super) const DIFFER: u64 = 9;
     /// The message of `hypercore/alpha` with this number less.
     pub(super) const HYPERCORE: u64 = 16;
 }
@@ -42,6 +47,11 @@ pub enum Message {
     Want(Vec<u64>),
     /// Feeds of these numbers of the sender are not wanted any more; the same bytes.
     Unwant(Vec<u64>),
+    /// Something about several feeds: `uint n | n x (uint gap, uint length - 1)`, runs of numbers, ascending, each
+    /// gap from the end of the run before, then what it is. Of heads `uint flags (1 = downloading,
+    /// 2 = has the manifest, 4 = allows pushes) | digest 32`, the numbers are the sender's; where they differ
+    /// nothing, and the numbers are those by which the receiver had named them.
+    Group(Vec<u64>, GroupMessage),
     /// Something about one feed: `uint number` of the sender's, then what it is.
     Feed(u64, FeedMessage),
 }
@@ -82,6 +92,8 @@ impl Message {
             Message::Unlist(_) => message_type::UNLIST,
             Message::Want(_) => message_type::WANT,
             Message::Unwant(_) => message_type::UNWANT,
+            Message::Group(_, GroupMessage::Heads(_)) => message_type::HEADS,
+            Message::Group(_, GroupMessage::Differ) => message_type::DIFFER,
             Message::Feed(_, FeedMessage::AskSet(_)) => message_type::ASK_SET,
             Message::Feed(_, FeedMessage::Set(_)) => message_type::SET,
             Message::Feed(_, FeedMessage::Held(_)) => message_type::HELD,
@@ -102,6 +114,15 @@ impl Message {
                 let feeds = (0..count).map(|_| reader.fixed());
                 let feeds = feeds.collect::<Result<_, _>>()?;
                 return Ok(Some(Message::List { wanted, feeds }));
+            }
+            message_type::HEADS => {
+                let numbers = decode_numbers(&mut reader)?;
+                let heads = GroupHeads::decode(&mut reader)?;
+                return Ok(Some(Message::Group(numbers, GroupMessage::Heads(heads))));
+            }
+            message_type::DIFFER => {
+                let numbers = decode_numbers(&mut reader)?;
+                return Ok(Some(Message::Group(numbers, GroupMessage::Differ)));
             }
             message_type::UNLIST => Some(Message::Unlist as fn(Vec<u64>) -> Message),
             message_type::WANT => Some(Message::Want as fn(Vec<u64>) -> Message),
@@ -141,6 +162,13 @@ impl Message {
                 let each = numbers.iter().map(|number| uint_len(*number));
                 uint_len(numbers.len() as u64) + each.sum::<usize>()
             }
+            Message::Group(numbers, message) => {
+                numbers_len(numbers)
+                    + match message {
+                        GroupMessage::Heads(_) => GroupHeads::BYTES,
+                        GroupMessage::Differ => 0,
+                    }
+            }
             Message::Feed(number, message) => {
                 uint_len(*number)
                     + match message {
@@ -165,6 +193,12 @@ impl Message {
             Message::Unlist(numbers) | Message::Want(numbers) | Message::Unwant(numbers) => {
                 out.put_uint(numbers.len() as u64);
                 numbers.iter().for_each(|number| out.put_uint(*number));
+            }
+            Message::Group(numbers, message) => {
+                encode_numbers(numbers, out);
+                if let GroupMessage::Heads(heads) = message {
+                    heads.encode(out);
+                }
             }
             Message::Feed(number, message) => {
                 out.put_uint(*number);

@@ -9,6 +9,7 @@
 //!
 //! Bytes: `docs/formats.md`; who says what when: `docs/protocol.md`.
 
+mod group;
 mod held;
 mod listing;
 mod message;
@@ -16,6 +17,7 @@ mod opening;
 mod set;
 mod watch;
 
+pub use group::{GroupHeads, GroupMessage, heads_digest};
 pub use held::Held;
 pub use listing::{Capability, capability};
 pub use message::{FeedMessage, Message};

@@ -10,6 +10,8 @@ pub mod feature {
     pub const NUMBERS: u64 = 2;
     /// Blocks held are told as runs.
     pub const RUNS: u64 = 4;
+    /// Heads are told of several feeds at once.
+    pub const GROUPS: u64 = 8;
 }
 
 /// Lowest and highest version that this build speaks.

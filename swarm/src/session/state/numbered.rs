@@ -9,7 +9,7 @@ use bytes::Bytes;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::limits::LISTED_MAX;
 use kinlog_feeds::wire::hypercore::Message;
-use kinlog_feeds::wire::kinlog::{self, FeedMessage, feature};
+use kinlog_feeds::wire::kinlog::{self, FeedMessage, GroupMessage, feature};
 
 use super::{Session, SessionEvent};
 use crate::session::SessionError;
@@ -47,6 +47,9 @@ impl Session {
                 true => Naming::Numbers,
                 false => Naming::Channels,
             };
+            if self.naming == Naming::Numbers && listing.has(feature::GROUPS) {
+                self.events.push_back(SessionEvent::TakesGroups);
+            }
             return self.apply_feeds();
         }
         let open: Vec<FeedKey> = self.by_feed.keys().copied().collect();
@@ -87,6 +90,9 @@ impl Session {
             kinlog::Message::Unlist(numbers) => listing.handle_unlist(&numbers),
             kinlog::Message::Want(numbers) => listing.handle_wanted(&numbers, true),
             kinlog::Message::Unwant(numbers) => listing.handle_wanted(&numbers, false),
+            kinlog::Message::Group(numbers, message) => {
+                return Ok(self.group_of(&numbers, message));
+            }
             kinlog::Message::Feed(number, message) => {
                 if is_bulk(&message) {
                     self.bulk_bytes += body.len() as u64;
@@ -100,6 +106,18 @@ impl Session {
         };
         self.settle_listing(&touched)?;
         Ok(None)
+    }
+
+    /// Returns what a message about several feeds comes to. A feed that is not agreed upon any more is left out.
+    fn group_of(&self, numbers: &[u64], message: GroupMessage) -> Option<SessionEvent> {
+        let (_, listing) = self.listing.as_ref()?;
+        let feed = |number: &u64| match message {
+            GroupMessage::Heads(_) => listing.feed(*number),
+            GroupMessage::Differ => listing.feed_of_ours(*number),
+        };
+        let feeds: BTreeSet<FeedKey> = numbers.iter().filter_map(feed).collect();
+        let is_said = self.naming == Naming::Numbers && !feeds.is_empty();
+        is_said.then(|| SessionEvent::Group(feeds.into_iter().collect(), message))
     }
 
     /// Returns what a message about a feed comes to.
@@ -246,6 +264,27 @@ impl Session {
             self.events.extend(event);
         }
         Ok(())
+    }
+
+    /// Sends a message about several feeds, those of them that are agreed upon.
+    pub(crate) fn send_group(
+        &mut self,
+        feeds: &[FeedKey],
+        message: GroupMessage,
+    ) -> Result<(), SessionError> {
+        let Some((channel, listing)) = &self.listing else {
+            return Ok(());
+        };
+        let number = |key: &FeedKey| match message {
+            GroupMessage::Heads(_) => listing.number(key),
+            GroupMessage::Differ => listing.number_of_theirs(key),
+        };
+        let numbers: BTreeSet<u64> = feeds.iter().filter_map(number).collect();
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let message = kinlog::Message::Group(numbers.into_iter().collect(), message);
+        Ok(self.connection.send_kinlog(*channel, &message, true)?)
     }
 
     /// Sends a message about a feed; nothing happens when the feed is gone.
