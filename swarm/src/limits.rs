@@ -300,9 +300,9 @@ pub const PINGS_WAITING_MAX: usize = 16;
 /// How long a ping waits for its answer: longer than any way that still carries something.
 pub const PING_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Bulk data after which a session on a long way gets further associations: opening one takes some ten
-/// round trips, in which this much is carried anyway.
-pub const FAR_BULK_BYTES: u64 = 512 * 1024;
+/// Bulk data after which a session on a long way gets further associations, 256 KiB: opening one takes some ten
+/// round trips, in which this much is carried anyway, and less than a tenth of it in bytes.
+pub const FAR_BULK_BYTES: u64 = 256 * 1024;
 
 /// Bulk data without which the other side has no reason to ask for associations: it counts what is on
 /// its way, too.

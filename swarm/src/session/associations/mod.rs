@@ -330,9 +330,11 @@ impl Associations {
         self.spread.waiting_bytes() < SEND_QUEUE_BYTES
     }
 
-    /// Returns by how many associations blocks come.
+    /// Returns by how many associations blocks come. A long or lossy way counts as two before further ones are
+    /// open: what one alone has lost is noticed at once only by what comes behind it, so something always has to.
     pub(crate) fn ways(&self) -> usize {
-        self.seen.open().max(1)
+        let is_far = self.policy.is_far(self.clock.now());
+        self.seen.open().max(if is_far { 2 } else { 1 })
     }
 
     /// Returns when [`settle`](Self::settle) is to be called next.

@@ -108,7 +108,8 @@ impl Policy {
         self.round_trip
     }
 
-    fn is_far(&self, now: Time) -> bool {
+    /// Returns whether the way is long, or loses much.
+    pub(crate) fn is_far(&self, now: Time) -> bool {
         let is_long = !self.needs_samples() && self.round_trip >= Some(FAR_ROUND_TRIP);
         let recent = |at: &&Time| now.since(**at) < STALLS_WITHIN;
         is_long || self.stalls.iter().filter(recent).count() >= STALLS_OF_LOSS
