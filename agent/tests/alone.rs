@@ -5,14 +5,12 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
 use std::os::unix::fs::PermissionsExt;
 
+use crate::stage::{Cast, Folder, blocks, soon};
 use kinlog_agent::api::{ErrorKind, Reply, Request, Text};
 use kinlog_agent::home::{Phrase, init};
 use kinlog_agent::{Agent, OpenOptions};
-use stage::{Cast, Folder, blocks, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_home_says_what_to_do() {

@@ -5,12 +5,10 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
+use crate::stage::timed::{Timed, lacking, shows};
+use crate::stage::{Cast, Folder, Signal, soon, until_so};
 use bytes::Bytes;
 use kinlog_agent::api::{Error, ErrorKind, FeedStatus, Reply, Request};
-use stage::timed::{Timed, lacking, shows};
-use stage::{Cast, Folder, Signal, soon, until_so};
 
 const DRAFT: &str = "the draft says that the flowerpot is cracked";
 const PHOTO: &str = "pixels of the raincoat";

@@ -5,14 +5,12 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
 use std::time::Duration;
 
+use crate::stage::{Cast, Folder, SOON, blocks};
 use kinlog_agent::api::{FeedInfo, PinOptions, Reply, Request, Text};
 use kinlog_agent::home::Phrase;
 use kinlog_agent::{Introduction, introduce};
-use stage::{Cast, Folder, SOON, blocks};
 
 async fn meet(one: &Cast, other: &Cast) -> Introduction {
     introduce(&one.agent, &other.agent).await.unwrap()

@@ -6,11 +6,9 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
+use crate::stage::timed::{Timed, lacking, shows};
+use crate::stage::{Cast, Folder, Signal, meet, soon, until_so};
 use kinlog_agent::api::{MessageInfo, Reply, Request};
-use stage::timed::{Timed, lacking, shows};
-use stage::{Cast, Folder, Signal, meet, soon, until_so};
 
 const ROOM: &str = "family";
 const SECRET: &str = "the key is under the third flowerpot";

@@ -5,12 +5,10 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
+use crate::stage::{Cast, Folder};
 use kinlog_agent::api::{Error, ErrorKind, Reply, Request};
 use kinlog_agent::limits::MESSAGES_AT_ONCE;
 use kinlog_indexer::limits::MESSAGE_BYTES_MAX;
-use stage::{Cast, Folder};
 
 const ROOM: &str = "kitchen";
 

@@ -5,15 +5,13 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
 use std::time::Duration;
 
+use crate::stage::{Cast, Folder, Signal, soon};
 use bytes::Bytes;
 use kinlog_agent::NetworkConfig;
 use kinlog_agent::api::{Reply, Request};
 use kinlog_agent::linking::{LinkCode, PendingDevice, link_over_network};
-use stage::{Cast, Folder, Signal, soon};
 
 /// More than any test takes.
 const WAIT: Duration = Duration::from_secs(120);

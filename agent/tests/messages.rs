@@ -6,10 +6,9 @@
     reason = "a test fails by panicking"
 )]
 
-mod stage;
-
+use crate::stage;
+use crate::stage::{Cast, Folder};
 use kinlog_agent::api::{ErrorKind, MessageInfo, Reply, Request};
-use stage::{Cast, Folder};
 
 const ROOM: &str = "kitchen";
 

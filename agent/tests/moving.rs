@@ -5,12 +5,11 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
+use crate::stage;
+use crate::stage::{Cast, Folder, Signal, soon};
 use bytes::Bytes;
 use kinlog_agent::api::{Error, ErrorKind, FeedInfo, Reply, Request};
 use kinlog_agent::home::Phrase;
-use stage::{Cast, Folder, Signal, soon};
 
 async fn feed(cast: &Cast, request: Request) -> Result<FeedInfo, Error> {
     match cast.reply(request).await? {

@@ -6,11 +6,9 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
+use crate::stage::{Cast, Folder, meet, soon, until, until_so};
 use kinlog_agent::api::{Error, ErrorKind, MemberInfo, Reply, Request, RoomInfo};
 use kinlog_agent::home::Phrase;
-use stage::{Cast, Folder, meet, soon, until, until_so};
 
 const ROOM: &str = "kitchen";
 

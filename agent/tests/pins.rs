@@ -5,12 +5,10 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::stage::{Cast, Folder, Signal, blocks, soon};
 use kinlog_agent::api::{ErrorKind, FeedInfo, PinInfo, PinOptions, Reply, Request, Text};
-use stage::{Cast, Folder, Signal, blocks, soon};
 
 fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

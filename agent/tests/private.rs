@@ -5,12 +5,10 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
+use crate::stage::{Cast, Folder, Signal, soon};
 use bytes::Bytes;
 use kinlog_agent::api::{ErrorKind, FeedInfo, Reply, Request};
 use kinlog_agent::home::Phrase;
-use stage::{Cast, Folder, Signal, soon};
 
 const SECRET: &str = "nobody reads this line but my own devices";
 

@@ -5,13 +5,11 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
+use crate::stage::{Cast, Folder, Signal, soon};
 use bytes::Bytes;
 use kinlog_agent::api::{Reply, Request};
 use kinlog_agent::home::{Phrase, renew};
 use kinlog_agent::{Agent, OpenOptions};
-use stage::{Cast, Folder, Signal, soon};
 
 const ROOM: &str = "garden";
 

@@ -5,10 +5,9 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
+use crate::stage;
+use crate::stage::{Cast, Folder, Signal, soon};
 use kinlog_agent::api::{ErrorKind, Reply, Request};
-use stage::{Cast, Folder, Signal, soon};
 
 async fn room_of(cast: &Cast, name: &str) {
     cast.reply(Request::RoomCreate {

@@ -6,14 +6,12 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::stage::{Cast, Folder, soon, until};
 use kinlog_agent::api::{ErrorKind, Reply, Request, SeedingInfo};
 use kinlog_agent::introduce;
-use stage::{Cast, Folder, soon, until};
 use testkit::needles::Needles;
 
 const ROOM: &str = "behind the green door";

@@ -6,15 +6,13 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
 use std::collections::BTreeMap;
 
+use crate::stage::{Cast, Folder, blocks, meet, until};
 use kinlog_agent::api::{
     FeedInfo, PinInfo, PinOptions, ProfileInfo, Reply, Request, Selection, Text, ValueConflictInfo,
 };
 use kinlog_agent::home::Phrase;
-use stage::{Cast, Folder, blocks, meet, until};
 
 async fn pin(cast: &Cast, link: &str, range: &str, here: bool) {
     let request = Request::Pin {

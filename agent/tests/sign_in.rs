@@ -1,15 +1,13 @@
 //! Signing in on a new device with a password, over a signal server and WebRTC on loopback.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod stage;
-
 use std::time::Duration;
 
+use crate::stage::{Cast, Folder, SOON, Signal, soon};
 use kinlog_agent::api::{DeviceInfo, Error, ErrorKind, Reply, Request, SignInInfo, Text};
 use kinlog_agent::sign_in::{SignIn, SignInCode, SignInOffer, SignedIn, sign_in};
 use kinlog_agent::vault::Passphrase;
 use kinlog_agent::{Agent, OpenOptions};
-use stage::{Cast, Folder, SOON, Signal, soon};
 
 const PASSWORD: &str = "under the third flowerpot";
 

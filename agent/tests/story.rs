@@ -6,12 +6,10 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
+use crate::stage::{Cast, Folder, Signal, soon, until_so};
 use kinlog_agent::api::{ErrorKind, Reply, Request};
 use kinlog_agent::home::Phrase;
 use kinlog_agent::{Introduction, introduce};
-use stage::{Cast, Folder, Signal, soon, until_so};
 
 const ROOM: &str = "family";
 

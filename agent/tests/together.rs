@@ -5,12 +5,10 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
+use crate::stage::{Cast, Folder, Signal, blocks, soon, until_so};
 use bytes::Bytes;
 use kinlog_agent::OpenOptions;
 use kinlog_agent::api::{ErrorKind, FollowStep, PinOptions, Reply, Request, Text};
-use stage::{Cast, Folder, Signal, blocks, soon, until_so};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_is_followed_by_its_link() {

@@ -5,11 +5,9 @@
     reason = "tests stop where they fail"
 )]
 
-mod stage;
-
+use crate::stage::{Cast, Folder, meet};
 use kinlog_agent::api::{Reply, Request, WhyReason};
 use rusqlite::Connection;
-use stage::{Cast, Folder, meet};
 
 const ROOM: &str = "kitchen";
 

@@ -1,14 +1,12 @@
 //! Backups: made of a home in use, checked by a drill, and a device that is gone comes back from one.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use crate::support::{Home, MEETING, Signal};
 use kinlog_feeds::crypto::Secret;
 use serde_json::Value;
-use support::{Home, MEETING, Signal};
 use testkit::needles::Needles;
 use testkit::process::WAIT_MAX;
 

@@ -1,16 +1,15 @@
 //! Feeds carried by hand: export, verify and import of bundles; giving space back.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support;
+use crate::support::{Home, noise};
 use bytes::Bytes;
 use kinlog_feeds::KeyPair;
 use kinlog_feeds::bundle::BundleWriter;
 use kinlog_feeds::manifest::Manifest;
 use kinlog_feeds::store::{Kind, MemoryDisk, Options, Role, Store};
-use support::{Home, noise};
 
 /// Returns a bundle of all of a feed with these blocks, by the author whose seed is `seed`.
 fn foreign_bundle(seed: u8, blocks: &[&str]) -> Vec<u8> {

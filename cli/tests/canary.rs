@@ -2,16 +2,14 @@
 //! no answer that did not ask for them, whichever command runs.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::support::story::{EVERYTHING, FRAMES, Story, all_commands};
+use crate::support::{Home, MEETING, Signal};
 use kinlog_agent::linking::LinkCode;
 use kinlog_agent::sign_in::{Capsule, SignInCode, SignInRecord};
 use kinlog_agent::vault::Passphrase;
-use support::story::{EVERYTHING, FRAMES, Story, all_commands};
-use support::{Home, MEETING, Signal};
 use testkit::needles::Needles;
 use testkit::process::{Running, WAIT_MAX, run};
 

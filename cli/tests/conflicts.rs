@@ -1,16 +1,14 @@
 //! Feeds whose author signed two histories, and plain feeds that are cut.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::Home;
 use bytes::Bytes;
 use kinlog_feeds::KeyPair;
 use kinlog_feeds::bundle::BundleWriter;
 use kinlog_feeds::manifest::Manifest;
 use kinlog_feeds::store::{Kind, MemoryDisk, Options, Role, Store};
-use support::Home;
 
 /// Returns a bundle of a feed of the same author each time, with these blocks.
 fn bundle_of(blocks: &[&'static str]) -> Vec<u8> {

@@ -1,12 +1,10 @@
 //! Whether it connects, and why not: what the commands say about peers that are there and that are not.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::{Home, MEETING, Signal};
 use serde_json::Value;
-use support::{Home, MEETING, Signal};
 use testkit::process::{Running, WAIT_MAX};
 
 /// Puts two homes into a room.

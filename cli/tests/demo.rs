@@ -1,11 +1,9 @@
 //! The demo is the program's own test: all that it claims has to hold.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::time::Duration;
 
-use support::kinlog;
+use crate::support::kinlog;
 use testkit::process::{Folder, Running};
 
 #[test]

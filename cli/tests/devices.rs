@@ -1,12 +1,10 @@
 //! One agent on several devices: linking by file and over the network, revoking, recovering by phrase.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::path::PathBuf;
 
+use crate::support::{Home, MEETING, Signal};
 use serde_json::Value;
-use support::{Home, MEETING, Signal};
 use testkit::process::WAIT_MAX;
 
 /// A home whose 24 words are kept in a file.

@@ -1,11 +1,10 @@
 //! Feeds without a network: append, read, import, export, verify, and what is refused on the way.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 
-use support::{Home, noise};
+use crate::support;
+use crate::support::{Home, noise};
 
 #[test]
 fn lines_come_back_as_they_went_in() {

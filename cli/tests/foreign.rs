@@ -1,20 +1,18 @@
 //! What comes from others and is not what its author signed, or is signed twice: refused by name.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::thread::JoinHandle;
 
+use crate::support::{Home, MEETING, Signal};
 use kinlog_feeds::crypto::{KeyPair, feed_seed};
 use kinlog_feeds::manifest::Manifest;
 use kinlog_feeds::store::{Feed, FileDisk, Kind, MemoryDisk, Options, Store};
 use kinlog_feeds::wire::hypercore::{Data, Handshake, Message, Range, Synchronize};
 use kinlog_feeds::wire::{ChannelId, Config, Connection, Event, Role};
 use kinlog_feeds::{FeedKey, Time};
-use support::{Home, MEETING, Signal};
 use testkit::process::{Running, WAIT_MAX};
 
 /// Starts `feed serve` and returns it with its address.

@@ -1,12 +1,10 @@
 //! Copies, restored backups and other disks: the old device never signs again, everything else goes on.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 
-use support::{Home, MEETING, Signal};
+use crate::support::{Home, MEETING, Signal};
 use testkit::process::{Finished, WAIT_MAX, run};
 
 /// Copies a folder as a person does, with `cp -a`.

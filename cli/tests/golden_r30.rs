@@ -3,12 +3,10 @@
 //! the log or a frame, and nothing tells how many private paths there are.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
+use crate::support::frames::{decrypted_frames, start_with_frames};
+use crate::support::{Home, MEETING, Signal};
 use kinlog_feeds::FeedKey;
 use serde_json::Value;
-use support::frames::{decrypted_frames, start_with_frames};
-use support::{Home, MEETING, Signal};
 use testkit::needles::Needles;
 
 const APP_X: &str = "what bob says to app x\n";

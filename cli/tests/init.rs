@@ -1,12 +1,10 @@
 //! How a home begins: the words, who is asked for what, and what is refused.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use support::{Home, kinlog};
+use crate::support::{Home, kinlog};
 use testkit::process::Running;
 
 #[test]

@@ -1,14 +1,12 @@
 //! A home whose key the operating system's key ring has: a real one, GNOME's, on a session bus of its own.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::Home;
+use crate::support::Home;
 use testkit::process::{Finished, Folder, WAIT_MAX, run};
 
 /// A user's session: a bus and a key ring, which end with it.

@@ -1,15 +1,13 @@
 //! A 100 MB file arrives whole through five kill -9 on alternating sides, and little is sent twice.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::support::{Home, Signal, assert_webrtc, noise};
 use kinlog_feeds::limits::IN_FLIGHT_BYTES_MAX;
 use serde_json::Value;
-use support::{Home, Signal, assert_webrtc, noise};
 use testkit::process::Running;
 
 const FILE_BYTES: usize = 100_000_000;

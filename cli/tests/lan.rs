@@ -4,13 +4,11 @@
 //! show nothing.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use support::{Home, MEETING, assert_webrtc, kinlog};
+use crate::support::{Home, MEETING, assert_webrtc, kinlog};
 use testkit::process::{Running, WAIT_MAX};
 
 /// Two machines on one network, 10.77.0.1 and 10.77.0.2, with nothing else there; gone when it is dropped.

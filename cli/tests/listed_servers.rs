@@ -1,9 +1,7 @@
 //! People are met at the signal servers that they list in their profiles.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
-use support::{Home, Signal};
+use crate::support::{Home, Signal};
 
 #[test]
 fn who_follows_somebody_meets_them_at_a_server_that_only_their_profile_names() {

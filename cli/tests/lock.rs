@@ -1,12 +1,10 @@
 //! A home under a passphrase: locked, unlocked, and what each command says meanwhile.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use support::Home;
+use crate::support::Home;
 use testkit::process::{WAIT_MAX, run};
 
 fn arguments<'a>(words: &[&'a str], file: &'a std::path::Path) -> Vec<&'a str> {

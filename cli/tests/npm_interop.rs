@@ -3,13 +3,11 @@
 //! Needs Node and `npm ci` in `far-ends/npm`; `cargo xtask test` sees to both.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::Home;
+use crate::support::blocks::{Kind, block, digest};
 use kinlog_feeds::text;
-use support::Home;
-use support::blocks::{Kind, block, digest};
 use testkit::npm::Npm;
 use testkit::process::Running;
 

@@ -5,15 +5,13 @@
 //! Needs Node and `npm ci` in `far-ends/npm`; `cargo xtask test` sees to both.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::support::Home;
+use crate::support::blocks::{Kind, block, digest};
 use kinlog_feeds::text;
 use serde_json::{Value, json};
-use support::Home;
-use support::blocks::{Kind, block, digest};
 use testkit::npm::{Driver, TRANSFER};
 use testkit::process::Running;
 use testkit::random::{Random, seed};

@@ -1,11 +1,9 @@
 //! Two and more agents over real WebRTC, introduced by a signal server of the test's own.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
-use support::{Home, MEETING, Signal, assert_webrtc, noise};
+use crate::support::{Home, MEETING, Signal, assert_webrtc, noise};
 
 #[test]
 fn what_one_appends_the_other_follows() {

@@ -1,8 +1,6 @@
 //! What docs/operations says is typed, and what it names is there.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use support::{Home, MEETING, Signal, kinlog};
+use crate::support::{Home, MEETING, Signal, kinlog};
 use testkit::process::{Folder, Running, WAIT_MAX};
 
 fn operations() -> PathBuf {

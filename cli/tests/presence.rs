@@ -1,10 +1,8 @@
 //! Who is there and who types, as members of a room see it; and that nothing of it stays.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
+use crate::support::{Home, MEETING, Signal};
 use serde_json::Value;
-use support::{Home, MEETING, Signal};
 use testkit::process::Running;
 
 fn in_a_room(host: &Home, guest: &Home) {

@@ -1,13 +1,11 @@
 //! The README is walked as a newcomer types it, and every command in the docs exists.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use support::{Home, MEETING, kinlog, noise};
+use crate::support::{Home, MEETING, kinlog, noise};
 use testkit::process::{Finished, Folder, Running, WAIT_MAX, run};
 
 fn repository() -> PathBuf {

@@ -2,14 +2,13 @@
 //! what the members say.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use crate::support;
+use crate::support::story::EVERYTHING;
+use crate::support::{Home, MEETING, Signal};
 use kinlog_feeds::crypto::{Secret, derive, namespace};
-use support::story::EVERYTHING;
-use support::{Home, MEETING, Signal};
 use testkit::needles::Needles;
 use testkit::process::{Running, WAIT_MAX};
 

@@ -1,14 +1,12 @@
 //! A follower gets what it pinned and nothing else: blocks, nodes, channels, names.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::frames::{bytes_received, decrypted_frames, start_with_frames};
+use crate::support::{Home, MEETING, Signal, noise};
 use kinlog_feeds::FeedKey;
 use serde_json::Value;
-use support::frames::{bytes_received, decrypted_frames, start_with_frames};
-use support::{Home, MEETING, Signal, noise};
 use testkit::needles::Needles;
 use testkit::process::Running;
 

@@ -1,17 +1,15 @@
 //! A new device signs in with a password and a code, in processes of their own.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::story::EVERYTHING;
+use crate::support::{Home, MEETING, Signal};
 use kinlog_agent::sign_in::{Capsule, SignInCode, SignInRecord};
 use kinlog_agent::vault::Passphrase;
 use kinlog_feeds::crypto::device_seed;
-use support::story::EVERYTHING;
-use support::{Home, MEETING, Signal};
 use testkit::needles::Needles;
 use testkit::process::{Running, run};
 

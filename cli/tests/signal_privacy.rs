@@ -1,8 +1,6 @@
 //! What the signal server opens, is sent and holds in memory: nothing that names anybody or anything.
 #![allow(clippy::unwrap_used, clippy::panic)] // A test fails by panicking.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,12 +8,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+use crate::support::{Home, MEETING, Signal};
 use kinlog_feeds::crypto::{
     KeyPair, Secret, derive, device_dh_secret, device_seed, feed_seed, namespace,
 };
 use kinlog_signal::{Client, ClientConfig, ClientEvent, SignalKind, Topic};
 use serde_json::Value;
-use support::{Home, MEETING, Signal};
 use testkit::needles::Needles;
 use testkit::process::{Folder, WAIT_MAX};
 use tokio::sync::mpsc::Receiver;

@@ -6,11 +6,11 @@
     reason = "a test fails by panicking"
 )]
 
-mod world;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::world;
+use crate::world::{Agent, World, admit, message, path_feed, room_feed};
 use bytes::Bytes;
 use kinlog_feeds::crypto::FeedKey;
 use kinlog_indexer::Index;
@@ -21,7 +21,6 @@ use kinlog_indexer::entry::{
 use kinlog_indexer::identity::Powers;
 use kinlog_indexer::index::Fate;
 use kinlog_indexer::seal::EpochSecret;
-use world::{Agent, World, admit, message, path_feed, room_feed};
 
 /// Ada's room with Bob in it, and one message by each.
 fn room() -> World {

@@ -6,15 +6,12 @@
     reason = "a test fails by panicking"
 )]
 
-mod acts;
-mod world;
-
-use acts::*;
+use crate::acts::*;
+use crate::world::Random;
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, blake2b_256};
 use kinlog_indexer::authority::{Authority, Devices, Refusal, RoomActs, Verdict, VoidReason};
 use kinlog_indexer::entry::{ActHash, Deed, Parents, Role};
-use world::Random;
 
 /// What acts come to beside what is said of each.
 fn without_acts(mut authority: Authority) -> Authority {

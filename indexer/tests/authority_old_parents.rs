@@ -7,10 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-mod acts;
-mod world;
-
-use acts::*;
+use crate::acts::*;
 use kinlog_indexer::authority::{Refusal, VoidReason};
 use kinlog_indexer::entry::Role;
 

@@ -7,21 +7,16 @@
     reason = "a test fails by panicking"
 )]
 
-mod acts;
-#[path = "acts/reference.rs"]
-mod reference;
-mod world;
-
 use std::collections::BTreeSet;
 
-use acts::*;
+use crate::acts::*;
+use crate::reference::{Reference, Told};
+use crate::world::Random;
 use kinlog_indexer::authority::{RoomActs, Verdict, Void, VoidReason};
 use kinlog_indexer::entry::{ActHash, Deed, DeviceJoin, Role};
 use kinlog_indexer::mistake::{Mistake, make};
-use reference::{Reference, Told};
 use testkit::random::usual_seed;
 use testkit::soak;
-use world::Random;
 
 const AGENTS: usize = 5;
 const ACTS: usize = 26;

@@ -7,10 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-mod acts;
-mod world;
-
-use acts::*;
+use crate::acts::*;
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey, blake2b_256};
 use kinlog_indexer::authority::{Devices, Refusal, RoomActs, Verdict, VoidReason};

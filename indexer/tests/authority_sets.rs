@@ -7,16 +7,12 @@
     reason = "a test fails by panicking"
 )]
 
-mod acts;
-#[allow(dead_code, reason = "verdicts are compared, cuts are not")]
-#[path = "acts/reference.rs"]
-mod reference;
-mod world;
-
 use std::cell::Cell;
 use std::time::Instant;
 
-use acts::*;
+use crate::acts;
+use crate::acts::*;
+use crate::reference::{Reference, Told};
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, KeyPair};
 use kinlog_indexer::Text;
@@ -27,7 +23,6 @@ use kinlog_indexer::identity::{
     Said as IdentitySaid, Statement,
 };
 use kinlog_indexer::limits::ROOM_SETS_REMEMBERED_MAX;
-use reference::{Reference, Told};
 use testkit::random::Random;
 
 /// Eve's number among the agents of the room.

@@ -7,20 +7,18 @@
     reason = "a test fails by panicking"
 )]
 
-mod world;
-
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::world::{World, busy_world};
 use kinlog_feeds::crypto::Hash;
 use kinlog_indexer::Index;
 use testkit::process::{Folder, Running};
 use testkit::random::{Random, seed};
 use testkit::soak;
 use testkit::wal::frames;
-use world::{World, busy_world};
 
 const STEPS: usize = 120;
 const FOLDER: &str = "KINLOG_TEST_FOLDER";
@@ -68,7 +66,7 @@ fn a_killed_index_goes_on_where_it_was() {
             Command::new(std::env::current_exe().unwrap())
                 .args([
                     "--exact",
-                    "indexes_until_killed",
+                    "damage::indexes_until_killed",
                     "--ignored",
                     "--nocapture",
                 ])

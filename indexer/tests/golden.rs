@@ -9,8 +9,8 @@
     reason = "a test fails by panicking"
 )]
 
-mod world;
-
+use crate::world;
+use crate::world::{Agent, document, file, message, profile};
 use bytes::Bytes;
 use kinlog_feeds::crypto::{FeedKey, Hash, Secret};
 use kinlog_feeds::text::encode_hex;
@@ -26,7 +26,6 @@ use kinlog_indexer::seal::{
 use kinlog_indexer::{Clock, FORMAT, RoomId, Text};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use world::{Agent, document, file, message, profile};
 
 const VECTORS: &str = include_str!("vectors/entries-1.json");
 

@@ -7,8 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
-mod world;
-
+use crate::world;
+use crate::world::Agent;
 use bytes::Bytes;
 use kinlog_feeds::crypto::{DeviceKey, FeedKey, Hash};
 use kinlog_feeds::text::encode_hex;
@@ -21,7 +21,6 @@ use kinlog_indexer::seal::EpochId;
 use kinlog_indexer::{BODY_FORMAT, Clock, RoomId, Text};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use world::Agent;
 
 const VECTORS: &str = include_str!("vectors/paths-1.json");
 

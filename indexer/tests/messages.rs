@@ -6,10 +6,9 @@
     reason = "a test fails by panicking"
 )]
 
-mod world;
-
 use std::collections::BTreeSet;
 
+use crate::world::{World, act, admit_as, message, room_feed, tombstone};
 use bytes::Bytes;
 use kinlog_feeds::crypto::FeedKey;
 use kinlog_indexer::entry::{
@@ -18,7 +17,6 @@ use kinlog_indexer::entry::{
 use kinlog_indexer::index::{Block, MessageRow, SearchHit};
 use kinlog_indexer::{Clock, Index, Text};
 use testkit::process::Folder;
-use world::{World, act, admit_as, message, room_feed, tombstone};
 
 /// A room of three with one message by agent 1, which `question` names.
 struct Talk {

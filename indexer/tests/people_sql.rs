@@ -6,13 +6,11 @@
     reason = "a test fails by panicking"
 )]
 
-mod world;
-
+use crate::world::{World, file, message, room_feed};
 use kinlog_indexer::Index;
 use kinlog_indexer::entry::{Body, EpochKeys, Links};
 use kinlog_indexer::index::{SqlError, SqlValue, answer_sql};
 use testkit::process::Folder;
-use world::{World, file, message, room_feed};
 
 #[test]
 fn people_read_what_they_like_but_no_secrets_and_change_nothing() {

@@ -6,17 +6,15 @@
     reason = "a test fails by panicking"
 )]
 
-mod world;
-
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use crate::world::{Trees, World, message, room_feed};
 use kinlog_feeds::crypto::{FeedKey, Hash};
 use kinlog_indexer::entry::{Link, LinkScope, Links};
 use kinlog_indexer::index::{Block, Reader, TreeHashes};
 use kinlog_indexer::{Index, RoomId};
 use testkit::process::Folder;
-use world::{Trees, World, message, room_feed};
 
 /// Tree hashes that look at what is committed whenever the index asks for one, amid its transaction.
 struct Looking {

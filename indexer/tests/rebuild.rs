@@ -6,11 +6,10 @@
     reason = "a test fails by panicking"
 )]
 
-mod world;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::world::{Random, World, busy_world, message, path_feed, room_feed};
 use kinlog_feeds::crypto::{DeviceKey, FeedKey, Hash};
 use kinlog_indexer::Index;
 use kinlog_indexer::RoomId;
@@ -20,7 +19,6 @@ use kinlog_indexer::mistake::{Mistake, make};
 use testkit::process::Folder;
 use testkit::random::usual_seed;
 use testkit::soak::{self, Deadline};
-use world::{Random, World, busy_world, message, path_feed, room_feed};
 
 const ORDERS: u64 = 20;
 const STEPS: usize = 220;

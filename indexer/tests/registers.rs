@@ -7,12 +7,11 @@
     reason = "a test fails by panicking"
 )]
 
-mod world;
-
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::world::{Random, World};
 use bytes::Bytes;
 use kinlog_feeds::crypto::{AgentId, DeviceKey, FeedKey};
 use kinlog_indexer::entry::{
@@ -25,7 +24,6 @@ use kinlog_indexer::index::{
 use kinlog_indexer::register::{Register, ValueName, Write, heads, replacing};
 use kinlog_indexer::seal::{ContentKey, EpochSecret, seal_entry};
 use kinlog_indexer::{Clock, Index, RoomId, Text};
-use world::{Random, World};
 
 const DEVICES: u8 = 3;
 const STEPS: usize = 40;

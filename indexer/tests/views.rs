@@ -6,8 +6,8 @@
     reason = "a test fails by panicking"
 )]
 
-mod world;
-
+use crate::world;
+use crate::world::{World, admit, document, file, message, path_feed, profile, room_feed};
 use bytes::Bytes;
 use kinlog_feeds::crypto::{FeedKey, Hash};
 use kinlog_indexer::entry::{
@@ -16,7 +16,6 @@ use kinlog_indexer::entry::{
 };
 use kinlog_indexer::index::{Block, FeedContext, Scope, SearchHit};
 use kinlog_indexer::{Index, Text};
-use world::{World, admit, document, file, message, path_feed, profile, room_feed};
 
 const MINUTE: u64 = 60_000;
 

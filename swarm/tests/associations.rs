@@ -5,17 +5,17 @@
     reason = "tests stop where they fail"
 )]
 
-mod support;
-
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::{
+    PATIENCE, TestHost, TestNode, assert_same_blocks, blocks, config, own_feed, store,
+};
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::Want;
 use kinlog_swarm::link::webrtc::{Negotiation, Progress, ToldAddresses, WebrtcSettings};
 use kinlog_swarm::{Label, NodeEvent, SessionRole, SessionStatus};
-use support::{PATIENCE, TestHost, TestNode, assert_same_blocks, blocks, config, own_feed, store};
 use testkit::far::{Crossing, Quality};
 
 const MS: Duration = Duration::from_millis(1);

@@ -5,11 +5,11 @@
     reason = "tests stop where they fail"
 )]
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::raw::Raw;
+use crate::support::{PATIENCE, TestHost, TestNode, blocks, config, link, own_feed, store};
 use bytes::{Bytes, BytesMut};
 use kinlog_feeds::crypto::{blake2b_256_keyed, namespace};
 use kinlog_feeds::replicate::Want;
@@ -20,8 +20,6 @@ use kinlog_feeds::{FeedKey, Hash, KeyPair, text};
 use kinlog_swarm::link::memory;
 use kinlog_swarm::link::{Fingerprints, Link};
 use kinlog_swarm::{Credentials, Label, NodeEvent, SessionRole};
-use support::raw::Raw;
-use support::{PATIENCE, TestHost, TestNode, blocks, config, link, own_feed, store};
 
 fn contains(all: &[u8], part: &[u8]) -> bool {
     all.windows(part.len()).any(|window| window == part)

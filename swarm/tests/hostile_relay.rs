@@ -5,8 +5,8 @@
     reason = "tests stop where they fail"
 )]
 
-mod support;
-
+use crate::support::raw::Raw;
+use crate::support::{PATIENCE, TestNode, assert_same_blocks, own_feed};
 use bytes::BytesMut;
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::Want;
@@ -14,8 +14,6 @@ use kinlog_feeds::wire::{ChannelId, Event};
 use kinlog_swarm::limits::CIRCUITS_PER_SESSION_MAX;
 use kinlog_swarm::link::Link;
 use kinlog_swarm::{Label, NodeEvent, Step};
-use support::raw::Raw;
-use support::{PATIENCE, TestNode, assert_same_blocks, own_feed};
 
 const MEETING: [u8; 32] = [9; 32];
 /// The side introduces and relays.

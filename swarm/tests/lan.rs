@@ -5,18 +5,16 @@
     reason = "tests stop where they fail"
 )]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::support::{PATIENCE, SignalServer, TestHost, TestNode, config, store};
 use kinlog_swarm::limits::LAN_DIALS_PER_MINUTE;
 use kinlog_swarm::{FoundBy, Label, LanConfig, LanInterfaces, MeetingPointConfig, NodeConfig};
 use mdns_sd::{IfKind, ServiceDaemon, ServiceEvent, ServiceInfo};
-use support::{PATIENCE, SignalServer, TestHost, TestNode, config, store};
 use tokio::net::TcpListener;
 
 const KEY: [u8; 32] = [0x17; 32];

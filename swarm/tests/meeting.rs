@@ -5,11 +5,11 @@
     reason = "tests stop where they fail"
 )]
 
-mod support;
-
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::support;
+use crate::support::{SignalServer, TestHost, TestNode, config, store};
 use bytes::Bytes;
 use kinlog_feeds::{Hash, KeyPair};
 use kinlog_signal::Settings;
@@ -17,7 +17,6 @@ use kinlog_signal::rules::RuleSettings;
 use kinlog_signal::topic::period;
 use kinlog_swarm::link::CandidateKind;
 use kinlog_swarm::{Credentials, Label, NodeEvent, PeerMessage, SessionRole, Step, Transport};
-use support::{SignalServer, TestHost, TestNode, config, store};
 use tokio::runtime::{Builder, Runtime};
 
 /// A key whose topic does not roll while a test runs: round a roll two nodes meet twice, once in each

@@ -5,23 +5,21 @@
     reason = "tests stop where they fail"
 )]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::{
+    PATIENCE, SignalServer, TestHost, TestNode, assert_same_blocks, blocks, config, link, own_feed,
+    store,
+};
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::Want;
 use kinlog_swarm::link::webrtc::ToldAddresses;
 use kinlog_swarm::{
     Label, LadderStep, NodeEvent, NodeStatus, PeerState, PoolConfig, StepState, TopicStatus,
     Transport,
-};
-use support::{
-    PATIENCE, SignalServer, TestHost, TestNode, assert_same_blocks, blocks, config, link, own_feed,
-    store,
 };
 
 const MEETING: [u8; 32] = [9; 32];

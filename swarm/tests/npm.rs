@@ -7,14 +7,12 @@
     reason = "tests stop where they fail"
 )]
 
-mod support;
-
 use std::net::Ipv4Addr;
 
+use crate::support::{PATIENCE, TestNode, blocks, own_feed};
 use kinlog_feeds::replicate::{Interest, Pushes, Want};
 use kinlog_feeds::{FeedKey, text};
 use serde_json::json;
-use support::{PATIENCE, TestNode, blocks, own_feed};
 use testkit::npm::Driver;
 use tokio::net::TcpListener;
 

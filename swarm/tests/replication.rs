@@ -5,17 +5,15 @@
     reason = "tests stop where they fail"
 )]
 
-mod support;
-
 use std::net::{Ipv4Addr, SocketAddr};
 
+use crate::support::{
+    SignalServer, TestHost, TestNode, assert_same_blocks, blocks, config, link, own_feed, store,
+};
 use kinlog_feeds::FeedKey;
 use kinlog_feeds::replicate::{GetEnd, Interest, Want};
 use kinlog_feeds::store::{Kind, Role};
 use kinlog_swarm::{Label, NodeError, NodeEvent, Step, Transport};
-use support::{
-    SignalServer, TestHost, TestNode, assert_same_blocks, blocks, config, link, own_feed, store,
-};
 use tokio::net::TcpListener;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

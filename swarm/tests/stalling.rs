@@ -6,20 +6,18 @@
     reason = "tests stop where they fail"
 )]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use crate::support::raw::Raw;
+use crate::support::{PATIENCE, TestHost, TestNode, blocks, config, link, own_feed, store};
 use kinlog_feeds::replicate::Want;
 use kinlog_feeds::tree::{BlockRequest, ProofRequest, UpgradeRequest};
 use kinlog_feeds::wire::hypercore::{Message, Request};
 use kinlog_feeds::{FeedKey, Time};
 use kinlog_swarm::link::Link;
 use kinlog_swarm::{Label, NodeEvent};
-use support::raw::Raw;
-use support::{PATIENCE, TestHost, TestNode, blocks, config, link, own_feed, store};
 
 /// How many times faster the nodes' time passes: half a minute takes six seconds.
 const RATE: u32 = 5;

@@ -5,11 +5,12 @@
     reason = "tests stop where they fail"
 )]
 
-mod support;
-
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::support::{
+    SignalServer, TestHost, TestNode, assert_same_blocks, blocks, config, own_feed, store,
+};
 use kinlog_feeds::replicate::Want;
 use kinlog_signal::Settings;
 use kinlog_signal::ice::{IceServers, IceSettings, TurnSecrets};
@@ -17,9 +18,6 @@ use kinlog_signal::turn::{TurnServer, TurnSettings};
 use kinlog_swarm::link::CandidateKind;
 use kinlog_swarm::link::webrtc::{Negotiation, Progress, WebrtcSettings};
 use kinlog_swarm::{Label, NodeConfig, NodeEvent, Step};
-use support::{
-    SignalServer, TestHost, TestNode, assert_same_blocks, blocks, config, own_feed, store,
-};
 use testkit::coturn::Coturn;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
