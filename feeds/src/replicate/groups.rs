@@ -25,7 +25,8 @@ pub(super) enum Grouped {
     No,
     /// By a digest: it may answer that it differs.
     Told,
-    /// What it said of itself differs: it is told of this feed alone.
+    /// One side said that its heads differ: the peer is told of this feed alone, also where it is still to be
+    /// told, as what was answered may have been said before the channel opened anew.
     Differs,
 }
 
@@ -49,8 +50,10 @@ impl Replicator {
         match message {
             GroupMessage::Heads(heads) if self.holds(peer, feeds, heads.digest) => {
                 for key in feeds {
-                    self.with(key, |feed, cx| feed.handle_same(cx, peer, heads));
-                    self.touch(key);
+                    let is_news = self.with(key, |feed, cx| feed.handle_same(cx, peer, heads));
+                    if is_news == Some(true) {
+                        self.touch(key);
+                    }
                 }
             }
             GroupMessage::Heads(_) => {
@@ -62,17 +65,9 @@ impl Replicator {
                         message: GroupMessage::Differ,
                     });
                 }
-                for key in feeds {
-                    self.with(key, |feed, cx| {
-                        feed.handle_differs(cx, peer, Grouped::Differs)
-                    });
-                }
+                self.tell_alone(peer, feeds);
             }
-            GroupMessage::Differ => {
-                for key in feeds {
-                    self.with(key, |feed, cx| feed.handle_differs(cx, peer, Grouped::No));
-                }
-            }
+            GroupMessage::Differ => self.tell_alone(peer, feeds),
         }
     }
 
@@ -149,16 +144,24 @@ impl Replicator {
         }
     }
 
-    fn with(&mut self, key: &FeedKey, then: impl FnOnce(&mut Feed, &mut Context<'_>)) {
+    fn tell_alone(&mut self, peer: PeerId, feeds: &[FeedKey]) {
+        for key in feeds {
+            self.with(key, |feed, cx| feed.handle_differs(cx, peer));
+        }
+    }
+
+    fn with<T>(
+        &mut self,
+        key: &FeedKey,
+        then: impl FnOnce(&mut Feed, &mut Context<'_>) -> T,
+    ) -> Option<T> {
         let mut cx = Context {
             now: self.now,
             peers: &mut self.peers,
             flow: &mut self.flow,
             outputs: &mut self.outputs,
         };
-        if let Some(feed) = self.feeds.get_mut(key) {
-            then(feed, &mut cx);
-        }
+        self.feeds.get_mut(key).map(|feed| then(feed, &mut cx))
     }
 }
 
@@ -191,14 +194,14 @@ impl Feed {
         }
     }
 
-    /// The peer has our head and all blocks below it.
-    fn handle_same(&mut self, cx: &mut Context<'_>, peer: PeerId, heads: &GroupHeads) {
+    /// The peer has our head and all blocks below it; returns whether that is news. What it said of itself
+    /// before was of an earlier channel.
+    fn handle_same(&mut self, cx: &mut Context<'_>, peer: PeerId, heads: &GroupHeads) -> bool {
         let (fork, length) = (self.fork, self.length);
-        let channel = self.channels.get_mut(&peer);
-        let Some(channel) = channel.filter(|channel| channel.remote.is_none()) else {
-            return; // it has said more of itself since
+        let Some(channel) = self.channels.get_mut(&peer) else {
+            return false;
         };
-        channel.remote = Some(Synchronize {
+        let said = Synchronize {
             fork,
             length,
             remote_length: length,
@@ -207,18 +210,23 @@ impl Feed {
             downloading: heads.downloading,
             has_manifest: heads.has_manifest,
             allow_push: heads.allows_pushes,
-        });
+        };
+        let knows_blocks = channel.remote_have.all_in(0..length);
+        if channel.remote.replace(said) == Some(said) && knows_blocks {
+            return false;
+        }
         channel.head_told = length;
         self.note_held(cx, peer, |channel| channel.remote_have.set_range(0..length));
+        true
     }
 
-    /// What was said by a digest, here or there, tells nothing: the peer is told of this feed by itself, if it
-    /// was told with a group, and else where it was to be told.
-    fn handle_differs(&mut self, cx: &mut Context<'_>, peer: PeerId, grouped: Grouped) {
+    /// What was said by a digest, here or there, tells nothing: the peer is told of this feed by itself, now if it
+    /// was told with a group.
+    fn handle_differs(&mut self, cx: &mut Context<'_>, peer: PeerId) {
         let Some(channel) = self.channels.get_mut(&peer) else {
             return;
         };
-        if std::mem::replace(&mut channel.grouped, grouped) == Grouped::Told {
+        if std::mem::replace(&mut channel.grouped, Grouped::Differs) == Grouped::Told {
             channel.told = None;
             channel.head_told = 0;
             self.greet(cx, peer);

@@ -97,6 +97,9 @@ pub(crate) type TamperKinlog = Box<dyn FnMut(usize, usize, FeedMessage) -> Vec<F
 /// A message of a feed, and whether it is urgent.
 pub(crate) type Sent = (FeedKey, FeedMessage, bool);
 
+/// What is said about several feeds.
+pub(crate) type SaidOfMany = (Vec<FeedKey>, GroupMessage);
+
 /// Nodes and what is on its way between them.
 pub(crate) struct World {
     pub(crate) now: Time,
@@ -109,7 +112,7 @@ pub(crate) struct World {
     /// Whether they tell of feeds in groups: then nothing opens a channel before that is known.
     pub(crate) speaks_in_groups: bool,
     /// What was said about several feeds: it goes before what waits in the links.
-    pub(crate) groups: BTreeMap<(usize, usize), VecDeque<(Vec<FeedKey>, GroupMessage)>>,
+    pub(crate) groups: BTreeMap<(usize, usize), VecDeque<SaidOfMany>>,
     /// All of that.
     pub(crate) groups_said: Vec<(usize, usize, GroupMessage)>,
     /// Sets asked for by each node: how many blocks each.
