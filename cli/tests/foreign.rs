@@ -10,7 +10,7 @@ use crate::support::{Home, MEETING, Signal};
 use kinlog_feeds::crypto::{KeyPair, feed_seed};
 use kinlog_feeds::manifest::Manifest;
 use kinlog_feeds::store::{Feed, FileDisk, Kind, MemoryDisk, Options, Store};
-use kinlog_feeds::wire::hypercore::{Data, Handshake, Message, Range, Synchronize};
+use kinlog_feeds::wire::hypercore::{self, Data, Handshake, Message, Range, Synchronize};
 use kinlog_feeds::wire::{ChannelId, Config, Connection, Event, Role};
 use kinlog_feeds::{FeedKey, Time};
 use testkit::process::{Running, WAIT_MAX};
@@ -206,6 +206,10 @@ impl Lies {
     fn answer(&mut self, event: Event) {
         match event {
             Event::HandshakeComplete { hash, .. } => self.handshake_hash = hash,
+            Event::RemoteOpen { protocol, id, .. } if protocol != hypercore::PROTOCOL => {
+                let (connection, id) = (&mut self.connection, id.as_deref());
+                connection.reject_remote(&protocol, id).unwrap();
+            }
             Event::RemoteOpen { protocol, id, .. } => {
                 let key = self.feed.key();
                 let shake = Handshake::new(Role::Responder, &key, &self.handshake_hash).encode();
